@@ -1,0 +1,84 @@
+"""Cache and restore every stage of a multi-stage `docker buildx build`.
+
+>>> import bxcache
+>>> result = bxcache.build("app", tags=["app:dev"], load=True)  # doctest: +SKIP
+>>> result.digest, result.reused, result.executed  # doctest: +SKIP
+('sha256:…', 12, 0)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bxcache.api import build
+    from bxcache.buildx.events import Event, Observer, Outcome
+    from bxcache.buildx.metadata import Layer
+    from bxcache.errors import (
+        BuildFailedError,
+        BxcacheError,
+        CacheError,
+        ConfigError,
+        EngineError,
+        Problem,
+        RequestError,
+        StoreError,
+    )
+    from bxcache.request import BuildOptions
+    from bxcache.result import BuildResult, CacheResult, Step
+
+__version__ = "0.1.0"
+
+# Each name is loaded when it is first used: the command line starts in a fraction of the time.
+_HOMES = {
+    "build": "bxcache.api",
+    "Event": "bxcache.buildx.events",
+    "Observer": "bxcache.buildx.events",
+    "Outcome": "bxcache.buildx.events",
+    "Layer": "bxcache.buildx.metadata",
+    "BuildFailedError": "bxcache.errors",
+    "BxcacheError": "bxcache.errors",
+    "CacheError": "bxcache.errors",
+    "ConfigError": "bxcache.errors",
+    "EngineError": "bxcache.errors",
+    "Problem": "bxcache.errors",
+    "RequestError": "bxcache.errors",
+    "StoreError": "bxcache.errors",
+    "BuildOptions": "bxcache.request",
+    "BuildResult": "bxcache.result",
+    "CacheResult": "bxcache.result",
+    "Step": "bxcache.result",
+}
+
+__all__ = [
+    "BuildFailedError",
+    "BuildOptions",
+    "BuildResult",
+    "BxcacheError",
+    "CacheError",
+    "CacheResult",
+    "ConfigError",
+    "EngineError",
+    "Event",
+    "Layer",
+    "Observer",
+    "Outcome",
+    "Problem",
+    "RequestError",
+    "Step",
+    "StoreError",
+    "build",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module `bxcache` has no attribute `{name}`")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

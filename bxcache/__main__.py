@@ -1,0 +1,5 @@
+"""`python -m bxcache`."""
+
+from bxcache.cli.main import main
+
+main()

@@ -1,0 +1,59 @@
+"""The Python API. The command line goes through the same function."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from bxcache.build import run_build
+from bxcache.request import BuildOptions, BuildRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bxcache.buildx.events import Observer
+    from bxcache.result import BuildResult
+
+
+def build(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    image: str | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    extra: Sequence[str] = (),
+    observe: Observer | None = None,
+    **options: Unpack[BuildOptions],
+) -> BuildResult:
+    """Build an image; every stage is taken from the caches and saved to them.
+
+    Nothing is printed. The configuration is that of the working directory; what is given here goes
+    before it.
+
+    Args:
+        path: the build context. Default: the config file's, else the working directory.
+        image: one of the config file's `[images]`.
+        config_file: the config file to use instead of the one that is found.
+        extra: arguments for `docker buildx build`, passed on unchanged.
+        observe: is called with each event of the build, as it happens.
+        options: the options of a build, see `BuildOptions`.
+
+    Raises:
+        ConfigError: the configuration is wrong; nothing was built.
+        EngineError: docker cannot do it; nothing was built.
+        StoreError: the local store's directory cannot be one; nothing was built.
+        BuildFailedError: docker's build failed; `.result` tells how far it came.
+        CacheError: a cache failed and `strict` is on; the image was built, see `.result`.
+    """
+    given: dict[str, Any] = {**options}
+    if path is not None:
+        given["context"] = os.fspath(path)
+    return run_build(
+        BuildRequest(
+            options=given,
+            extra=tuple(extra),
+            image=image,
+            config_file=Path(config_file) if config_file is not None else None,
+        ),
+        observe,
+    )

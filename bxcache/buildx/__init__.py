@@ -1,0 +1,1 @@
+"""Everything said to docker and heard from it: commands, progress, metadata, capabilities."""

@@ -1,0 +1,242 @@
+"""What the installed docker can do, read from its own answers, and whether it is enough.
+
+`docker buildx inspect` has no JSON form, and `docker buildx ls` has one but asks every builder,
+which takes 20 s when one of them is out of reach.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bxcache.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OLDEST_BUILDX = (0, 13)
+OLDEST_ENGINE = (26, 0)
+OLDEST_BUILDKIT = (0, 13)
+
+# What buildx itself looks at to tell the containerd image store:
+# https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
+_SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
+_INSTALL_BUILDX = "https://docs.docker.com/build/install-buildx/"
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a builder."""
+
+    name: str
+    status: str = ""
+    version: str = ""
+    error: str = ""
+    platforms: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """A builder as `docker buildx inspect` describes it.
+
+    Attributes:
+        driver: `docker`, `docker-container`, `kubernetes`, `remote` or `cloud`.
+        error: why it cannot be reached, or an empty string.
+    """
+
+    name: str
+    driver: str
+    nodes: tuple[Node, ...] = ()
+    error: str = ""
+
+    @property
+    def has_containerd_store(self) -> bool:
+        """Whether the engine behind the `docker` driver keeps its images in containerd."""
+        return any(_SNAPSHOTTER_LABEL in node.labels for node in self.nodes)
+
+    @property
+    def platform(self) -> str | None:
+        """The platform it builds for when none is asked for."""
+        return next((node.platforms[0] for node in self.nodes if node.platforms), None)
+
+    def can_export(self, backend: str) -> bool:
+        """Whether caches of this type can be exported by it."""
+        return backend == "inline" or self.driver != "docker" or self.has_containerd_store
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The versions of docker's parts, and the builder that a build would use.
+
+    Attributes:
+        client: docker's version.
+        engine: the engine's version, or None where none answers.
+        buildx: the plugin's version.
+        platform: the engine's own platform, or None.
+        builder: the builder.
+    """
+
+    client: str
+    engine: str | None
+    buildx: str
+    platform: str | None
+    builder: Builder
+
+    @property
+    def default_platform(self) -> str:
+        """The platform that is built when none is asked for."""
+        return self.builder.platform or self.platform or "native"
+
+
+def parse_version(text: str) -> Version | None:
+    """The numbers of a version, or None where there are none to compare.
+
+    >>> parse_version("github.com/docker/buildx v0.13.1+ds1 0.13.1"), parse_version("v0.0.0+x")
+    ((0, 13, 1), None)
+    """
+    match = re.search(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    numbers = tuple(int(number) for number in match.groups("0")) if match else ()
+    return numbers if any(numbers) else None
+
+
+def parse_engine(text: str) -> tuple[str, str | None, str | None]:
+    """The client's version, the engine's, and the engine's platform from `docker version`."""
+    try:
+        document: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return "", None, None
+    server: dict[str, Any] = document.get("Server") or {}
+    platform = f"{server['Os']}/{server['Arch']}" if {"Os", "Arch"} <= server.keys() else None
+    return (document.get("Client") or {}).get("Version", ""), server.get("Version"), platform
+
+
+@dataclass(slots=True)
+class _Section:
+    fields: dict[str, str] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+
+
+def parse_builder(text: str) -> Builder:
+    """A builder from what `docker buildx inspect` prints.
+
+    https://github.com/docker/buildx/blob/v0.29.1/commands/inspect.go
+    """
+    sections = [_Section()]
+    in_labels = False
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if line.startswith((" ", "\t")):
+            if in_labels:
+                sections[-1].labels.append(name.strip())
+            continue
+        in_labels = name == "Labels"
+        if name == "Name" and sections[-1].fields:
+            sections.append(_Section())
+        if colon and name != "Nodes":
+            sections[-1].fields.setdefault(name, value.strip())
+    head, *nodes = sections
+    return Builder(
+        name=head.fields.get("Name", ""),
+        driver=head.fields.get("Driver", ""),
+        nodes=tuple(map(_read_node, nodes)),
+        error=head.fields.get("Error", ""),
+    )
+
+
+def _read_node(section: _Section) -> Node:
+    fields = section.fields
+    platforms = fields.get("Platforms", "").replace("*", "").split(",")
+    return Node(
+        name=fields.get("Name", ""),
+        status=fields.get("Status", ""),
+        version=fields.get("BuildKit version") or fields.get("Buildkit", ""),
+        error=fields.get("Error", ""),
+        platforms=tuple(platform.strip() for platform in platforms if platform.strip()),
+        labels=tuple(section.labels),
+    )
+
+
+def check_capabilities(found: Capabilities, backends: Iterable[str]) -> None:
+    """Make sure that the builder can do what is asked for.
+
+    Args:
+        found: what there is.
+        backends: the types of the caches that are to be exported.
+
+    Raises:
+        EngineError: it cannot, with the command that mends it.
+    """
+    _check_buildx(found.buildx)
+    _check_reachable(found)
+    _check_engine(found)
+    for backend in backends:
+        if not found.builder.can_export(backend):
+            raise EngineError(
+                f"the builder `{found.builder.name}` cannot export a `{backend}` cache: it uses "
+                "docker's own engine with the classic image store, which can only do `inline`",
+                hint="`docker buildx create --name bxcache --driver docker-container --use` makes "
+                "a builder that can;\nor turn on docker's containerd image store: set "
+                '`"features": {"containerd-snapshotter": true}` in /etc/docker/daemon.json\n'
+                "and run `systemctl restart docker`",
+            )
+
+
+def _check_buildx(text: str) -> None:
+    version = parse_version(text)
+    if version is not None and version < OLDEST_BUILDX:
+        raise EngineError(
+            f"buildx {_dotted(version)} is too old; bxcache needs {_dotted(OLDEST_BUILDX)} or "
+            "later, the first with `--progress rawjson`",
+            hint=f"`apt-get install docker-buildx-plugin` updates it; for others {_INSTALL_BUILDX}",
+        )
+
+
+def _check_reachable(found: Capabilities) -> None:
+    builder = found.builder
+    if found.engine is None and builder.driver in ("", "docker", "docker-container"):
+        raise EngineError(
+            f"docker's engine does not answer{_reason(builder.error)}",
+            hint="start it (`systemctl start docker`, or open Docker Desktop), or set "
+            "DOCKER_HOST to one that runs",
+        )
+    failed = [node for node in builder.nodes if node.error or node.status == "inactive"]
+    if builder.error or (builder.nodes and len(failed) == len(builder.nodes)):
+        why = builder.error or next((node.error for node in failed if node.error), "")
+        raise EngineError(
+            f"the builder `{builder.name}` does not answer{_reason(why)}",
+            hint=f"`docker buildx inspect --bootstrap {builder.name}` starts it; "
+            f"`docker buildx rm {builder.name}` forgets it",
+        )
+
+
+def _check_engine(found: Capabilities) -> None:
+    version = parse_version(found.engine or "")
+    if found.builder.driver == "docker" and version is not None and version < OLDEST_ENGINE:
+        raise EngineError(
+            f"the docker engine {_dotted(version)} is too old; bxcache needs "
+            f"{_dotted(OLDEST_ENGINE)} or later",
+            hint="`docker buildx create --name bxcache --driver docker-container --use` brings a "
+            "BuildKit of its own; or update the engine: `apt-get install docker-ce`",
+        )
+    for node in found.builder.nodes:
+        buildkit = parse_version(node.version)
+        if buildkit is not None and buildkit < OLDEST_BUILDKIT:
+            raise EngineError(
+                f"BuildKit {_dotted(buildkit)} of the builder `{found.builder.name}` is too old; "
+                f"bxcache needs {_dotted(OLDEST_BUILDKIT)} or later",
+                hint=f"`docker buildx rm {found.builder.name}` and `docker buildx create --name "
+                f"{found.builder.name} --driver docker-container --use` bring a new one",
+            )
+
+
+def _reason(text: str) -> str:
+    return f": {text}" if text else ""
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,118 @@
+"""The arguments of `docker buildx build`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.metadata import PROVENANCE_VARIABLE
+from bxcache.buildx.option_text import parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bxcache.config.models import BuildSettings
+
+VARIABLES = {PROVENANCE_VARIABLE: "max"}
+"""What a build needs in its environment for its metadata to tell of every step."""
+
+
+def render_build(
+    settings: BuildSettings,
+    *,
+    cache_options: Iterable[tuple[str, str]],
+    metadata_file: str,
+    extra: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """What follows `docker`, so that the build does what the settings say.
+
+    Args:
+        settings: the build.
+        cache_options: `--cache-from` and `--cache-to` with their values.
+        metadata_file: where buildx leaves the build's metadata.
+        extra: arguments to pass on unchanged.
+    """
+    pairs = (*_valued_options(settings), *cache_options)
+    return (
+        "buildx",
+        "build",
+        "--progress",
+        "rawjson",
+        "--metadata-file",
+        metadata_file,
+        *(word for pair in pairs for word in pair),
+        *_switches(settings),
+        *extra,
+        settings.context,
+    )
+
+
+def _valued_options(settings: BuildSettings) -> Iterator[tuple[str, str]]:
+    single = {
+        "--builder": settings.builder,
+        "--file": settings.file,
+        "--target": settings.target,
+        "--network": settings.network,
+        "--platform": ",".join(settings.platforms),
+    }
+    yield from ((flag, value) for flag, value in single.items() if value)
+    several = {
+        "--tag": settings.tags,
+        "--build-arg": tuple(_render_pair(*pair) for pair in settings.build_args.items()),
+        "--build-context": tuple(_render_pair(*pair) for pair in settings.build_contexts.items()),
+        "--label": tuple(_render_pair(*pair) for pair in settings.labels.items()),
+        "--secret": settings.secrets,
+        "--ssh": settings.ssh,
+        "--output": settings.outputs,
+    }
+    yield from ((flag, value) for flag, values in several.items() for value in values)
+
+
+def _render_pair(name: str, value: str | None) -> str:
+    return name if value is None else f"{name}={value}"
+
+
+def _switches(settings: BuildSettings) -> Iterator[str]:
+    switches = {
+        "--push": settings.push,
+        "--load": settings.load,
+        "--pull": settings.pull,
+        "--no-cache": settings.no_cache,
+    }
+    yield from (flag for flag, wanted in switches.items() if wanted)
+
+
+def writes_stdout(settings: BuildSettings) -> bool:
+    """Whether the build's result itself goes to stdout (`--output -`)."""
+    return any(_is_stdout(output) for output in settings.outputs)
+
+
+def _is_stdout(output: str) -> bool:
+    # https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
+    try:
+        attributes = dict(parse_options(output))
+    except ValueError:
+        return output == "-"
+    piped = ("tar", "oci", "docker")
+    default = "" if attributes.get("type") in ("tar", "oci") else "none"
+    return attributes.get("type") in piped and attributes.get("dest", default) in ("", "-")
+
+
+def exports_image(settings: BuildSettings, driver: str) -> bool:
+    """Whether the build makes an image, as far as the settings tell."""
+    if settings.push or settings.load:
+        return True
+    if not settings.outputs:
+        return driver == "docker"
+    kinds = ("type=image", "type=docker", "type=oci", "type=registry", "type=moby")
+    return any(kind in output for output in settings.outputs for kind in kinds)
+
+
+def quote_command(words: Iterable[str]) -> str:
+    """A command as a shell reads it, on one line for each option."""
+    lines: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            lines.append([])
+        lines[-1].append(shlex.quote(word))
+    return " \\\n  ".join(" ".join(line) for line in lines)

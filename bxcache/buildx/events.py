@@ -1,0 +1,78 @@
+"""What happens during a build, as it comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bxcache.buildx.vertex_names import StepName
+
+
+class Outcome(StrEnum):
+    """What became of a step."""
+
+    REUSED = "reused"
+    EXECUTED = "executed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step is being executed."""
+
+    step: StepName
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step is done. A reused one that could not be loaded may be followed by a second one."""
+
+    step: StepName
+    outcome: Outcome
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepLogged:
+    """A step printed a line."""
+
+    step: StepName
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """docker said something outside of the steps: its own error, an excerpt of the Dockerfile."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """BuildKit or bxcache has a warning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """bxcache says what it does."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """One line of BuildKit's stream as it came, before what it means."""
+
+    line: str
+
+
+Event = StepStarted | StepFinished | StepLogged | Said | Warned | Noted | Streamed
+if TYPE_CHECKING:
+    Observer = Callable[[Event], None]

@@ -1,0 +1,44 @@
+"""docker's option text: `type=registry,ref=example.com/app`, a line of CSV.
+
+A field that holds a comma, a quote or a line break is quoted as a whole.
+https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/cache.go
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Attributes = tuple[tuple[str, str], ...]
+
+
+def render_options(attributes: Iterable[tuple[str, str]]) -> str:
+    r"""The attributes as docker reads them.
+
+    >>> render_options([("type", "local"), ("dest", "/a,b")])
+    'type=local,"dest=/a,b"'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([f"{name}={value}" for name, value in attributes])
+    return text.getvalue()
+
+
+def parse_options(text: str) -> Attributes:
+    """The attributes of an option text.
+
+    Raises:
+        ValueError: a field is no `key=value`, or the quoting is broken.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(f"`{text}` is not quoted as docker's options are: {error}") from error
+    pairs = [field.partition("=") for row in rows for field in row]
+    for name, equals, _ in pairs:
+        if not equals or not name:
+            raise ValueError(f"`{name}` in `{text}` is no `key=value`")
+    return tuple((name.lower(), value) for name, _, value in pairs)

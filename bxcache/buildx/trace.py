@@ -1,0 +1,293 @@
+"""`--progress rawjson` to steps and their outcomes. Pure: lines in, values out.
+
+Each line is a SolveStatus: https://github.com/moby/buildkit/blob/v0.25.2/client/graph.go
+Lines that are no JSON are mixed in: warnings, and for a failed build docker's own error.
+
+Which outcome a step has is not written anywhere; it follows from the order of its messages:
+
+- `cached` and started at the very time it completed: it was never needed, since something built
+  from it was found. Reused.
+- `cached` and completed: found in a cache and loaded. Reused.
+- `cached` with an error: found, but it could not be loaded. Open; it is executed if it is needed.
+- completed, not `cached`: executed, unless it was found before: then its layers were fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from bxcache.buildx.events import (
+    Event,
+    Outcome,
+    Said,
+    StepFinished,
+    StepLogged,
+    StepStarted,
+    Warned,
+)
+from bxcache.buildx.vertex_names import (
+    LINK,
+    CacheVertex,
+    StepName,
+    parse_step_name,
+    parse_written_manifest,
+)
+
+# Exports in parallel collide on one blob and are tried again; the build succeeds.
+_NOISE = ("ERROR: (*service).Write failed",)
+_CANCELED = ("context canceled", "context cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class TracedStep:
+    """A step as the stream tells it.
+
+    Attributes:
+        digests: its vertices. A `COPY --link` has two.
+        seconds: how long it was worked on, transfers included.
+    """
+
+    name: StepName
+    digests: tuple[str, ...]
+    outcome: Outcome
+    seconds: float
+    error: str = ""
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTransfer:
+    """The import or the export of one cache.
+
+    Attributes:
+        name: BuildKit's name for it.
+        digest: the manifest that an export wrote, if it came so far.
+        error: why it failed, or an empty string.
+        completed: whether it came to an end.
+    """
+
+    name: str
+    digest: str | None
+    error: str
+    completed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a stream told in the end."""
+
+    steps: tuple[TracedStep, ...] = ()
+    transfers: tuple[CacheTransfer, ...] = ()
+    said: tuple[str, ...] = ()
+
+    def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
+        """The imports, or the exports of one type, in the order in which they began."""
+        return [each for each in self.transfers if each.name.startswith(kind)]
+
+
+@dataclass(slots=True)
+class _Vertex:
+    digest: str
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+    step: StepName | None = None
+    outcome: Outcome | None = None
+    promised: bool = False
+    started: bool = False
+    completed: bool = False
+    error: str = ""
+    written: str | None = None
+    log_bytes: int = 0
+    spans: dict[str, str] = field(default_factory=dict)
+    pending: dict[int, str] = field(default_factory=dict)
+
+
+class TraceReader:
+    """Reads a stream line by line."""
+
+    def __init__(self) -> None:
+        self._vertices: dict[str, _Vertex] = {}
+        self._said: list[str] = []
+
+    def feed(self, line: str) -> Iterator[Event]:
+        """Take one line and tell what it means, if anything."""
+        document = _parse_status(line)
+        if document is None:
+            yield from self._hear(line)
+            return
+        for message in _items(document, "vertexes"):
+            yield from self._read_vertex(message)
+        for message in _items(document, "statuses"):
+            self._read_status(message)
+        for message in _items(document, "logs"):
+            yield from self._read_log(message)
+        for message in _items(document, "warnings"):
+            yield Warned(_decode(message.get("short")).strip())
+
+    def finish(self) -> Trace:
+        """What has been read, as a whole."""
+        vertices = list(self._vertices.values())
+        return Trace(
+            steps=tuple(_join_links(vertices)),
+            transfers=tuple(_read_transfer(each) for each in vertices if _is_transfer(each.name)),
+            said=tuple(self._said),
+        )
+
+    def _hear(self, line: str) -> Iterator[Event]:
+        text = line.rstrip()
+        if not text.startswith(_NOISE) and (text or self._said):
+            self._said.append(text)
+            yield Said(text)
+
+    def _vertex(self, message: dict[str, Any], key: str) -> _Vertex:
+        digest = str(message.get(key, ""))
+        return self._vertices.setdefault(digest, _Vertex(digest))
+
+    def _read_vertex(self, message: dict[str, Any]) -> Iterator[Event]:
+        vertex = self._vertex(message, "digest")
+        if not vertex.name:
+            vertex.name = str(message.get("name", ""))
+            vertex.step = parse_step_name(vertex.name)
+        vertex.inputs = vertex.inputs or tuple(map(str, message.get("inputs") or ()))
+        if message.get("started") and message.get("completed"):
+            vertex.spans[message["started"]] = message["completed"]
+        before = vertex.outcome, vertex.started
+        _advance(vertex, message)
+        yield from _tell_change(vertex, *before)
+
+    def _read_status(self, message: dict[str, Any]) -> None:
+        written = parse_written_manifest(str(message.get("id", "")))
+        if written is not None:
+            self._vertex(message, "vertex").written = written
+
+    def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
+        vertex = self._vertex(message, "vertex")
+        text = _decode(message.get("data"))
+        vertex.log_bytes += len(text.encode())
+        if vertex.step is None:
+            return
+        stream = int(message.get("stream") or 1)
+        *lines, rest = (vertex.pending.get(stream, "") + text).split("\n")
+        vertex.pending[stream] = rest
+        for line in lines:
+            # What a carriage return would overwrite is not shown: progress bars end in one line.
+            yield StepLogged(vertex.step, line.rstrip("\r").rpartition("\r")[2])
+
+
+def _advance(vertex: _Vertex, message: dict[str, Any]) -> None:
+    """Take one message of a vertex into its state."""
+    started, completed = message.get("started"), message.get("completed")
+    cached, error = bool(message.get("cached")), str(message.get("error") or "")
+    vertex.started = vertex.started or (bool(started) and not cached and not vertex.promised)
+    vertex.promised = (vertex.promised or cached) and not error
+    if not completed:
+        return
+    vertex.completed, vertex.error = True, error
+    if error:
+        vertex.outcome = None if cached or error.endswith(_CANCELED) else Outcome.FAILED
+        vertex.started = vertex.started and not cached
+    elif cached:
+        vertex.outcome = Outcome.REUSED
+    elif not vertex.promised:
+        vertex.outcome = Outcome.EXECUTED
+
+
+def _tell_change(vertex: _Vertex, outcome: Outcome | None, started: bool) -> Iterator[Event]:  # noqa: FBT001
+    step = vertex.step
+    if step is None or step.is_base or step.is_link:
+        return
+    if vertex.started and not started and vertex.outcome is None:
+        yield StepStarted(step)
+    if vertex.outcome is not None and vertex.outcome is not outcome:
+        for rest in [text for text in vertex.pending.values() if text]:
+            yield StepLogged(step, rest)
+        vertex.pending.clear()
+        yield StepFinished(step, vertex.outcome, _measure(vertex.spans), vertex.error)
+
+
+def _join_links(vertices: list[_Vertex]) -> Iterator[TracedStep]:
+    """One step for each instruction: the merge of a `COPY --link` belongs to its copy."""
+    by_digest = {each.digest: each for each in vertices}
+    merges = {
+        digest: each
+        for each in vertices
+        for digest in each.inputs
+        if _is_merge_of(each.step, by_digest.get(digest, each).step)
+    }
+    for vertex in vertices:
+        step = vertex.step
+        if step is None or step.is_base or step.is_link or vertex.outcome is None:
+            continue
+        merge = merges.get(vertex.digest)
+        spans = vertex.spans | (merge.spans if merge else {})
+        yield TracedStep(
+            name=step,
+            digests=(vertex.digest, *([merge.digest] if merge else [])),
+            outcome=vertex.outcome,
+            seconds=_measure(spans),
+            error=vertex.error,
+            log_bytes=vertex.log_bytes,
+        )
+
+
+def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
+    if merge is None or copy is None or not merge.is_link:
+        return False
+    return (merge.label, merge.text) == (copy.label, f"{LINK}{copy.text}")
+
+
+def _is_transfer(name: str) -> bool:
+    return any(name.startswith(kind) for kind in CacheVertex)
+
+
+def _read_transfer(vertex: _Vertex) -> CacheTransfer:
+    return CacheTransfer(vertex.name, vertex.written, vertex.error, vertex.completed)
+
+
+def _measure(spans: dict[str, str]) -> float:
+    """The seconds that spans of time cover together."""
+    covered, end = 0.0, float("-inf")
+    for start, stop in sorted((_parse_time(a), _parse_time(b)) for a, b in spans.items()):
+        covered += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return covered
+
+
+def _parse_time(text: str) -> float:
+    # Python reads at most microseconds; RFC 3339 of Go has up to nine digits.
+    head, dot, tail = text.partition(".")
+    digits = tail.rstrip("Z").partition("+")[0].partition("-")[0]
+    zone = tail[len(digits) :] if dot else ""
+    moment = f"{head}.{digits[:6]:0<6}{zone}" if dot else text
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _parse_status(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = document.get(key)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _decode(data: object) -> str:
+    try:
+        return base64.b64decode(str(data or ""), validate=True).decode("utf-8", errors="replace")
+    except (binascii.Error, ValueError):
+        return ""

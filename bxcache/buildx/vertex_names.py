@@ -1,0 +1,95 @@
+"""What BuildKit writes into a vertex's name.
+
+A step is `[PLATFORM STAGE i/n] TEXT`; platform and stage can be absent.
+https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/dockerfile2llb/convert.go
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+_STEP = re.compile(
+    r"\[(?:(?P<head>[^\]]*?)\s+)?(?P<index>\d+)/(?P<total>\d+)\] (?P<text>.*)", re.DOTALL
+)
+LINK = "LINK "
+_FROM = "FROM "
+_ONLY_STAGE = "stage-0"
+
+
+@dataclass(frozen=True, slots=True)
+class StepName:
+    """A step's name taken apart.
+
+    Attributes:
+        platform: the platform, which only a build for several names.
+        stage: the stage's name, or `stage-N` as BuildKit counts them.
+        index: which of the stage's steps it is, from 1.
+        total: how many steps the stage has.
+        text: the instruction.
+        is_base: it is a `FROM`, which names a base image and makes no layer.
+        is_link: it is the merge that places the layer of a `COPY --link`.
+    """
+
+    platform: str | None
+    stage: str
+    index: int
+    total: int
+    text: str
+
+    @property
+    def is_base(self) -> bool:
+        return self.text.startswith(_FROM)
+
+    @property
+    def is_link(self) -> bool:
+        return self.text.startswith(LINK)
+
+    @property
+    def label(self) -> str:
+        """`[STAGE i/n]`, with the platform where there is one."""
+        head = f"{self.platform} {self.stage}" if self.platform else self.stage
+        return f"[{head} {self.index}/{self.total}]"
+
+
+def parse_step_name(name: str) -> StepName | None:
+    """The parts of a step's name; None for a vertex that is no step.
+
+    >>> parse_step_name("[linux/arm64 build  2/10] RUN make").label
+    '[linux/arm64 build 2/10]'
+    """
+    match = _STEP.fullmatch(name)
+    if match is None:
+        return None
+    platform, stage = _split_head(match["head"] or "")
+    return StepName(platform, stage, int(match["index"]), int(match["total"]), match["text"])
+
+
+def _split_head(head: str) -> tuple[str | None, str]:
+    # A stage's name has no `/`, a platform always has one.
+    words = head.split()
+    platform = words.pop(0) if words and "/" in words[0] else None
+    return platform, " ".join(words) or _ONLY_STAGE
+
+
+class CacheVertex(StrEnum):
+    """The vertices that import or export a cache, by how their names begin.
+
+    Each exporter's name is fixed: https://github.com/moby/buildkit/tree/v0.25.2/cache/remotecache
+    """
+
+    IMPORT = "importing cache manifest from "
+    EXPORT_LOCAL = "exporting cache to client directory"
+    EXPORT_REGISTRY = "exporting cache to registry"
+
+
+EXPORTS = {"local": CacheVertex.EXPORT_LOCAL, "registry": CacheVertex.EXPORT_REGISTRY}
+
+_WRITTEN = re.compile(r"writing cache (?:image )?manifest (?P<digest>sha256:[0-9a-f]{64})")
+
+
+def parse_written_manifest(status: str) -> str | None:
+    """The digest of the cache manifest that an exporter's status says it writes."""
+    match = _WRITTEN.fullmatch(status)
+    return match["digest"] if match else None

@@ -1,0 +1,1 @@
+"""The command line: arguments to a request, a result to text and an exit status."""

@@ -1,0 +1,231 @@
+"""`bxcache build`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bxcache.console.progress import PlainProgress, QuietProgress, RawProgress
+    from bxcache.request import BuildRequest
+    from bxcache.result import BuildResult
+
+_MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
+
+
+def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    pairs = [value.partition("=") for value in values]
+    if parameter.name == "build_args":
+        # Without a value docker takes it from the environment.
+        return {name: value if equals else None for name, equals, value in pairs}
+    if parameter.name == "build_contexts" and not all(equals for _, equals, _ in pairs):
+        raise click.BadParameter("write it `NAME=PATH`")
+    return {name: value for name, _, value in pairs}
+
+
+def _backends(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    if not values:
+        return ()
+    from bxcache.config.environment import parse_backend  # noqa: PLC0415
+
+    try:
+        return tuple(parse_backend(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _platforms(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> Any:  # noqa: ANN401
+    return tuple(each.strip() for value in values for each in value.split(",") if each.strip())
+
+
+_DOCKER_OPTIONS = (
+    click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name for the image."),
+    click.option("-f", "--file", metavar="FILE", help="The Dockerfile."),
+    click.option("--target", metavar="STAGE", help="The stage to build."),
+    click.option(
+        "--platform",
+        "platforms",
+        multiple=True,
+        callback=_platforms,
+        metavar="LIST",
+        help="Platforms to build for.",
+    ),
+    click.option(
+        "--build-arg",
+        "build_args",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME[=VALUE]",
+        help="Build argument.",
+    ),
+    click.option(
+        "--secret", "secrets", multiple=True, metavar="SPEC", help="Secret for RUN steps."
+    ),
+    click.option("--ssh", multiple=True, metavar="SPEC", help="SSH agent or keys for RUN steps."),
+    click.option(
+        "--build-context",
+        "build_contexts",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME=PATH",
+        help="Named context.",
+    ),
+    click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME[=VALUE]",
+        help="Label of the image.",
+    ),
+    click.option("--push", is_flag=True, default=None, help="Push the image."),
+    click.option("--load", is_flag=True, default=None, help="Load the image into docker."),
+    click.option("-o", "--output", "outputs", multiple=True, metavar="SPEC", help="Output."),
+    click.option("--pull", is_flag=True, default=None, help="Look for newer base images."),
+    click.option(
+        "--no-cache",
+        is_flag=True,
+        default=None,
+        help="Import nothing; what is built is still saved.",
+    ),
+    click.option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
+    click.option("--builder", metavar="NAME", help="The buildx builder."),
+)
+_CACHE_OPTIONS = (
+    click.option(
+        "--backend",
+        "backends",
+        multiple=True,
+        callback=_backends,
+        metavar="SPEC",
+        help="Cache backend instead of the configured ones, as `type=registry,ref=…`.",
+    ),
+    click.option("--write", type=click.Choice(("always", "trusted", "never")), help="Who saves."),
+    click.option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
+)
+_OWN_OPTIONS = (
+    click.option("--image", metavar="NAME", help="One of the config file's [images]."),
+    click.option("--config", "config_file", metavar="FILE", help="The config file."),
+    click.option(
+        "--progress",
+        type=click.Choice(_MODES),
+        default="auto",
+        envvar="BUILDKIT_PROGRESS",
+        show_default=True,
+        help="How to show progress.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Print the image's digest only."),
+    click.option("--dry-run", is_flag=True, help="Print the command and the reasons; run nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
+)
+
+
+def _with_options(function: Callable[..., int]) -> Callable[..., int]:
+    for option in reversed((*_DOCKER_OPTIONS, *_CACHE_OPTIONS, *_OWN_OPTIONS)):
+        function = option(function)
+    return function
+
+
+@click.command("build", short_help="Build an image from its caches, and save them.")
+@click.argument("path", required=False)
+@_with_options
+@click.pass_obj
+def build_command(extra: tuple[str, ...] | None, **values: Any) -> int:  # noqa: ANN401  # click's options
+    """Build an image with docker buildx; every stage comes from the caches and is saved to them.
+
+    PATH is the build context, as for docker. What follows `--` is passed to docker unchanged.
+    """
+    request = _to_request(values, extra or ())
+    if values["dry_run"]:
+        return _preview(request)
+    return _build(request, progress=_choose_mode(values), as_json=values["as_json"])
+
+
+def _to_request(values: dict[str, Any], extra: tuple[str, ...]) -> BuildRequest:
+    from bxcache.request import BuildOptions, BuildRequest  # noqa: PLC0415
+
+    options = {
+        name: values[name]
+        for name in BuildOptions.__annotations__
+        if values.get(name) not in (None, (), {})
+    }
+    if values["path"] is not None:
+        options["context"] = values["path"]
+    quiet = values["as_json"] or _choose_mode(values) == "quiet"
+    _refuse_mixed_stdout(options, extra, quiet=quiet)
+    return BuildRequest(
+        options=options,
+        extra=extra,
+        image=values["image"],
+        config_file=Path(values["config_file"]) if values["config_file"] else None,
+        raw=_choose_mode(values) == "rawjson",
+        stdout=2 if quiet else 1,
+    )
+
+
+def _choose_mode(values: dict[str, Any]) -> str:
+    return "quiet" if values["quiet"] else str(values["progress"])
+
+
+def _refuse_mixed_stdout(options: dict[str, Any], extra: tuple[str, ...], *, quiet: bool) -> None:
+    outputs = options.get("outputs", ())
+    if quiet and "-" in (*outputs, *extra):
+        raise click.UsageError("`--output -` and `--json` or `--quiet` both want stdout")
+
+
+def _preview(request: BuildRequest) -> int:
+    from bxcache.build import preview_build  # noqa: PLC0415
+    from bxcache.console.preview import render_preview  # noqa: PLC0415
+
+    click.echo(render_preview(preview_build(request)))
+    return 0
+
+
+def _build(request: BuildRequest, *, progress: str, as_json: bool) -> int:
+    from bxcache.build import run_build  # noqa: PLC0415
+    from bxcache.errors import BuildFailedError, CacheError  # noqa: PLC0415
+
+    observer = _choose_observer(progress)
+    failure: BuildFailedError | CacheError | None = None
+    try:
+        result: Any = run_build(request, observer)
+    except (BuildFailedError, CacheError) as error:
+        failure, result = error, error.result
+    _print_result(result, observer, quiet=progress == "quiet", as_json=as_json)
+    if isinstance(failure, CacheError):
+        raise failure
+    return int(result.exit_status)
+
+
+def _choose_observer(progress: str) -> PlainProgress | RawProgress | QuietProgress:
+    from bxcache.console.progress import (  # noqa: PLC0415
+        PlainProgress,
+        QuietProgress,
+        RawProgress,
+    )
+
+    if progress == "rawjson":
+        return RawProgress(sys.stderr)
+    return QuietProgress() if progress in ("quiet", "none") else PlainProgress(sys.stderr)
+
+
+def _print_result(result: BuildResult, observer: object, *, quiet: bool, as_json: bool) -> None:
+    from bxcache.console.document import render_document  # noqa: PLC0415
+    from bxcache.console.progress import QuietProgress  # noqa: PLC0415
+    from bxcache.console.summary import render_summary  # noqa: PLC0415
+
+    if isinstance(observer, QuietProgress) and result.exit_status:
+        click.echo("\n".join(observer.said), err=True)
+    if as_json:
+        click.echo(render_document(result))
+    if quiet and not as_json and result.digest:
+        click.echo(result.digest)
+    if not quiet:
+        click.echo(render_summary(result), err=True)

@@ -1,0 +1,47 @@
+"""`bxcache config`: show, check, schema."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.group("config", short_help="Show and check the configuration.")
+def config_group() -> None:
+    """Show and check the configuration."""
+
+
+@config_group.command("show")
+@click.option("--config", "config_file", metavar="FILE", help="The config file.")
+@click.option("--image", metavar="NAME", help="One of the config file's [images].")
+def show_command(config_file: str | None, image: str | None) -> None:
+    """Print every value and where it comes from."""
+    from bxcache.config.loading import describe, load_setup  # noqa: PLC0415
+    from bxcache.console.settings import render_settings  # noqa: PLC0415
+
+    setup = load_setup(
+        Path.cwd(), os.environ, file=Path(config_file) if config_file else None, image=image
+    )
+    click.echo(render_settings(describe(setup)))
+    for note in setup.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+@config_group.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_command(file: Path) -> None:
+    """Check one config file and print all its problems."""
+    from bxcache.config.loading import check_file  # noqa: PLC0415
+
+    check_file(file)
+    click.echo(f"{file} is valid")
+
+
+@config_group.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of the config file."""
+    from bxcache.config.schema import render_schema  # noqa: PLC0415
+
+    click.echo(render_schema(), nl=False)

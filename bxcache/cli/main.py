@@ -1,0 +1,100 @@
+"""`bxcache`: the entry point, and the one place where an error becomes words and a status."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from bxcache import __version__
+from bxcache.cli.build import build_command
+from bxcache.cli.config import config_group
+from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+_EPILOG = """\b
+Exit status: 0 done; docker's own for a failed build;
+2 usage; 64 request; 69 docker or builder; 70 bug; 74 store;
+75 cache, with strict; 78 configuration; 130 Ctrl-C or SIGTERM.
+"""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
+)
+@click.version_option(__version__, prog_name="bxcache", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Cache and restore every stage of a docker build."""
+
+
+cli.add_command(build_command)
+cli.add_command(config_group)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    # A process this short has nothing worth collecting while it loads its modules.
+    gc.disable()
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and give its exit status."""
+    own, extra = split_extra(argv)
+    try:
+        status = cli.main(list(own), prog_name="bxcache", standalone_mode=False, obj=extra)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BxcacheError as error:
+        click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; the caches are as they were", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_INTERRUPTED
+    except Exception:  # noqa: BLE001  # the last boundary: a bug is told as one
+        _report_bug()
+        return EXIT_BUG
+    return status if isinstance(status, int) else 0
+
+
+def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The arguments before the first `--`, and those behind it, which are docker's.
+
+    >>> split_extra(["build", ".", "--", "--ulimit", "nofile=9"])
+    (('build', '.'), ('--ulimit', 'nofile=9'))
+    """
+    words = tuple(argv)
+    if "--" not in words:
+        return words, ()
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def _report_bug() -> None:
+    import traceback  # noqa: PLC0415  # only a bug needs it
+
+    from bxcache.redaction import Redactor, find_secrets  # noqa: PLC0415
+
+    import os  # noqa: PLC0415
+
+    redact = Redactor(find_secrets(sys.argv, os.environ))
+    click.echo(redact(traceback.format_exc()), err=True)
+    click.echo("error: this is a bug in bxcache; please report it with the lines above", err=True)

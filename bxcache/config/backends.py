@@ -1,0 +1,164 @@
+"""The cache backends a repository can declare, as a union on `type`.
+
+The attributes are BuildKit's, less those bxcache settles by itself: `mode` is always `max`, and
+`tag`, `src` and `dest` of a local cache belong to the store.
+https://github.com/moby/buildkit#export-cache
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from bxcache.config.quantities import Age, Size
+from bxcache.config.reference import Reference
+
+Compression = Literal["uncompressed", "gzip", "estargz", "zstd"]
+
+# https://github.com/moby/buildkit/blob/v0.25.2/util/compression/attrs.go
+_LEVELS = {"uncompressed": range(1), "gzip": range(10), "estargz": range(10), "zstd": range(23)}
+
+
+def _check_reference(text: str) -> str:
+    Reference.parse(text)
+    return text
+
+
+Ref = Annotated[str, AfterValidator(_check_reference)]
+
+
+class Declaration(BaseModel):
+    """A part of the configuration: frozen, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+    misplaced: ClassVar[dict[str, str]] = {}
+    """Keys that people expect here and that mean something else; the value says what."""
+
+
+_ALWAYS_MAX = "bxcache always exports every stage (mode=max); remove this key"
+
+
+class CompressedBackend(Declaration):
+    """What `local` and `registry` have in common."""
+
+    compression: Compression | None = None
+    """How new layers are compressed. BuildKit's default is gzip."""
+
+    compression_level: int | None = None
+    """0 to 9 for gzip and estargz, 0 to 22 for zstd."""
+
+    force_compression: bool = False
+    """Compress layers again that exist in another compression. Slow, but the cache is uniform."""
+
+    @field_validator("compression_level", mode="after")
+    @classmethod
+    def _level_fits(cls, level: int | None, info: ValidationInfo) -> int | None:
+        kind = info.data.get("compression") or "gzip"
+        if level is not None and level not in _LEVELS[kind]:
+            raise ValueError(f"{kind} takes a level from 0 to {_LEVELS[kind][-1]}")
+        return level
+
+
+class LocalBackend(CompressedBackend):
+    """A store on this machine: a directory with one scope per image, target and platform."""
+
+    misplaced: ClassVar[dict[str, str]] = {
+        "mode": _ALWAYS_MAX,
+        "tag": "bxcache names the scopes of a store by itself; remove this key",
+        "src": "the store's directory is `dir`, for reading and writing",
+        "dest": "the store's directory is `dir`, for reading and writing",
+        "ref": "a local store has a `dir`; `ref` belongs to `registry` and `inline`",
+    }
+
+    type: Literal["local"]
+
+    dir: str | None = None
+    """The store's directory; relative to the file that declares it. Default: below the user's
+    cache folder, one for each project."""
+
+    max_size: Size | None = None
+    """The most that the store may hold, such as `5GB`."""
+
+    max_age: Age | None = None
+    """How long an unused scope is kept, such as `14d`."""
+
+
+class RegistryBackend(CompressedBackend):
+    """A repository of a container registry, one tag per scope."""
+
+    misplaced: ClassVar[dict[str, str]] = {
+        "mode": _ALWAYS_MAX,
+        "dir": "a registry cache has a `ref`; `dir` belongs to `local`",
+        "registry.insecure": "write it as `insecure`",
+    }
+
+    type: Literal["registry"]
+
+    ref: Ref
+    """The repository, such as `registry.example.com/team/app-cache`. With a tag, all builds share
+    that one tag; without, each scope has its own."""
+
+    insecure: bool = False
+    """Allow plain HTTP and unverified TLS to this registry."""
+
+    image_manifest: bool = True
+    """Write the cache as an image manifest, which every registry takes."""
+
+    oci_mediatypes: bool = True
+    """Use OCI media types instead of docker's."""
+
+    ignore_error: bool = True
+    """Let docker go on when the cache cannot be written. With `cache.strict` bxcache then fails by
+    itself, after the image is built."""
+
+    @field_validator("oci_mediatypes", mode="after")
+    @classmethod
+    def _manifest_fits(cls, oci: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  # pydantic's
+        if not oci and info.data.get("image_manifest"):
+            raise ValueError(
+                "an image manifest needs OCI media types; set `image_manifest = false`"
+            )
+        return oci
+
+
+class InlineBackend(Declaration):
+    """The cache inside the image itself: the final stage's chain only."""
+
+    misplaced: ClassVar[dict[str, str]] = {
+        "mode": "BuildKit ignores `mode` for an inline cache, which holds the final stage's chain "
+        "only; remove this key, or use `local` or `registry` to keep every stage",
+        "dir": "an inline cache lives in the image at `ref`; `dir` belongs to `local`",
+        "compression": "an inline cache has the image's own layers; set it on the image's output",
+    }
+
+    type: Literal["inline"]
+
+    ref: Ref
+    """The image to import from, usually a tag that this build pushes."""
+
+
+Backend = Annotated[LocalBackend | RegistryBackend | InlineBackend, Field(discriminator="type")]
+BACKEND_MODELS: dict[str, type[Declaration]] = {
+    "local": LocalBackend,
+    "registry": RegistryBackend,
+    "inline": InlineBackend,
+}
+BACKENDS_TO_COME = ("gha", "s3", "azblob")
+
+
+def normalize_attribute(name: str) -> str:
+    """BuildKit's spelling of an attribute as bxcache's key.
+
+    >>> normalize_attribute("image-manifest")
+    'image_manifest'
+    """
+    return name.strip().lower().replace("-", "_")
+
+
+def as_backend_table(value: Any) -> dict[str, Any]:  # noqa: ANN401  # checked right here
+    """The value as a table, for reading a key that may be wrong; not a table gives an empty one."""
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,124 @@
+"""Finding a repository's root and its config file, and reading it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bxcache.config.positions import Position, find_lines
+from bxcache.errors import ConfigError, Problem
+
+FILE_NAME = "bxcache.toml"
+PYPROJECT_NAME = "pyproject.toml"
+_LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A config file as it was read.
+
+    Attributes:
+        path: where it is.
+        table: its own part of the document: all of `bxcache.toml`, `[tool.bxcache]` of a pyproject.
+        text: the whole text, for finding lines.
+        prefix: the keys above `table` in the document.
+    """
+
+    path: Path
+    table: dict[str, Any]
+    text: str
+    prefix: tuple[str, ...] = ()
+
+    def lines_of(self, positions: set[Position]) -> dict[Position, int]:
+        """The line of each position within `table`, where it can be found."""
+        depth = len(self.prefix)
+        lines = find_lines(self.text, {(*self.prefix, *position) for position in positions})
+        return {position[depth:]: line for position, line in lines.items()}
+
+
+def find_root(start: Path) -> Path | None:
+    """The root of the git work tree around a folder, or None."""
+    return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), None)
+
+
+def find_config_file(start: Path) -> ConfigFile | None:
+    """The nearest config file from `start` upwards to the git root.
+
+    In one folder `bxcache.toml` goes before `[tool.bxcache]` in `pyproject.toml`. Outside of a git
+    work tree only `start` itself is looked at.
+
+    Raises:
+        ConfigError: a file is found that cannot be read or is no TOML.
+    """
+    root = find_root(start) or start
+    folders = [folder for folder in (start, *start.parents) if folder.is_relative_to(root)]
+    for folder in folders:
+        if (folder / FILE_NAME).exists():
+            return read_config_file(folder / FILE_NAME)
+        if (folder / PYPROJECT_NAME).is_file():
+            file = read_config_file(folder / PYPROJECT_NAME, optional=True)
+            if file is not None:
+                return file
+    return None
+
+
+def read_config_file(path: Path, *, optional: bool = False) -> ConfigFile | None:
+    """Read one file; a name that ends in `pyproject.toml` is read at `[tool.bxcache]`.
+
+    Args:
+        path: the file.
+        optional: a pyproject without `[tool.bxcache]` gives None instead of an error.
+
+    Raises:
+        ConfigError: it cannot be read, is too large or is no TOML.
+    """
+    text = _read_text(path)
+    if path.name != PYPROJECT_NAME:
+        return ConfigFile(path, _parse(path, text), text)
+    if optional and "bxcache" not in text:
+        return None
+    tool = _parse(path, text).get("tool")
+    table = tool.get("bxcache") if isinstance(tool, dict) else None
+    if table is None and optional:
+        return None
+    if not isinstance(table, dict):
+        raise ConfigError([Problem(shorten_path(path), "tool.bxcache", "there is no such table")])
+    return ConfigFile(path, table, text, ("tool", "bxcache"))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError([Problem(shorten_path(path), "", f"cannot be read: {reason}")]) from error
+    if len(data) > _LARGEST_FILE:
+        raise ConfigError(
+            [Problem(shorten_path(path), "", "is larger than 1 MiB; is it a config file?")]
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(shorten_path(path), "", "is no UTF-8 text", line)]) from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            [Problem(shorten_path(path), "", f"is no valid TOML: {error}")]
+        ) from error
+    except RecursionError as error:
+        raise ConfigError([Problem(shorten_path(path), "", "is nested too deeply")]) from error
+
+
+def shorten_path(path: Path) -> str:
+    """The path as a person would write it: relative when it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,124 @@
+"""The `BXCACHE_*` variables: one for each key of `[build]`, `[cache]` and `[gate]`.
+
+`BXCACHE_CACHE_STRICT=true` is `cache.strict`. Lists and tables are written as one line of
+comma-separated fields, quoted where a field holds a comma, as docker writes them; backends are
+separated by `;`. `BXCACHE_CONFIG` names the config file and `BXCACHE_IMAGE` the image.
+"""
+
+from __future__ import annotations
+
+import csv
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from bxcache.config.backends import normalize_attribute
+from bxcache.config.models import BuildSettings, CacheSettings, GateSettings
+from bxcache.config.sources import Key, Layer, Origin, Source, insert_leaf
+from bxcache.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bxcache.config.backends import Declaration
+
+PREFIX = "BXCACHE_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+IMAGE_VARIABLE = f"{PREFIX}IMAGE"
+_TEST_PREFIX = f"{PREFIX}TEST_"
+_SECTIONS: dict[str, type[Declaration]] = {
+    "build": BuildSettings,
+    "cache": CacheSettings,
+    "gate": GateSettings,
+}
+VARIABLES: dict[str, Key] = {
+    f"{PREFIX}{section}_{name}".upper(): (section, name)
+    for section, model in _SECTIONS.items()
+    for name in model.model_fields
+}
+
+
+def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[Problem], list[str]]:
+    """The layer that the variables make, what is wrong with them, and notes on unknown ones.
+
+    A variable that is set and empty counts as not set.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[Key, Source] = {}
+    problems: list[Problem] = []
+    for name, key in VARIABLES.items():
+        if not environment.get(name):
+            continue
+        try:
+            insert_leaf(values, key, parse_text(key, environment[name]))
+        except ValueError as error:
+            problems.append(Problem(name, "", str(error)))
+        sources[key] = Source(Origin.ENVIRONMENT, name)
+    return Layer(values, sources), problems, _note_unknown(environment)
+
+
+def _note_unknown(environment: Mapping[str, str]) -> list[str]:
+    known = {*VARIABLES, CONFIG_VARIABLE, IMAGE_VARIABLE}
+    notes = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX) and name not in known:
+            close = get_close_matches(name, known, 1, 0.7)
+            notes.append(
+                f"the variable `{name}` means nothing to bxcache"
+                + (f"; did you mean `{close[0]}`?" if close else "")
+            )
+    return notes
+
+
+def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as there are keys
+    """A variable's text as the value that the key takes.
+
+    Raises:
+        ValueError: the text is no such value.
+    """
+    section, name = key
+    if key == ("cache", "backends"):
+        return [parse_backend(entry) for entry in text.split(";") if entry.strip()]
+    field = _SECTIONS[section].model_fields[name]
+    kind = TypeAdapter(field.annotation).json_schema().get("type")
+    if kind == "array":
+        return _split_fields(text)
+    if kind == "object":
+        return dict(_split_pair(pair) for pair in _split_fields(text))
+    if kind is None and name != "min_hit_ratio":
+        return text
+    try:
+        return TypeAdapter(field.annotation).validate_python(text, strict=False)
+    except ValidationError as error:
+        raise ValueError(f"`{text}` is not what `{section}.{name}` takes") from error
+
+
+def parse_backend(text: str) -> dict[str, Any]:
+    """A backend written as docker writes a cache: `type=registry,ref=example.com/app-cache`.
+
+    Raises:
+        ValueError: a field is no `key=value`.
+    """
+    table: dict[str, Any] = {}
+    for pair in _split_fields(text):
+        name, value = _split_pair(pair)
+        table[normalize_attribute(name)] = _parse_scalar(value)
+    return table
+
+
+def _parse_scalar(text: str) -> str | int | bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return int(text) if text.isdecimal() else text
+
+
+def _split_fields(text: str) -> list[str]:
+    return next(csv.reader([text.strip()], strict=True), [])
+
+
+def _split_pair(pair: str) -> tuple[str, str]:
+    name, equals, value = pair.partition("=")
+    if not equals or not name.strip():
+        raise ValueError("each field is written `key=value`")
+    return name.strip(), value

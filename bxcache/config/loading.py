@@ -1,0 +1,264 @@
+"""From a working directory, the environment and flags to one checked configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bxcache.config.discovery import (
+    ConfigFile,
+    find_config_file,
+    find_root,
+    read_config_file,
+    shorten_path,
+)
+from bxcache.config.environment import CONFIG_VARIABLE, IMAGE_VARIABLE, read_environment
+from bxcache.config.models import NOT_YET_APPLIED, Config
+from bxcache.config.paths import anchor_paths
+from bxcache.config.problems import dotted, explain, place_of
+from bxcache.config.sources import DEFAULT, Key, Layer, Origin, Source, find_leaves, merge_layers
+from bxcache.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bxcache.config.positions import Position
+
+
+_HINT = "`bxcache config schema` prints every key"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The configuration of one call, with the source of each value.
+
+    Attributes:
+        config: all values. What an image sets is already in `config.build`.
+        image: the image's name in `[images]`, if one was chosen.
+        sources: the source of each value that is not a default.
+        root: the project: the config file's folder, else the git root, else the working directory.
+        file: the config file, if there is one.
+        notes: what a person should know although nothing is wrong.
+    """
+
+    config: Config
+    image: str | None
+    sources: Mapping[Key, Source]
+    root: Path
+    file: ConfigFile | None
+    notes: tuple[str, ...]
+
+    def source_of(self, key: Key) -> Source:
+        """The source of one value."""
+        return self.sources.get(key, DEFAULT)
+
+
+def load_setup(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    flags: Layer | None = None,
+    file: Path | None = None,
+    image: str | None = None,
+) -> Setup:
+    """Read and merge everything that configures a call made in `directory`.
+
+    Args:
+        directory: the working directory.
+        environment: the process's variables.
+        flags: what the command line or the caller set.
+        file: the config file to read instead of looking for one.
+        image: one of the `[images]`.
+
+    Raises:
+        ConfigError: all problems of all sources at once.
+    """
+    flags = flags or Layer({})
+    named = file or (
+        Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None
+    )
+    found = read_config_file(directory / named) if named else find_config_file(directory)
+    variables, problems, notes = read_environment(environment)
+    file_layer = _layer_of(found) if found else Layer({})
+    problems = [*_check_layer(file_layer, found), *problems]
+    problems += [*_check_layer(variables), *_check_layer(flags)]
+    image = image or environment.get(IMAGE_VARIABLE) or None
+    problems += _check_image(image, file_layer)
+    if problems:
+        raise ConfigError(problems, hint=_HINT)
+    anchored = _anchor(file_layer, found, directory)
+    merged = merge_layers([*_with_image(anchored, image, flags), variables, flags])
+    return Setup(
+        config=Config.model_validate(merged.values),
+        image=image,
+        sources=merged.sources,
+        root=_root_of(found, directory),
+        file=found,
+        notes=(*notes, *_note_unapplied(merged)),
+    )
+
+
+def check_file(path: Path) -> ConfigFile:
+    """Read one config file and check it alone.
+
+    Raises:
+        ConfigError: all its problems, with lines.
+    """
+    file = read_config_file(path)
+    if file is None:
+        raise ConfigError([Problem(str(path), "tool.bxcache", "there is no such table")])
+    problems = _check_layer(_layer_of(file), file)
+    if problems:
+        raise ConfigError(problems, hint=_HINT)
+    return file
+
+
+def _check_layer(layer: Layer, file: ConfigFile | None = None) -> list[Problem]:
+    """Everything wrong with what one source says."""
+    findings = [*_find_duplicates(layer.values), *_find_invalid(layer.values)]
+    lines = _lines_of(file, [place for place, _ in findings])
+    return [
+        Problem(_name_of(layer, place), dotted(place), message, _nearest(lines, place))
+        for place, message in sorted(findings, key=lambda found: _nearest(lines, found[0]) or 0)
+    ]
+
+
+def _find_invalid(table: Mapping[str, Any]) -> list[tuple[Position, str]]:
+    try:
+        Config.model_validate(dict(table))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        return [(place_of(detail), explain(detail)) for detail in details]
+    return []
+
+
+def _lines_of(file: ConfigFile | None, places: list[Position]) -> dict[Position, int]:
+    if file is None or not places:
+        return {}
+    return file.lines_of({place[:end] for place in places for end in range(1, len(place) + 1)})
+
+
+def _nearest(lines: dict[Position, int], place: Position) -> int | None:
+    ends = range(len(place), 0, -1)
+    return next((lines[place[:end]] for end in ends if place[:end] in lines), None)
+
+
+def _find_duplicates(table: Mapping[str, Any]) -> list[tuple[Position, str]]:
+    cache = table.get("cache")
+    backends = cache.get("backends") if isinstance(cache, dict) else None
+    seen: set[object] = set()
+    found: list[tuple[Position, str]] = []
+    for index, backend in enumerate(backends if isinstance(backends, list) else []):
+        kind = backend.get("type") if isinstance(backend, dict) else None
+        identity = (kind, str(backend.get("ref"))) if kind == "registry" else kind
+        if kind in ("local", "inline", "registry") and identity in seen:
+            message = (
+                "the same repository is declared twice"
+                if kind == "registry"
+                else (f"there can be one `{kind}` backend only")
+            )
+            found.append((("cache", "backends", index), message))
+        seen.add(identity)
+    return found
+
+
+def _layer_of(file: ConfigFile) -> Layer:
+    name = shorten_path(file.path)
+    return Layer(file.table, fallback=Source(Origin.FILE, name))
+
+
+def _name_of(layer: Layer, place: Position) -> str:
+    return str(layer.source_of(tuple(step for step in place if isinstance(step, str))))
+
+
+def _check_image(image: str | None, layer: Layer) -> list[Problem]:
+    images = layer.values.get("images")
+    known = sorted(images) if isinstance(images, dict) else []
+    if image is None or image in known:
+        return []
+    listed = ", ".join(f"`{name}`" for name in known) or "none"
+    return [Problem("--image", "", f"`{image}` is not declared in [images]; known: {listed}")]
+
+
+def _anchor(layer: Layer, file: ConfigFile | None, directory: Path) -> Layer:
+    if file is None:
+        return layer
+    values = anchor_paths(layer.values, file.path.parent.resolve(), directory)
+    return Layer(values, layer.sources, layer.fallback)
+
+
+def _with_image(layer: Layer, image: str | None, flags: Layer) -> list[Layer]:
+    values = dict(layer.values)
+    if "context" in flags.values.get("build", {}):
+        # A PATH on the command line stands for the Dockerfile in it too, as with docker.
+        values["build"] = {k: v for k, v in values.get("build", {}).items() if k != "file"}
+    base = Layer(values, layer.sources, layer.fallback)
+    if image is None:
+        return [base]
+    table = values["images"][image]
+    return [base, Layer({"build": table}, fallback=layer.fallback)]
+
+
+def _root_of(file: ConfigFile | None, directory: Path) -> Path:
+    return file.path.parent.resolve() if file else find_root(directory) or directory
+
+
+def _note_unapplied(layer: Layer) -> list[str]:
+    return [
+        f"`{dotted(key)}` ({layer.source_of(key)}) is accepted but has no effect yet: "
+        f"{NOT_YET_APPLIED[name]}"
+        for key, name in _unapplied_keys(layer)
+    ]
+
+
+def _unapplied_keys(layer: Layer) -> list[tuple[Key, str]]:
+    keys = [(key, ".".join(key)) for key in layer.sources if ".".join(key) in NOT_YET_APPLIED]
+    backends = layer.values.get("cache", {}).get("backends", [])
+    bounds = {name for table in backends for name in table if name in NOT_YET_APPLIED}
+    return keys + [(("cache", "backends", name), name) for name in sorted(bounds)]
+
+
+def default_store(root: Path) -> Path:
+    """The store of a project that names none: below the user's cache folder."""
+    from platformdirs import user_cache_path  # noqa: PLC0415  # only this default needs it
+
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "project"
+    digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    return user_cache_path("bxcache") / f"{name}-{digest}"
+
+
+def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
+    """Every value with its key and source, in the order of the file."""
+    values = setup.config.model_dump(mode="json", exclude={"images"})
+    leaves = list(find_leaves(values))
+    lines = _written_lines(setup, [key for key, _ in leaves])
+    return [
+        (dotted(key), value, _with_line(setup.source_of(key), lines.get(key)))
+        for key, value in leaves
+    ]
+
+
+def _written_lines(setup: Setup, keys: list[Key]) -> dict[Key, int]:
+    """The line of each key that the file sets: in the image's table, else in its own."""
+    if setup.file is None:
+        return {}
+    lines = setup.file.lines_of({place for key in keys for place in _places(key, setup.image)})
+    found = {}
+    for key in keys:
+        known = [lines[place] for place in _places(key, setup.image) if place in lines]
+        found.update({key: line for line in known[:1]})
+    return found
+
+
+def _places(key: Key, image: str | None) -> list[Position]:
+    own: list[Position] = [key]
+    return [("images", image, *key[1:]), *own] if image and key[0] == "build" else own
+
+
+def _with_line(source: Source, line: int | None) -> Source:
+    return replace(source, line=line) if source.origin is Origin.FILE else source

@@ -1,0 +1,125 @@
+"""The shape of `bxcache.toml`: these classes load it, and the published schema comes from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bxcache.config.backends import Backend, Declaration, LocalBackend
+
+TextList = Annotated[tuple[str, ...], Field(strict=False)]
+TextTable = dict[str, str]
+
+
+class BuildSettings(Declaration):
+    """Defaults for `bxcache build`, by the names of docker's own flags."""
+
+    misplaced: ClassVar[dict[str, str]] = {
+        "dockerfile": "docker's flag is `--file`; write `file`",
+        "args": "write `build_args`",
+        "cache_to": "a cache is declared as a `[[cache.backends]]` table",
+        "cache_from": "a cache is declared as a `[[cache.backends]]` table",
+    }
+
+    context: str = "."
+    """The build context: a folder, a URL, or `-`. Relative to the file that declares it."""
+
+    file: str | None = None
+    """The Dockerfile, relative to the file that declares it. Default: `Dockerfile` in the context."""
+
+    target: str | None = None
+    """The stage to build."""
+
+    platforms: TextList = ()
+    """The platforms to build for, such as `linux/amd64`. Default: the builder's own."""
+
+    builder: str = ""
+    """The buildx builder. Default: the current one."""
+
+    tags: TextList = ()
+    """Names for the image."""
+
+    build_args: dict[str, str | None] = Field(default_factory=dict)
+    """Build arguments. A value that looks like a secret is never shown. From Python, None takes
+    the value from the environment."""
+
+    build_contexts: TextTable = Field(default_factory=dict)
+    """Named contexts: a folder or a URL for each name."""
+
+    labels: TextTable = Field(default_factory=dict)
+    """Labels of the image."""
+
+    secrets: TextList = ()
+    """Secrets for `RUN --mount=type=secret`, as in docker's `--secret`."""
+
+    ssh: TextList = ()
+    """SSH agents or keys for `RUN --mount=type=ssh`, as in docker's `--ssh`."""
+
+    outputs: TextList = ()
+    """Where the result goes, as in docker's `--output`."""
+
+    network: str | None = None
+    """The network of RUN steps: `default`, `none` or `host`."""
+
+    push: bool = False
+    """Push the image."""
+
+    load: bool = False
+    """Load the image into docker."""
+
+    pull: bool = False
+    """Look for newer base images."""
+
+    no_cache: bool = False
+    """Import no cache and execute every step. What is built is still saved."""
+
+
+class ImageSettings(BuildSettings):
+    """One of several images of a repository: what it sets goes before `[build]`."""
+
+
+Donor = Literal["branch", "base", "default"]
+
+
+class CacheSettings(Declaration):
+    """Which caches are read and written."""
+
+    read: Annotated[tuple[Donor, ...], Field(strict=False)] = ("branch", "base", "default")
+    """Whose cache a build may start from, in this order."""
+
+    write: Literal["always", "trusted", "never"] = "trusted"
+    """Who saves a cache."""
+
+    strict: bool = False
+    """Fail when a cache cannot be read or saved. Otherwise that is a warning. The image is built
+    either way."""
+
+    backends: Annotated[tuple[Backend, ...], Field(strict=False)] = (LocalBackend(type="local"),)
+    """Where caches are kept. A build reads from the first that has one and saves to all."""
+
+
+class GateSettings(Declaration):
+    """What a build must reach to pass."""
+
+    min_hit_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The least share of steps that must be reused, from 0 to 1."""
+
+
+class Config(Declaration):
+    """The whole file."""
+
+    build: BuildSettings = BuildSettings()
+    cache: CacheSettings = CacheSettings()
+    images: dict[str, ImageSettings] = Field(default_factory=dict)
+    """Several images in one repository, by name: `bxcache build --image NAME`."""
+    gate: GateSettings = GateSettings()
+
+
+NOT_YET_APPLIED = {
+    "cache.read": "all branches share one scope for now",
+    "gate.min_hit_ratio": "no gate is applied yet",
+    "max_size": "the store is not bounded yet",
+    "max_age": "the store is not bounded yet",
+}
+"""Keys that are accepted and have no effect so far, and what holds instead."""

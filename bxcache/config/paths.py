@@ -1,0 +1,71 @@
+"""Paths in a config file are relative to that file; docker takes them from the working directory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# docker's own test for a remote context, and the schemes of a named one:
+# https://github.com/docker/buildx/blob/v0.29.1/build/opt.go
+_REMOTE = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://|git@|github\.com/|docker-image:|oci-layout:|target:"
+)
+
+
+def is_remote(context: str) -> bool:
+    """Whether a context is read from elsewhere, or from stdin, and so is no folder here."""
+    return context == "-" or _REMOTE.match(context) is not None
+
+
+def anchor_paths(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:
+    """The tables of a checked config file with its paths as seen from the working directory.
+
+    Args:
+        table: the file's tables.
+        folder: where the file is.
+        directory: the working directory.
+    """
+    anchored = dict(table)
+    if "build" in table:
+        anchored["build"] = _anchor_build(table["build"], folder, directory)
+    if "images" in table:
+        anchored["images"] = {
+            name: _anchor_build(image, folder, directory) for name, image in table["images"].items()
+        }
+    if "backends" in table.get("cache", {}):
+        backends = [_anchor_backend(backend, folder) for backend in table["cache"]["backends"]]
+        anchored["cache"] = {**table["cache"], "backends": backends}
+    return anchored
+
+
+def _anchor_build(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:
+    anchored = dict(table)
+    for key in ("context", "file"):
+        if key in table:
+            anchored[key] = _anchor_path(table[key], folder, directory)
+    if "build_contexts" in table:
+        anchored["build_contexts"] = {
+            name: _anchor_path(path, folder, directory)
+            for name, path in table["build_contexts"].items()
+        }
+    return anchored
+
+
+def _anchor_path(path: str, folder: Path, directory: Path) -> str:
+    if is_remote(path):
+        return path
+    joined = folder / Path(path).expanduser()
+    return (
+        str(os.path.relpath(joined, directory)) if joined.is_relative_to(directory) else str(joined)
+    )
+
+
+def _anchor_backend(backend: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    if backend.get("dir") is None:
+        return dict(backend)
+    return {**backend, "dir": str(folder / Path(backend["dir"]).expanduser())}

@@ -1,0 +1,53 @@
+"""The line of a key in a TOML text, which tomllib does not tell.
+
+The first line after which the text read so far has the key is the one that ends its value. That
+holds for dotted keys, arrays of tables and values of several lines alike; it reads the text once
+per line, which only an erroneous or shown file pays for.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+_LONGEST_SEARCHED = 2000
+
+Position = tuple[str | int, ...]
+
+
+def find_lines(text: str, positions: set[Position]) -> dict[Position, int]:
+    """The line, from 1, where each position's key is set; those not found are left out."""
+    lines = text.splitlines()
+    found: dict[Position, int] = {}
+    if len(lines) > _LONGEST_SEARCHED:
+        return found
+    start = 1
+    for number in range(1, len(lines) + 1):
+        try:
+            document = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:
+            continue
+        first = _first_written(lines, start, number)
+        for position in positions - found.keys():
+            if _holds(document, position):
+                found[position] = first
+        start = number + 1
+    return found
+
+
+def _first_written(lines: list[str], start: int, end: int) -> int:
+    for number in range(start, end):
+        if lines[number - 1].strip() and not lines[number - 1].lstrip().startswith("#"):
+            return number
+    return end
+
+
+def _holds(document: Any, position: Position) -> bool:  # noqa: ANN401  # any TOML value
+    for step in position:
+        if isinstance(document, dict) and step in document:
+            document = document[step]
+        elif isinstance(document, list) and isinstance(step, int) and step < len(document):
+            document = document[step]
+        else:
+            return False
+    return True

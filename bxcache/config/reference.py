@@ -1,0 +1,65 @@
+"""Image references, by the grammar of distribution/reference.
+
+https://github.com/distribution/reference/blob/v0.6.0/reference.go
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bxcache.redaction import mask_url
+
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?P<name>(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A repository and, maybe, a tag.
+
+    >>> Reference.parse("127.0.0.1:5000/team/app:main")
+    Reference(name='127.0.0.1:5000/team/app', tag='main')
+    """
+
+    name: str
+    tag: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference.
+
+        Raises:
+            ValueError: it is none, saying what is wrong; a password in it is not repeated.
+        """
+        if "://" in text:
+            shown = mask_url(text)
+            raise ValueError(f"`{shown}` is a URL; an image reference has no `scheme://`")
+        name, at, _ = text.rpartition("@")
+        if at and ":" in name.partition("/")[0] and "/" not in name:
+            raise ValueError("a reference holds no user or password; run `docker login` instead")
+        if at:
+            raise ValueError(f"`{text}` names a digest; a cache is written to a repository or tag")
+        match = _REFERENCE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"`{text}` is no image reference{_reason(text)}")
+        return cls(match["name"], match["tag"])
+
+    def __str__(self) -> str:
+        return self.name if self.tag is None else f"{self.name}:{self.tag}"
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        return "; it is empty"
+    if text != text.strip() or " " in text:
+        return "; it holds a space"
+    repository = text.split("/", 1)[-1].rpartition(":")[0] or text
+    if repository != repository.lower():
+        return "; a repository's name is lower case"
+    return "; write it like `registry.example.com/team/app-cache`"

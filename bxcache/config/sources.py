@@ -1,0 +1,95 @@
+"""Where values come from: layers of nested tables, each leaf with its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Key = tuple[str, ...]
+"""The path of a table's key, such as `("cache", "strict")`. A list is one value."""
+
+
+class Origin(StrEnum):
+    """The kinds of sources, in rising order of precedence."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one value was set.
+
+    Attributes:
+        origin: which kind of source.
+        name: the file's path, the variable or the flag; empty for a default.
+        line: the line in the file, from 1, where it is known.
+    """
+
+    origin: Origin
+    name: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        if not self.name:
+            return self.origin.value
+        return self.name if self.line is None else f"{self.name}:{self.line}"
+
+
+DEFAULT = Source(Origin.DEFAULT)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one source says, as nested tables.
+
+    Attributes:
+        values: the tables, shaped like the configuration.
+        sources: the source of each leaf in `values`.
+        fallback: the source of what `sources` does not name.
+    """
+
+    values: Mapping[str, Any]
+    sources: Mapping[Key, Source] = field(default_factory=dict)
+    fallback: Source = DEFAULT
+
+    def source_of(self, key: Key) -> Source:
+        """The source of a key, or of the nearest table around it."""
+        for length in range(len(key), 0, -1):
+            if key[:length] in self.sources:
+                return self.sources[key[:length]]
+        return self.fallback
+
+
+def find_leaves(table: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Each value of nested tables with its path; a list or an empty table is one value."""
+    for name, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from find_leaves(value, (*prefix, name))
+        else:
+            yield (*prefix, name), value
+
+
+def insert_leaf(table: dict[str, Any], key: Key, value: object) -> None:
+    """Set one value of nested tables, making the tables on the way."""
+    for name in key[:-1]:
+        inner = table.get(name)
+        table = table.setdefault(name, {}) if isinstance(inner, dict | None) else {}
+    table[key[-1]] = value
+
+
+def merge_layers(layers: list[Layer]) -> Layer:
+    """One layer where each leaf is that of the last layer that has it."""
+    values: dict[str, Any] = {}
+    sources: dict[Key, Source] = {}
+    for layer in layers:
+        for key, value in find_leaves(layer.values):
+            insert_leaf(values, key, value)
+            sources[key] = layer.source_of(key)
+    return Layer(values, sources)

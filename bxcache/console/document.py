@@ -1,0 +1,65 @@
+"""The JSON document of a build: versioned; keys are added, never renamed.
+
+Sizes are bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bxcache.result import BuildResult, CacheResult, Step
+
+VERSION = "1"
+
+
+def render_document(result: BuildResult) -> str:
+    """The document as text."""
+    return json.dumps(describe_result(result), indent=2, ensure_ascii=False)
+
+
+def describe_result(result: BuildResult) -> dict[str, Any]:
+    """The document."""
+    return {
+        "version": VERSION,
+        "exit_status": result.exit_status,
+        "image": {"tags": list(result.tags), "digest": result.digest},
+        "steps": [_describe_step(step) for step in result.steps],
+        "counts": {
+            "reused": result.reused,
+            "executed": result.executed,
+            "failed": result.failed,
+        },
+        "caches": [_describe_cache(cache) for cache in result.caches],
+        "warnings": list(result.warnings),
+        "seconds": result.seconds,
+    }
+
+
+def _describe_step(step: Step) -> dict[str, Any]:
+    return {
+        "stage": step.stage,
+        "text": step.text,
+        "line": step.line,
+        "outcome": step.outcome.value,
+        "seconds": step.seconds,
+        "layers": [{"digest": layer.digest, "bytes": layer.size} for layer in step.layers],
+        "platform": step.platform,
+        "error": step.error,
+    }
+
+
+def _describe_cache(cache: CacheResult) -> dict[str, Any]:
+    return {
+        "backend": cache.backend,
+        "place": cache.place,
+        "scope": cache.scope,
+        "digest": cache.digest,
+        "bytes": cache.bytes,
+        "new_bytes": cache.new_bytes,
+        "layers": cache.layers,
+        "imported": cache.imported,
+        "exported": cache.exported,
+        "unchanged": cache.unchanged,
+    }

@@ -1,0 +1,101 @@
+"""Events of a build as lines of text, one writer for each `--progress`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from bxcache.buildx.events import (
+    Event,
+    Noted,
+    Outcome,
+    Said,
+    StepFinished,
+    StepLogged,
+    StepStarted,
+    Streamed,
+    Warned,
+)
+from bxcache.console.style import Style
+
+if TYPE_CHECKING:
+    from bxcache.buildx.vertex_names import StepName
+
+_COLORS = {Outcome.REUSED: "cyan", Outcome.EXECUTED: "green", Outcome.FAILED: "red"}
+_STATE_WIDTH = 8
+_TIME_WIDTH = 8
+_INDENT = " " * (_STATE_WIDTH + _TIME_WIDTH + 2)
+
+
+class PlainProgress:
+    """Each step with its outcome, and its log as it comes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._style = Style.of(stream)
+
+    def __call__(self, event: Event) -> None:
+        """Write an event, where it has something to say."""
+        text = self._render(event)
+        if text is not None:
+            print(text, file=self._stream, flush=True)
+
+    def _render(self, event: Event) -> str | None:
+        match event:
+            case StepStarted(step):
+                return self._line("started", "", step)
+            case StepFinished(step, outcome, seconds, _):
+                took = "" if outcome is Outcome.REUSED else format_seconds(seconds)
+                return self._line(outcome.value, took, step, _COLORS[outcome])
+            case StepLogged(step, line):
+                return f"{_INDENT}{self._style.paint(step.label, 'dim')} {line}"
+            case Said(line):
+                return line
+            case Warned(text):
+                return f"{self._style.paint('warning:', 'yellow')} {text}"
+            case Noted(text):
+                return f"{self._style.paint('note:', 'dim')} {text}"
+            case Streamed():
+                return None
+
+    def _line(self, state: str, took: str, step: StepName, color: str = "dim") -> str:
+        shown = self._style.paint(f"{state:<{_STATE_WIDTH}}", color)
+        first = step.text.splitlines()[0] if step.text else ""
+        return f"{shown} {took:>{_TIME_WIDTH}} {step.label} {first}"
+
+
+class RawProgress:
+    """BuildKit's own stream, line by line, and bxcache's warnings as plain lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Write what came from BuildKit as it came."""
+        if isinstance(event, Streamed):
+            print(event.line, file=self._stream, flush=True)
+
+
+class QuietProgress:
+    """Nothing but docker's own words when a build fails, kept until that is known."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep what docker says."""
+        if isinstance(event, Said):
+            self.said.append(event.line)
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people.
+
+    >>> format_seconds(0.31), format_seconds(75.2), format_seconds(4000)
+    ('0.3 s', '1 m 15 s', '1 h 06 m')
+    """
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004  # an hour
+        return f"{minutes} m {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} m"

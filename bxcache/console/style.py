@@ -1,0 +1,26 @@
+"""Colours, where a person looks at a terminal that wants them (https://no-color.org)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TextIO
+
+_CODES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Paints texts, or leaves them as they are."""
+
+    colored: bool
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Style:
+        """The style for a stream."""
+        wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return cls(wanted and stream.isatty())
+
+    def paint(self, text: str, color: str) -> str:
+        """The text in a colour."""
+        return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self.colored else text

@@ -1,0 +1,127 @@
+"""Every error bxcache raises, with its exit status.
+
+::
+
+    BxcacheError            base; never raised itself
+    ├── RequestError        the call cannot be carried out as asked (64)
+    ├── ConfigError         a config file, variable or flag is wrong (78)
+    ├── EngineError         docker, buildx or the builder cannot do the job (69)
+    ├── StoreError          a local store cannot be used (74)
+    ├── CacheError          a cache failed and `strict` is on (75)
+    └── BuildFailedError    docker's build failed (docker's own exit status)
+
+The numbers follow sysexits.h where it has a fitting word, so none of them is one that
+docker uses (1, 125, 126, 127, 130, 137). A usage error of the command line is 2, Ctrl-C and
+SIGTERM are 130, a bug in bxcache is 70.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EXIT_INTERRUPTED = 130
+EXIT_BUG = 70
+
+
+class BxcacheError(Exception):
+    """What happened and why; `hint` says what to do about it.
+
+    Attributes:
+        exit_code: the exit status of the command line for this kind of error.
+        hint: one or more lines telling the way out, or an empty string.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n\nhint: {self.hint}" if self.hint else self.message
+
+
+class RequestError(BxcacheError):
+    """The call contradicts itself or names something that is not there."""
+
+    exit_code = 64
+
+
+class EngineError(BxcacheError):
+    """Docker, buildx or the chosen builder is missing, down, too old, or cannot export."""
+
+    exit_code = 69
+
+
+class StoreError(BxcacheError):
+    """A local store's directory cannot be read, written, or is not a store."""
+
+    exit_code = 74
+
+
+class CacheError(BxcacheError):
+    """A cache could not be read or saved, and `strict` asks to fail for that.
+
+    Attributes:
+        result: the `BuildResult` of the build, which succeeded.
+    """
+
+    exit_code = 75
+
+    def __init__(self, message: str, *, hint: str = "", result: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
+
+
+class BuildFailedError(BxcacheError):
+    """Docker ran the build and it failed.
+
+    Attributes:
+        exit_status: docker's own exit status.
+        result: the `BuildResult` as far as the build came.
+    """
+
+    def __init__(self, message: str, *, exit_status: int, result: object = None) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in what a user wrote.
+
+    Attributes:
+        source: where it stands: a file's path, a variable's name, a flag.
+        key: the dotted path of the key, such as `cache.backends[0].ref`; may be empty.
+        message: what is wrong, and what would be right.
+        line: the line in the file, counted from 1, where it is known.
+    """
+
+    source: str
+    key: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = self.source if self.line is None else f"{self.source}:{self.line}"
+        return ": ".join(part for part in (where, self.key, self.message) if part)
+
+
+class ConfigError(BxcacheError):
+    """All problems of a configuration at once, in `problems`."""
+
+    exit_code = 78
+
+    def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        title = "the configuration has a problem" if count == 1 else f"{count} problems"
+        if count != 1:
+            title = f"the configuration has {title}"
+        super().__init__("\n  ".join([f"{title}:", *map(str, self.problems)]), hint=hint)

@@ -1,0 +1,121 @@
+"""Secrets are replaced before any text leaves bxcache.
+
+What counts as one: the value of a build argument or attribute whose name looks like a secret's,
+and whatever stands before the `@` of a URL. A value found once is masked wherever it turns up
+later: in a step's text, in a log line, in docker's own error.
+
+What this cannot do: a secret that docker reads from a file by itself (`--secret src=`) is never
+known here, and one that a step prints in another encoding is not recognised.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+MASK = "***"
+
+_SECRET_NAME = re.compile(
+    r"token|secret|passw|passphrase|credential|bearer|signature"
+    r"|(?:^|[_-])(?:pw|pwd|pass|pat|auth|apikey|key)(?:$|[_-])|(?:api|access|private|account)key",
+    re.IGNORECASE,
+)
+_URL_USER = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^/?#\s@]+(?:@[^/?#\s@]+)*)@"
+)
+_SHORTEST_MASKED_ANYWHERE = 4
+_PLAIN_WORDS = frozenset({"true", "false", "none", "null", "auto", "default", "basic", "bearer"})
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a value of this name should never be shown.
+
+    >>> is_secret_name("NPM_TOKEN"), is_secret_name("secret_access_key"), is_secret_name("MONKEY")
+    (True, True, False)
+    """
+    return _SECRET_NAME.search(name) is not None
+
+
+def mask_url(text: str) -> str:
+    """The text with the user part of each URL masked.
+
+    >>> mask_url("https://me:pw@example.com/x")
+    'https://***@example.com/x'
+    """
+    return _URL_USER.sub(rf"\g<scheme>{MASK}@", text)
+
+
+def mask_pair(pair: str) -> str:
+    """A `NAME=value` text with the value masked where the name or the value asks for it."""
+    name, equals, _ = pair.partition("=")
+    return f"{name}={MASK}" if equals and is_secret_name(name) else mask_url(pair)
+
+
+def find_secrets(arguments: Iterable[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """Every value in a command's arguments that must not be shown.
+
+    A build argument without a value takes it from the environment, as docker does.
+    """
+    previous = ""
+    for argument in arguments:
+        yield from _secrets_of(argument)
+        if previous == "--build-arg" and "=" not in argument and is_secret_name(argument):
+            yield environment.get(argument, "")
+        if previous == "--secret":
+            yield from _secret_variables(argument, environment)
+        previous = argument
+
+
+def _secret_variables(specification: str, environment: Mapping[str, str]) -> Iterator[str]:
+    fields = dict(part.partition("=")[::2] for part in specification.split(","))
+    name = fields.get("env") or ("" if {"src", "source"} & fields.keys() else fields.get("id", ""))
+    if name:
+        yield environment.get(name, "")
+
+
+def _secrets_of(argument: str) -> Iterator[str]:
+    for text in (argument, *argument.split(",")):
+        name, equals, value = text.strip('"').removeprefix("--").partition("=")
+        if equals and is_secret_name(name):
+            yield value
+        elif name == "build-arg" and equals:
+            yield from _secrets_of(value)
+    for match in _URL_USER.finditer(argument):
+        user = match["user"]
+        yield from (user, unquote(user), user.partition(":")[2], unquote(user.partition(":")[2]))
+
+
+class Redactor:
+    """Masks known secrets, and the user part of every URL, in a text."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        words = {line.strip() for secret in secrets for line in (secret, *secret.splitlines())}
+        masked = sorted(filter(_is_worth_masking, words), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, masked))) if masked else None
+
+    def __call__(self, text: str) -> str:
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        return mask_url(text)
+
+
+def _is_worth_masking(word: str) -> bool:
+    return len(word) >= _SHORTEST_MASKED_ANYWHERE and word.lower() not in _PLAIN_WORDS
+
+
+def redact_argv(argv: Iterable[str], redactor: Redactor) -> tuple[str, ...]:
+    """A command's arguments, fit to be shown: known secrets and secret-looking pairs masked."""
+    return tuple(redactor(_mask_argument(argument)) for argument in argv)
+
+
+def _mask_argument(argument: str) -> str:
+    flag, equals, rest = argument.partition("=")
+    if equals and flag.startswith("--"):
+        return f"{flag}={_mask_argument(rest)}"
+    if is_secret_name(flag):
+        return mask_pair(argument)
+    return ",".join(mask_pair(part) for part in argument.split(","))

@@ -1,0 +1,97 @@
+"""What a caller asks for: the same values from a shell and from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
+
+
+class BuildOptions(TypedDict, total=False):
+    """The options of a build, by the names of `[build]` and `[cache]` in the config file."""
+
+    file: str
+    target: str
+    platforms: Sequence[str]
+    builder: str
+    tags: Sequence[str]
+    build_args: Mapping[str, str | None]
+    build_contexts: Mapping[str, str]
+    labels: Mapping[str, str]
+    secrets: Sequence[str]
+    ssh: Sequence[str]
+    outputs: Sequence[str]
+    network: str
+    push: bool
+    load: bool
+    pull: bool
+    no_cache: bool
+    write: Literal["always", "trusted", "never"]
+    strict: bool
+    backends: Sequence[Mapping[str, Any]]
+
+
+_CACHE_OPTIONS = frozenset({"write", "strict", "backends"})
+_FLAGS = {
+    "context": "PATH",
+    "tags": "--tag",
+    "platforms": "--platform",
+    "build_args": "--build-arg",
+    "build_contexts": "--build-context",
+    "labels": "--label",
+    "secrets": "--secret",
+    "outputs": "--output",
+    "backends": "--backend",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """One call of `bxcache build`.
+
+    Attributes:
+        options: what the caller set, by the names of `BuildOptions`, and `context`.
+        extra: arguments for docker, passed on unchanged.
+        image: one of the config file's `[images]`.
+        config_file: the config file to use instead of the one that is found.
+        directory: the working directory.
+        raw: give the observer BuildKit's stream line by line.
+        stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+    image: str | None = None
+    config_file: Path | None = None
+    directory: Path = field(default_factory=Path.cwd)
+    raw: bool = False
+    stdout: int | None = None
+
+    def to_layer(self) -> Layer:
+        """The options as the topmost layer of the configuration."""
+        values: dict[str, dict[str, Any]] = {}
+        for name, value in self.options.items():
+            section = "cache" if name in _CACHE_OPTIONS else "build"
+            values.setdefault(section, {})[name] = _plain(value)
+        sources: dict[Key, Source] = {
+            key: Source(Origin.FLAG, name_flag(key[1])) for key, _ in find_leaves(values)
+        }
+        return Layer(values, sources)
+
+
+def name_flag(option: str) -> str:
+    """The command line's name for an option."""
+    return _FLAGS.get(option) or f"--{option.replace('_', '-')}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return value

@@ -1,0 +1,111 @@
+"""What a build gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.events import Outcome
+
+if TYPE_CHECKING:
+    from bxcache.buildx.metadata import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One layer-making instruction of a stage. A `FROM` is none: it names a base image.
+
+    Attributes:
+        stage: the stage's name; `stage-N` for an unnamed one.
+        text: the instruction, as BuildKit shows it.
+        line: its first line in the Dockerfile, where it is known.
+        outcome: `reused`, `executed` or `failed`.
+        seconds: how long it was worked on, the transfer of reused layers included.
+        layers: the layers it made; empty where they are not known, as for a failed build.
+        platform: the platform, which only a build for several names.
+        error: why it failed, or an empty string.
+    """
+
+    stage: str
+    text: str
+    line: int | None
+    outcome: Outcome
+    seconds: float
+    layers: tuple[Layer, ...] = ()
+    platform: str | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheResult:
+    """What became of one cache.
+
+    Attributes:
+        backend: `local`, `registry` or `inline`.
+        place: the store's directory or the ref.
+        scope: the scope's name.
+        digest: the manifest that was saved, or else the one that was imported; None if unknown.
+        bytes: the size of what the scope now has there; None if unknown.
+        imported: the build started from it.
+        exported: the build was saved to it.
+        new_bytes: the part of `bytes` that was not there before; None if unknown.
+        unchanged: what was saved is what was there.
+        layers: how many different layers the scope has; None if unknown.
+    """
+
+    backend: str
+    place: str
+    scope: str
+    digest: str | None = None
+    bytes: int | None = None
+    imported: bool = False
+    exported: bool = False
+    new_bytes: int | None = None
+    unchanged: bool = False
+    layers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """The outcome of a build.
+
+    Attributes:
+        exit_status: docker's exit status; 0 is a build that succeeded.
+        digest: the image's digest, or None when no image was exported.
+        tags: the image's names.
+        steps: every step that was reused, executed or failed, by stage.
+        caches: what was imported and saved.
+        warnings: what a person should look at.
+        seconds: how long `docker buildx build` took.
+    """
+
+    exit_status: int
+    digest: str | None
+    tags: tuple[str, ...]
+    steps: tuple[Step, ...]
+    caches: tuple[CacheResult, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+    def _count(self, outcome: Outcome) -> int:
+        return sum(step.outcome is outcome for step in self.steps)
+
+    @property
+    def reused(self) -> int:
+        """How many steps came from a cache."""
+        return self._count(Outcome.REUSED)
+
+    @property
+    def executed(self) -> int:
+        """How many steps were executed."""
+        return self._count(Outcome.EXECUTED)
+
+    @property
+    def failed(self) -> int:
+        """How many steps failed."""
+        return self._count(Outcome.FAILED)
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """The share of the steps that were reused, from 0 to 1; None for a build without steps."""
+        return self.reused / len(self.steps) if self.steps else None

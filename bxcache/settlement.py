@@ -1,0 +1,182 @@
+"""After docker has ended: what became of each cache, and the result of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.metadata import Metadata, StepOrigin
+from bxcache.buildx.vertex_names import EXPORTS, CacheVertex
+from bxcache.errors import StoreError
+from bxcache.result import CacheResult, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
+    from bxcache.plan import BuildPlan, CacheUse
+    from bxcache.redaction import Redactor
+    from bxcache.store.staging import Staging
+    from bxcache.store.store import Store
+
+_ABSENT = ("not found", "failed to configure registry cache importer: EOF")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a run of docker left.
+
+    Attributes:
+        exit_status: docker's.
+        trace: what its stream told.
+        metadata: what its metadata file says; empty for a failed build.
+        seconds: how long it ran.
+    """
+
+    exit_status: int
+    trace: Trace
+    metadata: Metadata
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the caches, with a warning for each that failed."""
+
+    caches: tuple[CacheResult, ...]
+    warnings: tuple[str, ...]
+
+
+def settle(plan: BuildPlan, heard: Heard, store: Store | None, staging: Staging | None) -> Settled:
+    """Commit the local cache and tell what became of every one.
+
+    A failed build saves nothing; the store is as it was.
+    """
+    warnings: list[str] = []
+    caches: dict[tuple[str, str, str], CacheResult] = {}
+    for result in (
+        *_settle_imports(plan, heard, warnings),
+        *(_settle_exports(plan, heard, store, staging, warnings) if not heard.exit_status else ()),
+    ):
+        key = (result.backend, result.place, result.scope)
+        before = caches.get(key)
+        caches[key] = replace(result, imported=True) if before and before.imported else result
+    return Settled(tuple(caches.values()), tuple(warnings))
+
+
+def _settle_imports(plan: BuildPlan, heard: Heard, warnings: list[str]) -> Iterator[CacheResult]:
+    transfers = heard.trace.find_transfers(CacheVertex.IMPORT)
+    for use in plan.imports:
+        failed = next((each.error for each in transfers if each.error), "")
+        if failed and not failed.endswith(_ABSENT):
+            warnings.append(f"the {use.backend} cache `{use.place}` could not be read: {failed}")
+        imported = bool(transfers) and not failed
+        digest = dict(use.attributes).get("digest")
+        yield CacheResult(use.backend, use.place, use.scope, digest=digest, imported=imported)
+
+
+def _settle_exports(
+    plan: BuildPlan,
+    heard: Heard,
+    store: Store | None,
+    staging: Staging | None,
+    warnings: list[str],
+) -> Iterator[CacheResult]:
+    queues = {kind: heard.trace.find_transfers(vertex) for kind, vertex in EXPORTS.items()}
+    for use in plan.exports:
+        if use.backend == "inline":
+            exported = heard.metadata.image_digest is not None
+            yield CacheResult(use.backend, use.place, use.scope, exported=exported)
+            continue
+        transfer = queues[use.backend].pop(0) if queues[use.backend] else None
+        error = transfer.error if transfer else "BuildKit did not export it"
+        if error:
+            warnings.append(f"the {use.backend} cache `{use.place}` was not saved: {error}")
+            yield CacheResult(use.backend, use.place, use.scope)
+        elif use.backend == "local":
+            yield _commit(use, transfer, store, staging, warnings)
+        else:
+            yield _tell_registry(use, transfer, heard.metadata)
+
+
+def _commit(
+    use: CacheUse,
+    transfer: CacheTransfer | None,
+    store: Store | None,
+    staging: Staging | None,
+    warnings: list[str],
+) -> CacheResult:
+    if store is None or staging is None or transfer is None or transfer.digest is None:
+        # BuildKit writes no manifest when no step made a layer.
+        return CacheResult(use.backend, use.place, use.scope)
+    try:
+        saved = store.commit(staging, use.scope, transfer.digest)
+    except StoreError as error:
+        warnings.append(f"the local cache `{use.place}` was not saved: {error.message}")
+        return CacheResult(use.backend, use.place, use.scope)
+    return CacheResult(
+        backend=use.backend,
+        place=use.place,
+        scope=use.scope,
+        digest=saved.digest,
+        bytes=saved.bytes,
+        exported=True,
+        new_bytes=saved.new_bytes,
+        unchanged=saved.unchanged,
+        layers=saved.layers,
+    )
+
+
+def _tell_registry(
+    use: CacheUse, transfer: CacheTransfer | None, metadata: Metadata
+) -> CacheResult:
+    digest = transfer.digest if transfer else None
+    layers = metadata.layers if digest else {}
+    return CacheResult(
+        backend=use.backend,
+        place=use.place,
+        scope=use.scope,
+        digest=digest,
+        bytes=sum(layers.values()) or None,
+        exported=digest is not None,
+        layers=len(layers) or None,
+    )
+
+
+def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:
+    """The steps, those of one stage together, in the order of the Dockerfile as far as known."""
+    lines: dict[str, float] = {}
+    for each in trace.steps:
+        line = _find_origin(each, metadata).line or float("inf")
+        lines[each.name.stage] = min(line, lines.get(each.name.stage, float("inf")))
+    ordered = sorted(
+        trace.steps,
+        key=lambda each: (
+            lines[each.name.stage],
+            each.name.stage,
+            each.name.platform or "",
+            each.name.index,
+        ),
+    )
+    return tuple(_read_step(each, metadata, redact) for each in ordered)
+
+
+def _read_step(step: TracedStep, metadata: Metadata, redact: Redactor) -> Step:
+    origin = _find_origin(step, metadata)
+    return Step(
+        stage=step.name.stage,
+        text=redact(step.name.text),
+        line=origin.line,
+        outcome=step.outcome,
+        seconds=round(step.seconds, 3),
+        layers=origin.layers,
+        platform=step.name.platform,
+        error=redact(step.error),
+    )
+
+
+def _find_origin(step: TracedStep, metadata: Metadata) -> StepOrigin:
+    known = [metadata.origins[digest] for digest in step.digests if digest in metadata.origins]
+    line = next((origin.line for origin in known if origin.line is not None), None)
+    layers = tuple(dict.fromkeys(layer for origin in known for layer in origin.layers))
+    return StepOrigin(line, layers)
