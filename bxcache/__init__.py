@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         ConfigError,
         EngineError,
         Problem,
-        RequestError,
         StoreError,
     )
     from bxcache.request import BuildOptions
@@ -43,7 +42,6 @@ _HOMES = {
     "ConfigError": "bxcache.errors",
     "EngineError": "bxcache.errors",
     "Problem": "bxcache.errors",
-    "RequestError": "bxcache.errors",
     "StoreError": "bxcache.errors",
     "BuildOptions": "bxcache.request",
     "BuildResult": "bxcache.result",
@@ -65,7 +63,6 @@ __all__ = [
     "Observer",
     "Outcome",
     "Problem",
-    "RequestError",
     "Step",
     "StoreError",
     "build",

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from bxcache.build import run_build
+from bxcache.pipeline import run_build
 from bxcache.request import BuildOptions, BuildRequest
 
 if TYPE_CHECKING:

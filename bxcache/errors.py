@@ -3,7 +3,6 @@
 ::
 
     BxcacheError            base; never raised itself
-    ├── RequestError        the call cannot be carried out as asked (64)
     ├── ConfigError         a config file, variable or flag is wrong (78)
     ├── EngineError         docker, buildx or the builder cannot do the job (69)
     ├── StoreError          a local store cannot be used (74)
@@ -44,12 +43,6 @@ class BxcacheError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n\nhint: {self.hint}" if self.hint else self.message
-
-
-class RequestError(BxcacheError):
-    """The call contradicts itself or names something that is not there."""
-
-    exit_code = 64
 
 
 class EngineError(BxcacheError):

@@ -39,7 +39,7 @@ class Scope:
         >>> Scope("image", "build", ("linux/amd64",)).name
         'image.build.linux-amd64'
         """
-        platforms = "_".join(_write_part(platform) for platform in sorted(set(self.platforms)))
+        platforms = "_".join(_write_platform(platform) for platform in sorted(set(self.platforms)))
         parts = [_write_part(self.image)]
         if self.target is not None:
             parts.append(_write_part(self.target))
@@ -52,15 +52,17 @@ class Scope:
 
 
 def _write_part(text: str) -> str:
-    lowered = text.replace("/", "-")
-    clean = re.sub(r"[^A-Za-z0-9-]+", "-", lowered).strip("-")
-    kept = clean if clean == text or _is_platform(text) else f"{clean}-{_digest(text)}"
+    """An image or a target: `/` becomes `_`, which nothing else does."""
+    clean = re.sub(r"[^A-Za-z0-9_-]+", "-", text.replace("_", ".").replace("/", "_")).strip("-")
+    kept = clean if clean.replace("_", "/") == text else f"{clean}-{_digest(text)}"
     return _shorten(kept.lstrip("-"), _LONGEST_PART)
 
 
-def _is_platform(text: str) -> bool:
-    # A platform's own grammar has no `-`, so nothing else is written like it.
-    return re.fullmatch(r"[a-z0-9]+(/[a-z0-9]+){1,2}", text) is not None
+def _write_platform(text: str) -> str:
+    """A platform: its own grammar has no `-`, so `/` becomes that."""
+    if re.fullmatch(r"[a-z0-9]+(/[a-z0-9]+){0,2}", text):
+        return text.replace("/", "-")
+    return _digest(text)
 
 
 def _shorten(text: str, longest: int) -> str:
@@ -92,7 +94,7 @@ def name_image(root: Path, directory: Path, context: str, file: str | None) -> s
     folder = directory / context
     path = directory / file if file and file != "-" else folder / "Dockerfile"
     shown = _relative(path, root)
-    if path.parent != folder and folder != root:
+    if folder not in (path.parent, root):
         # One Dockerfile serves several contexts.
         shown = f"{shown}/{_relative(folder, root)}"
     name = shown.removesuffix("Dockerfile").rstrip("/") if shown.endswith("/Dockerfile") else shown

@@ -76,14 +76,12 @@ class Capabilities:
     Attributes:
         client: docker's version.
         engine: the engine's version, or None where none answers.
-        buildx: the plugin's version.
         platform: the engine's own platform, or None.
         builder: the builder.
     """
 
     client: str
     engine: str | None
-    buildx: str
     platform: str | None
     builder: Builder
 
@@ -171,7 +169,6 @@ def check_capabilities(found: Capabilities, backends: Iterable[str]) -> None:
     Raises:
         EngineError: it cannot, with the command that mends it.
     """
-    _check_buildx(found.buildx)
     _check_reachable(found)
     _check_engine(found)
     for backend in backends:
@@ -186,7 +183,12 @@ def check_capabilities(found: Capabilities, backends: Iterable[str]) -> None:
             )
 
 
-def _check_buildx(text: str) -> None:
+def check_buildx(text: str) -> None:
+    """Make sure that buildx is new enough, by what `docker buildx version` says.
+
+    Raises:
+        EngineError: it is too old.
+    """
     version = parse_version(text)
     if version is not None and version < OLDEST_BUILDX:
         raise EngineError(

@@ -14,7 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.capabilities import Capabilities, parse_builder, parse_engine
+from bxcache.buildx.capabilities import (
+    Capabilities,
+    check_buildx,
+    parse_builder,
+    parse_engine,
+)
 from bxcache.errors import EngineError
 
 if TYPE_CHECKING:
@@ -52,6 +57,31 @@ class BuildProcess:
         return status if status >= 0 else 128 - status
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Questions that docker is answering."""
+
+    docker: Docker
+    builder: str
+    version: subprocess.Popen[str]
+    inspect: subprocess.Popen[str]
+
+    def wait(self) -> Capabilities:
+        """The answers.
+
+        Raises:
+            EngineError: there is no buildx, no such builder, or no answer.
+        """
+        client, engine, platform = parse_engine(_await_answer(self.version).stdout)
+        inspected = _await_answer(self.inspect, _SECONDS_TO_BOOT)
+        if inspected.status != 0:
+            # Why is asked only now: it takes a tenth of a second that each build would pay.
+            check_buildx(self.docker.ask_buildx_version(client))
+            if engine is not None:
+                raise _no_builder(self.builder, inspected.stderr)
+        return Capabilities(client, engine, platform, parse_builder(inspected.stdout))
+
+
 class Docker:
     """A docker client.
 
@@ -80,29 +110,41 @@ class Docker:
                 hint=f"`apt-get install docker.io docker-buildx` on Debian and Ubuntu; {_INSTALL}",
             ) from error
 
-    def probe(self, builder: str, *, boot: bool) -> Capabilities:
-        """What docker, buildx and the builder are.
+    @contextmanager
+    def probe(self, builder: str, *, boot: bool) -> Iterator[Probe]:
+        """Ask what docker, buildx and the builder are; they answer while other work goes on.
 
         Args:
             builder: the builder's name, or empty for the current one.
             boot: start the builder if it is not running, as the build would.
-
-        Raises:
-            EngineError: there is no buildx, no such builder, or no answer.
         """
         inspect = ["buildx", "inspect", *(["--bootstrap"] if boot else [])]
-        version, buildx, inspected = self._ask(
-            (("version", "--format", "{{json .}}"), _SECONDS_TO_ANSWER),
-            (("buildx", "version"), _SECONDS_TO_ANSWER),
-            ((*inspect, *([builder] if builder else [])), _SECONDS_TO_BOOT),
+        questions = (
+            ("version", "--format", "{{json .}}"),
+            (*inspect, *([builder] if builder else [])),
         )
-        client, engine, platform = parse_engine(version.stdout)
-        if buildx.status != 0:
+        running = [self._start(question) for question in questions]
+        try:
+            yield Probe(self, builder, *running)
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.kill()
+                process.communicate()
+
+    def ask_buildx_version(self, client: str = "") -> str:
+        """What `docker buildx version` says.
+
+        Args:
+            client: docker's own version, for the error.
+
+        Raises:
+            EngineError: there is no buildx.
+        """
+        answer = _await_answer(self._start(("buildx", "version")))
+        if answer.status != 0:
             raise _no_buildx(client)
-        described = parse_builder(inspected.stdout)
-        if inspected.status != 0 and engine is not None:
-            raise _no_builder(builder, inspected.stderr)
-        return Capabilities(client, engine, buildx.stdout.strip(), platform, described)
+        return answer.stdout.strip()
 
     def has_manifest(self, ref: str) -> bool | None:
         """Whether a registry has a ref; None when it does not say."""
@@ -117,20 +159,6 @@ class Docker:
             # It answered with a document that python-on-whales has no model for: a cache.
             return True
         return True
-
-    def _ask(self, *questions: tuple[tuple[str, ...], int]) -> list[_Answer]:
-        """Run several short commands at once, each with its limit in seconds."""
-        running = [self._start(arguments) for arguments, _ in questions]
-        try:
-            return [
-                _await_answer(process, limit)
-                for process, (_, limit) in zip(running, questions, strict=True)
-            ]
-        finally:
-            for process in running:
-                if process.poll() is None:
-                    process.kill()
-                    process.communicate()
 
     def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603  # the client that was found, with our own arguments
@@ -157,11 +185,11 @@ class Docker:
             arguments: what follows `docker`.
             variables: what to add to the environment.
             directory: the working directory.
-            stdout: where the build's stdout goes, or None for this process's own.
+            stdout: the file descriptor for the build's stdout, or None to drop it.
         """
         process = subprocess.Popen(  # noqa: S603  # the client that was found, with our own arguments
             [*self.command, *arguments],
-            stdout=stdout,
+            stdout=subprocess.DEVNULL if stdout is None else stdout,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
@@ -191,10 +219,12 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.stderr.close()
 
 
-def _await_answer(process: subprocess.Popen[str], seconds: int) -> _Answer:
+def _await_answer(process: subprocess.Popen[str], seconds: int = _SECONDS_TO_ANSWER) -> _Answer:
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
+        process.kill()
+        process.communicate()
         raise EngineError(
             f"docker did not answer within {seconds} s",
             hint="`docker version` shows whether its engine is reached; is DOCKER_HOST right?",

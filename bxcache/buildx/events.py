@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bxcache.buildx.vertex_names import StepName
 
 
@@ -74,5 +73,5 @@ class Streamed:
 
 
 Event = StepStarted | StepFinished | StepLogged | Said | Warned | Noted | Streamed
-if TYPE_CHECKING:
-    Observer = Callable[[Event], None]
+Observer = Callable[[Event], None]
+"""What a caller gives to be told of a build's events."""

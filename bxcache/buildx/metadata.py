@@ -8,9 +8,11 @@ https://github.com/docker/buildx/blob/v0.29.1/build/provenance.go
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 _PROVENANCE = "buildx.build.provenance"

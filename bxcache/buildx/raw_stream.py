@@ -1,4 +1,7 @@
-"""A line of BuildKit's stream with the secrets masked, also those inside base64."""
+"""BuildKit's stream as lines: one document on each, and fit to be shown.
+
+buildx before 0.14 prints each document indented over several lines.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,32 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from bxcache.redaction import Redactor
 
 _ENCODED = frozenset({"data", "short", "detail"})
 
 
+def join_documents(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, with a document that is spread over several of them joined to one."""
+    document: list[str] = []
+    for line in lines:
+        if document and not line.startswith((" ", "}")):
+            yield from document
+            document = []
+        if document or line == "{":
+            document.append(line)
+        else:
+            yield line
+        if document and line == "}":
+            yield "".join(each.strip() for each in document)
+            document = []
+    yield from document
+
+
 def redact_line(line: str, redact: Redactor) -> str:
-    """The line, fit to be shown; one that is no JSON is masked as text."""
+    """The line with the secrets masked, also those inside base64."""
     if not line.startswith("{"):
         return redact(line)
     try:

@@ -17,10 +17,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import (
     Event,
@@ -38,6 +37,9 @@ from bxcache.buildx.vertex_names import (
     parse_step_name,
     parse_written_manifest,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Exports in parallel collide on one blob and are tried again; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
@@ -146,23 +148,25 @@ class TraceReader:
             yield Said(text)
 
     def _vertex(self, message: dict[str, Any], key: str) -> _Vertex:
-        digest = str(message.get(key, ""))
+        digest = _text(message, key)
         return self._vertices.setdefault(digest, _Vertex(digest))
 
     def _read_vertex(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "digest")
         if not vertex.name:
-            vertex.name = str(message.get("name", ""))
+            vertex.name = _text(message, "name")
             vertex.step = parse_step_name(vertex.name)
-        vertex.inputs = vertex.inputs or tuple(map(str, message.get("inputs") or ()))
-        if message.get("started") and message.get("completed"):
-            vertex.spans[message["started"]] = message["completed"]
+        inputs = message.get("inputs")
+        vertex.inputs = vertex.inputs or tuple(map(str, inputs if isinstance(inputs, list) else ()))
+        started, completed = _text(message, "started"), _text(message, "completed")
+        if started and completed:
+            vertex.spans[started] = completed
         before = vertex.outcome, vertex.started
         _advance(vertex, message)
         yield from _tell_change(vertex, *before)
 
     def _read_status(self, message: dict[str, Any]) -> None:
-        written = parse_written_manifest(str(message.get("id", "")))
+        written = parse_written_manifest(_text(message, "id"))
         if written is not None:
             self._vertex(message, "vertex").written = written
 
@@ -172,7 +176,7 @@ class TraceReader:
         vertex.log_bytes += len(text.encode())
         if vertex.step is None:
             return
-        stream = int(message.get("stream") or 1)
+        stream = 2 if message.get("stream") == 2 else 1  # noqa: PLR2004  # stderr
         *lines, rest = (vertex.pending.get(stream, "") + text).split("\n")
         vertex.pending[stream] = rest
         for line in lines:
@@ -182,8 +186,8 @@ class TraceReader:
 
 def _advance(vertex: _Vertex, message: dict[str, Any]) -> None:
     """Take one message of a vertex into its state."""
-    started, completed = message.get("started"), message.get("completed")
-    cached, error = bool(message.get("cached")), str(message.get("error") or "")
+    started, completed = _text(message, "started"), _text(message, "completed")
+    cached, error = bool(message.get("cached")), _text(message, "error")
     vertex.started = vertex.started or (bool(started) and not cached and not vertex.promised)
     vertex.promised = (vertex.promised or cached) and not error
     if not completed:
@@ -284,6 +288,11 @@ def _parse_status(line: str) -> dict[str, Any] | None:
 def _items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = document.get(key)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _text(message: dict[str, Any], key: str) -> str:
+    value = message.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _decode(data: object) -> str:

@@ -137,7 +137,7 @@ def _with_options(function: Callable[..., int]) -> Callable[..., int]:
 @click.argument("path", required=False)
 @_with_options
 @click.pass_obj
-def build_command(extra: tuple[str, ...] | None, **values: Any) -> int:  # noqa: ANN401  # click's options
+def build_command(extra: tuple[str, ...] | None, /, **values: Any) -> int:  # noqa: ANN401  # click's options
     """Build an image with docker buildx; every stage comes from the caches and is saved to them.
 
     PATH is the build context, as for docker. What follows `--` is passed to docker unchanged.
@@ -181,16 +181,16 @@ def _refuse_mixed_stdout(options: dict[str, Any], extra: tuple[str, ...], *, qui
 
 
 def _preview(request: BuildRequest) -> int:
-    from bxcache.build import preview_build  # noqa: PLC0415
     from bxcache.console.preview import render_preview  # noqa: PLC0415
+    from bxcache.pipeline import preview_build  # noqa: PLC0415
 
     click.echo(render_preview(preview_build(request)))
     return 0
 
 
 def _build(request: BuildRequest, *, progress: str, as_json: bool) -> int:
-    from bxcache.build import run_build  # noqa: PLC0415
     from bxcache.errors import BuildFailedError, CacheError  # noqa: PLC0415
+    from bxcache.pipeline import run_build  # noqa: PLC0415
 
     observer = _choose_observer(progress)
     failure: BuildFailedError | CacheError | None = None

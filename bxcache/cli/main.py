@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Exit status: 0 done; docker's own for a failed build;
-2 usage; 64 request; 69 docker or builder; 70 bug; 74 store;
+2 usage; 69 docker or builder; 70 bug; 74 store;
 75 cache, with strict; 78 configuration; 130 Ctrl-C or SIGTERM.
 """
 
@@ -89,11 +89,10 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _report_bug() -> None:
-    import traceback  # noqa: PLC0415  # only a bug needs it
+    import os  # noqa: PLC0415  # only a bug needs all this
+    import traceback  # noqa: PLC0415
 
     from bxcache.redaction import Redactor, find_secrets  # noqa: PLC0415
-
-    import os  # noqa: PLC0415
 
     redact = Redactor(find_secrets(sys.argv, os.environ))
     click.echo(redact(traceback.format_exc()), err=True)

@@ -31,9 +31,7 @@ Ref = Annotated[str, AfterValidator(_check_reference)]
 class Declaration(BaseModel):
     """A part of the configuration: frozen, strictly typed, unknown keys refused."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     misplaced: ClassVar[dict[str, str]] = {}
     """Keys that people expect here and that mean something else; the value says what."""

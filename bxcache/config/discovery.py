@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bxcache.config.positions import Position, find_lines
 from bxcache.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE_NAME = "bxcache.toml"
 PYPROJECT_NAME = "pyproject.toml"

@@ -80,8 +80,8 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
     section, name = key
     if key == ("cache", "backends"):
         return [parse_backend(entry) for entry in text.split(";") if entry.strip()]
-    field = _SECTIONS[section].model_fields[name]
-    kind = TypeAdapter(field.annotation).json_schema().get("type")
+    adapter = TypeAdapter[Any](_SECTIONS[section].model_fields[name].annotation or str)
+    kind = adapter.json_schema().get("type")
     if kind == "array":
         return _split_fields(text)
     if kind == "object":
@@ -89,7 +89,7 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
     if kind is None and name != "min_hit_ratio":
         return text
     try:
-        return TypeAdapter(field.annotation).validate_python(text, strict=False)
+        return adapter.validate_python(text, strict=False)
     except ValidationError as error:
         raise ValueError(f"`{text}` is not what `{section}.{name}` takes") from error
 

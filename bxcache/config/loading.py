@@ -92,7 +92,8 @@ def load_setup(
     if problems:
         raise ConfigError(problems, hint=_HINT)
     anchored = _anchor(file_layer, found, directory)
-    merged = merge_layers([*_with_image(anchored, image, flags), variables, flags])
+    layers = [_defaults(found, directory), *_with_image(anchored, image, flags), variables, flags]
+    merged = merge_layers(layers)
     return Setup(
         config=Config.model_validate(merged.values),
         image=image,
@@ -192,6 +193,13 @@ def _anchor(layer: Layer, file: ConfigFile | None, directory: Path) -> Layer:
     return Layer(values, layer.sources, layer.fallback)
 
 
+def _defaults(file: ConfigFile | None, directory: Path) -> Layer:
+    """The context is the config file's folder, from wherever below it bxcache is called."""
+    if file is None:
+        return Layer({})
+    return Layer(anchor_paths({"build": {"context": "."}}, file.path.parent.resolve(), directory))
+
+
 def _with_image(layer: Layer, image: str | None, flags: Layer) -> list[Layer]:
     values = dict(layer.values)
     if "context" in flags.values.get("build", {}):
@@ -235,6 +243,9 @@ def default_store(root: Path) -> Path:
 def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
     """Every value with its key and source, in the order of the file."""
     values = setup.config.model_dump(mode="json", exclude={"images"})
+    for backend in values["cache"]["backends"]:
+        if backend["type"] == "local":
+            backend["dir"] = backend["dir"] or str(default_store(setup.root))
     leaves = list(find_leaves(values))
     lines = _written_lines(setup, [key for key, _ in leaves])
     return [
@@ -251,7 +262,8 @@ def _written_lines(setup: Setup, keys: list[Key]) -> dict[Key, int]:
     found = {}
     for key in keys:
         known = [lines[place] for place in _places(key, setup.image) if place in lines]
-        found.update({key: line for line in known[:1]})
+        if known:
+            found[key] = known[0]
     return found
 
 

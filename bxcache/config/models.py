@@ -23,10 +23,11 @@ class BuildSettings(Declaration):
     }
 
     context: str = "."
-    """The build context: a folder, a URL, or `-`. Relative to the file that declares it."""
+    """The build context: a folder, a URL, or `-`. Relative to the config file. Default: the config
+    file's folder."""
 
     file: str | None = None
-    """The Dockerfile, relative to the file that declares it. Default: `Dockerfile` in the context."""
+    """The Dockerfile, relative to the config file. Default: `Dockerfile` in the context."""
 
     target: str | None = None
     """The stage to build."""

@@ -1,4 +1,4 @@
-"""Paths in a config file are relative to that file; docker takes them from the working directory."""
+"""Paths in a config file are relative to it; docker takes them from the working directory."""
 
 from __future__ import annotations
 

@@ -44,10 +44,11 @@ def _first_written(lines: list[str], start: int, end: int) -> int:
 
 def _holds(document: Any, position: Position) -> bool:  # noqa: ANN401  # any TOML value
     for step in position:
-        if isinstance(document, dict) and step in document:
-            document = document[step]
-        elif isinstance(document, list) and isinstance(step, int) and step < len(document):
-            document = document[step]
-        else:
-            return False
+        match document, step:
+            case dict(), _ if step in document:
+                document = document[step]
+            case list(), int() if step < len(document):
+                document = document[step]
+            case _:
+                return False
     return True

@@ -104,8 +104,7 @@ def _explain_choice(error: ErrorDetails) -> str:
     given, name = error["input"], str(error["loc"][-1])
     if not isinstance(given, str) or is_secret_name(name):
         return f"must be {expected}"
-    choices = [choice for choice in expected.replace(" or ", ", ").split(", ")]
-    known = [choice.strip("`") for choice in choices]
+    known = [choice.strip("`") for choice in expected.replace(" or ", ", ").split(", ")]
     return f"must be {expected}, not `{mask_url(given)}`{_suggest(given, known)}"
 
 

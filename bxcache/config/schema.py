@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from itertools import pairwise
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 
-from bxcache.config.models import Config
+from bxcache.config.backends import BACKEND_MODELS, Declaration
+from bxcache.config.models import (
+    BuildSettings,
+    CacheSettings,
+    Config,
+    GateSettings,
+    ImageSettings,
+)
 
 
 class _ConfigSchema(GenerateJsonSchema):
@@ -46,7 +56,49 @@ def _drop_null(node: Any) -> Any:  # noqa: ANN401  # any JSON value
     return node
 
 
+def _describe_fields(document: dict[str, Any]) -> None:
+    """Put the docstring below each field into the schema.
+
+    pydantic can do this by itself (`use_attribute_docstrings`), but then reads the sources at
+    every start.
+    """
+    models: tuple[type[Declaration], ...] = (Config, *_list_models())
+    for model in models:
+        node = document["definitions"].get(model.__name__, document)
+        for base in reversed(model.__mro__):
+            for name, text in _read_docstrings(base).items():
+                if name in node["properties"]:
+                    node["properties"][name]["description"] = text
+
+
+def _list_models() -> tuple[type[Declaration], ...]:
+    sections: tuple[type[Declaration], ...] = (
+        BuildSettings,
+        ImageSettings,
+        CacheSettings,
+        GateSettings,
+    )
+    return (*sections, *BACKEND_MODELS.values())
+
+
+def _read_docstrings(model: type) -> dict[str, str]:
+    if not issubclass(model, Declaration) or model is Declaration:
+        return {}
+    definition = ast.parse(inspect.getsource(model)).body[0]
+    assert isinstance(definition, ast.ClassDef)  # noqa: S101  # it is the source of a class
+    return {
+        field.target.id: " ".join(docstring.value.value.split())
+        for field, docstring in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(docstring, ast.Expr)
+        and isinstance(docstring.value, ast.Constant)
+        and isinstance(docstring.value.value, str)
+    }
+
+
 def render_schema() -> str:
     """The schema as the text of `schemas/bxcache.schema.json`."""
     document = Config.model_json_schema(schema_generator=_ConfigSchema, by_alias=True)
+    _describe_fields(document)
     return json.dumps(_drop_null(document), indent=2, sort_keys=True) + "\n"

@@ -93,7 +93,7 @@ def format_seconds(seconds: float) -> str:
     >>> format_seconds(0.31), format_seconds(75.2), format_seconds(4000)
     ('0.3 s', '1 m 15 s', '1 h 06 m')
     """
-    if seconds < 60:  # noqa: PLR2004  # a minute
+    if seconds < 59.95:  # noqa: PLR2004  # what would round up to 60.0 is a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:  # noqa: PLR2004  # an hour

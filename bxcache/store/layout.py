@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from bxcache.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REF_NAME = "org.opencontainers.image.ref.name"
 OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}'

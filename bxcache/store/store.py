@@ -112,7 +112,7 @@ class Store:
             raise StoreError(f"the store `{self.path}` cannot be read: {error}") from error
         if version != VERSION:
             raise StoreError(
-                f"the store `{self.path}` has version `{version[:20]}`; this bxcache knows {VERSION}",
+                f"the store `{self.path}` has version `{version[:20]}`; here {VERSION} is known",
                 hint="update bxcache, or name another directory",
             )
 

@@ -1,9 +1,8 @@
-"""The story of one build: load, probe, plan, run, settle, report."""
+"""A prepared build: plan it, run it, settle its caches, report."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import time
 from contextlib import ExitStack
@@ -11,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.capabilities import Capabilities, check_capabilities
+from bxcache.buildx.capabilities import check_buildx, check_capabilities
 from bxcache.buildx.command import VARIABLES, exports_image, render_build
-from bxcache.buildx.driver import Docker
 from bxcache.buildx.events import (
     Event,
     Noted,
@@ -25,10 +23,10 @@ from bxcache.buildx.events import (
     Warned,
 )
 from bxcache.buildx.metadata import Metadata, parse_metadata
-from bxcache.buildx.raw_stream import redact_line
+from bxcache.buildx.raw_stream import join_documents, redact_line
 from bxcache.buildx.trace import TraceReader
 from bxcache.config.backends import LocalBackend
-from bxcache.config.loading import Setup, default_store, load_setup
+from bxcache.config.loading import default_store
 from bxcache.errors import BuildFailedError, CacheError, StoreError
 from bxcache.plan import BuildPlan, LocalState, find_ref, list_candidates, make_plan
 from bxcache.redaction import Redactor, find_secrets, redact_argv
@@ -41,7 +39,10 @@ from bxcache.store.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bxcache.buildx.capabilities import Capabilities
+    from bxcache.buildx.driver import Docker, Probe
     from bxcache.buildx.events import Observer
+    from bxcache.config.loading import Setup
     from bxcache.request import BuildRequest
 
 
@@ -61,7 +62,7 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class Prepared:
     """All that is known before anything is written."""
 
     request: BuildRequest
@@ -77,13 +78,35 @@ class _Prepared:
         return Path(tempfile.gettempdir()) / f"bxcache-{self.name}" / "metadata.json"
 
 
-def preview_build(request: BuildRequest) -> Preview:
-    """What `run_build` would do, without writing anything or starting a builder.
+def prepare(request: BuildRequest, setup: Setup, docker: Docker, probe: Probe) -> Prepared:
+    """Check everything that can be checked before anything is written.
 
     Raises:
-        BxcacheError: as `run_build` does before it starts docker.
+        StoreError: the local store's directory cannot be one.
+        EngineError: docker cannot do what is asked for.
     """
-    prepared = _prepare(request, boot=False)
+    store = _find_store(setup)
+    if store is not None:
+        store.check()
+    settings, cache = setup.config.build, setup.config.cache
+    capabilities = probe.wait()
+    exported = () if cache.write == "never" else (backend.type for backend in cache.backends)
+    check_capabilities(capabilities, exported)
+    image = setup.image or name_image(
+        setup.root, request.directory, settings.context, settings.file
+    )
+    platforms = settings.platforms or (capabilities.default_platform,)
+    scope = Scope(image, settings.target, platforms)
+    return Prepared(request, setup, docker, capabilities, scope, store, draw_name())
+
+
+def preview(prepared: Prepared) -> Preview:
+    """What `execute` would do.
+
+    Raises:
+        EngineError: buildx is too old.
+    """
+    check_buildx(prepared.docker.ask_buildx_version())
     plan = _plan(prepared, _look_at_store(prepared))
     command = (*prepared.docker.command, *_render(prepared, plan))
     redact = Redactor(find_secrets(command, os.environ))
@@ -95,21 +118,8 @@ def preview_build(request: BuildRequest) -> Preview:
     )
 
 
-def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
-    """Build an image; every stage is taken from the caches and saved to them.
-
-    Args:
-        request: what to build.
-        observe: is told what happens, as it happens.
-
-    Raises:
-        ConfigError: the configuration is wrong; nothing was built.
-        EngineError: docker cannot do it; nothing was built.
-        StoreError: the local store's directory cannot be one; nothing was built.
-        BuildFailedError: docker's build failed.
-        CacheError: a cache failed and `strict` is on; the image was built.
-    """
-    prepared = _prepare(request, boot=True)
+def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
+    """Run the build and settle its caches; what it raises is told at `run_build`."""
     with ExitStack() as stack:
         staging, state = _open_store(prepared, stack)
         plan = _plan(prepared, state)
@@ -119,35 +129,13 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
         for note in (*prepared.setup.notes, *plan.notes):
             tell(Noted(note))
         heard = _run(prepared, arguments, tell, redact)
+        if heard.exit_status and _refused_stream(heard):
+            check_buildx(prepared.docker.ask_buildx_version())
         settled = settle(plan, heard, prepared.store, staging)
     warnings = tuple(map(redact, (*_list_troubles(state), *settled.warnings)))
     for warning in warnings:
         tell(Warned(warning))
     return _report(prepared, heard, replace(settled, warnings=warnings), redact)
-
-
-def _prepare(request: BuildRequest, *, boot: bool) -> _Prepared:
-    setup = load_setup(
-        request.directory,
-        os.environ,
-        flags=request.to_layer(),
-        file=request.config_file,
-        image=request.image,
-    )
-    store = _find_store(setup)
-    if store is not None:
-        store.check()
-    settings, cache = setup.config.build, setup.config.cache
-    docker = Docker.find()
-    capabilities = docker.probe(settings.builder, boot=boot)
-    exported = () if cache.write == "never" else (backend.type for backend in cache.backends)
-    check_capabilities(capabilities, exported)
-    image = setup.image or name_image(
-        setup.root, request.directory, settings.context, settings.file
-    )
-    platforms = settings.platforms or (capabilities.default_platform,)
-    scope = Scope(image, settings.target, platforms)
-    return _Prepared(request, setup, docker, capabilities, scope, store, draw_name())
 
 
 def _find_store(setup: Setup) -> Store | None:
@@ -157,7 +145,7 @@ def _find_store(setup: Setup) -> Store | None:
     return None
 
 
-def _look_at_store(prepared: _Prepared) -> LocalState | None:
+def _look_at_store(prepared: Prepared) -> LocalState | None:
     """The store as a build would find it, without touching it."""
     store = prepared.store
     if store is None:
@@ -172,12 +160,12 @@ def _look_at_store(prepared: _Prepared) -> LocalState | None:
     return LocalState(store.path, staging, donor, digest)
 
 
-def _list_donors(prepared: _Prepared) -> list[str]:
+def _list_donors(prepared: Prepared) -> list[str]:
     candidates = list_candidates(prepared.setup.config, prepared.scope)
     return [owner.name for backend, owner in candidates if isinstance(backend, LocalBackend)]
 
 
-def _open_store(prepared: _Prepared, stack: ExitStack) -> tuple[Staging | None, LocalState | None]:
+def _open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, LocalState | None]:
     state = _look_at_store(prepared)
     if prepared.store is None or state is None or state.trouble:
         return None, state
@@ -189,7 +177,7 @@ def _open_store(prepared: _Prepared, stack: ExitStack) -> tuple[Staging | None, 
     return staging, replace(state, digest=digest, damage=staging.damage)
 
 
-def _plan(prepared: _Prepared, state: LocalState | None) -> BuildPlan:
+def _plan(prepared: Prepared, state: LocalState | None) -> BuildPlan:
     config = prepared.setup.config
     return make_plan(
         config,
@@ -200,7 +188,7 @@ def _plan(prepared: _Prepared, state: LocalState | None) -> BuildPlan:
     )
 
 
-def _probe_refs(prepared: _Prepared, state: LocalState | None) -> dict[str, bool | None]:
+def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, bool | None]:
     """Look up the refs that a donor is chosen from; one alone is simply imported."""
     config = prepared.setup.config
     if config.build.no_cache:
@@ -216,7 +204,7 @@ def _probe_refs(prepared: _Prepared, state: LocalState | None) -> dict[str, bool
     return {ref: prepared.docker.has_manifest(ref) for ref in refs}
 
 
-def _render(prepared: _Prepared, plan: BuildPlan) -> tuple[str, ...]:
+def _render(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
     return render_build(
         prepared.setup.config.build,
         cache_options=[use.option for use in plan.uses],
@@ -226,7 +214,7 @@ def _render(prepared: _Prepared, plan: BuildPlan) -> tuple[str, ...]:
 
 
 def _run(
-    prepared: _Prepared,
+    prepared: Prepared,
     arguments: tuple[str, ...],
     tell: Callable[[Event], None],
     redact: Redactor,
@@ -240,11 +228,9 @@ def _run(
             arguments,
             variables=VARIABLES,
             directory=prepared.request.directory,
-            stdout=subprocess.DEVNULL
-            if prepared.request.stdout is None
-            else prepared.request.stdout,
+            stdout=prepared.request.stdout,
         ) as process:
-            for line in process.read_lines():
+            for line in join_documents(process.read_lines()):
                 if prepared.request.raw:
                     tell(Streamed(redact_line(line, redact)))
                 for event in reader.feed(line):
@@ -255,6 +241,11 @@ def _run(
         file.unlink(missing_ok=True)
         file.parent.rmdir()
     return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
+
+
+def _refused_stream(heard: Heard) -> bool:
+    """Whether buildx does not know the stream it was asked for, and so built nothing."""
+    return any("progress" in line or "rawjson" in line for line in heard.trace.said[:3])
 
 
 def _read_metadata(file: Path) -> Metadata:
@@ -271,7 +262,7 @@ def _list_troubles(state: LocalState | None) -> Iterator[str]:
         yield f"the scope `{state.donor}` was not imported, since it is damaged: {state.damage}"
 
 
-def _report(prepared: _Prepared, heard: Heard, settled: Settled, redact: Redactor) -> BuildResult:
+def _report(prepared: Prepared, heard: Heard, settled: Settled, redact: Redactor) -> BuildResult:
     result = BuildResult(
         exit_status=heard.exit_status,
         digest=heard.metadata.image_digest,

@@ -1,0 +1,80 @@
+"""The story of one build: load, probe, plan, run, settle, report.
+
+Docker takes as long to say what it is as Python takes to load the rest, so both go on at once.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.driver import Docker, Probe
+from bxcache.config.loading import Setup, load_setup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.buildx.events import Observer
+    from bxcache.execution import Preview
+    from bxcache.request import BuildRequest
+    from bxcache.result import BuildResult
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A build whose configuration is read and whose docker is being asked."""
+
+    request: BuildRequest
+    setup: Setup
+    docker: Docker
+    probe: Probe
+
+
+def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
+    """Build an image; every stage is taken from the caches and saved to them.
+
+    Args:
+        request: what to build.
+        observe: is told what happens, as it happens.
+
+    Raises:
+        ConfigError: the configuration is wrong; nothing was built.
+        EngineError: docker cannot do it; nothing was built.
+        StoreError: the local store's directory cannot be one; nothing was built.
+        BuildFailedError: docker's build failed.
+        CacheError: a cache failed and `strict` is on; the image was built.
+    """
+    with _open_build(request, boot=True) as opening:
+        from bxcache.execution import execute, prepare  # noqa: PLC0415  # while docker answers
+
+        prepared = prepare(opening.request, opening.setup, opening.docker, opening.probe)
+    return execute(prepared, observe)
+
+
+def preview_build(request: BuildRequest) -> Preview:
+    """What `run_build` would do, without writing anything or starting a builder.
+
+    Raises:
+        BxcacheError: as `run_build` does before it starts docker.
+    """
+    with _open_build(request, boot=False) as opening:
+        from bxcache.execution import prepare, preview  # noqa: PLC0415  # while docker answers
+
+        prepared = prepare(opening.request, opening.setup, opening.docker, opening.probe)
+    return preview(prepared)
+
+
+@contextmanager
+def _open_build(request: BuildRequest, *, boot: bool) -> Iterator[Opening]:
+    setup = load_setup(
+        request.directory,
+        os.environ,
+        flags=request.to_layer(),
+        file=request.config_file,
+        image=request.image,
+    )
+    docker = Docker.find()
+    with docker.probe(setup.config.build.builder, boot=boot) as probe:
+        yield Opening(request, setup, docker, probe)

@@ -1,0 +1,147 @@
+"""Docker engines: private ones started for a test, or one that is running already."""
+
+import atexit
+import http.client
+import json
+import os
+import shutil
+import socket
+import tempfile
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.engines.client import CommandLine, DockerClient, prepare_settings
+from tests.engines.confinement import isolated
+from tests.engines.packages import Toolset, ensure_suite
+from tests.engines.servers import Launch, Server
+
+
+class Engine(DockerClient):
+    """A Docker engine of its own, empty at the start and gone without a trace at the end."""
+
+    def __init__(self, suite: str = "forky", *, containerd_store: bool = True) -> None:
+        """Choose the Debian suite the engine comes from and its image store."""
+        self.suite = suite
+        self.containerd_store = containerd_store
+        self._running: tuple[Server, CommandLine] | None = None
+
+    @property
+    def tools(self) -> Toolset:
+        """The programs the engine is made of."""
+        return ensure_suite(self.suite)
+
+    @property
+    def command_line(self) -> CommandLine:
+        """How to reach the engine."""
+        if not self._running:
+            raise RuntimeError("the engine is not running")
+        return self._running[1]
+
+    @property
+    def folder(self) -> Path:
+        """The engine's own folder, removed when it stops."""
+        return self.command_line.folder
+
+    @property
+    def socket(self) -> Path:
+        """The engine's unix socket."""
+        return Path(self.host.removeprefix("unix://"))
+
+    def start(self) -> Self:
+        """Start the engine and wait until it answers."""
+        tools = self.tools
+        path = f"{tools.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        server = Server.start(f"dockerd of {self.suite}", partial(self._prepare, path))
+        client = CommandLine(f"unix://{server.folder}/socket", server.folder, path)
+        self._running = server, client
+        return self
+
+    def stop(self) -> None:
+        """Stop the engine and remove everything it made."""
+        if self._running:
+            server, _ = self._running
+            self._running = None
+            server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _prepare(self, path: str, folder: Path) -> Launch:
+        prepare_settings(folder, self.tools.buildx)
+        settings = folder / "daemon.json"
+        content = _daemon_settings(folder, containerd_store=self.containerd_store)
+        settings.write_text(json.dumps(content))
+        dockerd = [str(self.tools.bin / "dockerd"), "--config-file", str(settings)]
+        command = isolated(folder, self.tools.bin / "docker-init", dockerd)
+        environment = _daemon_environment(folder, path)
+        return Launch(command, environment, partial(answers, folder / "socket"))
+
+
+class ExternalEngine(DockerClient):
+    """An engine that somebody else runs, with the docker found on PATH."""
+
+    def __init__(self, host: str) -> None:
+        """Talk to the engine at this address."""
+        folder = Path(tempfile.mkdtemp(prefix="bxcache-docker-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        prepare_settings(folder)
+        self._command_line = CommandLine(host, folder, os.environ.get("PATH", os.defpath))
+
+    @property
+    def command_line(self) -> CommandLine:
+        """How to reach the engine."""
+        return self._command_line
+
+
+def external_engine() -> ExternalEngine | None:
+    """Return the engine that BXCACHE_TEST_DOCKER_HOST names, if it does."""
+    host = os.environ.get("BXCACHE_TEST_DOCKER_HOST")
+    return ExternalEngine(host) if host else None
+
+
+def answers(path: Path) -> bool:
+    """Tell whether an engine answers on this unix socket."""
+    connection = http.client.HTTPConnection("engine", timeout=5)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection.sock:
+            connection.sock.settimeout(5)
+            connection.sock.connect(str(path))
+            connection.request("GET", "/_ping")
+            return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _daemon_settings(folder: Path, *, containerd_store: bool) -> dict[str, object]:
+    return {
+        "data-root": str(folder / "data"),
+        "exec-root": str(folder / "exec"),
+        "pidfile": str(folder / "pid"),
+        "hosts": [f"unix://{folder}/socket"],
+        "bridge": "none",
+        "iptables": False,
+        "ip6tables": False,
+        "ip-forward": False,
+        "features": {"containerd-snapshotter": containerd_store},
+        "insecure-registries": ["127.0.0.0/8"],
+        "shutdown-timeout": 3,
+        # A control group of its own, so that what the engine leaves there can be found.
+        "cgroup-parent": f"/{folder.name}",
+        "exec-opts": ["native.cgroupdriver=cgroupfs"],
+    }
+
+
+def _daemon_environment(folder: Path, path: str) -> dict[str, str]:
+    foreign = ("DOCKER_", "BUILDX_", "BUILDKIT_", "CONTAINERD_")
+    own = {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
+    return own | {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder)}

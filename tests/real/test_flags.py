@@ -1,0 +1,282 @@
+"""Flags, outputs and the Python API on a real engine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import tarfile
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.real.conftest import STEPS
+from tests.real.machines import Machine, count
+
+SECRET = "hunter2-hunter2"
+HERE = ("build", "--network", "none")
+
+
+def test_without_a_config_file_the_local_backend_works(machine: Machine, project: Path) -> None:
+    """Below the user's cache folder."""
+    built = machine.build(folder=project)
+    place = Path(built["caches"][0]["place"])
+    assert place.parent == machine.home / "bxcache"
+    assert (place / "index.json").exists()
+
+
+def test_a_config_file_is_used_from_below(machine: Machine, project: Path) -> None:
+    """Its paths are its own."""
+    (project / "bxcache.toml").write_text(
+        "[build]\nnetwork = 'none'\ntags = ['configured:1']\n"
+        "[[cache.backends]]\ntype = 'local'\ndir = '.cache'\n"
+    )
+    built = json.loads(machine.run("build", "--json", folder=project / "src").out)
+    assert built["image"]["tags"] == ["configured:1"]
+    assert built["caches"][0]["place"] == str(project / ".cache")
+    assert len(built["steps"]) == STEPS
+
+
+def test_progress_ends_with_two_lines(machine: Machine, project: Path) -> None:
+    """Steps with their outcome and their log, then what was reused and what was saved where."""
+    with (project / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("RUN echo said by the step\n")
+    ran = machine.run(*HERE, folder=project)
+    lines = ran.err.splitlines()
+    assert ran.out == ""
+    assert any(line.endswith("[stage-4 3/3] said by the step") for line in lines)
+    assert any(line.startswith("executed") and "[deps 1/2] COPY deps.txt" in line for line in lines)
+    assert lines[-2].startswith(f"{STEPS + 1} steps: 0 reused, {STEPS + 1} executed, in ")
+    assert lines[-1].startswith("saved ")
+    assert str(machine.home) in lines[-1]
+    again = machine.run(*HERE, folder=project).err.splitlines()
+    assert again[-2].startswith(f"{STEPS + 1} steps: {STEPS + 1} reused, 0 executed, in ")
+    assert again[-1].endswith("(unchanged)")
+
+
+@pytest.mark.parametrize("extra", [(), ("--", "--provenance=false")])
+def test_quiet_prints_what_names_the_image(
+    extra: tuple[str, ...], machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """One line on stdout, by which docker knows the image, and nothing else."""
+    tag = f"{tmp_path.name.lower()}:1"
+    ran = machine.run(*HERE, "--load", "-q", "-t", tag, *extra, folder=project)
+    assert ran.err == ""
+    (digest,) = ran.out.splitlines()
+    one, other = (
+        json.loads(machine.engine.docker("image", "inspect", name).stdout)[0]["RootFS"]
+        for name in (digest, tag)
+    )
+    assert one == other
+
+
+def test_a_quiet_failure_shows_dockers_error(machine: Machine, project: Path) -> None:
+    """And nothing on stdout."""
+    (project / "Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
+    ran = machine.run(*HERE, "-q", folder=project, status=1)
+    assert ran.out == ""
+    assert "nothing-there" in ran.err
+
+
+def test_the_raw_stream_is_json(machine: Machine, project: Path) -> None:
+    """As BuildKit sends it."""
+    ran = machine.run(*HERE, "--progress", "rawjson", folder=project)
+    documents = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
+    assert sum(len(document.get("vertexes", [])) for document in documents) > STEPS
+
+
+def test_a_dry_run_prints_the_command_that_is_run(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Word for word, less the name of the staging layout; and it runs and writes nothing."""
+    words = [*HERE, "-t", "dry:1", "--label", "a=it's $HOME", "--backend"]
+    words += [f"type=local,dir={tmp_path / 'a store'}", "--", "--ulimit", "nofile=99:99"]
+    shown = machine.run(*words[:-3], "--dry-run", *words[-3:], folder=project).out
+    assert not (tmp_path / "a store").exists()
+    dry = shlex.split(shown.replace("\\\n", ""), comments=True)
+    shim = tmp_path / "bin"
+    shim.mkdir()
+    log = tmp_path / "argv"
+    (shim / "docker").write_text(
+        f'#!/bin/sh\n[ "$2" = build ] && printf "%s\\0" "$@" > "{log}"\n'
+        'PATH="${PATH#*:}" exec docker "$@"\n'
+    )
+    (shim / "docker").chmod(0o755)
+    path = f"{shim}:{machine.environment()['PATH']}"
+    machine.run(*words, folder=project, PATH=path)
+    real = log.read_text().rstrip("\0").split("\0")
+    assert dry[0] == "BUILDX_METADATA_PROVENANCE=max"
+    assert Path(dry[1]).name == "docker"
+    assert without_id(dry[2:]) == without_id(real)
+
+
+def without_id(words: list[str]) -> list[str]:
+    """A command without the name that each run draws for its own files."""
+    name = Path(words[words.index("--metadata-file") + 1]).parent.name.removeprefix("bxcache-")
+    return [word.replace(name, "ID") for word in words]
+
+
+def test_a_dry_run_gives_the_reason_for_each_cache_flag(machine: Machine, project: Path) -> None:
+    """As comments, so that the whole can be pasted."""
+    machine.build(folder=project)
+    lines = machine.run(*HERE, "--dry-run", folder=project).out.splitlines()
+    comments = [line for line in lines if line.startswith("# ")]
+    assert [line.split()[1] for line in comments] == ["--cache-from", "--cache-to"]
+    assert "has the scope" in comments[0]
+
+
+@pytest.mark.parametrize("mode", ["plain", "quiet", "rawjson", "json", "dry-run", "failing"])
+def test_secrets_are_never_shown(
+    mode: str, machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Neither a build argument, nor one from the environment, nor what a step prints of them."""
+    fail = "; exit 3" if mode == "failing" else ""
+    with (project / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write(
+            "ARG TOKEN\nARG PASSWORD\nARG INDEX\n"
+            f"RUN echo token $TOKEN; echo $PASSWORD >&2; echo $INDEX; echo {tmp_path.name}{fail}\n"
+        )
+    flag = {"json": "--json", "dry-run": "--dry-run"}.get(mode, "--progress=plain")
+    if mode in ("quiet", "rawjson"):
+        flag = f"--progress={mode}"
+    ran = machine.run(
+        *(*HERE, flag, "--build-arg", f"TOKEN={SECRET}-1", "--build-arg", "PASSWORD"),
+        *("--build-arg", f"INDEX=https://me:{SECRET}-3@example.com/simple"),
+        folder=project,
+        status=1 if mode == "failing" else 0,
+        PASSWORD=f"{SECRET}-2",
+    )
+    assert SECRET not in ran.out + ran.err
+    assert "aHVudGVyMi" not in ran.out + ran.err
+
+
+def test_secret_mounts_work(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """The step reads it, and the log does not show what comes from the environment."""
+    with (project / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("RUN --mount=type=secret,id=key cat /run/secrets/key | tee /key\n")
+    ran = machine.run(
+        *(*HERE, "--secret", "id=key,env=MY_KEY", "-o", f"type=local,dest={tmp_path / 'out'}"),
+        folder=project,
+        MY_KEY=SECRET,
+    )
+    assert (tmp_path / "out" / "key").read_text() == SECRET
+    assert SECRET not in ran.err
+
+
+def test_output_to_stdout_is_the_archive(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """And nothing else is written there."""
+    command = [sys.executable, "-m", "bxcache", *HERE, "-o", "-"]
+    with (tmp_path / "image.tar").open("wb") as stream:
+        subprocess.run(
+            command,
+            cwd=project,
+            env=machine.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        assert "app/app" in archive.getnames()
+
+
+def test_a_dockerfile_from_stdin_works(machine: Machine, project: Path) -> None:
+    """As with docker: `-f -`."""
+    command = [sys.executable, "-m", "bxcache", *HERE, "--json", "-f", "-", "."]
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=machine.environment(),
+        input="FROM scratch\nCOPY deps.txt /\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(json.loads(done.stdout)["steps"]) == 1
+
+
+def test_the_usual_flags_reach_docker(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """Target, file, build argument, label, named context and tag, seen in the image."""
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "file").write_text("from the named context")
+    (project / "other.Dockerfile").write_text(
+        "FROM scratch AS wanted\nARG NAME\nENV GOT=$NAME\nCOPY --from=extra file /\nFROM scratch\n"
+    )
+    tag = f"{tmp_path.name.lower()}:1"
+    machine.build(
+        *("-f", "other.Dockerfile", "--target", "wanted", "--build-arg", "NAME=value"),
+        *("--label", "a=b", "--build-context", f"extra={tmp_path / 'extra'}", "-t", tag, "--load"),
+        folder=project,
+    )
+    image = json.loads(machine.engine.docker("image", "inspect", tag).stdout)[0]["Config"]
+    assert "GOT=value" in image["Env"]
+    assert image["Labels"]["a"] == "b"
+
+
+def test_images_of_a_config_file(machine: Machine, project: Path) -> None:
+    """Each has a scope of its own."""
+    (project / "bxcache.toml").write_text(
+        "[build]\nnetwork = 'none'\n[images.app]\n[images.checks]\ntarget = 'check'\n"
+        "[[cache.backends]]\ntype = 'local'\ndir = '.cache'\n"
+    )
+    scopes = {
+        name: machine.build("--image", name, folder=project)["caches"][-1]["scope"]
+        for name in ("app", "checks")
+    }
+    assert scopes["app"].startswith("app.linux-")
+    assert scopes["checks"].startswith("checks.check.linux-")
+
+
+API = """
+import json, sys
+import bxcache
+
+events = []
+result = bxcache.build(".", tags=["api:1"], network="none", load=True, observe=events.append)
+try:
+    bxcache.build(".", file="broken.Dockerfile", network="none")
+except bxcache.BuildFailedError as error:
+    failed = error
+try:
+    bxcache.build(".", tagz=["x"])
+except bxcache.ConfigError as error:
+    refused = str(error)
+print(json.dumps({
+    "digest": result.digest,
+    "counts": [result.reused, result.executed, result.failed],
+    "steps": [[s.stage, s.text, str(s.outcome), s.seconds] for s in result.steps],
+    "caches": [c.digest for c in result.caches],
+    "events": len(events),
+    "failed": [failed.exit_status, failed.result.failed, str(failed)],
+    "refused": refused,
+}))
+"""
+
+
+def test_the_python_api_is_the_same_path(machine: Machine, project: Path) -> None:
+    """Digest, steps, counts and cache digests; a failure is an exception; nothing is printed."""
+    (project / "broken.Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(API)],
+        cwd=project,
+        env=machine.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    images = machine.engine.docker("images", "-q", "--no-trunc", "api:1").stdout.split()
+    assert found["digest"] in images or machine.builder
+    assert found["counts"] == [0, STEPS, 0]
+    assert [step[2] for step in found["steps"]] == ["executed"] * STEPS
+    assert found["events"] > STEPS
+    assert found["failed"][0] == 1
+    assert "nothing-there" in found["failed"][2]
+    assert "`tags`" in found["refused"]
+    again = machine.build(folder=project)
+    assert count(again) == (STEPS, 0)
+    assert [cache["digest"] for cache in again["caches"]] == found["caches"]

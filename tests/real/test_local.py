@@ -1,0 +1,333 @@
+"""The local backend on real engines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine
+from tests.real.machines import Machine, count
+
+if TYPE_CHECKING:
+    import subprocess
+
+KINDS = ["docker", "docker-container", "remote", "oldest"]
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+def local(store: Path, **attributes: str) -> str:
+    """The `--backend` of a store."""
+    return ",".join(
+        ["type=local", f"dir={store}", *(f"{name}={value}" for name, value in attributes.items())]
+    )
+
+
+def layers_in(store: Path, cache: dict[str, Any]) -> set[str]:
+    """The layers that a saved cache has, by its manifest in the store."""
+    manifest = store / "blobs" / cache["digest"].replace(":", "/")
+    return {layer["digest"] for layer in json.loads(manifest.read_text())["layers"]}
+
+
+def output(folder: Path) -> str:
+    """The `--output` that leaves the image's files in a folder."""
+    return f"type=local,dest={folder}"
+
+
+def snapshot(store: Path) -> dict[str, tuple[int, int]]:
+    """Every file of a store, less bxcache's lock."""
+    return {
+        str(path.relative_to(store)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and ".bxcache" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fresh_machine_reuses_every_stage(
+    kind: str, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Also the stages that the image does not hold: a random file of one comes out the same."""
+    backend = ("--backend", local(tmp_path / "store"))
+    first = machines(kind)
+    cold = first.build(*backend, "-o", output(tmp_path / "a"), folder=project)
+    assert count(cold) == (0, STEPS)
+    second = machines(kind)
+    warm = second.build(*backend, "-o", output(tmp_path / "b"), folder=project)
+    assert count(warm) == (STEPS, 0)
+    one, other = (tmp_path / name / "app" / "app" for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+    (cache,) = warm["caches"]
+    assert (cache["imported"], cache["exported"]) == (True, True)
+    assert layers_in(tmp_path / "store", cache) == layers_in(tmp_path / "store", cold["caches"][0])
+
+
+@pytest.mark.parametrize("kind", ["docker", "oldest"])
+def test_plain_buildx_reads_the_store(
+    kind: str, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """No lock-in: `--cache-from type=local,src=STORE,tag=SCOPE`, and every step is cached."""
+    built = machines(kind).build("--backend", local(tmp_path / "store"), folder=project)
+    scope = built["caches"][0]["scope"]
+    source = f"type=local,src={tmp_path / 'store'},tag={scope}"
+    done = machines(kind).raw("--progress", "plain", "--cache-from", source, ".", folder=project)
+    cached = [line for line in done.stderr.splitlines() if line.endswith(" CACHED")]
+    assert len(cached) == STEPS, done.stderr
+
+
+def test_the_store_is_what_plain_buildx_would_have_exported(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """The same layers, by digest, and the very manifest."""
+    built = machine.build("--backend", local(tmp_path / "store"), folder=project)
+    target = f"type=local,dest={tmp_path / 'raw'},mode=max"
+    machine.raw("--cache-to", target, ".", folder=project)
+    index = json.loads((tmp_path / "raw" / "index.json").read_text())
+    assert built["caches"][0]["digest"] == index["manifests"][0]["digest"]
+    blobs = Path("blobs") / "sha256"
+    assert {p.name for p in (tmp_path / "store" / blobs).iterdir()} == {
+        p.name for p in (tmp_path / "raw" / blobs).iterdir()
+    }
+
+
+def test_layers_of_all_stages_are_in_the_result(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Each step has its line and its layers, and all the cache's layers belong to a step."""
+    built = machine.build("--backend", local(tmp_path / "store"), folder=project)
+    lines = (project / "Dockerfile").read_text().splitlines()
+    for step in built["steps"]:
+        assert lines[step["line"] - 1] == step["text"] or step["stage"] == "base"
+        assert step["layers"]
+    layers = {layer["digest"] for step in built["steps"] for layer in step["layers"]}
+    assert layers == layers_in(tmp_path / "store", built["caches"][0])
+
+
+def test_two_targets_keep_both_scopes(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
+    """Each is reused whole on a fresh machine, whichever was saved last."""
+    backend = ("--backend", local(tmp_path / "store"))
+    first = machines()
+    first.build(*backend, folder=project)
+    first.build(*backend, "--target", "check", folder=project)
+    assert set(Store(tmp_path / "store").read_scopes()) == {
+        *(first_scope(kind) for kind in ("", "check."))
+    }
+    assert count(machines().build(*backend, folder=project)) == (STEPS, 0)
+    again = machines().build(*backend, "--target", "check", folder=project)
+    assert count(again) == (STEPS_OF_CHECK, 0)
+
+
+def first_scope(target: str) -> str:
+    """A scope's name on this machine's platform."""
+    machine = os.uname().machine
+    return f"image.{target}linux-{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
+
+
+def test_a_new_target_starts_from_the_whole_image(
+    machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Whose stages it shares: only its own step is executed."""
+    backend = ("--backend", local(tmp_path / "store"))
+    machines().build(*backend, folder=project)
+    built = machines().build(*backend, "--target", "check", folder=project)
+    assert count(built) == (STEPS_OF_CHECK - 1, 1)
+
+
+def test_an_edit_executes_only_what_follows_from_it(
+    machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """The COPY of the sources, the build, and what is copied from it: base and deps are reused."""
+    backend = ("--backend", local(tmp_path / "store"))
+    machines().build(*backend, folder=project)
+    (project / "src" / "main.c").write_text("// edited\n")
+    built = machines().build(*backend, folder=project)
+    executed = {
+        (s["stage"], s["text"].split()[0]) for s in built["steps"] if s["outcome"] == "executed"
+    }
+    assert executed == {
+        ("build", "COPY"),
+        ("build", "RUN"),
+        ("stage-4", "COPY"),
+        ("stage-4", "RUN"),
+    }
+    assert count(built) == (STEPS - 5, 5)
+    assert 0 < built["caches"][0]["new_bytes"] < built["caches"][0]["bytes"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_build_leaves_the_previous_cache(
+    number: signal.Signals, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Stopped or killed: the store is as it was, and the next build removes what is left."""
+    store = tmp_path / "store"
+    backend = ("--backend", local(store))
+    first = machines()
+    first.build(*backend, folder=project)
+    before = snapshot(store)
+    dockerfile = (project / "Dockerfile").read_text()
+    (project / "Dockerfile").write_text(dockerfile + "RUN sleep 60\n")
+    process = first.start("build", "--network", "none", *backend, folder=project)
+    wait_for(process, "sleep 60")
+    staging = store / ".bxcache" / "staging"
+    assert [path for path in staging.iterdir() if path.is_dir()]
+    process.send_signal(number)
+    if number == signal.SIGKILL:
+        process.wait(timeout=30)
+    else:
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert err.splitlines()[-1] == "stopped; the caches are as they were"
+        assert not list(staging.iterdir())
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    assert snapshot(store) == before
+    (project / "Dockerfile").write_text(dockerfile)
+    assert count(machines().build(*backend, folder=project)) == (STEPS, 0)
+    assert not list(staging.iterdir())
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    """Read the progress until it says a text."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"never said: {text}")
+
+
+def test_no_process_outlives_an_interrupt(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """Ctrl-C stops buildx too, which has a session of its own."""
+    (project / "Dockerfile").write_text((project / "Dockerfile").read_text() + "RUN sleep 61\n")
+    backend = ("--backend", local(tmp_path / "store"))
+    process = machine.start("build", "--network", "none", *backend, folder=project)
+    wait_for(process, "sleep 61")
+    assert mentioned(str(tmp_path / "store"))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    deadline = time.monotonic() + 10
+    while mentioned(str(tmp_path / "store")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not mentioned(str(tmp_path / "store"))
+
+
+def mentioned(text: str) -> list[str]:
+    """The command lines of living processes that name a text."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line:
+            found.append(line)
+    return found
+
+
+def test_a_failed_build_shows_dockers_error_and_saves_nothing(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """With docker's exit status, and the store as it was."""
+    store = tmp_path / "store"
+    machine.build("--backend", local(store), folder=project)
+    before = snapshot(store)
+    with (project / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("RUN echo the reason >&2; exit 7\n")
+    raw = machine.raw(".", folder=project, check=False)
+    backend = ("--backend", local(store))
+    ran = machine.run("build", "--network", "none", *backend, folder=project, status=raw.returncode)
+    error = next(line for line in raw.stderr.splitlines() if line.startswith("ERROR: failed to"))
+    assert error in ran.err.splitlines()
+    assert "the reason" in ran.err
+    assert ran.err.splitlines()[-1].startswith("nothing saved: the build failed")
+    assert snapshot(store) == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_a_damaged_scope_costs_a_warning(
+    damage: str, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Plain buildx fails the build for it; here all is built anew, and saved whole."""
+    store = tmp_path / "store"
+    backend = ("--backend", local(store))
+    machines().build(*backend, folder=project)
+    blob = max((store / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.unlink()
+    if damage == "short":
+        blob.write_bytes(b"short")
+    built = machines().build(*backend, folder=project)
+    assert count(built) == (0, STEPS)
+    assert "is damaged" in built["warnings"][0]
+
+
+def test_a_damaged_index_costs_a_warning_and_is_kept(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """The image is built; the store is for a person to look at."""
+    store = tmp_path / "store"
+    backend = ("--backend", local(store))
+    machine.build(*backend, folder=project)
+    (store / "index.json").write_text("{ torn")
+    built = machine.build(*backend, folder=project)
+    assert "cannot be read as an index" in built["warnings"][0]
+    assert (store / "index.json").read_text() == "{ torn"
+    machine.build(*backend, "--strict", folder=project, status=75)
+
+
+def test_compression_is_that_of_the_config(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """The layers in the store have zstd's magic number."""
+    backend = local(tmp_path / "store", compression="zstd", force_compression="true")
+    built = machine.build("--backend", backend, folder=project)
+    manifest = tmp_path / "store" / "blobs" / built["caches"][0]["digest"].replace(":", "/")
+    for layer in json.loads(manifest.read_text())["layers"]:
+        data = (tmp_path / "store" / "blobs" / layer["digest"].replace(":", "/")).read_bytes()
+        assert layer["mediaType"].endswith("+zstd")
+        assert data.startswith(bytes.fromhex("28b52ffd"))
+        assert f"sha256:{hashlib.sha256(data).hexdigest()}" == layer["digest"]
+
+
+def test_never_write_reads_only(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
+    """Everything is reused and nothing changed."""
+    store = tmp_path / "store"
+    backend = ("--backend", local(store))
+    machines().build(*backend, folder=project)
+    before = snapshot(store)
+    built = machines().build(*backend, "--write", "never", folder=project)
+    assert count(built) == (STEPS, 0)
+    assert snapshot(store) == before
+
+
+def test_no_cache_executes_everything_and_saves(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """The scope is made anew."""
+    backend = ("--backend", local(tmp_path / "store"))
+    first = machine.build(*backend, folder=project)
+    built = machine.build(*backend, "--no-cache", folder=project)
+    assert count(built) == (0, STEPS)
+    assert built["caches"][0]["exported"]
+    assert built["caches"][0]["digest"] != first["caches"][0]["digest"]
+
+
+def test_several_platforms_share_a_scope(
+    machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Without emulation: nothing is run. Every step of both is reused on a fresh machine."""
+    (project / "Dockerfile").write_text(
+        "FROM scratch AS a\nARG TARGETARCH\nCOPY deps.txt /$TARGETARCH\n"
+        "FROM scratch\nCOPY --from=a / /b\nCOPY src /src\n"
+    )
+    words = ("--platform", "linux/amd64,linux/arm64", "-o", "type=cacheonly")
+    backend = ("--backend", local(tmp_path / "store"))
+    cold = machines().build(*backend, *words, folder=project)
+    assert count(cold) == (0, 6)
+    assert {step["platform"] for step in cold["steps"]} == {"linux/amd64", "linux/arm64"}
+    warm: dict[str, Any] = machines().build(*backend, *words, folder=project)
+    assert count(warm) == (6, 0)

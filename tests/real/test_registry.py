@@ -1,0 +1,164 @@
+"""The registry and inline backends on real engines and a real registry."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine
+from tests.real.machines import Machine, count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engines import Registry
+
+CLOSED = "127.0.0.1:1"
+"""Nothing listens there."""
+
+
+def fetch(registry: Registry, path: str) -> dict[str, Any]:
+    """A document of the registry, over its own API."""
+    accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+    request = urllib.request.Request(
+        f"http://{registry.address}/v2/{path}", headers={"Accept": accept}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        document: dict[str, Any] = json.load(answer)
+        return document
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container", "remote", "oldest"])
+def test_a_fresh_machine_reuses_every_stage_from_a_registry(
+    kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """Also the stages that the image does not hold: a random file of one comes out the same."""
+    backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
+    outputs = [("-o", f"type=local,dest={tmp_path / name}") for name in "ab"]
+    cold = machines(kind).build(*backend, *outputs[0], folder=project)
+    assert count(cold) == (0, STEPS)
+    assert cold["caches"][0]["exported"]
+    assert cold["warnings"] == []
+    warm = machines(kind).build(*backend, *outputs[1], folder=project)
+    assert count(warm) == (STEPS, 0)
+    assert warm["caches"][0]["imported"]
+    one, other = (tmp_path / name / "app" / "app" for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_each_scope_has_its_tag(
+    machine: Machine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """The registry has both targets, with the digests that the result tells."""
+    name = tmp_path.name.lower()
+    backend = ("--backend", f"type=registry,ref={registry.address}/{name}")
+    whole = machine.build(*backend, folder=project)["caches"][0]
+    check = machine.build(*backend, "--target", "check", folder=project)["caches"][-1]
+    tags = fetch(registry, f"{name}/tags/list")["tags"]
+    assert sorted(tags) == sorted([whole["scope"], check["scope"]])
+    for cache in (whole, check):
+        manifest = fetch(registry, f"{name}/manifests/{cache['digest']}")
+        assert manifest["config"]["mediaType"] == "application/vnd.buildkit.cacheconfig.v0"
+        sizes = {layer["digest"]: layer["size"] for layer in manifest["layers"]}
+        assert cache["bytes"] == sum(sizes.values())
+
+
+def test_two_targets_are_both_reused(
+    machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """Whichever was saved last."""
+    backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
+    first = machines()
+    first.build(*backend, "--target", "check", folder=project)
+    first.build(*backend, folder=project)
+    assert count(machines().build(*backend, folder=project)) == (STEPS, 0)
+    again = machines().build(*backend, "--target", "check", folder=project)
+    assert count(again) == (STEPS_OF_CHECK, 0)
+
+
+@pytest.mark.parametrize("kind", ["docker", "classic"])
+def test_inline_reuses_the_final_stages_chain(
+    kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """From the pushed image: its own steps and the base's; those of the other stages run again."""
+    ref = f"{registry.address}/{tmp_path.name.lower()}:main"
+    words = ("--backend", f"type=inline,ref={ref}", "-t", ref, "--push", "--network", "none")
+    machines(kind).build(*words, folder=project)
+    warm = machines(kind).build(*words, folder=project)
+    assert warm["caches"][0] == warm["caches"][0] | {"imported": True, "exported": True}
+    raw = machines(kind).raw(
+        *("--progress", "plain", "--cache-from", f"type=registry,ref={ref}", "."), folder=project
+    )
+    cached = [line for line in raw.stderr.splitlines() if line.endswith(" CACHED")]
+    reused, _ = count(warm)
+    assert reused == len(cached) > 0
+    chain = {s["stage"] for s in warm["steps"] if s["outcome"] == "reused"}
+    assert "base" in chain
+
+
+def test_a_local_store_and_a_registry_hold_the_same(
+    machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """Both are saved in one build, each whole in itself, in different compressions."""
+    ref = f"{registry.address}/{tmp_path.name.lower()}"
+    store = tmp_path / "store"
+    backends = (
+        *("--backend", f"type=local,dir={store},compression=zstd,force-compression=true"),
+        *("--backend", f"type=registry,ref={ref}"),
+    )
+    built = machines().build(*backends, folder=project)
+    assert built["warnings"] == []
+    digests = {cache["backend"]: cache["digest"] for cache in built["caches"]}
+    assert digests["local"] != digests["registry"]
+    manifest = json.loads((store / "blobs" / digests["local"].replace(":", "/")).read_text())
+    for blob in (manifest["config"], *manifest["layers"]):
+        assert (store / "blobs" / blob["digest"].replace(":", "/")).stat().st_size == blob["size"]
+    for backend in (f"type=local,dir={store}", f"type=registry,ref={ref}"):
+        assert count(machines().build("--backend", backend, folder=project)) == (STEPS, 0)
+
+
+def test_an_empty_store_is_filled_from_the_registry(
+    machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """A new laptop starts from what CI has saved."""
+    registered = f"type=registry,ref={registry.address}/{tmp_path.name.lower()}"
+    machines().build("--backend", registered, folder=project)
+    store = f"type=local,dir={tmp_path / 'store'}"
+    laptop = machines().build("--backend", store, "--backend", registered, folder=project)
+    assert count(laptop) == (STEPS, 0)
+    assert count(machines().build("--backend", store, folder=project)) == (STEPS, 0)
+
+
+def test_a_registry_that_is_down_costs_a_warning(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """The image is built, and the local store is saved all the same."""
+    backends = (
+        *("--backend", f"type=local,dir={tmp_path / 'store'}"),
+        *("--backend", f"type=registry,ref={CLOSED}/cache"),
+    )
+    built = machine.build(*backends, folder=project)
+    assert [warning for warning in built["warnings"] if f"`{CLOSED}/cache" in warning]
+    exported = {cache["backend"]: cache["exported"] for cache in built["caches"]}
+    assert exported == {"local": True, "registry": False}
+
+
+def test_strict_makes_it_an_error(machine: Machine, project: Path) -> None:
+    """With a status of its own, and the result told first."""
+    backend = ("--backend", f"type=registry,ref={CLOSED}/cache")
+    built = machine.build(*backend, "--strict", folder=project, status=75)
+    assert built["exit_status"] == 0
+    assert built["warnings"]
+
+
+def test_a_registry_without_the_cache_is_no_trouble(
+    machine: Machine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """The first build of all has nothing to import, and nothing to warn of."""
+    backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
+    built = machine.build(*backend, "--strict", folder=project)
+    assert built["warnings"] == []
+    assert not built["caches"][0]["imported"]

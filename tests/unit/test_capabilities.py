@@ -1,0 +1,208 @@
+"""What docker says of itself, and whether it is enough."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bxcache.buildx.capabilities import (
+    Builder,
+    Capabilities,
+    Node,
+    check_buildx,
+    check_capabilities,
+    parse_builder,
+    parse_engine,
+    parse_version,
+)
+from bxcache.errors import EngineError
+
+# As printed by buildx 0.29.1.
+DOCKER_DRIVER = """\
+Name:   default
+Driver: docker
+
+Nodes:
+Name:             default
+Endpoint:         default
+Status:           running
+BuildKit version: v0.0.0+unknown
+Platforms:        linux/amd64, linux/amd64/v2, linux/386
+Labels:
+ org.mobyproject.buildkit.worker.executor:             containerd
+ org.mobyproject.buildkit.worker.snapshotter:          overlayfs
+GC Policy rule#0:
+ All:            false
+ Filters:        type==source.local,type==exec.cachemount,type==source.git.checkout
+"""
+TWO_NODES = """\
+Name:          multi
+Driver:        docker-container
+Last Activity: 2026-11-24 03:18:23 +0000 UTC
+
+Nodes:
+Name:                  multi0
+Endpoint:              unix:///run/docker.sock
+Status:                running
+BuildKit daemon flags: --allow-insecure-entitlement=network.host
+BuildKit version:      v0.25.1
+Platforms:             linux/arm64*, linux/amd64
+
+Name:     multi1
+Endpoint: ssh://other
+Status:   inactive
+"""
+DOWN = """\
+Name:          default
+Driver:
+Last Activity: 2026-11-24 03:15:07 +0000 UTC
+Error:         Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?
+"""
+GOOD = Capabilities("28.5.2", "28.5.2", "linux/amd64", parse_builder(DOCKER_DRIVER))
+CLASSIC = Builder("default", "docker", (Node("default", "running", platforms=("linux/amd64",)),))
+
+
+def test_a_builder_is_read() -> None:
+    """Driver, platforms, and the label that tells the containerd image store."""
+    builder = parse_builder(DOCKER_DRIVER)
+    assert (builder.name, builder.driver, builder.error) == ("default", "docker", "")
+    assert builder.platform == "linux/amd64"
+    assert builder.has_containerd_store
+    assert builder.nodes[0].version == "v0.0.0+unknown"
+
+
+def test_every_node_is_read() -> None:
+    """Of a builder with several."""
+    builder = parse_builder(TWO_NODES)
+    assert [node.name for node in builder.nodes] == ["multi0", "multi1"]
+    assert [node.status for node in builder.nodes] == ["running", "inactive"]
+    assert builder.platform == "linux/arm64"
+    assert not builder.has_containerd_store
+
+
+def test_a_builder_out_of_reach_has_its_error() -> None:
+    """buildx exits with 0 for it."""
+    builder = parse_builder(DOWN)
+    assert builder.error.startswith("Cannot connect to the Docker daemon at unix:///x.")
+    assert (builder.driver, builder.nodes) == ("", ())
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "garbage", "Name\n:::\n Labels"])
+def test_any_text_gives_a_builder(text: str) -> None:
+    """What is not there is empty."""
+    assert parse_builder(text).platform is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("github.com/docker/buildx 0.29.1+ds1 0.29.1+ds1-4", (0, 29, 1)),
+        ("github.com/docker/buildx v0.13.1 788433953af10f2a698f5c07611dddce2e08c7a0", (0, 13, 1)),
+        ("28.5.2+dfsg4", (28, 5, 2)),
+        ("v0.0.0+unknown", None),
+        ("dev", None),
+    ],
+)
+def test_versions_are_read(text: str, expected: tuple[int, ...] | None) -> None:
+    """Numbers to compare, where there are any."""
+    assert parse_version(text) == expected
+
+
+def test_the_engine_is_read() -> None:
+    """And that none answers."""
+    text = json.dumps(
+        {"Client": {"Version": "28"}, "Server": {"Version": "27", "Os": "linux", "Arch": "arm64"}}
+    )
+    assert parse_engine(text) == ("28", "27", "linux/arm64")
+    assert parse_engine('{"Client": {"Version": "28"}, "Server": null}') == ("28", None, None)
+    assert parse_engine("not json") == ("", None, None)
+
+
+def test_enough_is_enough() -> None:
+    """Every backend on an engine with the containerd image store."""
+    check_capabilities(GOOD, ["local", "registry", "inline"])
+
+
+# what is wrong, the backends, what the error says, the command that mends it
+INSUFFICIENT = [
+    pytest.param(
+        replace(GOOD, engine=None, builder=parse_builder(DOWN)),
+        ["local"],
+        "does not answer: Cannot connect",
+        "systemctl start docker",
+        id="engine down",
+    ),
+    pytest.param(
+        replace(GOOD, builder=CLASSIC),
+        ["inline", "local"],
+        "cannot export a `local` cache",
+        "docker buildx create --name bxcache --driver docker-container --use",
+        id="classic store, local",
+    ),
+    pytest.param(
+        replace(GOOD, builder=CLASSIC),
+        ["registry"],
+        "cannot export a `registry` cache",
+        '"containerd-snapshotter": true',
+        id="classic store, registry",
+    ),
+    pytest.param(
+        replace(GOOD, engine="20.10.24"),
+        ["local"],
+        "docker engine 20.10.24 is too old",
+        "docker buildx create",
+        id="engine too old",
+    ),
+    pytest.param(
+        replace(GOOD, builder=Builder("far", "remote", (Node("far0", "inactive"),))),
+        ["local"],
+        "the builder `far` does not answer",
+        "docker buildx inspect --bootstrap far",
+        id="builder down",
+    ),
+    pytest.param(
+        replace(
+            GOOD, builder=Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
+        ),
+        ["local"],
+        "BuildKit 0.11.6 of the builder `old` is too old",
+        "docker buildx rm old",
+        id="buildkit too old",
+    ),
+]
+
+
+@pytest.mark.parametrize(("found", "backends", "message", "command"), INSUFFICIENT)
+def test_what_is_not_enough_is_said_with_its_mend(
+    found: Capabilities, backends: list[str], message: str, command: str
+) -> None:
+    """One error: what is wrong, and the command."""
+    with pytest.raises(EngineError) as caught:
+        check_capabilities(found, backends)
+    assert message in caught.value.message
+    assert command in caught.value.hint
+
+
+def test_the_classic_store_can_do_inline() -> None:
+    """And so is no reason to refuse a build that saves nothing else."""
+    check_capabilities(replace(GOOD, builder=CLASSIC), ["inline"])
+    check_capabilities(replace(GOOD, builder=CLASSIC), [])
+
+
+@pytest.mark.parametrize(
+    "text", ["github.com/docker/buildx v0.12.1 abc", "github.com/docker/buildx 0.8.2"]
+)
+def test_an_old_buildx_is_refused(text: str) -> None:
+    """Before 0.13 there is no `rawjson`."""
+    with pytest.raises(EngineError, match=r"is too old; bxcache needs 0\.13 or later"):
+        check_buildx(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["github.com/docker/buildx v0.13.0 x", "github.com/docker/buildx dev"]
+)
+def test_a_new_or_unknown_buildx_is_accepted(text: str) -> None:
+    """A build from source has no number to compare."""
+    check_buildx(text)

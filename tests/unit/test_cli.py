@@ -1,0 +1,313 @@
+"""Arguments to a request, a result to text and an exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.buildx.events import Event, Outcome, Said, StepFinished, Streamed, Warned
+from bxcache.buildx.metadata import Layer
+from bxcache.buildx.vertex_names import StepName
+from bxcache.cli.main import run
+from bxcache.console.document import describe_result
+from bxcache.console.progress import format_seconds
+from bxcache.console.summary import render_summary
+from bxcache.errors import BuildFailedError, CacheError, EngineError
+from bxcache.request import BuildRequest
+from bxcache.result import BuildResult, CacheResult, Step
+
+STEP = StepName(None, "build", 2, 4, "RUN make\nRUN install")
+RESULT = BuildResult(
+    exit_status=0,
+    digest="sha256:" + "d" * 64,
+    tags=("app:1",),
+    steps=(
+        Step("build", "COPY . /", 2, Outcome.REUSED, 0.0, (Layer("sha256:" + "1" * 64, 10),)),
+        Step("build", "RUN make", 3, Outcome.EXECUTED, 2.5),
+    ),
+    caches=(
+        CacheResult(
+            backend="local",
+            place="/s",
+            scope="image.linux-amd64",
+            digest="sha256:c",
+            bytes=205_300_000,
+            imported=True,
+            exported=True,
+            new_bytes=12_000_000,
+            layers=11,
+        ),
+        CacheResult("registry", "r/app:t", "t", "sha256:e", exported=True),
+    ),
+    warnings=("careful",),
+    seconds=3.2,
+)
+
+
+class Library:
+    """Stands in for the library: keeps the request, and does what the test wants."""
+
+    def __init__(self) -> None:
+        self.requests: list[BuildRequest] = []
+        self.events: list[Event] = []
+        self.outcome: BuildResult | Exception = RESULT
+
+    def __call__(self, request: BuildRequest, observe: Any) -> BuildResult:  # noqa: ANN401
+        self.requests.append(request)
+        for event in self.events:
+            observe(event)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    stand_in = Library()
+    monkeypatch.setattr("bxcache.pipeline.run_build", stand_in)
+    monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
+    return stand_in
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["app"], {"context": "app"}),
+        (["-t", "a", "--tag", "b"], {"tags": ("a", "b")}),
+        (["-f", "D"], {"file": "D"}),
+        (["--target", "t"], {"target": "t"}),
+        (["--platform", "linux/amd64,linux/arm64"], {"platforms": ("linux/amd64", "linux/arm64")}),
+        (["--platform", "a/b", "--platform", "c/d"], {"platforms": ("a/b", "c/d")}),
+        (["--build-arg", "A=b=c"], {"build_args": {"A": "b=c"}}),
+        (["--build-arg", "A"], {"build_args": {"A": None}}),
+        (["--build-arg", "A="], {"build_args": {"A": ""}}),
+        (["--secret", "id=x,src=y"], {"secrets": ("id=x,src=y",)}),
+        (["--ssh", "default"], {"ssh": ("default",)}),
+        (["--build-context", "n=p"], {"build_contexts": {"n": "p"}}),
+        (["--label", "a=b", "--label", "c"], {"labels": {"a": "b", "c": ""}}),
+        (["--push"], {"push": True}),
+        (["--load", "--pull", "--no-cache"], {"load": True, "pull": True, "no_cache": True}),
+        (["-o", "type=local,dest=x"], {"outputs": ("type=local,dest=x",)}),
+        (["--network", "none"], {"network": "none"}),
+        (["--builder", "b"], {"builder": "b"}),
+        (["--strict"], {"strict": True}),
+        (["--no-strict"], {"strict": False}),
+        (["--write", "never"], {"write": "never"}),
+        (["--backend", "type=inline,ref=a/b"], {"backends": ({"type": "inline", "ref": "a/b"},)}),
+    ],
+)
+def test_flags_are_options(library: Library, arguments: list[str], options: dict[str, Any]) -> None:
+    """What is not given is not set, so that a config file can set it."""
+    assert run(["build", *arguments]) == 0
+    assert library.requests[0].options == options
+
+
+def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
+    """Unchanged, flags of ours included."""
+    assert run(["build", "app", "--", "--ulimit", "nofile=1", "-t", "x", "--"]) == 0
+    assert library.requests[0].extra == ("--ulimit", "nofile=1", "-t", "x", "--")
+    assert library.requests[0].options == {"context": "app"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "--frob"],
+        ["build", "a", "b"],
+        ["build", "--progress", "loud"],
+        ["build", "--build-context", "x"],
+        ["build", "--backend", "nonsense"],
+        ["build", "--json", "-o", "-"],
+        ["build", "-q", "-o", "-"],
+        ["frob"],
+        ["config", "check"],
+    ],
+)
+def test_usage_errors_are_2_and_build_nothing(library: Library, arguments: list[str]) -> None:
+    """As everywhere."""
+    assert run(arguments) == 2
+    assert not library.requests
+
+
+def test_dockers_exit_status_is_ours(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what docker said, and the two lines."""
+    failed = replace(RESULT, exit_status=17, digest=None)
+    library.events = [Said("ERROR: it broke")]
+    library.outcome = BuildFailedError("it broke", exit_status=17, result=failed)
+    assert run(["build"]) == 17
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "ERROR: it broke"
+    assert err.splitlines()[-1] == "nothing saved: the build failed, the caches are as they were"
+
+
+def test_our_errors_have_a_status_and_a_hint(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, without a traceback."""
+    library.outcome = EngineError("no docker", hint="`apt-get install docker.io`")
+    assert run(["build"]) == 69
+    assert capsys.readouterr().err == "error: no docker\n\nhint: `apt-get install docker.io`\n"
+
+
+def test_strict_failures_show_the_result_first(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The image was built."""
+    library.outcome = CacheError("the registry is down", result=RESULT)
+    assert run(["build", "--json"]) == 75
+    out, err = capsys.readouterr()
+    assert json.loads(out)["image"]["digest"] == RESULT.digest
+    assert err.endswith("error: the registry is down\n")
+
+
+def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """And says what became of the caches."""
+    library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bxcache.pipeline.run_build", _interrupt)
+        assert run(["build"]) == 130
+    assert capsys.readouterr().err.strip() == "stopped; the caches are as they were"
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_bug_says_that_it_is_one(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the traceback, and without secrets."""
+    library.outcome = ZeroDivisionError("at https://me:hunter22@example.com")
+    assert run(["build"]) == 70
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "hunter22" not in err
+    assert err.splitlines()[-1].startswith("error: this is a bug in bxcache")
+
+
+def test_quiet_prints_the_digest_only(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stdout, and nothing on stderr."""
+    library.events = [StepFinished(STEP, Outcome.REUSED, 0), Warned("careful")]
+    for flag in ("-q", "--quiet", "--progress=quiet"):
+        assert run(["build", flag]) == 0
+        assert capsys.readouterr() == (f"{RESULT.digest}\n", "")
+
+
+def test_plain_progress_tells_each_step(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Outcome, label and the instruction's first line, and the two lines at the end."""
+    library.events = [StepFinished(STEP, Outcome.EXECUTED, 2.5), Warned("careful")]
+    assert run(["build"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "executed    2.5 s [build 2/4] RUN make",
+        "warning: careful",
+        "2 steps: 1 reused, 1 executed, in 3.2 s",
+        "saved 205.3 MB in 11 layers as `image.linux-amd64` in /s (12.0 MB new); at r/app:t",
+    ]
+
+
+def test_raw_progress_is_buildkits_stream(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Line by line, for another program."""
+    library.events = [Streamed('{"vertexes":[]}'), StepFinished(STEP, Outcome.REUSED, 0)]
+    assert run(["build", "--progress", "rawjson"]) == 0
+    assert library.requests[0].raw
+    assert capsys.readouterr().err.splitlines()[0] == '{"vertexes":[]}'
+
+
+def test_the_document_has_the_published_keys() -> None:
+    """Later versions add keys and rename none."""
+    document = describe_result(RESULT)
+    assert document["version"] == "1"
+    assert document["exit_status"] == 0
+    assert document["image"] == {"tags": ["app:1"], "digest": RESULT.digest}
+    assert document["counts"] == {"reused": 1, "executed": 1, "failed": 0}
+    first = document["steps"][0]
+    assert {key: first[key] for key in ("stage", "text", "line", "outcome", "seconds")} == {
+        "stage": "build",
+        "text": "COPY . /",
+        "line": 2,
+        "outcome": "reused",
+        "seconds": 0.0,
+    }
+    assert first["layers"] == [{"digest": "sha256:" + "1" * 64, "bytes": 10}]
+    assert {"backend", "scope", "digest", "bytes", "exported"} <= document["caches"][0].keys()
+    assert document["warnings"] == ["careful"]
+    json.dumps(document)
+
+
+def test_a_summary_is_two_lines() -> None:
+    """Whatever there is to say."""
+    for result in (
+        RESULT,
+        replace(RESULT, steps=(), caches=()),
+        replace(RESULT, exit_status=1, steps=(Step("a", "RUN x", 1, Outcome.FAILED, 1.0),)),
+    ):
+        assert len(render_summary(result).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0.0 s"), (59.94, "59.9 s"), (59.97, "1 m 00 s"), (61, "1 m 01 s"), (3600, "1 h 00 m")],
+)
+def test_durations_are_readable(seconds: float, expected: str) -> None:
+    """Never 60 seconds."""
+    assert format_seconds(seconds) == expected
+
+
+def test_config_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """check, show and schema print what they say."""
+    (tmp_path / "bxcache.toml").write_text('[build.build_args]\nTOKEN = "hunter22"\n')
+    monkeypatch.chdir(tmp_path)
+    assert run(["config", "check", "bxcache.toml"]) == 0
+    assert capsys.readouterr().out == "bxcache.toml is valid\n"
+    assert run(["config", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert 'build.build_args.TOKEN = "***"' in shown
+    assert "bxcache.toml:2" in shown
+    assert "cache.backends[0].dir" in shown
+    assert "hunter22" not in shown
+    assert run(["config", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"]
+    (tmp_path / "bad.toml").write_text("[x]\n")
+    assert run(["config", "check", "bad.toml"]) == 78
+    assert "bad.toml:1: x: is unknown" in capsys.readouterr().err
+
+
+def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the exit statuses."""
+    assert run(["build", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for flag in ("--tag", "--dry-run", "--json", "--backend", "--progress", "--secret"):
+        assert flag in shown
+    assert run(["--help"]) == 0
+    assert "Exit status" in capsys.readouterr().out
+
+
+def test_nothing_heavy_is_loaded_for_help() -> None:
+    """Help has to come at once: the heavy libraries are loaded by what needs them."""
+    assert subprocess.Popen.__name__
+    heavy = {"pydantic", "python_on_whales", "filelock", "platformdirs", "rich"}
+    loaded = _modules_after("import bxcache.cli.main")
+    assert not heavy & loaded
+
+
+def _modules_after(code: str) -> set[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.split(".")[0] == "bxcache"]:
+            patch.delitem(sys.modules, name)
+        before = set(sys.modules)
+        exec(code, {})
+        return {name.split(".")[0] for name in set(sys.modules) - before}

@@ -1,0 +1,114 @@
+"""The arguments for docker."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from bxcache.buildx.command import exports_image, quote_command, render_build, writes_stdout
+from bxcache.config.models import BuildSettings
+
+
+def render(**settings: object) -> list[str]:
+    arguments = render_build(
+        BuildSettings.model_validate(settings), cache_options=[], metadata_file="/m", extra=()
+    )
+    head = ["buildx", "build", "--progress", "rawjson", "--metadata-file", "/m"]
+    assert list(arguments[: len(head)]) == head
+    return list(arguments[len(head) :])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ["."]),
+        ({"context": "app"}, ["app"]),
+        ({"file": "x/Dockerfile"}, ["--file", "x/Dockerfile", "."]),
+        ({"tags": ["a:1", "b"]}, ["--tag", "a:1", "--tag", "b", "."]),
+        ({"target": "build"}, ["--target", "build", "."]),
+        (
+            {"platforms": ["linux/amd64", "linux/arm64"]},
+            ["--platform", "linux/amd64,linux/arm64", "."],
+        ),
+        ({"build_args": {"A": "1", "B": None}}, ["--build-arg", "A=1", "--build-arg", "B", "."]),
+        ({"build_contexts": {"base": "../x"}}, ["--build-context", "base=../x", "."]),
+        ({"labels": {"a": ""}}, ["--label", "a=", "."]),
+        ({"secrets": ["id=x,src=y"]}, ["--secret", "id=x,src=y", "."]),
+        ({"ssh": ["default"]}, ["--ssh", "default", "."]),
+        ({"outputs": ["type=local,dest=o"]}, ["--output", "type=local,dest=o", "."]),
+        ({"network": "none", "builder": "b"}, ["--builder", "b", "--network", "none", "."]),
+        (
+            {"push": True, "load": True, "pull": True, "no_cache": True},
+            ["--push", "--load", "--pull", "--no-cache", "."],
+        ),
+    ],
+)
+def test_each_setting_is_dockers_own_flag(settings: dict[str, object], expected: list[str]) -> None:
+    """Under docker's name for it, and the context last."""
+    assert render(**settings) == expected
+
+
+def test_extra_arguments_are_passed_on_unchanged() -> None:
+    """After all flags, before the context."""
+    arguments = render_build(
+        BuildSettings(),
+        cache_options=[("--cache-to", "type=inline")],
+        metadata_file="/m",
+        extra=("--ulimit", "nofile=10 20", "--sbom"),
+    )
+    assert arguments[-6:] == (
+        "--cache-to",
+        "type=inline",
+        "--ulimit",
+        "nofile=10 20",
+        "--sbom",
+        ".",
+    )
+
+
+def test_a_quoted_command_is_the_command() -> None:
+    """A shell splits it into the very same words."""
+    words = ["docker", "build", "--label", "a=it's $HOME", "--tag", "x y", ".", "--", "\n"]
+    assert shlex.split(quote_command(words).replace("\\\n", "")) == words
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("-", True),
+        ("type=tar", True),
+        ("type=tar,dest=-", True),
+        ("type=oci", True),
+        ("type=docker,dest=-", True),
+        ("type=tar,dest=x.tar", False),
+        ("type=docker", False),
+        ("type=local,dest=out", False),
+        ("out", False),
+        ("type=image,push=true", False),
+    ],
+)
+def test_outputs_to_stdout_are_known(output: str, expected: bool) -> None:  # noqa: FBT001
+    """They leave no room for anything else there."""
+    assert writes_stdout(BuildSettings(outputs=(output,))) is expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "driver", "expected"),
+    [
+        ({}, "docker", True),
+        ({}, "docker-container", False),
+        ({"push": True}, "docker-container", True),
+        ({"load": True}, "docker-container", True),
+        ({"outputs": ["type=image,push=true"]}, "remote", True),
+        ({"outputs": ["type=cacheonly"]}, "docker", False),
+        ({"outputs": ["type=local,dest=x"]}, "docker", False),
+    ],
+)
+def test_it_is_known_whether_an_image_is_made(
+    settings: dict[str, object],
+    driver: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """Only the docker driver makes one when nothing is said."""
+    assert exports_image(BuildSettings.model_validate(settings), driver) is expected

@@ -1,0 +1,369 @@
+"""Configuration: found, merged, checked, shown."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.config.discovery import find_config_file
+from bxcache.config.loading import Setup, check_file, default_store, describe, load_setup
+from bxcache.config.sources import Layer, Origin, Source
+from bxcache.errors import ConfigError
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A git work tree, as far as anybody looks."""
+    (tmp_path / "repo" / ".git").mkdir(parents=True)
+    (tmp_path / "repo" / "deep" / "er").mkdir(parents=True)
+    return tmp_path / "repo"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def sources(setup: Setup) -> dict[str, str]:
+    return {key: str(source) for key, _, source in describe(setup)}
+
+
+def values(setup: Setup) -> dict[str, Any]:
+    return {key: value for key, value, _ in describe(setup)}
+
+
+def problems(text: str, folder: Path) -> list[str]:
+    path = write(folder / "bxcache.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        check_file(path)
+    return [f"{p.line}: {p.key}: {p.message}" for p in caught.value.problems]
+
+
+def test_the_file_is_found_upwards(repo: Path) -> None:
+    """From the working directory to the git root."""
+    path = write(repo / "bxcache.toml", "[cache]\nstrict = true\n")
+    setup = load_setup(repo / "deep" / "er", {})
+    assert setup.file is not None
+    assert setup.file.path == path
+    assert setup.root == repo
+    assert setup.config.cache.strict
+
+
+def test_the_search_ends_at_the_git_root(repo: Path) -> None:
+    """A file above belongs to somebody else."""
+    write(repo.parent / "bxcache.toml", "[cache]\nstrict = true\n")
+    assert find_config_file(repo / "deep") is None
+
+
+def test_without_git_only_the_working_directory_counts(tmp_path: Path) -> None:
+    """There is no telling where the project would end."""
+    write(tmp_path / "bxcache.toml", "")
+    (tmp_path / "sub").mkdir()
+    assert find_config_file(tmp_path / "sub") is None
+    assert find_config_file(tmp_path) is not None
+
+
+def test_the_nearest_file_wins(repo: Path) -> None:
+    """And bxcache.toml goes before pyproject.toml in one folder."""
+    write(repo / "bxcache.toml", "")
+    near = write(repo / "deep" / "pyproject.toml", "[tool.bxcache.cache]\nstrict = true\n")
+    found = find_config_file(repo / "deep" / "er")
+    assert found is not None
+    assert found.path == near
+    own = write(repo / "deep" / "bxcache.toml", "")
+    found = find_config_file(repo / "deep" / "er")
+    assert found is not None
+    assert found.path == own
+
+
+def test_a_pyproject_without_the_table_is_passed_over(repo: Path) -> None:
+    """Nearly every Python project has one."""
+    path = write(repo / "bxcache.toml", "")
+    write(repo / "deep" / "pyproject.toml", "[project]\nname = 'x'\n# bxcache is great\n")
+    found = find_config_file(repo / "deep")
+    assert found is not None
+    assert found.path == path
+
+
+def test_precedence_and_sources(repo: Path) -> None:
+    """Default < file < environment < flag, and each value knows which."""
+    write(
+        repo / "bxcache.toml",
+        "[build]\ntarget = 'file'\nnetwork = 'file'\nbuilder = 'file'\n\n"
+        "[build.build_args]\nA = 'file'\nB = 'file'\n",
+    )
+    flags = Layer(
+        {"build": {"target": "flag", "build_args": {"B": "flag"}}},
+        {
+            ("build", "target"): Source(Origin.FLAG, "--target"),
+            ("build", "build_args", "B"): Source(Origin.FLAG, "--build-arg"),
+        },
+    )
+    environment = {"BXCACHE_BUILD_TARGET": "env", "BXCACHE_BUILD_NETWORK": "env"}
+    setup = load_setup(repo, environment, flags=flags)
+    build = setup.config.build
+    assert (build.target, build.network, build.builder) == ("flag", "env", "file")
+    assert build.build_args == {"A": "file", "B": "flag"}
+    found = sources(setup)
+    path = str(repo / "bxcache.toml")
+    assert found["build.target"] == "--target"
+    assert found["build.network"] == "BXCACHE_BUILD_NETWORK"
+    assert found["build.builder"] == f"{path}:4"
+    assert found["build.build_args.A"] == f"{path}:7"
+    assert found["build.build_args.B"] == "--build-arg"
+    assert found["build.push"] == "default"
+
+
+def test_an_image_goes_before_the_build_section(repo: Path) -> None:
+    """What it does not set comes from there, and the source is its own line."""
+    write(
+        repo / "bxcache.toml",
+        "[build]\nnetwork = 'none'\ntarget = 'a'\n"
+        "[images.api]\ntarget = 'b'\nfile = 'api/Dockerfile'\n",
+    )
+    setup = load_setup(repo, {}, image="api")
+    assert (setup.config.build.target, setup.config.build.network) == ("b", "none")
+    assert sources(setup)["build.target"].endswith("bxcache.toml:5")
+    assert sources(setup)["build.network"].endswith("bxcache.toml:2")
+
+
+def test_an_unknown_image_is_an_error_that_lists_the_known(repo: Path) -> None:
+    """A wrong name builds nothing."""
+    write(repo / "bxcache.toml", "[images.api]\n[images.web]\n")
+    with pytest.raises(
+        ConfigError, match=r"`wev` is not declared in \[images\]; known: `api`, `web`"
+    ):
+        load_setup(repo, {}, image="wev")
+
+
+def test_paths_are_relative_to_the_file(repo: Path) -> None:
+    """Wherever below it bxcache is called."""
+    write(
+        repo / "bxcache.toml",
+        """
+[build]
+context = "."
+file = "docker/Dockerfile"
+[build.build_contexts]
+base = "base"
+remote = "docker-image://alpine"
+git = "https://example.com/x.git"
+[[cache.backends]]
+type = "local"
+dir = ".cache"
+""",
+    )
+    build = load_setup(repo / "deep", {}).config.build
+    assert Path(repo / "deep" / build.context).resolve() == repo
+    assert Path(repo / "deep" / str(build.file)).resolve() == repo / "docker" / "Dockerfile"
+    assert Path(repo / "deep" / build.build_contexts["base"]).resolve() == repo / "base"
+    assert build.build_contexts["remote"] == "docker-image://alpine"
+    assert build.build_contexts["git"] == "https://example.com/x.git"
+    assert values(load_setup(repo, {}))["cache.backends"][0]["dir"] == str(repo / ".cache")
+    assert load_setup(repo, {}).config.build.context == "."
+
+
+def test_a_path_on_the_command_line_stands_for_its_dockerfile_too(repo: Path) -> None:
+    """`bxcache build api` builds api/Dockerfile, as docker would."""
+    write(repo / "bxcache.toml", "[build]\nfile = 'Dockerfile'\n")
+    flags = Layer({"build": {"context": "api"}})
+    build = load_setup(repo, {}, flags=flags).config.build
+    assert (build.context, build.file) == ("api", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key", "expected"),
+    [
+        ("BXCACHE_CACHE_STRICT", "true", "cache.strict", True),
+        ("BXCACHE_CACHE_STRICT", "0", "cache.strict", False),
+        ("BXCACHE_CACHE_WRITE", "never", "cache.write", "never"),
+        ("BXCACHE_BUILD_FILE", "x/Dockerfile", "build.file", "x/Dockerfile"),
+        (
+            "BXCACHE_BUILD_PLATFORMS",
+            "linux/amd64,linux/arm64",
+            "build.platforms",
+            ["linux/amd64", "linux/arm64"],
+        ),
+        ("BXCACHE_BUILD_TAGS", '"a,b",c', "build.tags", ["a,b", "c"]),
+        ("BXCACHE_BUILD_BUILD_ARGS", "A=1", "build.build_args.A", "1"),
+        ("BXCACHE_GATE_MIN_HIT_RATIO", "0.8", "gate.min_hit_ratio", 0.8),
+        ("BXCACHE_BUILD_TARGET", "", "build.target", None),
+    ],
+)
+def test_variables_are_read(name: str, text: str, key: str, expected: object, repo: Path) -> None:
+    """As the type of their key; an empty one counts as not set."""
+    assert values(load_setup(repo, {name: text}))[key] == expected
+
+
+def test_backends_can_come_from_a_variable(repo: Path) -> None:
+    """In docker's own form, several with `;`."""
+    text = "type=local,dir=/c,max-size=5GB;type=registry,ref=r.example.com/app,insecure=true"
+    setup = load_setup(repo, {"BXCACHE_CACHE_BACKENDS": text})
+    local, registry = setup.config.cache.backends
+    assert (local.type, registry.type) == ("local", "registry")
+    assert local.model_dump()["max_size"] == 5_000_000_000
+    assert registry.model_dump()["insecure"] is True
+
+
+def test_unknown_variables_are_noted(repo: Path) -> None:
+    """With a suggestion: a variable without effect would be hard to find."""
+    (note,) = load_setup(
+        repo, {"BXCACHE_CACHE_STRIKT": "1", "BXCACHE_TEST_X": "1", "HOME": "/"}
+    ).notes
+    assert note == (
+        "the variable `BXCACHE_CACHE_STRIKT` means nothing to bxcache; "
+        "did you mean `BXCACHE_CACHE_STRICT`?"
+    )
+
+
+def test_what_has_no_effect_yet_is_noted(repo: Path) -> None:
+    """Nothing is accepted in silence."""
+    write(
+        repo / "bxcache.toml",
+        "[[cache.backends]]\ntype = 'local'\nmax_size = '5GB'\n[gate]\nmin_hit_ratio = 0.5\n",
+    )
+    notes = "\n".join(load_setup(repo, {}).notes)
+    assert "`gate.min_hit_ratio`" in notes
+    assert "`cache.backends.max_size`" in notes
+    assert load_setup(repo / "deep", {"BXCACHE_CONFIG": "/dev/null"}).notes == ()
+
+
+def test_all_problems_of_a_file_come_at_once(tmp_path: Path) -> None:
+    """Each with its line, its key, and what would be right."""
+    text = """\
+[build]
+file = 3
+platfroms = ["linux/amd64"]
+push = "yes"
+
+[cache]
+write = "alwys"
+
+[[cache.backends]]
+type = "local"
+max-size = "5GB"
+max_age = "5 parsec"
+
+[[cache.backends]]
+type = "inline"
+ref = "r.example.com/app"
+mode = "max"
+
+[[cache.backends]]
+type = "registry"
+mode = "max"
+compression = "zstd"
+compression_level = 23
+
+[[cache.backends]]
+type = "s3"
+
+[[cache.backends]]
+ref = "r.example.com/app"
+
+[[cache.backends]]
+type = "local"
+
+[gate]
+min_hit_ratio = 2
+
+[chace]
+"""
+    found = problems(text, tmp_path)
+    expected = [
+        ("2: build.file:", "must be a text in quotes, not a whole number"),
+        ("3: build.platfroms:", "did you mean `platforms`?"),
+        ("4: build.push:", "must be `true` or `false`, not a text"),
+        ("7: cache.write:", "did you mean `always`?"),
+        ("11: cache.backends[0].max-size:", "did you mean `max_size`?"),
+        ("12: cache.backends[0].max_age:", "write it like `12h`"),
+        ("17: cache.backends[1].mode:", "BuildKit ignores `mode` for an inline cache"),
+        ("19: cache.backends[2].ref:", "is required"),
+        ("21: cache.backends[2].mode:", "always exports every stage"),
+        ("23: cache.backends[2].compression_level:", "zstd takes a level from 0 to 22"),
+        ("25: cache.backends[3]:", "`s3` is not supported yet"),
+        ("28: cache.backends[4]:", "needs a `type`"),
+        ("31: cache.backends[5]:", "there can be one `local` backend only"),
+        ("35: gate.min_hit_ratio:", "less than or equal to 1"),
+        ("37: chace:", "did you mean `cache`?"),
+    ]
+    for (place, message), line in zip(
+        expected, sorted(found, key=lambda f: int(f.split(":")[0])), strict=True
+    ):
+        assert place in line, found
+        assert message in line, found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[build\n", "is no valid TOML"),
+        ("a = 1\na = 2\n", "is no valid TOML"),
+        ("build = 3\n", "must be a table, not a whole number"),
+        ("[cache]\nbackends = 'local'\n", "must be a list, not a text"),
+        ("[cache]\nbackends = [1]\n", "a dictionary|must be a table"),
+        ("[build]\ntags = [1]\n", "must be a text in quotes"),
+        ("[build.build_args]\nA = 1\n", "must be a text in quotes"),
+        ("[[cache.backends]]\ntype = 'registry'\nref = 'Team/App'\n", "lower case"),
+        (
+            "[[cache.backends]]\ntype = 'registry'\nref = 'r.io/a'\noci_mediatypes = false\n",
+            "image_manifest = false",
+        ),
+        ("[[cache.backends]]\ntype = 'local'\nmax_size = 0\n", "more than zero"),
+        ("[[cache.backends]]\ntype = 'local'\nmax_size = true\n", "integer|whole number"),
+        ("x = " + "[" * 5000 + "]" * 5000, "nested|valid TOML|unknown"),
+    ],
+)
+def test_one_problem_in_words(text: str, message: str, tmp_path: Path) -> None:
+    """Without a word of pydantic's."""
+    found = problems(text, tmp_path)
+    assert any(re.search(message, line) for line in found), found
+
+
+def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
+    """A folder, a missing file, no UTF-8, a huge one."""
+    (tmp_path / "dir.toml").mkdir()
+    (tmp_path / "latin.toml").write_bytes(b"a = 1\nb = '\xe9'\n")
+    (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 21))
+    for name, message in {
+        "dir.toml": "Is a directory",
+        "none.toml": "No such file",
+        "latin.toml": r"latin.toml:2: is no UTF-8",
+        "huge.toml": "larger than 1 MiB",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            check_file(tmp_path / name)
+
+
+def test_a_secret_is_not_in_an_error(tmp_path: Path) -> None:
+    """Wrong values are not repeated where they may be secrets."""
+    text = """
+[build]
+build_args = { TOKEN = ["hunter22"] }
+[[cache.backends]]
+type = "registry"
+ref = "https://me:hunter22@r.example.com/app"
+"""
+    assert "hunter22" not in "\n".join(problems(text, tmp_path))
+
+
+def test_without_a_file_there_is_a_local_cache_for_the_project(repo: Path, tmp_path: Path) -> None:
+    """Below the user's cache folder, another one for each project."""
+    setup = load_setup(repo / "deep", {})
+    assert [backend.type for backend in setup.config.cache.backends] == ["local"]
+    assert default_store(setup.root).parent == tmp_path / "xdg-cache" / "bxcache"
+    assert default_store(setup.root) != default_store(repo.parent / "other" / "repo")
+    assert default_store(setup.root).name.startswith("repo-")
+    assert default_store(Path("/")).name.startswith("project-")
+
+
+def test_loading_starts_no_process_and_writes_nothing(repo: Path, tmp_path: Path) -> None:
+    """The configuration is only read."""
+    before = sorted(tmp_path.rglob("*"))
+    load_setup(repo, {})
+    assert sorted(tmp_path.rglob("*")) == before
+    assert subprocess.Popen is not None

@@ -1,0 +1,51 @@
+"""Errors and their exit statuses."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from bxcache import errors
+from bxcache.cli.main import _EPILOG
+from bxcache.errors import BuildFailedError, BxcacheError, ConfigError, Problem
+
+CLASSES = [
+    value
+    for _, value in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(value, BxcacheError) and value not in (BxcacheError, BuildFailedError)
+]
+DOCKERS_OWN = {0, 1, 125, 126, 127, 130, 137}
+
+
+def test_every_exit_status_is_unique() -> None:
+    """A script can tell them apart, from each other and from docker's."""
+    codes = [each.exit_code for each in CLASSES] + [errors.EXIT_BUG, 2]
+    assert len(codes) == len(set(codes))
+    assert not DOCKERS_OWN & set(codes)
+
+
+@pytest.mark.parametrize("each", CLASSES, ids=lambda each: each.__name__)
+def test_every_exit_status_is_documented(each: type[BxcacheError]) -> None:
+    """In the module, in the help, and in the README."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert re.search(rf"{each.__name__} .*\({each.exit_code}\)", errors.__doc__ or "")
+    assert re.search(rf"\b{each.exit_code}\b", _EPILOG)
+    assert re.search(rf"^\| {each.exit_code} \|", readme, re.MULTILINE)
+
+
+def test_a_config_error_lists_every_problem() -> None:
+    """One line each: file, line, key, message."""
+    error = ConfigError(
+        [Problem("f.toml", "a.b", "is wrong", 3), Problem("BXCACHE_X", "", "is bad")]
+    )
+    assert str(error) == (
+        "the configuration has 2 problems:\n  f.toml:3: a.b: is wrong\n  BXCACHE_X: is bad"
+    )
+
+
+def test_a_hint_stands_on_its_own() -> None:
+    """After an empty line."""
+    assert str(BxcacheError("it broke", hint="mend it")) == "it broke\n\nhint: mend it"

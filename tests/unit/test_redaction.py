@@ -1,0 +1,107 @@
+"""Secrets are masked wherever they turn up."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.raw_stream import redact_line
+from bxcache.redaction import MASK, Redactor, find_secrets, is_secret_name, redact_argv
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("TOKEN", "NPM_TOKEN", "GITHUB_TOKEN", "ghtoken", "token", "session_token"),
+        *("PASSWORD", "db_passwd", "PASS", "PIP_PASS", "PGPASSFILE_PASSWORD", "passphrase"),
+        *("SECRET", "client_secret", "secret_access_key", "access_key_id", "ACCOUNT_KEY"),
+        *("API_KEY", "apikey", "SSH_PRIVATE_KEY", "NPM_AUTH", "CREDENTIALS", "GH_PAT", "key"),
+    ],
+)
+def test_names_of_secrets_are_known(name: str) -> None:
+    """The names that people give to secrets."""
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["VERSION", "MONKEY", "KEYBOARD", "AUTHOR", "PATH", "COMPASS", "BYPASSED", "PATCH", "target"],
+)
+def test_other_names_are_not_taken_for_secrets(name: str) -> None:
+    """A part of a word is not enough for short words."""
+    assert not is_secret_name(name)
+
+
+ARGUMENTS = [
+    ["--build-arg", f"TOKEN={SECRET}"],
+    [f"--build-arg=TOKEN={SECRET}"],
+    ["--build-arg", f"PASSWORD={SECRET}"],
+    ["--build-arg", f"INDEX=https://me:{SECRET}@pypi.example.com/simple"],
+    ["--build-arg", f"INDEX=https://{SECRET}@pypi.example.com/simple"],
+    ["--cache-to", f"type=s3,bucket=b,secret_access_key={SECRET}"],
+    ["--cache-to", f'type=s3,"secret_access_key={SECRET}"'],
+    ["--label", f"api_key={SECRET}"],
+    [f"https://me:{SECRET}@git.example.com/repo.git#main"],
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_a_secret_is_never_in_a_shown_command(arguments: list[str]) -> None:
+    """It is masked, and everything else is still there."""
+    shown = " ".join(redact_argv(arguments, Redactor(find_secrets(arguments, {}))))
+    assert SECRET not in shown
+    assert MASK in shown
+    assert shown.replace(MASK, "").strip()
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_a_secret_found_in_a_command_is_masked_in_other_text(arguments: list[str]) -> None:
+    """A step that prints it does not show it."""
+    redact = Redactor(find_secrets(arguments, {}))
+    assert redact(f"curl -H 'Authorization: {SECRET}'") == f"curl -H 'Authorization: {MASK}'"
+
+
+def test_short_secrets_are_masked_where_they_are_written_only() -> None:
+    """`PASS=1` does not turn every 1 of a log into stars."""
+    arguments = ["--build-arg", "PASS=1", "--build-arg", "DISABLE_AUTH=true"]
+    redact = Redactor(find_secrets(arguments, {}))
+    assert redact_argv(arguments, redact)[1] == f"PASS={MASK}"
+    assert redact("step 1 is true") == "step 1 is true"
+
+
+def test_values_that_docker_takes_from_the_environment_are_secrets_too() -> None:
+    """`--build-arg TOKEN` and `--secret id=x,env=Y` name a variable."""
+    environment = {"TOKEN": SECRET, "Y": "another-secret", "npm": "third-secret", "HOME": "/root"}
+    arguments = ["--build-arg", "TOKEN", "--secret", "id=x,env=Y", "--secret", "id=npm"]
+    found = set(find_secrets([*arguments, "--build-arg", "HOME"], environment))
+    assert {SECRET, "another-secret", "third-secret"} <= found
+    assert "/root" not in found
+
+
+def test_each_line_of_a_key_is_masked() -> None:
+    """A log shows a key line by line."""
+    key = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\n-----END KEY-----"
+    redact = Redactor(find_secrets([f"SSH_KEY={key}"], {}))
+    assert redact("  MIIEpAIBAAKCAQEA") == f"  {MASK}"
+
+
+def test_secrets_in_the_raw_stream_are_masked_inside_base64() -> None:
+    """A log line is encoded there."""
+    data = base64.b64encode(f"token is {SECRET}\n".encode()).decode()
+    line = json.dumps({"logs": [{"vertex": "v", "data": data}], "note": SECRET})
+    shown = json.loads(redact_line(line, Redactor([SECRET])))
+    assert base64.b64decode(shown["logs"][0]["data"]).decode() == f"token is {MASK}\n"
+    assert shown["note"] == MASK
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="*"), max_size=60))
+def test_masking_is_stable(text: str) -> None:
+    """Masking what is masked changes nothing."""
+    redact = Redactor([SECRET])
+    assert redact(redact(text)) == redact(text)

@@ -1,0 +1,58 @@
+"""Image references."""
+
+from __future__ import annotations
+
+import pytest
+
+from bxcache.config.reference import Reference
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "tag"),
+    [
+        ("app", "app", None),
+        ("team/app", "team/app", None),
+        ("registry.example.com/team/app-cache", "registry.example.com/team/app-cache", None),
+        ("127.0.0.1:5000/app", "127.0.0.1:5000/app", None),
+        ("localhost:5000/a/b:main", "localhost:5000/a/b", "main"),
+        ("[::1]:5000/app:v1.2_3-4", "[::1]:5000/app", "v1.2_3-4"),
+        ("ghcr.io/o/r__x/y.z:T", "ghcr.io/o/r__x/y.z", "T"),
+    ],
+)
+def test_references_are_taken_apart(text: str, name: str, tag: str | None) -> None:
+    """A host's port is no tag."""
+    assert Reference.parse(text) == Reference(name, tag)
+    assert str(Reference.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is empty"),
+        ("  ", "it is empty"),
+        ("team/ app", "it holds a space"),
+        ("Team/App", "lower case"),
+        ("https://example.com/app", "is a URL"),
+        ("app@sha256:" + "0" * 64, "names a digest"),
+        ("app:" + "t" * 129, "is no image reference"),
+        ("/app", "is no image reference"),
+        ("app:", "is no image reference"),
+        ("-app", "is no image reference"),
+        ("a//b", "is no image reference"),
+        ("app\n", "is no image reference"),
+    ],
+)
+def test_what_is_no_reference_is_refused(text: str, why: str) -> None:
+    """The error says what is wrong with it."""
+    with pytest.raises(ValueError, match=why):
+        Reference.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["me:hunter22@example.com/app", "https://me:hunter22@example.com/app"]
+)
+def test_a_password_in_a_reference_is_not_repeated(text: str) -> None:
+    """It is refused without being shown."""
+    with pytest.raises(ValueError, match=r"docker login|is a URL") as caught:
+        Reference.parse(text)
+    assert "hunter22" not in str(caught.value)

@@ -1,0 +1,108 @@
+"""The published schema, the models and the examples say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from bxcache.config.loading import check_file
+from bxcache.config.models import Config
+from bxcache.config.schema import render_schema
+from bxcache.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "schemas" / "bxcache.schema.json"
+EXAMPLES = sorted((ROOT / "examples").rglob("bxcache.toml"))
+README_BLOCKS = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def validate(document: dict[str, Any]) -> None:
+    jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(document)
+
+
+def test_the_published_schema_is_the_models() -> None:
+    """`bxcache config schema > schemas/bxcache.schema.json` mends this."""
+    assert SCHEMA.read_text() == render_schema()
+
+
+def test_the_schema_is_one() -> None:
+    """By the metaschema it names."""
+    jsonschema.Draft7Validator.check_schema(json.loads(SCHEMA.read_text()))
+
+
+def test_every_key_is_described() -> None:
+    """An editor shows what a key is for."""
+    document = json.loads(SCHEMA.read_text())
+    for name, definition in document["definitions"].items():
+        for key, field in definition.get("properties", {}).items():
+            assert field.get("description") or key == "type", f"{name}.{key}"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_every_example_is_valid(path: Path) -> None:
+    """For bxcache and for an editor."""
+    check_file(path)
+    validate(tomllib.loads(path.read_text()))
+
+
+def test_there_are_examples() -> None:
+    """Or the test above would prove nothing."""
+    assert len(EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize("block", README_BLOCKS)
+def test_every_config_in_the_readme_is_valid(block: str, tmp_path: Path) -> None:
+    """What is pasted from there works."""
+    path = tmp_path / "bxcache.toml"
+    path.write_text(block)
+    check_file(path)
+    validate(tomllib.loads(block))
+
+
+def test_the_readme_shows_a_config() -> None:
+    """Or the test above would prove nothing."""
+    assert README_BLOCKS
+
+
+ACCEPTED = [
+    "",
+    "[build]\nplatforms = ['linux/amd64']\n",
+    "[[cache.backends]]\ntype = 'local'\nmax_size = '5GB'\nmax_age = '14d'\n",
+    "[[cache.backends]]\ntype = 'local'\nmax_size = 5000\n",
+    "[[cache.backends]]\ntype = 'registry'\nref = 'r.example.com/app'\ncompression = 'zstd'\n",
+    "[[cache.backends]]\ntype = 'inline'\nref = 'r.example.com/app'\n",
+    "[images.api]\nfile = 'api/Dockerfile'\n[gate]\nmin_hit_ratio = 0.8\n",
+]
+REFUSED = [
+    "[build]\nplatfroms = []\n",
+    "[build]\nfile = 1\n",
+    "[cache]\nwrite = 'sometimes'\n",
+    "[[cache.backends]]\ntype = 's3'\n",
+    "[[cache.backends]]\ntype = 'registry'\n",
+    "[[cache.backends]]\ntype = 'inline'\nref = 'r.example.com/app'\nmode = 'max'\n",
+    "[[cache.backends]]\ntype = 'local'\nmax_size = 'large'\n",
+    "[gate]\nmin_hit_ratio = 1.5\n",
+]
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_schema_and_models_accept_alike(text: str) -> None:
+    """What an editor accepts, bxcache loads."""
+    validate(tomllib.loads(text))
+    Config.model_validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_schema_and_models_refuse_alike(text: str, tmp_path: Path) -> None:
+    """What bxcache refuses, an editor marks."""
+    with pytest.raises(jsonschema.ValidationError):
+        validate(tomllib.loads(text))
+    (tmp_path / "bxcache.toml").write_text(text)
+    with pytest.raises(ConfigError):
+        check_file(tmp_path / "bxcache.toml")

@@ -1,0 +1,99 @@
+"""Names of scopes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.scope import Scope, name_image
+
+# https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
+TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+TEXTS = st.text(min_size=1, max_size=200)
+SCOPES = st.builds(
+    Scope,
+    TEXTS,
+    st.none() | TEXTS,
+    st.lists(st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v7"]), min_size=1).map(
+        tuple
+    ),
+)
+
+
+@given(SCOPES)
+def test_every_scope_is_a_valid_tag(scope: Scope) -> None:
+    """Whatever an image or a stage is called."""
+    assert TAG.fullmatch(scope.name)
+
+
+@given(SCOPES, SCOPES)
+def test_different_scopes_have_different_names(one: Scope, other: Scope) -> None:
+    """Nothing is saved over somebody else's cache."""
+    same = (one.image, one.target, set(one.platforms)) == (
+        other.image,
+        other.target,
+        set(other.platforms),
+    )
+    assert (one.name == other.name) == same
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Scope("a.b", None, ("linux/amd64",)), Scope("a", "b", ("linux/amd64",))),
+        (Scope("a/b", None, ("linux/amd64",)), Scope("a-b", None, ("linux/amd64",))),
+        (Scope("a_b", None, ("linux/amd64",)), Scope("a-b", None, ("linux/amd64",))),
+        (Scope("x" * 300, None, ("linux/amd64",)), Scope("x" * 301, None, ("linux/amd64",))),
+        (Scope("a", None, ("linux/amd64",)), Scope("a", None, ("linux/arm64",))),
+    ],
+)
+def test_names_that_sanitise_alike_stay_apart(one: Scope, other: Scope) -> None:
+    """A name that loses something gets a hash."""
+    assert one.name != other.name
+
+
+def test_a_plain_scope_is_readable() -> None:
+    """The common case has no hash."""
+    assert Scope("api", "build", ("linux/amd64",)).name == "api.build.linux-amd64"
+    assert Scope("api", None, ("linux/arm64", "linux/amd64")).name == "api.linux-amd64_linux-arm64"
+
+
+@pytest.mark.parametrize(
+    ("context", "file", "expected"),
+    [
+        (".", None, "image"),
+        (".", "Dockerfile", "image"),
+        ("api", None, "api"),
+        ("services/api", None, "services/api"),
+        ("api", "api/Dockerfile", "api"),
+        ("api", "api/web.Dockerfile", "api/web.Dockerfile"),
+        (".", "docker/Dockerfile", "docker"),
+        (".", "docker/web.Dockerfile", "docker/web.Dockerfile"),
+        ("api", "docker/Dockerfile", "docker/Dockerfile/api"),
+    ],
+)
+def test_an_image_is_named_by_where_its_dockerfile_lies(
+    context: str, file: str | None, expected: str
+) -> None:
+    """The same on every machine, wherever the project is checked out."""
+    for root in (Path("/work/one"), Path("/home/x/other-name")):
+        assert name_image(root, root, context, file) == expected
+
+
+def test_a_name_does_not_depend_on_the_working_directory() -> None:
+    """`bxcache build .` below a folder is `bxcache build folder` above it."""
+    root = Path("/p")
+    assert name_image(root, root / "api", ".", None) == name_image(root, root, "api", None) == "api"
+
+
+def test_remote_contexts_have_names_of_their_own() -> None:
+    """A URL is no folder."""
+    root = Path("/p")
+    one = name_image(root, root, "https://git.example.com/a.git", None)
+    other = name_image(root, root, "https://git.example.com/b.git", None)
+    assert one != other
+    assert one.startswith("remote/")

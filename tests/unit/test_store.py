@@ -1,0 +1,397 @@
+"""The local store, with faults injected. Layouts are written by hand, as the OCI format says."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.errors import StoreError
+from bxcache.store import layout as layout_module
+from bxcache.store.layout import blob_path, read_index
+from bxcache.store.staging import Staging, claim_lock, draw_name
+from bxcache.store.store import Saved, Store
+
+REF_NAME = "org.opencontainers.image.ref.name"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+
+
+def put_blob(layout: Path, data: bytes) -> dict[str, Any]:
+    """Write a blob as BuildKit does: read-only, named by its digest."""
+    name = hashlib.sha256(data).hexdigest()
+    path = layout / "blobs" / "sha256" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_bytes(data)
+        path.chmod(0o444)
+    return {"mediaType": "application/octet-stream", "digest": f"sha256:{name}", "size": len(data)}
+
+
+def export(layout: Path, scope: str, *layers: bytes, as_index: bool = False) -> str:
+    """Export a cache into a layout; in either form that BuildKit has."""
+    config = put_blob(layout, b"config of " + b"".join(layers))
+    blobs = [put_blob(layout, layer) for layer in layers]
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
+    document |= {"manifests": [*blobs, config]} if as_index else {"config": config, "layers": blobs}
+    manifest = put_blob(layout, json.dumps(document).encode())
+    entry = {**manifest, "mediaType": MANIFEST_TYPE, "annotations": {REF_NAME: scope}}
+    index = {"schemaVersion": 2, "manifests": [entry]}
+    (layout / "index.json").write_text(json.dumps(index))
+    return str(manifest["digest"])
+
+
+def build(
+    store: Store, scope: str, *layers: bytes, donor: str | None = None, **form: bool
+) -> Saved:
+    with store.snapshot(draw_name(), donor) as staging:
+        digest = export(staging.path, scope, *layers, **form)
+        return store.commit(staging, scope, digest)
+
+
+def blobs_of(path: Path) -> set[str]:
+    return {each.name for each in (path / "blobs" / "sha256").iterdir()}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize("as_index", [False, True])
+def test_a_commit_makes_a_valid_layout(store: Store, as_index: bool) -> None:  # noqa: FBT001
+    """oci-layout, an index that names the scope, and each blob under its digest."""
+    saved = build(store, "app", b"one", b"two", as_index=as_index)
+    assert json.loads((store.path / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    index = json.loads((store.path / "index.json").read_text())
+    assert index["schemaVersion"] == 2
+    assert [(m["digest"], m["annotations"][REF_NAME]) for m in index["manifests"]] == [
+        (saved.digest, "app")
+    ]
+    for name in blobs_of(store.path):
+        data = (store.path / "blobs" / "sha256" / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == name
+    assert saved.layers == 2
+
+
+def test_sizes_count_each_blob_once(store: Store) -> None:
+    """BuildKit lists one layer several times."""
+    saved = build(store, "app", b"one", b"one", b"three")
+    on_disk = sum(path.stat().st_size for path in (store.path / "blobs" / "sha256").iterdir())
+    assert saved.bytes == saved.new_bytes == on_disk
+    assert saved.layers == 2
+
+
+def test_scopes_are_kept_beside_each_other(store: Store) -> None:
+    """And share what they have in common."""
+    one = build(store, "one", b"shared", b"1")
+    other = build(store, "other", b"shared", b"2")
+    assert {name: entry.digest for name, entry in store.read_scopes().items()} == {
+        "one": one.digest,
+        "other": other.digest,
+    }
+    assert other.new_bytes == other.bytes - len(b"shared")
+
+
+def test_the_same_again_changes_nothing(store: Store) -> None:
+    """Not even the index's file."""
+    first = build(store, "app", b"one")
+    before = (store.path / "index.json").stat()
+    again = build(store, "app", b"one", donor="app")
+    assert (again.digest, again.unchanged, again.new_bytes) == (first.digest, True, 0)
+    assert (store.path / "index.json").stat().st_ino == before.st_ino
+
+
+def test_a_donor_is_linked_and_not_copied(store: Store) -> None:
+    """The staging layout has exactly the donor's blobs, as the very same files."""
+    saved = build(store, "app", b"one", b"two")
+    build(store, "other", b"three")
+    with store.snapshot(draw_name(), "app") as staging:
+        assert staging.donor is not None
+        assert staging.donor.digest == saved.digest
+        names = blobs_of(staging.path)
+        assert len(names) == 4
+        for name in names:
+            path = Path("blobs") / "sha256" / name
+            assert (staging.path / path).samefile(store.path / path)
+
+
+def test_without_hard_links_blobs_are_copied(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems have none; the copies are read-only too."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    build(store, "app", b"one")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with store.snapshot(draw_name(), "app") as staging:
+        assert len(blobs_of(staging.path)) == 3
+    saved = build(store, "app", b"one", b"two", donor="app")
+    assert saved.new_bytes > 0
+    assert {
+        path.stat().st_mode & 0o777 for path in (store.path / "blobs" / "sha256").iterdir()
+    } == {0o444}
+
+
+def test_staging_is_gone_afterwards(store: Store) -> None:
+    """Also when the build fails."""
+
+    def names() -> list[str]:
+        return sorted(path.name for path in (store.path / ".bxcache" / "staging").iterdir())
+
+    build(store, "app", b"one")
+    assert names() == []
+    with pytest.raises(RuntimeError), store.snapshot(draw_name(), "app"):
+        raise RuntimeError
+    assert names() == []
+
+
+def test_left_staging_is_removed_and_living_staging_is_not(store: Store) -> None:
+    """A killed build holds no lock any more."""
+    with store.snapshot("alive", None):
+        folder = store.path / ".bxcache" / "staging"
+        (folder / "dead" / "blobs").mkdir(parents=True)
+        (folder / "dead.lock").touch()
+        with store.snapshot("next", None):
+            assert sorted(path.name for path in folder.iterdir()) == [
+                *("alive", "alive.lock", "next", "next.lock")
+            ]
+
+
+def test_a_commit_that_is_not_whole_changes_nothing(store: Store) -> None:
+    """A blob that the manifest names is missing or short."""
+    first = build(store, "app", b"one")
+    for damage in ("missing", "short"):
+        with store.snapshot(draw_name(), "app") as staging:
+            digest = export(staging.path, "app", b"one", b"two")
+            victim = blob_path(staging.path, f"sha256:{hashlib.sha256(b'two').hexdigest()}")
+            victim.unlink()
+            if damage == "short":
+                victim.write_bytes(b"t")
+            with pytest.raises(StoreError, match="incomplete"):
+                store.commit(staging, "app", digest)
+        assert store.read_scopes()["app"].digest == first.digest
+
+
+def test_an_export_that_never_came_is_an_error(store: Store) -> None:
+    """And the scope is as it was."""
+    first = build(store, "app", b"one")
+    with (
+        store.snapshot(draw_name(), "app") as staging,
+        pytest.raises(StoreError, match="exported no"),
+    ):
+        store.commit(staging, "app", None)
+    assert store.read_scopes()["app"].digest == first.digest
+
+
+def test_the_exporters_own_digest_goes_before_the_index(store: Store) -> None:
+    """BuildKit writes the last export's digest there, which may be another cache's."""
+    with store.snapshot(draw_name(), None) as staging:
+        digest = export(staging.path, "app", b"one")
+        index = json.loads((staging.path / "index.json").read_text())
+        index["manifests"][0] |= {"digest": "sha256:" + "0" * 64, "size": 7}
+        (staging.path / "index.json").write_text(json.dumps(index))
+        assert store.commit(staging, "app", digest).digest == digest
+    assert store.read_scopes()["app"].digest == digest
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing layer", "short layer", "missing manifest", "bad manifest"]
+)
+def test_a_damaged_donor_is_not_imported(store: Store, damage: str) -> None:
+    """BuildKit would fail the build for it, where without it all is built anew."""
+    saved = build(store, "app", b"one", b"two")
+    digest = (
+        saved.digest if "manifest" in damage else f"sha256:{hashlib.sha256(b'two').hexdigest()}"
+    )
+    path = blob_path(store.path, digest)
+    path.unlink()
+    if not damage.startswith("missing"):
+        path.write_bytes(b"{")
+    with store.snapshot(draw_name(), "app") as staging:
+        assert staging.donor is None
+        assert str(path) in staging.damage
+
+
+@pytest.mark.parametrize("point", ["write", "replace", "sync"])
+def test_a_commit_that_is_cut_off_leaves_the_old_scope(
+    store: Store, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the system call that never returns."""
+    first = build(store, "app", b"one")
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    targets: dict[str, tuple[object, str]] = {
+        "write": (os, "fsync"),
+        "replace": (Path, "replace"),
+        "sync": (layout_module, "sync_folder"),
+    }
+    with store.snapshot(draw_name(), "app") as staging:
+        digest = export(staging.path, "app", b"one", b"two")
+        with monkeypatch.context() as patch:
+            patch.setattr(*targets[point], cut)
+            with pytest.raises(KeyboardInterrupt):
+                store.commit(staging, "app", digest)
+    scopes = Store(store.path).read_scopes()
+    whole = {first.digest} if point != "sync" else {first.digest, digest}
+    assert scopes["app"].digest in whole
+    assert not [path for path in store.path.iterdir() if path.name.endswith(".tmp")]
+    assert build(store, "app", b"one", donor="app").digest == first.digest
+
+
+def test_a_full_disk_is_one_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the old scope in place."""
+    first = build(store, "app", b"one")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with store.snapshot(draw_name(), "app") as staging:
+        digest = export(staging.path, "app", b"one", b"two")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(StoreError, match="No space left on device"):
+                store.commit(staging, "app", digest)
+    assert store.read_scopes()["app"].digest == first.digest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"manifests": 1}',
+        '{"manifests": [{"mediaType": "x", "digest": "sha256:xyz", "size": 1}]}',
+        '{"manifests": [{"mediaType": "x", "digest": "../../../etc/passwd", "size": 1}]}',
+        '{"manifests": [{"mediaType": "x", "digest": "sha256:' + "0" * 64 + '", "size": -1}]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_index_is_an_error_and_never_replaced(store: Store, text: str) -> None:
+    """It may be all that is known of the scopes."""
+    build(store, "app", b"one")
+    (store.path / "index.json").write_text(text)
+    with pytest.raises(StoreError, match="cannot be read as an index"):
+        store.read_scopes()
+    with pytest.raises(StoreError), store.snapshot(draw_name(), "app"):
+        pass
+    assert (store.path / "index.json").read_text() == text
+
+
+def test_what_a_later_version_writes_into_the_index_is_kept(store: Store) -> None:
+    """Annotations of others and keys that are not known here."""
+    build(store, "app", b"one")
+    index = json.loads((store.path / "index.json").read_text())
+    index["annotations"] = {"x": "y"}
+    index["manifests"][0]["artifactType"] = "z"
+    (store.path / "index.json").write_text(json.dumps(index))
+    build(store, "other", b"two")
+    after = json.loads((store.path / "index.json").read_text())
+    assert after["annotations"] == {"x": "y"}
+    assert after["manifests"][0]["artifactType"] == "z"
+    assert len(after["manifests"]) == 2
+
+
+def _commit_some(path: str, number: int) -> None:
+    for turn in range(5):
+        build(Store(Path(path)), f"scope-{number}", b"shared", f"{number}.{turn}".encode())
+
+
+def test_many_processes_share_a_store(store: Store) -> None:
+    """Each one's scope is there in the end, whole."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_commit_some, args=(str(store.path), n)) for n in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert set(store.read_scopes()) == {f"scope-{number}" for number in range(6)}
+    for number in range(6):
+        with store.snapshot(draw_name(), f"scope-{number}") as staging:
+            assert not staging.damage
+
+
+def test_checking_writes_nothing(tmp_path: Path) -> None:
+    """Not even the directory."""
+    Store(tmp_path / "a" / "b").check()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """And so is one below a file."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="is no directory"):
+        Store(tmp_path / "file").check()
+    with pytest.raises(StoreError, match="is no directory"):
+        Store(tmp_path / "file" / "below").check()
+
+
+def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
+    """It is somebody's; nothing is written there."""
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(StoreError, match=r"is no bxcache store: it holds `thesis.txt`"):
+        Store(tmp_path).check()
+
+
+def test_a_store_of_a_later_version_is_refused(store: Store) -> None:
+    """Its rules are not known."""
+    build(store, "app", b"one")
+    (store.path / ".bxcache" / "version").write_text("2\n")
+    with pytest.raises(StoreError, match="has version `2`"):
+        store.check()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("mode", [0o700, 0o555])
+def test_a_store_that_belongs_to_somebody_else_is_refused(store: Store, mode: int) -> None:
+    """It says whose it is; root may do everything, so another user tries."""
+    build(store, "app", b"one")
+    for folder in (store.path, *store.path.parents):
+        if folder.stat().st_mode & 0o077 == 0 and folder != store.path:
+            folder.chmod(0o755)
+    store.path.chmod(mode)
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+
+    def check() -> None:
+        os.setuid(65534)
+        try:
+            store.check()
+        except StoreError as error:
+            queue.put(error.message)
+        else:
+            queue.put("accepted")
+
+    process = context.Process(target=check)
+    process.start()
+    process.join(30)
+    message = queue.get()
+    assert "no permission" in message
+    assert "belongs to the user with the id 0" in message
+
+
+def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
+    """The second one is told at once."""
+    first = claim_lock(tmp_path, "a")
+    assert first is not None
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    process = context.Process(target=lambda: queue.put(claim_lock(tmp_path, "a") is None))
+    process.start()
+    process.join(30)
+    assert queue.get()
+
+
+def test_an_absent_index_is_empty(tmp_path: Path) -> None:
+    """A store that nothing was saved to."""
+    assert read_index(tmp_path).manifests == ()
+    assert isinstance(Staging.__doc__, str)

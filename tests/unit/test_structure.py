@@ -1,0 +1,130 @@
+"""The house: each room imports only rooms below it, and some doors are the only ones."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "bxcache"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# From the ground up. A room may import from the floors below its own and from itself.
+FLOORS = [
+    {"bxcache", "bxcache.errors", "bxcache.redaction"},
+    {"bxcache.config"},
+    {"bxcache.scope", "bxcache.request"},
+    {"bxcache.store"},
+    {"bxcache.buildx"},
+    {"bxcache.plan", "bxcache.result"},
+    {"bxcache.settlement"},
+    {"bxcache.execution"},
+    {"bxcache.pipeline"},
+    {"bxcache.api", "bxcache.console"},
+    {"bxcache.cli"},
+    {"bxcache.__main__"},
+]
+# `import bxcache` loads nothing; its names are looked up where they live when they are used.
+LAZY = {"bxcache"}
+
+
+def name_of(path: Path) -> str:
+    parts = ["bxcache", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    rooms = {room for floor in FLOORS for room in floor}
+    return max((r for r in rooms if module == r or module.startswith(f"{r}.")), key=len)
+
+
+def floor_of(room: str) -> int:
+    return next(number for number, floor in enumerate(FLOORS) if room in floor)
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                joined = f"{node.module}.{alias.name}"
+                found.add(joined if is_module(joined) else node.module)
+    return found
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent / Path(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_imports_only_rooms_below(path: Path) -> None:
+    """Type-only imports count too."""
+    module = name_of(path)
+    if module in LAZY:
+        return
+    own = room_of(module)
+    for imported in imports_of(path):
+        if not imported.startswith("bxcache"):
+            continue
+        room = room_of(imported)
+        assert room == own or floor_of(room) < floor_of(own), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("subprocess", "bxcache.buildx.driver"),
+        ("python_on_whales", "bxcache.buildx.driver"),
+        ("filelock", "bxcache.store"),
+        ("click", "bxcache.cli"),
+        ("platformdirs", "bxcache.config.loading"),
+    ],
+)
+def test_each_door_is_the_only_one(name: str, home: str) -> None:
+    """One place talks to processes, one to the file locks, one to the command line."""
+    users = {name_of(path) for path in MODULES for i in imports_of(path) if i.split(".")[0] == name}
+    assert users
+    assert all(user == home or user.startswith(f"{home}.") for user in users)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_and_functions_are_small(path: Path) -> None:
+    """At most 400 lines a module and 60 a function."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+def test_only_the_console_and_the_command_line_print() -> None:
+    """The library neither prints nor exits."""
+    for path in MODULES:
+        if room_of(name_of(path)) in ("bxcache.console", "bxcache.cli", "bxcache.__main__"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("print", "exit", "quit"), name_of(path)
+            if isinstance(node, ast.Attribute) and node.attr == "exit":
+                raise AssertionError(f"{name_of(path)} exits")
+
+
+def test_exports_are_deliberate() -> None:
+    """What is public is in `__all__`, sorted, and where `__getattr__` says."""
+    package = importlib.import_module("bxcache")
+    assert list(package.__all__) == sorted(package.__all__)
+    assert set(package.__all__) == set(package._HOMES)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="no attribute `bild`"):
+        _ = package.bild
+
+
+def test_the_package_is_typed() -> None:
+    """A type checker of a user reads its annotations."""
+    assert (PACKAGE / "py.typed").exists()

@@ -1,0 +1,251 @@
+"""Recorded streams give the outcomes that are known from how they were made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.events import Event, Outcome, Said, StepFinished, StepLogged, StepStarted
+from bxcache.buildx.raw_stream import join_documents
+from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.vertex_names import CacheVertex
+
+STREAMS = Path(__file__).parents[1] / "streams"
+REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED
+
+# Every instruction of streams/Dockerfile that makes a layer, by hand. `COPY --from=build /out /out`
+# stands in two stages and is one vertex, which BuildKit names once.
+STEPS = {
+    "base": ["COPY busybox /bin/busybox", 'RUN ["/bin/busybox","--install","/bin"]'],
+    "deps": ["COPY lib /lib-in", "RUN sleep 1; mkdir /deps;"],
+    "build": ["COPY --link src /src", "COPY --from=deps /deps /deps", "RUN <<EOF"],
+    "test": ["COPY --from=build /out /out", "RUN test -s /out/app"],
+    "stage-4": ["COPY --from=test /ok /ok", "RUN cp /out/app /app"],
+}
+
+
+def read(name: str) -> tuple[Trace, list[Event]]:
+    reader = TraceReader()
+    lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
+    events = [event for line in join_documents(lines) for event in reader.feed(line)]
+    return reader.finish(), events
+
+
+def outcomes(trace: Trace) -> dict[tuple[str, str], Outcome]:
+    return {(step.name.stage, step.name.text): step.outcome for step in trace.steps}
+
+
+def expect(
+    changes: dict[tuple[str, str], Outcome], default: Outcome
+) -> dict[tuple[str, str], Outcome]:
+    return {
+        (stage, text): changes.get((stage, text), default)
+        for stage, texts in STEPS.items()
+        for text in texts
+    }
+
+
+def check(trace: Trace, expected: dict[tuple[str, str], Outcome]) -> None:
+    found = outcomes(trace)
+    assert len(found) == len(trace.steps) == len(expected)
+    for (stage, start), outcome in expected.items():
+        matching = [
+            out for (s, text), out in found.items() if s == stage and text.startswith(start)
+        ]
+        assert matching == [outcome], (stage, start)
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("cold", EXECUTED),
+        ("registry-down-ignored", EXECUTED),
+        ("fresh-builder-all-reused", REUSED),
+        ("registry-all-reused", REUSED),
+    ],
+)
+def test_all_steps_have_one_outcome(name: str, outcome: Outcome) -> None:
+    """Cold builds execute every step, warm ones reuse every step, lazily pulled or not."""
+    check(read(name)[0], expect({}, outcome))
+
+
+def test_an_edit_executes_what_follows_from_it() -> None:
+    """The COPY of what changed and its descendants; base and deps are reused."""
+    changed = {
+        (stage, text): EXECUTED for stage in ("build", "test", "stage-4") for text in STEPS[stage]
+    }
+    check(read("fresh-builder-source-edit")[0], expect(changed, REUSED))
+
+
+def test_a_failing_step_is_failed_and_the_rest_is_told() -> None:
+    """What was reused before the failure is known; what was never reached is left out."""
+    trace, events = read("failing-step")
+    expected = expect({("test", "RUN test -s /out/app"): FAILED}, REUSED)
+    for text in STEPS["stage-4"]:
+        del expected["stage-4", text]
+    found = outcomes(trace)
+    assert sorted(found.values()) == sorted(expected.values())
+    assert found["test", "RUN test -s /nope && echo ok > /ok"] is FAILED
+    assert trace.said[-1].startswith("ERROR: failed to build: failed to solve: process")
+    assert [e.line for e in events if isinstance(e, Said)] == list(trace.said)
+
+
+def test_a_cache_that_cannot_be_loaded_is_no_failed_step() -> None:
+    """Only the step that docker itself blames is failed."""
+    trace, _ = read("truncated-parent")
+    assert [step.name.label for step in trace.steps if step.outcome is FAILED] == ["[test 2/2]"]
+    assert EXECUTED not in outcomes(trace).values()
+
+
+def test_each_platform_has_its_own_steps() -> None:
+    """Steps that BuildKit names alike are told apart by their vertices: 10 steps, 2 platforms."""
+    trace, _ = read("two-platforms")
+    assert len(trace.steps) == 20
+    assert {step.outcome for step in trace.steps} == {EXECUTED}
+    platforms = {step.name.platform for step in trace.steps if step.name.text.startswith("COPY")}
+    assert platforms == {"linux/amd64", "linux/amd64/v2"}
+
+
+def test_a_linked_copy_is_one_step() -> None:
+    """Its merge is a second vertex of the same instruction."""
+    trace, _ = read("cold")
+    linked = [step for step in trace.steps if "--link" in step.name.text]
+    assert [len(step.digests) for step in linked] == [2]
+    assert not any(step.name.text.startswith("LINK") for step in trace.steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("docker-28-cold", {"build": [EXECUTED] * 2, "stage-1": [EXECUTED] * 2}),
+        ("docker-28-all-reused", {"build": [REUSED] * 2, "stage-1": [REUSED] * 2}),
+        ("docker-28-single-stage", {"stage-0": [EXECUTED]}),
+        ("docker-26-cold", {"base": [EXECUTED] * 2, "stage-1": [EXECUTED]}),
+        ("docker-26-all-reused", {"base": [REUSED] * 2, "stage-1": [REUSED]}),
+        ("docker-26-failing-step", {"base": [REUSED] * 2, "stage-1": [FAILED]}),
+    ],
+)
+def test_a_base_image_is_no_step(name: str, expected: dict[str, list[Outcome]]) -> None:
+    """`FROM` makes no layer, and BuildKit never calls it cached although nothing is done."""
+    trace, _ = read(name)
+    found: dict[str, list[Outcome]] = {}
+    for step in trace.steps:
+        found.setdefault(step.name.stage, []).append(step.outcome)
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.ndjson")))
+def test_events_tell_what_the_trace_tells(name: str) -> None:
+    """The last event of each step is its outcome in the end, and no step is told without one."""
+    trace, events = read(name)
+    last: dict[tuple[str, str, str], list[Outcome]] = {}
+    for event in events:
+        if isinstance(event, StepFinished):
+            key = (event.step.label, event.step.text, event.step.platform or "")
+            last.setdefault(key, []).append(event.outcome)
+    assert set(last) >= {(s.name.label, s.name.text, s.name.platform or "") for s in trace.steps}
+    for step in trace.steps:
+        key = (step.name.label, step.name.text, step.name.platform or "")
+        assert step.outcome in last[key]
+
+
+def test_a_reused_step_is_never_said_to_have_started() -> None:
+    """Fetching its layers is no execution."""
+    _, events = read("fresh-builder-all-reused")
+    assert not [event for event in events if isinstance(event, StepStarted)]
+
+
+def test_the_exported_manifest_is_known() -> None:
+    """The digest that the exporter wrote, which the metadata of the same build has too."""
+    trace, _ = read("cold")
+    metadata = json.loads((STREAMS / "cold.meta.json").read_text())
+    (export,) = trace.find_transfers(CacheVertex.EXPORT_LOCAL)
+    assert export.digest == json.loads(metadata["cache.manifest"])["digest"]
+    assert not export.error
+
+
+def test_a_failed_export_has_its_error() -> None:
+    """A registry that is down."""
+    trace, _ = read("registry-down-ignored")
+    (export,) = trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
+    assert "connect" in export.error
+    assert export.digest is None
+
+
+def test_collisions_of_parallel_exports_are_not_shown() -> None:
+    """BuildKit prints them as errors of builds that succeed."""
+    text = (STREAMS / "cold.ndjson").read_text()
+    assert "ERROR: (*service).Write failed" in text
+    assert read("cold")[0].said == ()
+
+
+def test_seconds_are_those_of_the_dockerfile() -> None:
+    """The steps that sleep a second take one, and not two."""
+    trace, _ = read("cold")
+    slept = {s.name.stage: s.seconds for s in trace.steps if "sleep 1" in s.name.text}
+    assert set(slept) == {"deps", "build"}
+    assert all(1.0 <= seconds < 1.5 for seconds in slept.values())
+
+
+def test_log_lines_are_whole() -> None:
+    """Chunks are joined to lines, the last one counts without its line break."""
+    chunks = ["YWI=", "Y2QKZWY=", "Z2gKcGFydA=="]  # ab | cd\nef | gh\npart
+    vertex = {"digest": "sha256:1", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
+    reader = TraceReader()
+    lines = [json.dumps({"vertexes": [vertex]})]
+    lines += [json.dumps({"logs": [{"vertex": "sha256:1", "data": data}]}) for data in chunks]
+    lines.append(json.dumps({"vertexes": [{**vertex, "completed": "2026-01-01T00:00:02Z"}]}))
+    events = [event for line in lines for event in reader.feed(line)]
+    assert [e.line for e in events if isinstance(e, StepLogged)] == ["abcd", "efgh", "part"]
+    assert [e.seconds for e in events if isinstance(e, StepFinished)] == [2.0]
+
+
+@given(st.text())
+def test_any_line_can_be_fed(line: str) -> None:
+    """What is no status is something docker said."""
+    reader = TraceReader()
+    list(reader.feed(line))
+    reader.finish()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+KEYS = (
+    *("digest", "name", "inputs", "started", "completed", "cached", "error"),
+    *("vertex", "id", "data", "stream", "short"),
+)
+FIELDS = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, JSON))
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["vertexes", "statuses", "logs", "warnings"]),
+            st.lists(FIELDS | JSON, max_size=3) | JSON,
+            max_size=4,
+        ),
+        max_size=3,
+    )
+)
+def test_no_document_breaks_the_reader(documents: list[dict[str, object]]) -> None:
+    """A later BuildKit may say things of any shape."""
+    reader = TraceReader()
+    for document in documents:
+        list(reader.feed(json.dumps(document)))
+    reader.finish()
+
+
+@given(st.lists(st.text(alphabet=' {}"a:\\', max_size=6)))
+def test_joining_loses_nothing(lines: list[str]) -> None:
+    """Whatever the lines are, less the indent of a document."""
+    joined = "".join(join_documents(lines))
+    assert joined.replace(" ", "") == "".join(lines).replace(" ", "")
