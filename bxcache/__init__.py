@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bxcache.api import build
-    from bxcache.buildx.events import Event, Observer, Outcome
+    from bxcache.buildx.events import (
+        Event,
+        Noted,
+        Observer,
+        Outcome,
+        Said,
+        StepFinished,
+        StepLogged,
+        StepStarted,
+        Streamed,
+        Warned,
+    )
     from bxcache.buildx.metadata import Layer
     from bxcache.errors import (
         BuildFailedError,
@@ -35,6 +46,13 @@ _HOMES = {
     "Event": "bxcache.buildx.events",
     "Observer": "bxcache.buildx.events",
     "Outcome": "bxcache.buildx.events",
+    "Noted": "bxcache.buildx.events",
+    "Said": "bxcache.buildx.events",
+    "StepFinished": "bxcache.buildx.events",
+    "StepLogged": "bxcache.buildx.events",
+    "StepStarted": "bxcache.buildx.events",
+    "Streamed": "bxcache.buildx.events",
+    "Warned": "bxcache.buildx.events",
     "Layer": "bxcache.buildx.metadata",
     "BuildFailedError": "bxcache.errors",
     "BxcacheError": "bxcache.errors",
@@ -60,11 +78,18 @@ __all__ = [
     "EngineError",
     "Event",
     "Layer",
+    "Noted",
     "Observer",
     "Outcome",
     "Problem",
+    "Said",
     "Step",
+    "StepFinished",
+    "StepLogged",
+    "StepStarted",
     "StoreError",
+    "Streamed",
+    "Warned",
     "build",
 ]
 

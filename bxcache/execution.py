@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ from bxcache.config.loading import default_store
 from bxcache.errors import BuildFailedError, CacheError, StoreError
 from bxcache.plan import BuildPlan, LocalState, find_ref, list_candidates, make_plan
 from bxcache.redaction import Redactor, find_secrets, redact_argv
+from bxcache.request import find_metadata_file
 from bxcache.result import BuildResult
 from bxcache.scope import Scope, name_image
 from bxcache.settlement import Heard, Settled, list_steps, settle
@@ -40,9 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bxcache.buildx.capabilities import Capabilities
-    from bxcache.buildx.driver import Docker, Probe
+    from bxcache.buildx.driver import Docker
     from bxcache.buildx.events import Observer
     from bxcache.config.loading import Setup
+    from bxcache.opening import Opening
     from bxcache.request import BuildRequest
 
 
@@ -74,22 +78,30 @@ class Prepared:
     name: str
 
     @property
+    def own_folder(self) -> Path:
+        """The build's own folder for small files."""
+        return Path(tempfile.gettempdir()) / f"bxcache-{self.name}"
+
+    @property
     def metadata_file(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"bxcache-{self.name}" / "metadata.json"
+        """Where docker leaves the metadata: where the caller wants it, else in the own folder."""
+        wanted = find_metadata_file(self.request.extra)
+        return self.request.directory / wanted if wanted else self.own_folder / "metadata.json"
 
 
-def prepare(request: BuildRequest, setup: Setup, docker: Docker, probe: Probe) -> Prepared:
+def prepare(opening: Opening, observe: Observer | None = None) -> Prepared:
     """Check everything that can be checked before anything is written.
 
     Raises:
         StoreError: the local store's directory cannot be one.
         EngineError: docker cannot do what is asked for.
     """
+    request, setup = opening.request, opening.setup
     store = _find_store(setup)
     if store is not None:
         store.check()
     settings, cache = setup.config.build, setup.config.cache
-    capabilities = probe.wait()
+    capabilities = opening.probe.wait(partial(_tell_waiting, observe))
     exported = () if cache.write == "never" else (backend.type for backend in cache.backends)
     check_capabilities(capabilities, exported)
     image = setup.image or name_image(
@@ -97,7 +109,12 @@ def prepare(request: BuildRequest, setup: Setup, docker: Docker, probe: Probe) -
     )
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(image, settings.target, platforms)
-    return Prepared(request, setup, docker, capabilities, scope, store, draw_name())
+    return Prepared(request, setup, opening.docker, capabilities, scope, store, draw_name())
+
+
+def _tell_waiting(observe: Observer | None) -> None:
+    if observe is not None:
+        observe(Noted("waiting for the builder to start"))
 
 
 def preview(prepared: Prepared) -> Preview:
@@ -221,8 +238,7 @@ def _run(
 ) -> Heard:
     reader = TraceReader()
     begun = time.monotonic()
-    file = prepared.metadata_file
-    file.parent.mkdir(mode=0o700)
+    prepared.own_folder.mkdir(mode=0o700)
     try:
         with prepared.docker.build(
             arguments,
@@ -236,10 +252,9 @@ def _run(
                 for event in reader.feed(line):
                     tell(event)
             status = process.wait()
-        metadata = _read_metadata(file) if status == 0 else Metadata()
+        metadata = _read_metadata(prepared.metadata_file) if status == 0 else Metadata()
     finally:
-        file.unlink(missing_ok=True)
-        file.parent.rmdir()
+        shutil.rmtree(prepared.own_folder, ignore_errors=True)
     return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
 
 

@@ -7,29 +7,20 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.driver import Docker, Probe
-from bxcache.config.loading import Setup, load_setup
+from bxcache.buildx.driver import Docker
+from bxcache.config.loading import load_setup
+from bxcache.errors import ConfigError
+from bxcache.opening import Opening
+from bxcache.request import BuildRequest, check_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bxcache.buildx.events import Observer
     from bxcache.execution import Preview
-    from bxcache.request import BuildRequest
     from bxcache.result import BuildResult
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A build whose configuration is read and whose docker is being asked."""
-
-    request: BuildRequest
-    setup: Setup
-    docker: Docker
-    probe: Probe
 
 
 def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
@@ -49,7 +40,7 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
     with _open_build(request, boot=True) as opening:
         from bxcache.execution import execute, prepare  # noqa: PLC0415  # while docker answers
 
-        prepared = prepare(opening.request, opening.setup, opening.docker, opening.probe)
+        prepared = prepare(opening, observe)
     return execute(prepared, observe)
 
 
@@ -62,12 +53,15 @@ def preview_build(request: BuildRequest) -> Preview:
     with _open_build(request, boot=False) as opening:
         from bxcache.execution import prepare, preview  # noqa: PLC0415  # while docker answers
 
-        prepared = prepare(opening.request, opening.setup, opening.docker, opening.probe)
+        prepared = prepare(opening)
     return preview(prepared)
 
 
 @contextmanager
 def _open_build(request: BuildRequest, *, boot: bool) -> Iterator[Opening]:
+    refused = check_extra(request.extra)
+    if refused:
+        raise ConfigError(refused)
     setup = load_setup(
         request.directory,
         os.environ,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
+from bxcache.errors import Problem
 
 
 class BuildOptions(TypedDict, total=False):
@@ -80,6 +82,29 @@ class BuildRequest:
             key: Source(Origin.FLAG, name_flag(key[1])) for key, _ in find_leaves(values)
         }
         return Layer(values, sources)
+
+
+_OWN_FLAGS = {
+    "--progress": "bxcache reads the stream; give `--progress` before the `--`",
+    "--quiet": "bxcache reads the stream; give `--quiet` before the `--`",
+    "-q": "bxcache reads the stream; give `-q` before the `--`",
+}
+
+
+def check_extra(extra: Sequence[str]) -> list[Problem]:
+    """What cannot be passed on to docker, because bxcache needs it for itself."""
+    names = [word.partition("=")[0] for word in extra]
+    return [Problem("--", name, _OWN_FLAGS[name]) for name in names if name in _OWN_FLAGS]
+
+
+def find_metadata_file(extra: Sequence[str]) -> str | None:
+    """Where the caller wants docker's metadata file, if it is one of the extra arguments."""
+    for word, following in pairwise((*extra, "")):
+        if word == "--metadata-file":
+            return following
+        if word.startswith("--metadata-file="):
+            return word.partition("=")[2]
+    return None
 
 
 def name_flag(option: str) -> str:

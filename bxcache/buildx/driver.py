@@ -23,11 +23,12 @@ from bxcache.buildx.capabilities import (
 from bxcache.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _SECONDS_TO_ANSWER = 60
 _SECONDS_TO_BOOT = 900
+_SECONDS_BEFORE_WAITING_IS_SAID = 2
 _SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 _INSTALL = "https://docs.docker.com/engine/install/"
 
@@ -66,13 +67,20 @@ class Probe:
     version: subprocess.Popen[str]
     inspect: subprocess.Popen[str]
 
-    def wait(self) -> Capabilities:
+    def wait(self, on_slow: Callable[[], None]) -> Capabilities:
         """The answers.
+
+        Args:
+            on_slow: is called once when the builder takes its time, as when it has to be started.
 
         Raises:
             EngineError: there is no buildx, no such builder, or no answer.
         """
         client, engine, platform = parse_engine(_await_answer(self.version).stdout)
+        try:
+            self.inspect.wait(_SECONDS_BEFORE_WAITING_IS_SAID)
+        except subprocess.TimeoutExpired:
+            on_slow()
         inspected = _await_answer(self.inspect, _SECONDS_TO_BOOT)
         if inspected.status != 0:
             # Why is asked only now: it takes a tenth of a second that each build would pay.

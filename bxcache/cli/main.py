@@ -12,7 +12,7 @@ import click
 from bxcache import __version__
 from bxcache.cli.build import build_command
 from bxcache.cli.config import config_group
-from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError
+from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,16 +62,16 @@ def run(argv: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except BxcacheError as error:
-        click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
-        return error.exit_code
+        return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; the caches are as they were", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_INTERRUPTED
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: `{error.filename}`", StoreError.exit_code)
     except Exception:  # noqa: BLE001  # the last boundary: a bug is told as one
-        _report_bug()
-        return EXIT_BUG
+        return _report_bug()
     return status if isinstance(status, int) else 0
 
 
@@ -88,12 +88,20 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return words[:at], words[at + 1 :]
 
 
-def _report_bug() -> None:
-    import os  # noqa: PLC0415  # only a bug needs all this
-    import traceback  # noqa: PLC0415
+def _fail(message: str, status: int) -> int:
+    import os  # noqa: PLC0415  # only a failure needs it
 
     from bxcache.redaction import Redactor, find_secrets  # noqa: PLC0415
 
     redact = Redactor(find_secrets(sys.argv, os.environ))
-    click.echo(redact(traceback.format_exc()), err=True)
-    click.echo("error: this is a bug in bxcache; please report it with the lines above", err=True)
+    click.echo(f"{click.style('error:', fg='red')} {redact(message)}", err=True)
+    return status
+
+
+def _report_bug() -> int:
+    import traceback  # noqa: PLC0415  # only a bug needs it
+
+    return _fail(
+        f"this is a bug in bxcache; please report it with these lines\n\n{traceback.format_exc()}",
+        EXIT_BUG,
+    )

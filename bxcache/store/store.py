@@ -140,6 +140,8 @@ class Store:
             StoreError: the directory cannot be used, or the index is damaged.
         """
         with self._changing():
+            for leftover in self.path.glob(f".{INDEX_NAME}.*.tmp"):
+                leftover.unlink()
             swept = sweep_staging(self._staging)
             if swept:
                 logger.info("removed %d staging layouts that ended builds had left", swept)

@@ -79,6 +79,16 @@ def test_two_targets_are_both_reused(
     assert count(again) == (STEPS_OF_CHECK, 0)
 
 
+def test_a_new_target_starts_from_the_whole_image(
+    machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """Its own tag does not exist yet, and is looked up: only its own step is executed."""
+    backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
+    machines().build(*backend, folder=project)
+    built = machines().build(*backend, "--target", "check", folder=project)
+    assert count(built) == (STEPS_OF_CHECK - 1, 1)
+
+
 @pytest.mark.parametrize("kind", ["docker", "classic"])
 def test_inline_reuses_the_final_stages_chain(
     kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path

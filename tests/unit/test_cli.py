@@ -188,7 +188,7 @@ def test_a_bug_says_that_it_is_one(library: Library, capsys: pytest.CaptureFixtu
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "hunter22" not in err
-    assert err.splitlines()[-1].startswith("error: this is a bug in bxcache")
+    assert err.startswith("error: this is a bug in bxcache; please report it")
 
 
 def test_quiet_prints_the_digest_only(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,6 +284,22 @@ def test_config_commands(
     (tmp_path / "bad.toml").write_text("[x]\n")
     assert run(["config", "check", "bad.toml"]) == 78
     assert "bad.toml:1: x: is unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("extra", ["--progress=plain", "--quiet", "-q"])
+def test_what_bxcache_needs_cannot_be_dockers(
+    extra: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says where to write it instead, and asks nobody."""
+    assert run(["build", ".", "--", extra]) == 78
+    assert "before the `--`" in capsys.readouterr().err
+
+
+def test_trouble_with_files_is_no_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk is told as one."""
+    library.outcome = OSError(28, "No space left on device", "/tmp/x")
+    assert run(["build"]) == 74
+    assert capsys.readouterr().err == "error: No space left on device: `/tmp/x`\n"
 
 
 def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:

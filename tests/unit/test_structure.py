@@ -19,7 +19,7 @@ FLOORS = [
     {"bxcache.store"},
     {"bxcache.buildx"},
     {"bxcache.plan", "bxcache.result"},
-    {"bxcache.settlement"},
+    {"bxcache.opening", "bxcache.settlement"},
     {"bxcache.execution"},
     {"bxcache.pipeline"},
     {"bxcache.api", "bxcache.console"},

@@ -1,0 +1,21 @@
+"""What is known of a build while docker is still being asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bxcache.buildx.driver import Docker, Probe
+    from bxcache.config.loading import Setup
+    from bxcache.request import BuildRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A build whose configuration is read and whose docker is being asked."""
+
+    request: BuildRequest
+    setup: Setup
+    docker: Docker
+    probe: Probe
