@@ -9,18 +9,26 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.command import writes_stdout
 from bxcache.buildx.driver import Docker
 from bxcache.config.loading import load_setup
-from bxcache.errors import ConfigError
+from bxcache.errors import ConfigError, Problem
 from bxcache.opening import Opening
-from bxcache.request import BuildRequest, check_extra
+from bxcache.request import STDOUT, BuildRequest, check_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bxcache.buildx.events import Observer
-    from bxcache.execution import Preview
+    from bxcache.preview import Preview
     from bxcache.result import BuildResult
+
+
+_OUTPUTS = ("build", "outputs")
+_NO_STDOUT = (
+    "the image would go to stdout, which `--json`, `--quiet` and the Python API keep for themselves; "
+    "give it a `dest`"
+)
 
 
 def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
@@ -38,7 +46,8 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
         CacheError: a cache failed and `strict` is on; the image was built.
     """
     with _open_build(request, boot=True) as opening:
-        from bxcache.execution import execute, prepare  # noqa: PLC0415  # while docker answers
+        from bxcache.execution import execute  # noqa: PLC0415  # while docker answers
+        from bxcache.preparation import prepare  # noqa: PLC0415
 
         prepared = prepare(opening, observe)
     return execute(prepared, observe)
@@ -51,10 +60,11 @@ def preview_build(request: BuildRequest) -> Preview:
         BxcacheError: as `run_build` does before it starts docker.
     """
     with _open_build(request, boot=False) as opening:
-        from bxcache.execution import prepare, preview  # noqa: PLC0415  # while docker answers
+        from bxcache.preparation import prepare  # noqa: PLC0415  # while docker answers
+        from bxcache.preview import make_preview  # noqa: PLC0415
 
         prepared = prepare(opening)
-    return preview(prepared)
+    return make_preview(prepared)
 
 
 @contextmanager
@@ -69,6 +79,8 @@ def _open_build(request: BuildRequest, *, boot: bool) -> Iterator[Opening]:
         file=request.config_file,
         image=request.image,
     )
+    if request.stdout != STDOUT and writes_stdout(setup.config.build):
+        raise ConfigError([Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)])
     docker = Docker.find()
     with docker.probe(setup.config.build.builder, boot=boot) as probe:
         yield Opening(request, setup, docker, probe)

@@ -84,6 +84,9 @@ class BuildRequest:
         return Layer(values, sources)
 
 
+STDOUT, STDERR = 1, 2
+"""The file descriptors of a process's streams."""
+
 _OWN_FLAGS = {
     "--progress": "bxcache reads the stream; give `--progress` before the `--`",
     "--quiet": "bxcache reads the stream; give `--quiet` before the `--`",

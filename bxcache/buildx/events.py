@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bxcache.buildx.vertex_names import StepName
+    from bxcache.redaction import Redactor
 
 
 class Outcome(StrEnum):
@@ -75,3 +76,23 @@ class Streamed:
 Event = StepStarted | StepFinished | StepLogged | Said | Warned | Noted | Streamed
 Observer = Callable[[Event], None]
 """What a caller gives to be told of a build's events."""
+
+
+def redact_event(event: Event, redact: Redactor) -> Event:
+    """The event with the secrets masked. A streamed line is masked where it is read."""
+    match event:
+        case StepLogged(step, line):
+            return StepLogged(replace(step, text=redact(step.text)), redact(line))
+        case StepStarted(step):
+            return StepStarted(replace(step, text=redact(step.text)))
+        case StepFinished(step, outcome, seconds, error):
+            shown = replace(step, text=redact(step.text))
+            return StepFinished(shown, outcome, seconds, redact(error))
+        case Said(line):
+            return Said(redact(line))
+        case Warned(text):
+            return Warned(redact(text))
+        case Noted(text):
+            return Noted(redact(text))
+        case Streamed():
+            return event

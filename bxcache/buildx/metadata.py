@@ -46,13 +46,11 @@ class Metadata:
 
     Attributes:
         image_digest: the image's digest, or None when no image was exported.
-        cache_digest: the manifest of the last exported cache, or None.
         origins: line and layers by vertex digest.
         layers: the size of every layer that the build refers to, by digest.
     """
 
     image_digest: str | None = None
-    cache_digest: str | None = None
     origins: Mapping[str, StepOrigin] = field(default_factory=dict)
     layers: Mapping[str, int] = field(default_factory=dict)
 
@@ -71,19 +69,9 @@ def parse_metadata(text: str) -> Metadata:
             layers.update(_read_layers(_table(provenance)))
     return Metadata(
         image_digest=_text(document.get("containerimage.digest")),
-        cache_digest=_read_cache_digest(document.get("cache.manifest")),
         origins=origins,
         layers=layers,
     )
-
-
-def _read_cache_digest(value: object) -> str | None:
-    # A JSON document in a JSON string.
-    try:
-        descriptor = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
-    return _text(_table(descriptor).get("digest"))
 
 
 def _read_origins(provenance: Mapping[str, Any]) -> Iterator[tuple[str, StepOrigin]]:

@@ -107,7 +107,11 @@ _CACHE_OPTIONS = (
         metavar="SPEC",
         help="Cache backend instead of the configured ones, as `type=registry,ref=…`.",
     ),
-    click.option("--write", type=click.Choice(("always", "trusted", "never")), help="Who saves."),
+    click.option(
+        "--write",
+        type=click.Choice(("always", "trusted", "never")),
+        help="Which builds save their cache.",
+    ),
     click.option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
 )
 _OWN_OPTIONS = (
@@ -149,7 +153,7 @@ def build_command(extra: tuple[str, ...] | None, /, **values: Any) -> int:  # no
 
 
 def _to_request(values: dict[str, Any], extra: tuple[str, ...]) -> BuildRequest:
-    from bxcache.request import BuildOptions, BuildRequest  # noqa: PLC0415
+    from bxcache.request import STDERR, STDOUT, BuildOptions, BuildRequest  # noqa: PLC0415
 
     options = {
         name: values[name]
@@ -159,25 +163,18 @@ def _to_request(values: dict[str, Any], extra: tuple[str, ...]) -> BuildRequest:
     if values["path"] is not None:
         options["context"] = values["path"]
     quiet = values["as_json"] or _choose_mode(values) == "quiet"
-    _refuse_mixed_stdout(options, extra, quiet=quiet)
     return BuildRequest(
         options=options,
         extra=extra,
         image=values["image"],
         config_file=Path(values["config_file"]) if values["config_file"] else None,
         raw=_choose_mode(values) == "rawjson",
-        stdout=2 if quiet else 1,
+        stdout=STDERR if quiet else STDOUT,
     )
 
 
 def _choose_mode(values: dict[str, Any]) -> str:
     return "quiet" if values["quiet"] else str(values["progress"])
-
-
-def _refuse_mixed_stdout(options: dict[str, Any], extra: tuple[str, ...], *, quiet: bool) -> None:
-    outputs = options.get("outputs", ())
-    if quiet and "-" in (*outputs, *extra):
-        raise click.UsageError("`--output -` and `--json` or `--quiet` both want stdout")
 
 
 def _preview(request: BuildRequest) -> int:

@@ -44,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     gc.disable()
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    status = run(sys.argv[1:] if argv is None else argv)
+    # Nor when it ends: without this the last collection takes 40 ms.
+    gc.freeze()
+    sys.exit(status)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -7,7 +7,7 @@ https://github.com/moby/buildkit#export-cache
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -155,8 +155,3 @@ def normalize_attribute(name: str) -> str:
     'image_manifest'
     """
     return name.strip().lower().replace("-", "_")
-
-
-def as_backend_table(value: Any) -> dict[str, Any]:  # noqa: ANN401  # checked right here
-    """The value as a table, for reading a key that may be wrong; not a table gives an empty one."""
-    return value if isinstance(value, dict) else {}

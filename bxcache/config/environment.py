@@ -86,12 +86,13 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
         return _split_fields(text)
     if kind == "object":
         return dict(_split_pair(pair) for pair in _split_fields(text))
-    if kind is None and name != "min_hit_ratio":
+    if kind != "boolean" and name != "min_hit_ratio":
         return text
     try:
         return adapter.validate_python(text, strict=False)
     except ValidationError as error:
-        raise ValueError(f"`{text}` is not what `{section}.{name}` takes") from error
+        expected = "`true` or `false`" if kind == "boolean" else "a number from 0 to 1"
+        raise ValueError(f"must be {expected}, not `{text}`") from error
 
 
 def parse_backend(text: str) -> dict[str, Any]:

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from bxcache.config.positions import Position
 
 
-_HINT = "`bxcache config schema` prints every key"
-
-
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The configuration of one call, with the source of each value.
@@ -90,7 +87,7 @@ def load_setup(
     image = image or environment.get(IMAGE_VARIABLE) or None
     problems += _check_image(image, file_layer)
     if problems:
-        raise ConfigError(problems, hint=_HINT)
+        raise _refuse(problems)
     anchored = _anchor(file_layer, found, directory)
     layers = [_defaults(found, directory), *_with_image(anchored, image, flags), variables, flags]
     merged = merge_layers(layers)
@@ -115,8 +112,14 @@ def check_file(path: Path) -> ConfigFile:
         raise ConfigError([Problem(str(path), "tool.bxcache", "there is no such table")])
     problems = _check_layer(_layer_of(file), file)
     if problems:
-        raise ConfigError(problems, hint=_HINT)
+        raise _refuse(problems)
     return file
+
+
+def _refuse(problems: list[Problem]) -> ConfigError:
+    unknown = any(problem.message.startswith("is unknown") for problem in problems)
+    hint = "`bxcache config schema` prints every key" if unknown else ""
+    return ConfigError(problems, hint=hint)
 
 
 def _check_layer(layer: Layer, file: ConfigFile | None = None) -> list[Problem]:

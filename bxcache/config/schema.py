@@ -22,7 +22,6 @@ from bxcache.config.models import (
 
 class _ConfigSchema(GenerateJsonSchema):
     schema_dialect = "http://json-schema.org/draft-07/schema#"
-    ref_template = "#/definitions/{model}"
 
     def generate(self, schema: Any, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:  # noqa: ANN401  # pydantic's signature
         document = super().generate(schema, mode)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.command import quote_command
 
 if TYPE_CHECKING:
-    from bxcache.execution import Preview
+    from bxcache.preview import Preview
 
 
 def render_preview(preview: Preview) -> str:

@@ -250,6 +250,3 @@ def _describe_denied(store: Path, path: Path) -> str:
     owner = path.stat().st_uid
     whose = "" if owner == os.geteuid() else f"; it belongs to the user with the id {owner}"
     return f"the store `{store}` cannot be used: no permission to read and write `{path}`{whose}"
-
-
-__all__ = ["INDEX_NAME", "VERSION", "Saved", "Store"]

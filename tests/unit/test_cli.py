@@ -124,8 +124,6 @@ def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
         ["build", "--progress", "loud"],
         ["build", "--build-context", "x"],
         ["build", "--backend", "nonsense"],
-        ["build", "--json", "-o", "-"],
-        ["build", "-q", "-o", "-"],
         ["frob"],
         ["config", "check"],
     ],
@@ -293,6 +291,24 @@ def test_what_bxcache_needs_cannot_be_dockers(
     """It says where to write it instead, and asks nobody."""
     assert run(["build", ".", "--", extra]) == 78
     assert "before the `--`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--json", "-q", "--progress=quiet"])
+@pytest.mark.parametrize("output", ["-", "type=tar", "type=oci,dest=-"])
+def test_stdout_has_room_for_one_thing(
+    flag: str, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The document and the image's archive cannot share it; docker is not even asked."""
+    assert run(["build", flag, "-o", output]) == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--output: build.outputs: the image would go to stdout" in err
+
+
+def test_the_hit_ratio_is_the_share_of_reused_steps() -> None:
+    """And of nothing there is none."""
+    assert RESULT.hit_ratio == 0.5
+    assert replace(RESULT, steps=()).hit_ratio is None
 
 
 def test_trouble_with_files_is_no_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,6 +199,25 @@ def test_variables_are_read(name: str, text: str, key: str, expected: object, re
     assert values(load_setup(repo, {name: text}))[key] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("BXCACHE_CACHE_STRICT", "maybe", "BXCACHE_CACHE_STRICT: must be `true` or `false`"),
+        ("BXCACHE_CACHE_WRITE", "nevr", "did you mean `never`?"),
+        ("BXCACHE_GATE_MIN_HIT_RATIO", "lots", "must be a number from 0 to 1, not `lots`"),
+        ("BXCACHE_GATE_MIN_HIT_RATIO", "7", "must be a number from 0 to 1, not `7`"),
+        ("BXCACHE_BUILD_BUILD_ARGS", "A", "each field is written `key=value`"),
+        ("BXCACHE_CACHE_BACKENDS", "type=locl", "did you mean `local`?"),
+    ],
+)
+def test_a_wrong_variable_is_named(name: str, text: str, message: str, repo: Path) -> None:
+    """With what would be right."""
+    with pytest.raises(ConfigError) as caught:
+        load_setup(repo, {name: text})
+    assert name in str(caught.value)
+    assert message in str(caught.value)
+
+
 def test_backends_can_come_from_a_variable(repo: Path) -> None:
     """In docker's own form, several with `;`."""
     text = "type=local,dir=/c,max-size=5GB;type=registry,ref=r.example.com/app,insecure=true"

@@ -1,0 +1,164 @@
+"""Everything that is settled before docker runs: checks, the store, the plan, the arguments."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.capabilities import check_capabilities
+from bxcache.buildx.command import exports_image, render_build
+from bxcache.buildx.events import Noted
+from bxcache.config.backends import LocalBackend
+from bxcache.config.loading import default_store
+from bxcache.errors import StoreError
+from bxcache.plan import BuildPlan, LocalState, find_ref, list_candidates, make_plan
+from bxcache.request import find_metadata_file
+from bxcache.scope import Scope, name_image
+from bxcache.store.staging import Staging, draw_name
+from bxcache.store.store import Store
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from bxcache.buildx.capabilities import Capabilities
+    from bxcache.buildx.driver import Docker
+    from bxcache.buildx.events import Observer
+    from bxcache.config.loading import Setup
+    from bxcache.opening import Opening
+    from bxcache.request import BuildRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that is known before anything is written."""
+
+    request: BuildRequest
+    setup: Setup
+    docker: Docker
+    capabilities: Capabilities
+    scope: Scope
+    store: Store | None
+    name: str
+
+    @property
+    def own_folder(self) -> Path:
+        """The build's own folder for small files."""
+        return Path(tempfile.gettempdir()) / f"bxcache-{self.name}"
+
+    @property
+    def metadata_file(self) -> Path:
+        """Where docker leaves the metadata: where the caller wants it, else in the own folder."""
+        wanted = find_metadata_file(self.request.extra)
+        return self.request.directory / wanted if wanted else self.own_folder / "metadata.json"
+
+
+def prepare(opening: Opening, observe: Observer | None = None) -> Prepared:
+    """Check everything that can be checked before anything is written.
+
+    Raises:
+        StoreError: the local store's directory cannot be one.
+        EngineError: docker cannot do what is asked for.
+    """
+    request, setup = opening.request, opening.setup
+    store = _find_store(setup)
+    if store is not None:
+        store.check()
+    settings, cache = setup.config.build, setup.config.cache
+    capabilities = opening.probe.wait(partial(_tell_waiting, observe))
+    exported = () if cache.write == "never" else (backend.type for backend in cache.backends)
+    check_capabilities(capabilities, exported)
+    image = setup.image or name_image(
+        setup.root, request.directory, settings.context, settings.file
+    )
+    platforms = settings.platforms or (capabilities.default_platform,)
+    scope = Scope(image, settings.target, platforms)
+    return Prepared(request, setup, opening.docker, capabilities, scope, store, draw_name())
+
+
+def _tell_waiting(observe: Observer | None) -> None:
+    if observe is not None:
+        observe(Noted("waiting for the builder to start"))
+
+
+def _find_store(setup: Setup) -> Store | None:
+    for backend in setup.config.cache.backends:
+        if isinstance(backend, LocalBackend):
+            return Store(Path(backend.dir) if backend.dir else default_store(setup.root))
+    return None
+
+
+def look_at_store(prepared: Prepared) -> LocalState | None:
+    """The store as a build would find it, without touching it."""
+    store = prepared.store
+    if store is None:
+        return None
+    staging = store.staging_path(prepared.name)
+    try:
+        scopes = store.read_scopes()
+    except StoreError as error:
+        return LocalState(store.path, staging, trouble=error.message)
+    donor = next((name for name in _list_donors(prepared) if name in scopes), None)
+    digest = scopes[donor].digest if donor else None
+    return LocalState(store.path, staging, donor, digest)
+
+
+def _list_donors(prepared: Prepared) -> list[str]:
+    candidates = list_candidates(prepared.setup.config, prepared.scope)
+    return [owner.name for backend, owner in candidates if isinstance(backend, LocalBackend)]
+
+
+def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, LocalState | None]:
+    """The store's staging layout for this build, kept until the stack ends, and its state.
+
+    A store that cannot be read costs a warning: its trouble is told in the state.
+    """
+    state = look_at_store(prepared)
+    if prepared.store is None or state is None or state.trouble:
+        return None, state
+    try:
+        staging = stack.enter_context(prepared.store.snapshot(prepared.name, state.donor))
+    except StoreError as error:
+        return None, replace(state, trouble=error.message, donor=None)
+    digest = staging.donor.digest if staging.donor else None
+    return staging, replace(state, digest=digest, damage=staging.damage)
+
+
+def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
+    """Choose the caches, looking up in registries what the choice depends on."""
+    config = prepared.setup.config
+    return make_plan(
+        config,
+        prepared.scope,
+        state,
+        _probe_refs(prepared, state),
+        makes_image=exports_image(config.build, prepared.capabilities.builder.driver),
+    )
+
+
+def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, bool | None]:
+    """Look up the refs that a donor is chosen from; one alone is simply imported."""
+    config = prepared.setup.config
+    if config.build.no_cache:
+        return {}
+    refs: dict[str, None] = {}
+    for backend, owner in list_candidates(config, prepared.scope):
+        if not isinstance(backend, LocalBackend):
+            refs[find_ref(backend, owner)] = None
+        elif state is not None and state.donor == owner.name and not state.damage:
+            break
+    if len(refs) < 2:  # noqa: PLR2004  # there is nothing to choose
+        return {}
+    return {ref: prepared.docker.has_manifest(ref) for ref in refs}
+
+
+def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
+    """What follows `docker` in this build."""
+    return render_build(
+        prepared.setup.config.build,
+        cache_options=[use.option for use in plan.uses],
+        metadata_file=str(prepared.metadata_file),
+        extra=prepared.request.extra,
+    )

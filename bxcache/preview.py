@@ -1,0 +1,49 @@
+"""A dry run: everything up to the point where docker would be started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.capabilities import check_buildx
+from bxcache.buildx.command import VARIABLES
+from bxcache.preparation import look_at_store, plan_build, render_arguments
+from bxcache.redaction import Redactor, find_secrets, redact_argv
+
+if TYPE_CHECKING:
+    from bxcache.plan import BuildPlan
+    from bxcache.preparation import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a build would do.
+
+    Attributes:
+        command: the command, secrets masked, with the variables it needs in front.
+        plan: the caches and the reasons.
+        notes: what a person should know.
+    """
+
+    command: tuple[str, ...]
+    plan: BuildPlan
+    notes: tuple[str, ...]
+
+
+def make_preview(prepared: Prepared) -> Preview:
+    """What the build would do.
+
+    Raises:
+        EngineError: buildx is too old.
+    """
+    check_buildx(prepared.docker.ask_buildx_version())
+    plan = plan_build(prepared, look_at_store(prepared))
+    command = (*prepared.docker.command, *render_arguments(prepared, plan))
+    redact = Redactor(find_secrets(command, os.environ))
+    variables = (f"{name}={value}" for name, value in VARIABLES.items())
+    return Preview(
+        command=(*variables, *redact_argv(command, redact)),
+        plan=plan,
+        notes=(*prepared.setup.notes, *plan.notes),
+    )
