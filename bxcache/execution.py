@@ -38,7 +38,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         arguments = render_arguments(prepared, plan)
         redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
         tell = _redacting(observe, redact)
-        for note in (*prepared.setup.notes, *plan.notes):
+        for note in (*prepared.notes, *plan.notes):
             tell(Noted(note))
         heard = _run(prepared, arguments, tell, redact)
         if heard.exit_status and _refused_stream(heard):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _OUTPUTS = ("build", "outputs")
 _NO_STDOUT = (
-    "the image would go to stdout, which `--json`, `--quiet` and the Python API keep for themselves; "
-    "give it a `dest`"
+    "the image would go to stdout, which `--json`, `--quiet` and the Python API keep for "
+    "themselves; give it a `dest`"
 )
 
 

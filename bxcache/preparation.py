@@ -13,6 +13,7 @@ from bxcache.buildx.command import exports_image, render_build
 from bxcache.buildx.events import Noted
 from bxcache.config.backends import LocalBackend
 from bxcache.config.loading import default_store
+from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
 from bxcache.plan import BuildPlan, LocalState, find_ref, list_candidates, make_plan
 from bxcache.request import find_metadata_file
@@ -21,6 +22,7 @@ from bxcache.store.staging import Staging, draw_name
 from bxcache.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import ExitStack
 
     from bxcache.buildx.capabilities import Capabilities
@@ -33,7 +35,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All that is known before anything is written."""
+    """All that is known before anything is written.
+
+    Attributes:
+        name: the build's own name, for its staging layout and its small files.
+        notes: what a person should know although nothing is wrong.
+    """
 
     request: BuildRequest
     setup: Setup
@@ -42,6 +49,7 @@ class Prepared:
     scope: Scope
     store: Store | None
     name: str
+    notes: tuple[str, ...]
 
     @property
     def own_folder(self) -> Path:
@@ -75,7 +83,34 @@ def prepare(opening: Opening, observe: Observer | None = None) -> Prepared:
     )
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(image, settings.target, platforms)
-    return Prepared(request, setup, opening.docker, capabilities, scope, store, draw_name())
+    notes = (*setup.notes, *_note_context(request, setup, store))
+    return Prepared(request, setup, opening.docker, capabilities, scope, store, draw_name(), notes)
+
+
+def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> Iterator[str]:
+    """A store inside of the build context changes with each build, and so does `COPY . .`."""
+    settings = setup.config.build
+    folder = (request.directory / settings.context).resolve()
+    if store is None or is_remote(settings.context):
+        return
+    path = store.path.resolve()
+    if not path.is_relative_to(folder) or path == folder:
+        return
+    top = path.relative_to(folder).parts[0]
+    dockerfile = request.directory / settings.file if settings.file else folder / "Dockerfile"
+    files = (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore")
+    if not any(_mentions(file, top) for file in files):
+        yield (
+            f"the store {path} lies in the build context and is sent to docker with it; "
+            f"write `{top}` into {folder / '.dockerignore'}"
+        )
+
+
+def _mentions(file: Path, name: str) -> bool:
+    try:
+        return name in file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _tell_waiting(observe: Observer | None) -> None:

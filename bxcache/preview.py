@@ -45,5 +45,5 @@ def make_preview(prepared: Prepared) -> Preview:
     return Preview(
         command=(*variables, *redact_argv(command, redact)),
         plan=plan,
-        notes=(*prepared.setup.notes, *plan.notes),
+        notes=(*prepared.notes, *plan.notes),
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
 
-_ABSENT = ("not found", "failed to configure registry cache importer: EOF")
+_ABSENT = "not found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ def _settle_exports(
     staging: Staging | None,
     warnings: list[str],
 ) -> Iterator[CacheResult]:
-    queues = {kind: heard.trace.find_transfers(vertex) for kind, vertex in EXPORTS.items()}
+    pending = {kind: heard.trace.find_transfers(vertex) for kind, vertex in EXPORTS.items()}
     for use in plan.exports:
         if use.backend == "inline":
             exported = heard.metadata.image_digest is not None
             yield CacheResult(use.backend, use.place, use.scope, exported=exported)
             continue
-        transfer = queues[use.backend].pop(0) if queues[use.backend] else None
+        transfer = _take_transfer(use, pending[use.backend])
         error = transfer.error if transfer else "BuildKit did not export it"
         if error:
             warnings.append(f"the {use.backend} cache `{use.place}` was not saved: {error}")
@@ -97,6 +97,19 @@ def _settle_exports(
             yield _commit(use, transfer, store, staging, warnings)
         else:
             yield _tell_registry(use, transfer, heard.metadata)
+
+
+def _take_transfer(use: CacheUse, pending: list[CacheTransfer]) -> CacheTransfer | None:
+    """The export that is this one: BuildKit names all exports to registries alike.
+
+    The error of one that failed has its registry's host; those that succeeded are alike.
+    """
+    host = use.place.partition("/")[0]
+    own = [each for each in pending if each.error and host in each.error]
+    chosen = next(iter((*own, *(each for each in pending if not each.error), *pending)), None)
+    if chosen is not None:
+        pending.remove(chosen)
+    return chosen
 
 
 def _commit(

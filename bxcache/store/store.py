@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _OWN_FOLDER = ".bxcache"
+_NOBODYS = frozenset({"lost+found"})
+"""What a directory can hold without belonging to anybody: the root of a mounted volume."""
 _ELSEWHERE = "name another directory as `dir` of the local backend"
 _SECONDS_BEFORE_WAITING_IS_SAID = 1.0
 _CACHE_TAG = (
@@ -91,10 +93,11 @@ class Store:
 
     def _check_content(self) -> None:
         if not self._own.exists():
-            stranger = next(iter(sorted(self.path.iterdir())), None)
+            strangers = {path.name for path in self.path.iterdir()} - _NOBODYS
+            stranger = min(strangers, default=None)
             if stranger is not None:
                 raise StoreError(
-                    f"the directory `{self.path}` is no bxcache store: it holds `{stranger.name}`",
+                    f"the directory `{self.path}` is no bxcache store: it holds `{stranger}`",
                     hint=f"{_ELSEWHERE}, or empty this one",
                 )
             return
@@ -223,6 +226,7 @@ class Store:
         files = {
             self._own / "version": f"{VERSION}\n",
             self.path / "CACHEDIR.TAG": _CACHE_TAG,
+            self.path / ".gitignore": "*\n",
             self.path / "oci-layout": OCI_LAYOUT,
         }
         for path, text in files.items():

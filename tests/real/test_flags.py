@@ -39,6 +39,14 @@ def test_a_config_file_is_used_from_below(machine: Machine, project: Path) -> No
     assert len(built["steps"]) == STEPS
 
 
+def test_a_store_in_the_build_context_is_noted(machine: Machine, project: Path) -> None:
+    """Until docker ignores it: `COPY . .` would execute at every build."""
+    words = (*HERE, "--backend", "type=local,dir=.cache/store")
+    assert "write `.cache` into" in machine.run(*words, folder=project).err
+    (project / ".dockerignore").write_text(".cache\n")
+    assert "lies in the build context" not in machine.run(*words, folder=project).err
+
+
 def test_progress_ends_with_two_lines(machine: Machine, project: Path) -> None:
     """Steps with their outcome and their log, then what was reused and what was saved where."""
     with (project / "Dockerfile").open("a") as dockerfile:

@@ -342,6 +342,19 @@ def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> Non
         Store(tmp_path).check()
 
 
+def test_the_root_of_a_volume_is_nobodys(tmp_path: Path) -> None:
+    """Which has a folder of the file system's own."""
+    (tmp_path / "lost+found").mkdir()
+    Store(tmp_path).check()
+    assert build(Store(tmp_path), "app", b"one").layers == 1
+
+
+def test_git_does_not_see_a_store(store: Store) -> None:
+    """Wherever in a work tree it lies."""
+    build(store, "app", b"one")
+    assert (store.path / ".gitignore").read_text() == "*\n"
+
+
 def test_a_store_of_a_later_version_is_refused(store: Store) -> None:
     """Its rules are not known."""
     build(store, "app", b"one")
