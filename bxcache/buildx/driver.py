@@ -227,7 +227,8 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.stderr.close()
 
 
-def _await_answer(process: subprocess.Popen[str], seconds: int = _SECONDS_TO_ANSWER) -> _Answer:
+def _await_answer(process: subprocess.Popen[str], seconds: float | None = None) -> _Answer:
+    seconds = _SECONDS_TO_ANSWER if seconds is None else seconds
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
@@ -250,8 +251,8 @@ def _no_buildx(client: str) -> EngineError:
 
 
 def _no_builder(name: str, stderr: str) -> EngineError:
-    said = stderr.strip().removeprefix("ERROR: ").splitlines()
-    why = said[-1] if said else "docker did not say why"
+    said = stderr.strip().splitlines()
+    why = said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
     if "no builder" in why:
         return EngineError(
             f"there is no builder `{name}`",

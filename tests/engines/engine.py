@@ -94,7 +94,7 @@ class ExternalEngine(DockerClient):
         """Talk to the engine at this address."""
         folder = Path(tempfile.mkdtemp(prefix="bxcache-docker-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        prepare_settings(folder)
+        prepare_settings(folder, _own_plugin())
         self._command_line = CommandLine(host, folder, os.environ.get("PATH", os.defpath))
 
     @property
@@ -107,6 +107,13 @@ def external_engine() -> ExternalEngine | None:
     """Return the engine that BXCACHE_TEST_DOCKER_HOST names, if it does."""
     host = os.environ.get("BXCACHE_TEST_DOCKER_HOST")
     return ExternalEngine(host) if host else None
+
+
+def _own_plugin() -> Path | None:
+    """The buildx that the user has installed for themselves, if any."""
+    settings = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    plugin = settings / "cli-plugins" / "docker-buildx"
+    return plugin.resolve() if plugin.exists() else None
 
 
 def answers(path: Path) -> bool:

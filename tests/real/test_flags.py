@@ -225,7 +225,7 @@ def test_the_usual_flags_reach_docker(machine: Machine, project: Path, tmp_path:
 
 def test_dockers_metadata_file_can_be_had(machine: Machine, project: Path) -> None:
     """Where the caller wants it; lines and layers are told all the same."""
-    built = machine.build("--", "--metadata-file", "meta.json", folder=project)
+    built = machine.build("--load", "--", "--metadata-file", "meta.json", folder=project)
     metadata = json.loads((project / "meta.json").read_text())
     assert metadata["containerimage.digest"] == built["image"]["digest"]
     assert all(step["line"] for step in built["steps"])

@@ -1,0 +1,115 @@
+"""The driver with a docker that misbehaves: real processes, no engine."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from bxcache.buildx import driver
+from bxcache.buildx.driver import Docker
+from bxcache.errors import EngineError
+
+
+def script(folder: Path, text: str) -> Docker:
+    """A docker that is a shell script."""
+    path = folder / "docker"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return Docker((str(path),))
+
+
+def alive(folder: Path) -> bool:
+    """Whether any process still runs that names the folder."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder).encode() in path.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def build(docker: Docker, folder: Path, stdout: int | None = None) -> tuple[int, list[str]]:
+    """Run a build to its end."""
+    with docker.build(("x",), variables={"A": "b"}, directory=folder, stdout=stdout) as process:
+        lines = list(process.read_lines())
+        return process.wait(), lines
+
+
+def interrupt(docker: Docker, folder: Path) -> None:
+    """Start a build, wait for its first line, then press Ctrl-C."""
+    with docker.build((), variables={}, directory=folder, stdout=None) as process:
+        next(process.read_lines())
+        raise KeyboardInterrupt
+
+
+def test_lines_and_status_are_dockers(tmp_path: Path) -> None:
+    """What it writes to stderr, and its exit status."""
+    docker = script(tmp_path, 'echo "one $A $1" >&2; printf "last" >&2; exit 17')
+    assert build(docker, tmp_path) == (17, ["one b x", "last"])
+
+
+def test_a_status_by_signal_is_that_of_a_shell(tmp_path: Path) -> None:
+    """128 plus the signal."""
+    assert build(script(tmp_path, "kill -9 $$"), tmp_path)[0] == 137
+
+
+def test_what_is_no_text_is_replaced(tmp_path: Path) -> None:
+    """A step may print anything."""
+    assert build(script(tmp_path, "printf 'a\\377b\\n' >&2"), tmp_path)[1] == ["a\ufffdb"]
+
+
+def test_an_interrupted_build_is_stopped_in_order(tmp_path: Path) -> None:
+    """It gets SIGINT and the time to finish what it does."""
+    note = tmp_path / "note"
+    text = f'trap "echo stopped > {note}; exit 130" INT; echo up >&2; while :; do sleep 0.1; done'
+    docker = script(tmp_path, text)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(docker, tmp_path)
+    assert note.read_text() == "stopped\n"
+    assert not alive(tmp_path)
+
+
+def test_a_build_that_does_not_listen_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its time is up, even while it keeps talking."""
+    steps = ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3), (signal.SIGKILL, 5))
+    monkeypatch.setattr(driver, "_SECONDS_TO_STOP", steps)
+    docker = script(tmp_path, "trap '' INT TERM; while :; do echo more >&2; sleep 0.01; done")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(docker, tmp_path)
+    assert not alive(tmp_path)
+
+
+def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one error, and no process left."""
+    monkeypatch.setattr(driver, "_SECONDS_TO_ANSWER", 0.5)
+    docker = script(tmp_path, "exec sleep 1000")
+    with (
+        pytest.raises(EngineError, match="did not answer within"),
+        docker.probe("", boot=False) as probe,
+    ):
+        probe.wait(lambda: None)
+    assert not alive(tmp_path)
+
+
+def test_an_abandoned_probe_leaves_no_process(tmp_path: Path) -> None:
+    """Whatever goes wrong meanwhile."""
+    docker = script(tmp_path, "exec sleep 1000")
+    with pytest.raises(ZeroDivisionError), docker.probe("", boot=False):
+        raise ZeroDivisionError
+    assert not alive(tmp_path)
+
+
+def test_a_slow_builder_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that is said once."""
+    monkeypatch.setattr(driver, "_SECONDS_BEFORE_WAITING_IS_SAID", 0.2)
+    text = '[ "$1" = buildx ] && sleep 1 && echo "Name: slow" && echo "Driver: remote"; exit 0'
+    said: list[str] = []
+    with script(tmp_path, text).probe("slow", boot=True) as probe:
+        found = probe.wait(lambda: said.append("waiting"))
+    assert found.builder.driver == "remote"
+    assert said == ["waiting"]
