@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A build whose configuration is read and whose docker is being asked."""
+    """A build whose configuration is read and whose docker is being asked.
+
+    Attributes:
+        ahead: what docker was asked ahead, if there is a docker.
+    """
 
     request: BuildRequest
     setup: Setup
     docker: Docker
-    probe: Probe
+    ahead: Probe | None

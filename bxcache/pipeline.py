@@ -9,9 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.command import writes_stdout
-from bxcache.buildx.driver import Docker
-from bxcache.config.loading import load_setup
+from bxcache.buildx.driver import Docker, ask_ahead
 from bxcache.errors import ConfigError, Problem
 from bxcache.opening import Opening
 from bxcache.request import STDOUT, BuildRequest, check_extra
@@ -45,11 +43,11 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
         BuildFailedError: docker's build failed.
         CacheError: a cache failed and `strict` is on; the image was built.
     """
-    with _open_build(request, boot=True) as opening:
+    with _open_build(request) as opening:
         from bxcache.execution import execute  # noqa: PLC0415  # while docker answers
         from bxcache.preparation import prepare  # noqa: PLC0415
 
-        prepared = prepare(opening, observe)
+        prepared = prepare(opening, boot=True, observe=observe)
     return execute(prepared, observe)
 
 
@@ -59,28 +57,31 @@ def preview_build(request: BuildRequest) -> Preview:
     Raises:
         BxcacheError: as `run_build` does before it starts docker.
     """
-    with _open_build(request, boot=False) as opening:
+    with _open_build(request) as opening:
         from bxcache.preparation import prepare  # noqa: PLC0415  # while docker answers
         from bxcache.preview import make_preview  # noqa: PLC0415
 
-        prepared = prepare(opening)
+        prepared = prepare(opening, boot=False)
     return make_preview(prepared)
 
 
 @contextmanager
-def _open_build(request: BuildRequest, *, boot: bool) -> Iterator[Opening]:
+def _open_build(request: BuildRequest) -> Iterator[Opening]:
     refused = check_extra(request.extra)
     if refused:
         raise ConfigError(refused)
-    setup = load_setup(
-        request.directory,
-        os.environ,
-        flags=request.to_layer(),
-        file=request.config_file,
-        image=request.image,
-    )
-    if request.stdout != STDOUT and writes_stdout(setup.config.build):
-        raise ConfigError([Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)])
-    docker = Docker.find()
-    with docker.probe(setup.config.build.builder, boot=boot) as probe:
-        yield Opening(request, setup, docker, probe)
+    with ask_ahead(str(request.options.get("builder", ""))) as ahead:
+        from bxcache.buildx.command import writes_stdout  # noqa: PLC0415  # while docker answers
+        from bxcache.config.loading import load_setup  # noqa: PLC0415
+
+        setup = load_setup(
+            request.directory,
+            os.environ,
+            flags=request.to_layer(),
+            file=request.config_file,
+            image=request.image,
+        )
+        if request.stdout != STDOUT and writes_stdout(setup.config.build):
+            problem = Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)
+            raise ConfigError([problem])
+        yield Opening(request, setup, Docker.find(), ahead)

@@ -63,8 +63,13 @@ class Prepared:
         return self.request.directory / wanted if wanted else self.own_folder / "metadata.json"
 
 
-def prepare(opening: Opening, observe: Observer | None = None) -> Prepared:
+def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:
     """Check everything that can be checked before anything is written.
+
+    Args:
+        opening: the build.
+        boot: start the builder if it is not running.
+        observe: is told when that takes its time.
 
     Raises:
         StoreError: the local store's directory cannot be one.
@@ -75,7 +80,9 @@ def prepare(opening: Opening, observe: Observer | None = None) -> Prepared:
     if store is not None:
         store.check()
     settings, cache = setup.config.build, setup.config.cache
-    capabilities = opening.probe.wait(partial(_tell_waiting, observe))
+    capabilities = opening.docker.learn(
+        opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
+    )
     exported = () if cache.write == "never" else (backend.type for backend in cache.backends)
     check_capabilities(capabilities, exported)
     image = setup.image or name_image(

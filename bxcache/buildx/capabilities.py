@@ -55,6 +55,12 @@ class Builder:
     error: str = ""
 
     @property
+    def sleeps(self) -> bool:
+        """Whether it is one that a build would start, and is not running."""
+        startable = self.driver in ("docker-container", "kubernetes") and not self.error
+        return startable and not any(node.status == "running" for node in self.nodes)
+
+    @property
     def has_containerd_store(self) -> bool:
         """Whether the engine behind the `docker` driver keeps its images in containerd."""
         return any(_SNAPSHOTTER_LABEL in node.labels for node in self.nodes)
@@ -207,7 +213,8 @@ def _check_reachable(found: Capabilities) -> None:
             "DOCKER_HOST to one that runs",
         )
     failed = [node for node in builder.nodes if node.error or node.status == "inactive"]
-    if builder.error or (builder.nodes and len(failed) == len(builder.nodes)):
+    down = bool(builder.nodes) and len(failed) == len(builder.nodes) and not builder.sleeps
+    if builder.error or down:
         why = builder.error or next((node.error for node in failed if node.error), "")
         raise EngineError(
             f"the builder `{builder.name}` does not answer{_reason(why)}",

@@ -8,10 +8,11 @@ without quoting, and leaves buildx running when its log generator is abandoned.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import (
@@ -60,7 +61,12 @@ class BuildProcess:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Questions that docker is answering."""
+    """Questions that docker is answering.
+
+    Attributes:
+        docker: the client that was asked.
+        builder: the builder it was asked about; empty is the current one.
+    """
 
     docker: Docker
     builder: str
@@ -68,26 +74,36 @@ class Probe:
     inspect: subprocess.Popen[str]
 
     def wait(self, on_slow: Callable[[], None]) -> Capabilities:
-        """The answers.
-
-        Args:
-            on_slow: is called once when the builder takes its time, as when it has to be started.
-
-        Raises:
-            EngineError: there is no buildx, no such builder, or no answer.
-        """
+        """The answers; `on_slow` is called once when they take their time."""
         client, engine, platform = parse_engine(_await_answer(self.version).stdout)
         try:
             self.inspect.wait(_SECONDS_BEFORE_WAITING_IS_SAID)
         except subprocess.TimeoutExpired:
             on_slow()
-        inspected = _await_answer(self.inspect, _SECONDS_TO_BOOT)
+        inspected = _await_answer(self.inspect)
         if inspected.status != 0:
             # Why is asked only now: it takes a tenth of a second that each build would pay.
             check_buildx(self.docker.ask_buildx_version(client))
             if engine is not None:
                 raise _no_builder(self.builder, inspected.stderr)
         return Capabilities(client, engine, platform, parse_builder(inspected.stdout))
+
+
+@contextmanager
+def ask_ahead(builder: str) -> Iterator[Probe | None]:
+    """Ask the docker on PATH about itself, to have the answers by the time they are needed.
+
+    Docker takes as long to say what it is as Python takes to load what a build needs.
+
+    Args:
+        builder: the builder that will probably be used, or empty for the current one.
+    """
+    client = shutil.which("docker")
+    if client is None:
+        yield None
+        return
+    with Docker((client,)).probe(builder) as probe:
+        yield probe
 
 
 class Docker:
@@ -119,26 +135,51 @@ class Docker:
             ) from error
 
     @contextmanager
-    def probe(self, builder: str, *, boot: bool) -> Iterator[Probe]:
-        """Ask what docker, buildx and the builder are; they answer while other work goes on.
-
-        Args:
-            builder: the builder's name, or empty for the current one.
-            boot: start the builder if it is not running, as the build would.
-        """
-        inspect = ["buildx", "inspect", *(["--bootstrap"] if boot else [])]
+    def probe(self, builder: str) -> Iterator[Probe]:
+        """Ask what docker and the builder are; nothing is started or changed by that."""
         questions = (
             ("version", "--format", "{{json .}}"),
-            (*inspect, *([builder] if builder else [])),
+            ("buildx", "inspect", *([builder] if builder else [])),
         )
         running = [self._start(question) for question in questions]
         try:
             yield Probe(self, builder, *running)
         finally:
             for process in running:
-                if process.poll() is None:
-                    process.kill()
-                process.communicate()
+                _end(process)
+
+    def learn(
+        self, ahead: Probe | None, builder: str, *, boot: bool, on_slow: Callable[[], None]
+    ) -> Capabilities:
+        """What docker, the engine and the builder can do.
+
+        Args:
+            ahead: what was asked ahead; it is asked again if that was another client or builder.
+            builder: the builder's name, or empty for the current one.
+            boot: start the builder if it is not running, as the build would.
+            on_slow: is called when that takes its time.
+
+        Raises:
+            EngineError: there is no buildx, no such builder, or no answer.
+        """
+        if ahead is not None and (ahead.docker.command, ahead.builder) == (self.command, builder):
+            found = ahead.wait(on_slow)
+        else:
+            with self.probe(builder) as probe:
+                found = probe.wait(on_slow)
+        return self._boot(found, on_slow) if boot and found.builder.sleeps else found
+
+    def _boot(self, found: Capabilities, on_slow: Callable[[], None]) -> Capabilities:
+        on_slow()
+        name = found.builder.name
+        process = self._start(("buildx", "inspect", "--bootstrap", name))
+        try:
+            answer = _await_answer(process, _SECONDS_TO_BOOT)
+        finally:
+            _end(process)
+        if answer.status != 0:
+            raise _no_builder(name, answer.stderr)
+        return replace(found, builder=parse_builder(answer.stdout))
 
     def ask_buildx_version(self, client: str = "") -> str:
         """What `docker buildx version` says.
@@ -227,13 +268,19 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.stderr.close()
 
 
+def _end(process: subprocess.Popen[str]) -> None:
+    """Leave nothing of a short command behind, whether or not it was waited for."""
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
 def _await_answer(process: subprocess.Popen[str], seconds: float | None = None) -> _Answer:
     seconds = _SECONDS_TO_ANSWER if seconds is None else seconds
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        process.kill()
-        process.communicate()
+        _end(process)
         raise EngineError(
             f"docker did not answer within {seconds} s",
             hint="`docker version` shows whether its engine is reached; is DOCKER_HOST right?",

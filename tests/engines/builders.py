@@ -1,6 +1,8 @@
 """Builders besides the engine's own: other drivers, on a real BuildKit, with nothing pulled."""
 
 import itertools
+import os
+import secrets
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +18,7 @@ from tests.engines.archives import (
     write_image,
 )
 from tests.engines.bridge import buildkit_socket
+from tests.engines.client import DockerClient
 from tests.engines.engine import Engine
 from tests.engines.libraries import needed_libraries
 from tests.engines.packages import Toolset, short_digest
@@ -95,6 +98,24 @@ def container_builder(engine: Engine, *, network: str = "none") -> Iterator[str]
     create = ("buildx", "create", "--name", name, "--bootstrap", "--driver")
     try:
         engine.docker(*create, "docker-container", "--driver-opt", options)
+        yield name
+    finally:
+        engine.docker("buildx", "rm", "--force", name, check=False)
+
+
+@contextmanager
+def new_builder(engine: DockerClient) -> Iterator[str]:
+    """Give an engine that somebody else runs a builder on the host's network; yield its name.
+
+    Its image is the one that BXCACHE_TEST_BUILDER_IMAGE names, or docker's own choice.
+    """
+    image = os.environ.get("BXCACHE_TEST_BUILDER_IMAGE")
+    options = ("network=host", *((f"image={image}",) if image else ()))
+    words = [word for option in options for word in ("--driver-opt", option)]
+    name = f"bxcache-{secrets.token_hex(4)}"
+    create = ("buildx", "create", "--name", name, "--driver", "docker-container", "--bootstrap")
+    try:
+        engine.docker(*create, *words)
         yield name
     finally:
         engine.docker("buildx", "rm", "--force", name, check=False)

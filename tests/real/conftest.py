@@ -23,6 +23,7 @@ from tests.engines import (
     external_engine,
     remote_builder,
 )
+from tests.engines.builders import new_builder
 from tests.real.machines import Machine
 
 MakeMachine = Callable[..., Machine]
@@ -51,7 +52,7 @@ def _start(kind: str) -> Iterator[tuple[DockerClient, str]]:
     outside = external_engine()
     with ExitStack() as stack:
         if outside is not None and kind in ("docker", "docker-container"):
-            name = stack.enter_context(_builder_on(outside))
+            name = stack.enter_context(new_builder(outside))
             yield outside, name
             return
         suite = "trixie" if kind == "oldest" else "forky"
@@ -63,18 +64,6 @@ def _start(kind: str) -> Iterator[tuple[DockerClient, str]]:
         elif kind == "remote":
             builder = stack.enter_context(remote_builder(engine))
         yield engine, builder
-
-
-@contextmanager
-def _builder_on(engine: DockerClient) -> Iterator[str]:
-    image = os.environ.get("BXCACHE_TEST_BUILDER_IMAGE")
-    options = ["--driver-opt", f"image={image}"] if image else []
-    create = ("buildx", "create", "--driver", "docker-container", "--bootstrap", *options)
-    name = engine.docker(*create, "--driver-opt", "network=host").stdout.split()[-1]
-    try:
-        yield name
-    finally:
-        engine.docker("buildx", "rm", "--force", name, check=False)
 
 
 @pytest.fixture

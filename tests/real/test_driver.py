@@ -90,7 +90,7 @@ def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
     docker = script(tmp_path, "exec sleep 1000")
     with (
         pytest.raises(EngineError, match="did not answer within"),
-        docker.probe("", boot=False) as probe,
+        docker.probe("") as probe,
     ):
         probe.wait(lambda: None)
     assert not alive(tmp_path)
@@ -99,7 +99,7 @@ def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_abandoned_probe_leaves_no_process(tmp_path: Path) -> None:
     """Whatever goes wrong meanwhile."""
     docker = script(tmp_path, "exec sleep 1000")
-    with pytest.raises(ZeroDivisionError), docker.probe("", boot=False):
+    with pytest.raises(ZeroDivisionError), docker.probe(""):
         raise ZeroDivisionError
     assert not alive(tmp_path)
 
@@ -109,7 +109,37 @@ def test_a_slow_builder_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(driver, "_SECONDS_BEFORE_WAITING_IS_SAID", 0.2)
     text = '[ "$1" = buildx ] && sleep 1 && echo "Name: slow" && echo "Driver: remote"; exit 0'
     said: list[str] = []
-    with script(tmp_path, text).probe("slow", boot=True) as probe:
+    with script(tmp_path, text).probe("slow") as probe:
         found = probe.wait(lambda: said.append("waiting"))
     assert found.builder.driver == "remote"
     assert said == ["waiting"]
+
+
+SLEEPER = """\
+[ "$1" = version ] && exec echo '{"Client":{"Version":"28"},"Server":{"Version":"28"}}'
+echo "$@" >> LOG
+echo "Name: $3"; echo "Driver: docker-container"; echo; echo "Nodes:"; echo "Name: node"
+case "$*" in *--bootstrap*) echo "Status: running";; *) echo "Status: inactive";; esac
+"""
+
+
+@pytest.mark.parametrize(("boot", "asked"), [(True, 2), (False, 1)])
+def test_a_sleeping_builder_is_started_for_a_build_only(
+    boot: bool,  # noqa: FBT001
+    asked: int,
+    tmp_path: Path,
+) -> None:
+    """A dry run starts nothing."""
+    docker = script(tmp_path, SLEEPER.replace("LOG", str(tmp_path / "log")))
+    with docker.probe("mine") as ahead:
+        docker.learn(ahead, "mine", boot=boot, on_slow=lambda: None)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines == ["buildx inspect mine", "buildx inspect --bootstrap mine"][:asked]
+
+
+def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
+    """The config file may name one."""
+    docker = script(tmp_path, SLEEPER.replace("LOG", str(tmp_path / "log")))
+    with docker.probe("") as ahead:
+        found = docker.learn(ahead, "mine", boot=False, on_slow=lambda: None)
+    assert found.builder.name == "mine"

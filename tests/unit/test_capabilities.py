@@ -185,6 +185,29 @@ def test_what_is_not_enough_is_said_with_its_mend(
     assert command in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("driver", "status", "expected"),
+    [
+        ("docker-container", "inactive", True),
+        ("docker-container", "stopped", True),
+        ("docker-container", "running", False),
+        ("kubernetes", "inactive", True),
+        ("remote", "inactive", False),
+        ("docker", "running", False),
+    ],
+)
+def test_a_sleeping_builder_is_one_that_a_build_starts(
+    driver: str,
+    status: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """And is no reason to refuse."""
+    builder = Builder("b", driver, (Node("b0", status),))
+    assert builder.sleeps is expected
+    if expected:
+        check_capabilities(replace(GOOD, builder=builder), ["local"])
+
+
 def test_the_classic_store_can_do_inline() -> None:
     """And so is no reason to refuse a build that saves nothing else."""
     check_capabilities(replace(GOOD, builder=CLASSIC), ["inline"])

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Says where it runs.
+echo "on $(uname -m)"

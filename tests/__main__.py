@@ -1,0 +1,22 @@
+"""All tests, from a clean clone: `python3 -m tests [pytest arguments]`.
+
+Makes the project's environment first; the tests themselves fetch the engines they need.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bootstrap import enter
+
+
+def main() -> int:
+    """Run the tests and the examples in docstrings; give pytest's exit status."""
+    enter("tests")
+    import pytest  # noqa: PLC0415  # only the environment has it
+
+    return pytest.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

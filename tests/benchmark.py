@@ -1,0 +1,273 @@
+"""Measures what bxcache costs and what it saves: `python3 -m tests.benchmark`.
+
+Made to be run on request, on a machine that does nothing else. All that is compared is measured in
+the same run, alternately.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.bootstrap import enter
+from tests.engines import Engine, EngineError, busybox_context
+from tests.quickstart import (
+    SUITES,
+    QuickstartError,
+    Trial,
+    end_like_ctrl_c,
+    open_trial,
+    say,
+    stopped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAIRS = 11
+HELPS = 15
+MEMORY_RUNS = 3
+LEAST_SPEEDUP = 3.0
+MOST_OVERHEAD = 0.4
+MOST_HELP = 0.15
+MOST_MEMORY = 80.0
+BXCACHE = (sys.executable, "-m", "bxcache")
+# The peak that the kernel has noted for the process alone, read when it ends.
+WITH_PEAK = """\
+import atexit, os, shutil
+atexit.register(shutil.copyfile, "/proc/self/status", os.environ["BENCHMARK_PEAK"])
+from bxcache.cli.main import main
+main()
+"""
+STAGES = """\
+FROM base AS notes
+COPY notes /notes
+RUN mkdir /made && sort /notes > /made/notes
+FROM base
+COPY --from=notes /made /made
+RUN test -s /made/notes
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One quantity, measured several times, in seconds or megabytes."""
+
+    name: str
+    values: Sequence[float]
+    unit: str = "s"
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.values)
+
+    def render(self) -> str:
+        """A row of the table."""
+        figure = f"{self.name:<52} {self.median:>8.3f} {self.unit:<2}"
+        spread = f"{min(self.values):.3f} to {max(self.values):.3f}"
+        return f"{figure}  {spread:<20} {len(self.values)}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one target."""
+
+    figures: tuple[Figures, ...]
+    text: str
+    reached: bool
+
+    def render(self) -> str:
+        """The figures, and below them what they say."""
+        rows = [each.render() for each in self.figures]
+        return "\n".join([*rows, f"  {'ok' if self.reached else 'MISSED'}: {self.text}", ""])
+
+
+def measure(command: Sequence[str], folder: Path, environment: dict[str, str]) -> float:
+    """Run a command to its end and tell how long it took."""
+    with tempfile.TemporaryFile("w+") as told:
+        begun = time.monotonic()
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+            check=False,
+        )
+        seconds = time.monotonic() - begun
+        if done.returncode:
+            told.seek(0)
+            raise QuickstartError(f"{shlex.join(command)}\n{told.read()[-3000:]}")
+    return seconds
+
+
+@contextmanager
+def small_project() -> Iterator[Path]:
+    """An application that builds in a second, so that what is around the build can be seen."""
+    with tempfile.TemporaryDirectory(prefix="bxcache-benchmark-") as name:
+        folder = Path(name) / "app"
+        folder.mkdir()
+        (folder / "Dockerfile").write_text(busybox_context(folder) + STAGES)
+        (folder / "notes").write_text("notes\n")
+        yield folder
+
+
+def read_command(words: Sequence[str], folder: Path, environment: dict[str, str]) -> list[str]:
+    """The docker command of a build, as `--dry-run` prints it, with a cache of its own."""
+    ran = subprocess.run(
+        [*BXCACHE, *words, "--dry-run"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in ran.stdout.splitlines() if not line.startswith("#")]
+    command = shlex.split(" ".join(line.removesuffix("\\") for line in lines))
+    return ["/usr/bin/env", *(own_places(word, folder.parent) for word in command)]
+
+
+def own_places(word: str, folder: Path) -> str:
+    """The same word, with the store's staging and the metadata in places of its own."""
+    fields = word.split(",")
+    if fields[0] == "type=local":
+        return ",".join(
+            f"{field.partition('=')[0]}={folder}/raw" if field[:4] in ("src=", "dest") else field
+            for field in fields
+        )
+    return f"{folder}/metadata.json" if word.endswith("metadata.json") else word
+
+
+def compare_commands(pairs: int) -> list[Finding]:
+    """(b) and (d): bxcache and raw docker with everything cached, one after the other."""
+    say(f"comparing with raw docker ({pairs} pairs)")
+    with Engine() as engine, small_project() as folder:
+        environment = {**engine.environment(), "XDG_CACHE_HOME": str(folder.parent / "home")}
+        store = folder.parent / "store"
+        backend = f"type=local,dir={store}"
+        words = ("build", "--network", "none", "--backend", backend, "--progress", "rawjson", ".")
+        bxcache = [*BXCACHE, *words]
+        measure(bxcache, folder, environment)
+        # Raw docker has the same cache, in a folder of its own that is not a store.
+        shutil.copytree(store, folder.parent / "raw")
+        raw = read_command(words, folder, environment)
+        both = [[measure(each, folder, environment) for each in (raw, bxcache)]]
+        both += [
+            [measure(each, folder, environment) for each in (raw, bxcache)] for _ in range(pairs)
+        ]
+        memory = [measure_memory(words, folder, environment) for _ in range(MEMORY_RUNS)]
+    # The first of each warms up.
+    return [judge_time(both[1:]), judge_memory(memory)]
+
+
+def measure_memory(words: Sequence[str], folder: Path, environment: dict[str, str]) -> float:
+    """The most megabytes that bxcache's own process had; what it starts is not counted."""
+    peak = folder.parent / "peak"
+    command = [sys.executable, "-c", WITH_PEAK, *words]
+    measure(command, folder, {**environment, "BENCHMARK_PEAK": str(peak)})
+    [line] = [line for line in peak.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def judge_time(pairs: list[list[float]]) -> Finding:
+    """What the pairs say."""
+    raw, own = ([pair[number] for pair in pairs] for number in (0, 1))
+    more = Figures("    more, pair by pair", [mine - its for its, mine in pairs])
+    figures = (
+        Figures("(b) bxcache build, everything cached", own),
+        Figures("    the same docker buildx build without bxcache", raw),
+        more,
+    )
+    return Finding(figures, f"at most {MOST_OVERHEAD} s more", more.median <= MOST_OVERHEAD)
+
+
+def judge_memory(megabytes: list[float]) -> Finding:
+    """Whether bxcache is as small as it should be."""
+    figures = Figures("(d) most memory of bxcache itself", megabytes, "MB")
+    return Finding((figures,), f"under {MOST_MEMORY:.0f} MB", max(megabytes) < MOST_MEMORY)
+
+
+def compare_machines(rounds: int, suite: str) -> Finding:
+    """(a): the first build on one machine, and the next on another that is brand new."""
+    pairs = []
+    with open_trial(suite) as whole:
+        for number in range(rounds):
+            say(f"first and cached build of the quickstart, round {number + 1} of {rounds}")
+            trial = Trial(whole.folder / str(number), whole.suite, whole.base)
+            trial.folder.mkdir()
+            pairs.append((build_on_new_machine(trial), build_on_new_machine(trial, cached=True)))
+    first, second = ([pair[number] for pair in pairs] for number in (0, 1))
+    times = Figures("    times as fast, round by round", [a / b for a, b in pairs], "x")
+    figures = (
+        Figures("(a) first build, machine A", first),
+        Figures("    cached build, brand-new machine B", second),
+        times,
+    )
+    words = f"at least {LEAST_SPEEDUP:.0f} times as fast"
+    return Finding(figures, words, times.median >= LEAST_SPEEDUP)
+
+
+def build_on_new_machine(trial: Trial, *, cached: bool = False) -> float:
+    """How long the quickstart's build takes there."""
+    with trial.machine() as place:
+        built = trial.build(place, quiet=True)
+    if cached and built.document["counts"]["executed"]:
+        raise QuickstartError("steps were executed on the second machine")
+    return built.seconds
+
+
+def time_help() -> Finding:
+    """(c): how long a person waits for the help."""
+    say("timing the help")
+    script = str(Path(sys.executable).with_name("bxcache"))
+    runs = [measure([script, "--help"], Path.cwd(), dict(os.environ)) for _ in range(HELPS + 1)]
+    figures = Figures("(c) bxcache --help", runs[1:])
+    return Finding((figures,), f"under {MOST_HELP} s", figures.median < MOST_HELP)
+
+
+def run(rounds: int, pairs: int, suite: str) -> int:
+    """Measure everything and print the table."""
+    findings = [*compare_commands(pairs), time_help()]
+    if rounds:
+        findings.insert(0, compare_machines(rounds, suite))
+    print(f"\n{'':<52} {'median':>8}     {'least to most':<20} runs")
+    print("\n".join(finding.render() for finding in findings))
+    missed = sum(not finding.reached for finding in findings)
+    print(f"{missed} of {len(findings)} targets missed" if missed else "all targets reached")
+    return 1 if missed else 0
+
+
+def main() -> int:
+    """Run from the command line."""
+    enter("tests.benchmark")
+    end_like_ctrl_c()
+    parser = argparse.ArgumentParser("python3 -m tests.benchmark", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="of (a); 0 leaves it out")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of (b) and (d)")
+    parser.add_argument("--suite", choices=SUITES, default="forky", help="of (a)")
+    options = parser.parse_args()
+    try:
+        return run(options.rounds, options.pairs, options.suite)
+    except KeyboardInterrupt:
+        return stopped("the benchmark")
+    except (EngineError, QuickstartError, subprocess.CalledProcessError) as error:
+        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""What stands in `examples/` works as it stands there; only names of hosts are exchanged."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engines import busybox_image
+
+if TYPE_CHECKING:
+    from tests.engines import Registry
+    from tests.real.machines import Machine
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HOST = "registry.example.com"
+
+
+@pytest.fixture
+def base() -> str:
+    """Busybox as a named context, in place of the one that would be pulled."""
+    return f"busybox=oci-layout://{busybox_image().layout}"
+
+
+def check_out(name: str, folder: Path, host: str = HOST) -> Path:
+    """A checkout of an example, which pushes to the given host."""
+    checkout = folder / name
+    shutil.copytree(EXAMPLES / name, checkout)
+    (checkout / ".git").mkdir()
+    config = checkout / "bxcache.toml"
+    config.write_text(config.read_text().replace(HOST, host))
+    return checkout
+
+
+def run_release(
+    machine: Machine, checkout: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the release script in a checkout."""
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / "release.py"), *arguments],
+        cwd=checkout,
+        env=machine.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_monorepo(machine: Machine, base: str, tmp_path: Path) -> None:
+    """Three images, each with a scope of its own in one store."""
+    checkout = check_out("monorepo", tmp_path)
+    scopes = set()
+    for image in ("api", "worker", "web"):
+        document = machine.build("--image", image, "--build-context", base, folder=checkout)
+        assert document["image"]["tags"] == [f"shop/{image}"]
+        assert document["warnings"] == []
+        [cache] = document["caches"]
+        assert cache["exported"]
+        assert cache["place"] == str(checkout / ".bxcache")
+        scopes.add(cache["scope"])
+        assert not any(step["stage"] == "check" for step in document["steps"])
+    assert len(scopes) == 3
+
+
+@pytest.mark.parametrize("name", ["registry", "inline"])
+def test_caches_in_a_registry(
+    name: str, machine: Machine, registry: Registry, base: str, tmp_path: Path
+) -> None:
+    """The second build finds what the first one has pushed."""
+    checkout = check_out(name, tmp_path, f"{registry.address}/{tmp_path.name}")
+    first, second = (
+        machine.build("--build-context", base, folder=checkout) for _ in ("first", "second")
+    )
+    assert first["counts"]["failed"] == second["counts"]["failed"] == 0
+    assert first["caches"][0]["exported"]
+    assert second["caches"][0]["imported"]
+    assert second["counts"]["executed"] == 0
+    assert second["warnings"] == []
+
+
+def test_quickstart_is_understood(machine: Machine, tmp_path: Path) -> None:
+    """Building it needs the network and a minute: `python3 -m tests.quickstart` does."""
+    checkout = check_out("quickstart", tmp_path)
+    ran = machine.run("build", "--network", "host", "--dry-run", folder=checkout)
+    assert f"{checkout}/.bxcache" in ran.out
+    assert "compression=zstd" in ran.out
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("bxcache.toml")), ids=str)
+def test_no_key_is_without_effect(file: Path) -> None:
+    """But for the bounds of a store, which one example shows."""
+    command = [sys.executable, "-m", "bxcache", "config", "show", "--config", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    notes = [line for line in ran.stderr.splitlines() if line]
+    assert all("max_size" in note or "max_age" in note for note in notes), notes
+    assert not notes or file.parent.name == "monorepo"
+
+
+def test_release(machine: Machine, base: str, tmp_path: Path) -> None:
+    """A second release of the same source executes nothing."""
+    checkout = check_out("registry", tmp_path)
+    (checkout / "bxcache.toml").write_text('[build]\nnetwork = "none"\n')
+    ran = [run_release(machine, checkout, "1.0", base) for _ in ("first", "second")]
+    assert [each.returncode for each in ran] == [0, 0], ran[0].stderr + ran[1].stderr
+    assert "app:1.0 is sha256:" in ran[0].stdout
+    assert "3 of 3 steps reused" in ran[1].stdout
+    assert f"saved to {machine.home}" in ran[1].stdout
+
+
+def test_no_release_of_a_failed_build(machine: Machine, base: str, tmp_path: Path) -> None:
+    """It says why, and has docker's exit status."""
+    checkout = check_out("registry", tmp_path)
+    (checkout / "bxcache.toml").write_text('[build]\nnetwork = "none"\n')
+    with (checkout / "Dockerfile").open("a") as file:
+        file.write("RUN exit 3\n")
+    ran = run_release(machine, checkout, "1.0", base)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("no release: ")
+    assert ran.stdout == ""
