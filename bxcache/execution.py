@@ -35,12 +35,12 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
     with ExitStack() as stack:
         staging, state = open_store(prepared, stack)
         plan = plan_build(prepared, state)
-        arguments = render_arguments(prepared, plan)
+        arguments = render_arguments(prepared, plan, state)
         redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
         tell = _redacting(observe, redact)
         for note in (*prepared.notes, *plan.notes):
             tell(Noted(note))
-        heard = _run(prepared, arguments, tell, redact)
+        heard = _run(prepared, state, arguments, tell, redact)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
         settled = settle(plan, heard, prepared.store, staging)
@@ -52,13 +52,15 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
 
 def _run(
     prepared: Prepared,
+    state: LocalState | None,
     arguments: tuple[str, ...],
     tell: Callable[[Event], None],
     redact: Redactor,
 ) -> Heard:
     reader = TraceReader()
     begun = time.monotonic()
-    prepared.own_folder.mkdir(mode=0o700)
+    folder = prepared.choose_folder(state)
+    folder.mkdir(mode=0o700, exist_ok=True)
     try:
         with prepared.docker.build(
             arguments,
@@ -72,9 +74,12 @@ def _run(
                 for event in reader.feed(line):
                     tell(event)
             status = process.wait()
-        metadata = _read_metadata(prepared.metadata_file) if status == 0 else Metadata()
+        metadata = (
+            _read_metadata(prepared.choose_metadata_file(state)) if status == 0 else Metadata()
+        )
     finally:
-        shutil.rmtree(prepared.own_folder, ignore_errors=True)
+        if state is None or folder != state.staging:
+            shutil.rmtree(folder, ignore_errors=True)
     return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
 
 

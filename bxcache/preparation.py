@@ -51,16 +51,18 @@ class Prepared:
     name: str
     notes: tuple[str, ...]
 
-    @property
-    def own_folder(self) -> Path:
-        """The build's own folder for small files."""
+    def choose_folder(self, state: LocalState | None) -> Path:
+        """The build's own folder for small files: its staging layout, which the next build removes
+        even if this one is killed; without a store one of its own."""
+        if state is not None and not state.trouble:
+            return state.staging
         return Path(tempfile.gettempdir()) / f"bxcache-{self.name}"
 
-    @property
-    def metadata_file(self) -> Path:
+    def choose_metadata_file(self, state: LocalState | None) -> Path:
         """Where docker leaves the metadata: where the caller wants it, else in the own folder."""
         wanted = find_metadata_file(self.request.extra)
-        return self.request.directory / wanted if wanted else self.own_folder / "metadata.json"
+        folder = self.choose_folder(state)
+        return self.request.directory / wanted if wanted else folder / "metadata.json"
 
 
 def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:
@@ -196,11 +198,13 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, bool 
     return {ref: prepared.docker.has_manifest(ref) for ref in refs}
 
 
-def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
+def render_arguments(
+    prepared: Prepared, plan: BuildPlan, state: LocalState | None
+) -> tuple[str, ...]:
     """What follows `docker` in this build."""
     return render_build(
         prepared.setup.config.build,
         cache_options=[use.option for use in plan.uses],
-        metadata_file=str(prepared.metadata_file),
+        metadata_file=str(prepared.choose_metadata_file(state)),
         extra=prepared.request.extra,
     )

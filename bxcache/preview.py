@@ -38,8 +38,9 @@ def make_preview(prepared: Prepared) -> Preview:
         EngineError: buildx is too old.
     """
     check_buildx(prepared.docker.ask_buildx_version())
-    plan = plan_build(prepared, look_at_store(prepared))
-    command = (*prepared.docker.command, *render_arguments(prepared, plan))
+    state = look_at_store(prepared)
+    plan = plan_build(prepared, state)
+    command = (*prepared.docker.command, *render_arguments(prepared, plan, state))
     redact = Redactor(find_secrets(command, os.environ))
     variables = (f"{name}={value}" for name, value in VARIABLES.items())
     return Preview(
