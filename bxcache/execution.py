@@ -34,13 +34,17 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
     """Run the build and settle its caches; what it raises is told at `run_build`."""
     with ExitStack() as stack:
         staging, state = open_store(prepared, stack)
+        folder = prepared.choose_folder(state)
+        if staging is None:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
         plan = plan_build(prepared, state)
-        arguments = render_arguments(prepared, plan, state)
+        arguments = render_arguments(prepared, plan, folder)
         redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
         tell = _redacting(observe, redact)
         for note in (*prepared.notes, *plan.notes):
             tell(Noted(note))
-        heard = _run(prepared, state, arguments, tell, redact)
+        heard = _run(prepared, folder, arguments, tell, redact)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
         settled = settle(plan, heard, prepared.store, staging)
@@ -52,34 +56,27 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
 
 def _run(
     prepared: Prepared,
-    state: LocalState | None,
+    folder: Path,
     arguments: tuple[str, ...],
     tell: Callable[[Event], None],
     redact: Redactor,
 ) -> Heard:
     reader = TraceReader()
     begun = time.monotonic()
-    folder = prepared.choose_folder(state)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    try:
-        with prepared.docker.build(
-            arguments,
-            variables=VARIABLES,
-            directory=prepared.request.directory,
-            stdout=prepared.request.stdout,
-        ) as process:
-            for line in join_documents(process.read_lines()):
-                if prepared.request.raw:
-                    tell(Streamed(redact_line(line, redact)))
-                for event in reader.feed(line):
-                    tell(event)
-            status = process.wait()
-        metadata = (
-            _read_metadata(prepared.choose_metadata_file(state)) if status == 0 else Metadata()
-        )
-    finally:
-        if state is None or folder != state.staging:
-            shutil.rmtree(folder, ignore_errors=True)
+    with prepared.docker.build(
+        arguments,
+        variables=VARIABLES,
+        directory=prepared.request.directory,
+        stdout=prepared.request.stdout,
+    ) as process:
+        for line in join_documents(process.read_lines()):
+            if prepared.request.raw:
+                tell(Streamed(redact_line(line, redact)))
+            for event in reader.feed(line):
+                tell(event)
+        status = process.wait()
+    file = prepared.choose_metadata_file(folder)
+    metadata = _read_metadata(file) if status == 0 else Metadata()
     return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
 
 

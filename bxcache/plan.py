@@ -49,6 +49,10 @@ class LocalState:
     trouble: str = ""
     damage: str = ""
 
+    def offers(self, scope: Scope) -> bool:
+        """Whether a build can start from this scope of the store."""
+        return self.donor == scope.name and self.digest is not None and not self.damage
+
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
@@ -164,19 +168,14 @@ def _choose_import(
     uncertain: list[CacheUse] = []
     for backend, owner in list_candidates(config, scope):
         if isinstance(backend, LocalBackend):
-            if (
-                local is not None
-                and local.donor == owner.name
-                and local.digest
-                and not local.damage
-            ):
+            if local is not None and local.offers(owner):
                 return (_import_local(local, owner.name),)
             continue
         ref = find_ref(backend, owner)
         use = _import_ref(backend, ref, owner.name)
         if refs.get(ref):
             return (use,)
-        if refs.get(ref, None) is None:
+        if refs.get(ref) is None:
             uncertain.append(use)
     if not uncertain:
         notes.append(f"no cache is imported: the scope `{scope.name}` has none yet")

@@ -58,10 +58,9 @@ class Prepared:
             return state.staging
         return Path(tempfile.gettempdir()) / f"bxcache-{self.name}"
 
-    def choose_metadata_file(self, state: LocalState | None) -> Path:
+    def choose_metadata_file(self, folder: Path) -> Path:
         """Where docker leaves the metadata: where the caller wants it, else in the own folder."""
         wanted = find_metadata_file(self.request.extra)
-        folder = self.choose_folder(state)
         return self.request.directory / wanted if wanted else folder / "metadata.json"
 
 
@@ -191,20 +190,18 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, bool 
     for backend, owner in list_candidates(config, prepared.scope):
         if not isinstance(backend, LocalBackend):
             refs[find_ref(backend, owner)] = None
-        elif state is not None and state.donor == owner.name and not state.damage:
+        elif state is not None and state.offers(owner):
             break
     if len(refs) < 2:  # noqa: PLR2004  # there is nothing to choose
         return {}
     return {ref: prepared.docker.has_manifest(ref) for ref in refs}
 
 
-def render_arguments(
-    prepared: Prepared, plan: BuildPlan, state: LocalState | None
-) -> tuple[str, ...]:
+def render_arguments(prepared: Prepared, plan: BuildPlan, folder: Path) -> tuple[str, ...]:
     """What follows `docker` in this build."""
     return render_build(
         prepared.setup.config.build,
         cache_options=[use.option for use in plan.uses],
-        metadata_file=str(prepared.choose_metadata_file(state)),
+        metadata_file=str(prepared.choose_metadata_file(folder)),
         extra=prepared.request.extra,
     )

@@ -158,24 +158,23 @@ def _tell_registry(
 
 def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:
     """The steps, those of one stage together, in the order of the Dockerfile as far as known."""
-    lines: dict[str, float] = {}
-    for each in trace.steps:
-        line = _find_origin(each, metadata).line or float("inf")
-        lines[each.name.stage] = min(line, lines.get(each.name.stage, float("inf")))
-    ordered = sorted(
-        trace.steps,
+    found = [(step, _find_origin(step, metadata)) for step in trace.steps]
+    first: dict[str, float] = {}
+    for step, origin in found:
+        stage = step.name.stage
+        first[stage] = min(origin.line or float("inf"), first.get(stage, float("inf")))
+    found.sort(
         key=lambda each: (
-            lines[each.name.stage],
-            each.name.stage,
-            each.name.platform or "",
-            each.name.index,
-        ),
+            first[each[0].name.stage],
+            each[0].name.stage,
+            each[0].name.platform or "",
+            each[0].name.index,
+        )
     )
-    return tuple(_read_step(each, metadata, redact) for each in ordered)
+    return tuple(_read_step(step, origin, redact) for step, origin in found)
 
 
-def _read_step(step: TracedStep, metadata: Metadata, redact: Redactor) -> Step:
-    origin = _find_origin(step, metadata)
+def _read_step(step: TracedStep, origin: StepOrigin, redact: Redactor) -> Step:
     return Step(
         stage=step.name.stage,
         text=redact(step.name.text),

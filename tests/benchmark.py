@@ -22,15 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bootstrap import enter
-from tests.engines import Engine, EngineError, busybox_context
+from tests.engines import Engine, busybox_context
 from tests.quickstart import (
     SUITES,
     QuickstartError,
     Trial,
-    end_like_ctrl_c,
+    guard,
     open_trial,
     say,
-    stopped,
 )
 
 if TYPE_CHECKING:
@@ -254,19 +253,12 @@ def run(rounds: int, pairs: int, suite: str) -> int:
 def main() -> int:
     """Run from the command line."""
     enter("tests.benchmark")
-    end_like_ctrl_c()
     parser = argparse.ArgumentParser("python3 -m tests.benchmark", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of (a); 0 leaves it out")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of (b) and (d)")
     parser.add_argument("--suite", choices=SUITES, default="forky", help="of (a)")
     options = parser.parse_args()
-    try:
-        return run(options.rounds, options.pairs, options.suite)
-    except KeyboardInterrupt:
-        return stopped("the benchmark")
-    except (EngineError, QuickstartError, subprocess.CalledProcessError) as error:
-        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
-        return 1
+    return guard("the benchmark", lambda: run(options.rounds, options.pairs, options.suite))
 
 
 if __name__ == "__main__":

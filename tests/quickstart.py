@@ -25,7 +25,7 @@ from tests.engines import Engine, EngineError, debian_base, ensure_suite, extern
 from tests.engines.builders import new_builder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.engines import DockerClient
 
@@ -225,35 +225,30 @@ def run(suite: str, base: str) -> int:
     return status
 
 
-def end_like_ctrl_c() -> None:
-    """However this process is asked to end, it cleans up first."""
+def guard(action: str, work: Callable[[], int]) -> int:
+    """Do what takes minutes; however this process is asked to end, it cleans up first."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-
-
-def stopped(action: str) -> int:
-    """What a script of several minutes says when it was stopped."""
-    print(f"\n{action} was stopped; everything it had started is gone", file=sys.stderr)
-    return 130
+    try:
+        return work()
+    except KeyboardInterrupt:
+        print(f"\n{action} was stopped; everything it had started is gone", file=sys.stderr)
+        return 130
+    except (EngineError, QuickstartError, subprocess.CalledProcessError) as error:
+        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 1
 
 
 def main() -> int:
     """Run from the command line."""
     enter("tests.quickstart")
-    end_like_ctrl_c()
     parser = argparse.ArgumentParser("python3 -m tests.quickstart", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="forky", help="Debian's suite")
     parser.add_argument(
         "--base", default="", help="image name, OCI layout or context to use as base image"
     )
     options = parser.parse_args()
-    try:
-        return run(options.suite, options.base)
-    except KeyboardInterrupt:
-        return stopped("the quickstart")
-    except (EngineError, QuickstartError, subprocess.CalledProcessError) as error:
-        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
-        return 1
+    return guard("the quickstart", lambda: run(options.suite, options.base))
 
 
 if __name__ == "__main__":

@@ -172,11 +172,7 @@ class Docker:
     def _boot(self, found: Capabilities, on_slow: Callable[[], None]) -> Capabilities:
         on_slow()
         name = found.builder.name
-        process = self._start(("buildx", "inspect", "--bootstrap", name))
-        try:
-            answer = _await_answer(process, _SECONDS_TO_BOOT)
-        finally:
-            _end(process)
+        answer = self._ask("buildx", "inspect", "--bootstrap", name, seconds=_SECONDS_TO_BOOT)
         if answer.status != 0:
             raise _no_builder(name, answer.stderr)
         return replace(found, builder=parse_builder(answer.stdout))
@@ -190,7 +186,7 @@ class Docker:
         Raises:
             EngineError: there is no buildx.
         """
-        answer = _await_answer(self._start(("buildx", "version")))
+        answer = self._ask("buildx", "version")
         if answer.status != 0:
             raise _no_buildx(client)
         return answer.stdout.strip()
@@ -208,6 +204,13 @@ class Docker:
             # It answered with a document that python-on-whales has no model for: a cache.
             return True
         return True
+
+    def _ask(self, *arguments: str, seconds: float | None = None) -> _Answer:
+        process = self._start(arguments)
+        try:
+            return _await_answer(process, seconds)
+        finally:
+            _end(process)
 
     def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603  # the client that was found, with our own arguments
@@ -276,11 +279,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _await_answer(process: subprocess.Popen[str], seconds: float | None = None) -> _Answer:
+    """The answer of a short command, which the caller ends whatever comes of it."""
     seconds = _SECONDS_TO_ANSWER if seconds is None else seconds
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        _end(process)
         raise EngineError(
             f"docker did not answer within {seconds} s",
             hint="`docker version` shows whether its engine is reached; is DOCKER_HOST right?",

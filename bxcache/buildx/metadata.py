@@ -65,8 +65,10 @@ def parse_metadata(text: str) -> Metadata:
     layers: dict[str, int] = {}
     for name, provenance in document.items():
         if name == _PROVENANCE or name.startswith(f"{_PROVENANCE}/"):
-            origins.update(_read_origins(_table(provenance)))
-            layers.update(_read_layers(_table(provenance)))
+            built = _table(_table(provenance).get("buildConfig"))
+            noted = _table(_table(_table(provenance).get("metadata")).get(_BUILDKIT))
+            origins.update(_read_origins(built, noted))
+            layers.update(_read_layers(noted))
     return Metadata(
         image_digest=_text(document.get("containerimage.digest")),
         origins=origins,
@@ -74,12 +76,12 @@ def parse_metadata(text: str) -> Metadata:
     )
 
 
-def _read_origins(provenance: Mapping[str, Any]) -> Iterator[tuple[str, StepOrigin]]:
-    mapping = _table(_table(provenance.get("buildConfig")).get("digestMapping"))
-    buildkit = _table(_table(provenance.get("metadata")).get(_BUILDKIT))
-    locations = _table(_table(buildkit.get("source")).get("locations"))
-    layers = _table(buildkit.get("layers"))
-    for vertex, step in mapping.items():
+def _read_origins(
+    built: Mapping[str, Any], noted: Mapping[str, Any]
+) -> Iterator[tuple[str, StepOrigin]]:
+    locations = _table(_table(noted.get("source")).get("locations"))
+    layers = _table(noted.get("layers"))
+    for vertex, step in _table(built.get("digestMapping")).items():
         # A step's outputs are `step3:0`, `step3:1`, …; instructions have one.
         chains = _list(layers.get(f"{step}:0"))
         yield vertex, StepOrigin(_read_line(locations.get(step)), _read_own_layers(chains))
@@ -100,9 +102,8 @@ def _read_own_layers(chains: list[Any]) -> tuple[Layer, ...]:
     return tuple(dict.fromkeys(layer for each in last for layer in _read_layer(each)))
 
 
-def _read_layers(provenance: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    buildkit = _table(_table(provenance.get("metadata")).get(_BUILDKIT))
-    for chains in _table(buildkit.get("layers")).values():
+def _read_layers(noted: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for chains in _table(noted.get("layers")).values():
         for chain in map(_list, _list(chains)):
             for each in chain:
                 yield from ((layer.digest, layer.size) for layer in _read_layer(each))

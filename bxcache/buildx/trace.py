@@ -60,7 +60,6 @@ class TracedStep:
     outcome: Outcome
     seconds: float
     error: str = ""
-    log_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +70,11 @@ class CacheTransfer:
         name: BuildKit's name for it.
         digest: the manifest that an export wrote, if it came so far.
         error: why it failed, or an empty string.
-        completed: whether it came to an end.
     """
 
     name: str
     digest: str | None
     error: str
-    completed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +99,8 @@ class _Vertex:
     outcome: Outcome | None = None
     promised: bool = False
     started: bool = False
-    completed: bool = False
     error: str = ""
     written: str | None = None
-    log_bytes: int = 0
     spans: dict[str, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
 
@@ -173,7 +168,6 @@ class TraceReader:
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")
         text = _decode(message.get("data"))
-        vertex.log_bytes += len(text.encode())
         if vertex.step is None:
             return
         stream = 2 if message.get("stream") == 2 else 1  # noqa: PLR2004  # stderr
@@ -192,7 +186,7 @@ def _advance(vertex: _Vertex, message: dict[str, Any]) -> None:
     vertex.promised = (vertex.promised or cached) and not error
     if not completed:
         return
-    vertex.completed, vertex.error = True, error
+    vertex.error = error
     if error:
         vertex.outcome = None if cached or error.endswith(_CANCELED) else Outcome.FAILED
         vertex.started = vertex.started and not cached
@@ -236,7 +230,6 @@ def _join_links(vertices: list[_Vertex]) -> Iterator[TracedStep]:
             outcome=vertex.outcome,
             seconds=_measure(spans),
             error=vertex.error,
-            log_bytes=vertex.log_bytes,
         )
 
 
@@ -251,7 +244,7 @@ def _is_transfer(name: str) -> bool:
 
 
 def _read_transfer(vertex: _Vertex) -> CacheTransfer:
-    return CacheTransfer(vertex.name, vertex.written, vertex.error, vertex.completed)
+    return CacheTransfer(vertex.name, vertex.written, vertex.error)
 
 
 def _measure(spans: dict[str, str]) -> float:

@@ -81,17 +81,21 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
     if key == ("cache", "backends"):
         return [parse_backend(entry) for entry in text.split(";") if entry.strip()]
     adapter = TypeAdapter[Any](_SECTIONS[section].model_fields[name].annotation or str)
-    kind = adapter.json_schema().get("type")
+    schema = adapter.json_schema()
+    # An optional key's schema is one of two branches, of which the other is null.
+    schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
+    kind = schema.get("type")
     if kind == "array":
         return _split_fields(text)
     if kind == "object":
         return dict(_split_pair(pair) for pair in _split_fields(text))
-    if kind != "boolean" and name != "min_hit_ratio":
+    if kind not in ("boolean", "number"):
         return text
     try:
         return adapter.validate_python(text, strict=False)
     except ValidationError as error:
-        expected = "`true` or `false`" if kind == "boolean" else "a number from 0 to 1"
+        number = f"a number from {schema.get('minimum')} to {schema.get('maximum')}"
+        expected = "`true` or `false`" if kind == "boolean" else number
         raise ValueError(f"must be {expected}, not `{text}`") from error
 
 

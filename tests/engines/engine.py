@@ -9,23 +9,21 @@ import socket
 import tempfile
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.engines.client import CommandLine, DockerClient, prepare_settings
 from tests.engines.confinement import isolated
 from tests.engines.packages import Toolset, ensure_suite
-from tests.engines.servers import Launch, Server
+from tests.engines.servers import Launch, Server, Service
 
 
-class Engine(DockerClient):
+class Engine(DockerClient, Service[CommandLine]):
     """A Docker engine of its own, empty at the start and gone without a trace at the end."""
 
     def __init__(self, suite: str = "forky", *, containerd_store: bool = True) -> None:
         """Choose the Debian suite the engine comes from and its image store."""
         self.suite = suite
         self.containerd_store = containerd_store
-        self._running: tuple[Server, CommandLine] | None = None
 
     @property
     def tools(self) -> Toolset:
@@ -35,9 +33,7 @@ class Engine(DockerClient):
     @property
     def command_line(self) -> CommandLine:
         """How to reach the engine."""
-        if not self._running:
-            raise RuntimeError("the engine is not running")
-        return self._running[1]
+        return self.running[1]
 
     @property
     def folder(self) -> Path:
@@ -57,24 +53,6 @@ class Engine(DockerClient):
         client = CommandLine(f"unix://{server.folder}/socket", server.folder, path)
         self._running = server, client
         return self
-
-    def stop(self) -> None:
-        """Stop the engine and remove everything it made."""
-        if self._running:
-            server, _ = self._running
-            self._running = None
-            server.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _prepare(self, path: str, folder: Path) -> Launch:
         prepare_settings(folder, self.tools.buildx)

@@ -4,12 +4,11 @@ import http.client
 import socket
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.engines.errors import EngineError
 from tests.engines.packages import ensure_suite
-from tests.engines.servers import Launch, Server
+from tests.engines.servers import Launch, Server, Service
 
 ATTEMPTS = 5
 LOOPBACK = "127.0.0.1"
@@ -21,26 +20,18 @@ http: {{addr: "{address}"}}
 """
 
 
-class Registry:
+class Registry(Service[str]):
     """A registry of its own, empty at the start; tags and blobs can be deleted."""
-
-    def __init__(self) -> None:
-        """Nothing runs before `start`."""
-        self._running: tuple[Server, str] | None = None
 
     @property
     def address(self) -> str:
         """Host and port, as in the name of an image."""
-        if not self._running:
-            raise RuntimeError("the registry is not running")
-        return self._running[1]
+        return self.running[1]
 
     @property
     def storage(self) -> Path:
         """The folder that holds the registry's blobs."""
-        if not self._running:
-            raise RuntimeError("the registry is not running")
-        return self._running[0].folder / "storage"
+        return self.running[0].folder / "storage"
 
     def start(self) -> Self:
         """Start the registry and wait until it answers."""
@@ -56,24 +47,6 @@ class Registry:
                 self._running = server, f"{LOOPBACK}:{port}"
                 return self
         raise EngineError("No port for a registry could be had", "Try again")
-
-    def stop(self) -> None:
-        """Stop the registry and remove what it stored."""
-        if self._running:
-            server, _ = self._running
-            self._running = None
-            server.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def _prepare(port: int, folder: Path) -> Launch:

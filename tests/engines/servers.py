@@ -6,13 +6,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 from tests.engines import keeper
 from tests.engines.confinement import bound
 from tests.engines.errors import EngineError
+
+Details = TypeVar("Details")
 
 PREFIX = "bxe-"
 # A unix socket's path has at most 107 bytes, and containerd's sockets lie deep in the folder.
@@ -90,6 +95,44 @@ class Server:
             self._keeper.kill()
             self._keeper.wait()
             keeper.clear(self.folder)
+
+
+class Service(ABC, Generic[Details]):
+    """What a server of its own provides, from `start` to `stop` or as long as a block lasts.
+
+    `Details` is what has to be known to use it.
+    """
+
+    _running: tuple[Server, Details] | None = None
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Start the server and wait until it answers."""
+
+    @property
+    def running(self) -> tuple[Server, Details]:
+        """The server and how to use it."""
+        if not self._running:
+            raise RuntimeError(f"the {type(self).__name__.lower()} is not running")
+        return self._running
+
+    def stop(self) -> None:
+        """Stop the server and remove everything it made."""
+        if self._running:
+            server, _ = self._running
+            self._running = None
+            server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 def new_folder() -> Path:
