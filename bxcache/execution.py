@@ -6,7 +6,8 @@ import os
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
@@ -15,9 +16,10 @@ from bxcache.buildx.events import Noted, Streamed, Warned, redact_event
 from bxcache.buildx.metadata import Metadata, parse_metadata
 from bxcache.buildx.raw_stream import join_documents, redact_line
 from bxcache.buildx.trace import TraceReader
-from bxcache.errors import BuildFailedError, CacheError
+from bxcache.errors import BuildFailedError, CacheError, StoreError
 from bxcache.preparation import open_store, plan_build, render_arguments
 from bxcache.redaction import Redactor, find_secrets
+from bxcache.rescue import find_reason
 from bxcache.result import BuildResult
 from bxcache.settlement import Heard, Settled, list_steps, settle
 
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.buildx.events import Event, Observer
-    from bxcache.plan import LocalState
+    from bxcache.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
+    from bxcache.store.staging import Staging
 
 
 def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
@@ -41,26 +44,71 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         plan = plan_build(prepared, state)
         arguments = render_arguments(prepared, plan, folder)
         redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
-        tell = _redacting(observe, redact)
+        run = Run(prepared, folder, redact, _redacting(observe, redact))
         for note in (*prepared.notes, *plan.notes):
-            tell(Noted(note))
-        heard = _run(prepared, folder, arguments, tell, redact)
+            run.tell(Noted(note))
+        heard = _run(run, arguments)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
-        settled = settle(plan, heard, prepared.store, staging)
-    warnings = tuple(map(redact, (*_list_troubles(state), *settled.warnings)))
+        reason = find_reason(plan, heard, prepared.store, staging)
+        if reason:
+            plan, heard = _run_again(run, plan, heard, staging, reason)
+        commit = partial(prepared.store.commit, staging) if prepared.store and staging else None
+        settled = settle(plan, heard, commit)
+    settled = _collect(run, settled)
+    troubles = (*_list_troubles(state), *([reason] if reason else []))
+    warnings = tuple(map(redact, (*troubles, *settled.warnings)))
     for warning in warnings:
-        tell(Warned(warning))
+        if warning != redact(reason):
+            run.tell(Warned(warning))
     return _report(prepared, heard, replace(settled, warnings=warnings), redact)
 
 
-def _run(
-    prepared: Prepared,
-    folder: Path,
-    arguments: tuple[str, ...],
-    tell: Callable[[Event], None],
-    redact: Redactor,
-) -> Heard:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every run of docker in a build has in common."""
+
+    prepared: Prepared
+    folder: Path
+    redact: Redactor
+    tell: Callable[[Event], None]
+
+
+def _run_again(
+    run: Run, plan: BuildPlan, first: Heard, staging: Staging | None, reason: str
+) -> tuple[BuildPlan, Heard]:
+    """Build once more, from nothing: what was imported is not trusted any more."""
+    run.tell(Warned(reason))
+    if staging is not None:
+        staging.empty()
+    plan = plan.without_imports()
+    heard = _run(run, render_arguments(run.prepared, plan, run.folder))
+    return plan, replace(heard, seconds=first.seconds + heard.seconds)
+
+
+def _collect(run: Run, settled: Settled) -> Settled:
+    """Keep the store within its bounds, where something was saved to it."""
+    store, limits = run.prepared.store, run.prepared.limits
+    at = next(
+        (n for n, each in enumerate(settled.caches) if each.backend == "local" and each.exported),
+        None,
+    )
+    if store is None or at is None:
+        return settled
+    try:
+        collected = store.collect(max_size=limits.max_size, max_age=limits.max_age)
+    except StoreError as error:
+        warning = f"the store `{store.path}` could not be kept small: {error.message}"
+        return replace(settled, warnings=(*settled.warnings, warning))
+    if collected.summary:
+        run.tell(Noted(f"the store {collected.summary}"))
+    caches = list(settled.caches)
+    caches[at] = replace(caches[at], store_bytes=collected.bytes, freed_bytes=collected.freed_bytes)
+    return replace(settled, caches=tuple(caches))
+
+
+def _run(run: Run, arguments: tuple[str, ...]) -> Heard:
+    prepared = run.prepared
     reader = TraceReader()
     begun = time.monotonic()
     with prepared.docker.build(
@@ -71,11 +119,11 @@ def _run(
     ) as process:
         for line in join_documents(process.read_lines()):
             if prepared.request.raw:
-                tell(Streamed(redact_line(line, redact)))
+                run.tell(Streamed(redact_line(line, run.redact)))
             for event in reader.feed(line):
-                tell(event)
+                run.tell(event)
         status = process.wait()
-    file = prepared.choose_metadata_file(folder)
+    file = prepared.choose_metadata_file(run.folder)
     metadata = _read_metadata(file) if status == 0 else Metadata()
     return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
 
@@ -95,8 +143,8 @@ def _read_metadata(file: Path) -> Metadata:
 def _list_troubles(state: LocalState | None) -> Iterator[str]:
     if state is not None and state.trouble:
         yield f"the local cache `{state.store}` was not used: {state.trouble}"
-    if state is not None and state.damage:
-        yield f"the scope `{state.donor}` was not imported, since it is damaged: {state.damage}"
+    if state is not None:
+        yield from (f"in the store `{state.store}`: {note}" for note in state.notes)
 
 
 def _report(prepared: Prepared, heard: Heard, settled: Settled, redact: Redactor) -> BuildResult:

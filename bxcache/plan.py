@@ -10,7 +10,7 @@ Pure: what exists is told by the caller.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.option_text import Attributes, render_options
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 IMPORT = "--cache-from"
 EXPORT = "--cache-to"
+PLAIN_TAG = "latest"
+"""The tag of a local cache that is exported without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class LocalState:
         donor: the scope to import, or None when the store has none.
         digest: the manifest of `donor`.
         trouble: why the store cannot be used, or an empty string.
-        damage: why a donor that exists is not imported, or an empty string.
+        notes: what was mended in it.
     """
 
     store: Path
@@ -47,11 +49,11 @@ class LocalState:
     donor: str | None = None
     digest: str | None = None
     trouble: str = ""
-    damage: str = ""
+    notes: tuple[str, ...] = ()
 
-    def offers(self, scope: Scope) -> bool:
+    def offers(self, name: str) -> bool:
         """Whether a build can start from this scope of the store."""
-        return self.donor == scope.name and self.digest is not None and not self.damage
+        return self.donor == name and self.digest is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class BuildPlan:
     uses: tuple[CacheUse, ...]
     notes: tuple[str, ...]
 
+    def without_imports(self) -> BuildPlan:
+        """The same, started from nothing."""
+        return replace(self, uses=self.exports)
+
     @property
     def imports(self) -> tuple[CacheUse, ...]:
         """What the build starts from."""
@@ -105,16 +111,19 @@ class BuildPlan:
         return tuple(use for use in self.uses if use.flag == EXPORT)
 
 
-def list_candidates(config: Config, scope: Scope) -> list[tuple[Backend, Scope]]:
-    """The caches that a build may start from, best first.
+def list_candidates(config: Config, scope: Scope) -> list[tuple[Backend, str]]:
+    """The caches that a build may start from, best first, each with its scope's name.
 
-    A target without a cache of its own starts from the whole image's, which has all its stages.
+    A target without a cache of its own starts from the whole image's, which has all its stages. A
+    store that plain buildx exported to has another one to start from.
     """
-    scopes = [scope] if scope.target is None else [scope, scope.whole]
-    found: list[tuple[Backend, Scope]] = []
+    names = [scope.name] if scope.target is None else [scope.name, scope.whole.name]
+    found: list[tuple[Backend, str]] = []
     for backend in config.cache.backends:
-        owners = scopes if _keeps_scopes(backend) else scopes[:1]
+        owners = names if _keeps_scopes(backend) else names[:1]
         found += [(backend, each) for each in owners]
+        if isinstance(backend, LocalBackend):
+            found.append((backend, PLAIN_TAG))
     return found
 
 
@@ -124,12 +133,12 @@ def _keeps_scopes(backend: Backend) -> bool:
     return isinstance(backend, LocalBackend)
 
 
-def find_ref(backend: RegistryBackend | InlineBackend, scope: Scope) -> str:
+def find_ref(backend: RegistryBackend | InlineBackend, scope: str) -> str:
     """The ref of a scope's cache in a registry: the scope is the tag, unless one is declared."""
     reference = Reference.parse(backend.ref)
     if isinstance(backend, InlineBackend):
         return str(reference if reference.tag else Reference(reference.name, "latest"))
-    return str(reference if reference.tag else Reference(reference.name, scope.name))
+    return str(reference if reference.tag else Reference(reference.name, scope))
 
 
 def make_plan(
@@ -169,10 +178,10 @@ def _choose_import(
     for backend, owner in list_candidates(config, scope):
         if isinstance(backend, LocalBackend):
             if local is not None and local.offers(owner):
-                return (_import_local(local, owner.name),)
+                return (_import_local(local, owner),)
             continue
         ref = find_ref(backend, owner)
-        use = _import_ref(backend, ref, owner.name)
+        use = _import_ref(backend, ref, owner)
         if refs.get(ref):
             return (use,)
         if refs.get(ref) is None:
@@ -225,7 +234,7 @@ def _choose_exports(
 
 
 def _export_registry(backend: RegistryBackend, scope: Scope) -> CacheUse:
-    ref = find_ref(backend, scope)
+    ref = find_ref(backend, scope.name)
     attributes = (
         ("type", "registry"),
         ("ref", ref),
@@ -256,7 +265,7 @@ def _export_local(backend: LocalBackend, local: LocalState, scope: Scope) -> Cac
 def _export_inline(backend: InlineBackend, scope: Scope) -> CacheUse:
     reason = "the final stage's chain is saved in the image"
     return CacheUse(
-        EXPORT, "inline", find_ref(backend, scope), scope.name, (("type", "inline"),), reason
+        EXPORT, "inline", find_ref(backend, scope.name), scope.name, (("type", "inline"),), reason
     )
 
 

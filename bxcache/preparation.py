@@ -18,6 +18,7 @@ from bxcache.errors import StoreError
 from bxcache.plan import BuildPlan, LocalState, find_ref, list_candidates, make_plan
 from bxcache.request import find_metadata_file
 from bxcache.scope import Scope, name_image
+from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 from bxcache.store.store import Store
 
@@ -38,6 +39,7 @@ class Prepared:
     """All that is known before anything is written.
 
     Attributes:
+        limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
         notes: what a person should know although nothing is wrong.
     """
@@ -48,6 +50,7 @@ class Prepared:
     capabilities: Capabilities
     scope: Scope
     store: Store | None
+    limits: Limits
     name: str
     notes: tuple[str, ...]
 
@@ -77,7 +80,8 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         EngineError: docker cannot do what is asked for.
     """
     request, setup = opening.request, opening.setup
-    store = _find_store(setup)
+    backend = _find_local(setup)
+    store = _find_store(setup, backend)
     if store is not None:
         store.check()
     settings, cache = setup.config.build, setup.config.cache
@@ -92,7 +96,17 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(image, settings.target, platforms)
     notes = (*setup.notes, *_note_context(request, setup, store))
-    return Prepared(request, setup, opening.docker, capabilities, scope, store, draw_name(), notes)
+    return Prepared(
+        request=request,
+        setup=setup,
+        docker=opening.docker,
+        capabilities=capabilities,
+        scope=scope,
+        store=store,
+        limits=Limits(backend.max_size, backend.max_age) if backend else Limits(),
+        name=draw_name(),
+        notes=notes,
+    )
 
 
 def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> Iterator[str]:
@@ -126,11 +140,15 @@ def _tell_waiting(observe: Observer | None) -> None:
         observe(Noted("waiting for the builder to start"))
 
 
-def _find_store(setup: Setup) -> Store | None:
-    for backend in setup.config.cache.backends:
-        if isinstance(backend, LocalBackend):
-            return Store(Path(backend.dir) if backend.dir else default_store(setup.root))
-    return None
+def _find_local(setup: Setup) -> LocalBackend | None:
+    backends = setup.config.cache.backends
+    return next((each for each in backends if isinstance(each, LocalBackend)), None)
+
+
+def _find_store(setup: Setup, backend: LocalBackend | None) -> Store | None:
+    if backend is None:
+        return None
+    return Store(Path(backend.dir) if backend.dir else default_store(setup.root))
 
 
 def look_at_store(prepared: Prepared) -> LocalState | None:
@@ -150,7 +168,7 @@ def look_at_store(prepared: Prepared) -> LocalState | None:
 
 def _list_donors(prepared: Prepared) -> list[str]:
     candidates = list_candidates(prepared.setup.config, prepared.scope)
-    return [owner.name for backend, owner in candidates if isinstance(backend, LocalBackend)]
+    return [owner for backend, owner in candidates if isinstance(backend, LocalBackend)]
 
 
 def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, LocalState | None]:
@@ -158,15 +176,18 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
 
     A store that cannot be read costs a warning: its trouble is told in the state.
     """
-    state = look_at_store(prepared)
-    if prepared.store is None or state is None or state.trouble:
-        return None, state
+    store = prepared.store
+    if store is None:
+        return None, None
+    state = LocalState(store.path, store.staging_path(prepared.name))
     try:
-        staging = stack.enter_context(prepared.store.snapshot(prepared.name, state.donor))
+        staging = stack.enter_context(store.snapshot(prepared.name, _list_donors(prepared)))
     except StoreError as error:
-        return None, replace(state, trouble=error.message, donor=None)
-    digest = staging.donor.digest if staging.donor else None
-    return staging, replace(state, digest=digest, damage=staging.damage)
+        return None, replace(state, trouble=error.message)
+    donor = staging.donor
+    if donor is not None:
+        state = replace(state, donor=donor.ref_name, digest=donor.digest)
+    return staging, replace(state, notes=staging.notes)
 
 
 def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:

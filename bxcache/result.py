@@ -51,6 +51,8 @@ class CacheResult:
         new_bytes: the part of `bytes` that was not there before; None if unknown.
         unchanged: what was saved is what was there.
         layers: how many different layers the scope has; None if unknown.
+        store_bytes: the size of the whole store afterwards; None for other backends.
+        freed_bytes: the size of what the store dropped afterwards; None for other backends.
     """
 
     backend: str
@@ -63,6 +65,8 @@ class CacheResult:
     new_bytes: int | None = None
     unchanged: bool = False
     layers: int | None = None
+    store_bytes: int | None = None
+    freed_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata, StepOrigin
 from bxcache.buildx.vertex_names import EXPORTS, CacheVertex
 from bxcache.errors import StoreError
 from bxcache.result import CacheResult, Step
+from bxcache.store.records import Work
+from bxcache.store.store import Saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +20,6 @@ if TYPE_CHECKING:
     from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
     from bxcache.plan import BuildPlan, CacheUse
     from bxcache.redaction import Redactor
-    from bxcache.store.staging import Staging
-    from bxcache.store.store import Store
 
 _ABSENT = "not found"
 
@@ -47,16 +49,26 @@ class Settled:
     warnings: tuple[str, ...]
 
 
-def settle(plan: BuildPlan, heard: Heard, store: Store | None, staging: Staging | None) -> Settled:
+Commit = Callable[[str, str, Work], Saved]
+"""Saves what was staged as a scope, by its name and its manifest's digest, with the work it took;
+raises `StoreError`."""
+
+
+def settle(plan: BuildPlan, heard: Heard, commit: Commit | None) -> Settled:
     """Commit the local cache and tell what became of every one.
 
     A failed build saves nothing; the store is as it was.
+
+    Args:
+        plan: what the build was to do about caches.
+        heard: what became of it.
+        commit: saves to the store, where there is one.
     """
     warnings: list[str] = []
     caches: dict[tuple[str, str, str], CacheResult] = {}
     for result in (
         *_settle_imports(plan, heard, warnings),
-        *(_settle_exports(plan, heard, store, staging, warnings) if not heard.exit_status else ()),
+        *(_settle_exports(plan, heard, commit, warnings) if not heard.exit_status else ()),
     ):
         key = (result.backend, result.place, result.scope)
         before = caches.get(key)
@@ -78,8 +90,7 @@ def _settle_imports(plan: BuildPlan, heard: Heard, warnings: list[str]) -> Itera
 def _settle_exports(
     plan: BuildPlan,
     heard: Heard,
-    store: Store | None,
-    staging: Staging | None,
+    commit: Commit | None,
     warnings: list[str],
 ) -> Iterator[CacheResult]:
     pending = {kind: heard.trace.find_transfers(vertex) for kind, vertex in EXPORTS.items()}
@@ -94,7 +105,8 @@ def _settle_exports(
             warnings.append(f"the {use.backend} cache `{use.place}` was not saved: {error}")
             yield CacheResult(use.backend, use.place, use.scope)
         elif use.backend == "local":
-            yield _commit(use, transfer, store, staging, warnings)
+            digest = transfer.digest if transfer else None
+            yield _save(use, digest, heard, commit, warnings)
         else:
             yield _tell_registry(use, transfer, heard.metadata)
 
@@ -112,18 +124,14 @@ def _take_transfer(use: CacheUse, pending: list[CacheTransfer]) -> CacheTransfer
     return chosen
 
 
-def _commit(
-    use: CacheUse,
-    transfer: CacheTransfer | None,
-    store: Store | None,
-    staging: Staging | None,
-    warnings: list[str],
+def _save(
+    use: CacheUse, digest: str | None, heard: Heard, commit: Commit | None, warnings: list[str]
 ) -> CacheResult:
-    if store is None or staging is None or transfer is None or transfer.digest is None:
+    if commit is None or digest is None:
         # BuildKit writes no manifest when no step made a layer.
         return CacheResult(use.backend, use.place, use.scope)
     try:
-        saved = store.commit(staging, use.scope, transfer.digest)
+        saved = commit(use.scope, digest, measure_work(heard))
     except StoreError as error:
         warnings.append(f"the local cache `{use.place}` was not saved: {error.message}")
         return CacheResult(use.backend, use.place, use.scope)
@@ -154,6 +162,16 @@ def _tell_registry(
         exported=digest is not None,
         layers=len(layers) or None,
     )
+
+
+def measure_work(heard: Heard) -> Work:
+    """What the build did for each layer: what its steps took, as far as they were executed."""
+    seconds: dict[str, float] = {}
+    for step in heard.trace.steps:
+        if step.outcome is Outcome.EXECUTED:
+            for layer in _find_origin(step, heard.metadata).layers:
+                seconds[layer.digest] = seconds.get(layer.digest, 0.0) + step.seconds
+    return Work(len(heard.trace.steps), seconds)
 
 
 def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:

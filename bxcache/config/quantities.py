@@ -64,6 +64,21 @@ def format_size(size: int) -> str:
     return f"{number:.1f} TB"
 
 
+def format_age(seconds: float) -> str:
+    """How long ago something was, for people.
+
+    >>> format_age(-3), format_age(59), format_age(7199), format_age(86_400 * 3.5)
+    ('0 s', '59 s', '119 min', '3 days')
+    """
+    if seconds < 120:  # noqa: PLR2004  # up to two of a unit, the smaller one is clearer
+        return f"{max(0, int(seconds))} s"
+    if seconds < 7200:  # noqa: PLR2004
+        return f"{int(seconds / 60)} min"
+    if seconds < 172_800:  # noqa: PLR2004
+        return f"{int(seconds / 3600)} h"
+    return f"{int(seconds / 86_400)} days"
+
+
 def _quantity_schema(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema(
         {

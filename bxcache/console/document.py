@@ -62,4 +62,6 @@ def _describe_cache(cache: CacheResult) -> dict[str, Any]:
         "imported": cache.imported,
         "exported": cache.exported,
         "unchanged": cache.unchanged,
+        "store_bytes": cache.store_bytes,
+        "freed_bytes": cache.freed_bytes,
     }

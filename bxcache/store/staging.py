@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.layout import OCI_LAYOUT, CacheManifest, Descriptor, blob_path, read_manifest
+from bxcache.store.files import link_blob
+from bxcache.store.layout import OCI_LAYOUT, CacheManifest, Descriptor, blob_folder
+from bxcache.store.locks import claim_lock, remove_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from filelock import BaseFileLock
@@ -24,14 +25,20 @@ class Staging:
 
     Attributes:
         path: the layout; buildx imports from it and exports to it.
-        donor: the manifest that was linked in, or None when there is nothing to import.
-        damage: why a donor that exists was not linked in, or an empty string.
+        donor: the manifest that was linked in, under the scope's name, or None when there is
+            nothing to import.
+        notes: what was mended in the store before.
     """
 
     path: Path
     donor: Descriptor | None
-    damage: str
+    notes: tuple[str, ...]
     lock: BaseFileLock
+
+    def empty(self) -> None:
+        """Take out everything that was linked in or exported, and start anew."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        _make_layout(self.path)
 
     def remove(self) -> None:
         """Remove the layout and give up its lock."""
@@ -42,25 +49,6 @@ class Staging:
 def draw_name() -> str:
     """A name for a staging layout that no other build has."""
     return secrets.token_hex(6)
-
-
-def claim_lock(folder: Path, name: str) -> BaseFileLock | None:
-    """The lock of a staging layout, or None while a living process holds it."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # 30 ms that only a build pays
-
-    lock = FileLock(folder / f"{name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
-    return lock
-
-
-def remove_lock(lock: BaseFileLock) -> None:
-    """Remove a lock that this process holds, then let go of it."""
-    with suppress(OSError):
-        os.unlink(lock.lock_file)  # noqa: PTH108  # `lock_file` is a text
-    lock.release()
 
 
 def sweep_staging(folder: Path) -> int:
@@ -79,80 +67,49 @@ def sweep_staging(folder: Path) -> int:
     return removed
 
 
-def create_staging(store: Path, folder: Path, name: str, entry: Descriptor | None) -> Staging:
-    """Make a staging layout with the live set of a scope's entry linked in.
+def create_staging(
+    folder: Path,
+    name: str,
+    donor: tuple[Descriptor, CacheManifest] | None = None,
+    notes: Iterable[str] = (),
+) -> Staging:
+    """Make a staging layout, with the live set of a scope linked in.
 
-    A scope with a blob missing or of the wrong size is not linked in: BuildKit would fail the
-    build for it, where without a donor it only misses.
+    Args:
+        folder: the store's folder of staging layouts.
+        name: the layout's name.
+        donor: the scope's entry and its manifest, all of whose blobs are there.
+        notes: what was mended before.
 
     Raises:
-        StoreError: the layout cannot be written.
+        StoreError: the name is another build's.
+        OSError: the layout cannot be written.
     """
     path = folder / name
     lock = claim_lock(folder, name)
     if lock is None:
         raise StoreError(f"the staging layout `{path}` belongs to another build")
     try:
-        (path / "blobs" / "sha256").mkdir(parents=True)
-        (path / "oci-layout").write_text(OCI_LAYOUT, encoding="utf-8")
-        damage = _link_donor(store, path, entry) if entry else ""
+        _make_layout(path)
+        if donor is not None:
+            _link_donor(folder.parent.parent, path, *donor)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         remove_lock(lock)
         raise
-    return Staging(path, None if damage else entry, damage, lock)
+    return Staging(path, donor[0] if donor else None, tuple(notes), lock)
 
 
-def _link_donor(store: Path, path: Path, entry: Descriptor) -> str:
-    try:
-        manifest = read_manifest(store, entry)
-    except StoreError as error:
-        return error.message
-    damage = find_damage(store, manifest)
-    if not damage:
-        for digest in (entry.digest, *manifest.blobs):
-            link_blob(blob_path(store, digest), blob_path(path, digest))
-    return damage
+def _make_layout(path: Path) -> None:
+    (path / "blobs" / "sha256").mkdir(parents=True)
+    (path / "oci-layout").write_text(OCI_LAYOUT, encoding="utf-8")
 
 
-def find_damage(layout: Path, manifest: CacheManifest) -> str:
-    """The first blob that is not there as the manifest says, in words, or an empty string."""
-    for blob in manifest.blobs.values():
-        path = blob_path(layout, blob.digest)
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            return f"`{path}`: {error.strerror}"
-        if size != blob.size:
-            return f"`{path}` has {size} bytes instead of {blob.size}"
-    return ""
+def _link_donor(store: Path, path: Path, entry: Descriptor, manifest: CacheManifest) -> None:
+    here, there = blob_folder(store), blob_folder(path)
+    for digest, size in ((entry.digest, entry.size), *_sizes(manifest)):
+        link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
 
 
-def link_blob(source: Path, target: Path) -> bool:
-    """Give a blob a second name; where the file system has no hard links, copy it.
-
-    Returns:
-        Whether the target is new.
-    """
-    if target.exists():
-        return False
-    try:
-        target.hardlink_to(source)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        raise
-    except OSError:
-        _copy_blob(source, target)
-    return True
-
-
-def _copy_blob(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{draw_name()}.tmp")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.chmod(0o444)
-        temporary.replace(target)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+def _sizes(manifest: CacheManifest) -> Iterable[tuple[str, int]]:
+    return ((blob.digest, blob.size) for blob in manifest.blobs.values())

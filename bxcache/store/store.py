@@ -1,49 +1,31 @@
-"""A store: checked, opened, snapshotted for a build, and committed to."""
+"""A store: checked, snapshotted for a build, committed to, kept small and whole."""
 
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.layout import (
-    INDEX_NAME,
-    OCI_LAYOUT,
-    Descriptor,
-    Index,
-    blob_path,
-    read_index,
-    read_manifest,
-    sync_folder,
-    write_atomically,
-    write_index,
-)
-from bxcache.store.staging import (
-    Staging,
-    create_staging,
-    find_damage,
-    link_blob,
-    sweep_staging,
-)
+from bxcache.store.catalog import Catalog, Change
+from bxcache.store.collection import Collected, Collector, Limits
+from bxcache.store.directory import Directory
+from bxcache.store.files import link_blob, sync_folder
+from bxcache.store.inventory import Usage, measure_usage, read_inventory
+from bxcache.store.layout import Descriptor, blob_folder, blob_path, read_index, read_manifest
+from bxcache.store.locks import hold_lock
+from bxcache.store.mending import find_broken, mend_scope
+from bxcache.store.records import Record, Work, make_record
+from bxcache.store.staging import Staging, create_staging, sweep_staging
+from bxcache.store.verification import Damage, Verification, confirm, verify_scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-VERSION = "1"
-_OWN_FOLDER = ".bxcache"
-_NOBODYS = frozenset({"lost+found"})
-"""What a directory can hold without belonging to anybody: the root of a mounted volume."""
-_ELSEWHERE = "name another directory as `dir` of the local backend"
-_SECONDS_BEFORE_WAITING_IS_SAID = 1.0
-_CACHE_TAG = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# This directory is a bxcache store: layers of docker builds. It can be removed at any time\n"
-    "# that no build runs. See https://bford.info/cachedir/ for what this file is.\n"
-)
+    from bxcache.store.layout import CacheManifest, Index
 
 logger = logging.getLogger("bxcache.store")
 
@@ -68,12 +50,21 @@ class Saved:
 
 
 class Store:
-    """A local store at a directory. Making the object reads and writes nothing."""
+    """A local store at a directory. Making the object reads and writes nothing.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._own = path / _OWN_FOLDER
-        self._staging = self._own / "staging"
+    Any number of processes can use one store at once. The lock is held only while something is
+    changed, never while a build runs.
+
+    >>> store = Store("/var/cache/app")  # doctest: +SKIP
+    >>> store.collect(max_size=5_000_000_000).freed_bytes  # doctest: +SKIP
+    1200000000
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._directory = Directory(self.path)
+        self._catalog = Catalog(self.path, self._directory.own)
+        self._collector = Collector(self.path, self._catalog)
 
     def check(self) -> None:
         """Make sure that the directory is a store, or can become one, without writing to it.
@@ -81,81 +72,81 @@ class Store:
         Raises:
             StoreError: it is a file, holds something else, or is not ours to read and write.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"the store `{self.path}` is no directory", hint=_ELSEWHERE)
-        nearest = next(p for p in (self.path, *self.path.parents) if p.exists())
-        if not nearest.is_dir():
-            raise StoreError(f"`{nearest}`, above the store, is no directory", hint=_ELSEWHERE)
-        if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
-            raise StoreError(_describe_denied(self.path, nearest), hint=_ELSEWHERE)
-        if nearest == self.path:
-            self._check_content()
-
-    def _check_content(self) -> None:
-        if not self._own.exists():
-            strangers = {path.name for path in self.path.iterdir()} - _NOBODYS
-            stranger = min(strangers, default=None)
-            if stranger is not None:
-                raise StoreError(
-                    f"the directory `{self.path}` is no bxcache store: it holds `{stranger}`",
-                    hint=f"{_ELSEWHERE}, or empty this one",
-                )
-            return
-        for path in (self._own, self._staging, self.path / "blobs" / "sha256"):
-            if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-                raise StoreError(_describe_denied(self.path, path), hint=_ELSEWHERE)
-        self._check_version()
-
-    def _check_version(self) -> None:
-        try:
-            version = (self._own / "version").read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"the store `{self.path}` cannot be read: {error}") from error
-        if version != VERSION:
-            raise StoreError(
-                f"the store `{self.path}` has version `{version[:20]}`; here {VERSION} is known",
-                hint="update bxcache, or name another directory",
-            )
+        self._directory.check()
 
     def read_scopes(self) -> dict[str, Descriptor]:
         """The manifest of each scope, by the scope's name.
 
         Raises:
-            StoreError: the index is damaged.
+            StoreError: the index is damaged, and there are no records to make it anew from.
         """
-        return {entry.ref_name: entry for entry in read_index(self.path).manifests}
+        return self._catalog.read().by_name()
 
     def staging_path(self, name: str) -> Path:
         """Where the staging layout of a name lies, whether or not it exists."""
-        return self._staging / name
+        return self._directory.staging / name
 
     @contextmanager
-    def snapshot(self, name: str, donor: str | None) -> Iterator[Staging]:
-        """A staging layout with the live set of `donor` in it, removed at the end.
+    def snapshot(self, name: str, donors: Iterable[str] = ()) -> Iterator[Staging]:
+        """A staging layout with the live set of a scope in it, removed at the end.
+
+        What is broken in that scope is cut out of the store before.
 
         Args:
             name: the staging layout's name, from `draw_name`.
-            donor: the scope to import, or None.
+            donors: the scopes to import, best first; the first that is of use is taken.
 
         Raises:
             StoreError: the directory cannot be used, or the index is damaged.
         """
-        with self._changing():
-            for leftover in self.path.glob(f".{INDEX_NAME}.*.tmp"):
-                leftover.unlink()
-            swept = sweep_staging(self._staging)
+        with self._changing("starting a build"):
+            self._directory.sweep()
+            swept = sweep_staging(self._directory.staging)
             if swept:
                 logger.info("removed %d staging layouts that ended builds had left", swept)
-            entry = self.read_scopes().get(donor) if donor else None
-            staging = create_staging(self.path, self._staging, name, entry)
+            index, note = self._catalog.recover()
+            notes = [note] if note else []
+            donor = self._choose_donor(index, donors, notes)
+            staging = create_staging(self._directory.staging, name, donor, notes)
         try:
             yield staging
         finally:
             staging.remove()
 
-    def commit(self, staging: Staging, scope: str, digest: str | None) -> Saved:
+    def _choose_donor(
+        self, index: Index, donors: Iterable[str], notes: list[str]
+    ) -> tuple[Descriptor, CacheManifest] | None:
+        for name in donors:
+            entry = index.find(name)
+            if entry is None:
+                continue
+            index, mended = self._mend(index, entry, {}, notes)
+            if mended is not None:
+                self._catalog.records.touch(mended[0])
+                return mended
+        return None
+
+    def _mend(
+        self, index: Index, entry: Descriptor, known: Mapping[str, str], notes: list[str]
+    ) -> tuple[Index, tuple[Descriptor, CacheManifest] | None]:
+        mended = mend_scope(self.path, entry, known)
+        if mended.note:
+            notes.append(mended.note)
+            change = None
+            if mended.entry is not None and mended.manifest is not None:
+                before = self._catalog.records.read(entry)
+                record = before or Record(scope=entry.ref_name, manifest=entry)
+                change = Change(record.renewed(mended.entry, mended.manifest.layer_sizes))
+            index = self._catalog.change(index, {entry.ref_name: change})
+            for digest in mended.broken:
+                blob_path(self.path, digest).unlink(missing_ok=True)
+        if mended.entry is None or mended.manifest is None:
+            return index, None
+        return index, (mended.entry, mended.manifest)
+
+    def commit(
+        self, staging: Staging, scope: str, digest: str | None, work: Work | None = None
+    ) -> Saved:
         """Make what was exported to a staging layout the scope's content, all or nothing.
 
         Args:
@@ -163,94 +154,201 @@ class Store:
             scope: the scope's name.
             digest: the manifest that BuildKit said it wrote. A build with several exports can
                 leave the digest of another one in the layout's index, so this one is preferred.
+            work: what the build did; it tells what the layers are worth.
 
         Raises:
             StoreError: nothing was exported, the export is incomplete, or the disk is full.
         """
         entry = _find_export(staging.path, scope, digest)
         manifest = read_manifest(staging.path, entry)
-        damage = find_damage(staging.path, manifest)
-        if damage:
-            raise StoreError(f"the exported cache is incomplete: {damage}")
+        broken = find_broken(staging.path, manifest)
+        if broken:
+            why = next(iter(broken.values()))
+            raise StoreError(f"the exported cache is incomplete: {why}")
         sizes = {entry.digest: entry.size, **{b.digest: b.size for b in manifest.blobs.values()}}
-        with self._changing():
-            new = [digest for digest in sizes if self._take_blob(staging, digest)]
-            sync_folder(self.path / "blobs" / "sha256")
-            unchanged = self._replace_entry(entry)
+        with self._changing(f"saving the scope `{scope}`"):
+            index, _ = self._catalog.recover()
+            before = index.find(scope)
+            new = _link_blobs(staging.path, self.path, sizes)
+            earlier = [each for each in (staging.donor, before) if each is not None]
+            records = filter(None, map(self._catalog.records.read, earlier))
+            record = make_record(scope, entry, manifest.layer_sizes, work or Work(), records)
+            self._catalog.change(index, {scope: Change(record)})
         return Saved(
             digest=entry.digest,
             bytes=sum(sizes.values()),
             new_bytes=sum(sizes[digest] for digest in new),
-            layers=manifest.layer_count,
-            unchanged=unchanged,
+            layers=len(manifest.layer_sizes),
+            unchanged=before is not None and before.digest == entry.digest,
         )
 
-    def _take_blob(self, staging: Staging, digest: str) -> bool:
-        return link_blob(blob_path(staging.path, digest), blob_path(self.path, digest))
+    def remove(self, scope: str) -> None:
+        """Remove a scope; its layers go with the next collection.
 
-    def _replace_entry(self, entry: Descriptor) -> bool:
-        index = read_index(self.path)
-        before = index.find(entry.ref_name)
-        if before is not None and before.digest == entry.digest:
-            return True
-        write_index(self.path, index.with_entry(entry))
-        return False
+        Raises:
+            StoreError: there is no such scope.
+        """
+        with self._changing(f"removing the scope `{scope}`"):
+            index, _ = self._catalog.recover()
+            check_known(index, [scope])
+            self._catalog.change(index, {scope: None})
+
+    def usage(self) -> Usage:
+        """What the store holds, and how much of it.
+
+        Raises:
+            StoreError: the index is damaged, or something cannot be read.
+        """
+        with _telling(self.path, "read"):
+            index = self._catalog.read()
+            return measure_usage(
+                self.path, read_inventory(self.path, index, self._catalog), self._catalog
+            )
+
+    def collect(
+        self,
+        *,
+        max_size: int | None = None,
+        max_age: int | None = None,
+        dry_run: bool = False,
+    ) -> Collected:
+        """Drop what no scope needs, what is unused for too long, and what is too much.
+
+        Args:
+            max_size: the most that the store may hold, in bytes.
+            max_age: how long an unused scope is kept, in seconds.
+            dry_run: only tell what would be dropped.
+
+        Raises:
+            StoreError: the index is damaged, or something cannot be read or changed.
+        """
+        limits = Limits(max_size, max_age)
+        if dry_run:
+            with _telling(self.path, "read"):
+                return self._collector.preview(self._catalog.read(), limits)
+        with self._changing("collecting"):
+            self._directory.sweep()
+            sweep_staging(self._directory.staging)
+            index, note = self._catalog.recover()
+            collected = self._collector.collect(index, limits)
+        return collected if not note else collected.with_note(note)
+
+    def verify(self, *, full: bool = False) -> Verification:
+        """Look for what is broken; nothing is changed.
+
+        Args:
+            full: read every blob and compare its digest, on all cores.
+
+        Raises:
+            StoreError: something is there and cannot be read.
+        """
+        with _telling(self.path, "read"):
+            try:
+                index = read_index(self.path)
+            except FileNotFoundError:
+                index = self._catalog.read()
+            except StoreError as error:
+                return Verification(0, 0, 0, full, (Damage((), "", error.message),))
+            found = verify_scopes(self.path, index, full=full)
+            return confirm(self.path, self._catalog.read(), found) if found.damages else found
+
+    def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
+        """Cut out what is broken, so that a build misses there instead of failing.
+
+        A damaged index is made anew from the records; where there are none, it is set aside.
+
+        Args:
+            full: read every blob and compare its digest, on all cores.
+            scopes: the scopes to look at. Default: all.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            StoreError: something can be neither read nor changed.
+        """
+        notes: list[str] = []
+        with self._changing("mending the index"):
+            index = self._recover_or_set_aside(notes)
+        chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
+        with _telling(self.path, "read"):
+            looked_at = index.model_copy(update={"manifests": tuple(chosen)})
+            broken = verify_scopes(self.path, looked_at, full=full).broken
+        if broken:
+            with self._changing("cutting out what is broken"):
+                index, _ = self._catalog.recover()
+                for entry in index.manifests:
+                    index, _ = self._mend(index, entry, broken, notes)
+        return tuple(notes)
+
+    def _recover_or_set_aside(self, notes: list[str]) -> Index:
+        try:
+            index, note = self._catalog.recover()
+        except StoreError as error:
+            self._catalog.set_aside()
+            notes.append(f"{error.message}; it is set aside, and the store starts empty")
+            return self._catalog.read()
+        if note:
+            notes.append(note)
+        return index
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _changing(self, purpose: str) -> Iterator[None]:
         """Hold the store's lock; the directory is made where it does not exist."""
-        from filelock import FileLock, Timeout  # noqa: PLC0415  # 30 ms that only a build pays
-
-        try:
-            self._initialize()
-            lock = FileLock(self._own / "lock")
-            try:
-                lock.acquire(timeout=_SECONDS_BEFORE_WAITING_IS_SAID)
-            except Timeout:
-                logger.warning("waiting for another build to finish its change of `%s`", self.path)
-                lock.acquire()
-            try:
+        with _telling(self.path, "changed"):
+            self._directory.make()
+            with hold_lock(self._directory.own, purpose):
                 yield
-            finally:
-                lock.release()
-        except OSError as error:
-            raise StoreError(
-                f"the store `{self.path}` cannot be changed: {error.strerror or error}",
-                hint="free some space or check the directory's permissions",
-            ) from error
 
-    def _initialize(self) -> None:
-        """Make the directory a store, each file whole or absent, so that two may do it at once."""
-        self._staging.mkdir(parents=True, exist_ok=True)
-        (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        files = {
-            self._own / "version": f"{VERSION}\n",
-            self.path / "CACHEDIR.TAG": _CACHE_TAG,
-            self.path / ".gitignore": "*\n",
-            self.path / "oci-layout": OCI_LAYOUT,
-        }
-        for path, text in files.items():
-            if not path.exists():
-                write_atomically(path, text)
+
+@contextmanager
+def _telling(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the store `{path}` cannot be {what}: {error.strerror or error}",
+            hint="free some space or check the directory's permissions",
+        ) from error
+
+
+def check_known(index: Index, scopes: Iterable[str]) -> None:
+    """Refuse scopes that an index does not have.
+
+    Raises:
+        StoreError: with the names that it has.
+    """
+    known = index.by_name()
+    unknown = [scope for scope in scopes if scope not in known]
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in known) or "none"
+        raise StoreError(f"the store has no scope `{unknown[0]}`", hint=f"it has {names}")
+
+
+def _link_blobs(source: Path, target: Path, sizes: Mapping[str, int]) -> list[str]:
+    """Link blobs from one layout into another, and tell which are new there."""
+    here, there = blob_folder(source), blob_folder(target)
+    new = [
+        digest
+        for digest, size in sizes.items()
+        if link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
+    ]
+    if new:
+        sync_folder(target / "blobs" / "sha256")
+    return new
 
 
 def _find_export(layout: Path, scope: str, digest: str | None) -> Descriptor:
-    index: Index = read_index(layout)
-    listed = index.find(scope)
+    try:
+        listed = read_index(layout).find(scope)
+    except FileNotFoundError:
+        listed = None
     if listed is None:
         raise StoreError(f"buildx exported no cache for the scope `{scope}`")
     path = blob_path(layout, digest) if digest else None
     if path is None or digest is None or digest == listed.digest or not path.exists():
         return listed
-    document = read_manifest(
-        layout, listed.model_copy(update={"digest": digest, "size": path.stat().st_size})
-    )
-    return Descriptor(
-        media_type=document.media_type or listed.media_type, digest=digest, size=path.stat().st_size
-    ).named(scope)
-
-
-def _describe_denied(store: Path, path: Path) -> str:
-    owner = path.stat().st_uid
-    whose = "" if owner == os.geteuid() else f"; it belongs to the user with the id {owner}"
-    return f"the store `{store}` cannot be used: no permission to read and write `{path}`{whose}"
+    size = path.stat().st_size
+    document = read_manifest(layout, listed.model_copy(update={"digest": digest, "size": size}))
+    kind = document.media_type or listed.media_type
+    return Descriptor(media_type=kind, digest=digest, size=size).named(scope)

@@ -139,7 +139,7 @@ REF = "r.example.com/app-cache:image.linux-amd64"
         (state(SCOPE.name), {REF: True}, "/store"),
         (state(None), {REF: True}, REF),
         (state(None), {REF: None}, REF),
-        (state(SCOPE.name, damage="a blob is gone"), {REF: True}, REF),
+        (state("latest"), {REF: True}, "/store"),
         (state(None, trouble="the index is damaged"), {REF: True}, REF),
         (state(None), {REF: False}, None),
     ],
@@ -166,6 +166,20 @@ def test_a_target_without_a_cache_starts_from_the_whole_image() -> None:
     found = plan(LOCAL, scope=TARGET, local=state(SCOPE.name))
     assert [use.scope for use in found.imports] == ["image.linux-amd64"]
     assert [use.scope for use in found.exports] == ["image.test.linux-amd64"]
+
+
+def test_what_plain_buildx_left_in_a_store_is_a_donor() -> None:
+    """It exports as `latest` unless told otherwise; the build saves its own scope."""
+    found = plan(LOCAL, local=state("latest"))
+    assert [use.scope for use in found.imports] == ["latest"]
+    assert [use.scope for use in found.exports] == [SCOPE.name]
+
+
+def test_the_second_try_imports_nothing() -> None:
+    """And saves what the first would have."""
+    found = plan(LOCAL, REGISTRY, local=state(SCOPE.name))
+    assert found.imports
+    assert found.without_imports().uses == found.exports
 
 
 def test_no_cache_imports_nothing_and_saves() -> None:

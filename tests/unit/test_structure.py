@@ -20,6 +20,7 @@ FLOORS = [
     {"bxcache.buildx"},
     {"bxcache.plan", "bxcache.result"},
     {"bxcache.opening", "bxcache.settlement"},
+    {"bxcache.rescue"},
     {"bxcache.preparation"},
     {"bxcache.execution", "bxcache.preview"},
     {"bxcache.pipeline"},

@@ -1,0 +1,33 @@
+"""When a build fails because of its cache: verify, mend, and say so; then it can go on without."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.faults import blames_process, find_cache_fault
+from bxcache.errors import StoreError
+
+if TYPE_CHECKING:
+    from bxcache.plan import BuildPlan
+    from bxcache.settlement import Heard
+    from bxcache.store.staging import Staging
+    from bxcache.store.store import Store
+
+
+def find_reason(plan: BuildPlan, heard: Heard, store: Store | None, staging: Staging | None) -> str:
+    """Why a failed build deserves another run without its cache; an empty string if it does not.
+
+    The scope that was imported from the store is verified, and mended, on the way.
+    """
+    if not heard.exit_status or not plan.imports or blames_process(heard.trace):
+        return ""
+    fault = find_cache_fault(heard.trace)
+    notes: tuple[str, ...] = ()
+    if store is not None and staging is not None and staging.donor is not None:
+        with suppress(StoreError):
+            notes = store.repair(full=True, scopes=[staging.donor.ref_name])
+    found = "; ".join((*([fault] if fault else []), *notes))
+    if not found:
+        return ""
+    return f"the build failed because of its cache and is run again without it: {found}"

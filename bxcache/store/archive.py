@@ -1,0 +1,399 @@
+"""One file that holds many: a tar archive in zstd frames, written and read as a stream.
+
+It is plain `tar.zst`: `zstd -dc FILE | tar t` reads it. What is compressed already goes into
+frames that only store, everything else into frames of zstd's default level; a row of frames is
+a valid zstd file. Reading trusts nothing: whatever the bytes are, memory stays bounded and the
+only error is a StoreError. Both ways, an OSError of the archive's own stream passes untouched.
+
+https://www.gnu.org/software/tar/manual/html_node/Standard.html
+https://www.rfc-editor.org/rfc/rfc8878#section-3.1
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from bxcache.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
+
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdCompressor
+    else:
+        from backports.zstd import ZstdCompressor
+
+_CHUNK = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
+_LONGEST_NAME = 99
+_LATEST_TIME = 8**11 - 1  # what a header holds in octal: the year 2242
+_MOST_ENTRIES = 1_000_000
+# The writer starts at most one frame an entry. A frame costs a reader 10 us, however empty.
+_MOST_FRAMES = 2 * _MOST_ENTRIES
+_MOST_PADDING = 1 << 20  # tar fills its last record with zeros, by default of 10 KiB
+_FIRST_FEED = 4 << 10
+_LOG_WINDOW = 27  # 128 MiB, as much as the zstd tool takes without `--long` or `--memory`
+_MOST_WORKERS = 16  # each holds some 20 MB
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_HINT = "get the file again from where it was made, or make a new one"
+_KINDS = {
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.SYMTYPE: "a symbolic link",
+    **dict.fromkeys((tarfile.CHRTYPE, tarfile.BLKTYPE), "a device"),
+    tarfile.DIRTYPE: "a directory",
+    tarfile.FIFOTYPE: "a named pipe",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
+    **dict.fromkeys((tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK), "a GNU long name"),
+    **dict.fromkeys((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), "a pax header"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file to be written.
+
+    Attributes:
+        name: its path in the archive: printable ASCII, `/` between the parts, below 100 bytes.
+        size: how many bytes it has.
+        source: the file that has them, or the bytes themselves.
+        mtime: when it was changed, in whole seconds since the epoch.
+        compressed: its bytes are compressed already, so no time is spent on them.
+    """
+
+    name: str
+    size: int
+    source: Path | bytes
+    mtime: int = 0
+    compressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A regular file that is being read.
+
+    Its bytes come from the archive's stream, so they are there once, and until the next entry
+    is asked for; RuntimeError tells a caller who comes too late.
+
+    Attributes:
+        name: its path in the archive, with no part that leads elsewhere.
+        size: how many bytes it has.
+        mtime: when it was changed, in whole seconds since the epoch.
+    """
+
+    name: str
+    size: int
+    mtime: int
+    _content: _Content = field(repr=False, compare=False)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes in order, at most 1 MiB at a time.
+
+        Raises:
+            StoreError: the archive is damaged or cut short here.
+        """
+        return self._content.chunks()
+
+    def read(self, most: int) -> bytes:
+        """All its bytes, where there are no more than `most`.
+
+        Raises:
+            StoreError: there are more, or the archive is damaged or cut short here.
+        """
+        if self.size > most:
+            raise _damage(f"`{self.name}` has {self.size} bytes where at most {most} are expected")
+        return b"".join(self.chunks())
+
+
+def write_archive(target: BinaryIO, members: Iterable[Member]) -> None:
+    """Write members in their order; the same members give the same bytes on any machine.
+
+    That is, with the same release of zstd: the number of cores changes nothing.
+
+    Raises:
+        StoreError: a source is missing, unreadable, or not of the size that its member says; or
+            a member's name, size or time has no place in an archive.
+        OSError: the target cannot be written.
+    """
+    names, frames = _Names(), _Frames(target)
+    for member in members:
+        names.add(member.name)
+        frames.write(_build_header(member), stored=member.compressed)
+        _write_data(frames, member)
+    frames.write(bytes(2 * _BLOCK), stored=True)
+    frames.finish()
+
+
+def read_archive(source: BinaryIO, check: Callable[[str, int], None]) -> Iterator[Entry]:
+    """The entries in their order; what the caller leaves of one is skipped.
+
+    Args:
+        source: the archive, read once from where it stands to its end.
+        check: is given each entry's name and size before any of its bytes, and raises to refuse.
+
+    Raises:
+        StoreError: it is no such archive, damaged, cut short, goes on after its end, or has what
+            no archive of regular files needs: links, directories, extensions, names that are
+            there twice or lead elsewhere, more than 1,000,000 entries, windows above 128 MiB.
+        OSError: the source cannot be read.
+    """
+    names, stream = _Names(_HINT), _Stream(_decompress(source))
+    while (header := _read_header(stream)) is not None:
+        names.add(header.name)
+        check(header.name, header.size)
+        content = _Content(stream, header.name, header.size)
+        yield Entry(header.name, header.size, int(header.mtime), content)
+        content.skip()
+    _read_end(stream)
+
+
+def _damage(message: str) -> StoreError:
+    return StoreError(message, hint=_HINT)
+
+
+def _load_zstd() -> ModuleType:
+    # Only those who pack or unpack pay for the import.
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415
+    else:
+        from backports import zstd  # noqa: PLC0415
+    return zstd
+
+
+class _Names:
+    """The names of an archive so far."""
+
+    def __init__(self, hint: str = "") -> None:
+        self._seen: set[str] = set()
+        self._hint = hint
+
+    def add(self, name: str) -> None:
+        if problem := self._find_problem(name):
+            raise StoreError(problem, hint=self._hint)
+        self._seen.add(name)
+
+    def _find_problem(self, name: str) -> str:
+        if not (name.isascii() and name.isprintable()) or "\\" in name:
+            return f"the name {name!a} has characters that an archive's names do not have"
+        if len(name) > _LONGEST_NAME:
+            return f"the name `{name}` is longer than {_LONGEST_NAME} bytes"
+        if {"", ".", ".."} & set(name.split("/")):
+            return f"the name `{name}` is not a plain path inside the archive"
+        if name in self._seen:
+            return f"`{name}` is in the archive twice"
+        if len(self._seen) == _MOST_ENTRIES:
+            return f"the archive has more than {_MOST_ENTRIES:,} entries"
+        return ""
+
+
+class _Frames:
+    """A row of zstd frames, each of one of two kinds."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self._kinds: dict[bool, ZstdCompressor] = {}
+        self._current: ZstdCompressor | None = None
+
+    def write(self, data: bytes | memoryview, *, stored: bool) -> None:
+        """Add data, stored as it is or compressed."""
+        if stored not in self._kinds:
+            self._kinds[stored] = _make_compressor(stored=stored)
+        compressor = self._kinds[stored]
+        if compressor is not self._current:
+            self.finish()
+            self._current = compressor
+        self._target.write(compressor.compress(data))
+
+    def finish(self) -> None:
+        """End the frame that is being written."""
+        if self._current is not None:
+            self._target.write(self._current.flush())
+
+
+def _make_compressor(*, stored: bool) -> ZstdCompressor:
+    zstd = _load_zstd()
+    key = zstd.CompressionParameter
+    options = {key.checksum_flag: 1}
+    if stored:
+        # The lowest level looks at next to no position of a block, then writes it raw.
+        options[key.compression_level] = key.compression_level.bounds()[0]
+    else:
+        # The output is the same for any number of workers, and another for none, which is all
+        # that a zstd built without threads has.
+        most = key.nb_workers.bounds()[1]
+        options[key.nb_workers] = min(os.cpu_count() or 1, _MOST_WORKERS, most)
+    compressor: ZstdCompressor = zstd.ZstdCompressor(options=options)
+    return compressor
+
+
+def _build_header(member: Member) -> bytes:
+    if member.size < 0 or not 0 <= member.mtime <= _LATEST_TIME:
+        raise StoreError(f"`{member.name}` has a size or a time that no archive can hold")
+    info = tarfile.TarInfo(member.name)
+    info.size, info.mtime, info.mode = member.size, member.mtime, 0o444
+    return info.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")
+
+
+def _write_data(frames: _Frames, member: Member) -> None:
+    written = 0
+    for data in _read_source(member.source):
+        written += len(data)
+        if written > member.size:
+            break
+        frames.write(data, stored=member.compressed)
+    if written != member.size:
+        which = member.source if isinstance(member.source, Path) else member.name
+        count = "more" if written > member.size else f"only {written}"
+        raise StoreError(
+            f"`{which}` should have {member.size} bytes and has {count}",
+            hint="it was changed meanwhile or is damaged: try again, or write it anew",
+        )
+    frames.write(bytes(-member.size % _BLOCK), stored=member.compressed)
+
+
+def _read_source(source: Path | bytes) -> Iterator[bytes | memoryview]:
+    if isinstance(source, bytes):
+        yield source
+        return
+    buffer = memoryview(bytearray(_CHUNK))
+    try:
+        with source.open("rb", buffering=0) as stream:
+            while count := stream.readinto(buffer):
+                yield buffer[:count]
+    except OSError as error:
+        raise StoreError(
+            f"`{source}` cannot be put into the archive: {error.strerror or error}",
+            hint="it was removed meanwhile, or this user may not read it",
+        ) from error
+
+
+class _Stream:
+    """Bytes that come in pieces and are taken in others; after an error there are no more."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._data = b""
+        self._at = 0
+
+    def take(self, most: int) -> bytes:
+        """Up to `most` bytes; none at the end."""
+        if self._at == len(self._data):
+            self._data, self._at = next(self._pieces, b""), 0
+        piece = self._data[self._at : self._at + most]
+        self._at += len(piece)
+        return piece
+
+    def put_back(self, count: int) -> None:
+        self._at -= count  # of the piece that was taken last
+
+    def demand(self, most: int, where: str) -> bytes:
+        """Up to `most` bytes, and at least one."""
+        if piece := self.take(most):
+            return piece
+        raise _damage(f"the archive is cut short {where}")
+
+    def demand_block(self, where: str) -> bytes:
+        """The next 512 bytes."""
+        block = b""
+        while len(block) < _BLOCK:
+            block += self.demand(_BLOCK - len(block), where)
+        return block
+
+
+def _decompress(source: BinaryIO) -> Iterator[bytes]:
+    feed = _Stream(iter(lambda: source.read(_CHUNK), b""))
+    frames = 0
+    while first := feed.take(_FIRST_FEED):
+        frames += 1
+        if frames > _MOST_FRAMES:
+            raise _damage(f"the archive has more than {_MOST_FRAMES:,} zstd frames")
+        try:
+            yield from _decompress_frame(feed, first)
+        except _load_zstd().ZstdError as error:
+            if frames == 1 and not first.startswith(_ZSTD_MAGIC):
+                raise _damage("this is no archive: it does not begin as a zstd file") from error
+            raise _damage(f"the archive is damaged: {error}") from error
+
+
+def _decompress_frame(feed: _Stream, piece: bytes) -> Iterator[bytes]:
+    zstd = _load_zstd()
+    decoder = zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: _LOG_WINDOW}
+    )
+    # What follows a frame is copied once more, so short frames had better get little at a time.
+    step = _FIRST_FEED
+    while True:
+        if data := decoder.decompress(piece, _CHUNK):
+            yield data
+        if decoder.eof:
+            feed.put_back(len(decoder.unused_data))
+            return
+        step = min(2 * step, _CHUNK)
+        piece = feed.demand(step, "inside its frames") if decoder.needs_input else b""
+
+
+class _Content:
+    """The bytes of one entry that are still in the stream."""
+
+    def __init__(self, stream: _Stream, name: str, size: int) -> None:
+        self._stream = stream
+        self._name = name
+        self._left = size + -size % _BLOCK
+        self._padding = -size % _BLOCK
+        self._begun = False
+        self._gone = False
+
+    def chunks(self) -> Iterator[bytes]:
+        if self._begun:
+            raise RuntimeError(f"the bytes of `{self._name}` were read or skipped already")
+        self._begun = True
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[bytes]:
+        while self._left > self._padding:
+            yield self._take(self._left - self._padding)
+        if self._gone:
+            raise RuntimeError(f"the rest of `{self._name}` was skipped already")
+
+    def _take(self, most: int) -> bytes:
+        piece = self._stream.demand(most, f"in `{self._name}`")
+        self._left -= len(piece)
+        return piece
+
+    def skip(self) -> None:
+        """Leave the stream at the next header."""
+        self._begun = True
+        self._gone = self._left > self._padding
+        while self._left:
+            self._take(self._left)
+
+
+def _read_header(stream: _Stream) -> tarfile.TarInfo | None:
+    block = stream.demand_block("before its end marker")
+    if not any(block):
+        return None
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+    except (tarfile.HeaderError, ValueError) as error:
+        raise _damage(f"the archive is damaged: an entry's header is wrong: {error}") from error
+    if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        kind = _KINDS.get(header.type, f"of the unknown kind {header.type!r}")
+        raise _damage(f"{header.name!a} is {kind}, where only regular files are expected")
+    if header.size < 0 or not 0 <= header.mtime <= _LATEST_TIME:
+        raise _damage(f"{header.name!a} has an impossible size or time")
+    return header
+
+
+def _read_end(stream: _Stream) -> None:
+    if any(stream.demand_block("in its end marker")):
+        raise _damage("the archive is damaged: its end marker is half there")
+    padding = 0
+    while piece := stream.take(_CHUNK):
+        padding += len(piece)
+        if piece.count(0) != len(piece) or padding > _MOST_PADDING:
+            raise _damage("the archive goes on after its end marker")

@@ -1,0 +1,120 @@
+"""The index of a store and its records, read and changed together.
+
+The order of a change: new records, the index, then the old records go. Wherever it is cut off, the
+index names what it named before or after, and the records can rebuild it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.errors import StoreError
+from bxcache.store.layout import INDEX_NAME, Descriptor, Index, read_index, write_index
+from bxcache.store.records import Record, Records, name_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+DAMAGED_NAME = f"{INDEX_NAME}.damaged"
+
+logger = logging.getLogger("bxcache.store")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a scope: its record with the new entry, and when it was last used."""
+
+    record: Record
+    last_used: float | None = None
+
+
+class Catalog:
+    """The index and the records of a store at a directory."""
+
+    def __init__(self, path: Path, own: Path) -> None:
+        self.path = path
+        self.records = Records(own / "scopes")
+
+    def read(self) -> Index:
+        """The index; a damaged one is replaced in memory by what the records say.
+
+        Raises:
+            StoreError: it is damaged, and there are no records.
+        """
+        return self._read()[0]
+
+    def _read(self) -> tuple[Index, str]:
+        try:
+            return read_index(self.path), ""
+        except FileNotFoundError:
+            rebuilt = self.records.rebuild_index(self.path)
+            if rebuilt is None or not rebuilt.manifests:
+                return Index(), ""
+            return rebuilt, f"the store `{self.path}` had no {INDEX_NAME}"
+        except StoreError as error:
+            rebuilt = self.records.rebuild_index(self.path)
+            if rebuilt is None:
+                raise
+            return rebuilt, error.message
+
+    def recover(self) -> tuple[Index, str]:
+        """The index, and what was mended; the caller holds the store's lock.
+
+        A damaged index is kept beside the one that is made from the records.
+
+        Raises:
+            StoreError: it is damaged, and there are no records.
+            OSError: it cannot be written.
+        """
+        index, damage = self._read()
+        if not damage:
+            return index, ""
+        broken = self.path / INDEX_NAME
+        kept = ""
+        if broken.is_file():
+            shutil.copyfile(broken, self.path / DAMAGED_NAME)
+            kept = f"; the damaged file is kept as `{DAMAGED_NAME}`"
+        write_index(self.path, index)
+        return index, f"{damage}; {len(index.manifests)} scopes are back from the records{kept}"
+
+    def set_aside(self) -> None:
+        """Put an index that nothing can be made of out of the way, and start with an empty one."""
+        broken = self.path / INDEX_NAME
+        if broken.is_dir():
+            broken.rename(self.path / DAMAGED_NAME)
+        else:
+            shutil.copyfile(broken, self.path / DAMAGED_NAME)
+        write_index(self.path, Index().with_entries({}))
+
+    def change(self, index: Index, changes: Mapping[str, Change | None]) -> Index:
+        """Change scopes, or with None remove them; the caller holds the store's lock.
+
+        Raises:
+            OSError: something cannot be written; the index is the old one or the new one.
+        """
+        before = index.by_name()
+        entries: dict[str, Descriptor | None] = {}
+        for name, change in changes.items():
+            entries[name] = change.record.manifest if change else None
+            if change:
+                self.records.write(change.record, change.last_used)
+        changed = index.with_entries(entries)
+        if changed.manifests != index.manifests:
+            write_index(self.path, changed)
+        for name, entry in entries.items():
+            old = before.get(name)
+            if old is not None and (entry is None or entry.digest != old.digest):
+                self.records.remove(old)
+        return changed
+
+    def settle(self, index: Index) -> None:
+        """Let there be one record for each scope, and none besides."""
+        self.records.keep_only(index.manifests)
+        present = self.records.list_files()
+        for entry in index.manifests:
+            if name_record(entry.ref_name, entry.digest) not in present:
+                self.records.write(Record(scope=entry.ref_name, manifest=entry))

@@ -1,0 +1,265 @@
+"""What a store drops to stay within its bounds: first decided, then done.
+
+In this order: scopes that are of no use or unused for too long, blobs that no scope needs, layers
+that are worth least, and only when all layers are gone the longest unused scopes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from bxcache.config.quantities import format_age, format_size
+from bxcache.errors import StoreError
+from bxcache.store.catalog import Catalog, Change
+from bxcache.store.chains import BOTTOM, find_lost, list_chains
+from bxcache.store.eviction import Holding, choose_evicted
+from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
+from bxcache.store.layout import blob_folder, parse_config, read_config, read_manifest
+from bxcache.store.mending import write_manifest
+from bxcache.store.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from bxcache.store.layout import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a store; None is no bound.
+
+    Attributes:
+        max_size: the most that it may hold, in bytes.
+        max_age: how long an unused scope is kept, in seconds.
+    """
+
+    max_size: int | None = None
+    max_age: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection dropped. Sizes are bytes.
+
+    Attributes:
+        dropped: the scopes that are gone, and why.
+        evicted: how many layers other scopes lost, by scope.
+        blobs: how many blobs were removed.
+        freed_bytes: their size.
+        bytes: the size of what the store holds now, its index and records included.
+        notes: what was mended on the way.
+    """
+
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    evicted: Mapping[str, int] = field(default_factory=dict)
+    blobs: int = 0
+    freed_bytes: int = 0
+    bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What scopes and layers were dropped, in words; empty where there were none."""
+        parts = []
+        if self.dropped:
+            parts.append(f"{len(self.dropped)} scope{'s' if len(self.dropped) > 1 else ''}")
+        layers = sum(self.evicted.values())
+        if layers:
+            parts.append(f"{layers} layer{'s' if layers > 1 else ''}")
+        return f"dropped {' and '.join(parts)}, {format_size(self.freed_bytes)}" if parts else ""
+
+    def with_note(self, note: str) -> Collected:
+        """The same, with something that was mended before."""
+        return replace(self, notes=(*self.notes, note))
+
+
+class Decision:
+    """What is to be dropped.
+
+    Attributes:
+        kept: the scopes that stay, with the sizes in bytes of the blobs that each will need.
+        dropped: the scopes that go, and why.
+        lost: the layers that scopes lose, by scope.
+        bytes: the size of what is kept, each blob once.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.kept = {scope.name: dict(scope.sizes) for scope in inventory.scopes}
+        self.dropped: dict[str, str] = {}
+        self.lost: dict[str, set[str]] = {}
+        self._uses = Counter(digest for scope in inventory.scopes for digest in scope.sizes)
+        self.bytes = inventory.measure()
+
+    def drop(self, name: str, why: str) -> None:
+        """Let a scope go."""
+        self._release(name, list(self.kept[name]))
+        self.dropped[name] = why
+        del self.kept[name]
+        self.lost.pop(name, None)
+
+    def lose(self, name: str, layers: Iterable[str]) -> None:
+        """Let a scope lose layers."""
+        gone = [each for each in layers if each in self.kept[name]]
+        self._release(name, gone)
+        if gone:
+            self.lost.setdefault(name, set()).update(gone)
+
+    def _release(self, name: str, digests: Iterable[str]) -> None:
+        for digest in digests:
+            size = self.kept[name].pop(digest)
+            self._uses[digest] -= 1
+            if not self._uses[digest]:
+                self.bytes -= size
+
+
+class Source(Protocol):
+    """Where a decision learns more about a scope, when it has to."""
+
+    def read_links(self, scope: ScopeState, layers: Collection[str]) -> list[tuple[str, int]]:
+        """The chains of these layers; `StoreError` when they cannot be known."""
+
+    def read_seconds(self, scope: ScopeState) -> Mapping[str, float]:
+        """What the steps of its layers took."""
+
+
+def decide_collection(inventory: Inventory, limits: Limits, now: float, source: Source) -> Decision:
+    """Choose what a store drops. Pure but for what it reads from `source`.
+
+    Args:
+        inventory: what the store holds.
+        limits: its bounds.
+        now: the time in seconds since the epoch.
+        source: where it learns more.
+    """
+    decision = Decision(inventory)
+    for scope in inventory.scopes:
+        unused = now - scope.last_used
+        if scope.damage:
+            decision.drop(scope.name, scope.damage)
+        elif limits.max_age is not None and unused > limits.max_age:
+            decision.drop(scope.name, f"unused for {format_age(unused)}")
+        else:
+            _leave_missing(scope, inventory.files, decision, source)
+    if limits.max_size is not None:
+        _fit(inventory, limits.max_size - inventory.overhead, decision, source)
+    return decision
+
+
+def _leave_missing(
+    scope: ScopeState, files: frozenset[str], decision: Decision, source: Source
+) -> None:
+    missing = {digest for digest in scope.sizes if digest[7:] not in files}
+    if not missing:
+        return
+    try:
+        decision.lose(scope.name, find_lost(source.read_links(scope, [*scope.layers]), missing))
+    except StoreError as error:
+        decision.drop(scope.name, error.message)
+
+
+def _fit(inventory: Inventory, most: int, decision: Decision, source: Source) -> None:
+    if decision.bytes <= most:
+        return
+    kept = [scope for scope in inventory.scopes if scope.name in decision.kept]
+    holdings = [_weigh_scope(scope, decision.kept[scope.name], source) for scope in kept]
+    for name, layers in choose_evicted(holdings, decision.bytes - most).items():
+        decision.lose(name, layers)
+    for scope in sorted(kept, key=lambda each: (each.last_used, each.name)):
+        if decision.bytes <= most:
+            return
+        decision.drop(scope.name, "the store is too small for it")
+
+
+def _weigh_scope(scope: ScopeState, kept: Mapping[str, int], source: Source) -> Holding:
+    sizes = {digest: kept[digest] for digest in scope.layers if digest in kept}
+    try:
+        links = source.read_links(scope, sizes)
+    except StoreError:
+        links = [(digest, BOTTOM) for digest in sizes]
+    return Holding(scope.name, scope.last_used, links, source.read_seconds(scope), sizes)
+
+
+class Collector:
+    """Collects one store; whoever lets it change something holds the store's lock."""
+
+    def __init__(self, path: Path, catalog: Catalog) -> None:
+        self._path = path
+        self._catalog = catalog
+
+    def read_links(self, scope: ScopeState, layers: Collection[str]) -> list[tuple[str, int]]:
+        """The chains of a scope, from its cache config."""
+        config = read_config(self._path, read_manifest(self._path, scope.entry))
+        return list_chains(parse_config(config), layers)
+
+    def read_seconds(self, scope: ScopeState) -> Mapping[str, float]:
+        """What the steps took, from the scope's record."""
+        record = self._catalog.records.read(scope.entry)
+        return record.seconds if record else {}
+
+    def preview(self, index: Index, limits: Limits) -> Collected:
+        """What a collection would drop."""
+        inventory = read_inventory(self._path, index, self._catalog)
+        decision = decide_collection(inventory, limits, time.time(), self)
+        return self._report(inventory, decision, self._list_dead(inventory, decision))
+
+    def collect(self, index: Index, limits: Limits) -> Collected:
+        """Drop what is to be dropped.
+
+        Raises:
+            OSError: the disk is too full for the change; what no scope needs is removed.
+        """
+        inventory = read_inventory(self._path, index, self._catalog)
+        # On a full disk, this makes the room that the change of the index needs.
+        garbage = inventory.list_dead()
+        freed = self._remove_files(garbage)
+        decision = decide_collection(inventory, limits, time.time(), self)
+        changes = self._change_scopes(inventory, decision)
+        if changes:
+            index = self._catalog.change(index, changes)
+        written = {each.record.manifest.digest[7:] for each in changes.values() if each}
+        dead = self._list_dead(inventory, decision) - garbage - written
+        report = self._report(inventory, decision, dead)
+        freed += self._remove_files(dead)
+        self._catalog.settle(index)
+        return replace(report, blobs=len(garbage) + len(dead), freed_bytes=freed)
+
+    def _change_scopes(self, inventory: Inventory, decision: Decision) -> dict[str, Change | None]:
+        changes: dict[str, Change | None] = dict.fromkeys(decision.dropped)
+        for scope in inventory.scopes:
+            lost = decision.lost.get(scope.name)
+            if lost:
+                manifest = read_manifest(self._path, scope.entry).without(lost)
+                entry = write_manifest(self._path, scope.entry, manifest)
+                before = self._catalog.records.read(scope.entry) or Record(
+                    scope=scope.name, manifest=entry
+                )
+                record = before.renewed(entry, manifest.layer_sizes)
+                changes[scope.name] = Change(record, scope.last_used)
+        return changes
+
+    def _list_dead(self, inventory: Inventory, decision: Decision) -> frozenset[str]:
+        changed = {scope.entry.digest for scope in inventory.scopes if scope.name in decision.lost}
+        live = {digest[7:] for sizes in decision.kept.values() for digest in sizes}
+        return inventory.files - (live - {digest[7:] for digest in changed})
+
+    def _remove_files(self, names: frozenset[str]) -> int:
+        freed = measure_files(self._path, names)
+        for name in names:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{blob_folder(self._path)}/{name}")
+        return freed
+
+    def _report(self, inventory: Inventory, decision: Decision, dead: frozenset[str]) -> Collected:
+        return Collected(
+            dropped=decision.dropped,
+            evicted={name: len(lost) for name, lost in sorted(decision.lost.items())},
+            blobs=len(dead),
+            freed_bytes=measure_files(self._path, dead),
+            bytes=decision.bytes + inventory.overhead,
+        )

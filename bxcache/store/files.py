@@ -1,0 +1,120 @@
+"""Files that are whole or not there, also after a power cut, and blobs that are shared."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LARGEST_DOCUMENT = 16 << 20
+"""No index, manifest or record is larger, in bytes; what is larger is not read."""
+
+
+def read_bounded(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger than `most` bytes, or no regular file.
+    """
+    # A link or a FIFO in a layout that came from elsewhere is not followed and not waited for.
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError("it is a link") from error
+        raise
+    with open(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("it is no regular file")
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most >> 20} MiB")
+    return data
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Write a file so that a reader sees the old content or the new, whole.
+
+    Args:
+        path: the file.
+        data: its content.
+        mode: its permissions.
+        durable: keep that promise after a power cut as well.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def link_blob(source: str, target: str, size: int) -> bool:
+    """Give a blob a second name; where the file system has no hard links, copy it.
+
+    Args:
+        source: the blob's file.
+        target: its new name. A file of another size that has it is damaged, and is replaced.
+        size: the blob's size in bytes.
+
+    Returns:
+        Whether the target is new.
+
+    Raises:
+        OSError: it can be neither linked nor copied.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        if os.lstat(target).st_size == size:
+            return False
+        os.unlink(target)
+        return link_blob(source, target, size)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return _copy_blob(source, target, size)
+    return True
+
+
+def _copy_blob(source: str, target: str, size: int) -> bool:
+    with suppress(FileNotFoundError):
+        if os.lstat(target).st_size == size:
+            return False
+    temporary = f"{target}.{secrets.token_hex(6)}.tmp"
+    try:
+        with open(source, "rb") as read, open(temporary, "wb") as written:
+            shutil.copyfileobj(read, written, 1 << 20)
+            written.flush()
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o444)
+        os.replace(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+    return True

@@ -1,0 +1,115 @@
+"""A scope without the layers that are broken, so that BuildKit misses there instead of failing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.errors import StoreError
+from bxcache.store.chains import find_lost, list_chains
+from bxcache.store.files import write_atomically
+from bxcache.store.layout import (
+    CacheManifest,
+    Descriptor,
+    blob_folder,
+    blob_path,
+    parse_config,
+    read_config,
+    read_manifest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def find_broken(layout: Path, manifest: CacheManifest) -> dict[str, str]:
+    """The blobs that are not there with the size that the manifest says, and what is wrong."""
+    found: dict[str, str] = {}
+    folder = blob_folder(layout)
+    for digest, blob in manifest.blobs.items():
+        why = check_size(f"{folder}/{digest[7:]}", blob.size)
+        if why:
+            found[digest] = why
+    return found
+
+
+def check_size(path: str, size: int) -> str:
+    """What is wrong with a blob's file, as far as a look at it tells, or an empty string."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError as error:
+        return f"`{path}`: {error.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return f"`{path}` is no regular file"
+    if status.st_size != size:
+        return f"`{path}` has {status.st_size} bytes instead of {size}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """A scope after a check.
+
+    Attributes:
+        entry: what the index shall say of it; None when it is of no use any more.
+        manifest: the manifest of `entry`.
+        broken: the blobs that are broken.
+        note: what was done, for people; empty when nothing was.
+    """
+
+    entry: Descriptor | None
+    manifest: CacheManifest | None
+    broken: frozenset[str] = frozenset()
+    note: str = ""
+
+
+def mend_scope(layout: Path, entry: Descriptor, known: Mapping[str, str]) -> Mended:
+    """Check a scope as far as that is cheap, and cut out what is broken.
+
+    The manifest without it is written; nothing names it before the index does.
+
+    Args:
+        layout: the store.
+        entry: what the index says of the scope.
+        known: blobs that are known to be broken, and what is wrong with them.
+
+    Raises:
+        OSError: something can be neither read nor written.
+    """
+    name = entry.ref_name
+    try:
+        if entry.digest in known:
+            raise StoreError(known[entry.digest])  # noqa: TRY301  # as if it was found here
+        manifest = read_manifest(layout, entry)
+        broken = find_broken(layout, manifest)
+        broken |= {digest: why for digest, why in known.items() if digest in manifest.blobs}
+        config = read_config(layout, manifest)
+        if not broken:
+            return Mended(entry, manifest)
+        lost = find_lost(list_chains(parse_config(config), manifest.layer_sizes), broken.keys())
+    except StoreError as error:
+        return Mended(None, None, note=f"the scope `{name}` is dropped: {error.message}")
+    cut = manifest.without(lost)
+    why = next(iter(broken.values()))
+    more = "" if len(broken) == 1 else f" (and {len(broken) - 1} more)"
+    taken = len(lost) - len(broken)
+    note = f"{_count(len(broken), 'layer')} of the scope `{name}` broken: {why}{more}"
+    if taken:
+        note += f"; left out with {_count(taken, 'layer')} on top of it"
+    return Mended(write_manifest(layout, entry, cut), cut, frozenset(broken), note)
+
+
+def write_manifest(layout: Path, entry: Descriptor, manifest: CacheManifest) -> Descriptor:
+    """Write a changed manifest as a blob, and give the entry that names it."""
+    data = manifest.to_json()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    write_atomically(blob_path(layout, digest), data, mode=0o444)
+    return entry.model_copy(update={"digest": digest, "size": len(data)})
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
