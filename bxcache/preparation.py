@@ -12,15 +12,14 @@ from bxcache.buildx.capabilities import check_capabilities
 from bxcache.buildx.command import exports_image, render_build
 from bxcache.buildx.events import Noted
 from bxcache.config.backends import LocalBackend
-from bxcache.config.loading import default_store
 from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
+from bxcache.location import find_location
 from bxcache.plan import BuildPlan, LocalState, find_ref, list_candidates, make_plan
 from bxcache.request import find_metadata_file
 from bxcache.scope import Scope, name_image
 from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
-from bxcache.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.opening import Opening
     from bxcache.request import BuildRequest
+    from bxcache.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         EngineError: docker cannot do what is asked for.
     """
     request, setup = opening.request, opening.setup
-    backend = _find_local(setup)
-    store = _find_store(setup, backend)
+    location = find_location(setup)
+    store = location.store if location else None
     if store is not None:
         store.check()
     settings, cache = setup.config.build, setup.config.cache
@@ -103,7 +103,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         capabilities=capabilities,
         scope=scope,
         store=store,
-        limits=Limits(backend.max_size, backend.max_age) if backend else Limits(),
+        limits=location.limits if location else Limits(),
         name=draw_name(),
         notes=notes,
     )
@@ -138,17 +138,6 @@ def _mentions(file: Path, name: str) -> bool:
 def _tell_waiting(observe: Observer | None) -> None:
     if observe is not None:
         observe(Noted("waiting for the builder to start"))
-
-
-def _find_local(setup: Setup) -> LocalBackend | None:
-    backends = setup.config.cache.backends
-    return next((each for each in backends if isinstance(each, LocalBackend)), None)
-
-
-def _find_store(setup: Setup, backend: LocalBackend | None) -> Store | None:
-    if backend is None:
-        return None
-    return Store(Path(backend.dir) if backend.dir else default_store(setup.root))
 
 
 def look_at_store(prepared: Prepared) -> LocalState | None:

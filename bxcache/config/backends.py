@@ -78,11 +78,12 @@ class LocalBackend(CompressedBackend):
     """The store's directory; relative to the file that declares it. Default: below the user's
     cache folder, one for each project."""
 
-    max_size: Size | None = None
-    """The most that the store may hold, such as `5GB`."""
+    max_size: Size = 20_000_000_000
+    """The most that the store may hold, such as `5GB`. Over it, the layers that save the least work
+    for their size go first. Default: 20 GB."""
 
-    max_age: Age | None = None
-    """How long an unused scope is kept, such as `14d`."""
+    max_age: Age = 2_592_000
+    """How long an unused scope is kept, such as `14d`. Default: 30 days."""
 
 
 class RegistryBackend(CompressedBackend):

@@ -120,7 +120,5 @@ class Config(Declaration):
 NOT_YET_APPLIED = {
     "cache.read": "all branches share one scope for now",
     "gate.min_hit_ratio": "no gate is applied yet",
-    "max_size": "the store is not bounded yet",
-    "max_age": "the store is not bounded yet",
 }
 """Keys that are accepted and have no effect so far, and what holds instead."""

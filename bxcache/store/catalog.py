@@ -76,7 +76,7 @@ class Catalog:
         broken = self.path / INDEX_NAME
         kept = ""
         if broken.is_file():
-            shutil.copyfile(broken, self.path / DAMAGED_NAME)
+            self._keep_damaged(broken)
             kept = f"; the damaged file is kept as `{DAMAGED_NAME}`"
         write_index(self.path, index)
         return index, f"{damage}; {len(index.manifests)} scopes are back from the records{kept}"
@@ -84,11 +84,16 @@ class Catalog:
     def set_aside(self) -> None:
         """Put an index that nothing can be made of out of the way, and start with an empty one."""
         broken = self.path / INDEX_NAME
-        if broken.is_dir():
+        if broken.is_dir() and not broken.is_symlink():
             broken.rename(self.path / DAMAGED_NAME)
         else:
-            shutil.copyfile(broken, self.path / DAMAGED_NAME)
+            self._keep_damaged(broken)
         write_index(self.path, Index().with_entries({}))
+
+    def _keep_damaged(self, broken: Path) -> None:
+        kept = self.path / DAMAGED_NAME
+        kept.unlink(missing_ok=True)
+        shutil.copyfile(broken, kept, follow_symlinks=False)
 
     def change(self, index: Index, changes: Mapping[str, Change | None]) -> Index:
         """Change scopes, or with None remove them; the caller holds the store's lock.

@@ -62,15 +62,26 @@ class Directory:
         if not self.is_store:
             self._check_strangers(adopting=adopting)
             return
+        self._check_links()
         for path in (self.own, self.staging, self.path / "blobs" / "sha256"):
             if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
                 raise StoreError(_describe_denied(self.path, path), hint=_ELSEWHERE)
         self._check_version()
 
+    def _check_links(self) -> None:
+        blobs = self.path / "blobs"
+        for path in (self.own, self.staging, self.own / "scopes", blobs, blobs / "sha256"):
+            if path.is_symlink():
+                raise StoreError(
+                    f"`{path}` is a link, and nothing outside of a store is written",
+                    hint=f"replace it by a folder; or {_ELSEWHERE}",
+                )
+
     def _check_strangers(self, *, adopting: bool) -> None:
         names = {path.name for path in self.path.iterdir()} - _NOBODYS
         strangers = names - _BUILDX_OWN
         if names and not strangers and INDEX_NAME in names:
+            self._check_links()
             if adopting:
                 return
             raise StoreError(
@@ -98,12 +109,21 @@ class Directory:
             )
 
     def make(self) -> None:
-        """Make it a store, each file whole or absent, so that two may do it at once.
+        """Make the folder that the lock lies in, so that it can be taken.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.own.mkdir(exist_ok=True)
+
+    def mark(self) -> None:
+        """Make it a store, each file whole or absent; the caller holds the lock.
 
         Raises:
             OSError: it cannot be written.
         """
-        self.staging.mkdir(parents=True, exist_ok=True)
+        self.staging.mkdir(exist_ok=True)
         (self.own / "scopes").mkdir(exist_ok=True)
         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         files = {

@@ -50,8 +50,9 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: boo
         durable: keep that promise after a power cut as well.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        with temporary.open("wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(data)
             if durable:
                 stream.flush()

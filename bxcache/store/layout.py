@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -39,6 +40,7 @@ LARGEST_CONFIG = 1 << 20
 """BuildKit reads no larger one: `readBlob` in
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/import.go"""
 
+_SCOPE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -146,6 +148,11 @@ class CacheManifest(Document):
             if config is None or digest != config.digest
         }
 
+    def list_sizes(self, entry: Descriptor) -> dict[str, int]:
+        """The size in bytes of every blob of a scope, its manifest's too, by digest."""
+        blobs = self.blobs.values()
+        return {entry.digest: entry.size, **{blob.digest: blob.size for blob in blobs}}
+
     def without(self, digests: Container[str]) -> CacheManifest:
         """The manifest with these layers left out.
 
@@ -199,6 +206,18 @@ def blob_path(layout: Path, digest: str) -> Path:
     """Where a layout keeps a blob; `digest` is one that was checked."""
     algorithm, _, name = digest.partition(":")
     return layout / "blobs" / algorithm / name
+
+
+def check_scope_name(name: str) -> None:
+    """Refuse a scope's name that is no valid tag.
+
+    https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
+
+    Raises:
+        StoreError: it is none.
+    """
+    if not _SCOPE_NAME.fullmatch(name):
+        raise StoreError(f"{name[:80]!r} is no name for a scope: it is no valid tag")
 
 
 def blob_folder(layout: Path) -> str:

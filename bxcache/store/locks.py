@@ -7,6 +7,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from bxcache.store.files import write_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -41,7 +43,8 @@ def hold_lock(folder: Path, purpose: str) -> Iterator[None]:
         lock.acquire(poll_interval=0.02)
     try:
         with suppress(OSError):
-            holder.write_text(f"process {os.getpid()} is {purpose}"[:_LONGEST_NOTE], "utf-8")
+            note = f"process {os.getpid()} is {purpose}"[:_LONGEST_NOTE]
+            write_atomically(holder, note.encode(), durable=False)
         yield
     finally:
         lock.release()

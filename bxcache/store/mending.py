@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
+from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import find_lost, list_chains
 from bxcache.store.files import write_atomically
 from bxcache.store.layout import (
@@ -20,10 +21,13 @@ from bxcache.store.layout import (
     read_config,
     read_manifest,
 )
+from bxcache.store.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from bxcache.store.layout import Index
 
 
 def find_broken(layout: Path, manifest: CacheManifest) -> dict[str, str]:
@@ -101,6 +105,58 @@ def mend_scope(layout: Path, entry: Descriptor, known: Mapping[str, str]) -> Men
     if taken:
         note += f"; left out with {_count(taken, 'layer')} on top of it"
     return Mended(write_manifest(layout, entry, cut), cut, frozenset(broken), note)
+
+
+class Mender:
+    """Mends scopes of one store; the caller holds the store's lock."""
+
+    def __init__(self, path: Path, catalog: Catalog) -> None:
+        self._path = path
+        self._catalog = catalog
+
+    def choose_donor(
+        self, index: Index, donors: Iterable[str], notes: list[str]
+    ) -> tuple[Descriptor, CacheManifest] | None:
+        """The first of the scopes that is of use, mended, and noted as used now."""
+        for name in donors:
+            entry = index.find(name)
+            if entry is None:
+                continue
+            index, mended = self.mend(index, entry, {}, notes)
+            if mended is not None:
+                self._catalog.records.touch(mended[0])
+                return mended
+        return None
+
+    def mend(
+        self, index: Index, entry: Descriptor, known: Mapping[str, str], notes: list[str]
+    ) -> tuple[Index, tuple[Descriptor, CacheManifest] | None]:
+        """Cut out what is broken in a scope, in the index too, and remove the broken files.
+
+        Args:
+            index: the store's index.
+            entry: what it says of the scope.
+            known: blobs that are known to be broken, and what is wrong with them.
+            notes: gets what was done.
+
+        Returns:
+            The index as it is now, and the scope, if it is of any use.
+        """
+        mended = mend_scope(self._path, entry, known)
+        kept = None
+        if mended.entry is not None and mended.manifest is not None:
+            kept = (mended.entry, mended.manifest)
+        if mended.note:
+            notes.append(mended.note)
+            change = self._renew(entry, *kept) if kept else None
+            index = self._catalog.change(index, {entry.ref_name: change})
+            for digest in mended.broken:
+                blob_path(self._path, digest).unlink(missing_ok=True)
+        return index, kept
+
+    def _renew(self, old: Descriptor, entry: Descriptor, manifest: CacheManifest) -> Change:
+        record = self._catalog.records.read(old) or Record(scope=old.ref_name, manifest=old)
+        return Change(record.renewed(entry, manifest.layer_sizes))
 
 
 def write_manifest(layout: Path, entry: Descriptor, manifest: CacheManifest) -> Descriptor:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_LARGEST_RECORD = 4 << 20
+LARGEST_RECORD = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ class Record(BaseModel):
         default_factory=dict
     )
     """What each layer's steps took when they were executed, by the layer's digest."""
+
+    def to_json(self) -> bytes:
+        """The record as its file has it."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
     def renewed(self, entry: Descriptor, kept: Iterable[str]) -> Record:
         """The record of the same scope with another manifest, of which these layers are kept."""
@@ -114,9 +118,8 @@ class Records:
         """Write a record; its scope was last used at `last_used`, or now."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self.path(record.manifest)
-        data = record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
         # What it says can be lost in a power cut; the index cannot.
-        write_atomically(path, data, durable=False)
+        write_atomically(path, record.to_json(), durable=False)
         if last_used is not None:
             os.utime(path, (last_used, last_used))
 
@@ -168,6 +171,14 @@ class Records:
 
 def _read_record(path: Path) -> Record | None:
     try:
-        return Record.model_validate_json(read_bounded(path, _LARGEST_RECORD))
+        return parse_record(read_bounded(path, LARGEST_RECORD))
     except (OSError, ValueError):
+        return None
+
+
+def parse_record(data: bytes) -> Record | None:
+    """A record from its bytes; None where they are none, or one of a later version."""
+    try:
+        return Record.model_validate_json(data)
+    except ValueError:
         return None

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.files import link_blob
-from bxcache.store.layout import OCI_LAYOUT, CacheManifest, Descriptor, blob_folder
+from bxcache.store.layout import (
+    OCI_LAYOUT,
+    CacheManifest,
+    Descriptor,
+    blob_folder,
+    blob_path,
+    read_index,
+    read_manifest,
+)
 from bxcache.store.locks import claim_lock, remove_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from filelock import BaseFileLock
@@ -106,10 +114,59 @@ def _make_layout(path: Path) -> None:
 
 
 def _link_donor(store: Path, path: Path, entry: Descriptor, manifest: CacheManifest) -> None:
-    here, there = blob_folder(store), blob_folder(path)
-    for digest, size in ((entry.digest, entry.size), *_sizes(manifest)):
-        link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
+    link_blobs(store, path, manifest.list_sizes(entry))
 
 
-def _sizes(manifest: CacheManifest) -> Iterable[tuple[str, int]]:
-    return ((blob.digest, blob.size) for blob in manifest.blobs.values())
+def link_blobs(source: Path, target: Path, sizes: Mapping[str, int]) -> list[str]:
+    """Give blobs of one layout to another.
+
+    Args:
+        source: the layout that has them.
+        target: the layout that gets them.
+        sizes: the blobs with their sizes in bytes, by digest.
+
+    Returns:
+        Those that the target did not have.
+
+    Raises:
+        StoreError: one of them is missing.
+        OSError: one can be neither linked nor copied.
+    """
+    here, there = blob_folder(source), blob_folder(target)
+    try:
+        return [
+            digest
+            for digest, size in sizes.items()
+            if link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
+        ]
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"the blob `{error.filename}` is missing",
+            hint="`bxcache store repair` cuts it out, so that builds make it anew",
+        ) from error
+
+
+def find_export(layout: Path, scope: str, digest: str | None) -> Descriptor:
+    """What buildx exported to a layout as a scope, named by it.
+
+    Args:
+        layout: the staging layout.
+        scope: the tag that it was told.
+        digest: the manifest that BuildKit said it wrote, which goes before the index.
+
+    Raises:
+        StoreError: it exported nothing.
+    """
+    try:
+        listed = read_index(layout).find(scope)
+    except FileNotFoundError:
+        listed = None
+    if listed is None:
+        raise StoreError(f"buildx exported no cache for the scope `{scope}`")
+    path = blob_path(layout, digest) if digest else None
+    if path is None or digest is None or digest == listed.digest or not path.exists():
+        return listed
+    size = path.stat().st_size
+    document = read_manifest(layout, listed.model_copy(update={"digest": digest, "size": size}))
+    kind = document.media_type or listed.media_type
+    return Descriptor(media_type=kind, digest=digest, size=size).named(scope)

@@ -6,26 +6,38 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.errors import StoreError
+from bxcache.store.adoption import Adopted, read_foreign_index, remove_ingest
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.directory import Directory
-from bxcache.store.files import link_blob, sync_folder
+from bxcache.store.files import sync_folder
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
-from bxcache.store.layout import Descriptor, blob_folder, blob_path, read_index, read_manifest
+from bxcache.store.layout import (
+    Descriptor,
+    Index,
+    read_index,
+    read_manifest,
+)
 from bxcache.store.locks import hold_lock
-from bxcache.store.mending import find_broken, mend_scope
-from bxcache.store.records import Record, Work, make_record
-from bxcache.store.staging import Staging, create_staging, sweep_staging
+from bxcache.store.mending import Mender, find_broken
+from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
+from bxcache.store.records import Work, make_record
+from bxcache.store.staging import (
+    Staging,
+    create_staging,
+    draw_name,
+    find_export,
+    link_blobs,
+    sweep_staging,
+)
 from bxcache.store.verification import Damage, Verification, confirm, verify_scopes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from bxcache.store.layout import CacheManifest, Index
+    from collections.abc import Iterable, Iterator, Sequence
 
 logger = logging.getLogger("bxcache.store")
 
@@ -64,6 +76,7 @@ class Store:
         self.path = Path(path)
         self._directory = Directory(self.path)
         self._catalog = Catalog(self.path, self._directory.own)
+        self._mender = Mender(self.path, self._catalog)
         self._collector = Collector(self.path, self._catalog)
 
     def check(self) -> None:
@@ -106,43 +119,12 @@ class Store:
                 logger.info("removed %d staging layouts that ended builds had left", swept)
             index, note = self._catalog.recover()
             notes = [note] if note else []
-            donor = self._choose_donor(index, donors, notes)
+            donor = self._mender.choose_donor(index, donors, notes)
             staging = create_staging(self._directory.staging, name, donor, notes)
         try:
             yield staging
         finally:
             staging.remove()
-
-    def _choose_donor(
-        self, index: Index, donors: Iterable[str], notes: list[str]
-    ) -> tuple[Descriptor, CacheManifest] | None:
-        for name in donors:
-            entry = index.find(name)
-            if entry is None:
-                continue
-            index, mended = self._mend(index, entry, {}, notes)
-            if mended is not None:
-                self._catalog.records.touch(mended[0])
-                return mended
-        return None
-
-    def _mend(
-        self, index: Index, entry: Descriptor, known: Mapping[str, str], notes: list[str]
-    ) -> tuple[Index, tuple[Descriptor, CacheManifest] | None]:
-        mended = mend_scope(self.path, entry, known)
-        if mended.note:
-            notes.append(mended.note)
-            change = None
-            if mended.entry is not None and mended.manifest is not None:
-                before = self._catalog.records.read(entry)
-                record = before or Record(scope=entry.ref_name, manifest=entry)
-                change = Change(record.renewed(mended.entry, mended.manifest.layer_sizes))
-            index = self._catalog.change(index, {entry.ref_name: change})
-            for digest in mended.broken:
-                blob_path(self.path, digest).unlink(missing_ok=True)
-        if mended.entry is None or mended.manifest is None:
-            return index, None
-        return index, (mended.entry, mended.manifest)
 
     def commit(
         self, staging: Staging, scope: str, digest: str | None, work: Work | None = None
@@ -159,17 +141,18 @@ class Store:
         Raises:
             StoreError: nothing was exported, the export is incomplete, or the disk is full.
         """
-        entry = _find_export(staging.path, scope, digest)
+        entry = find_export(staging.path, scope, digest)
         manifest = read_manifest(staging.path, entry)
         broken = find_broken(staging.path, manifest)
         if broken:
             why = next(iter(broken.values()))
             raise StoreError(f"the exported cache is incomplete: {why}")
-        sizes = {entry.digest: entry.size, **{b.digest: b.size for b in manifest.blobs.values()}}
+        sizes = manifest.list_sizes(entry)
         with self._changing(f"saving the scope `{scope}`"):
             index, _ = self._catalog.recover()
             before = index.find(scope)
-            new = _link_blobs(staging.path, self.path, sizes)
+            new = link_blobs(staging.path, self.path, sizes)
+            sync_folder(self.path / "blobs" / "sha256")
             earlier = [each for each in (staging.donor, before) if each is not None]
             records = filter(None, map(self._catalog.records.read, earlier))
             record = make_record(scope, entry, manifest.layer_sizes, work or Work(), records)
@@ -192,6 +175,74 @@ class Store:
             index, _ = self._catalog.recover()
             check_known(index, [scope])
             self._catalog.change(index, {scope: None})
+
+    def adopt(self) -> Adopted:
+        """Make a store of a directory that plain buildx exported to, in place.
+
+        Raises:
+            StoreError: it holds something else, or something cannot be adopted; nothing changed.
+        """
+        self._directory.check(adopting=True)
+        with _telling(self.path, "read"):
+            read_foreign_index(self.path)
+        with self._changing("adopting the directory"):
+            remove_ingest(self.path)
+            self._catalog.settle(read_foreign_index(self.path))
+        notes = self.repair()
+        usage = self.usage()
+        names = tuple(scope.name for scope in usage.scopes)
+        return Adopted(names, notes, usage.dead_bytes)
+
+    def pack(self, target: BinaryIO, scopes: Sequence[str] = ()) -> Packed:
+        """Write the store, or some of its scopes, as one `tar.zst` archive.
+
+        The same content gives the same bytes. What builds and collections do meanwhile makes no
+        difference.
+
+        Args:
+            target: where the archive goes.
+            scopes: the scopes to pack. Default: all.
+
+        Raises:
+            StoreError: a scope is unknown, or something is broken or cannot be read.
+            OSError: the archive cannot be written.
+        """
+        with self.snapshot(draw_name()) as staging:
+            with self._changing("packing"):
+                index, _ = self._catalog.recover()
+                check_known(index, scopes)
+                chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
+                index = Index().with_entries({each.ref_name: each for each in chosen})
+                for entry in index.manifests:
+                    manifest = read_manifest(self.path, entry)
+                    link_blobs(self.path, staging.path, manifest.list_sizes(entry))
+            return write_pack(target, staging.path, index, self._catalog.records)
+
+    def unpack(self, source: BinaryIO) -> Unpacked:
+        """Take the scopes of an archive into the store, all or nothing, every digest checked.
+
+        A scope that the store has in a later version stays as it is.
+
+        Args:
+            source: the archive, read once from its beginning.
+
+        Raises:
+            StoreError: it is no archive of a store, or damaged; or the store cannot be changed.
+            OSError: the archive cannot be read.
+        """
+        self.check()
+        with self.snapshot(draw_name()) as staging:
+            unpacking = Unpacking(staging.path)
+            packed = unpacking.read(source)
+            with self._changing("unpacking"):
+                index, _ = self._catalog.recover()
+                new = link_blobs(staging.path, self.path, unpacking.sizes)
+                sync_folder(self.path / "blobs" / "sha256")
+                changes = unpacking.list_changes(index, self._catalog.records)
+                self._catalog.change(index, changes)
+        names = tuple(each.ref_name for each in packed.manifests)
+        kept = tuple(name for name in names if name not in changes)
+        return Unpacked(tuple(changes), kept, sum(unpacking.sizes[each] for each in new))
 
     def usage(self) -> Usage:
         """What the store holds, and how much of it.
@@ -278,7 +329,7 @@ class Store:
             with self._changing("cutting out what is broken"):
                 index, _ = self._catalog.recover()
                 for entry in index.manifests:
-                    index, _ = self._mend(index, entry, broken, notes)
+                    index, _ = self._mender.mend(index, entry, broken, notes)
         return tuple(notes)
 
     def _recover_or_set_aside(self, notes: list[str]) -> Index:
@@ -298,6 +349,7 @@ class Store:
         with _telling(self.path, "changed"):
             self._directory.make()
             with hold_lock(self._directory.own, purpose):
+                self._directory.mark()
                 yield
 
 
@@ -323,32 +375,3 @@ def check_known(index: Index, scopes: Iterable[str]) -> None:
     if unknown:
         names = ", ".join(f"`{name}`" for name in known) or "none"
         raise StoreError(f"the store has no scope `{unknown[0]}`", hint=f"it has {names}")
-
-
-def _link_blobs(source: Path, target: Path, sizes: Mapping[str, int]) -> list[str]:
-    """Link blobs from one layout into another, and tell which are new there."""
-    here, there = blob_folder(source), blob_folder(target)
-    new = [
-        digest
-        for digest, size in sizes.items()
-        if link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
-    ]
-    if new:
-        sync_folder(target / "blobs" / "sha256")
-    return new
-
-
-def _find_export(layout: Path, scope: str, digest: str | None) -> Descriptor:
-    try:
-        listed = read_index(layout).find(scope)
-    except FileNotFoundError:
-        listed = None
-    if listed is None:
-        raise StoreError(f"buildx exported no cache for the scope `{scope}`")
-    path = blob_path(layout, digest) if digest else None
-    if path is None or digest is None or digest == listed.digest or not path.exists():
-        return listed
-    size = path.stat().st_size
-    document = read_manifest(layout, listed.model_copy(update={"digest": digest, "size": size}))
-    kind = document.media_type or listed.media_type
-    return Descriptor(media_type=kind, digest=digest, size=size).named(scope)

@@ -247,6 +247,12 @@ def test_a_source_of_another_size_is_refused(tmp_path: Path, kind: str, size: in
         pack(Member("blob", size, source))
 
 
+def test_a_source_without_an_end_is_refused() -> None:
+    """No more of it is read than its size and a chunk."""
+    with pytest.raises(StoreError, match="`/dev/zero` should have 4 bytes and has more"):
+        pack(Member("blob", 4, Path("/dev/zero")))
+
+
 def test_a_source_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """With the system's word for it."""
     with pytest.raises(StoreError, match=r"blob` cannot be put .*: No such file") as caught:

@@ -243,11 +243,11 @@ def test_what_has_no_effect_yet_is_noted(repo: Path) -> None:
     """Nothing is accepted in silence."""
     write(
         repo / "bxcache.toml",
-        "[[cache.backends]]\ntype = 'local'\nmax_size = '5GB'\n[gate]\nmin_hit_ratio = 0.5\n",
+        "[cache]\nread = ['branch']\n[gate]\nmin_hit_ratio = 0.5\n",
     )
     notes = "\n".join(load_setup(repo, {}).notes)
     assert "`gate.min_hit_ratio`" in notes
-    assert "`cache.backends.max_size`" in notes
+    assert "`cache.read`" in notes
     assert load_setup(repo / "deep", {"BXCACHE_CONFIG": "/dev/null"}).notes == ()
 
 

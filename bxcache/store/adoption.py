@@ -1,0 +1,69 @@
+"""A directory that plain buildx exported a cache to becomes a store, in place."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.errors import StoreError
+from bxcache.store.layout import Index, check_scope_name, read_index, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bxcache.store.layout import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What became of an adopted directory.
+
+    Attributes:
+        scopes: the names of its scopes: the tags that buildx exported with.
+        notes: what was mended.
+        dead_bytes: the size of what no scope needs; the next collection drops it.
+    """
+
+    scopes: tuple[str, ...]
+    notes: tuple[str, ...]
+    dead_bytes: int
+
+
+def read_foreign_index(path: Path) -> Index:
+    """The index of a directory that buildx exported to, everything in it looked at.
+
+    Raises:
+        StoreError: all that is in the way of adopting it.
+        OSError: something cannot be read.
+    """
+    try:
+        index = read_index(path)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"`{path}` has no index.json, so it is no cache of buildx",
+            hint="adopt the directory that is the `dest` of `--cache-to type=local`",
+        ) from error
+    problems = [problem for entry in index.manifests for problem in _check_entry(path, entry)]
+    if problems:
+        raise StoreError("\n  ".join([f"`{path}` cannot be adopted:", *problems]))
+    return index
+
+
+def _check_entry(path: Path, entry: Descriptor) -> Iterator[str]:
+    try:
+        check_scope_name(entry.ref_name)
+    except StoreError as error:
+        yield error.message
+    # A manifest that is broken is mended later.
+    with suppress(StoreError):
+        strange = read_manifest(path, entry).find_strangeness()
+        if strange:
+            yield f"the tag `{entry.ref_name}`: {strange}"
+
+
+def remove_ingest(path: Path) -> None:
+    """Remove what exports that were cut off have left; BuildKit would trip over it."""
+    shutil.rmtree(path / "ingest", ignore_errors=True)

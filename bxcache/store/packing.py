@@ -1,0 +1,277 @@
+"""A store, or some of its scopes, as one archive for CI systems that keep files.
+
+The archive's members, in this order: `oci-layout`, `index.json`, the records, the manifests, the
+configs, the layers. So a reader knows of each member whether it belongs there, and how long it is,
+before it reads it. Unpacked by hand, it is a store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from bxcache.config.quantities import format_size
+from bxcache.errors import StoreError
+from bxcache.store.archive import Entry, Member, read_archive, write_archive
+from bxcache.store.catalog import Change
+from bxcache.store.files import LARGEST_DOCUMENT, sync_folder
+from bxcache.store.layout import (
+    INDEX_NAME,
+    OCI_LAYOUT,
+    Descriptor,
+    Index,
+    blob_path,
+    check_scope_name,
+    first_line,
+    parse_index,
+    read_manifest,
+)
+from bxcache.store.records import LARGEST_RECORD, Record, Records, name_record, parse_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_RECORDS = ".bxcache/scopes/"
+_BLOBS = "blobs/sha256/"
+_COMPRESSED = ("+gzip", "+zstd", ".gzip")
+"""How the media types of compressed layers end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What an archive holds.
+
+    Attributes:
+        scopes: the scopes' names.
+        blobs: how many blobs.
+        bytes: their size in bytes.
+    """
+
+    scopes: tuple[str, ...]
+    blobs: int
+    bytes: int
+
+
+def write_pack(target: BinaryIO, layout: Path, index: Index, records: Records) -> Packed:
+    """Write a layout as an archive; the same layout gives the same bytes.
+
+    Args:
+        target: where the archive goes.
+        layout: has all blobs that `index` needs.
+        index: what is packed.
+        records: the records of the store.
+
+    Raises:
+        StoreError: a blob is missing or broken.
+        OSError: something can be neither read nor written.
+    """
+    blobs = _list_blobs(layout, index)
+    data = index.to_json()
+    members = [
+        Member("oci-layout", len(OCI_LAYOUT), OCI_LAYOUT.encode()),
+        Member(INDEX_NAME, len(data), data),
+        *_list_records(index, records),
+        *blobs,
+    ]
+    write_archive(target, members)
+    names = tuple(entry.ref_name for entry in index.manifests)
+    return Packed(names, len(blobs), sum(blob.size for blob in blobs))
+
+
+def _list_blobs(layout: Path, index: Index) -> list[Member]:
+    """The blobs in the order that a reader needs them."""
+    found: dict[str, tuple[int, bool, Member]] = {}
+
+    def add(rank: int, blob: Descriptor) -> None:
+        compressed = blob.media_type.endswith(_COMPRESSED)
+        name, path = f"{_BLOBS}{blob.digest[7:]}", blob_path(layout, blob.digest)
+        member = Member(name, blob.size, path, compressed=compressed)
+        found.setdefault(blob.digest, (rank, compressed, member))
+
+    for entry in index.manifests:
+        manifest = read_manifest(layout, entry)
+        add(0, entry)
+        if manifest.cache_config is not None:
+            add(1, manifest.cache_config)
+        for digest in manifest.layer_sizes:
+            add(2, manifest.blobs[digest])
+    ordered = sorted(found.values(), key=lambda each: (each[0], each[1], each[2].name))
+    return [member for _, _, member in ordered]
+
+
+def _list_records(index: Index, records: Records) -> Iterator[Member]:
+    files = records.list_files()
+    for entry in index.manifests:
+        name = name_record(entry.ref_name, entry.digest)
+        record = records.read(entry) or Record(scope=entry.ref_name, manifest=entry)
+        data = record.to_json()
+        used = int(files[name].st_mtime) if name in files else 0
+        yield Member(f"{_RECORDS}{name}", len(data), data, mtime=used)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of an archive.
+
+    Attributes:
+        scopes: the scopes that the store took.
+        kept: those that the store had in a later version.
+        new_bytes: the size of the blobs that the store did not have.
+    """
+
+    scopes: tuple[str, ...]
+    kept: tuple[str, ...]
+    new_bytes: int
+
+
+@dataclass(slots=True)
+class Unpacking:
+    """An archive as far as it has been read.
+
+    Attributes:
+        layout: where its blobs go.
+        index: what it holds; None until that is known.
+        records: each scope's record, with when it was last used.
+        sizes: every blob that it may hold, by digest.
+        missing: the sizes of those that have not come yet.
+        needed: the sum of these.
+    """
+
+    layout: Path
+    index: Index | None = None
+    records: dict[str, Change] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)
+    needed: int = 0
+
+    def read(self, source: BinaryIO) -> Index:
+        """Read an archive into the layout, everything checked.
+
+        Raises:
+            StoreError: it is damaged, incomplete, or holds what it should not.
+            OSError: something can be neither read nor written.
+        """
+        for entry in read_archive(source, self.check):
+            if entry.name == INDEX_NAME:
+                self._take_index(entry)
+            elif entry.name.startswith(_RECORDS):
+                self._take_record(entry)
+            elif entry.name.startswith(_BLOBS):
+                self._take_blob(entry)
+        if self.index is None:
+            raise StoreError(f"the archive is no pack of a store: it has no `{INDEX_NAME}`")
+        if self.missing:
+            raise StoreError(
+                f"the archive lacks {len(self.missing)} blobs that it lists, such as "
+                f"`{next(iter(self.missing))}`"
+            )
+        sync_folder(self.layout / "blobs" / "sha256")
+        return self.index
+
+    def check(self, name: str, size: int) -> None:
+        """Refuse a member that does not belong here, before any of it is read.
+
+        Raises:
+            StoreError: it is unknown, too large, or not as long as was said before.
+        """
+        if self.index is None:
+            most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name, -1)
+        elif name.startswith(_RECORDS):
+            known = {name_record(e.ref_name, e.digest) for e in self.index.manifests}
+            most = LARGEST_RECORD if name.removeprefix(_RECORDS) in known else -1
+        else:
+            digest = f"sha256:{name.removeprefix(_BLOBS)}"
+            expected = self.missing.get(digest) if name.startswith(_BLOBS) else None
+            if expected is not None and expected != size:
+                raise StoreError(
+                    f"`{name}` has {size} bytes in the archive, and should have {expected}"
+                )
+            most = -1 if expected is None else size
+        if most < 0:
+            raise StoreError(
+                f"the archive holds `{name}`, which does not belong there",
+                hint="only archives made by `bxcache store pack` can be unpacked",
+            )
+        if size > most:
+            raise StoreError(f"`{name}` has {size} bytes in the archive, more than it may have")
+
+    def list_changes(self, index: Index, records: Records) -> dict[str, Change]:
+        """What a store with this index and these records takes."""
+        changes = {}
+        for entry in (self.index or Index()).manifests:
+            name = entry.ref_name
+            change = self.records.get(name) or Change(Record(scope=name, manifest=entry))
+            present = index.find(name)
+            record = records.read(present) if present else None
+            if record is None or record.saved <= change.record.saved:
+                changes[name] = change
+        return changes
+
+    def _take_index(self, entry: Entry) -> None:
+        try:
+            self.index = parse_index(entry.read(LARGEST_DOCUMENT))
+        except ValueError as error:
+            raise StoreError(f"the archive's index is none: {first_line(error)}") from error
+        for each in self.index.manifests:
+            check_scope_name(each.ref_name)
+            self._expect(each)
+            if each.size > LARGEST_DOCUMENT:
+                raise StoreError(f"the archive lists a manifest of {format_size(each.size)}")
+        self._check_room()
+
+    def _expect(self, blob: Descriptor) -> None:
+        if blob.digest not in self.sizes:
+            self.sizes[blob.digest] = self.missing[blob.digest] = blob.size
+            self.needed += blob.size
+        if self.sizes[blob.digest] != blob.size:
+            raise StoreError(f"the archive lists `{blob.digest}` with two sizes")
+
+    def _check_room(self) -> None:
+        free = shutil.disk_usage(self.layout).free
+        if self.needed > free:
+            raise StoreError(
+                f"the archive needs {format_size(self.needed)}, and {format_size(free)} are free",
+                hint="free some space, or name another directory with `--dir`",
+            )
+
+    def _take_record(self, entry: Entry) -> None:
+        record = parse_record(entry.read(LARGEST_RECORD))
+        if record is not None and self.index is not None:
+            listed = self.index.find(record.scope)
+            if listed is not None and listed.digest == record.manifest.digest:
+                changed = record.model_copy(update={"manifest": listed})
+                self.records[record.scope] = Change(changed, float(entry.mtime))
+
+    def _take_blob(self, entry: Entry) -> None:
+        digest = f"sha256:{entry.name.removeprefix(_BLOBS)}"
+        self._write_blob(entry, digest)
+        self.needed -= self.missing.pop(digest)
+        index = self.index or Index()
+        for listed in (each for each in index.manifests if each.digest == digest):
+            self._take_manifest(listed)
+
+    def _write_blob(self, entry: Entry, digest: str) -> None:
+        path = blob_path(self.layout, digest)
+        hashed = hashlib.sha256()
+        with path.open("xb") as stream:
+            for chunk in entry.chunks():
+                hashed.update(chunk)
+                stream.write(chunk)
+            stream.flush()
+            os.fsync(stream.fileno())
+        path.chmod(0o444)
+        if hashed.hexdigest() != digest[7:]:
+            raise StoreError(f"`{entry.name}` has other content in the archive than its name says")
+
+    def _take_manifest(self, listed: Descriptor) -> None:
+        manifest = read_manifest(self.layout, listed)
+        strange = manifest.find_strangeness()
+        if strange:
+            raise StoreError(f"the scope `{listed.ref_name}` of the archive is no cache: {strange}")
+        for blob in manifest.blobs.values():
+            self._expect(blob)
+        self._check_room()
