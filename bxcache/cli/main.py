@@ -12,6 +12,7 @@ import click
 from bxcache import __version__
 from bxcache.cli.build import build_command
 from bxcache.cli.config import config_group
+from bxcache.cli.store import store_group
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def cli() -> None:
 
 cli.add_command(build_command)
 cli.add_command(config_group)
+cli.add_command(store_group)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -87,6 +87,10 @@ class Store:
         """
         self._directory.check()
 
+    def exists(self) -> bool:
+        """Whether there is a store at the directory."""
+        return self._directory.is_store
+
     def read_scopes(self) -> dict[str, Descriptor]:
         """The manifest of each scope, by the scope's name.
 
@@ -165,16 +169,16 @@ class Store:
             unchanged=before is not None and before.digest == entry.digest,
         )
 
-    def remove(self, scope: str) -> None:
-        """Remove a scope; its layers go with the next collection.
+    def remove(self, *scopes: str) -> None:
+        """Remove scopes; their layers go with the next collection.
 
         Raises:
-            StoreError: there is no such scope.
+            StoreError: there is no such scope; nothing is removed.
         """
-        with self._changing(f"removing the scope `{scope}`"):
+        with self._changing("removing scopes"):
             index, _ = self._catalog.recover()
-            check_known(index, [scope])
-            self._catalog.change(index, {scope: None})
+            check_known(index, scopes)
+            self._catalog.change(index, dict.fromkeys(scopes))
 
     def adopt(self) -> Adopted:
         """Make a store of a directory that plain buildx exported to, in place.

@@ -1,0 +1,210 @@
+"""What `bxcache store` prints: tables for people, documents for scripts."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from bxcache.config.quantities import format_age, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bxcache.store.adoption import Adopted
+    from bxcache.store.collection import Collected, Limits
+    from bxcache.store.inventory import ScopeUsage, Usage
+    from bxcache.store.packing import Packed, Unpacked
+    from bxcache.store.store import Store
+    from bxcache.store.verification import Verification
+
+VERSION = "1"
+_MOST_NAMES = 20
+
+
+def render_document(document: dict[str, Any]) -> str:
+    """A document as text."""
+    return json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
+
+
+def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text, and whose others are figures."""
+    table = [head, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    lines = []
+    for first, *others in table:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
+    return "\n".join(lines)
+
+
+def render_scopes(usage: Usage) -> str:
+    """The scopes, the one used last first."""
+    now = time.time()
+    rows = [
+        (
+            _show_name(scope.name),
+            format_size(scope.bytes),
+            str(scope.layers),
+            "?" if scope.steps is None else str(scope.steps),
+            "?" if scope.saved is None else f"{format_age(now - scope.saved)} ago",
+            f"{format_age(now - scope.last_used)} ago",
+            scope.damage and "damaged",
+        )
+        for scope in sorted(usage.scopes, key=lambda each: (-each.last_used, each.name))
+    ]
+    if not rows:
+        return "no scopes"
+    head = ("SCOPE", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST USED", "")
+    return _strip(render_table(head, rows))
+
+
+def render_usage(usage: Usage, limits: Limits) -> str:
+    """What each scope takes, the one that takes the most by itself first, and the sums."""
+    rows = [
+        (
+            _show_name(scope.name),
+            format_size(scope.own_bytes),
+            format_size(scope.shared_bytes),
+            format_size(scope.bytes),
+        )
+        for scope in sorted(usage.scopes, key=lambda each: (-each.own_bytes, each.name))
+    ]
+    table = render_table(("SCOPE", "OWN", "SHARED", "ALL"), rows)
+    most = f" of {format_size(limits.max_size)}" if limits.max_size is not None else ""
+    whole = f"{format_size(usage.bytes)}{most} in {_count(len(rows), 'scope')}"
+    lines = [f"{whole}, {format_size(usage.shared_bytes)} of it shared"]
+    if usage.dead_bytes:
+        lines.append(f"{format_size(usage.dead_bytes)} needed by no scope: `bxcache store collect`")
+    return "\n".join([table, "", *lines])
+
+
+def _show_name(name: str) -> str:
+    # A name that came from elsewhere can hold anything.
+    return name if name.isprintable() else repr(name)
+
+
+def _strip(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def describe_usage(store: Store, usage: Usage) -> dict[str, Any]:
+    """The scopes and the sums. Sizes are bytes, times seconds since the epoch."""
+    return {
+        "store": str(store.path),
+        "bytes": usage.bytes,
+        "shared_bytes": usage.shared_bytes,
+        "dead_bytes": usage.dead_bytes,
+        "scopes": [_describe_scope(scope) for scope in usage.scopes],
+    }
+
+
+def _describe_scope(scope: ScopeUsage) -> dict[str, Any]:
+    return {
+        "name": scope.name,
+        "digest": scope.digest,
+        "bytes": scope.bytes,
+        "own_bytes": scope.own_bytes,
+        "shared_bytes": scope.shared_bytes,
+        "layers": scope.layers,
+        "steps": scope.steps,
+        "saved": scope.saved,
+        "last_used": scope.last_used,
+        "damage": scope.damage,
+    }
+
+
+def render_collected(collected: Collected, *, dry_run: bool) -> str:
+    """What was dropped, or would be."""
+    lines = [f"dropped {_show_name(name)}: {why}" for name, why in collected.dropped.items()]
+    lines += [
+        f"evicted {_count(number, 'layer')} of {_show_name(name)}"
+        for name, number in collected.evicted.items()
+    ]
+    blobs, freed = _count(collected.blobs, "blob"), format_size(collected.freed_bytes)
+    left = format_size(collected.bytes)
+    if dry_run:
+        lines = [f"would have {line}" for line in lines]
+        lines.append(f"would free {freed} in {blobs}; {left} would be left")
+    else:
+        lines.append(f"freed {freed} in {blobs}; {left} left")
+    return "\n".join(lines)
+
+
+def describe_collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]:
+    """What was dropped, or would be. Sizes are bytes."""
+    return {
+        "dry_run": dry_run,
+        "dropped": dict(collected.dropped),
+        "evicted": dict(collected.evicted),
+        "blobs": collected.blobs,
+        "freed_bytes": collected.freed_bytes,
+        "bytes": collected.bytes,
+        "notes": list(collected.notes),
+    }
+
+
+def render_verification(found: Verification) -> str:
+    """What is broken, and how much was looked at."""
+    lines = []
+    for damage in found.damages:
+        whose = ", ".join(_show_name(name) for name in damage.scopes) or "the store"
+        lines.append(f"broken in {whose}: {damage.why}")
+    how = "read and hashed" if found.full else "looked at"
+    size = format_size(found.bytes)
+    scopes = _count(found.scopes, "scope")
+    lines.append(f"{how} {_count(found.blobs, 'blob')}, {size}, of {scopes}")
+    if found.damages:
+        lines.append(f"{len(found.damages)} broken; `bxcache store repair` cuts them out")
+    elif found.full:
+        lines.append("all is well")
+    else:
+        lines.append("all is there; `--full` compares the digests as well")
+    return "\n".join(lines)
+
+
+def describe_verification(found: Verification) -> dict[str, Any]:
+    """What is broken, and how much was looked at."""
+    return {
+        "scopes": found.scopes,
+        "blobs": found.blobs,
+        "bytes": found.bytes,
+        "full": found.full,
+        "damages": [
+            {"scopes": list(each.scopes), "digest": each.digest or None, "why": each.why}
+            for each in found.damages
+        ],
+    }
+
+
+def render_packed(packed: Packed, file: str, size: int | None) -> str:
+    """What went into an archive."""
+    whole = "" if size is None else f" as {format_size(size)}"
+    what = f"{_count(len(packed.scopes), 'scope')}, {_count(packed.blobs, 'blob')}"
+    return f"packed {what}, {format_size(packed.bytes)}{whole} into {file}"
+
+
+def render_unpacked(unpacked: Unpacked, store: Path) -> str:
+    """What came out of one."""
+    lines = [f"kept {name}: the store has a later version" for name in unpacked.kept]
+    taken, new = _count(len(unpacked.scopes), "scope"), format_size(unpacked.new_bytes)
+    return "\n".join([*lines, f"unpacked {taken} into {store} ({new} new)"])
+
+
+def render_adopted(adopted: Adopted, folder: str) -> str:
+    """What became of a directory."""
+    names = ", ".join(adopted.scopes[:_MOST_NAMES]) or "none"
+    if len(adopted.scopes) > _MOST_NAMES:
+        names += f" and {len(adopted.scopes) - _MOST_NAMES} more"
+    lines = [*adopted.notes, f"{folder} is a store now; its scopes: {names}"]
+    if adopted.dead_bytes:
+        lines.append(
+            f"{format_size(adopted.dead_bytes)} are needed by none of them; the next build drops "
+            f"that, or `bxcache store collect --dir {folder}`"
+        )
+    return "\n".join(lines)
