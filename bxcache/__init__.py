@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     )
     from bxcache.request import BuildOptions
     from bxcache.result import BuildResult, CacheResult, Step
+    from bxcache.store.adoption import Adopted
+    from bxcache.store.collection import Collected
+    from bxcache.store.inventory import ScopeUsage, Usage
+    from bxcache.store.packing import Packed, Unpacked
+    from bxcache.store.store import Store
+    from bxcache.store.verification import Damage, Verification
 
 __version__ = "0.1.0"
 
@@ -65,30 +71,48 @@ _HOMES = {
     "BuildResult": "bxcache.result",
     "CacheResult": "bxcache.result",
     "Step": "bxcache.result",
+    "Adopted": "bxcache.store.adoption",
+    "Collected": "bxcache.store.collection",
+    "ScopeUsage": "bxcache.store.inventory",
+    "Usage": "bxcache.store.inventory",
+    "Packed": "bxcache.store.packing",
+    "Unpacked": "bxcache.store.packing",
+    "Store": "bxcache.store.store",
+    "Damage": "bxcache.store.verification",
+    "Verification": "bxcache.store.verification",
 }
 
 __all__ = [
+    "Adopted",
     "BuildFailedError",
     "BuildOptions",
     "BuildResult",
     "BxcacheError",
     "CacheError",
     "CacheResult",
+    "Collected",
     "ConfigError",
+    "Damage",
     "EngineError",
     "Event",
     "Layer",
     "Noted",
     "Observer",
     "Outcome",
+    "Packed",
     "Problem",
     "Said",
+    "ScopeUsage",
     "Step",
     "StepFinished",
     "StepLogged",
     "StepStarted",
+    "Store",
     "StoreError",
     "Streamed",
+    "Unpacked",
+    "Usage",
+    "Verification",
     "Warned",
     "build",
 ]

@@ -40,9 +40,9 @@ class Scope:
         'image.build.linux-amd64'
         """
         platforms = "_".join(_write_platform(platform) for platform in sorted(set(self.platforms)))
-        parts = [_write_part(self.image)]
+        parts = [write_part(self.image)]
         if self.target is not None:
-            parts.append(_write_part(self.target))
+            parts.append(write_part(self.target))
         return _shorten(".".join((*parts, platforms)), _LONGEST_NAME)
 
     @property
@@ -51,7 +51,7 @@ class Scope:
         return Scope(self.image, None, self.platforms)
 
 
-def _write_part(text: str) -> str:
+def write_part(text: str) -> str:
     """An image or a target: `/` becomes `_`, which nothing else does."""
     clean = re.sub(r"[^A-Za-z0-9_-]+", "-", text.replace("_", ".").replace("/", "_")).strip("-")
     kept = clean if clean.replace("_", "/") == text else f"{clean}-{_digest(text)}"

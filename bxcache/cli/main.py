@@ -12,6 +12,7 @@ import click
 from bxcache import __version__
 from bxcache.cli.build import build_command
 from bxcache.cli.config import config_group
+from bxcache.cli.key import key_command
 from bxcache.cli.store import store_group
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 
@@ -37,6 +38,7 @@ def cli() -> None:
 
 cli.add_command(build_command)
 cli.add_command(config_group)
+cli.add_command(key_command)
 cli.add_command(store_group)
 
 

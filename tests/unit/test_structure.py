@@ -19,7 +19,7 @@ FLOORS = [
     {"bxcache.store"},
     {"bxcache.buildx"},
     {"bxcache.plan", "bxcache.result"},
-    {"bxcache.opening", "bxcache.location", "bxcache.settlement"},
+    {"bxcache.cache_key", "bxcache.opening", "bxcache.location", "bxcache.settlement"},
     {"bxcache.rescue"},
     {"bxcache.preparation"},
     {"bxcache.execution", "bxcache.preview"},

@@ -1,0 +1,37 @@
+"""`bxcache key`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+_STYLES = ("plain", "github", "circleci", "gitlab")
+
+
+@click.command("key", short_help="Print a key for CI systems that keep the store as files.")
+@click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
+@click.option("--branch", default="", metavar="NAME", help="Make the branch a part of the key.")
+@click.option("--image", metavar="NAME", help="One of the config file's [images].")
+@click.option("--dir", "folder", metavar="DIR", help="The store.")
+@click.option("--config", "config_file", metavar="FILE", help="The config file.")
+def key_command(
+    *, style: str, branch: str, image: str | None, folder: str | None, config_file: str | None
+) -> None:
+    """Print a key for what the store holds, and below it the prefixes to fall back to.
+
+    `github` prints lines for $GITHUB_OUTPUT; `circleci` and `gitlab` print YAML for their files.
+    """
+    from bxcache.cache_key import make_cache_key  # noqa: PLC0415
+    from bxcache.config.loading import load_setup  # noqa: PLC0415
+    from bxcache.console.cache_key import STYLES  # noqa: PLC0415
+    from bxcache.location import choose_location  # noqa: PLC0415
+
+    here, file = Path.cwd(), Path(config_file) if config_file else None
+    chosen = Path(folder) if folder else None
+    store = choose_location(here, os.environ, chosen=chosen, file=file).store
+    setup = load_setup(here, os.environ, file=file, image=image)
+    key = make_cache_key(setup, here, store.read_scopes(), branch)
+    path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
+    click.echo(STYLES[style](key, path))
