@@ -1,8 +1,8 @@
 """What BuildKit says when a build fails because of what it imported, and not because of a step.
 
 A layer that an imported cache promises and that is missing, cut short or changed fails the build
-when another layer stands on it; seen with BuildKit 0.13 to 0.32 and caches on disk and in
-registries.
+when another layer stands on it, or, in a registry, when the image needs it. The texts are those of
+BuildKit 0.13 to 0.32; `tests/unit/test_faults.py` has them whole.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ if TYPE_CHECKING:
 _OWN_FAULT = "did not complete successfully"
 """A process of a RUN that ended with a status of its own."""
 
-_BASE_IMAGE = "failed to resolve source metadata"
-
 _CACHE_FAULT = re.compile(
-    r"sha256:[0-9a-f]{64}: not found"
-    r"|short read: expected \d+ bytes"
-    r"|unexpected commit digest sha256:"
-    r"|failed to (?:copy|fetch|extract|load).*sha256:"
-    r"|blob unknown"
-    r"|unexpected EOF",
-    re.IGNORECASE,
+    # The blob is missing: from a layout, from a registry.
+    r"content sha256:[0-9a-f]{64}: not found"
+    r"|failed to copy: httpReadSeeker: failed open: "
+    # It is cut short: BuildKit of now, and of 0.13.
+    r"|short read: expected \d+ bytes but got \d+"
+    r"|failed to read expected number of bytes: unexpected EOF"
+    # It is changed.
+    r"|unexpected commit (?:digest|size) "
 )
 
 
 def find_cache_fault(trace: Trace) -> str:
     """What docker said that a broken cache explains, or an empty string."""
     for line in reversed(trace.said):
-        if line.startswith("ERROR: ") and _CACHE_FAULT.search(line) and _BASE_IMAGE not in line:
+        if line.startswith("ERROR: ") and _OWN_FAULT not in line and _CACHE_FAULT.search(line):
             return line.removeprefix("ERROR: ")
     return ""
 

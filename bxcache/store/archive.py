@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     else:
         from backports.zstd import ZstdCompressor
 
-_CHUNK = 1 << 20
+_CHUNK = 128 << 10  # for larger buffers, the time goes into getting fresh pages for each
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 99
 _LATEST_TIME = 8**11 - 1  # what a header holds in octal: the year 2242
@@ -92,7 +92,7 @@ class Entry:
     _content: _Content = field(repr=False, compare=False)
 
     def chunks(self) -> Iterator[bytes]:
-        """Its bytes in order, at most 1 MiB at a time.
+        """Its bytes in order, at most 128 KiB at a time.
 
         Raises:
             StoreError: the archive is damaged or cut short here.

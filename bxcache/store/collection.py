@@ -6,10 +6,8 @@ that are worth least, and only when all layers are gone the longest unused scope
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +16,7 @@ from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import BOTTOM, find_lost, list_chains
 from bxcache.store.eviction import Holding, choose_evicted
+from bxcache.store.files import remove_blob
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
 from bxcache.store.layout import blob_folder, parse_config, read_config, read_manifest
 from bxcache.store.mending import write_manifest
@@ -251,8 +250,7 @@ class Collector:
     def _remove_files(self, names: frozenset[str]) -> int:
         freed = measure_files(self._path, names)
         for name in names:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{blob_folder(self._path)}/{name}")
+            remove_blob(f"{blob_folder(self._path)}/{name}")
         return freed
 
     def _report(self, inventory: Inventory, decision: Decision, dead: frozenset[str]) -> Collected:

@@ -138,7 +138,7 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove files that a killed process was writing; the caller holds the lock."""
-        for folder in (self.path, self.own / "scopes"):
+        for folder in (self.path, self.own, self.own / "scopes"):
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
 

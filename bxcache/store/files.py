@@ -31,10 +31,13 @@ def read_bounded(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
         if error.errno == errno.ELOOP:
             raise ValueError("it is a link") from error
         raise
-    with open(handle, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError("it is no regular file")
-        data = stream.read(most + 1)
+        with open(handle, "rb", closefd=False) as stream:
+            data = stream.read(most + 1)
+    finally:
+        os.close(handle)
     if len(data) > most:
         raise ValueError(f"it is larger than {most >> 20} MiB")
     return data
@@ -94,13 +97,25 @@ def link_blob(source: str, target: str, size: int) -> bool:
     except FileExistsError:
         if os.lstat(target).st_size == size:
             return False
-        os.unlink(target)
+        remove_blob(target)
         return link_blob(source, target, size)
     except FileNotFoundError:
         raise
     except OSError:
         return _copy_blob(source, target, size)
     return True
+
+
+def remove_blob(path: str) -> None:
+    """Remove a blob, whatever lies in its place; one that is gone is fine."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        if not os.path.isdir(path):
+            raise
+        shutil.rmtree(path)
 
 
 def _copy_blob(source: str, target: str, size: int) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import find_lost, list_chains
-from bxcache.store.files import write_atomically
+from bxcache.store.files import remove_blob, write_atomically
 from bxcache.store.layout import (
     CacheManifest,
     Descriptor,
@@ -151,7 +151,7 @@ class Mender:
             change = self._renew(entry, *kept) if kept else None
             index = self._catalog.change(index, {entry.ref_name: change})
             for digest in mended.broken:
-                blob_path(self._path, digest).unlink(missing_ok=True)
+                remove_blob(str(blob_path(self._path, digest)))
         return index, kept
 
     def _renew(self, old: Descriptor, entry: Descriptor, manifest: CacheManifest) -> Change:

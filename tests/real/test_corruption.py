@@ -1,0 +1,379 @@
+"""Whatever became of a cache since it was saved, the build ends well, says so, and mends it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.engines import Registry, busybox_context
+from tests.real.conftest import MakeMachine, _required, _start
+from tests.real.machines import Machine, count
+from tests.real.test_local import local, output
+from tests.unit.layouts import REF_NAME, damage
+
+STAGES = """\
+FROM base AS deps
+COPY deps.txt /deps.txt
+RUN cp /deps.txt /lib
+FROM base
+COPY --from=deps /lib /lib
+RUN echo done > /done
+COPY src /top
+"""
+STEPS = 8
+BELOW = STEPS - 3
+"""The steps that the last stage's three build on."""
+BOTTOM, ASIDE, PARENT, TOP = "bottom", "deps.txt", "lib", "top/main.c"
+"""Layers by the only file that each holds; that of `ASIDE` is not part of the image."""
+SCOPE_ABSENT = json.dumps({"schemaVersion": 2, "manifests": []})
+NONESUCH = "sha256:" + "0" * 64
+
+Damage = Callable[["Cache"], None]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A project and a store that holds its cache, to break."""
+
+    project: Path
+    store: Path
+    scope: str
+
+    @property
+    def backend(self) -> tuple[str, str]:
+        """What tells bxcache of it."""
+        return "--backend", local(self.store)
+
+    @property
+    def index(self) -> Path:
+        """The store's index."""
+        return self.store / "index.json"
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What the index says of the scope."""
+        manifests: list[dict[str, Any]] = json.loads(self.index.read_text())["manifests"]
+        return next(each for each in manifests if each["annotations"][REF_NAME] == self.scope)
+
+    def blob(self, digest: str) -> Path:
+        """The file of a blob."""
+        return self.store / "blobs" / digest.replace(":", "/")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The scope's manifest."""
+        document: dict[str, Any] = json.loads(self.blob(self.entry["digest"]).read_text())
+        return document
+
+    def layer(self, name: str) -> Path:
+        """The file of the layer that holds one file, this one."""
+        digests = [each["digest"] for each in self.manifest["layers"]]
+        return next(blob for blob in map(self.blob, digests) if files_of(blob) == [name])
+
+    def copy(self, store: Path) -> Cache:
+        """Another store that holds the same."""
+        shutil.copytree(self.store, store, symlinks=True)
+        return Cache(self.project, store, self.scope)
+
+    def build(self, machine: Machine) -> dict[str, Any]:
+        """Build with it, and make sure that the image is right."""
+        image = Path(tempfile.mkdtemp(dir=self.project.parent))
+        built = machine.build(*self.backend, "-o", output(image), folder=self.project)
+        check_image(image)
+        return built
+
+    def fails_plainly(self, machine: Machine) -> bool:
+        """Whether a build with plain buildx that imports it fails."""
+        source = f"type=local,src={self.store},tag={self.scope}"
+        image = Path(tempfile.mkdtemp(dir=self.project.parent))
+        words = ("--cache-from", source, "-o", output(image), ".")
+        return machine.raw(*words, folder=self.project, check=False).returncode == 1
+
+    def check_whole(self) -> None:
+        """Make sure that every blob is what it should be."""
+        assert Store(self.store).verify(full=True).damages == ()
+
+
+def files_of(layer: Path) -> list[str]:
+    """The names of the files in a layer."""
+    with tarfile.open(layer) as tar:
+        return [member.name for member in tar if member.isfile()]
+
+
+def check_image(folder: Path) -> None:
+    """Make sure that an image has what the Dockerfile says."""
+    found = [(folder / name).read_text() for name in ("bottom", "lib", "done", "top/main.c")]
+    assert found == ["bottom\n", "deps\n", "done\n", "main\n"]
+
+
+@pytest.fixture(scope="module")
+def ending() -> Iterator[ThreadPoolExecutor]:
+    """Stops engines while the next ones are at work."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture
+def machines(
+    ending: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeMachine]:
+    """Makes brand-new machines, as everywhere; they end in the background."""
+    with ExitStack() as stack:
+
+        def make(kind: str = "docker") -> Machine:
+            with _required():
+                own = ExitStack()
+                engine, builder = own.enter_context(_start(kind))
+            stack.callback(ending.submit, own.close)
+            return Machine(engine, tmp_path_factory.mktemp("home"), builder)
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of two stages on a base; `ASIDE` is in the first one only."""
+    folder = tmp_path_factory.mktemp("app")
+    base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY bottom /bottom\n")
+    (folder / "Dockerfile").write_text(base + STAGES)
+    (folder / "src").mkdir()
+    (folder / ".git").mkdir()
+    for name in ("bottom", "deps.txt", "src/main.c"):
+        (folder / name).write_text(f"{Path(name).stem}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _donors() -> dict[str, Cache]:
+    return {}
+
+
+@pytest.fixture
+def make_cache(
+    _donors: dict[str, Cache],
+    machines: MakeMachine,
+    project: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Cache]:
+    """Gives a copy of what a build of the project saved on a kind of machine."""
+
+    def make(kind: str = "docker") -> Cache:
+        if kind not in _donors:
+            store = tmp_path_factory.mktemp("donor") / "store"
+            built = machines(kind).build("--backend", local(store), folder=project)
+            assert count(built) == (0, STEPS)
+            _donors[kind] = Cache(project, store, built["caches"][0]["scope"])
+        return _donors[kind].copy(tmp_path / "store")
+
+    return make
+
+
+@pytest.fixture
+def cache(make_cache: Callable[..., Cache]) -> Cache:
+    """What a build on docker's own engine saved."""
+    return make_cache()
+
+
+def index_is(text: str) -> Damage:
+    """Write something else into the index."""
+
+    def write(cache: Cache) -> None:
+        cache.index.write_text(text)
+
+    return write
+
+
+def name_nothing(cache: Cache) -> None:
+    """Let the index name a manifest that the store does not have."""
+    entry = cache.entry | {"digest": NONESUCH}
+    cache.index.write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+
+
+INDEX_DAMAGES: dict[str, tuple[Damage, int, str]] = {
+    "missing": (lambda cache: cache.index.unlink(), STEPS, "had no index.json"),
+    "empty": (index_is(""), STEPS, "cannot be read as an index"),
+    "garbage": (index_is("{ torn"), STEPS, "cannot be read as an index"),
+    "no object": (index_is("{}"), 0, ""),
+    "no scope": (index_is(SCOPE_ABSENT), 0, ""),
+    "naming nothing": (name_nothing, 0, "is dropped"),
+}
+
+
+@pytest.mark.parametrize("name", INDEX_DAMAGES)
+def test_a_damaged_index(name: str, cache: Cache, machines: MakeMachine) -> None:
+    """It is made anew from the records; where it names nothing, the scope is made anew."""
+    break_it, reused, warning = INDEX_DAMAGES[name]
+    break_it(cache)
+    built = cache.build(machines())
+    assert count(built) == (reused, STEPS - reused)
+    assert [text for text in built["warnings"] if warning not in text] == []
+    assert bool(built["warnings"]) == bool(warning)
+    cache.check_whole()
+
+
+@pytest.mark.parametrize("how", ["missing", "short", "changed"])
+@pytest.mark.parametrize("what", ["manifest", "config"])
+def test_a_damaged_document(what: str, how: str, cache: Cache, machines: MakeMachine) -> None:
+    """Without its manifest or its config a scope is lost: it is dropped, and made anew."""
+    named = cache.entry if what == "manifest" else cache.manifest["config"]
+    damage(cache.blob(named["digest"]), how)
+    built = cache.build(machines())
+    assert count(built) == (0, STEPS)
+    (warning,) = built["warnings"]
+    assert f"the scope `{cache.scope}` is dropped" in warning
+    assert str(cache.blob(named["digest"])) in warning
+    cache.check_whole()
+
+
+@pytest.mark.parametrize("how", ["missing", "short"])
+@pytest.mark.parametrize(
+    ("name", "reused"),
+    [(ASIDE, STEPS), (TOP, STEPS - 1), (PARENT, BELOW), (BOTTOM, 0)],
+    ids=["aside", "top", "parent", "bottom"],
+)
+def test_a_broken_layer(
+    name: str, how: str, reused: int, cache: Cache, machines: MakeMachine
+) -> None:
+    """It is seen before the build: what stands on it is executed, nothing else."""
+    blob = cache.layer(name)
+    damage(blob, how)
+    if name in (PARENT, BOTTOM):
+        assert cache.copy(cache.store.with_name("plain")).fails_plainly(machines())
+    built = cache.build(machines())
+    assert count(built) == (reused, STEPS - reused)
+    (warning,) = built["warnings"]
+    assert "1 layer of the scope" in warning
+    assert str(blob) in warning
+    cache.check_whole()
+    if reused:
+        assert count(cache.build(machines())) == (STEPS, 0)
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container", "remote", "oldest"])
+def test_a_changed_layer_that_others_stand_on(
+    kind: str, make_cache: Callable[..., Cache], machines: MakeMachine
+) -> None:
+    """Its size is right, so that BuildKit finds out: the build is run again without the cache."""
+    cache = make_cache(kind)
+    blob = cache.layer(PARENT)
+    damage(blob, "changed")
+    assert cache.copy(cache.store.with_name("plain")).fails_plainly(machines(kind))
+    built = cache.build(machines(kind))
+    assert built["counts"]["executed"] > 0
+    (warning,) = built["warnings"]
+    assert "failed because of its cache and is run again without it" in warning
+    assert f"`{blob}` has other content than its name says" in warning
+    cache.check_whole()
+    assert count(cache.build(machines(kind))) == (STEPS, 0)
+
+
+@pytest.mark.parametrize("name", [TOP, ASIDE])
+def test_a_changed_layer_that_no_other_needs(
+    name: str, cache: Cache, machines: MakeMachine
+) -> None:
+    """BuildKit goes on without it, and exports a cache that is no better: it is not saved."""
+    blob = cache.layer(name)
+    damage(blob, "changed")
+    (warning,) = cache.build(machines())["warnings"]
+    assert f"`{blob}` has other content than its name says" in warning
+    cache.check_whole()
+    cache.build(machines())
+    assert count(cache.build(machines())) == (STEPS, 0)
+
+
+def test_several_broken_layers(cache: Cache, machines: MakeMachine) -> None:
+    """One that is missing is cut out; two that are changed are found when the build fails."""
+    missing, *changed = map(cache.layer, ("done", ASIDE, BOTTOM))
+    missing.unlink()
+    for blob in changed:
+        damage(blob, "changed")
+    assert cache.copy(cache.store.with_name("plain")).fails_plainly(machines())
+    built = cache.build(machines())
+    before, failed = built["warnings"]
+    assert str(missing) in before
+    assert "2 layers of the scope" in failed
+    cache.check_whole()
+    assert count(cache.build(machines())) == (STEPS, 0)
+
+
+def test_what_plain_buildx_left_in_the_store(cache: Cache, machines: MakeMachine) -> None:
+    """Its lock, held, and an ingest that went wrong: plain buildx fails, bxcache does not care."""
+    ingest = cache.store / "ingest" / "0" / "data"
+    ingest.parent.mkdir(parents=True)
+    ingest.write_bytes(b"bad")
+    machine = machines()
+    with (cache.store / "index.json.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = cache.build(machine)
+    assert count(built) == (STEPS, 0)
+    assert built["warnings"] == []
+    assert built["caches"][0]["exported"]
+    cache.check_whole()
+
+
+def test_another_file_system(cache: Cache, machines: MakeMachine) -> None:
+    """A store in memory, to which nothing on the disk can be linked."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        moved = cache.copy(Path(folder) / "store")
+        damage(moved.layer(TOP), "missing")
+        assert count(moved.build(machines())) == (STEPS - 1, 1)
+        moved.check_whole()
+
+
+def test_a_read_only_store(cache: Cache, machines: MakeMachine) -> None:
+    """It is refused before docker is asked for anything, with a status of its own."""
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    command = (sys.executable, "-m", "bxcache", "build", *cache.backend)
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", mount, str(cache.store), *command],
+        cwd=cache.project,
+        env=machines().environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 74, ran.stderr
+    assert f"no permission to read and write `{cache.store}`" in ran.stderr
+
+
+@pytest.mark.parametrize("how", ["missing", "short", "changed"])
+def test_a_broken_layer_in_a_registry(
+    how: str, registry: Registry, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """The build is run again without the cache."""
+    name = tmp_path.name.lower()
+    backend = ("--backend", f"type=registry,ref={registry.address}/{name}")
+    saved = machines().build(*backend, folder=project)["caches"][0]
+    manifest = json.loads(blob_in(registry, saved["digest"]).read_text())
+    blobs = [blob_in(registry, layer["digest"]) for layer in manifest["layers"]]
+    damage(next(blob for blob in blobs if files_of(blob) == [PARENT]), how)
+    plain = ("--cache-from", f"type=registry,ref={saved['place']}", "-o", output(tmp_path), ".")
+    assert machines().raw(*plain, folder=project, check=False).returncode == 1
+    words = (*backend, "-o", output(tmp_path / "image"))
+    built = machines().build(*words, folder=project)
+    check_image(tmp_path / "image")
+    (warning,) = built["warnings"]
+    assert "failed because of its cache and is run again without it" in warning
+    assert built["caches"][0]["exported"]
+    assert count(machines().build(*words, folder=project)) == (STEPS, 0)
+
+
+def blob_in(registry: Registry, digest: str) -> Path:
+    """Where a registry keeps a blob; it keeps nothing of it in memory."""
+    folder = registry.storage / "docker" / "registry" / "v2" / "blobs" / "sha256"
+    return folder / digest[7:9] / digest[7:] / "data"

@@ -1,0 +1,166 @@
+"""A process that is cut off, or finds the disk full, at the n-th call that changes files."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from tests.unit.layouts import REF_NAME, digest_of
+
+How = Literal["killed", "full", "traced"]
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_GROWING = frozenset({"open", "write", "os.fsync", "os.link", "os.mkdir", "os.rename"})
+"""What a full disk can refuse."""
+_CHANGING = frozenset({*_GROWING, "os.remove", "os.rmdir", "os.chmod", "os.utime", "os.truncate"})
+_KILLED = 77
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a process.
+
+    Attributes:
+        killed: it was cut off.
+        calls: the calls that it made, each with its path; a call that was cut off is not there.
+        error: the name of the exception that ended it, or an empty string.
+        message: what that says.
+    """
+
+    killed: bool
+    calls: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+    message: str = ""
+
+
+def run_cut(operation: Callable[[], object], at: int, how: How) -> Ran:
+    """Run something in a process of its own, up to its call number `at`, counted from 1.
+
+    `killed`: that call does not happen, a write half. `full`: from that call on the disk is full.
+    `traced`: all is done.
+    """
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        _be_child(operation, _Calls(at, how), write)
+    os.close(write)
+    with open(read, "rb") as stream:
+        data = stream.read()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == _KILLED:
+        return Ran(killed=True)
+    assert code == 0, f"the child ended with {code}"
+    found = json.loads(data)
+    return Ran(False, tuple(map(tuple, found["calls"])), found["error"], found["message"])
+
+
+def _be_child(operation: Callable[[], object], calls: _Calls, report: int) -> NoReturn:
+    error: BaseException | None = None
+    try:
+        sys.dont_write_bytecode = True
+        calls.watch()
+        operation()
+    except BaseException as caught:  # noqa: BLE001  # all of it is told
+        error = caught
+    finally:
+        calls.over = True
+        name = "" if error is None else type(error).__name__
+        told = {"calls": calls.seen, "error": name, "message": str(error or "")}
+        data = memoryview(json.dumps(told).encode())
+        while data:
+            data = data[os.write(report, data) :]
+        os._exit(0)
+
+
+class _Calls:
+    """The calls of this process that change files."""
+
+    def __init__(self, at: int, how: How) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.over = False
+        self._at = at
+        self._how = how
+
+    def watch(self) -> None:
+        """Watch from now on, until the process ends: https://peps.python.org/pep-0578/."""
+        sys.addaudithook(self._hear)
+        real_open, real_sync = io.open, os.fsync
+
+        def open_counted(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:  # noqa: ANN401
+            if not set(mode) & set("wxa"):
+                return real_open(file, mode, *rest, **more)
+            stream = io.BufferedWriter(_Raw(self, file, mode.replace("b", "")))
+            return stream if "b" in mode else io.TextIOWrapper(stream, encoding="utf-8")
+
+        def sync_counted(handle: int) -> None:
+            self.count("os.fsync", os.readlink(f"/proc/self/fd/{handle}"))
+            real_sync(handle)
+
+        builtins.open = io.open = open_counted
+        os.fsync = sync_counted
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _CHANGING and not self.over and (event != "open" or arguments[2] & _WRITING):
+            # What is renamed is known by its new name.
+            self.count(event, str(arguments[1 if event in ("os.rename", "os.link") else 0]))
+
+    def count(self, name: str, path: str, half: Callable[[], object] = lambda: None) -> None:
+        """A call is about to be made; `half` does a part of it."""
+        if self.over:
+            return
+        number = len(self.seen) + 1
+        if self._how == "killed" and number == self._at:
+            half()
+            os._exit(_KILLED)
+        if self._how == "full" and number >= self._at and name in _GROWING:
+            half()
+            self.seen.append((name, path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        self.seen.append((name, path))
+
+
+class _Raw(io.FileIO):
+    def __init__(self, calls: _Calls, file: Any, mode: str) -> None:  # noqa: ANN401
+        super().__init__(file, mode)
+        self._calls = calls
+
+    def write(self, data: Any) -> int:  # noqa: ANN401
+        real = super().write
+        self._calls.count("write", str(self.name), lambda: real(bytes(data)[: len(data) // 2]))
+        return real(data)
+
+
+def read_entries(store: Path) -> dict[str, str]:
+    """The digest of each scope's manifest, read as the OCI format says."""
+    path = store / "index.json"
+    manifests = json.loads(path.read_bytes())["manifests"] if path.exists() else []
+    return {each["annotations"][REF_NAME]: each["digest"] for each in manifests}
+
+
+def read_needed(store: Path) -> dict[str, set[str]]:
+    """The blobs that each scope needs by name, every one of them there and what it says."""
+    needed: dict[str, set[str]] = {}
+    for scope, digest in read_entries(store).items():
+        manifest = json.loads(_read_blob(store, digest))
+        blobs = [*manifest.get("layers", ()), *manifest.get("manifests", ())]
+        blobs += [manifest["config"]] if "config" in manifest else []
+        for each in blobs:
+            assert len(_read_blob(store, each["digest"])) == each["size"], scope
+        needed[scope] = {digest[7:], *(each["digest"][7:] for each in blobs)}
+    return needed
+
+
+def _read_blob(store: Path, digest: str) -> bytes:
+    data = (store / "blobs" / "sha256" / digest[7:]).read_bytes()
+    assert digest_of(data) == digest
+    return data

@@ -1,0 +1,183 @@
+"""Everything that changes a store, each with a store to do it to and what may become of that."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from bxcache.store.staging import draw_name
+from bxcache.store.store import Store
+from tests.unit.cuts import read_entries, read_needed
+from tests.unit.layouts import REF_NAME, blob_file, blobs_of, build, damage, export, write_index
+
+BIG = {name: name.encode() * 20_000 for name in "abcd"}
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that changes a store.
+
+    Attributes:
+        prepare: makes the store, in an empty folder.
+        run: does it; done twice, it is as done once.
+        changes: the scopes that it changes; all others stay as they are.
+        mends: the store is damaged before, and until this has been done to its end.
+    """
+
+    prepare: Callable[[Path], object]
+    run: Callable[[Path], object]
+    changes: frozenset[str] = frozenset()
+    mends: bool = False
+
+
+def make_store(path: Path) -> Store:
+    """Three scopes that share layers, and what an earlier build of one has left."""
+    store = Store(path)
+    build(store, "app", BIG["a"], b"early")
+    build(store, "app", BIG["a"], BIG["b"], donor="app", seconds={BIG["a"]: 9.0, BIG["b"]: 8.0})
+    build(store, "other", BIG["a"], BIG["c"], seconds={BIG["c"]: 0.5})
+    build(store, "old", b"old", b"older")
+    for record in (path / ".bxcache" / "scopes").glob("old@*"):
+        then = time.time() - 9 * DAY
+        os.utime(record, (then, then))
+    return store
+
+
+def _commit(path: Path) -> None:
+    build(Store(path), "app", BIG["a"], b"new", donor="app")
+
+
+def _commit_copied(path: Path) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    os.link = refuse
+    _commit(path)
+
+
+def _collect(path: Path) -> None:
+    Store(path).collect(max_size=50_000, max_age=DAY)
+
+
+def _make_broken(path: Path) -> None:
+    make_store(path)
+    damage(blob_file(path, BIG["c"]), "short")
+
+
+def _start_build(path: Path) -> None:
+    with Store(path).snapshot(draw_name(), ["other"]):
+        pass
+
+
+def _make_changed(path: Path) -> None:
+    make_store(path)
+    damage(blob_file(path, BIG["b"]), "changed")
+
+
+def _make_torn(path: Path) -> None:
+    make_store(path)
+    (path / "index.json").write_bytes((path / "index.json").read_bytes()[:100])
+
+
+def pack_archive(folder: Path) -> bytes:
+    """A store with a later version of `app`, and with `more`, as one file."""
+    store = Store(folder)
+    build(store, "app", BIG["a"], b"packed")
+    build(store, "more", b"more")
+    target = io.BytesIO()
+    store.pack(target)
+    return target.getvalue()
+
+
+def _make_with_archive(path: Path) -> None:
+    (path.parent / "archive").write_bytes(pack_archive(path.parent / "packed"))
+    make_store(path)
+    for record in (path / ".bxcache" / "scopes").glob("app@*"):
+        text = record.read_text()
+        record.write_text(text.replace('"saved":1', '"saved":0.1'))
+
+
+def _unpack(path: Path) -> None:
+    with (path.parent / "archive").open("rb") as source:
+        Store(path).unpack(source)
+
+
+def _make_foreign(path: Path) -> None:
+    path.mkdir()
+    export(path, "latest", b"base", b"old")
+    export(path, "latest", b"base", b"new")
+    export(path, "next", b"base", b"next")
+    (path / "ingest" / "x").mkdir(parents=True)
+    (path / "ingest" / "x" / "data").write_bytes(b"part")
+
+
+def _remove(path: Path) -> None:
+    store = Store(path)
+    if "old" in store.read_scopes():
+        store.remove("old")
+
+
+OPERATIONS = {
+    "the first commit": Operation(lambda _: None, _first := lambda path: build(
+        Store(path), "app", b"one", b"two"
+    ), frozenset({"app"})),
+    "a commit": Operation(make_store, _commit, frozenset({"app"})),
+    "a commit that copies": Operation(make_store, _commit_copied, frozenset({"app"})),
+    "a collection": Operation(make_store, _collect, frozenset({"app", "other", "old"})),
+    "a build that mends": Operation(_make_broken, _start_build, frozenset({"other"}), mends=True),
+    "a repair": Operation(
+        _make_changed, lambda path: Store(path).repair(full=True), frozenset({"app"}), mends=True
+    ),
+    "a recovery of the index": Operation(
+        _make_torn, lambda path: Store(path).collect(), mends=True
+    ),
+    "an unpacking": Operation(_make_with_archive, _unpack, frozenset({"app", "more"})),
+    "an adoption": Operation(_make_foreign, lambda path: Store(path).adopt()),
+    "a removal": Operation(make_store, _remove, frozenset({"old"})),
+    "a packing": Operation(make_store, lambda path: Store(path).pack(io.BytesIO())),
+}
+
+
+def check_usable(path: Path) -> None:
+    """It is valid, every scope can be imported whole, and nothing is left over after that."""
+    store = Store(path)
+    store.check()
+    assert not store.verify(full=True).damages
+    needed = read_needed(path)
+    used = {each: each.stat().st_mtime for each in (path / ".bxcache" / "scopes").glob("*")}
+    with store.snapshot(draw_name()):
+        pass
+    for scope, blobs in needed.items():
+        with store.snapshot(draw_name(), [scope]) as staging:
+            assert not staging.notes
+            assert staging.donor is not None
+            assert blobs_of(staging.path) == blobs
+    assert list_left(path) == []
+    for record, then in used.items():
+        if record.exists():
+            os.utime(record, (then, then))
+
+
+def check_clean(path: Path) -> None:
+    """A collection leaves exactly the live set, one record for each scope, and nothing else."""
+    before = read_entries(path)
+    Store(path).collect()
+    assert read_entries(path) == before
+    assert blobs_of(path) == set().union(*read_needed(path).values())
+    records = [each.name.partition("@")[0] for each in (path / ".bxcache" / "scopes").iterdir()]
+    assert sorted(records) == sorted(before)
+    assert list_left(path) == []
+    assert not list(path.rglob("*.tmp"))
+
+
+def list_left(path: Path) -> list[str]:
+    """The staging layouts that there are, with their locks."""
+    folder = path / ".bxcache" / "staging"
+    return sorted(each.name for each in folder.iterdir()) if folder.exists() else []

@@ -1,0 +1,163 @@
+"""A directory of plain buildx becomes a store in place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.errors import StoreError
+from bxcache.store.staging import draw_name
+from bxcache.store.store import Store
+from tests.unit.layouts import (
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    REF_NAME,
+    blob_file,
+    blobs_of,
+    build,
+    damage,
+    digest_of,
+    export,
+    put_blob,
+    write_index,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What two exports of plain buildx leave: the first one's layers are dead."""
+    path = tmp_path / "cache"
+    path.mkdir()
+    export(path, "latest", b"base", b"old")
+    export(path, "latest", b"base", b"new")
+    (path / "ingest" / "0123").mkdir(parents=True)
+    (path / "ingest" / "0123" / "data").write_bytes(b"part")
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_adopted_directory_is_a_store(folder: Path) -> None:
+    """Its tags are scopes that can be imported; a collection drops what no tag needs."""
+    adopted = Store(folder).adopt()
+    assert adopted.scopes == ("latest",)
+    assert not adopted.notes
+    assert adopted.dead_bytes > len(b"old")
+    assert blob_file(folder, b"old").exists()
+    store = Store(folder)
+    store.check()
+    with store.snapshot(draw_name(), ["image.linux-amd64", "latest"]) as staging:
+        assert staging.donor is not None
+        assert blob_file(staging.path, b"new").exists()
+    assert store.collect().freed_bytes == adopted.dead_bytes
+    assert not blob_file(folder, b"old").exists()
+    assert not (folder / "ingest").exists()
+    assert not store.verify(full=True).damages
+
+
+def test_adopting_twice_is_the_same(folder: Path) -> None:
+    """A store is a store."""
+    Store(folder).adopt()
+    before = contents(folder)
+    assert Store(folder).adopt().scopes == ("latest",)
+    assert {k: v for k, v in contents(folder).items() if "holder" not in k} == {
+        k: v for k, v in before.items() if "holder" not in k
+    }
+
+
+def test_without_adopting_it_is_refused_with_the_way(folder: Path) -> None:
+    """Nothing is taken over unasked."""
+    with pytest.raises(StoreError, match="cache of plain buildx") as caught:
+        Store(folder).check()
+    assert f"bxcache store adopt {folder}" in caught.value.hint
+
+
+def test_broken_layers_are_cut_out(folder: Path) -> None:
+    """As in any store."""
+    damage(blob_file(folder, b"new"), "short")
+    adopted = Store(folder).adopt()
+    assert adopted.scopes == ("latest",)
+    assert "1 layer of the scope `latest` broken" in adopted.notes[0]
+    assert not Store(folder).verify(full=True).damages
+
+
+def test_a_store_that_plain_buildx_exported_to_keeps_both(tmp_path: Path) -> None:
+    """Its index is BuildKit's own; a tag that came by hand is a scope like the others."""
+    store = Store(tmp_path / "store")
+    build(store, "app", b"one")
+    export(store.path, "latest", b"by hand")
+    assert set(store.read_scopes()) == {"app", "latest"}
+    store.collect(max_age=1000)
+    assert set(store.read_scopes()) == {"app", "latest"}
+    assert blob_file(store.path, b"by hand").exists()
+
+
+def _image(path: Path) -> None:
+    config = put_blob(path, b"{}", "application/vnd.oci.image.config.v1+json")
+    layer = put_blob(path, b"layer")
+    document = {"schemaVersion": 2, "config": config, "layers": [layer]}
+    write_index(path, {"latest": put_blob(path, json.dumps(document).encode(), MANIFEST_TYPE)})
+
+
+def _tag(name: str, **fields: Any) -> Any:  # noqa: ANN401
+    def make(path: Path) -> None:
+        plain = {"mediaType": MANIFEST_TYPE, "digest": digest_of(b"x"), "size": 1}
+        entry = {**plain, **fields, "annotations": {REF_NAME: name}}
+        (path / "index.json").write_text(json.dumps({"manifests": [entry]}))
+
+    return make
+
+
+def _link_blobs(path: Path) -> None:
+    (path / "blobs").rename(path.parent / "elsewhere")
+    (path / "blobs").symlink_to(path.parent / "elsewhere")
+
+
+REFUSED = {
+    "an image": (_image, "no build cache"),
+    "no index": (lambda path: (path / "index.json").unlink(), "holds `blobs`"),
+    "a torn index": (lambda path: (path / "index.json").write_text('{"manif'), "cannot be read"),
+    "a tag that is no tag": (_tag("../x"), "is no name for a scope"),
+    "a tag that is empty": (_tag(""), "is no name for a scope"),
+    "a digest that is a path": (_tag("x", digest="../../etc"), "cannot be read as an index"),
+    "something else besides": (lambda path: (path / "thesis.txt").touch(), "holds `thesis.txt`"),
+    "blobs that are elsewhere": (_link_blobs, "is a link"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_adopted_stays_as_it_is(case: str, folder: Path) -> None:
+    """One clear error, and not a file is changed."""
+    change, message = REFUSED[case]
+    change(folder)
+    before = contents(folder.parent)
+    with pytest.raises(StoreError, match=message):
+        Store(folder).adopt()
+    assert contents(folder.parent) == before
+
+
+def test_everything_that_is_in_the_way_is_told_at_once(folder: Path) -> None:
+    """Not one after the other."""
+    plain = {"mediaType": LAYER_TYPE, "digest": digest_of(b"x"), "size": 1}
+    entries = [{**plain, "annotations": {REF_NAME: name}} for name in ("a/b", "c d")]
+    (folder / "index.json").write_text(json.dumps({"manifests": entries}))
+    with pytest.raises(StoreError) as caught:
+        Store(folder).adopt()
+    assert "'a/b'" in caught.value.message
+    assert "'c d'" in caught.value.message
+
+
+def test_an_unknown_directory_is_no_cache(tmp_path: Path) -> None:
+    """Not even an empty one."""
+    with pytest.raises(StoreError, match="no cache of buildx"):
+        Store(tmp_path).adopt()
+    assert not blobs_of_nothing(tmp_path)
+
+
+def blobs_of_nothing(path: Path) -> set[str]:
+    return blobs_of(path) if (path / "blobs").exists() else set()

@@ -1,0 +1,175 @@
+"""Whenever a process is cut off, its store is valid, and what was saved before still hits."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.unit.cuts import read_entries, read_needed, run_cut
+from tests.unit.layouts import build, digest_of
+from tests.unit.operations import (
+    OPERATIONS,
+    check_clean,
+    check_usable,
+    list_left,
+    make_store,
+)
+
+KILLS = 300
+TORN = ["empty", "half"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder, in memory where there is such a place: syncing costs nothing there."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_process_can_be_killed_at_any_call(name: str, folder: Path) -> None:
+    """Before each call that changes a file: every scope is the old one or the new one, whole."""
+    operation = OPERATIONS[name]
+    operation.prepare(folder / "before")
+    before = read_entries(folder / "before") if "index" not in name else {}
+    whole = _copy(folder, "whole")
+    done = run_cut(lambda: operation.run(whole), 0, "traced")
+    assert not done.error, done.message
+    after = read_entries(whole)
+    assert name == "a packing" or len(done.calls) > 5
+    for number in range(1, len(done.calls) + 1):
+        store = _copy(folder, "cut")
+        assert run_cut(lambda: operation.run(store), number, "killed").killed
+        if not operation.mends:
+            entries = read_entries(store)
+            for scope in before.keys() | after.keys() | entries.keys():
+                possible = {before.get(scope), after.get(scope)}
+                assert entries.get(scope) in possible, (number, done.calls[number - 1])
+            if Store(store).exists():
+                check_usable(store)
+        again = run_cut(lambda: operation.run(store), 0, "traced")
+        assert not again.error, (number, again)
+        assert read_entries(store) == after, (number, done.calls[number - 1])
+        check_usable(store)
+        check_clean(store)
+
+
+def _copy(folder: Path, name: str) -> Path:
+    shutil.rmtree(folder / name, ignore_errors=True)
+    if (folder / "before").exists():
+        shutil.copytree(folder / "before", folder / name, symlinks=True)
+    return folder / name
+
+
+def _work(path: str, seed: int) -> None:
+    """Save and collect, over and over; the budget is so small that each round evicts."""
+    drawn = random.Random(seed)
+    store = Store(path)
+    while True:
+        layers = [drawn.randbytes(drawn.randrange(1, 9000)) for _ in range(3)]
+        scope = f"app-{drawn.randrange(4)}"
+        times = {each: drawn.random() for each in layers}
+        build(store, scope, b"shared", *layers, donor=scope, seconds=times)
+        store.collect(max_size=60_000)
+
+
+def test_a_store_outlives_hundreds_of_kills(folder: Path) -> None:
+    """At random instants of saving and evicting: valid, and the scope worth keeping is whole."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    drawn = random.Random(seed)
+    path = folder / "store"
+    dear = [b"d" * 5000, b"e" * 5000]
+    kept = build(Store(path), "kept", *dear, seconds=dict.fromkeys(dear, 1e6)).digest
+    context = multiprocessing.get_context("fork")
+    seen = set()
+    for number in range(KILLS):
+        process = context.Process(target=_work, args=(str(path), seed + number))
+        process.start()
+        time.sleep(drawn.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        process.close()
+        assert not Store(path).verify(full=True).damages, number
+        assert read_entries(path)["kept"] == kept, number
+        assert {digest_of(each)[7:] for each in dear} < read_needed(path)["kept"], number
+        seen.add(tuple(read_entries(path).items()))
+        if number % 5 == 0:
+            check_usable(path)
+    check_usable(path)
+    check_clean(path)
+    assert len(seen) > KILLS // 20
+
+
+@pytest.mark.parametrize("how", TORN)
+def test_what_is_not_synced_does_not_matter(how: str, folder: Path) -> None:
+    """After a power cut, the files that were never synced may be empty or torn."""
+    store = make_store(folder / "store")
+    own = store.path / ".bxcache"
+    for path in [*(own / "scopes").iterdir(), own / "holder"]:
+        os.truncate(path, 0 if how == "empty" else path.stat().st_size // 2)
+    before = read_entries(store.path)
+    check_usable(store.path)
+    check_clean(store.path)
+    assert read_entries(store.path) == before
+    assert [scope.damage for scope in store.usage().scopes] == [""] * 3
+    build(store, "app", b"next", donor="app")
+    assert not store.collect(max_size=10**9, max_age=10**6).dropped
+    check_usable(store.path)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_index_is_synced_after_all_that_it_names(name: str, folder: Path) -> None:
+    """Its blobs' names, then its content, then its name; what it no longer names goes last."""
+    operation = OPERATIONS[name]
+    store = folder / "store"
+    operation.prepare(store)
+    old = set().union(*read_needed(store).values()) if not operation.mends else set()
+    calls = run_cut(lambda: operation.run(store), 0, "traced").calls
+    blobs, index = f"{store}/blobs/sha256", f"{store}/index.json"
+    replaced = [at for at, call in enumerate(calls) if call == ("os.rename", index)]
+    assert len(replaced) == 0 if name in ("a packing", "an adoption") else len(replaced) >= 1
+    for at in replaced:
+        before, after = calls[:at], calls[at:]
+        temporary = max(n for n, (what, _) in enumerate(before) if what == "write")
+        written = before[temporary][1]
+        assert Path(written).name.startswith(".index.json.")
+        assert ("os.fsync", written) in before[temporary:]
+        put = [n for n, each in enumerate(before) if _puts(each, blobs)]
+        synced = [n for n, each in enumerate(before) if each == ("os.fsync", blobs)]
+        assert not put or max(synced) > max(put)
+        assert ("os.fsync", str(store)) in after
+    for at, (what, path) in enumerate(calls):
+        if what == "os.remove" and path in {f"{blobs}/{each}" for each in old}:
+            assert any(each < at for each in replaced)
+            assert ("os.fsync", str(store)) in calls[max(r for r in replaced if r < at) : at]
+
+
+def _puts(call: tuple[str, str], blobs: str) -> bool:
+    what, path = call
+    return what in ("os.link", "os.rename") and path.startswith(f"{blobs}/")
+
+
+def test_every_copied_blob_is_synced_before_it_has_its_name(folder: Path) -> None:
+    """Where there are no hard links, its content is new on this file system."""
+    store = folder / "store"
+    operation = OPERATIONS["a commit that copies"]
+    operation.prepare(store)
+    calls = run_cut(lambda: operation.run(store), 0, "traced").calls
+    blobs = f"{store}/blobs/sha256/"
+    named = [at for at, call in enumerate(calls) if _puts(call, blobs[:-1])]
+    assert named
+    for at in named:
+        last = max(n for n, (what, _) in enumerate(calls[:at]) if what == "write")
+        assert calls[last][1].startswith(blobs)
+        assert ("os.fsync", calls[last][1]) in calls[last:at]

@@ -1,0 +1,179 @@
+"""A store's directory may come from anywhere: a CI cache, another user, a broken disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from bxcache.errors import StoreError
+from bxcache.store.staging import draw_name
+from bxcache.store.store import Store
+from tests.unit.layouts import blob_file, build, digest_of, make_config
+
+
+def make_store(path: Path) -> Store:
+    store = Store(path)
+    build(store, "app", b"one", b"two", chains=[(b"one", b"three")])
+    build(store, "other", b"one", b"four")
+    return store
+
+
+def operate(store: Store) -> None:
+    """All that can be done to a store, each by itself; only a StoreError may come out."""
+    every: list[Callable[[], object]] = [
+        store.check,
+        store.read_scopes,
+        store.usage,
+        store.verify,
+        lambda: store.verify(full=True),
+        lambda: store.collect(dry_run=True, max_size=10),
+        lambda: store.pack(io.BytesIO()),
+        lambda: build(store, "app", b"one", b"five", donor="app"),
+        lambda: store.collect(max_size=1500),
+        lambda: store.repair(full=True),
+    ]
+    for operation in every:
+        try:
+            operation()
+        except StoreError as error:
+            assert error.message  # noqa: PT017  # either way is right
+
+
+PARTS = st.sampled_from(["index.json", "record", "manifest", "config", "layer", "version"])
+
+
+def find_part(store: Store, part: str) -> Path:
+    scopes = store.path / ".bxcache" / "scopes"
+    entry = store.read_scopes()["app"]
+    return {
+        "index.json": store.path / "index.json",
+        "record": next(scopes.glob("app@*")),
+        "manifest": store.path / "blobs" / "sha256" / entry.digest[7:],
+        "config": blob_file(store.path, make_config([(b"one", b"two"), (b"one", b"three")])),
+        "layer": blob_file(store.path, b"one"),
+        "version": store.path / ".bxcache" / "version",
+    }[part]
+
+
+def replace(path: Path, data: bytes) -> None:
+    path.unlink()
+    path.write_bytes(data)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(PARTS, st.integers(0, 400), st.binary(max_size=8)), max_size=3))
+@example([("index.json", 0, b"\xff")])
+@example([("record", 0, b"")])
+@example([("config", 0, b"{"), ("layer", 0, b"")])
+def test_any_change_of_any_file_ends_in_a_whole_store(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, bytes]]
+) -> None:
+    """Bytes overwritten, inserted or cut: never another error, and `repair` makes it whole."""
+    store = make_store(tmp_path_factory.mktemp("fuzz") / "store")
+    for part, at, data in changes:
+        path = find_part(store, part) if part == "version" or not changes[1:] else None
+        path = path or find_safely(store, part)
+        if path is None:
+            continue
+        old = path.read_bytes()
+        kept, rest = old[: at % (len(old) + 1)], old[at % (len(old) + 1) + len(data) :]
+        replace(path, kept + data + (rest if len(data) > 1 else b""))
+    operate(store)
+    version = store.path / ".bxcache" / "version"
+    version.write_text("1\n")
+    store.repair(full=True)
+    store.collect()
+    assert not store.verify(full=True).damages
+    build(store, "app", b"one", b"two")
+    assert "app" in store.read_scopes()
+
+
+def find_safely(store: Store, part: str) -> Path | None:
+    """The part, unless an earlier change made it impossible to find."""
+    try:
+        path = find_part(store, part)
+    except (StoreError, StopIteration, KeyError):
+        return None
+    return path if path.is_file() else None
+
+
+@pytest.mark.parametrize("how", ["fifo", "folder", "link", "link to itself"])
+@pytest.mark.parametrize("part", ["index.json", "record", "manifest", "config", "layer"])
+def test_what_is_no_file_is_neither_followed_nor_waited_for(
+    part: str, how: str, tmp_path: Path
+) -> None:
+    """The file that a link leads to keeps its content, and none of it comes out."""
+    store = make_store(tmp_path / "store")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"one")
+    path = find_part(store, part)
+    path.unlink()
+    if how == "fifo":
+        os.mkfifo(path)
+    elif how == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(secret if how == "link" else path)
+    operate(store)
+    assert secret.read_bytes() == b"one"
+    assert not secret.is_symlink()
+    if part in ("manifest", "config", "layer"):
+        assert not store.verify(full=True).damages
+        assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["blobs", "blobs/sha256", ".bxcache/scopes", ".bxcache/staging"])
+def test_a_folder_that_is_a_link_is_refused(name: str, tmp_path: Path) -> None:
+    """What a store writes stays in it."""
+    store = make_store(tmp_path / "store")
+    (store.path / name).rename(tmp_path / "outside")
+    (store.path / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError, match="is a link"):
+        store.check()
+
+
+@pytest.mark.parametrize("name", [".bxcache/holder", "index.json.damaged"])
+def test_a_file_that_is_written_does_not_follow_a_link(name: str, tmp_path: Path) -> None:
+    """A planted link leads nowhere."""
+    store = make_store(tmp_path / "store")
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (store.path / name).unlink(missing_ok=True)
+    (store.path / name).symlink_to(victim)
+    (store.path / "index.json").write_text("{")
+    store.repair()
+    store.collect()
+    assert victim.read_text() == "mine"
+
+
+def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    """Memory stays small whatever lies there: a sparse file of a terabyte."""
+    store = make_store(tmp_path / "store")
+    path = find_part(store, "manifest")
+    index = json.loads((store.path / "index.json").read_text())
+    index["manifests"][0]["size"] = 1 << 40
+    (store.path / "index.json").write_text(json.dumps(index))
+    path.chmod(0o644)
+    os.truncate(path, 1 << 40)
+    with store.snapshot(draw_name(), ["app"]) as staging:
+        assert staging.donor is None
+        assert "larger than 16 MiB" in staging.notes[0]
+
+
+def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) -> None:
+    """A link in the place of a layer is not even that."""
+    store = make_store(tmp_path / "store")
+    blob = blob_file(store.path, b"one")
+    (tmp_path / "elsewhere").write_bytes(b"one")
+    blob.unlink()
+    blob.symlink_to(tmp_path / "elsewhere")
+    (damage,) = store.verify().damages
+    assert damage.digest == digest_of(b"one")
+    assert "is no regular file" in damage.why
