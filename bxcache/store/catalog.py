@@ -52,12 +52,12 @@ class Catalog:
             return read_index(self.path), ""
         except FileNotFoundError:
             rebuilt = self.records.rebuild_index(self.path)
-            if rebuilt is None or not rebuilt.manifests:
+            if not rebuilt.manifests:
                 return Index(), ""
             return rebuilt, f"the store `{self.path}` had no {INDEX_NAME}"
         except StoreError as error:
             rebuilt = self.records.rebuild_index(self.path)
-            if rebuilt is None:
+            if not rebuilt.manifests:
                 raise
             return rebuilt, error.message
 

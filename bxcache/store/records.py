@@ -150,8 +150,8 @@ class Records:
             if name not in wanted:
                 (self._folder / name).unlink(missing_ok=True)
 
-    def rebuild_index(self, layout: Path) -> Index | None:
-        """An index of all scopes whose manifests are there; None without any record.
+    def rebuild_index(self, layout: Path) -> Index:
+        """An index of all scopes that have a record and whose manifests are there.
 
         Where a scope has two records, a change was cut off; the newer one holds.
         """
@@ -166,7 +166,7 @@ class Records:
             except StoreError:
                 continue
             found[record.scope] = record.manifest.named(record.scope)
-        return Index().with_entries(dict(found)) if files else None
+        return Index().with_entries(dict(found))
 
 
 def _read_record(path: Path) -> Record | None:

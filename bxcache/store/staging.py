@@ -129,21 +129,14 @@ def link_blobs(source: Path, target: Path, sizes: Mapping[str, int]) -> list[str
         Those that the target did not have.
 
     Raises:
-        StoreError: one of them is missing.
         OSError: one can be neither linked nor copied.
     """
     here, there = blob_folder(source), blob_folder(target)
-    try:
-        return [
-            digest
-            for digest, size in sizes.items()
-            if link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
-        ]
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"the blob `{error.filename}` is missing",
-            hint="`bxcache store repair` cuts it out, so that builds make it anew",
-        ) from error
+    return [
+        digest
+        for digest, size in sizes.items()
+        if link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
+    ]
 
 
 def find_export(layout: Path, scope: str, digest: str | None) -> Descriptor:

@@ -212,15 +212,24 @@ class Store:
             OSError: the archive cannot be written.
         """
         with self.snapshot(draw_name()) as staging:
-            with self._changing("packing"):
-                index, _ = self._catalog.recover()
-                check_known(index, scopes)
-                chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
-                index = Index().with_entries({each.ref_name: each for each in chosen})
-                for entry in index.manifests:
-                    manifest = read_manifest(self.path, entry)
-                    link_blobs(self.path, staging.path, manifest.list_sizes(entry))
+            index = self._pin(staging, scopes)
             return write_pack(target, staging.path, index, self._catalog.records)
+
+    def _pin(self, staging: Staging, scopes: Sequence[str]) -> Index:
+        """Link scopes into a staging layout, so that nothing can take their blobs away."""
+        with self._changing("packing"):
+            index, _ = self._catalog.recover()
+            check_known(index, scopes)
+            chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
+            for entry in chosen:
+                manifest = read_manifest(self.path, entry)
+                for why in find_broken(self.path, manifest).values():
+                    raise StoreError(
+                        f"the scope `{entry.ref_name}` is broken: {why}",
+                        hint="`bxcache store repair` cuts it out, so that builds make it anew",
+                    )
+                link_blobs(self.path, staging.path, manifest.list_sizes(entry))
+        return Index().with_entries({each.ref_name: each for each in chosen})
 
     def unpack(self, source: BinaryIO) -> Unpacked:
         """Take the scopes of an archive into the store, all or nothing, every digest checked.

@@ -14,7 +14,7 @@ from typing import NoReturn
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
 from tests.unit.cuts import read_entries, read_needed
-from tests.unit.layouts import REF_NAME, blob_file, blobs_of, build, damage, export, write_index
+from tests.unit.layouts import blob_file, blobs_of, build, damage, export
 
 BIG = {name: name.encode() * 20_000 for name in "abcd"}
 DAY = 86_400
@@ -125,9 +125,11 @@ def _remove(path: Path) -> None:
 
 
 OPERATIONS = {
-    "the first commit": Operation(lambda _: None, _first := lambda path: build(
-        Store(path), "app", b"one", b"two"
-    ), frozenset({"app"})),
+    "the first commit": Operation(
+        lambda _: None,
+        _first := lambda path: build(Store(path), "app", b"one", b"two"),
+        frozenset({"app"}),
+    ),
     "a commit": Operation(make_store, _commit, frozenset({"app"})),
     "a commit that copies": Operation(make_store, _commit_copied, frozenset({"app"})),
     "a collection": Operation(make_store, _collect, frozenset({"app", "other", "old"})),

@@ -20,7 +20,6 @@ from tests.unit.operations import (
     OPERATIONS,
     check_clean,
     check_usable,
-    list_left,
     make_store,
 )
 

@@ -46,6 +46,11 @@ CACHE_FAULTS = {
         f"{SOLVE}{SEEKER}unexpected status from GET request to "
         f"http://127.0.0.1:5000/v2/app/blobs/{ONE}: 416 Requested Range Not Satisfiable"
     ),
+    "short in a registry, 0.13": (
+        f"{OLD}{SEEKER}unexpected status code "
+        f"https://127.0.0.1:5000/v2/app/blobs/{ONE}: 416 Requested Range Not Satisfiable"
+    ),
+    "empty in a registry, 0.13": (f"{OLD}failed to read expected number of bytes: unexpected EOF"),
     "empty in a registry": f"{SOLVE}short read: expected 51763 bytes but got 0: unexpected EOF",
     "changed in a registry": f"{SOLVE}{CHANGED}",
 }

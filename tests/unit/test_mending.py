@@ -142,12 +142,18 @@ def test_a_damaged_index_is_made_anew_from_the_records(store: Store, text: str |
         assert (store.path / "index.json.damaged").read_text() == text
 
 
+@pytest.mark.parametrize("records", ["gone", "torn"])
 @pytest.mark.parametrize("text", DAMAGED)
-def test_a_damaged_index_without_records_is_an_error_and_stays(store: Store, text: str) -> None:
+def test_a_damaged_index_without_records_is_an_error_and_stays(
+    store: Store, text: str, records: str
+) -> None:
     """It may be all that is known of the scopes; only `repair` sets it aside."""
     build(store, "app", b"one")
     for record in (store.path / ".bxcache" / "scopes").iterdir():
-        record.unlink()
+        if records == "gone":
+            record.unlink()
+        else:
+            record.write_text("{")
     (store.path / "index.json").write_text(text)
     for attempt in (
         store.read_scopes,

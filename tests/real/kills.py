@@ -1,0 +1,170 @@
+"""Builds that are killed at random instants, and a look at what they leave."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bxcache.store.store import Store
+from tests.real.conftest import STEPS
+from tests.real.machines import Machine, count
+from tests.real.test_local import mentioned
+from tests.unit.cuts import read_entries, read_needed
+
+WARM_UP = 3
+
+
+@dataclass
+class Lane:
+    """One machine with one store, whose builds are killed.
+
+    Attributes:
+        machine: where it builds.
+        project: what it builds; each round with another source file.
+        store: where it caches.
+        drawn: where its random numbers come from.
+        saved: the source file that the store's scope was built from.
+        entry: the digest of that scope.
+        seconds: how long a build takes, and how long of that after the export.
+        fates: how many builds ended how.
+    """
+
+    machine: Machine
+    project: Path
+    store: Path
+    drawn: random.Random
+    saved: str = ""
+    entry: dict[str, str] = field(default_factory=dict)
+    seconds: tuple[float, float] = (0.0, 0.0)
+    fates: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return ("--backend", f"type=local,dir={self.store}")
+
+    def warm_up(self) -> None:
+        """Build without being killed, and measure it."""
+        self._edit("// first\n")
+        assert count(self.machine.build(*self._words, folder=self.project)) == (0, STEPS)
+        seconds = []
+        for number in range(WARM_UP):
+            self._edit(f"// {number}\n")
+            begun = time.monotonic()
+            with self._start() as process:
+                self._await_export(process)
+                exported = time.monotonic()
+                process.communicate(timeout=60)
+            assert process.returncode == 0
+            ended = time.monotonic()
+            seconds.append((ended - begun, ended - exported))
+        self.seconds = min(seconds)
+        self.saved, self.entry = self._source.read_text(), read_entries(self.store)
+
+    def kill_builds(self, kills: int) -> None:
+        """Kill so many builds, each with something new to save, and check the store after each."""
+        rounds = 0
+        while self.fates.total() - self.fates["ended"] < kills:
+            rounds += 1
+            assert rounds < 2 * kills, self.fates
+            self._edit(f"// round {rounds}\n")
+            self._kill_one()
+            self._check_store(full=rounds % 20 == 0)
+            self._check_hits()
+        self._check_store(full=True)
+
+    def _kill_one(self) -> None:
+        whole, tail = self.seconds
+        with self._start() as process:
+            # Half of them when the export is there: all that changes the store comes after it.
+            if self.drawn.random() < 0.5:
+                self._await_export(process)
+                time.sleep(self.drawn.uniform(0, 1.2 * tail))
+            else:
+                time.sleep(self.drawn.uniform(0, 1.1 * whole))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            # Not read to its end: buildx, which was not killed, may hold the other side.
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+        self._note_fate(process.returncode)
+        if self.drawn.random() < 0.5:
+            # While buildx may still be writing to what it takes away.
+            Store(self.store).collect()
+        await_silence(str(self.store))
+
+    def _note_fate(self, status: int) -> None:
+        entry = read_entries(self.store)
+        assert entry.keys() == self.entry.keys()
+        assert status in (0, -signal.SIGKILL)
+        new = entry != self.entry
+        if new:
+            self.entry, self.saved = entry, self._source.read_text()
+        assert new or status
+        fate = "after the commit" if new else "before the commit"
+        self.fates["ended" if status == 0 else fate] += 1
+
+    def _check_store(self, *, full: bool) -> None:
+        assert not Store(self.store).verify(full=full).damages
+        assert read_needed(self.store).keys() == self.entry.keys()
+
+    def _check_hits(self) -> None:
+        """What was saved last is reused whole by an empty engine, and nothing is left over."""
+        self._empty_engine()
+        self._edit(self.saved)
+        words = (*self._words, "--write", "never")
+        built = self.machine.build(*words, folder=self.project)
+        assert count(built) == (STEPS, 0), built
+        assert built["warnings"] == []
+        assert not [*(self.store / ".bxcache" / "staging").iterdir()]
+
+    def _empty_engine(self) -> None:
+        for _ in range(20):
+            self._buildx("prune", "--all", "--force")
+            kept = self._buildx("du", "--verbose")
+            if not self._buildx("du", "--format", "{{.ID}}"):
+                return
+            # A build that was cut off is still being wound up.
+            time.sleep(0.1)
+        print(kept, subprocess.run(["docker","buildx","history","ls"],env=self.machine.environment(),capture_output=True,text=True).stdout)
+        raise AssertionError(f"the engine keeps {kept}")
+
+    def _buildx(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["/usr/bin/env", "docker", "buildx", *arguments],
+            env=self.machine.environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def _start(self) -> subprocess.Popen[str]:
+        words = ("build", "--json", "--network", "none", *self._words)
+        return self.machine.start(*words, folder=self.project)
+
+    def _await_export(self, process: subprocess.Popen[str]) -> None:
+        """Until buildx has written its index, or the build has ended."""
+        staging = self.store / ".bxcache" / "staging"
+        while process.poll() is None and not [*staging.glob("*/index.json")]:
+            time.sleep(0.002)
+
+    @property
+    def _source(self) -> Path:
+        return self.project / "src" / "main.c"
+
+    def _edit(self, text: str) -> None:
+        self._source.write_text(text)
+
+
+def await_silence(text: str) -> None:
+    """Until no process names a text any more: what a killed build started ends by itself."""
+    deadline = time.monotonic() + 30
+    while mentioned(text):
+        assert time.monotonic() < deadline, "a process outlives its build"
+        time.sleep(0.02)
