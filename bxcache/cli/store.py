@@ -203,6 +203,8 @@ def pack_command(
 def _open_target(file: str) -> Iterator[BinaryIO]:
     """A file that is whole or not there."""
     if file == _DASH:
+        if sys.stdout.isatty():
+            raise click.UsageError("the archive would go to the terminal; name a file, or pipe it")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

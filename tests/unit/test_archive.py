@@ -109,14 +109,14 @@ class Trickle(io.RawIOBase):
 # Round trips
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(member_lists(SIZES))
 def test_what_was_written_is_read(members: list[Member]) -> None:
     """Names, sizes, times and bytes, in their order, whatever the sizes."""
     assert unpack(pack(*members)) == expected(members)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(member_lists(SIZES))
 def test_tar_and_zstd_read_what_was_written(members: list[Member]) -> None:
     """It is a plain `tar.zst` of read-only files that belong to nobody."""
@@ -146,7 +146,7 @@ def test_what_tar_and_zstd_wrote_is_read(form: int, blocking: int) -> None:
     assert unpack(zstd.compress(whole)) == [("blobs/one", 4, 7, b"data")]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(member_lists(SMALL_SIZES), st.integers(1, 700), st.integers(1, 3000))
 def test_where_pieces_end_does_not_matter(members: list[Member], step: int, cut: int) -> None:
     """A source may give few bytes at a time, and any row of frames will do, with skippable ones."""
@@ -645,7 +645,7 @@ def resealed(plain: bytes) -> bytes:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400))
 @example(b"")
 @example(b"\x28\xb5\x2f\xfd")
@@ -656,21 +656,21 @@ def test_any_bytes_are_survived(data: bytes) -> None:
     survive(b"\x28\xb5\x2f\xfd" + data)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(mutations(PACKED, PACKED + zstd.compress(OTHER)))
 def test_a_damaged_file_is_survived(data: bytes) -> None:
     """Where zstd's checksums notice it, and where they do not."""
     survive(data)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(mutations(PLAIN, OTHER + PLAIN), st.booleans())
 def test_a_damaged_tar_is_survived(plain: bytes, seal: bool) -> None:  # noqa: FBT001
     """The parser of headers gets what no checksum has caught."""
     survive(zstd.compress(resealed(plain) if seal else plain))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.integers(0, BLOCK - 1), st.binary(min_size=1, max_size=BLOCK))
 @example(156, b"5")
 @example(124, b"\x80" + b"\xff" * 11)

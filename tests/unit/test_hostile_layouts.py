@@ -73,7 +73,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("pristine") / "store").path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes=st.lists(st.tuples(PARTS, st.integers(0, 400), st.binary(max_size=8)), max_size=3))
 @example(changes=[("index.json", 0, b"\xff")])
 @example(changes=[("record", 0, b"")])

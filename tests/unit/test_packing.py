@@ -334,7 +334,7 @@ def mutations(draw: st.DrawFn) -> Members:
     return {**members, name: json.dumps(change).encode()}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(mutations())
 def test_whatever_the_documents_say_nothing_else_happens(
     tmp_path_factory: pytest.TempPathFactory, members: Members

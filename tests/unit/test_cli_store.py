@@ -1,0 +1,314 @@
+"""`bxcache store` and `bxcache key`: what they print, and with which status they end."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from bxcache.cli.main import run
+from bxcache.store.store import Store
+from tests.unit.layouts import blob_file, blobs_of, build, damage, digest_of, export
+
+DAY = 86_400
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The store of a project that is the working directory."""
+    project = tmp_path / "project"
+    (project / ".git").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    (project / "bxcache.toml").write_text(
+        f"[[cache.backends]]\ntype = 'local'\ndir = '{tmp_path}/store'\n"
+        "max_size = '100kB'\nmax_age = '14d'\n"
+    )
+    return Store(tmp_path / "store")
+
+
+def fill(store: Store) -> None:
+    build(store, "app", b"s" * 1000, b"1" * 500)
+    build(store, "other", b"s" * 1000, b"2" * 200)
+    (record,) = (store.path / ".bxcache" / "scopes").glob("other@*")
+    then = time.time() - 3 * DAY
+    os.utime(record, (then, then))
+
+
+def test_ls_shows_each_scope(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Size, layers, steps, age and last use; the one used last comes first."""
+    fill(store)
+    assert run(["store", "ls"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["SCOPE", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST", "USED"]
+    assert first.split()[0] == "app"
+    assert first.split()[3:5] == ["2", "2"]
+    assert second.split()[0] == "other"
+    assert second.endswith("3 days ago")
+
+
+def test_du_tells_own_and_shared(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the sum against the budget."""
+    fill(store)
+    assert run(["store", "du"]) == 0
+    out = capsys.readouterr().out
+    app, other = out.splitlines()[1:3]
+    assert app.split()[0] == "app"
+    assert "1.0 kB" in app
+    assert "1.0 kB" in other
+    assert "of 100.0 kB in 2 scopes, 1.0 kB of it shared" in out
+
+
+@pytest.mark.parametrize("command", ["ls", "du"])
+def test_a_script_reads_a_document(
+    store: Store, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Versioned, sizes in bytes."""
+    fill(store)
+    assert run(["store", command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["version"] == "1"
+    assert document["shared_bytes"] == 1000
+    assert [scope["name"] for scope in document["scopes"]] == ["app", "other"]
+    assert document["scopes"][0]["shared_bytes"] == 1000
+
+
+def test_collect_takes_the_bounds_of_the_configuration(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flags go before them; a dry run says what would be."""
+    fill(store)
+    assert run(["store", "collect", "--max-age", "2d", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "would have dropped other: unused for 3 days" in out
+    assert set(store.read_scopes()) == {"app", "other"}
+    assert run(["store", "collect"]) == 0
+    assert "freed 0 B in 0 blobs" in capsys.readouterr().out
+    assert run(["store", "collect", "--max-age", "2d"]) == 0
+    assert "dropped other: unused for 3 days" in capsys.readouterr().out
+    assert run(["store", "collect", "--max-size", "1400", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["evicted"] == {"app": 2}
+    assert document["bytes"] <= 1400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-size", "lots"], "`lots` is no size"),
+        (["--max-age", "soon"], "`soon` is no age"),
+        (["--maxsize", "1"], "No such option"),
+    ],
+)
+def test_a_wrong_bound_is_a_usage_error(
+    store: Store, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing is collected."""
+    fill(store)
+    assert run(["store", "collect", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert len(store.read_scopes()) == 2
+
+
+def test_verify_tells_by_its_status(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """74 for what is broken, 0 once it is repaired."""
+    fill(store)
+    assert run(["store", "verify"]) == 0
+    assert "`--full`" in capsys.readouterr().out
+    damage(blob_file(store.path, b"1" * 500), "changed")
+    assert run(["store", "verify"]) == 0
+    assert run(["store", "verify", "--full"]) == 74
+    assert "broken in app" in capsys.readouterr().out
+    assert run(["store", "verify", "--full", "--json"]) == 74
+    (found,) = json.loads(capsys.readouterr().out)["damages"]
+    assert found["digest"] == digest_of(b"1" * 500)
+    assert run(["store", "repair", "--full"]) == 0
+    assert "1 layer of the scope `app` broken" in capsys.readouterr().out
+    assert run(["store", "repair", "--full"]) == 0
+    assert capsys.readouterr().out == "nothing was broken\n"
+    assert run(["store", "verify", "--full"]) == 0
+
+
+def test_pack_and_unpack_move_a_store(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To a directory that was none before."""
+    fill(store)
+    file = str(tmp_path / "cache.tar.zst")
+    assert run(["store", "pack", file]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("packed 2 scopes, 7 blobs")
+    assert run(["store", "unpack", file, "--dir", str(tmp_path / "b")]) == 0
+    assert "unpacked 2 scopes" in capsys.readouterr().out
+    assert blobs_of(tmp_path / "b") == blobs_of(store.path)
+
+
+def test_pack_goes_through_a_pipe(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """`-` is stdout and stdin; nothing else is on stdout."""
+    fill(store)
+    assert run(["store", "pack", "-", "--scope", "app"]) == 0
+    data = capsysbinary.readouterr().out
+    stdin = io.TextIOWrapper(io.BytesIO(data))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert run(["store", "unpack", "-", "--dir", str(tmp_path / "b")]) == 0
+    assert set(Store(tmp_path / "b").read_scopes()) == {"app"}
+
+
+def test_a_pack_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
+    """And the archive that was there before stays."""
+    fill(store)
+    file = tmp_path / "cache.tar.zst"
+    file.write_bytes(b"before")
+    damage(blob_file(store.path, b"1" * 500), "missing")
+    assert run(["store", "pack", str(file)]) == 74
+    assert file.read_bytes() == b"before"
+    assert not list(tmp_path.glob(".cache*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["ls", "--dir", "nowhere"], 74, "there is no store at"),
+        (["pack", "nowhere/x.tar.zst"], 74, "No such file or directory: `nowhere/"),
+        (["unpack", "nowhere.tar.zst"], 74, "No such file or directory: `nowhere.tar.zst`"),
+        (["unpack", "bxcache.toml"], 74, "zstd"),
+        (["pack", "x.tar.zst", "--scope", "ap"], 74, "it has `app`, `other`"),
+        (["rm", "ap"], 74, "it has `app`, `other`"),
+        (["rm"], 2, "Missing argument"),
+        (["adopt", "."], 74, "it holds `.git`"),
+        (["adopt", "nowhere"], 74, "has no index.json"),
+        (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
+    ],
+)
+def test_what_cannot_be_done_is_one_error(
+    store: Store,
+    arguments: list[str],
+    status: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the way out, and no traceback."""
+    fill(store)
+    assert run(["store", *arguments]) == status
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "Traceback" not in told.err
+    assert told.out == ""
+    assert not Path("nowhere").exists()
+    assert set(store.read_scopes()) == {"app", "other"}
+
+
+def test_without_a_local_store_it_says_how_to_name_one(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The configuration has only a registry."""
+    Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'registry'\nref = 'r/app'\n")
+    assert run(["store", "ls"]) == 78
+    assert "`--dir`" in capsys.readouterr().err
+    fill(store)
+    assert run(["store", "ls", "--dir", str(store.path)]) == 0
+
+
+def test_rm_removes_scopes_and_what_only_they_need(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shared layer stays."""
+    fill(store)
+    assert run(["store", "rm", "app"]) == 0
+    assert "removed 1" in capsys.readouterr().out
+    assert set(store.read_scopes()) == {"other"}
+    assert blob_file(store.path, b"s" * 1000).exists()
+    assert not blob_file(store.path, b"1" * 500).exists()
+
+
+def test_adopt_names_the_scopes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what a collection will drop."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    export(folder, "latest", b"old" * 1000)
+    export(folder, "latest", b"new")
+    assert run(["store", "adopt", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "is a store now; its scopes: latest" in out
+    assert "needed by none of them" in out
+
+
+def test_a_name_with_control_characters_is_shown_quoted(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tag of plain buildx can be anything."""
+    fill(store)
+    export(store.path, "evil\x1b[2J", b"x")
+    for command in ("ls", "du"):
+        assert run(["store", command]) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out
+        assert "evil" in out
+
+
+def test_the_key_changes_with_the_content_and_with_nothing_else(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So a cache that did not change is not saved again."""
+
+    def key(*arguments: str) -> list[str]:
+        assert run(["key", *arguments]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    empty, prefix = key()
+    assert empty == f"{prefix}empty"
+    fill(store)
+    first, _ = key()
+    assert first.startswith(prefix)
+    assert first != empty
+    with store.snapshot("x", ["app"]):
+        pass
+    assert key()[0] == first
+    build(store, "app", b"else")
+    assert key()[0] != first
+    branched = key("--branch", "feature/x")
+    assert branched[1:] == [f"{prefix}feature_x.", prefix]
+    assert branched[0].startswith(branched[1])
+
+
+def test_the_keys_of_two_images_do_not_meet(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No key begins with another image's prefix."""
+    assert store.read_scopes() == {}
+    with Path("bxcache.toml").open("a") as file:
+        file.write("[images.app]\nfile = 'a'\n[images.app-web]\nfile = 'b'\n")
+    prefixes = []
+    for image in ("app", "app-web"):
+        assert run(["key", "--image", image]) == 0
+        prefixes.append(capsys.readouterr().out.splitlines()[1])
+    assert not prefixes[1].startswith(prefixes[0])
+    assert not prefixes[0].startswith(prefixes[1])
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [
+        ("github", ["key=", "restore-keys<<bxcache"]),
+        ("circleci", ["- restore_cache:", "- save_cache:", '{{ checksum "', "{{ .Branch }}."]),
+        ("gitlab", ["cache:", "  fallback_keys:", "$CI_COMMIT_REF_SLUG"]),
+    ],
+)
+def test_each_ci_system_has_its_style(
+    store: Store, style: str, expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To be pasted, or written to where it is read."""
+    fill(store)
+    assert run(["key", "--style", style]) == 0
+    out = capsys.readouterr().out
+    for text in expected:
+        assert text in out
