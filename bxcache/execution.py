@@ -102,9 +102,10 @@ def _collect(run: Run, settled: Settled) -> Settled:
         return replace(settled, warnings=(*settled.warnings, warning))
     if collected.summary:
         run.tell(Noted(f"the store {collected.summary}"))
+    warnings = (*settled.warnings, *collected.notes)
     caches = list(settled.caches)
     caches[at] = replace(caches[at], store_bytes=collected.bytes, freed_bytes=collected.freed_bytes)
-    return replace(settled, caches=tuple(caches))
+    return replace(settled, caches=tuple(caches), warnings=warnings)
 
 
 def _run(run: Run, arguments: tuple[str, ...]) -> Heard:

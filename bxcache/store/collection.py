@@ -238,8 +238,7 @@ class Collector:
                 before = self._catalog.records.read(scope.entry) or Record(
                     scope=scope.name, manifest=entry
                 )
-                record = before.renewed(entry, manifest.layer_sizes)
-                changes[scope.name] = Change(record, scope.last_used)
+                changes[scope.name] = Change(before.renewed(entry), scope.last_used)
         return changes
 
     def _list_dead(self, inventory: Inventory, decision: Decision) -> frozenset[str]:

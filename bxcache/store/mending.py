@@ -148,15 +148,16 @@ class Mender:
             kept = (mended.entry, mended.manifest)
         if mended.note:
             notes.append(mended.note)
-            change = self._renew(entry, *kept) if kept else None
+            change = self._renew(entry, mended.entry) if mended.entry else None
             index = self._catalog.change(index, {entry.ref_name: change})
             for digest in mended.broken:
                 remove_blob(str(blob_path(self._path, digest)))
         return index, kept
 
-    def _renew(self, old: Descriptor, entry: Descriptor, manifest: CacheManifest) -> Change:
-        record = self._catalog.records.read(old) or Record(scope=old.ref_name, manifest=old)
-        return Change(record.renewed(entry, manifest.layer_sizes))
+    def _renew(self, old: Descriptor, entry: Descriptor) -> Change:
+        records = self._catalog.records
+        record = records.read(old) or Record(scope=old.ref_name, manifest=old)
+        return Change(record.renewed(entry), records.find_last_use(old))
 
 
 def write_manifest(layout: Path, entry: Descriptor, manifest: CacheManifest) -> Descriptor:

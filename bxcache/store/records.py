@@ -71,10 +71,12 @@ class Record(BaseModel):
         """The record as its file has it."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
-    def renewed(self, entry: Descriptor, kept: Iterable[str]) -> Record:
-        """The record of the same scope with another manifest, of which these layers are kept."""
-        seconds = {digest: self.seconds[digest] for digest in kept if digest in self.seconds}
-        return self.model_copy(update={"manifest": entry, "seconds": seconds})
+    def renewed(self, entry: Descriptor) -> Record:
+        """The record of the same scope with fewer layers.
+
+        What the others took is kept: an engine that still has them brings them back unexecuted.
+        """
+        return self.model_copy(update={"manifest": entry})
 
 
 def make_record(
@@ -122,6 +124,13 @@ class Records:
         write_atomically(path, record.to_json(), durable=False)
         if last_used is not None:
             os.utime(path, (last_used, last_used))
+
+    def find_last_use(self, entry: Descriptor) -> float | None:
+        """When a scope was last used, in seconds since the epoch; None if unknown."""
+        try:
+            return self.path(entry).lstat().st_mtime
+        except FileNotFoundError:
+            return None
 
     def touch(self, entry: Descriptor) -> None:
         """Note that a scope is used now."""

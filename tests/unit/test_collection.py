@@ -122,6 +122,17 @@ def test_a_reused_layer_is_worth_what_it_once_took(store: Store) -> None:
     assert blob_file(store.path, dear).exists()
 
 
+def test_an_evicted_layer_that_comes_back_is_worth_what_it_took(store: Store) -> None:
+    """The engine still had it, so it was not executed again; its worth is remembered."""
+    dear, cheap = b"d" * 50_000, b"c" * 50_000
+    build(store, "app", dear, seconds={dear: 60.0})
+    assert store.collect(max_size=10_000).evicted == {"app": 1}
+    build(store, "app", dear, chains=[(cheap,)], donor="app", seconds={cheap: 1.0})
+    store.collect(max_size=80_000)
+    assert blob_file(store.path, dear).exists()
+    assert not blob_file(store.path, cheap).exists()
+
+
 def test_a_scope_loses_its_layers_before_its_existence(store: Store) -> None:
     """Only what cannot even hold the manifests drops scopes, the longest unused first."""
     build(store, "one", b"1" * 5000)

@@ -114,6 +114,16 @@ def test_repair_finds_what_only_reading_can_tell(store: Store) -> None:
     assert blob_file(store.path, b"two").read_bytes() == b"two"
 
 
+def test_a_repair_is_no_use_of_a_scope(store: Store) -> None:
+    """It grows old all the same."""
+    build(store, "app", b"one", b"two")
+    (record,) = (store.path / ".bxcache" / "scopes").iterdir()
+    os.utime(record, (1_700_000_000, 1_700_000_000))
+    damage(blob_file(store.path, b"two"), "missing")
+    assert store.repair()
+    assert [scope.last_used for scope in store.usage().scopes] == [1_700_000_000]
+
+
 def test_repair_mends_every_scope_with_the_broken_layer(store: Store) -> None:
     """Also those that were not asked for."""
     build(store, "one", b"shared", b"1")
