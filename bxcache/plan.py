@@ -41,7 +41,8 @@ class LocalState:
         donor: the scope to import, or None when the store has none.
         digest: the manifest of `donor`.
         trouble: why the store cannot be used, or an empty string.
-        notes: what was mended in it.
+        notes: what was mended in it, or why it is only read.
+        read_only: it is read from where it lies, and nothing is saved to it.
     """
 
     store: Path
@@ -50,6 +51,7 @@ class LocalState:
     digest: str | None = None
     trouble: str = ""
     notes: tuple[str, ...] = ()
+    read_only: bool = False
 
     def offers(self, name: str) -> bool:
         """Whether a build can start from this scope of the store."""
@@ -224,7 +226,7 @@ def _choose_exports(
         if isinstance(backend, RegistryBackend):
             uses.append(_export_registry(backend, scope))
         elif isinstance(backend, LocalBackend):
-            if local is not None and not local.trouble:
+            if local is not None and not local.trouble and not local.read_only:
                 uses.append(_export_local(backend, local, scope))
         elif makes_image:
             uses.append(_export_inline(backend, scope))

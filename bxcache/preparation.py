@@ -57,7 +57,7 @@ class Prepared:
     def choose_folder(self, state: LocalState | None) -> Path:
         """The build's own folder for small files: its staging layout, which the next build removes
         even if this one is killed; without a store one of its own."""
-        if state is not None and not state.trouble:
+        if state is not None and not state.trouble and not state.read_only:
             return state.staging
         return Path(tempfile.gettempdir()) / f"bxcache-{self.name}"
 
@@ -145,6 +145,9 @@ def look_at_store(prepared: Prepared) -> LocalState | None:
     store = prepared.store
     if store is None:
         return None
+    denied = store.find_denied()
+    if denied:
+        return _read_in_place(prepared, store, denied)
     staging = store.staging_path(prepared.name)
     try:
         scopes = store.read_scopes()
@@ -168,6 +171,9 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
     store = prepared.store
     if store is None:
         return None, None
+    denied = store.find_denied()
+    if denied:
+        return None, _read_in_place(prepared, store, denied)
     state = LocalState(store.path, store.staging_path(prepared.name))
     try:
         staging = stack.enter_context(store.snapshot(prepared.name, _list_donors(prepared)))
@@ -177,6 +183,18 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
     if donor is not None:
         state = replace(state, donor=donor.ref_name, digest=donor.digest)
     return staging, replace(state, notes=staging.notes)
+
+
+def _read_in_place(prepared: Prepared, store: Store, denied: str) -> LocalState:
+    """A store that cannot be written: BuildKit reads it where it lies, where it is whole."""
+    wanted = prepared.setup.config.cache.write != "never"
+    notes = (f"{denied}; it is only read, and nothing is saved",) if wanted else ()
+    state = LocalState(store.path, store.path, notes=notes, read_only=True)
+    try:
+        donor = store.find_whole(_list_donors(prepared))
+    except StoreError as error:
+        return replace(state, trouble=error.message)
+    return replace(state, donor=donor.ref_name, digest=donor.digest) if donor else state
 
 
 def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:

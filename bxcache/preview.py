@@ -47,5 +47,5 @@ def make_preview(prepared: Prepared) -> Preview:
     return Preview(
         command=(*variables, *redact_argv(command, redact)),
         plan=plan,
-        notes=(*prepared.notes, *plan.notes),
+        notes=(*prepared.notes, *(state.notes if state else ()), *plan.notes),
     )

@@ -16,7 +16,7 @@ from bxcache.store.layout import INDEX_NAME, Descriptor, Index, read_index, writ
 from bxcache.store.records import Record, Records, name_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 DAMAGED_NAME = f"{INDEX_NAME}.damaged"
@@ -81,8 +81,25 @@ class Catalog:
         write_index(self.path, index)
         return index, f"{damage}; {len(index.manifests)} scopes are back from the records{kept}"
 
-    def set_aside(self) -> None:
-        """Put an index that nothing can be made of out of the way, and start with an empty one."""
+    def recover_or_set_aside(self, notes: list[str]) -> Index:
+        """The index; one that nothing can be made of is set aside for an empty one.
+
+        The caller holds the store's lock; `notes` gets what was done.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            index, note = self.recover()
+        except StoreError as error:
+            self._set_aside()
+            notes.append(f"{error.message}; it is set aside, and the store starts empty")
+            return self.read()
+        if note:
+            notes.append(note)
+        return index
+
+    def _set_aside(self) -> None:
         broken = self.path / INDEX_NAME
         if broken.is_dir() and not broken.is_symlink():
             broken.rename(self.path / DAMAGED_NAME)
@@ -123,3 +140,16 @@ class Catalog:
         for entry in index.manifests:
             if name_record(entry.ref_name, entry.digest) not in present:
                 self.records.write(Record(scope=entry.ref_name, manifest=entry))
+
+
+def check_known(index: Index, scopes: Iterable[str]) -> None:
+    """Refuse scopes that an index does not have.
+
+    Raises:
+        StoreError: with the names that it has.
+    """
+    known = index.by_name()
+    unknown = [scope for scope in scopes if scope not in known]
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in known) or "none"
+        raise StoreError(f"the store has no scope `{unknown[0]}`", hint=f"it has {names}")

@@ -46,31 +46,44 @@ class Directory:
             adopting: a directory that plain buildx exported to can become one.
 
         Raises:
-            StoreError: it is a file, holds something else, or is not ours to read and write.
+            StoreError: it is a file, holds something else, or is not ours to read; or it is no
+                store yet, and not ours to write.
         """
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"the store `{self.path}` is no directory", hint=_ELSEWHERE)
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not nearest.is_dir():
             raise StoreError(f"`{nearest}`, above the store, is no directory", hint=_ELSEWHERE)
-        if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+        if not os.access(nearest, os.R_OK | os.X_OK):
+            raise StoreError(_describe_denied(self.path, nearest), hint=_ELSEWHERE)
+        if nearest == self.path and self.is_store:
+            self._check_store()
+            return
+        if not os.access(nearest, os.W_OK):
             raise StoreError(_describe_denied(self.path, nearest), hint=_ELSEWHERE)
         if nearest == self.path:
-            self._check_content(adopting=adopting)
-
-    def _check_content(self, *, adopting: bool) -> None:
-        if not self.is_store:
             self._check_strangers(adopting=adopting)
-            return
+
+    def find_denied(self) -> str:
+        """Why a store cannot be written, or an empty string."""
+        for path in self._list_folders():
+            if path.exists() and not os.access(path, os.W_OK):
+                return _describe_denied(self.path, path)
+        return ""
+
+    def _list_folders(self) -> tuple[Path, ...]:
+        scopes, blobs = self.own / "scopes", self.path / "blobs"
+        return (self.path, self.own, self.staging, scopes, blobs, blobs / "sha256")
+
+    def _check_store(self) -> None:
         self._check_links()
-        for path in (self.own, self.staging, self.path / "blobs" / "sha256"):
-            if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        for path in self._list_folders():
+            if path.exists() and not os.access(path, os.R_OK | os.X_OK):
                 raise StoreError(_describe_denied(self.path, path), hint=_ELSEWHERE)
         self._check_version()
 
     def _check_links(self) -> None:
-        blobs = self.path / "blobs"
-        for path in (self.own, self.staging, self.own / "scopes", blobs, blobs / "sha256"):
+        for path in self._list_folders()[1:]:
             if path.is_symlink():
                 raise StoreError(
                     f"`{path}` is a link, and nothing outside of a store is written",

@@ -41,6 +41,20 @@ def find_broken(layout: Path, manifest: CacheManifest) -> dict[str, str]:
     return found
 
 
+def is_whole(layout: Path, entry: Descriptor) -> bool:
+    """Whether all that a scope needs is there, as far as a look at it tells.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    try:
+        manifest = read_manifest(layout, entry)
+        read_config(layout, manifest)
+    except StoreError:
+        return False
+    return not find_broken(layout, manifest)
+
+
 def check_size(path: str, size: int) -> str:
     """What is wrong with a blob's file, as far as a look at it tells, or an empty string."""
     try:

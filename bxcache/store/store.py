@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.errors import StoreError
 from bxcache.store.adoption import Adopted, read_foreign_index, remove_ingest
-from bxcache.store.catalog import Catalog, Change
+from bxcache.store.catalog import Catalog, Change, check_known
 from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.directory import Directory
 from bxcache.store.files import sync_folder
@@ -18,11 +18,10 @@ from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.layout import (
     Descriptor,
     Index,
-    read_index,
     read_manifest,
 )
 from bxcache.store.locks import hold_lock
-from bxcache.store.mending import Mender, find_broken
+from bxcache.store.mending import Mender, find_broken, is_whole
 from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
 from bxcache.store.records import Work, make_record
 from bxcache.store.staging import (
@@ -33,7 +32,7 @@ from bxcache.store.staging import (
     link_blobs,
     sweep_staging,
 )
-from bxcache.store.verification import Damage, Verification, confirm, verify_scopes
+from bxcache.store.verification import Verification, verify_scopes, verify_store
 
 if TYPE_CHECKING:
     import os
@@ -83,9 +82,24 @@ class Store:
         """Make sure that the directory is a store, or can become one, without writing to it.
 
         Raises:
-            StoreError: it is a file, holds something else, or is not ours to read and write.
+            StoreError: it is a file, holds something else, or is not ours.
         """
         self._directory.check()
+
+    def find_denied(self) -> str:
+        """Why a store that is there cannot be written, or an empty string."""
+        return self._directory.find_denied()
+
+    def find_whole(self, scopes: Iterable[str]) -> Descriptor | None:
+        """The first of the scopes that is there with all its blobs; nothing is changed.
+
+        Raises:
+            StoreError: the index is damaged, or something cannot be read.
+        """
+        with _telling(self.path, "read"):
+            known = self.read_scopes()
+            entries = (known[name] for name in scopes if name in known)
+            return next((each for each in entries if is_whole(self.path, each)), None)
 
     def exists(self) -> bool:
         """Whether there is a store at the directory."""
@@ -307,14 +321,7 @@ class Store:
             StoreError: something is there and cannot be read.
         """
         with _telling(self.path, "read"):
-            try:
-                index = read_index(self.path)
-            except FileNotFoundError:
-                index = self._catalog.read()
-            except StoreError as error:
-                return Verification(0, 0, 0, full, (Damage((), "", error.message),))
-            found = verify_scopes(self.path, index, full=full)
-            return confirm(self.path, self._catalog.read(), found) if found.damages else found
+            return verify_store(self.path, self._catalog, full=full)
 
     def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
         """Cut out what is broken, so that a build misses there instead of failing.
@@ -333,7 +340,7 @@ class Store:
         """
         notes: list[str] = []
         with self._changing("mending the index"):
-            index = self._recover_or_set_aside(notes)
+            index = self._catalog.recover_or_set_aside(notes)
         chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
         with _telling(self.path, "read"):
             looked_at = index.model_copy(update={"manifests": tuple(chosen)})
@@ -344,17 +351,6 @@ class Store:
                 for entry in index.manifests:
                     index, _ = self._mender.mend(index, entry, broken, notes)
         return tuple(notes)
-
-    def _recover_or_set_aside(self, notes: list[str]) -> Index:
-        try:
-            index, note = self._catalog.recover()
-        except StoreError as error:
-            self._catalog.set_aside()
-            notes.append(f"{error.message}; it is set aside, and the store starts empty")
-            return self._catalog.read()
-        if note:
-            notes.append(note)
-        return index
 
     @contextmanager
     def _changing(self, purpose: str) -> Iterator[None]:
@@ -375,16 +371,3 @@ def _telling(path: Path, what: str) -> Iterator[None]:
             f"the store `{path}` cannot be {what}: {error.strerror or error}",
             hint="free some space or check the directory's permissions",
         ) from error
-
-
-def check_known(index: Index, scopes: Iterable[str]) -> None:
-    """Refuse scopes that an index does not have.
-
-    Raises:
-        StoreError: with the names that it has.
-    """
-    known = index.by_name()
-    unknown = [scope for scope in scopes if scope not in known]
-    if unknown:
-        names = ", ".join(f"`{name}`" for name in known) or "none"
-        raise StoreError(f"the store has no scope `{unknown[0]}`", hint=f"it has {names}")

@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.layout import blob_folder, parse_config, read_config, read_manifest
+from bxcache.store.layout import blob_folder, parse_config, read_config, read_index, read_manifest
 from bxcache.store.mending import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from bxcache.store.catalog import Catalog
     from bxcache.store.layout import CacheManifest, Descriptor, Index
+
+_NO_DIGEST = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,28 @@ class Verification:
     def broken(self) -> dict[str, str]:
         """What is wrong with each broken blob, by digest."""
         return {damage.digest: damage.why for damage in self.damages if damage.digest}
+
+
+def verify_store(path: Path, catalog: Catalog, *, full: bool) -> Verification:
+    """Look at a whole store while others may change it.
+
+    Args:
+        path: the store.
+        catalog: its index and records.
+        full: read every blob and hash it, on all cores.
+
+    Raises:
+        StoreError: the index is gone, and there are no records.
+        OSError: something is there and cannot be read.
+    """
+    try:
+        index = read_index(path)
+    except FileNotFoundError:
+        index = catalog.read()
+    except StoreError as error:
+        return Verification(0, 0, 0, full, (Damage((), _NO_DIGEST, error.message),))
+    found = verify_scopes(path, index, full=full)
+    return confirm(path, catalog.read(), found) if found.damages else found
 
 
 def verify_scopes(path: Path, index: Index, *, full: bool) -> Verification:

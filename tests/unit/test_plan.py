@@ -208,6 +208,12 @@ def test_a_store_in_trouble_is_left_alone() -> None:
     assert not plan(LOCAL, local=state(None, trouble="damaged")).uses
 
 
+def test_a_store_that_cannot_be_written_is_only_read() -> None:
+    """From where it lies."""
+    found = plan(LOCAL, local=state(SCOPE.name, read_only=True))
+    assert [use.flag for use in found.uses] == ["--cache-from"]
+
+
 def test_every_flag_has_a_reason() -> None:
     """For the dry run."""
     found = plan(LOCAL, REGISTRY, INLINE, local=state(SCOPE.name))

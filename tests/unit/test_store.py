@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -289,33 +290,71 @@ def test_a_store_of_a_later_version_is_refused(store: Store) -> None:
         store.check()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.parametrize("mode", [0o700, 0o555])
-def test_a_store_that_belongs_to_somebody_else_is_refused(store: Store, mode: int) -> None:
-    """It says whose it is; root may do everything, so another user tries."""
-    build(store, "app", b"one")
-    for folder in (store.path, *store.path.parents):
-        if folder.stat().st_mode & 0o077 == 0 and folder != store.path:
+def ask_as_nobody(store: Store, question: Callable[[], str]) -> str:
+    """What another user is told; root may do everything."""
+    for folder in store.path.parents:
+        if folder.stat().st_mode & 0o077 == 0:
             folder.chmod(0o755)
-    store.path.chmod(mode)
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
 
-    def check() -> None:
+    def ask() -> None:
         os.setuid(65534)
         try:
-            store.check()
+            queue.put(question())
         except StoreError as error:
-            queue.put(error.message)
-        else:
-            queue.put("accepted")
+            queue.put(f"refused: {error.message}")
 
-    process = context.Process(target=check)
+    process = context.Process(target=ask)
     process.start()
     process.join(30)
-    message = queue.get()
-    assert "no permission" in message
-    assert "belongs to the user with the id 0" in message
+    answer: str = queue.get()
+    return answer
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@needs_root
+def test_a_store_that_nobody_else_may_read_is_refused(store: Store) -> None:
+    """It says whose it is."""
+    build(store, "app", b"one")
+    store.path.chmod(0o700)
+
+    def check() -> str:
+        store.check()
+        return "accepted"
+
+    told = ask_as_nobody(store, check)
+    assert told.startswith("refused: ")
+    assert "no permission" in told
+    assert "belongs to the user with the id 0" in told
+
+
+@needs_root
+def test_a_store_that_cannot_be_written_is_read(store: Store) -> None:
+    """It is no reason to fail; a change of it is."""
+    saved = build(store, "app", b"one")
+
+    def look() -> str:
+        store.check()
+        assert "no permission to read and write" in store.find_denied()
+        found = store.find_whole(["else", "app"])
+        return found.digest if found else ""
+
+    assert ask_as_nobody(store, look) == saved.digest
+    assert ask_as_nobody(store, lambda: str(store.collect())).startswith("refused: ")
+
+
+def test_only_a_whole_scope_is_read_in_place(store: Store) -> None:
+    """What cannot be mended is not imported: BuildKit would fail."""
+    build(store, "app", b"one")
+    other = build(store, "other", b"two")
+    blob_file(store.path, b"one").unlink()
+    found = store.find_whole(["app", "other"])
+    assert found is not None
+    assert found.digest == other.digest
+    assert store.find_whole(["app"]) is None
 
 
 def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
