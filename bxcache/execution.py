@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from bxcache.buildx.events import Event, Observer
     from bxcache.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
+    from bxcache.settlement import Commit
     from bxcache.store.staging import Staging
+    from bxcache.store.store import Store
 
 
 def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
@@ -53,8 +55,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         reason = find_reason(plan, heard, prepared.store, staging)
         if reason:
             plan, heard = _run_again(run, plan, heard, staging, reason)
-        commit = partial(prepared.store.commit, staging) if prepared.store and staging else None
-        settled = settle(plan, heard, commit)
+        settled = settle(plan, heard, _make_commit(prepared.store, staging, heard))
     settled = _collect(run, settled)
     troubles = (*_list_troubles(state), *([reason] if reason else []))
     warnings = tuple(map(redact, (*troubles, *settled.warnings)))
@@ -84,6 +85,12 @@ def _run_again(
     plan = plan.without_imports()
     heard = _run(run, render_arguments(run.prepared, plan, run.folder))
     return plan, replace(heard, seconds=first.seconds + heard.seconds)
+
+
+def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> Commit | None:
+    if store is None or staging is None:
+        return None
+    return partial(store.commit, staging, suspect=bool(heard.trace.unloaded))
 
 
 def _collect(run: Run, settled: Settled) -> Settled:

@@ -23,6 +23,8 @@ def find_reason(plan: BuildPlan, heard: Heard, store: Store | None, staging: Sta
     if not heard.exit_status or not plan.imports or blames_process(heard.trace):
         return ""
     fault = find_cache_fault(heard.trace)
+    if not fault and not heard.trace.unloaded:
+        return ""
     notes: tuple[str, ...] = ()
     if store is not None and staging is not None and staging.donor is not None:
         with suppress(StoreError):

@@ -79,11 +79,19 @@ class CacheTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a stream told in the end."""
+    """What a stream told in the end.
+
+    Attributes:
+        steps: the instructions, in the order in which they began.
+        transfers: the imports and exports of caches.
+        said: what docker said outside of them.
+        unloaded: why results that were found in a cache could not be loaded.
+    """
 
     steps: tuple[TracedStep, ...] = ()
     transfers: tuple[CacheTransfer, ...] = ()
     said: tuple[str, ...] = ()
+    unloaded: tuple[str, ...] = ()
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
         """The imports, or the exports of one type, in the order in which they began."""
@@ -100,6 +108,7 @@ class _Vertex:
     promised: bool = False
     started: bool = False
     error: str = ""
+    unloaded: str = ""
     written: str | None = None
     spans: dict[str, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
@@ -134,6 +143,7 @@ class TraceReader:
             steps=tuple(_join_links(vertices)),
             transfers=tuple(_read_transfer(each) for each in vertices if _is_transfer(each.name)),
             said=tuple(self._said),
+            unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
         )
 
     def _hear(self, line: str) -> Iterator[Event]:
@@ -188,7 +198,9 @@ def _advance(vertex: _Vertex, message: dict[str, Any]) -> None:
         return
     vertex.error = error
     if error:
-        vertex.outcome = None if cached or error.endswith(_CANCELED) else Outcome.FAILED
+        canceled = error.endswith(_CANCELED)
+        vertex.outcome = None if cached or canceled else Outcome.FAILED
+        vertex.unloaded = error if cached and not canceled else vertex.unloaded
         vertex.started = vertex.started and not cached
     elif cached:
         vertex.outcome = Outcome.REUSED

@@ -251,6 +251,8 @@ def parse_index(data: bytes) -> Index:
         ValueError: it is none, or lists a name twice.
     """
     index = Index.model_validate_json(data)
+    if "manifests" not in index.model_fields_set:
+        raise ValueError("it has no `manifests`")
     names = [entry.ref_name for entry in index.manifests]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)

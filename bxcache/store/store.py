@@ -32,7 +32,12 @@ from bxcache.store.staging import (
     link_blobs,
     sweep_staging,
 )
-from bxcache.store.verification import Verification, verify_scopes, verify_store
+from bxcache.store.verification import (
+    Verification,
+    find_spoiled,
+    verify_scopes,
+    verify_store,
+)
 
 if TYPE_CHECKING:
     import os
@@ -145,7 +150,13 @@ class Store:
             staging.remove()
 
     def commit(
-        self, staging: Staging, scope: str, digest: str | None, work: Work | None = None
+        self,
+        staging: Staging,
+        scope: str,
+        digest: str | None,
+        work: Work | None = None,
+        *,
+        suspect: bool = False,
     ) -> Saved:
         """Make what was exported to a staging layout the scope's content, all or nothing.
 
@@ -155,9 +166,11 @@ class Store:
             digest: the manifest that BuildKit said it wrote. A build with several exports can
                 leave the digest of another one in the layout's index, so this one is preferred.
             work: what the build did; it tells what the layers are worth.
+            suspect: something of the donor could not be loaded.
 
         Raises:
-            StoreError: nothing was exported, the export is incomplete, or the disk is full.
+            StoreError: nothing was exported, the export is incomplete, what the build started
+                from is damaged, or the disk is full.
         """
         entry = find_export(staging.path, scope, digest)
         manifest = read_manifest(staging.path, entry)
@@ -165,6 +178,10 @@ class Store:
         if broken:
             why = next(iter(broken.values()))
             raise StoreError(f"the exported cache is incomplete: {why}")
+        spoiled = find_spoiled(staging.path, staging.donor, manifest, suspect=suspect)
+        if spoiled and staging.donor is not None:
+            notes = self.repair(full=True, scopes=[staging.donor.ref_name]) or spoiled
+            raise StoreError(f"what the build started from is damaged: {'; '.join(notes)}")
         sizes = manifest.list_sizes(entry)
         with self._changing(f"saving the scope `{scope}`"):
             index, _ = self._catalog.recover()

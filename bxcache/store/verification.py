@@ -161,6 +161,31 @@ def _hash(folder: str, digest: str) -> str:
     return "" if found == digest[7:] else f"`{path}` has other content than its name says"
 
 
+def find_spoiled(
+    layout: Path, donor: Descriptor | None, exported: CacheManifest, *, suspect: bool
+) -> list[str]:
+    """What is wrong with the donor's layers, where that can have spoiled an export.
+
+    BuildKit takes a blob that lies in the layout for good, and leaves out, silently, all that
+    follows from a layer that it cannot read. Where nothing hints at that, nothing is read.
+
+    Args:
+        layout: the staging layout.
+        donor: what was imported from it.
+        exported: the manifest of the export.
+        suspect: something of the donor could not be loaded.
+
+    Raises:
+        OSError: something is there and cannot be read.
+    """
+    if donor is None or not os.path.exists(f"{blob_folder(layout)}/{donor.digest[7:]}"):
+        return []
+    layers = read_manifest(layout, donor).layer_sizes
+    if not suspect and len(exported.layer_sizes) >= len(layers):
+        return []
+    return [why for why in hash_blobs(blob_folder(layout), layers).values() if why]
+
+
 def confirm(path: Path, index: Index, first: Verification) -> Verification:
     """The same, less what has been removed or mended meanwhile.
 

@@ -250,37 +250,6 @@ def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     assert snapshot(store) == before
 
 
-@pytest.mark.parametrize("damage", ["missing", "short"])
-def test_a_damaged_scope_costs_a_warning(
-    damage: str, machines: MakeMachine, project: Path, tmp_path: Path
-) -> None:
-    """Plain buildx fails the build for it; here all is built anew, and saved whole."""
-    store = tmp_path / "store"
-    backend = ("--backend", local(store))
-    machines().build(*backend, folder=project)
-    blob = max((store / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
-    blob.unlink()
-    if damage == "short":
-        blob.write_bytes(b"short")
-    built = machines().build(*backend, folder=project)
-    assert count(built) == (0, STEPS)
-    assert "is damaged" in built["warnings"][0]
-
-
-def test_a_damaged_index_costs_a_warning_and_is_kept(
-    machine: Machine, project: Path, tmp_path: Path
-) -> None:
-    """The image is built; the store is for a person to look at."""
-    store = tmp_path / "store"
-    backend = ("--backend", local(store))
-    machine.build(*backend, folder=project)
-    (store / "index.json").write_text("{ torn")
-    built = machine.build(*backend, folder=project)
-    assert "cannot be read as an index" in built["warnings"][0]
-    assert (store / "index.json").read_text() == "{ torn"
-    machine.build(*backend, "--strict", folder=project, status=75)
-
-
 def test_compression_is_that_of_the_config(machine: Machine, project: Path, tmp_path: Path) -> None:
     """The layers in the store have zstd's magic number."""
     backend = local(tmp_path / "store", compression="zstd", force_compression="true")

@@ -25,6 +25,7 @@ DAMAGED = [
     "",
     "{",
     "[]",
+    "{}",
     '{"manifests": 1}',
     '{"manifests": [{"mediaType": "x", "digest": "sha256:xyz", "size": 1}]}',
     '{"manifests": [{"mediaType": "x", "digest": "../../../etc/passwd", "size": 1}]}',
