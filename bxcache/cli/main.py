@@ -76,7 +76,8 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return EXIT_INTERRUPTED
     except OSError as error:
-        return _fail(f"{error.strerror or error}: `{error.filename}`", StoreError.exit_code)
+        where = f": `{error.filename}`" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}", StoreError.exit_code)
     except Exception:  # noqa: BLE001  # the last boundary: a bug is told as one
         return _report_bug()
     return status if isinstance(status, int) else 0
