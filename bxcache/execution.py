@@ -38,15 +38,13 @@ if TYPE_CHECKING:
 def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
     """Run the build and settle its caches; what it raises is told at `run_build`."""
     with ExitStack() as stack:
+        stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
+        prepared.folder.mkdir(mode=0o700)
         staging, state = open_store(prepared, stack)
-        folder = prepared.choose_folder(state)
-        if staging is None:
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            folder.mkdir(mode=0o700)
         plan = plan_build(prepared, state)
-        arguments = render_arguments(prepared, plan, folder)
+        arguments = render_arguments(prepared, plan)
         redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
-        run = Run(prepared, folder, redact, _redacting(observe, redact))
+        run = Run(prepared, redact, _redacting(observe, redact))
         for note in (*prepared.notes, *plan.notes):
             run.tell(Noted(note))
         heard = _run(run, arguments)
@@ -70,7 +68,6 @@ class Run:
     """What every run of docker in a build has in common."""
 
     prepared: Prepared
-    folder: Path
     redact: Redactor
     tell: Callable[[Event], None]
 
@@ -83,7 +80,7 @@ def _run_again(
     if staging is not None:
         staging.empty()
     plan = plan.without_imports()
-    heard = _run(run, render_arguments(run.prepared, plan, run.folder))
+    heard = _run(run, render_arguments(run.prepared, plan))
     return plan, replace(heard, seconds=first.seconds + heard.seconds)
 
 
@@ -131,8 +128,7 @@ def _run(run: Run, arguments: tuple[str, ...]) -> Heard:
             for event in reader.feed(line):
                 run.tell(event)
         status = process.wait()
-    file = prepared.choose_metadata_file(run.folder)
-    metadata = _read_metadata(file) if status == 0 else Metadata()
+    metadata = _read_metadata(prepared.metadata_file) if status == 0 else Metadata()
     return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
 
 

@@ -54,17 +54,17 @@ class Prepared:
     name: str
     notes: tuple[str, ...]
 
-    def choose_folder(self, state: LocalState | None) -> Path:
-        """The build's own folder for small files: its staging layout, which the next build removes
-        even if this one is killed; without a store one of its own."""
-        if state is not None and not state.trouble and not state.read_only:
-            return state.staging
+    @property
+    def folder(self) -> Path:
+        """The build's own folder for small files. It is not in the store: a full disk there must
+        not keep docker from writing what it has to."""
         return Path(tempfile.gettempdir()) / f"bxcache-{self.name}"
 
-    def choose_metadata_file(self, folder: Path) -> Path:
+    @property
+    def metadata_file(self) -> Path:
         """Where docker leaves the metadata: where the caller wants it, else in the own folder."""
         wanted = find_metadata_file(self.request.extra)
-        return self.request.directory / wanted if wanted else folder / "metadata.json"
+        return self.request.directory / wanted if wanted else self.folder / "metadata.json"
 
 
 def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:
@@ -178,7 +178,7 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
     try:
         staging = stack.enter_context(store.snapshot(prepared.name, _list_donors(prepared)))
     except StoreError as error:
-        return None, replace(state, trouble=error.message)
+        return None, _read_in_place(prepared, store, error.message)
     donor = staging.donor
     if donor is not None:
         state = replace(state, donor=donor.ref_name, digest=donor.digest)
@@ -225,11 +225,11 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, bool 
     return {ref: prepared.docker.has_manifest(ref) for ref in refs}
 
 
-def render_arguments(prepared: Prepared, plan: BuildPlan, folder: Path) -> tuple[str, ...]:
+def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
     """What follows `docker` in this build."""
     return render_build(
         prepared.setup.config.build,
         cache_options=[use.option for use in plan.uses],
-        metadata_file=str(prepared.choose_metadata_file(folder)),
+        metadata_file=str(prepared.metadata_file),
         extra=prepared.request.extra,
     )

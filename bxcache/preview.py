@@ -40,7 +40,7 @@ def make_preview(prepared: Prepared) -> Preview:
     check_buildx(prepared.docker.ask_buildx_version())
     state = look_at_store(prepared)
     plan = plan_build(prepared, state)
-    arguments = render_arguments(prepared, plan, prepared.choose_folder(state))
+    arguments = render_arguments(prepared, plan)
     command = (*prepared.docker.command, *arguments)
     redact = Redactor(find_secrets(command, os.environ))
     variables = (f"{name}={value}" for name, value in VARIABLES.items())

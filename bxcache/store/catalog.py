@@ -138,7 +138,9 @@ class Catalog:
         self.records.keep_only(index.manifests)
         present = self.records.list_files()
         for entry in index.manifests:
-            if name_record(entry.ref_name, entry.digest) not in present:
+            known = present.get(name_record(entry.ref_name, entry.digest))
+            # An empty one is what a power cut leaves.
+            if known is None or not known.st_size:
                 self.records.write(Record(scope=entry.ref_name, manifest=entry))
 
 

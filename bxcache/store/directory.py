@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
 from bxcache.store.files import write_atomically
 from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+_Result = TypeVar("_Result")
 
 VERSION = "1"
 _OWN_FOLDER = ".bxcache"
@@ -18,6 +23,8 @@ _NOBODYS = frozenset({"lost+found"})
 """What a directory can hold without belonging to anybody: the root of a mounted volume."""
 _BUILDX_OWN = frozenset({INDEX_NAME, "oci-layout", "blobs", "ingest", f"{INDEX_NAME}.lock"})
 """What plain buildx writes into a directory that it exports a cache to."""
+_RESERVE = 64 << 10
+"""Room in bytes for an index of some hundred scopes."""
 _ELSEWHERE = "name another directory as `dir` of the local backend"
 _CACHE_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -139,6 +146,7 @@ class Directory:
         self.staging.mkdir(exist_ok=True)
         (self.own / "scopes").mkdir(exist_ok=True)
         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        self._make_reserve()
         files = {
             self.own / "version": f"{VERSION}\n",
             self.path / "CACHEDIR.TAG": _CACHE_TAG,
@@ -148,6 +156,39 @@ class Directory:
         for path, text in files.items():
             if not path.exists():
                 write_atomically(path, text.encode())
+
+    def _make_reserve(self) -> None:
+        """Set room aside for the change that a full disk needs to become less full."""
+        reserve = self.own / "reserve"
+        if not reserve.exists():
+            with suppress(OSError):
+                write_atomically(reserve, bytes(_RESERVE), durable=False)
+
+    def _release_reserve(self) -> bool:
+        """Give that room back; it is set aside again at the next change.
+
+        Returns:
+            Whether there was any.
+        """
+        try:
+            (self.own / "reserve").unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def with_room(self, change: Callable[[], _Result]) -> _Result:
+        """Make a change that frees space, on a full disk with the room set aside for it.
+
+        Raises:
+            OSError: it fails all the same.
+        """
+        try:
+            return change()
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if not full or not self._release_reserve():
+                raise
+        return change()
 
     def sweep(self) -> None:
         """Remove files that a killed process was writing; the caller holds the lock."""

@@ -263,7 +263,7 @@ class Unpacking:
                 stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
-        path.chmod(0o444)
+            os.fchmod(stream.fileno(), 0o444)
         if hashed.hexdigest() != digest[7:]:
             raise StoreError(f"`{entry.name}` has other content in the archive than its name says")
 

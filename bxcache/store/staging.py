@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,9 @@ class Staging:
     def empty(self) -> None:
         """Take out everything that was linked in or exported, and start anew."""
         shutil.rmtree(self.path, ignore_errors=True)
-        _make_layout(self.path)
+        # On a full disk buildx finds out by itself, and the build goes on without this cache.
+        with suppress(OSError):
+            _make_layout(self.path)
 
     def remove(self) -> None:
         """Remove the layout and give up its lock."""

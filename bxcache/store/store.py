@@ -207,9 +207,11 @@ class Store:
             StoreError: there is no such scope; nothing is removed.
         """
         with self._changing("removing scopes"):
-            index, _ = self._catalog.recover()
-            check_known(index, scopes)
-            self._catalog.change(index, dict.fromkeys(scopes))
+            check_known(self._catalog.recover()[0], scopes)
+            self._directory.with_room(lambda: self._remove(scopes))
+
+    def _remove(self, scopes: Sequence[str]) -> None:
+        self._catalog.change(self._catalog.recover()[0], dict.fromkeys(scopes))
 
     def adopt(self) -> Adopted:
         """Make a store of a directory that plain buildx exported to, in place.
@@ -271,13 +273,14 @@ class Store:
             source: the archive, read once from its beginning.
 
         Raises:
-            StoreError: it is no archive of a store, or damaged; or the store cannot be changed.
-            OSError: the archive cannot be read.
+            StoreError: it is no archive of a store, is damaged or cannot be read; or the store
+                cannot be changed.
         """
         self.check()
         with self.snapshot(draw_name()) as staging:
             unpacking = Unpacking(staging.path)
-            packed = unpacking.read(source)
+            with _telling(self.path, "filled"):
+                packed = unpacking.read(source)
             with self._changing("unpacking"):
                 index, _ = self._catalog.recover()
                 new = link_blobs(staging.path, self.path, unpacking.sizes)
@@ -324,9 +327,12 @@ class Store:
         with self._changing("collecting"):
             self._directory.sweep()
             sweep_staging(self._directory.staging)
-            index, note = self._catalog.recover()
-            collected = self._collector.collect(index, limits)
-        return collected if not note else collected.with_note(note)
+            return self._directory.with_room(lambda: self._collect(limits))
+
+    def _collect(self, limits: Limits) -> Collected:
+        index, note = self._catalog.recover()
+        collected = self._collector.collect(index, limits)
+        return collected.with_note(note) if note else collected
 
     def verify(self, *, full: bool = False) -> Verification:
         """Look for what is broken; nothing is changed.

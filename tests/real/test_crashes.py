@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import random
-import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from tests.real.conftest import MakeMachine
-from tests.real.kills import Lane
+import pytest
 
-KILLS = 16
+from tests.real.conftest import _required, _start
+from tests.real.kills import AFTER, BEFORE, Lane
+from tests.real.machines import Machine
+
+KILLS = 200
 LANES = 2
 
 
-def test_two_hundred_kills_lose_nothing(
-    machines: MakeMachine, project: Path, tmp_path: Path
-) -> None:
+@contextmanager
+def renewable(home: Path) -> Iterator[Callable[[], Machine]]:
+    """Makes a brand-new machine; the one that was made before is gone."""
+    with ExitStack() as stack:
+
+        def renew() -> Machine:
+            stack.close()
+            with _required():
+                engine, builder = stack.enter_context(_start("docker"))
+            return Machine(engine, home, builder)
+
+        yield renew
+
+
+@pytest.mark.engine
+def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
     """After each, an empty engine reuses every step of what was saved last."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     lanes = []
-    for number in range(LANES):
-        folder = tmp_path / f"lane-{number}" / "app"
-        shutil.copytree(project, folder)
-        store = tmp_path / f"lane-{number}" / "store"
-        lanes.append(Lane(machines(), folder, store, random.Random(seed + number)))
-    with ThreadPoolExecutor(LANES) as pool:
+    with ExitStack() as stack, ThreadPoolExecutor(LANES) as pool:
+        for number in range(LANES):
+            folder = tmp_path / f"lane-{number}"
+            renew = stack.enter_context(renewable(folder / "home"))
+            drawn = random.Random(seed + number)
+            lanes.append(Lane(renew, folder / "app", folder / "store", drawn))
         list(pool.map(Lane.warm_up, lanes))
-        list(pool.map(lambda lane: lane.kill_builds(KILLS // LANES), lanes))
-    fates = sum((lane.fates for lane in lanes), start=lanes[0].fates.__class__())
+        list(pool.map(partial(Lane.kill_builds, kills=KILLS // LANES), lanes))
+    fates = sum((lane.fates for lane in lanes), start=Counter[str]())
     print(fates, [lane.seconds for lane in lanes])
-    assert fates["before the commit"] >= KILLS // 10
-    assert fates["after the commit"] >= KILLS // 20
+    assert fates[BEFORE] + fates[AFTER] == KILLS
+    assert fates[BEFORE] >= KILLS // 10
+    assert fates[AFTER] >= KILLS // 20

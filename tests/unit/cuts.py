@@ -18,9 +18,9 @@ from tests.unit.layouts import REF_NAME, digest_of
 How = Literal["killed", "full", "traced"]
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_GROWING = frozenset({"open", "write", "os.fsync", "os.link", "os.mkdir", "os.rename"})
+GROWING = frozenset({"open", "write", "os.fsync", "os.link", "os.mkdir", "os.rename"})
 """What a full disk can refuse."""
-_CHANGING = frozenset({*_GROWING, "os.remove", "os.rmdir", "os.chmod", "os.utime", "os.truncate"})
+_CHANGING = frozenset({*GROWING, "os.remove", "os.rmdir", "os.chmod", "os.utime", "os.truncate"})
 _KILLED = 77
 
 
@@ -53,7 +53,7 @@ def run_cut(operation: Callable[[], object], at: int, how: How) -> Ran:
         os.close(read)
         _be_child(operation, _Calls(at, how), write)
     os.close(write)
-    with open(read, "rb") as stream:
+    with os.fdopen(read, "rb") as stream:
         data = stream.read()
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -61,7 +61,8 @@ def run_cut(operation: Callable[[], object], at: int, how: How) -> Ran:
         return Ran(killed=True)
     assert code == 0, f"the child ended with {code}"
     found = json.loads(data)
-    return Ran(False, tuple(map(tuple, found["calls"])), found["error"], found["message"])
+    calls = tuple((call, path) for call, path in found["calls"])
+    return Ran(killed=False, calls=calls, error=found["error"], message=found["message"])
 
 
 def _be_child(operation: Callable[[], object], calls: _Calls, report: int) -> NoReturn:
@@ -103,11 +104,11 @@ class _Calls:
             return stream if "b" in mode else io.TextIOWrapper(stream, encoding="utf-8")
 
         def sync_counted(handle: int) -> None:
-            self.count("os.fsync", os.readlink(f"/proc/self/fd/{handle}"))
+            self.count("os.fsync", str(Path(f"/proc/self/fd/{handle}").readlink()))
             real_sync(handle)
 
         builtins.open = io.open = open_counted
-        os.fsync = sync_counted
+        setattr(os, "fsync", sync_counted)  # noqa: B010  # the stubs say more than is needed
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _CHANGING and not self.over and (event != "open" or arguments[2] & _WRITING):
@@ -122,7 +123,7 @@ class _Calls:
         if self._how == "killed" and number == self._at:
             half()
             os._exit(_KILLED)
-        if self._how == "full" and number >= self._at and name in _GROWING:
+        if self._how == "full" and number >= self._at and name in GROWING:
             half()
             self.seen.append((name, path))
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)

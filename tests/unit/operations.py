@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
+from unittest import mock
 
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
@@ -58,8 +62,8 @@ def _commit_copied(path: Path) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    os.link = refuse
-    _commit(path)
+    with mock.patch.object(os, "link", refuse):
+        _commit(path)
 
 
 def _collect(path: Path) -> None:
@@ -183,3 +187,20 @@ def list_left(path: Path) -> list[str]:
     """The staging layouts that there are, with their locks."""
     folder = path / ".bxcache" / "staging"
     return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+
+
+def copy_store(folder: Path, name: str) -> Path:
+    """The store `before` as a new one, instead of what has that name."""
+    shutil.rmtree(folder / name, ignore_errors=True)
+    if (folder / "before").exists():
+        shutil.copytree(folder / "before", folder / name, symlinks=True)
+    return folder / name
+
+
+@contextmanager
+def quick_folder(otherwise: Path) -> Iterator[Path]:
+    """An empty folder in memory, where there is such a place: syncing costs nothing there."""
+    memory = Path("/dev/shm")
+    usable = memory.is_dir() and os.access(memory, os.W_OK)
+    with TemporaryDirectory(dir=memory if usable else otherwise) as name:
+        yield Path(name)

@@ -42,7 +42,7 @@ def live_set(store: Store) -> set[str]:
 
 def size_of(store: Store) -> int:
     """All that lies in the store, less the marks of a store and the locks."""
-    own = ("version", "lock", "holder")
+    own = ("version", "lock", "holder", "reserve")
     return sum(
         path.stat().st_size
         for path in store.path.rglob("*")

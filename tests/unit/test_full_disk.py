@@ -1,3 +1,57 @@
 """A disk that is full: one clear error, and nothing is lost."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.unit.cuts import GROWING, read_entries, run_cut
+from tests.unit.operations import (
+    OPERATIONS,
+    check_clean,
+    check_usable,
+    copy_store,
+    list_left,
+    quick_folder,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with quick_folder(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_disk_may_become_full_at_any_call(name: str, folder: Path) -> None:
+    """One clear error; each scope is the old one or the new one; with room again, all goes on."""
+    operation = OPERATIONS[name]
+    operation.prepare(folder / "before")
+    before = read_entries(folder / "before") if not operation.mends else {}
+    whole = copy_store(folder, "whole")
+    done = run_cut(partial(operation.run, whole), 0, "traced")
+    after = read_entries(whole)
+    for number, (call, path) in enumerate(done.calls, start=1):
+        if call not in GROWING:
+            continue
+        store = copy_store(folder, "full")
+        ran = run_cut(partial(operation.run, store), number, "full")
+        # What BuildKit and the archive's reader write is not the store's to explain.
+        errors = ("", "StoreError", "OSError") if "/staging/" in path else ("", "StoreError")
+        assert ran.error in errors, (number, ran.message)
+        assert not ran.error or os.strerror(28) in ran.message
+        assert list_left(store) == [], (number, path)
+        if not operation.mends:
+            entries = read_entries(store)
+            for scope in before.keys() | after.keys() | entries.keys():
+                assert entries.get(scope) in {before.get(scope), after.get(scope)}, number
+            if Store(store).exists():
+                check_usable(store)
+        operation.run(store)
+        assert read_entries(store) == after
+        check_clean(store)
