@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
@@ -58,13 +59,17 @@ class Prepared:
     def folder(self) -> Path:
         """The build's own folder for small files. It is not in the store: a full disk there must
         not keep docker from writing what it has to."""
-        return Path(tempfile.gettempdir()) / f"bxcache-{self.name}"
+        return _find_folder(self.name)
 
     @property
     def metadata_file(self) -> Path:
         """Where docker leaves the metadata: where the caller wants it, else in the own folder."""
         wanted = find_metadata_file(self.request.extra)
         return self.request.directory / wanted if wanted else self.folder / "metadata.json"
+
+
+def _find_folder(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"bxcache-{name}"
 
 
 def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:
@@ -179,6 +184,8 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
         staging = stack.enter_context(store.snapshot(prepared.name, _list_donors(prepared)))
     except StoreError as error:
         return None, _read_in_place(prepared, store, error.message)
+    for name in staging.swept:
+        shutil.rmtree(_find_folder(name), ignore_errors=True)
     donor = staging.donor
     if donor is not None:
         state = replace(state, donor=donor.ref_name, digest=donor.digest)

@@ -22,7 +22,7 @@ from bxcache.store.layout import (
 from bxcache.store.locks import claim_lock, remove_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from filelock import BaseFileLock
@@ -37,11 +37,13 @@ class Staging:
         donor: the manifest that was linked in, under the scope's name, or None when there is
             nothing to import.
         notes: what was mended in the store before.
+        swept: the names of staging layouts that killed builds had left, and that are gone now.
     """
 
     path: Path
     donor: Descriptor | None
     notes: tuple[str, ...]
+    swept: tuple[str, ...]
     lock: BaseFileLock
 
     def empty(self) -> None:
@@ -62,27 +64,26 @@ def draw_name() -> str:
     return secrets.token_hex(6)
 
 
-def sweep_staging(folder: Path) -> int:
-    """Remove what builds that no longer live have left, and tell how many there were.
+def sweep_staging(folder: Path) -> tuple[str, ...]:
+    """Remove what builds that no longer live have left, and tell their names.
 
     The caller holds the store's lock, so nobody is about to claim a name.
     """
     names = {entry.name.removesuffix(".lock") for entry in folder.iterdir()}
-    removed = 0
+    removed = []
     for name in sorted(names):
         lock = claim_lock(folder, name)
         if lock is not None:
             shutil.rmtree(folder / name, ignore_errors=True)
             remove_lock(lock)
-            removed += 1
-    return removed
+            removed.append(name)
+    return tuple(removed)
 
 
 def create_staging(
     folder: Path,
     name: str,
     donor: tuple[Descriptor, CacheManifest] | None = None,
-    notes: Iterable[str] = (),
 ) -> Staging:
     """Make a staging layout, with the live set of a scope linked in.
 
@@ -90,7 +91,6 @@ def create_staging(
         folder: the store's folder of staging layouts.
         name: the layout's name.
         donor: the scope's entry and its manifest, all of whose blobs are there.
-        notes: what was mended before.
 
     Raises:
         StoreError: the name is another build's.
@@ -108,7 +108,7 @@ def create_staging(
         shutil.rmtree(path, ignore_errors=True)
         remove_lock(lock)
         raise
-    return Staging(path, donor[0] if donor else None, tuple(notes), lock)
+    return Staging(path, donor[0] if donor else None, (), (), lock)
 
 
 def _make_layout(path: Path) -> None:

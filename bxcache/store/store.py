@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -42,8 +41,6 @@ from bxcache.store.verification import (
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
-
-logger = logging.getLogger("bxcache.store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +135,12 @@ class Store:
         with self._changing("starting a build"):
             self._directory.sweep()
             swept = sweep_staging(self._directory.staging)
-            if swept:
-                logger.info("removed %d staging layouts that ended builds had left", swept)
             index, note = self._catalog.recover()
             notes = [note] if note else []
             donor = self._mender.choose_donor(index, donors, notes)
-            staging = create_staging(self._directory.staging, name, donor, notes)
+            staging = create_staging(self._directory.staging, name, donor)
         try:
-            yield staging
+            yield replace(staging, notes=tuple(notes), swept=swept)
         finally:
             staging.remove()
 
