@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.config.loading import Setup
-    from bxcache.store.layout import Descriptor
+    from bxcache.store.documents import Descriptor
 
 _VERSION = "bxcache-1"
 _EMPTY = "empty"

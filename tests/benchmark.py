@@ -10,19 +10,17 @@ import argparse
 import os
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bootstrap import enter
 from tests.engines import Engine, busybox_context
+from tests.figures import BXCACHE, Figures, Finding, conclude, measure, measure_memory
 from tests.quickstart import (
     SUITES,
     QuickstartError,
@@ -42,14 +40,6 @@ LEAST_SPEEDUP = 3.0
 MOST_OVERHEAD = 0.4
 MOST_HELP = 0.15
 MOST_MEMORY = 80.0
-BXCACHE = (sys.executable, "-m", "bxcache")
-# The peak that the kernel has noted for the process alone, read when it ends.
-WITH_PEAK = """\
-import atexit, os, shutil
-atexit.register(shutil.copyfile, "/proc/self/status", os.environ["BENCHMARK_PEAK"])
-from bxcache.cli.main import main
-main()
-"""
 STAGES = """\
 FROM base AS notes
 COPY notes /notes
@@ -58,60 +48,6 @@ FROM base
 COPY --from=notes /made /made
 RUN test -s /made/notes
 """
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One quantity, measured several times, in seconds or megabytes."""
-
-    name: str
-    values: Sequence[float]
-    unit: str = "s"
-
-    @property
-    def median(self) -> float:
-        """The middle one."""
-        return statistics.median(self.values)
-
-    def render(self) -> str:
-        """A row of the table."""
-        figure = f"{self.name:<52} {self.median:>8.3f} {self.unit:<2}"
-        spread = f"{min(self.values):.3f} to {max(self.values):.3f}"
-        return f"{figure}  {spread:<20} {len(self.values)}"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found out about one target."""
-
-    figures: tuple[Figures, ...]
-    text: str
-    reached: bool
-
-    def render(self) -> str:
-        """The figures, and below them what they say."""
-        rows = [each.render() for each in self.figures]
-        return "\n".join([*rows, f"  {'ok' if self.reached else 'MISSED'}: {self.text}", ""])
-
-
-def measure(command: Sequence[str], folder: Path, environment: dict[str, str]) -> float:
-    """Run a command to its end and tell how long it took."""
-    with tempfile.TemporaryFile("w+") as told:
-        begun = time.monotonic()
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=told,
-            check=False,
-        )
-        seconds = time.monotonic() - begun
-        if done.returncode:
-            told.seek(0)
-            raise QuickstartError(f"{shlex.join(command)}\n{told.read()[-3000:]}")
-    return seconds
 
 
 @contextmanager
@@ -171,15 +107,6 @@ def compare_commands(pairs: int) -> list[Finding]:
         memory = [measure_memory(words, folder, environment) for _ in range(MEMORY_RUNS)]
     # The first of each warms up.
     return [judge_time(both[1:]), judge_memory(memory)]
-
-
-def measure_memory(words: Sequence[str], folder: Path, environment: dict[str, str]) -> float:
-    """The most megabytes that bxcache's own process had; what it starts is not counted."""
-    peak = folder.parent / "peak"
-    command = [sys.executable, "-c", WITH_PEAK, *words]
-    measure(command, folder, {**environment, "BENCHMARK_PEAK": str(peak)})
-    [line] = [line for line in peak.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 def judge_time(pairs: list[list[float]]) -> Finding:
@@ -243,11 +170,7 @@ def run(rounds: int, pairs: int, suite: str) -> int:
     findings = [*compare_commands(pairs), time_help()]
     if rounds:
         findings.insert(0, compare_machines(rounds, suite))
-    print(f"\n{'':<52} {'median':>8}     {'least to most':<20} runs")
-    print("\n".join(finding.render() for finding in findings))
-    missed = sum(not finding.reached for finding in findings)
-    print(f"{missed} of {len(findings)} targets missed" if missed else "all targets reached")
-    return 1 if missed else 0
+    return conclude(findings)
 
 
 def main() -> int:

@@ -14,7 +14,8 @@ A build never touches the store while it runs. What it imports is hard-linked in
 layout, buildx exports there, and on success the new blobs are linked back and the index is
 replaced in one step. Blobs are never written to, so sharing them is safe.
 
-From the ground up: `files` and `locks`; the formats in `layout` and `records`; `catalog`, the two
-changed together; what is decided in `chains` and `eviction`; what is done in `staging`, `mending`,
-`collection`, `verification`, `archive` with `packing`, and `adoption`; `store` is the door.
+From the ground up: `files` and `locks`; the formats in `documents`, `layout` and `records`;
+`catalog`, the two changed together; what is decided in `chains` and `eviction`; what is done in
+`staging`, `mending`, `collection`, `verification`, `archive` with `packing`, and `adoption`;
+`store` is the door.
 """

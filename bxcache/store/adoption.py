@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.layout import Index, check_scope_name, read_index, read_manifest
+from bxcache.store.documents import Index, check_scope_name
+from bxcache.store.layout import read_index, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bxcache.store.layout import Descriptor
+    from bxcache.store.documents import Descriptor
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.layout import INDEX_NAME, Descriptor, Index, read_index, write_index
+from bxcache.store.documents import Descriptor, Index
+from bxcache.store.layout import INDEX_NAME, read_index, write_index
 from bxcache.store.records import Record, Records, name_record
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
-    from bxcache.store.layout import CacheConfig
+    from bxcache.store.documents import CacheConfig
 
 BOTTOM = -1
 

@@ -7,26 +7,31 @@ that are worth least, and only when all layers are gone the longest unused scope
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from bxcache.config.quantities import format_age, format_size
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import BOTTOM, find_lost, list_chains
+from bxcache.store.documents import parse_config
 from bxcache.store.eviction import Holding, choose_evicted
-from bxcache.store.files import remove_blob
+from bxcache.store.files import remove_blob, write_together
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
-from bxcache.store.layout import blob_folder, parse_config, read_config, read_manifest
-from bxcache.store.mending import write_manifest
+from bxcache.store.layout import blob_folder, blob_path, read_config_blob, read_manifest
+from bxcache.store.mending import renew_entry
 from bxcache.store.records import Record
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-    from bxcache.store.layout import Index
+    from bxcache.store.documents import Index
+
+
+_MOST_TOGETHER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +94,16 @@ class Decision:
     """
 
     def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
         self.kept = {scope.name: dict(scope.sizes) for scope in inventory.scopes}
         self.dropped: dict[str, str] = {}
         self.lost: dict[str, set[str]] = {}
-        self._uses = Counter(digest for scope in inventory.scopes for digest in scope.sizes)
-        self.bytes = inventory.measure()
+        self.bytes = sum(inventory.sizes.values())
+
+    @cached_property
+    def _uses(self) -> Counter[str]:
+        """How many scopes need each blob; counted only once something goes."""
+        return self._inventory.count_uses()
 
     def drop(self, name: str, why: str) -> None:
         """Let a scope go."""
@@ -144,16 +154,15 @@ def decide_collection(inventory: Inventory, limits: Limits, now: float, source: 
         elif limits.max_age is not None and unused > limits.max_age:
             decision.drop(scope.name, f"unused for {format_age(unused)}")
         else:
-            _leave_missing(scope, inventory.files, decision, source)
+            _leave_missing(scope, inventory.missing & scope.sizes.keys(), decision, source)
     if limits.max_size is not None:
         _fit(inventory, limits.max_size - inventory.overhead, decision, source)
     return decision
 
 
 def _leave_missing(
-    scope: ScopeState, files: frozenset[str], decision: Decision, source: Source
+    scope: ScopeState, missing: frozenset[str], decision: Decision, source: Source
 ) -> None:
-    missing = {digest for digest in scope.sizes if digest[7:] not in files}
     if not missing:
         return
     try:
@@ -166,7 +175,8 @@ def _fit(inventory: Inventory, most: int, decision: Decision, source: Source) ->
     if decision.bytes <= most:
         return
     kept = [scope for scope in inventory.scopes if scope.name in decision.kept]
-    holdings = [_weigh_scope(scope, decision.kept[scope.name], source) for scope in kept]
+    # One after the other: all at once would be most of the memory that a collection takes.
+    holdings = (_weigh_scope(scope, decision.kept[scope.name], source) for scope in kept)
     for name, layers in choose_evicted(holdings, decision.bytes - most).items():
         decision.lose(name, layers)
     for scope in sorted(kept, key=lambda each: (each.last_used, each.name)):
@@ -177,11 +187,14 @@ def _fit(inventory: Inventory, most: int, decision: Decision, source: Source) ->
 
 def _weigh_scope(scope: ScopeState, kept: Mapping[str, int], source: Source) -> Holding:
     sizes = {digest: kept[digest] for digest in scope.layers if digest in kept}
+    same = {digest: digest for digest in sizes}
     try:
-        links = source.read_links(scope, sizes)
+        links = [(same[blob], below) for blob, below in source.read_links(scope, sizes)]
     except StoreError:
         links = [(digest, BOTTOM) for digest in sizes]
-    return Holding(scope.name, scope.last_used, links, source.read_seconds(scope), sizes)
+    took = source.read_seconds(scope)
+    seconds = {digest: took[digest] for digest in sizes if digest in took}
+    return Holding(scope.name, scope.last_used, links, seconds, sizes)
 
 
 class Collector:
@@ -193,7 +206,9 @@ class Collector:
 
     def read_links(self, scope: ScopeState, layers: Collection[str]) -> list[tuple[str, int]]:
         """The chains of a scope, from its cache config."""
-        config = read_config(self._path, read_manifest(self._path, scope.entry))
+        if not scope.config:
+            raise StoreError("the manifest names no cache config")
+        config = read_config_blob(self._path, scope.config, scope.sizes[scope.config])
         return list_chains(parse_config(config), layers)
 
     def read_seconds(self, scope: ScopeState) -> Mapping[str, float]:
@@ -215,7 +230,7 @@ class Collector:
         """
         inventory = read_inventory(self._path, index, self._catalog)
         # On a full disk, this makes the room that the change of the index needs.
-        garbage = inventory.list_dead()
+        garbage = inventory.dead
         freed = self._remove_files(garbage)
         decision = decide_collection(inventory, limits, time.time(), self)
         changes = self._change_scopes(inventory, decision)
@@ -230,21 +245,31 @@ class Collector:
 
     def _change_scopes(self, inventory: Inventory, decision: Decision) -> dict[str, Change | None]:
         changes: dict[str, Change | None] = dict.fromkeys(decision.dropped)
+        files: dict[Path, bytes] = {}
         for scope in inventory.scopes:
             lost = decision.lost.get(scope.name)
             if lost:
                 manifest = read_manifest(self._path, scope.entry).without(lost)
-                entry = write_manifest(self._path, scope.entry, manifest)
+                entry, data = renew_entry(scope.entry, manifest)
+                files[blob_path(self._path, entry.digest)] = data
                 before = self._catalog.records.read(scope.entry) or Record(
                     scope=scope.name, manifest=entry
                 )
                 changes[scope.name] = Change(before.renewed(entry), scope.last_used)
+                if len(files) == _MOST_TOGETHER:
+                    write_together(files, mode=0o444)
+                    files.clear()
+        write_together(files, mode=0o444)
         return changes
 
     def _list_dead(self, inventory: Inventory, decision: Decision) -> frozenset[str]:
+        if not decision.dropped and not decision.lost:
+            return inventory.dead
         changed = {scope.entry.digest for scope in inventory.scopes if scope.name in decision.lost}
         live = {digest[7:] for sizes in decision.kept.values() for digest in sizes}
-        return inventory.files - (live - {digest[7:] for digest in changed})
+        before = {digest[7:] for digest in inventory.sizes}
+        gone = before - (live - {digest[7:] for digest in changed})
+        return inventory.dead | (gone & inventory.files)
 
     def _remove_files(self, names: frozenset[str]) -> int:
         freed = measure_files(self._path, names)

@@ -7,17 +7,20 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.layout import INDEX_NAME, Descriptor, Index, blob_folder, read_manifest
+from bxcache.store.layout import INDEX_NAME, blob_folder, read_outline
 from bxcache.store.records import name_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from bxcache.store.catalog import Catalog
+    from bxcache.store.documents import Descriptor, Index
 
 _OWN_FILE = re.compile(r"[0-9a-f]{64}|.*\.tmp")
 
@@ -53,13 +56,13 @@ class ScopeState:
         return sum(self.sizes.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inventory:
     """What a store holds.
 
     Attributes:
         scopes: every scope.
-        files: the names of the blobs' files.
+        files: the names in the folder of blobs.
         overhead: the size of the index and the records in bytes.
     """
 
@@ -67,17 +70,31 @@ class Inventory:
     files: frozenset[str]
     overhead: int
 
-    def measure(self) -> int:
-        """The size in bytes of all blobs that some scope needs, each once."""
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The size in bytes of every blob that some scope needs, by digest."""
         sizes: dict[str, int] = {}
         for scope in self.scopes:
             sizes.update(scope.sizes)
-        return sum(sizes.values())
+        return sizes
 
-    def list_dead(self) -> frozenset[str]:
-        """The files that no scope needs."""
-        live = {digest[7:] for scope in self.scopes for digest in scope.sizes}
-        return self.files - live
+    @cached_property
+    def dead(self) -> frozenset[str]:
+        """The files that no scope needs; what is nobody's is none of them."""
+        live = {digest[7:] for digest in self.sizes}
+        return frozenset(filter(_OWN_FILE.fullmatch, self.files - live))
+
+    @cached_property
+    def missing(self) -> frozenset[str]:
+        """The blobs that some scope needs and that are not there, by digest."""
+        return frozenset([digest for digest in self.sizes if digest[7:] not in self.files])
+
+    def count_uses(self) -> Counter[str]:
+        """How many scopes need each blob."""
+        uses: Counter[str] = Counter()
+        for scope in self.scopes:
+            uses.update(scope.sizes.keys())
+        return uses
 
 
 def read_inventory(path: Path, index: Index, catalog: Catalog) -> Inventory:
@@ -96,7 +113,7 @@ def read_inventory(path: Path, index: Index, catalog: Catalog) -> Inventory:
     overhead = sum(status.st_size for status in records.values())
     try:
         overhead += (path / INDEX_NAME).stat().st_size
-        files = frozenset(filter(_OWN_FILE.fullmatch, os.listdir(blob_folder(path))))
+        files = frozenset(os.listdir(blob_folder(path)))
     except FileNotFoundError:
         files = frozenset()
     return Inventory(tuple(scopes), files, overhead)
@@ -106,15 +123,13 @@ def _read_scope(
     path: Path, entry: Descriptor, last_used: float, known: dict[str, str]
 ) -> ScopeState:
     try:
-        manifest = read_manifest(path, entry)
+        outline = read_outline(path, entry)
     except StoreError as error:
         return ScopeState(entry.ref_name, entry, "", {}, last_used, error.message)
-    config = manifest.cache_config
     # Thousands of scopes share their layers: one text for each digest is enough.
-    sizes = {known.setdefault(each, each): blob.size for each, blob in manifest.blobs.items()}
+    sizes = {known.setdefault(each, each): size for each, size in outline.sizes.items()}
     sizes[entry.digest] = entry.size
-    name = config.digest if config is not None else ""
-    return ScopeState(entry.ref_name, entry, name, sizes, last_used)
+    return ScopeState(entry.ref_name, entry, outline.config, sizes, last_used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,29 +183,26 @@ class Usage:
 
 def measure_usage(path: Path, inventory: Inventory, catalog: Catalog) -> Usage:
     """How much each scope takes, alone and with others."""
-    uses: Counter[str] = Counter()
-    sizes: dict[str, int] = {}
-    for scope in inventory.scopes:
-        uses.update(scope.sizes.keys())
-        sizes.update(scope.sizes)
+    shared = {digest for digest, count in inventory.count_uses().items() if count > 1}
     return Usage(
-        scopes=tuple(_measure_scope(each, uses, catalog) for each in inventory.scopes),
-        bytes=sum(sizes.values()),
-        shared_bytes=sum(size for digest, size in sizes.items() if uses[digest] > 1),
-        dead_bytes=measure_files(path, inventory.list_dead()),
+        scopes=tuple(_measure_scope(each, shared, catalog) for each in inventory.scopes),
+        bytes=sum(inventory.sizes.values()),
+        shared_bytes=sum(inventory.sizes[digest] for digest in shared),
+        dead_bytes=measure_files(path, inventory.dead),
     )
 
 
-def _measure_scope(scope: ScopeState, uses: Counter[str], catalog: Catalog) -> ScopeUsage:
-    record = catalog.records.read(scope.entry)
+def _measure_scope(scope: ScopeState, shared: AbstractSet[str], catalog: Catalog) -> ScopeUsage:
+    steps, saved = catalog.records.read_head(scope.entry)
+    whole = scope.bytes
     return ScopeUsage(
         name=scope.name,
         digest=scope.entry.digest,
-        bytes=scope.bytes,
-        own_bytes=sum(size for digest, size in scope.sizes.items() if uses[digest] == 1),
-        layers=sum(1 for _ in scope.layers),
-        steps=record.steps or None if record else None,
-        saved=record.saved or None if record else None,
+        bytes=whole,
+        own_bytes=whole - sum(scope.sizes[digest] for digest in scope.sizes.keys() & shared),
+        layers=len(scope.sizes.keys() - {scope.entry.digest, scope.config}),
+        steps=steps or None,
+        saved=saved or None,
         last_used=scope.last_used,
         damage=scope.damage,
     )

@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import find_lost, list_chains
+from bxcache.store.documents import CacheManifest, Descriptor, parse_config
 from bxcache.store.files import remove_blob, write_atomically
-from bxcache.store.layout import (
-    CacheManifest,
-    Descriptor,
-    blob_folder,
-    blob_path,
-    parse_config,
-    read_config,
-    read_manifest,
-)
+from bxcache.store.layout import blob_folder, blob_path, read_config, read_manifest
 from bxcache.store.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from bxcache.store.layout import Index
+    from bxcache.store.documents import Index
 
 
 def find_broken(layout: Path, manifest: CacheManifest) -> dict[str, str]:
@@ -176,10 +169,16 @@ class Mender:
 
 def write_manifest(layout: Path, entry: Descriptor, manifest: CacheManifest) -> Descriptor:
     """Write a changed manifest as a blob, and give the entry that names it."""
+    renewed, data = renew_entry(entry, manifest)
+    write_atomically(blob_path(layout, renewed.digest), data, mode=0o444)
+    return renewed
+
+
+def renew_entry(entry: Descriptor, manifest: CacheManifest) -> tuple[Descriptor, bytes]:
+    """The entry that names a changed manifest, and the manifest's bytes."""
     data = manifest.to_json()
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    write_atomically(blob_path(layout, digest), data, mode=0o444)
-    return entry.model_copy(update={"digest": digest, "size": len(data)})
+    return entry.model_copy(update={"digest": digest, "size": len(data)}), data
 
 
 def _count(number: int, noun: str) -> str:

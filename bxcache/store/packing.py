@@ -17,18 +17,9 @@ from bxcache.config.quantities import format_size
 from bxcache.errors import StoreError
 from bxcache.store.archive import Entry, Member, read_archive, write_archive
 from bxcache.store.catalog import Change
+from bxcache.store.documents import Descriptor, Index, check_scope_name, first_line, parse_index
 from bxcache.store.files import LARGEST_DOCUMENT, sync_folder
-from bxcache.store.layout import (
-    INDEX_NAME,
-    OCI_LAYOUT,
-    Descriptor,
-    Index,
-    blob_path,
-    check_scope_name,
-    first_line,
-    parse_index,
-    read_manifest,
-)
+from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT, blob_path, read_manifest
 from bxcache.store.records import LARGEST_RECORD, Record, Records, name_record, parse_record
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bxcache.errors import StoreError
+from bxcache.store.documents import Descriptor, Index
 from bxcache.store.files import read_bounded, write_atomically
-from bxcache.store.layout import Descriptor, Index, read_manifest
+from bxcache.store.layout import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -102,6 +103,16 @@ def name_record(scope: str, digest: str) -> str:
     return f"{name}@{digest.partition(':')[2][:12]}.json"
 
 
+class _Head(BaseModel):
+    """What is shown of a record, which may know of thousands of layers."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: Literal[1] = 1
+    saved: float = 0.0
+    steps: Annotated[int, Field(ge=0)] = 0
+
+
 class Records:
     """The records of a store."""
 
@@ -115,6 +126,14 @@ class Records:
     def read(self, entry: Descriptor) -> Record | None:
         """The record of an entry; None where there is none that can be read."""
         return _read_record(self.path(entry))
+
+    def read_head(self, entry: Descriptor) -> tuple[int, float]:
+        """The steps and the time of saving of an entry; 0 where they are not known."""
+        try:
+            head = _Head.model_validate_json(read_bounded(self.path(entry), LARGEST_RECORD))
+        except (OSError, ValueError):
+            return 0, 0.0
+        return head.steps, head.saved
 
     def write(self, record: Record, last_used: float | None = None) -> None:
         """Write a record; its scope was last used at `last_used`, or now."""

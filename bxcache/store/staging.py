@@ -9,16 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.files import link_blob
-from bxcache.store.layout import (
-    OCI_LAYOUT,
-    CacheManifest,
-    Descriptor,
-    blob_folder,
-    blob_path,
-    read_index,
-    read_manifest,
-)
+from bxcache.store.documents import CacheManifest, Descriptor
+from bxcache.store.files import has_size, link_blob
+from bxcache.store.layout import OCI_LAYOUT, blob_folder, blob_path, read_index, read_manifest
 from bxcache.store.locks import claim_lock, remove_lock
 
 if TYPE_CHECKING:
@@ -120,13 +113,16 @@ def _link_donor(store: Path, path: Path, entry: Descriptor, manifest: CacheManif
     link_blobs(store, path, manifest.list_sizes(entry))
 
 
-def link_blobs(source: Path, target: Path, sizes: Mapping[str, int]) -> list[str]:
+def link_blobs(
+    source: Path, target: Path, sizes: Mapping[str, int], *, look_first: bool = False
+) -> list[str]:
     """Give blobs of one layout to another.
 
     Args:
         source: the layout that has them.
         target: the layout that gets them.
         sizes: the blobs with their sizes in bytes, by digest.
+        look_first: most are there already; a look is faster than a link in vain.
 
     Returns:
         Those that the target did not have.
@@ -138,7 +134,8 @@ def link_blobs(source: Path, target: Path, sizes: Mapping[str, int]) -> list[str
     return [
         digest
         for digest, size in sizes.items()
-        if link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
+        if not (look_first and has_size(f"{there}/{digest[7:]}", size))
+        and link_blob(f"{here}/{digest[7:]}", f"{there}/{digest[7:]}", size)
     ]
 
 

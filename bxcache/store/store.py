@@ -12,13 +12,10 @@ from bxcache.store.adoption import Adopted, read_foreign_index, remove_ingest
 from bxcache.store.catalog import Catalog, Change, check_known
 from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.directory import Directory
+from bxcache.store.documents import Descriptor, Index
 from bxcache.store.files import sync_folder
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
-from bxcache.store.layout import (
-    Descriptor,
-    Index,
-    read_manifest,
-)
+from bxcache.store.layout import read_manifest
 from bxcache.store.locks import hold_lock
 from bxcache.store.mending import Mender, find_broken, is_whole
 from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
@@ -181,7 +178,7 @@ class Store:
         with self._changing(f"saving the scope `{scope}`"):
             index, _ = self._catalog.recover()
             before = index.find(scope)
-            new = link_blobs(staging.path, self.path, sizes)
+            new = link_blobs(staging.path, self.path, sizes, look_first=True)
             sync_folder(self.path / "blobs" / "sha256")
             earlier = [each for each in (staging.donor, before) if each is not None]
             records = filter(None, map(self._catalog.records.read, earlier))

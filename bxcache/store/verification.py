@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.layout import blob_folder, parse_config, read_config, read_index, read_manifest
+from bxcache.store.documents import parse_config
+from bxcache.store.layout import blob_folder, read_config, read_index, read_manifest
 from bxcache.store.mending import check_size
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.store.catalog import Catalog
-    from bxcache.store.layout import CacheManifest, Descriptor, Index
+    from bxcache.store.documents import CacheManifest, Descriptor, Index
 
 _NO_DIGEST = ""
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.store.chains import BOTTOM, find_lost, list_chains
+from bxcache.store.documents import CacheConfig
 from bxcache.store.eviction import Holding, choose_evicted
-from bxcache.store.layout import CacheConfig
 
 
 def holding(scope: str, *chains: str, used: float = 0.0, **costs: tuple[int, float]) -> Holding:

@@ -1,0 +1,138 @@
+"""What the benchmarks share: measure commands, compare them, and print what was found out."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tests.quickstart import QuickstartError
+
+BXCACHE = (sys.executable, "-m", "bxcache")
+# The peak that the kernel has noted for the process alone, read when it ends.
+WITH_PEAK = """\
+import atexit, os, shutil
+atexit.register(shutil.copyfile, "/proc/self/status", os.environ["BENCHMARK_PEAK"])
+from bxcache.cli.main import main
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One quantity, measured several times, in seconds or what `unit` says."""
+
+    name: str
+    values: Sequence[float]
+    unit: str = "s"
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.values)
+
+    def render(self) -> str:
+        """A row of the table."""
+        figure = f"{self.name:<52} {self.median:>8.3f} {self.unit:<2}"
+        spread = f"{min(self.values):.3f} to {max(self.values):.3f}"
+        return f"{figure}  {spread:<20} {len(self.values)}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one target; `reached` is None where there is none."""
+
+    figures: tuple[Figures, ...]
+    text: str
+    reached: bool | None = None
+
+    def render(self) -> str:
+        """The figures, and below them what they say."""
+        words = {True: "ok", False: "MISSED", None: "no target"}
+        rows = [each.render() for each in self.figures]
+        return "\n".join([*rows, f"  {words[self.reached]}: {self.text}", ""])
+
+
+def conclude(findings: Iterable[Finding]) -> int:
+    """Print the table, and give the exit status: whether a target was missed."""
+    findings = list(findings)
+    print(f"\n{'':<52} {'median':>8}     {'least to most':<20} runs")
+    print("\n".join(finding.render() for finding in findings))
+    targets = [finding.reached for finding in findings if finding.reached is not None]
+    missed = targets.count(False)
+    print(f"{missed} of {len(targets)} targets missed" if missed else "all targets reached")
+    return 1 if missed else 0
+
+
+def measure(
+    command: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+) -> float:
+    """Run a command to its end and tell how long it took."""
+    with tempfile.TemporaryFile("w+") as told:
+        begun = time.monotonic()
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+            check=False,
+        )
+        seconds = time.monotonic() - begun
+        if done.returncode:
+            told.seek(0)
+            raise QuickstartError(f"{shlex.join(command)}\n{told.read()[-3000:]}")
+    return seconds
+
+
+def measure_pipe(
+    first: Sequence[str], second: Sequence[str], folder: Path, environment: dict[str, str]
+) -> float:
+    """Run `first | second` to its end and tell how long it took."""
+    begun = time.monotonic()
+    with subprocess.Popen(first, cwd=folder, env=environment, stdout=subprocess.PIPE) as source:
+        assert source.stdout is not None
+        measure(second, folder, environment, stdin=source.stdout)
+    if source.returncode:
+        raise QuickstartError(f"{shlex.join(first)} ended with status {source.returncode}")
+    return time.monotonic() - begun
+
+
+def measure_memory(words: Sequence[str], folder: Path, environment: dict[str, str]) -> float:
+    """The most megabytes that bxcache's own process had; what it starts is not counted."""
+    with tempfile.NamedTemporaryFile("r", prefix="bxcache-peak-") as peak:
+        command = [sys.executable, "-c", WITH_PEAK, *words]
+        measure(command, folder, {**environment, "BENCHMARK_PEAK": peak.name})
+        [line] = [line for line in peak if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def alternate(actions: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """What each action tells, all of them in turn, every other time in reverse.
+
+    One turn before the first only warms up.
+    """
+    told: list[list[float]] = [[] for _ in actions]
+    for number in range(rounds + 1):
+        numbered = list(enumerate(actions))
+        for at, action in numbered if number % 2 else reversed(numbered):
+            value = action()
+            if number:
+                told[at].append(value)
+    return told
+
+
+def divide(name: str, own: Sequence[float], other: Sequence[float]) -> Figures:
+    """How many times the other's, round by round."""
+    return Figures(name, [a / b for a, b in zip(own, other, strict=True)], "x")

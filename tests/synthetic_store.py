@@ -1,0 +1,201 @@
+"""Stores as large as real ones, with random content, written by hand as buildx and bxcache do."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import math
+import os
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bxcache.store.directory import Directory
+from bxcache.store.documents import Descriptor
+from bxcache.store.records import Records, Work, make_record
+from tests.unit.layouts import (
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    REF_NAME,
+    digest_of,
+    put_blob,
+    write_index,
+)
+
+TAR_TYPE = LAYER_TYPE.removesuffix("+gzip")
+BOTTOM = -1
+DAY = 86_400
+BASES, FAMILIES = 8, 40
+BASE_LAYERS, FAMILY_LAYERS = 6, 12
+STAGES = 3
+SYMBOLS = bytes(32 + number % 64 for number in range(256))
+"""A table that leaves 6 bits of each byte."""
+
+Blob = dict[str, Any]
+Link = tuple[Blob, int]
+"""A layer and the position of the one below it."""
+MakeLayer = Callable[[int, random.Random], bytes]
+"""Makes the content of a layer: about so many bytes."""
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A store that was made.
+
+    Attributes:
+        path: the store.
+        scopes: how many it has.
+        blobs: how many files are in its folder of blobs.
+        bytes: their size.
+    """
+
+    path: Path
+    scopes: int
+    blobs: int
+    bytes: int
+
+
+def put_layer(layout: Path, data: bytes, kind: str = LAYER_TYPE) -> Blob:
+    """Write a layer, and describe it in as many words as BuildKit does."""
+    blob = put_blob(layout, data, kind)
+    notes = {
+        "buildkit/createdat": "2026-01-02T03:04:05.123456789Z",
+        "containerd.io/uncompressed": digest_of(blob["digest"].encode()),
+    }
+    return {**blob, "annotations": notes}
+
+
+def put_scope(layout: Path, links: Sequence[Link]) -> tuple[Blob, Blob]:
+    """Write the manifest and the config of a cache with these layers."""
+    config = put_blob(layout, _make_config(links), CONFIG_TYPE)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": config,
+        "layers": [blob for blob, _ in links],
+    }
+    data = json.dumps(document, separators=(",", ":")).encode()
+    return put_blob(layout, data, MANIFEST_TYPE), config
+
+
+def _make_config(links: Sequence[Link]) -> bytes:
+    """A config with one record for each layer; Go leaves a parent out that is 0."""
+    made = "2026-01-02T03:04:05.123456789Z"
+    layers = [{"blob": blob["digest"], **({"parent": at} if at else {})} for blob, at in links]
+    records = [
+        {
+            "layers": [{**({"layer": number} if number else {}), "createdAt": made}],
+            "digest": digest_of(blob["digest"].encode() + b"record"),
+            "inputs": [[{"link": max(at, 0)}]],
+        }
+        for number, (blob, at) in enumerate(links)
+    ]
+    return json.dumps({"layers": layers, "records": records}, separators=(",", ":")).encode()
+
+
+def finish_store(path: Path, scopes: Mapping[str, Sequence[Link]], seed: int = 7) -> Synthetic:
+    """Make a store of a layout that has these layers: manifests, index, records and marks."""
+    draw = random.Random(seed)
+    entries: dict[str, Blob] = {}
+    sizes: dict[str, int] = {}
+    records = Records(path / ".bxcache" / "scopes")
+    for name, links in scopes.items():
+        entries[name], config = put_scope(path, links)
+        for blob in (entries[name], config, *(blob for blob, _ in links)):
+            sizes[blob["digest"]] = blob["size"]
+        layers = [blob["digest"] for blob, _ in links]
+        work = Work(len(links), {each: draw.expovariate(0.2) for each in layers})
+        entry = Descriptor.model_validate({**entries[name], "annotations": {REF_NAME: name}})
+        record = make_record(name, entry, layers, work, ())
+        records.write(record, time.time() - draw.uniform(0, 20 * DAY))
+    write_index(path, entries)
+    directory = Directory(path)
+    directory.make()
+    directory.mark()
+    return Synthetic(path, len(entries), len(sizes), sum(sizes.values()))
+
+
+def make_wide_store(path: Path, scopes: int, blobs: int) -> Synthetic:
+    """Many scopes with small layers: on a shared base, with a shared family, in three stages."""
+    draw = random.Random(scopes)
+    # Each scope has a manifest and a config.
+    own = blobs - 2 * scopes - BASES * BASE_LAYERS - FAMILIES * FAMILY_LAYERS
+
+    def draw_layers(count: int) -> list[Blob]:
+        return [put_layer(path, draw.randbytes(draw.randrange(200, 2000))) for _ in range(count)]
+
+    bases = [draw_layers(BASE_LAYERS) for _ in range(BASES)]
+    families = [draw_layers(FAMILY_LAYERS) for _ in range(FAMILIES)]
+    stacks: dict[str, list[Link]] = {}
+    for number in range(scopes):
+        shared = bases[number % FAMILIES % BASES] + families[number % FAMILIES]
+        name = f"service-{number % FAMILIES:02}.branch-{number // FAMILIES:03}.linux-amd64"
+        # Together exactly as many as are to be there.
+        count = own * (number + 1) // scopes - own * number // scopes
+        stacks[name] = list(_stack(shared, draw_layers(count)))
+    return finish_store(path, stacks)
+
+
+def _stack(shared: Sequence[Blob], own: Sequence[Blob]) -> Iterator[Link]:
+    """One chain of what is shared, and on top of it the stages."""
+    for at, blob in enumerate(shared):
+        yield blob, at - 1
+    tops = [len(shared) - 1] * STAGES
+    for at, (blob, stage) in enumerate(zip(own, itertools.cycle(range(STAGES))), len(shared)):
+        yield blob, tops[stage]
+        tops[stage] = at
+
+
+def make_deep_store(path: Path, size: int, make: MakeLayer, kind: str = LAYER_TYPE) -> Synthetic:
+    """Some scopes with layers of all sizes, about so many bytes together.
+
+    Args:
+        path: the store.
+        size: its size in bytes.
+        make: makes the content of a layer.
+        kind: the media type of the layers.
+    """
+    draw = random.Random(size)
+    layers = [put_layer(path, make(each, draw), kind) for each in draw_sizes(draw, size)]
+    draw.shuffle(layers)
+    scopes = {f"image-{n}.linux-amd64": list(_stack([], layers[n::5])) for n in range(5)}
+    return finish_store(path, scopes)
+
+
+def draw_sizes(draw: random.Random, total: int) -> Iterator[int]:
+    """Sizes of layers as images have them: many small ones, a few that weigh."""
+    for _ in range(1200):
+        yield draw.randrange(1 << 10, 64 << 10)
+        total -= 32 << 10
+    while total > 0:
+        size = min(int(math.exp(draw.uniform(math.log(64 << 10), math.log(160 << 20)))), total)
+        yield max(size, 1 << 10)
+        total -= size
+
+
+def make_noise(size: int, draw: random.Random) -> bytes:
+    """So many bytes of no kind."""
+    return draw.randbytes(size)
+
+
+def make_gzip(size: int, _draw: random.Random) -> bytes:
+    """About so many bytes that gzip made, and zstd cannot make fewer."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
+    return packer.compress(os.urandom(size * 4 // 3).translate(SYMBOLS)) + packer.flush()
+
+
+def make_text(size: int, draw: random.Random) -> bytes:
+    """So many bytes that say much twice, as programs do."""
+    pool = base64.b64encode(os.urandom(300_000))
+    pieces: list[bytes] = []
+    while size > 0:
+        at, length = draw.randrange(len(pool) - 400), min(draw.randrange(20, 400), size)
+        pieces.append(pool[at : at + length])
+        size -= length
+    return b"".join(pieces)
