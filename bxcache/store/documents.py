@@ -173,6 +173,8 @@ class CacheManifest(Document):
 
     def find_strangeness(self) -> str:
         """Why this is no cache that BuildKit writes, or an empty string."""
+        if self.media_type and self.media_type not in MANIFEST_TYPES:
+            return f"it has the unknown media type `{self.media_type[:80]}`"
         config = self.cache_config
         if config is None or config.media_type != CONFIG_TYPE:
             return "it has no cache config, so it is no build cache; maybe an image"

@@ -6,7 +6,7 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
 from bxcache.store.documents import (
@@ -22,7 +22,10 @@ from bxcache.store.documents import (
 from bxcache.store.files import LARGEST_DOCUMENT, read_bounded, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+_Parsed = TypeVar("_Parsed")
 
 OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
 INDEX_NAME = "index.json"
@@ -70,12 +73,7 @@ def read_manifest(layout: Path, entry: Descriptor) -> CacheManifest:
         StoreError: it is missing, changed, or no manifest.
         OSError: it cannot be read.
     """
-    path = blob_path(layout, entry.digest)
-    data = _read_checked(path, entry.digest, entry.size, LARGEST_DOCUMENT)
-    try:
-        return CacheManifest.model_validate_json(data)
-    except ValueError as error:
-        raise StoreError(f"`{path}` is no cache manifest: {first_line(error)}") from error
+    return _read_parsed(layout, entry, CacheManifest.model_validate_json)
 
 
 def read_outline(layout: Path, entry: Descriptor) -> Outline:
@@ -85,10 +83,14 @@ def read_outline(layout: Path, entry: Descriptor) -> Outline:
         StoreError: it is missing, changed, or no manifest.
         OSError: it cannot be read.
     """
+    return _read_parsed(layout, entry, parse_outline)
+
+
+def _read_parsed(layout: Path, entry: Descriptor, parse: Callable[[bytes], _Parsed]) -> _Parsed:
     path = blob_path(layout, entry.digest)
     data = _read_checked(path, entry.digest, entry.size, LARGEST_DOCUMENT)
     try:
-        return parse_outline(data)
+        return parse(data)
     except ValueError as error:
         raise StoreError(f"`{path}` is no cache manifest: {first_line(error)}") from error
 

@@ -108,7 +108,8 @@ def mend_scope(layout: Path, entry: Descriptor, known: Mapping[str, str]) -> Men
     why = next(iter(broken.values()))
     more = "" if len(broken) == 1 else f" (and {len(broken) - 1} more)"
     taken = len(lost) - len(broken)
-    note = f"{_count(len(broken), 'layer')} of the scope `{name}` broken: {why}{more}"
+    verb = "is" if len(broken) == 1 else "are"
+    note = f"{_count(len(broken), 'layer')} of the scope `{name}` {verb} broken: {why}{more}"
     if taken:
         note += f"; left out with {_count(taken, 'layer')} on top of it"
     return Mended(write_manifest(layout, entry, cut), cut, frozenset(broken), note)

@@ -30,6 +30,7 @@ from bxcache.store.staging import (
 )
 from bxcache.store.verification import (
     Verification,
+    confirm,
     find_spoiled,
     verify_scopes,
     verify_store,
@@ -359,10 +360,11 @@ class Store:
         chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
         with _telling(self.path, "read"):
             looked_at = index.model_copy(update={"manifests": tuple(chosen)})
-            broken = verify_scopes(self.path, looked_at, full=full).broken
-        if broken:
+            found = verify_scopes(self.path, looked_at, full=full)
+        if found.damages:
             with self._changing("cutting out what is broken"):
                 index, _ = self._catalog.recover()
+                broken = confirm(self.path, index, found).broken
                 for entry in index.manifests:
                     index, _ = self._mender.mend(index, entry, broken, notes)
         return tuple(notes)

@@ -82,7 +82,7 @@ def test_broken_layers_are_cut_out(folder: Path) -> None:
     damage(blob_file(folder, b"new"), "short")
     adopted = Store(folder).adopt()
     assert adopted.scopes == ("latest",)
-    assert "1 layer of the scope `latest` broken" in adopted.notes[0]
+    assert "1 layer of the scope `latest` is broken" in adopted.notes[0]
     assert not Store(folder).verify(full=True).damages
 
 

@@ -126,7 +126,7 @@ def test_verify_tells_by_its_status(store: Store, capsys: pytest.CaptureFixture[
     (found,) = json.loads(capsys.readouterr().out)["damages"]
     assert found["digest"] == digest_of(b"1" * 500)
     assert run(["store", "repair", "--full"]) == 0
-    assert "1 layer of the scope `app` broken" in capsys.readouterr().out
+    assert "1 layer of the scope `app` is broken" in capsys.readouterr().out
     assert run(["store", "repair", "--full"]) == 0
     assert capsys.readouterr().out == "nothing was broken\n"
     assert run(["store", "verify", "--full"]) == 0

@@ -267,6 +267,7 @@ HOSTILE: dict[str, Callable[[], Members]] = {
     "a layer with a size beyond reason": lambda: _layers(_descriptor(size=1 << 70)),
     "a layer listed with two sizes": lambda: _layers(_descriptor(), _descriptor(size=4)),
     "a layer of an unknown type": lambda: _layers(_descriptor(mediaType="text/html")),
+    "a manifest of an unknown type": lambda: make_members(manifest={"mediaType": "text/html"}),
     "a manifest that names itself": _self_named,
     "an image instead of a cache": lambda: make_members(
         manifest={"config": _descriptor(mediaType="application/vnd.oci.image.config.v1+json")}
