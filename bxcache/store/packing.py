@@ -8,6 +8,7 @@ before it reads it. Unpacked by hand, it is a store.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_DAY = 86_400
 _RECORDS = ".bxcache/scopes/"
 _BLOBS = "blobs/sha256/"
 _COMPRESSED = ("+gzip", "+zstd", ".gzip")
@@ -100,7 +102,8 @@ def _list_records(index: Index, records: Records) -> Iterator[Member]:
         name = name_record(entry.ref_name, entry.digest)
         record = records.read(entry) or Record(scope=entry.ref_name, manifest=entry)
         data = record.to_json()
-        used = int(files[name].st_mtime) if name in files else 0
+        # To the end of the day: no scope grows old by being packed.
+        used = math.ceil(files[name].st_mtime / _DAY) * _DAY if name in files else 0
         yield Member(f"{_RECORDS}{name}", len(data), data, mtime=used)
 
 

@@ -27,7 +27,7 @@ from bxcache.store.files import read_bounded, write_atomically
 from bxcache.store.layout import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -81,17 +81,21 @@ class Record(BaseModel):
 
 
 def make_record(
-    scope: str, entry: Descriptor, layers: Iterable[str], work: Work, before: Iterable[Record]
+    scope: str, entry: Descriptor, layers: Iterable[str], work: Work, before: Sequence[Record]
 ) -> Record:
-    """The record of a build. What a reused layer once took is taken from earlier records."""
+    """The record of a build. What a reused layer once took is taken from earlier records.
+
+    A scope that did not change was saved when it was saved first.
+    """
     known: dict[str, float] = {}
+    saved = float(round(time.time()))
     for record in before:
         known |= record.seconds
+        if record.scope == scope and record.manifest.digest == entry.digest:
+            saved = record.saved
     known |= work.seconds or {}
     seconds = {digest: round(known[digest], 3) for digest in layers if digest in known}
-    return Record(
-        scope=scope, manifest=entry, saved=round(time.time()), steps=work.steps, seconds=seconds
-    )
+    return Record(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=seconds)
 
 
 def name_record(scope: str, digest: str) -> str:

@@ -182,8 +182,8 @@ class Store:
             new = link_blobs(staging.path, self.path, sizes, look_first=True)
             sync_folder(self.path / "blobs" / "sha256")
             earlier = [each for each in (staging.donor, before) if each is not None]
-            records = filter(None, map(self._catalog.records.read, earlier))
-            record = make_record(scope, entry, manifest.layer_sizes, work or Work(), records)
+            known = [each for each in map(self._catalog.records.read, earlier) if each]
+            record = make_record(scope, entry, manifest.layer_sizes, work or Work(), known)
             self._catalog.change(index, {scope: Change(record)})
         return Saved(
             digest=entry.digest,
@@ -226,8 +226,8 @@ class Store:
     def pack(self, target: BinaryIO, scopes: Sequence[str] = ()) -> Packed:
         """Write the store, or some of its scopes, as one `tar.zst` archive.
 
-        The same content gives the same bytes. What builds and collections do meanwhile makes no
-        difference.
+        The same content gives the same bytes: when a scope was last used is told by the day. What
+        builds and collections do meanwhile makes no difference.
 
         Args:
             target: where the archive goes.

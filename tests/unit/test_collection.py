@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -23,11 +22,6 @@ from tests.unit.layouts import (
 )
 
 DAY = 86_400
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 def live_set(store: Store) -> set[str]:

@@ -30,11 +30,6 @@ from tests.unit.layouts import (
 )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def pack(store: Store, *scopes: str) -> bytes:
     target = io.BytesIO()
     store.pack(target, scopes)
@@ -67,12 +62,13 @@ def test_what_comes_out_is_what_went_in(store: Store, tmp_path: Path) -> None:
     build(store, "app", b"one", b"two", seconds={b"two": 3.0})
     build(store, "other", b"one", b"three")
     for record in (store.path / ".bxcache" / "scopes").iterdir():
-        os.utime(record, (1_700_000_000, 1_700_000_000))
+        # The end of 14 November 2023: last use is told by the day.
+        os.utime(record, (1_700_006_400, 1_700_006_400))
     other = Store(tmp_path / "other")
     unpacked = other.unpack(io.BytesIO(pack(store)))
     assert unpacked.scopes == ("app", "other")
     assert tree(other.path) == tree(store.path)
-    assert [each.last_used for each in other.usage().scopes] == [1_700_000_000] * 2
+    assert [each.last_used for each in other.usage().scopes] == [1_700_006_400] * 2
     assert not other.verify(full=True).damages
 
 
@@ -86,6 +82,22 @@ def test_the_same_content_gives_the_same_bytes(store: Store, tmp_path: Path) -> 
     other.unpack(io.BytesIO(pack(store, "other")))
     other.unpack(io.BytesIO(pack(store, "app")))
     assert pack(other) == first
+
+
+def test_a_build_that_changes_nothing_changes_no_byte(store: Store) -> None:
+    """Neither by importing nor by saving the same again, within a day and from the day's start."""
+    build(store, "app", b"one", seconds={b"one": 2.0})
+    (record,) = (store.path / ".bxcache" / "scopes").iterdir()
+    os.utime(record, (1_700_000_000, 1_700_000_000))
+    first = pack(store)
+    document = json.loads(record.read_text())
+    record.write_text(json.dumps({**document, "saved": document["saved"] - 50}))
+    build(store, "app", b"one", donor="app")
+    assert json.loads(record.read_text())["saved"] == document["saved"] - 50
+    assert json.loads(record.read_text())["seconds"] == document["seconds"]
+    record.write_text(json.dumps(document))
+    os.utime(record, (1_700_006_399, 1_700_006_399))
+    assert pack(store) == first
 
 
 def test_only_the_chosen_scopes_go(store: Store) -> None:

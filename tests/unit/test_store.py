@@ -26,11 +26,6 @@ from tests.unit.layouts import (
 )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 @pytest.mark.parametrize("as_index", [False, True])
 def test_a_commit_makes_a_valid_layout(store: Store, as_index: bool) -> None:  # noqa: FBT001
     """oci-layout, an index that names the scope, and each blob under its digest."""

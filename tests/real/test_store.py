@@ -1,0 +1,154 @@
+"""What is done to a store between builds, seen from the next build on a brand-new machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.real.conftest import STEPS, MakeMachine
+from tests.real.machines import Machine, count
+
+
+def backend(store: Path, **attributes: str) -> tuple[str, str]:
+    """The flag that names a store."""
+    more = (f"{name}={value}" for name, value in attributes.items())
+    return "--backend", ",".join(["type=local", f"dir={store}", *more])
+
+
+def live_set(store: Path) -> set[str]:
+    """What the index needs, read as the OCI format says."""
+    found = set()
+    for entry in json.loads((store / "index.json").read_text())["manifests"]:
+        manifest = json.loads((store / "blobs" / "sha256" / entry["digest"][7:]).read_text())
+        found.add(entry["digest"][7:])
+        found |= {each["digest"][7:] for each in (manifest["config"], *manifest["layers"])}
+    return found
+
+
+def blobs_of(store: Path) -> set[str]:
+    """The files in the folder of blobs."""
+    return {path.name for path in (store / "blobs" / "sha256").iterdir()}
+
+
+def test_a_build_leaves_nothing_dead(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """What the last commit needed and this one does not is gone, where plain buildx keeps it."""
+    store, raw = tmp_path / "store", tmp_path / "raw"
+    for number in range(3):
+        (project / "src" / "main.c").write_text(f"// {number} {tmp_path}\n")
+        built = machine.build(*backend(store), folder=project)
+        machine.raw("--cache-to", f"type=local,dest={raw},mode=max", ".", folder=project)
+        assert blobs_of(store) == live_set(store)
+        assert blobs_of(store) == live_set(raw)
+        assert (built["caches"][0]["freed_bytes"] > 0) == (number > 0)
+    assert len(blobs_of(raw)) > len(live_set(raw))
+
+
+@pytest.mark.parametrize("kind", ["docker", "oldest"])
+def test_an_adopted_directory_is_reused_whole(
+    kind: str, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """A build of an image that has no scope yet starts from what plain buildx has left."""
+    store = tmp_path / "cache"
+    first = machines(kind)
+    first.raw("--cache-to", f"type=local,dest={store},mode=max", ".", folder=project)
+    refused = first.run("build", *backend(store), folder=project, status=74)
+    assert f"bxcache store adopt {store}" in refused.err
+    told = first.run("store", "adopt", str(store), folder=project)
+    assert "its scopes: latest" in told.out
+    built = machines(kind).build(*backend(store), folder=project)
+    assert count(built) == (STEPS, 0)
+    assert set(Store(store).read_scopes()) == {"latest", built["caches"][-1]["scope"]}
+    assert blobs_of(store) == live_set(store)
+
+
+def test_an_unpacked_store_is_reused_whole(
+    machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """One file goes from machine to machine; the system's own tools read it too."""
+    first, file = machines(), str(tmp_path / "cache.tar.zst")
+    first.build(*backend(tmp_path / "a"), folder=project)
+    first.run("store", "pack", "--dir", str(tmp_path / "a"), file, folder=project)
+    second = machines()
+    second.run("store", "unpack", "--dir", str(tmp_path / "b"), file, folder=project)
+    assert count(second.build(*backend(tmp_path / "b"), folder=project)) == (STEPS, 0)
+    if shutil.which("zstd"):
+        (tmp_path / "c").mkdir()
+        subprocess.run(
+            ["/bin/sh", "-ec", 'zstd -qdc "$0" | tar x -C "$1"', file, str(tmp_path / "c")],
+            check=True,
+        )
+        assert not Store(tmp_path / "c").verify(full=True).damages
+        assert count(machines().build(*backend(tmp_path / "c"), folder=project)) == (STEPS, 0)
+
+
+def test_over_budget_the_dear_steps_still_hit(
+    machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """A step of a second with a small layer stays; one of no time with a large layer goes."""
+    dockerfile = (project / "Dockerfile").read_text()
+    (project / "Dockerfile").write_text(
+        f"{dockerfile}"
+        "RUN sleep 1; echo dear > /dear\n"
+        "RUN head -c 6000000 /dev/urandom > /cheap\n"
+        "RUN echo last > /last\n"
+    )
+    store = tmp_path / "store"
+    built = machines().build(*backend(store, max_size="4MB"), folder=project)
+    assert count(built) == (0, STEPS + 3)
+    (cache,) = built["caches"]
+    assert cache["store_bytes"] <= 4_000_000 < cache["bytes"]
+    size = sum(path.stat().st_size for path in (store / "blobs" / "sha256").iterdir())
+    assert size <= 4_000_000
+    again = machines().build(*backend(store), "--write", "never", folder=project)
+    executed = [step["text"] for step in again["steps"] if step["outcome"] == "executed"]
+    assert executed == ["RUN head -c 6000000 /dev/urandom > /cheap", "RUN echo last > /last"]
+    assert again["warnings"] == []
+
+
+@pytest.mark.parametrize("kind", ["docker", "oldest", "remote"])
+def test_a_scope_without_layers_is_a_miss_and_no_more(
+    kind: str, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """It kept its name and lost all it had; BuildKit takes that for an empty cache."""
+    store = tmp_path / "store"
+    first = machines(kind)
+    saved = first.build(*backend(store), folder=project)
+    room = 40_000
+    first.run("store", "collect", "--dir", str(store), "--max-size", str(room), folder=project)
+    assert set(Store(store).read_scopes()) == {saved["caches"][0]["scope"]}
+    built = machines(kind).build(*backend(store), folder=project)
+    assert count(built) == (0, STEPS)
+    assert built["warnings"] == []
+    assert count(machines(kind).build(*backend(store), folder=project)) == (STEPS, 0)
+
+
+def test_a_record_tells_what_each_step_took(
+    machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Of the steps that were reused too, from when they were executed."""
+    store = tmp_path / "store"
+    (project / "Dockerfile").write_text(
+        (project / "Dockerfile").read_text() + "RUN sleep 1; echo dear > /dear\n"
+    )
+    machines().build(*backend(store), folder=project)
+
+    def read_seconds() -> dict[str, float]:
+        (record,) = (store / ".bxcache" / "scopes").iterdir()
+        found: dict[str, float] = json.loads(record.read_text())["seconds"]
+        return found
+
+    first = read_seconds()
+    assert 1 <= max(first.values()) < 60
+    (project / "src" / "main.c").write_text("// edited\n")
+    machines().build(*backend(store), folder=project)
+    second = read_seconds()
+    assert second.keys() != first.keys()
+    assert len(second) == len(first)
+    kept = first.keys() & second.keys()
+    assert kept
+    assert all(first[digest] == second[digest] for digest in kept)
