@@ -93,9 +93,11 @@ def make_record(
         known |= record.seconds
         if record.scope == scope and record.manifest.digest == entry.digest:
             saved = record.saved
-    known |= work.seconds or {}
-    seconds = {digest: round(known[digest], 3) for digest in layers if digest in known}
-    return Record(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=seconds)
+    for digest, seconds in (work.seconds or {}).items():
+        # Several steps can make one layer, and this build may have executed the least of them.
+        known[digest] = max(seconds, known.get(digest, 0.0))
+    took = {digest: round(known[digest], 3) for digest in layers if digest in known}
+    return Record(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=took)
 
 
 def name_record(scope: str, digest: str) -> str:

@@ -26,7 +26,10 @@ def live_set(store: Path) -> set[str]:
     for entry in json.loads((store / "index.json").read_text())["manifests"]:
         manifest = json.loads((store / "blobs" / "sha256" / entry["digest"][7:]).read_text())
         found.add(entry["digest"][7:])
-        found |= {each["digest"][7:] for each in (manifest["config"], *manifest["layers"])}
+        # BuildKit of 26.1 writes an index by itself, and an image manifest when it is told to.
+        parts = (manifest.get(name, []) for name in ("layers", "manifests"))
+        config = [manifest["config"]] if "config" in manifest else []
+        found |= {each["digest"][7:] for part in (config, *parts) for each in part}
     return found
 
 
@@ -118,13 +121,23 @@ def test_a_scope_without_layers_is_a_miss_and_no_more(
     store = tmp_path / "store"
     first = machines(kind)
     saved = first.build(*backend(store), folder=project)
-    room = 40_000
-    first.run("store", "collect", "--dir", str(store), "--max-size", str(room), folder=project)
+    first.run(*collect_words(store), folder=project)
     assert set(Store(store).read_scopes()) == {saved["caches"][0]["scope"]}
+    assert len(blobs_of(store)) == 2
     built = machines(kind).build(*backend(store), folder=project)
     assert count(built) == (0, STEPS)
     assert built["warnings"] == []
     assert count(machines(kind).build(*backend(store), folder=project)) == (STEPS, 0)
+
+
+def collect_words(store: Path) -> tuple[str, ...]:
+    """The collection that leaves room for the documents and for no layer."""
+    (entry,) = json.loads((store / "index.json").read_text())["manifests"]
+    manifest = store / "blobs" / "sha256" / entry["digest"][7:]
+    config = json.loads(manifest.read_text())["config"]["size"]
+    (record,) = (store / ".bxcache" / "scopes").iterdir()
+    room = config + sum(each.stat().st_size for each in (store / "index.json", record, manifest))
+    return "store", "collect", "--dir", str(store), "--max-size", str(room)
 
 
 def test_a_record_tells_what_each_step_took(
@@ -145,10 +158,10 @@ def test_a_record_tells_what_each_step_took(
     first = read_seconds()
     assert 1 <= max(first.values()) < 60
     (project / "src" / "main.c").write_text("// edited\n")
-    machines().build(*backend(store), folder=project)
+    built = machines().build(*backend(store), folder=project)
     second = read_seconds()
-    assert second.keys() != first.keys()
-    assert len(second) == len(first)
-    kept = first.keys() & second.keys()
+    reused = [step for step in built["steps"] if step["outcome"] == "reused"]
+    kept = {layer["digest"] for step in reused for layer in step["layers"]}
     assert kept
-    assert all(first[digest] == second[digest] for digest in kept)
+    assert all(second[digest] >= first[digest] for digest in kept)
+    assert second.keys() - kept

@@ -116,6 +116,15 @@ def test_a_reused_layer_is_worth_what_it_once_took(store: Store) -> None:
     assert blob_file(store.path, dear).exists()
 
 
+def test_a_layer_of_two_steps_is_worth_the_dearer(store: Store) -> None:
+    """A RUN that made it is reused, the COPY of the same is executed again."""
+    both, other = b"b" * 50_000, b"o" * 50_000
+    build(store, "app", both, seconds={both: 60.0})
+    build(store, "app", both, other, donor="app", seconds={both: 0.1, other: 1.0})
+    assert store.collect(max_size=80_000).evicted == {"app": 1}
+    assert blob_file(store.path, both).exists()
+
+
 def test_an_evicted_layer_that_comes_back_is_worth_what_it_took(store: Store) -> None:
     """The engine still had it, so it was not executed again; its worth is remembered."""
     dear, cheap = b"d" * 50_000, b"c" * 50_000

@@ -59,6 +59,18 @@ def test_a_broken_layer_goes_with_what_builds_on_it(store: Store, how: str) -> N
         assert not staging.notes
 
 
+def test_a_cache_in_the_form_of_an_index_is_mended_too(store: Store) -> None:
+    """BuildKit before 0.21 writes one: layers and config are all in `manifests`."""
+    build(store, "app", b"base", b"deps", b"app", as_index=True)
+    damage(blob_file(store.path, b"deps"), "missing")
+    with store.snapshot(draw_name(), ["app"]) as staging:
+        assert staging.donor is not None
+        path = staging.path / "blobs" / "sha256" / staging.donor.digest[7:]
+        manifests = json.loads(path.read_text())["manifests"]
+    config = digest_of(make_config([(b"base", b"deps", b"app")]))
+    assert [each["digest"] for each in manifests] == [digest_of(b"base"), config]
+
+
 def test_a_layer_that_stands_in_two_chains_stays_while_one_is_whole(store: Store) -> None:
     """BuildKit lists one blob several times when several steps made it."""
     build(store, "app", b"one", b"both", chains=[(b"other", b"both")])
