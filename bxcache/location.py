@@ -55,7 +55,15 @@ def choose_location(
     """
     if chosen is not None:
         return Location(Store(directory / chosen), Limits())
-    setup = load_setup(directory, environment, file=file)
+    return require_location(load_setup(directory, environment, file=file))
+
+
+def require_location(setup: Setup) -> Location:
+    """The local store that a configuration declares.
+
+    Raises:
+        ConfigError: it declares none.
+    """
     found = find_location(setup)
     if found is None:
         problem = Problem(

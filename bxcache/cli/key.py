@@ -26,12 +26,12 @@ def key_command(
     from bxcache.cache_key import make_cache_key  # noqa: PLC0415
     from bxcache.config.loading import load_setup  # noqa: PLC0415
     from bxcache.console.cache_key import STYLES  # noqa: PLC0415
-    from bxcache.location import choose_location  # noqa: PLC0415
+    from bxcache.location import require_location  # noqa: PLC0415
+    from bxcache.store.store import Store  # noqa: PLC0415
 
     here, file = Path.cwd(), Path(config_file) if config_file else None
-    chosen = Path(folder) if folder else None
-    store = choose_location(here, os.environ, chosen=chosen, file=file).store
     setup = load_setup(here, os.environ, file=file, image=image)
+    store = Store(here / folder) if folder else require_location(setup).store
     key = make_cache_key(setup, here, store.read_scopes(), branch)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
     click.echo(STYLES[style](key, path))

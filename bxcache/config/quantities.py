@@ -64,6 +64,15 @@ def format_size(size: int) -> str:
     return f"{number:.1f} TB"
 
 
+def format_count(number: int, noun: str) -> str:
+    """So many things, for people.
+
+    >>> format_count(1, "layer"), format_count(0, "layer")
+    ('1 layer', '0 layers')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_age(seconds: float) -> str:
     """How long ago something was, for people.
 

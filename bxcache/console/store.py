@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from bxcache.config.quantities import format_age, format_size
+from bxcache.config.quantities import format_age, format_count, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def render_usage(usage: Usage, limits: Limits) -> str:
     ]
     table = render_table(("SCOPE", "OWN", "SHARED", "ALL"), rows)
     most = f" of {format_size(limits.max_size)}" if limits.max_size is not None else ""
-    whole = f"{format_size(usage.bytes)}{most} in {_count(len(rows), 'scope')}"
+    whole = f"{format_size(usage.bytes)}{most} in {format_count(len(rows), 'scope')}"
     lines = [f"{whole}, {format_size(usage.shared_bytes)} of it shared"]
     if usage.dead_bytes:
         lines.append(f"{format_size(usage.dead_bytes)} needed by no scope: `bxcache store collect`")
@@ -87,10 +87,6 @@ def _show_name(name: str) -> str:
 
 def _strip(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def describe_usage(store: Store, usage: Usage) -> dict[str, Any]:
@@ -123,10 +119,10 @@ def render_collected(collected: Collected, *, dry_run: bool) -> str:
     """What was dropped, or would be."""
     lines = [f"dropped {_show_name(name)}: {why}" for name, why in collected.dropped.items()]
     lines += [
-        f"evicted {_count(number, 'layer')} of {_show_name(name)}"
+        f"evicted {format_count(number, 'layer')} of {_show_name(name)}"
         for name, number in collected.evicted.items()
     ]
-    blobs, freed = _count(collected.blobs, "blob"), format_size(collected.freed_bytes)
+    blobs, freed = format_count(collected.blobs, "blob"), format_size(collected.freed_bytes)
     left = format_size(collected.bytes)
     if dry_run:
         lines = [f"would have {line}" for line in lines]
@@ -157,8 +153,8 @@ def render_verification(found: Verification) -> str:
         lines.append(f"broken in {whose}: {damage.why}")
     how = "read and hashed" if found.full else "looked at"
     size = format_size(found.bytes)
-    scopes = _count(found.scopes, "scope")
-    lines.append(f"{how} {_count(found.blobs, 'blob')}, {size}, of {scopes}")
+    scopes = format_count(found.scopes, "scope")
+    lines.append(f"{how} {format_count(found.blobs, 'blob')}, {size}, of {scopes}")
     if found.damages:
         lines.append(f"{len(found.damages)} broken; `bxcache store repair` cuts them out")
     elif found.full:
@@ -185,14 +181,14 @@ def describe_verification(found: Verification) -> dict[str, Any]:
 def render_packed(packed: Packed, file: str, size: int | None) -> str:
     """What went into an archive."""
     whole = "" if size is None else f" as {format_size(size)}"
-    what = f"{_count(len(packed.scopes), 'scope')}, {_count(packed.blobs, 'blob')}"
+    what = f"{format_count(len(packed.scopes), 'scope')}, {format_count(packed.blobs, 'blob')}"
     return f"packed {what}, {format_size(packed.bytes)}{whole} into {file}"
 
 
 def render_unpacked(unpacked: Unpacked, store: Path) -> str:
     """What came out of one."""
     lines = [f"kept {name}: the store has a later version" for name in unpacked.kept]
-    taken, new = _count(len(unpacked.scopes), "scope"), format_size(unpacked.new_bytes)
+    taken, new = format_count(len(unpacked.scopes), "scope"), format_size(unpacked.new_bytes)
     return "\n".join([*lines, f"unpacked {taken} into {store} ({new} new)"])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.store.documents import Descriptor, Index
 from bxcache.store.layout import INDEX_NAME, read_index, write_index
-from bxcache.store.records import Record, Records, name_record
+from bxcache.store.records import Record, Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -136,12 +136,13 @@ class Catalog:
 
     def settle(self, index: Index) -> None:
         """Let there be one record for each scope, and none besides."""
-        self.records.keep_only(index.manifests)
-        present = self.records.list_files()
-        for entry in index.manifests:
-            known = present.get(name_record(entry.ref_name, entry.digest))
+        strays = self.records.list_files()
+        files = [strays.pop(self.records.path(entry).name, None) for entry in index.manifests]
+        for name in strays:
+            self.records.remove_file(name)
+        for entry, file in zip(index.manifests, files, strict=True):
             # An empty one is what a power cut leaves.
-            if known is None or not known.st_size:
+            if file is None or not file.st_size:
                 self.records.write(Record(scope=entry.ref_name, manifest=entry))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from bxcache.config.quantities import format_age, format_size
+from bxcache.config.quantities import format_age, format_count, format_size
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import BOTTOM, find_lost, list_chains
@@ -72,10 +72,10 @@ class Collected:
         """What scopes and layers were dropped, in words; empty where there were none."""
         parts = []
         if self.dropped:
-            parts.append(f"{len(self.dropped)} scope{'s' if len(self.dropped) > 1 else ''}")
+            parts.append(format_count(len(self.dropped), "scope"))
         layers = sum(self.evicted.values())
         if layers:
-            parts.append(f"{layers} layer{'s' if layers > 1 else ''}")
+            parts.append(format_count(layers, "layer"))
         return f"dropped {' and '.join(parts)}, {format_size(self.freed_bytes)}" if parts else ""
 
     def with_note(self, note: str) -> Collected:
@@ -220,7 +220,8 @@ class Collector:
         """What a collection would drop."""
         inventory = read_inventory(self._path, index, self._catalog)
         decision = decide_collection(inventory, limits, time.time(), self)
-        return self._report(inventory, decision, self._list_dead(inventory, decision))
+        dead = self._list_dead(inventory, decision)
+        return self._report(inventory, decision, len(dead), measure_files(self._path, dead))
 
     def collect(self, index: Index, limits: Limits) -> Collected:
         """Drop what is to be dropped.
@@ -238,10 +239,9 @@ class Collector:
             index = self._catalog.change(index, changes)
         written = {each.record.manifest.digest[7:] for each in changes.values() if each}
         dead = self._list_dead(inventory, decision) - garbage - written
-        report = self._report(inventory, decision, dead)
         freed += self._remove_files(dead)
         self._catalog.settle(index)
-        return replace(report, blobs=len(garbage) + len(dead), freed_bytes=freed)
+        return self._report(inventory, decision, len(garbage) + len(dead), freed)
 
     def _change_scopes(self, inventory: Inventory, decision: Decision) -> dict[str, Change | None]:
         changes: dict[str, Change | None] = dict.fromkeys(decision.dropped)
@@ -277,11 +277,13 @@ class Collector:
             remove_blob(f"{blob_folder(self._path)}/{name}")
         return freed
 
-    def _report(self, inventory: Inventory, decision: Decision, dead: frozenset[str]) -> Collected:
+    def _report(
+        self, inventory: Inventory, decision: Decision, blobs: int, freed: int
+    ) -> Collected:
         return Collected(
             dropped=decision.dropped,
             evicted={name: len(lost) for name, lost in sorted(decision.lost.items())},
-            blobs=len(dead),
-            freed_bytes=measure_files(self._path, dead),
+            blobs=blobs,
+            freed_bytes=freed,
             bytes=decision.bytes + inventory.overhead,
         )

@@ -136,7 +136,7 @@ def link_blob(source: str, target: str, size: int) -> bool:
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
-        if os.lstat(target).st_size == size:
+        if has_size(target, size):
             return False
         remove_blob(target)
         return link_blob(source, target, size)
@@ -160,9 +160,8 @@ def remove_blob(path: str) -> None:
 
 
 def _copy_blob(source: str, target: str, size: int) -> bool:
-    with suppress(FileNotFoundError):
-        if os.lstat(target).st_size == size:
-            return False
+    if has_size(target, size):
+        return False
     temporary = f"{target}.{secrets.token_hex(6)}.tmp"
     try:
         with open(source, "rb") as read, open(temporary, "wb") as written:

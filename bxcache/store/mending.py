@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import find_lost, list_chains
@@ -109,9 +110,9 @@ def mend_scope(layout: Path, entry: Descriptor, known: Mapping[str, str]) -> Men
     more = "" if len(broken) == 1 else f" (and {len(broken) - 1} more)"
     taken = len(lost) - len(broken)
     verb = "is" if len(broken) == 1 else "are"
-    note = f"{_count(len(broken), 'layer')} of the scope `{name}` {verb} broken: {why}{more}"
+    note = f"{format_count(len(broken), 'layer')} of the scope `{name}` {verb} broken: {why}{more}"
     if taken:
-        note += f"; left out with {_count(taken, 'layer')} on top of it"
+        note += f"; left out with {format_count(taken, 'layer')} on top of it"
     return Mended(write_manifest(layout, entry, cut), cut, frozenset(broken), note)
 
 
@@ -180,7 +181,3 @@ def renew_entry(entry: Descriptor, manifest: CacheManifest) -> tuple[Descriptor,
     data = manifest.to_json()
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     return entry.model_copy(update={"digest": digest, "size": len(data)}), data
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -129,6 +129,8 @@ class Unpacking:
     Attributes:
         layout: where its blobs go.
         index: what it holds; None until that is known.
+        named: the entries of the index, by the name of their records.
+        listed: the entries of the index, by the digest of their manifests.
         records: each scope's record, with when it was last used.
         sizes: every blob that it may hold, by digest.
         missing: the sizes of those that have not come yet.
@@ -137,6 +139,8 @@ class Unpacking:
 
     layout: Path
     index: Index | None = None
+    named: dict[str, Descriptor] = field(default_factory=dict)
+    listed: dict[str, list[Descriptor]] = field(default_factory=dict)
     records: dict[str, Change] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
@@ -175,8 +179,7 @@ class Unpacking:
         if self.index is None:
             most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name, -1)
         elif name.startswith(_RECORDS):
-            known = {name_record(e.ref_name, e.digest) for e in self.index.manifests}
-            most = LARGEST_RECORD if name.removeprefix(_RECORDS) in known else -1
+            most = LARGEST_RECORD if name.removeprefix(_RECORDS) in self.named else -1
         else:
             digest = f"sha256:{name.removeprefix(_BLOBS)}"
             expected = self.missing.get(digest) if name.startswith(_BLOBS) else None
@@ -212,6 +215,8 @@ class Unpacking:
             raise StoreError(f"the archive's index is none: {first_line(error)}") from error
         for each in self.index.manifests:
             check_scope_name(each.ref_name)
+            self.named[name_record(each.ref_name, each.digest)] = each
+            self.listed.setdefault(each.digest, []).append(each)
             self._expect(each)
             if each.size > LARGEST_DOCUMENT:
                 raise StoreError(f"the archive lists a manifest of {format_size(each.size)}")
@@ -234,18 +239,17 @@ class Unpacking:
 
     def _take_record(self, entry: Entry) -> None:
         record = parse_record(entry.read(LARGEST_RECORD))
-        if record is not None and self.index is not None:
-            listed = self.index.find(record.scope)
-            if listed is not None and listed.digest == record.manifest.digest:
-                changed = record.model_copy(update={"manifest": listed})
-                self.records[record.scope] = Change(changed, float(entry.mtime))
+        listed = self.named[entry.name.removeprefix(_RECORDS)]
+        own = (listed.ref_name, listed.digest)
+        if record is not None and (record.scope, record.manifest.digest) == own:
+            changed = record.model_copy(update={"manifest": listed})
+            self.records[record.scope] = Change(changed, float(entry.mtime))
 
     def _take_blob(self, entry: Entry) -> None:
         digest = f"sha256:{entry.name.removeprefix(_BLOBS)}"
         self._write_blob(entry, digest)
         self.needed -= self.missing.pop(digest)
-        index = self.index or Index()
-        for listed in (each for each in index.manifests if each.digest == digest):
+        for listed in self.listed.get(digest, ()):
             self._take_manifest(listed)
 
     def _write_blob(self, entry: Entry, digest: str) -> None:

@@ -166,7 +166,11 @@ class Records:
 
     def remove(self, entry: Descriptor) -> None:
         """Forget an entry."""
-        self.path(entry).unlink(missing_ok=True)
+        self.remove_file(self.path(entry).name)
+
+    def remove_file(self, name: str) -> None:
+        """Remove one of the files."""
+        (self._folder / name).unlink(missing_ok=True)
 
     def list_files(self) -> dict[str, os.stat_result]:
         """The files there are, by name."""
@@ -176,13 +180,6 @@ class Records:
             }
         except FileNotFoundError:
             return {}
-
-    def keep_only(self, entries: Iterable[Descriptor]) -> None:
-        """Remove the records of what is not in the index any more."""
-        wanted = {name_record(entry.ref_name, entry.digest) for entry in entries}
-        for name in self.list_files():
-            if name not in wanted:
-                (self._folder / name).unlink(missing_ok=True)
 
     def rebuild_index(self, layout: Path) -> Index:
         """An index of all scopes that have a record and whose manifests are there.

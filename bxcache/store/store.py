@@ -214,10 +214,10 @@ class Store:
         """
         self._directory.check(adopting=True)
         with _telling(self.path, "read"):
-            read_foreign_index(self.path)
+            index = read_foreign_index(self.path)
         with self._changing("adopting the directory"):
             remove_ingest(self.path)
-            self._catalog.settle(read_foreign_index(self.path))
+            self._catalog.settle(index)
         notes = self.repair()
         usage = self.usage()
         names = tuple(scope.name for scope in usage.scopes)
