@@ -1,4 +1,4 @@
-"""The one place that runs docker.
+"""What is asked of docker, and the build itself.
 
 python-on-whales finds the client and its global options, and talks to registries. The build
 itself is run here, because python-on-whales cannot pass several `--cache-to`, joins option fields
@@ -7,11 +7,8 @@ without quoting, and leaves buildx running when its log generator is abandoned.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,41 +19,19 @@ from bxcache.buildx.capabilities import (
     parse_engine,
 )
 from bxcache.errors import EngineError
+from bxcache.process import Answer, Question, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-_SECONDS_TO_ANSWER = 60
-_SECONDS_TO_BOOT = 900
+    from bxcache.process import RunningProcess
+
+_SECONDS_TO_ANSWER = 60.0
+_SECONDS_TO_BOOT = 900.0
 _SECONDS_BEFORE_WAITING_IS_SAID = 2
-_SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 _INSTALL = "https://docs.docker.com/engine/install/"
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    stdout: str
-    stderr: str
-
-
-class BuildProcess:
-    """A running `docker buildx build`."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def read_lines(self) -> Iterator[str]:
-        """Each line of the progress stream, as it comes, without its line break."""
-        stream = self._process.stderr
-        for line in stream or ():
-            yield line.rstrip("\n")
-
-    def wait(self) -> int:
-        """docker's exit status; one that a signal ended is 128 plus the signal, as in a shell."""
-        status = self._process.wait()
-        return status if status >= 0 else 128 - status
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +45,13 @@ class Probe:
 
     docker: Docker
     builder: str
-    version: subprocess.Popen[str]
-    inspect: subprocess.Popen[str]
+    version: Question
+    inspect: Question
 
     def wait(self, on_slow: Callable[[], None]) -> Capabilities:
         """The answers; `on_slow` is called once when they take their time."""
         client, engine, platform = parse_engine(_await_answer(self.version).stdout)
-        try:
-            self.inspect.wait(_SECONDS_BEFORE_WAITING_IS_SAID)
-        except subprocess.TimeoutExpired:
+        if not self.inspect.is_answered_within(_SECONDS_BEFORE_WAITING_IS_SAID):
             on_slow()
         inspected = _await_answer(self.inspect)
         if inspected.status != 0:
@@ -145,8 +118,8 @@ class Docker:
         try:
             yield Probe(self, builder, *running)
         finally:
-            for process in running:
-                _end(process)
+            for question in running:
+                question.end()
 
     def learn(
         self, ahead: Probe | None, builder: str, *, boot: bool, on_slow: Callable[[], None]
@@ -205,24 +178,16 @@ class Docker:
             return True
         return True
 
-    def _ask(self, *arguments: str, seconds: float | None = None) -> _Answer:
-        process = self._start(arguments)
+    def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
+        question = self._start(arguments)
         try:
-            return _await_answer(process, seconds)
+            return _await_answer(question, seconds)
         finally:
-            _end(process)
+            question.end()
 
-    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603  # the client that was found, with our own arguments
-            [*self.command, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
+    def _start(self, arguments: Sequence[str]) -> Question:
+        return Question((*self.command, *arguments))
 
-    @contextmanager
     def build(
         self,
         arguments: Sequence[str],
@@ -230,7 +195,7 @@ class Docker:
         variables: Mapping[str, str],
         directory: Path,
         stdout: int | None,
-    ) -> Iterator[BuildProcess]:
+    ) -> AbstractContextManager[RunningProcess]:
         """Run `docker buildx build`; whatever ends the block ends the build too.
 
         Args:
@@ -239,56 +204,21 @@ class Docker:
             directory: the working directory.
             stdout: the file descriptor for the build's stdout, or None to drop it.
         """
-        process = subprocess.Popen(  # noqa: S603  # the client that was found, with our own arguments
-            [*self.command, *arguments],
-            stdout=subprocess.DEVNULL if stdout is None else stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            cwd=directory,
-            env={**os.environ, **variables},
-            # Ctrl-C reaches only this process, which then stops buildx in order.
-            start_new_session=True,
+        return run(
+            (*self.command, *arguments), variables=variables, directory=directory, stdout=stdout
         )
-        try:
-            yield BuildProcess(process)
-        finally:
-            _stop(process)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    for number, seconds in _SECONDS_TO_STOP:
-        if process.poll() is not None:
-            break
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        # A second Ctrl-C goes on to the stronger signal.
-        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            # Reading on lets buildx finish what it has to say, which it would block on.
-            process.communicate(timeout=seconds)
-    if process.stderr is not None:
-        process.stderr.close()
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Leave nothing of a short command behind, whether or not it was waited for."""
-    if process.poll() is None:
-        process.kill()
-    process.communicate()
-
-
-def _await_answer(process: subprocess.Popen[str], seconds: float | None = None) -> _Answer:
+def _await_answer(question: Question, seconds: float | None = None) -> Answer:
     """The answer of a short command, which the caller ends whatever comes of it."""
     seconds = _SECONDS_TO_ANSWER if seconds is None else seconds
     try:
-        stdout, stderr = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired as error:
+        return question.wait(seconds)
+    except TimeoutError as error:
         raise EngineError(
-            f"docker did not answer within {seconds} s",
+            f"docker did not answer within {seconds:.0f} s",
             hint="`docker version` shows whether its engine is reached; is DOCKER_HOST right?",
         ) from error
-    return _Answer(process.returncode, stdout, stderr)
 
 
 def _no_buildx(client: str) -> EngineError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bxcache import process
 from bxcache.buildx import driver
 from bxcache.buildx.driver import Docker
 from bxcache.errors import EngineError
@@ -77,7 +78,7 @@ def test_a_build_that_does_not_listen_is_killed(
 ) -> None:
     """After its time is up, even while it keeps talking."""
     steps = ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3), (signal.SIGKILL, 5))
-    monkeypatch.setattr(driver, "_SECONDS_TO_STOP", steps)
+    monkeypatch.setattr(process, "_SECONDS_TO_STOP", steps)
     docker = script(tmp_path, "trap '' INT TERM; while :; do echo more >&2; sleep 0.01; done")
     with pytest.raises(KeyboardInterrupt):
         interrupt(docker, tmp_path)

@@ -1,0 +1,164 @@
+"""The one place that runs other programs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a short command left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Question:
+    """A short command that is being run, to be asked for its answer later."""
+
+    def __init__(
+        self, command: Sequence[str], *, directory: Path | None = None, stdin: str | None = None
+    ) -> None:
+        """Start it.
+
+        Raises:
+            OSError: there is no such program.
+        """
+        self._stdin = stdin
+        self._process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
+            list(command),
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            cwd=directory,
+        )
+
+    def is_answered_within(self, seconds: float) -> bool:
+        """Wait a while for the command to end, and tell whether it did."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def wait(self, seconds: float) -> Answer:
+        """The answer.
+
+        Raises:
+            TimeoutError: it did not come in time.
+        """
+        try:
+            stdout, stderr = self._process.communicate(self._stdin, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+        return Answer(self._process.returncode, stdout, stderr)
+
+    def end(self) -> None:
+        """Leave nothing of the command behind, whether or not it was waited for."""
+        if self._process.poll() is None:
+            self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                # What was not written to a command that has ended is lost on purpose.
+                with suppress(BrokenPipeError):
+                    stream.close()
+        self._process.wait()
+
+
+def ask(
+    command: Sequence[str],
+    *,
+    directory: Path | None = None,
+    stdin: str | None = None,
+    seconds: float,
+) -> Answer:
+    """Run a short command to its end.
+
+    Raises:
+        OSError: there is no such program.
+        TimeoutError: it did not end in time; it is killed.
+    """
+    question = Question(command, directory=directory, stdin=stdin)
+    try:
+        return question.wait(seconds)
+    finally:
+        question.end()
+
+
+class RunningProcess:
+    """A long command whose stderr is read line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def read_lines(self) -> Iterator[str]:
+        """Each line of its stderr, as it comes, without its line break."""
+        for line in self._process.stderr or ():
+            yield line.rstrip("\n")
+
+    def wait(self) -> int:
+        """Its exit status; one that a signal ended is 128 plus the signal, as in a shell."""
+        status = self._process.wait()
+        return status if status >= 0 else 128 - status
+
+
+@contextmanager
+def run(
+    command: Sequence[str],
+    *,
+    variables: Mapping[str, str],
+    directory: Path,
+    stdout: int | None,
+) -> Iterator[RunningProcess]:
+    """Run a long command; whatever ends the block ends the command too, in order.
+
+    Args:
+        command: the program and its arguments.
+        variables: what to add to the environment.
+        directory: the working directory.
+        stdout: the file descriptor for its stdout, or None to drop it.
+    """
+    process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
+        list(command),
+        stdout=subprocess.DEVNULL if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        cwd=directory,
+        env={**os.environ, **variables},
+        # Ctrl-C reaches only this process, which then stops the command in order.
+        start_new_session=True,
+    )
+    try:
+        yield RunningProcess(process)
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    for number, seconds in _SECONDS_TO_STOP:
+        if process.poll() is not None:
+            break
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        # A second Ctrl-C goes on to the stronger signal.
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            # Reading on lets the command finish what it has to say, which it would block on.
+            process.communicate(timeout=seconds)
+    if process.stderr is not None:
+        process.stderr.close()
