@@ -32,9 +32,14 @@ if TYPE_CHECKING:
         CacheError,
         ConfigError,
         EngineError,
+        PlaceError,
         Problem,
+        RegistryError,
         StoreError,
     )
+    from bxcache.registry.registry_cache import Pruned, RegistryCache
+    from bxcache.registry.retention import Removal
+    from bxcache.registry.scopes import RemoteScope
     from bxcache.request import BuildOptions
     from bxcache.result import BuildResult, CacheResult, Step
     from bxcache.store.adoption import Adopted
@@ -65,8 +70,14 @@ _HOMES = {
     "CacheError": "bxcache.errors",
     "ConfigError": "bxcache.errors",
     "EngineError": "bxcache.errors",
+    "PlaceError": "bxcache.errors",
     "Problem": "bxcache.errors",
+    "RegistryError": "bxcache.errors",
     "StoreError": "bxcache.errors",
+    "Pruned": "bxcache.registry.registry_cache",
+    "RegistryCache": "bxcache.registry.registry_cache",
+    "Removal": "bxcache.registry.retention",
+    "RemoteScope": "bxcache.registry.scopes",
     "BuildOptions": "bxcache.request",
     "BuildResult": "bxcache.result",
     "CacheResult": "bxcache.result",
@@ -100,7 +111,13 @@ __all__ = [
     "Observer",
     "Outcome",
     "Packed",
+    "PlaceError",
     "Problem",
+    "Pruned",
+    "RegistryCache",
+    "RegistryError",
+    "RemoteScope",
+    "Removal",
     "Said",
     "ScopeUsage",
     "Step",

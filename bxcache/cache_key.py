@@ -68,7 +68,7 @@ def make_cache_key(
     system = f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
     scope = Scope(image, settings.target, settings.platforms or (system,))
     return CacheKey(
-        project=f"{_VERSION}.{scope.name}.",
+        project=f"{_VERSION}.{scope.stem}.",
         branch=write_part(branch) if branch else "",
         content=_describe_content(scopes),
     )

@@ -6,7 +6,9 @@
     ├── ConfigError         a config file, variable or flag is wrong (78)
     ├── EngineError         docker, buildx or the builder cannot do the job (69)
     ├── StoreError          a local store cannot be used (74)
+    ├── PlaceError          git does not tell what has to be known (72)
     ├── CacheError          a cache failed and `strict` is on (75)
+    ├── RegistryError       a registry could not be used (76)
     └── BuildFailedError    docker's build failed (docker's own exit status)
 
 The numbers follow sysexits.h where it has a fitting word, so none of them is one that
@@ -17,6 +19,7 @@ SIGTERM are 130, a bug in bxcache is 70.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -51,6 +54,12 @@ class EngineError(BxcacheError):
     exit_code = 69
 
 
+class PlaceError(BxcacheError):
+    """git does not tell what has to be known of the repository."""
+
+    exit_code = 72
+
+
 class StoreError(BxcacheError):
     """A local store's directory cannot be read, written, or is not a store."""
 
@@ -69,6 +78,44 @@ class CacheError(BxcacheError):
     def __init__(self, message: str, *, hint: str = "", result: object = None) -> None:
         super().__init__(message, hint=hint)
         self.result = result
+
+
+class Trouble(StrEnum):
+    """What kind of trouble a registry makes."""
+
+    DENIED = "denied"
+    """It knows the caller too little. Some say so of a repository that is not there yet."""
+
+    UNREACHABLE = "unreachable"
+    """It is not reached from here; an engine elsewhere may well reach it."""
+
+    SICK = "sick"
+    """It is reached, and does not answer in time or not in order."""
+
+    REFUSED = "refused"
+    """It understands and does not do it."""
+
+
+class RegistryError(BxcacheError):
+    """A registry could not be used.
+
+    Attributes:
+        registry: its host, with the port if it has one.
+        operation: what was asked of it, such as `looking up the scope x`.
+        cause: what went wrong.
+        trouble: what kind of trouble that is.
+    """
+
+    exit_code = 76
+
+    def __init__(
+        self, registry: str, operation: str, cause: str, *, trouble: Trouble, hint: str = ""
+    ) -> None:
+        super().__init__(f"the registry `{registry}`: {operation} failed: {cause}", hint=hint)
+        self.registry = registry
+        self.operation = operation
+        self.cause = cause
+        self.trouble = trouble
 
 
 class BuildFailedError(BxcacheError):

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
-from bxcache.buildx.command import VARIABLES
-from bxcache.buildx.events import Noted, Streamed, Warned, redact_event
-from bxcache.buildx.metadata import Metadata, parse_metadata
-from bxcache.buildx.raw_stream import join_documents, redact_line
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.events import Noted, Warned, redact_event
 from bxcache.errors import BuildFailedError, CacheError, StoreError
 from bxcache.preparation import open_store, plan_build, render_arguments
 from bxcache.redaction import Redactor, find_secrets
 from bxcache.rescue import find_reason
 from bxcache.result import BuildResult
-from bxcache.settlement import Heard, Settled, list_steps, settle
+from bxcache.running import Run, run_build
+from bxcache.settlement import Settled, list_steps, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from bxcache.buildx.events import Event, Observer
-    from bxcache.plan import BuildPlan, LocalState
+    from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
-    from bxcache.settlement import Commit
+    from bxcache.settlement import Commit, Heard
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
 
@@ -47,29 +42,22 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         run = Run(prepared, redact, _redacting(observe, redact))
         for note in (*prepared.notes, *plan.notes):
             run.tell(Noted(note))
-        heard = _run(run, arguments)
+        heard = run_build(run, arguments)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
         reason = find_reason(plan, heard, prepared.store, staging)
         if reason:
             plan, heard = _run_again(run, plan, heard, staging, reason)
         settled = settle(plan, heard, _make_commit(prepared.store, staging, heard))
-    settled = _collect(run, settled)
-    troubles = (*_list_troubles(state), *([reason] if reason else []))
+        settled = _collect(run, settled)
+        if plan.saves and not heard.exit_status:
+            settled = _save_registries(run, plan, heard, settled)
+    troubles = (*plan.troubles, *_list_troubles(state), *([reason] if reason else []))
     warnings = tuple(map(redact, (*troubles, *settled.warnings)))
     for warning in warnings:
         if warning != redact(reason):
             run.tell(Warned(warning))
     return _report(prepared, heard, replace(settled, warnings=warnings), redact)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What every run of docker in a build has in common."""
-
-    prepared: Prepared
-    redact: Redactor
-    tell: Callable[[Event], None]
 
 
 def _run_again(
@@ -80,7 +68,7 @@ def _run_again(
     if staging is not None:
         staging.empty()
     plan = plan.without_imports()
-    heard = _run(run, render_arguments(run.prepared, plan))
+    heard = run_build(run, render_arguments(run.prepared, plan))
     return plan, replace(heard, seconds=first.seconds + heard.seconds)
 
 
@@ -88,6 +76,19 @@ def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> 
     if store is None or staging is None:
         return None
     return partial(store.commit, staging, suspect=bool(heard.trace.unloaded))
+
+
+def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) -> Settled:
+    from bxcache.saving import save_registries  # noqa: PLC0415  # only a registry needs it
+
+    caches, warnings = list(settled.caches), list(settled.warnings)
+    for kept in save_registries(run, plan, heard):
+        same = [each for each in caches if each.place == kept.result.place]
+        caches = [each for each in caches if each not in same]
+        imported = any(each.imported for each in same)
+        caches.append(replace(kept.result, imported=imported))
+        warnings += [kept.warning] if kept.warning else []
+    return Settled(tuple(caches), tuple(warnings))
 
 
 def _collect(run: Run, settled: Settled) -> Settled:
@@ -112,36 +113,9 @@ def _collect(run: Run, settled: Settled) -> Settled:
     return replace(settled, caches=tuple(caches), warnings=warnings)
 
 
-def _run(run: Run, arguments: tuple[str, ...]) -> Heard:
-    prepared = run.prepared
-    reader = TraceReader()
-    begun = time.monotonic()
-    with prepared.docker.build(
-        arguments,
-        variables=VARIABLES,
-        directory=prepared.request.directory,
-        stdout=prepared.request.stdout,
-    ) as process:
-        for line in join_documents(process.read_lines()):
-            if prepared.request.raw:
-                run.tell(Streamed(redact_line(line, run.redact)))
-            for event in reader.feed(line):
-                run.tell(event)
-        status = process.wait()
-    metadata = _read_metadata(prepared.metadata_file) if status == 0 else Metadata()
-    return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
-
-
 def _refused_stream(heard: Heard) -> bool:
     """Whether buildx does not know the stream it was asked for, and so built nothing."""
     return any("progress" in line or "rawjson" in line for line in heard.trace.said[:3])
-
-
-def _read_metadata(file: Path) -> Metadata:
-    try:
-        return parse_metadata(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return Metadata()
 
 
 def _list_troubles(state: LocalState | None) -> Iterator[str]:

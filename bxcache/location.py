@@ -1,4 +1,4 @@
-"""Where the local store of a project is, and what bounds it has."""
+"""Where the caches of a project are: the local store with its bounds, and the registries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import LocalBackend
+from bxcache.config.backends import LocalBackend, RegistryBackend
 from bxcache.config.loading import default_store, load_setup
 from bxcache.errors import ConfigError, Problem
 from bxcache.store.collection import Limits
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bxcache.config.loading import Setup
+    from bxcache.registry.registry_cache import RegistryCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,45 @@ def choose_location(
     if chosen is not None:
         return Location(Store(directory / chosen), Limits())
     return require_location(load_setup(directory, environment, file=file))
+
+
+def choose_registries(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    chosen: str | None = None,
+    insecure: bool = False,
+    file: Path | None = None,
+) -> list[RegistryCache]:
+    """The registries that a command is about.
+
+    Args:
+        directory: the working directory.
+        environment: the process's variables.
+        chosen: the repository, where the caller names one.
+        insecure: whether that one's registry may be insecure.
+        file: the config file to read instead of looking for one.
+
+    Raises:
+        ConfigError: the configuration is wrong, or declares no registry.
+    """
+    from bxcache.registry.registry_cache import RegistryCache  # noqa: PLC0415  # with all of HTTP
+
+    if chosen is not None:
+        try:
+            return [RegistryCache(chosen, insecure=insecure)]
+        except ValueError as error:
+            raise ConfigError([Problem("--ref", "", str(error))]) from error
+    setup = load_setup(directory, environment, file=file)
+    backends = setup.config.cache.backends
+    declared = [each for each in backends if isinstance(each, RegistryBackend)]
+    if not declared:
+        source = str(setup.source_of(("cache", "backends")))
+        problem = Problem(
+            source, "cache.backends", "no registry is declared; name one with `--ref`"
+        )
+        raise ConfigError([problem])
+    return [RegistryCache(each.ref, insecure=each.insecure) for each in declared]
 
 
 def require_location(setup: Setup) -> Location:

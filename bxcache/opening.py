@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bxcache.buildx.driver import Docker, Probe
     from bxcache.config.loading import Setup
+    from bxcache.place.place import Place
     from bxcache.request import BuildRequest
 
 
@@ -16,10 +17,12 @@ class Opening:
     """A build whose configuration is read and whose docker is being asked.
 
     Attributes:
+        place: where it runs, as the CI system and git say.
         ahead: what docker was asked ahead, if there is a docker.
     """
 
     request: BuildRequest
     setup: Setup
+    place: Place
     docker: Docker
     ahead: Probe | None

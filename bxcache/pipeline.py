@@ -73,6 +73,7 @@ def _open_build(request: BuildRequest) -> Iterator[Opening]:
     with ask_ahead(str(request.options.get("builder", ""))) as ahead:
         from bxcache.buildx.command import writes_stdout  # noqa: PLC0415  # while docker answers
         from bxcache.config.loading import load_setup  # noqa: PLC0415
+        from bxcache.place.place import read_place  # noqa: PLC0415
 
         setup = load_setup(
             request.directory,
@@ -84,4 +85,5 @@ def _open_build(request: BuildRequest) -> Iterator[Opening]:
         if request.stdout != STDOUT and writes_stdout(setup.config.build):
             problem = Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)
             raise ConfigError([problem])
-        yield Opening(request, setup, Docker.find(), ahead)
+        place = read_place(os.environ, request.directory)
+        yield Opening(request, setup, place, Docker.find(), ahead)

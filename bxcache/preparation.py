@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -10,27 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_capabilities
-from bxcache.buildx.command import exports_image, render_build
+from bxcache.buildx.command import as_repetition, can_repeat, exports_image, render_build
 from bxcache.buildx.events import Noted
-from bxcache.config.backends import LocalBackend
+from bxcache.config.backends import LocalBackend, RegistryBackend
 from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
 from bxcache.location import find_location
-from bxcache.plan import BuildPlan, LocalState, find_ref, list_candidates, make_plan
+from bxcache.placement import Placement, settle_place
+from bxcache.plan.candidates import find_label_ref, list_candidates
+from bxcache.plan.choice import Outlook, make_plan
+from bxcache.plan.plan import BuildPlan, Candidate, LocalState
 from bxcache.request import find_metadata_file
 from bxcache.scope import Scope, name_image
 from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import ExitStack
 
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.events import Observer
+    from bxcache.config.backends import Backend
     from bxcache.config.loading import Setup
     from bxcache.opening import Opening
+    from bxcache.registry.probing import Sighting
     from bxcache.request import BuildRequest
     from bxcache.store.store import Store
 
@@ -40,6 +46,7 @@ class Prepared:
     """All that is known before anything is written.
 
     Attributes:
+        placement: where it runs, and what follows from that.
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
         notes: what a person should know although nothing is wrong.
@@ -49,6 +56,7 @@ class Prepared:
     setup: Setup
     docker: Docker
     capabilities: Capabilities
+    placement: Placement
     scope: Scope
     store: Store | None
     limits: Limits
@@ -93,19 +101,21 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     capabilities = opening.docker.learn(
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
-    exported = () if cache.write == "never" else (backend.type for backend in cache.backends)
+    placement = settle_place(opening.place, setup)
+    exported = (backend.type for backend in cache.backends) if placement.writes else ()
     check_capabilities(capabilities, exported)
     image = setup.image or name_image(
         setup.root, request.directory, settings.context, settings.file
     )
     platforms = settings.platforms or (capabilities.default_platform,)
-    scope = Scope(image, settings.target, platforms)
-    notes = (*setup.notes, *_note_context(request, setup, store))
+    scope = Scope(image, settings.target, platforms, placement.owner)
+    notes = (*setup.notes, *placement.notes, *_note_context(request, setup, store))
     return Prepared(
         request=request,
         setup=setup,
         docker=opening.docker,
         capabilities=capabilities,
+        placement=placement,
         scope=scope,
         store=store,
         limits=location.limits if location else Limits(),
@@ -158,14 +168,23 @@ def look_at_store(prepared: Prepared) -> LocalState | None:
         scopes = store.read_scopes()
     except StoreError as error:
         return LocalState(store.path, staging, trouble=error.message)
-    donor = next((name for name in _list_donors(prepared) if name in scopes), None)
-    digest = scopes[donor].digest if donor else None
-    return LocalState(store.path, staging, donor, digest)
+    wanted = [name for name in _list_donors(prepared) if name in scopes]
+    taken = wanted if _reads_all(prepared) else wanted[:1]
+    return LocalState(store.path, staging, {name: scopes[name].digest for name in taken})
+
+
+def _reads_all(prepared: Prepared) -> bool:
+    return prepared.setup.config.cache.read_all
+
+
+def _list_candidates(prepared: Prepared) -> list[Candidate]:
+    store = prepared.store.path if prepared.store is not None else None
+    return list_candidates(prepared.setup.config, prepared.scope, prepared.placement, store)
 
 
 def _list_donors(prepared: Prepared) -> list[str]:
-    candidates = list_candidates(prepared.setup.config, prepared.scope)
-    return [owner for backend, owner in candidates if isinstance(backend, LocalBackend)]
+    candidates = _list_candidates(prepared)
+    return [each.scope for each in candidates if isinstance(each.backend, LocalBackend)]
 
 
 def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, LocalState | None]:
@@ -181,55 +200,66 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
         return None, _read_in_place(prepared, store, denied)
     state = LocalState(store.path, store.staging_path(prepared.name))
     try:
-        staging = stack.enter_context(store.snapshot(prepared.name, _list_donors(prepared)))
+        donors, every = _list_donors(prepared), _reads_all(prepared)
+        staging = stack.enter_context(store.snapshot(prepared.name, donors, every=every))
     except StoreError as error:
         return None, _read_in_place(prepared, store, error.message)
     for name in staging.swept:
         shutil.rmtree(_find_folder(name), ignore_errors=True)
-    donor = staging.donor
-    if donor is not None:
-        state = replace(state, donor=donor.ref_name, digest=donor.digest)
-    return staging, replace(state, notes=staging.notes)
+    found = {each.ref_name: each.digest for each in staging.donors}
+    return staging, replace(state, donors=found, notes=staging.notes)
 
 
 def _read_in_place(prepared: Prepared, store: Store, denied: str) -> LocalState:
     """A store that cannot be written: BuildKit reads it where it lies, where it is whole."""
-    wanted = prepared.setup.config.cache.write != "never"
-    notes = (f"{denied}; it is only read, and nothing is saved",) if wanted else ()
+    noted = prepared.placement.writes
+    notes = (f"{denied}; it is only read, and nothing is saved",) if noted else ()
     state = LocalState(store.path, store.path, notes=notes, read_only=True)
     try:
         donor = store.find_whole(_list_donors(prepared))
     except StoreError as error:
         return replace(state, trouble=error.message)
-    return replace(state, donor=donor.ref_name, digest=donor.digest) if donor else state
+    return replace(state, donors={donor.ref_name: donor.digest}) if donor else state
 
 
 def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
     """Choose the caches, looking up in registries what the choice depends on."""
-    config = prepared.setup.config
+    settings = prepared.setup.config.build
     return make_plan(
-        config,
-        prepared.scope,
-        state,
-        _probe_refs(prepared, state),
-        makes_image=exports_image(config.build, prepared.capabilities.builder.driver),
+        Outlook(
+            config=prepared.setup.config,
+            scope=prepared.scope,
+            placement=prepared.placement,
+            local=state,
+            sightings=_probe_refs(prepared, state),
+            makes_image=exports_image(settings, prepared.capabilities.builder.driver),
+            repeatable=can_repeat(settings, prepared.request.extra),
+        )
     )
 
 
-def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, bool | None]:
-    """Look up the refs that a donor is chosen from; one alone is simply imported."""
+def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sighting]:
+    """Look up the refs that the choice of a donor depends on, and the label of the own scope."""
     config = prepared.setup.config
-    if config.build.no_cache:
-        return {}
-    refs: dict[str, None] = {}
-    for backend, owner in list_candidates(config, prepared.scope):
-        if not isinstance(backend, LocalBackend):
-            refs[find_ref(backend, owner)] = None
-        elif state is not None and state.offers(owner):
+    refs: dict[str, bool] = {}
+    for each in () if config.build.no_cache else _list_candidates(prepared):
+        if not isinstance(each.backend, LocalBackend):
+            refs[each.place] = _is_insecure(each.backend)
+        elif state is not None and state.offers(each.scope) and not config.cache.read_all:
             break
-    if len(refs) < 2:  # noqa: PLR2004  # there is nothing to choose
+    if not refs:
         return {}
-    return {ref: prepared.docker.has_manifest(ref) for ref in refs}
+    if prepared.placement.writes:
+        for backend in config.cache.backends:
+            label = find_label_ref(backend, prepared.scope.name)
+            refs |= {label: _is_insecure(backend)} if label else {}
+    from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # only a registry needs it
+
+    return probe_refs(refs, os.environ)
+
+
+def _is_insecure(backend: Backend) -> bool:
+    return isinstance(backend, RegistryBackend) and backend.insecure
 
 
 def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
@@ -238,5 +268,15 @@ def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
         prepared.setup.config.build,
         cache_options=[use.option for use in plan.uses],
         metadata_file=str(prepared.metadata_file),
+        extra=prepared.request.extra,
+    )
+
+
+def render_save(prepared: Prepared, options: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """What follows `docker` in a run that only saves what the build has made."""
+    return render_build(
+        as_repetition(prepared.setup.config.build),
+        cache_options=options,
+        metadata_file=str(prepared.folder / "saved.json"),
         extra=prepared.request.extra,
     )

@@ -12,7 +12,7 @@ from bxcache.preparation import look_at_store, plan_build, render_arguments
 from bxcache.redaction import Redactor, find_secrets, redact_argv
 
 if TYPE_CHECKING:
-    from bxcache.plan import BuildPlan
+    from bxcache.plan.plan import BuildPlan
     from bxcache.preparation import Prepared
 
 

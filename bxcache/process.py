@@ -7,6 +7,7 @@ import signal
 import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Timer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -100,10 +101,15 @@ def ask(
 
 
 class RunningProcess:
-    """A long command whose stderr is read line by line."""
+    """A long command whose stderr is read line by line.
+
+    Attributes:
+        is_late: it was ended because its time was up.
+    """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self.is_late = False
 
     def read_lines(self) -> Iterator[str]:
         """Each line of its stderr, as it comes, without its line break."""
@@ -123,6 +129,7 @@ def run(
     variables: Mapping[str, str],
     directory: Path,
     stdout: int | None,
+    seconds: float | None = None,
 ) -> Iterator[RunningProcess]:
     """Run a long command; whatever ends the block ends the command too, in order.
 
@@ -131,6 +138,7 @@ def run(
         variables: what to add to the environment.
         directory: the working directory.
         stdout: the file descriptor for its stdout, or None to drop it.
+        seconds: how long it may take.
     """
     process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
         list(command),
@@ -144,10 +152,35 @@ def run(
         # Ctrl-C reaches only this process, which then stops the command in order.
         start_new_session=True,
     )
+    running = RunningProcess(process)
+    timers = _limit(running, process, seconds) if seconds is not None else ()
     try:
-        yield RunningProcess(process)
+        yield running
     finally:
+        for timer in timers:
+            timer.cancel()
         _stop(process)
+
+
+def _limit(
+    running: RunningProcess, process: subprocess.Popen[str], seconds: float
+) -> tuple[Timer, ...]:
+    """End a command when its time is up; whoever reads from it comes to the end then."""
+
+    def end(number: int) -> None:
+        running.is_late = True
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    grace = _SECONDS_TO_STOP[0][1]
+    timers = (
+        Timer(seconds, end, [signal.SIGINT]),
+        Timer(seconds + grace, end, [signal.SIGKILL]),
+    )
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    return timers
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -13,7 +13,10 @@ from bxcache.errors import Problem
 
 
 class BuildOptions(TypedDict, total=False):
-    """The options of a build, by the names of `[build]` and `[cache]` in the config file."""
+    """The options of a build, by the names that the keys of `[build]` and `[cache]` have.
+
+    `branch`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`.
+    """
 
     file: str
     target: str
@@ -31,12 +34,22 @@ class BuildOptions(TypedDict, total=False):
     load: bool
     pull: bool
     no_cache: bool
+    read: Sequence[Literal["branch", "base", "default"]]
+    read_all: bool
     write: Literal["always", "trusted", "never"]
     strict: bool
     backends: Sequence[Mapping[str, Any]]
+    branch: str
+    base_branch: str
+    default_branch: str
+    trusted: bool
 
 
-_CACHE_OPTIONS = frozenset({"write", "strict", "backends"})
+_SECTIONS = {
+    **dict.fromkeys(("read", "read_all", "write", "strict", "backends"), "cache"),
+    **dict.fromkeys(("branch", "base_branch", "default_branch", "trusted"), "place"),
+}
+_KEYS = {"base_branch": "base", "default_branch": "default"}
 _FLAGS = {
     "context": "PATH",
     "tags": "--tag",
@@ -76,10 +89,10 @@ class BuildRequest:
         """The options as the topmost layer of the configuration."""
         values: dict[str, dict[str, Any]] = {}
         for name, value in self.options.items():
-            section = "cache" if name in _CACHE_OPTIONS else "build"
-            values.setdefault(section, {})[name] = _plain(value)
+            section = _SECTIONS.get(name, "build")
+            values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(value)
         sources: dict[Key, Source] = {
-            key: Source(Origin.FLAG, name_flag(key[1])) for key, _ in find_leaves(values)
+            key: Source(Origin.FLAG, name_flag(key)) for key, _ in find_leaves(values)
         }
         return Layer(values, sources)
 
@@ -110,9 +123,12 @@ def find_metadata_file(extra: Sequence[str]) -> str | None:
     return None
 
 
-def name_flag(option: str) -> str:
-    """The command line's name for an option."""
-    return _FLAGS.get(option) or f"--{option.replace('_', '-')}"
+def name_flag(key: Key) -> str:
+    """The command line's name for a key of the configuration."""
+    name = key[1]
+    if key[0] == "place":
+        name = next((option for option, inner in _KEYS.items() if inner == name), name)
+    return _FLAGS.get(name) or f"--{name.replace('_', '-')}"
 
 
 def _plain(value: object) -> object:

@@ -9,7 +9,7 @@ from bxcache.buildx.faults import blames_process, find_cache_fault
 from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
-    from bxcache.plan import BuildPlan
+    from bxcache.plan.plan import BuildPlan
     from bxcache.settlement import Heard
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
@@ -26,9 +26,9 @@ def find_reason(plan: BuildPlan, heard: Heard, store: Store | None, staging: Sta
     if not fault and not heard.trace.unloaded:
         return ""
     notes: tuple[str, ...] = ()
-    if store is not None and staging is not None and staging.donor is not None:
+    if store is not None and staging is not None and staging.donors:
         with suppress(StoreError):
-            notes = store.repair(full=True, scopes=[staging.donor.ref_name])
+            notes = store.repair(full=True, scopes=[each.ref_name for each in staging.donors])
     found = "; ".join((*([fault] if fault else []), *notes))
     if not found:
         return ""

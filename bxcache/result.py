@@ -48,11 +48,13 @@ class CacheResult:
         bytes: the size of what the scope now has there; None if unknown.
         imported: the build started from it.
         exported: the build was saved to it.
+        aliased: it is now what another scope of the same registry is; nothing was uploaded.
         new_bytes: the part of `bytes` that was not there before; None if unknown.
-        unchanged: what was saved is what was there.
+        unchanged: what there was to save was there already.
         layers: how many different layers the scope has; None if unknown.
         store_bytes: the size of the whole store afterwards; None for other backends.
         freed_bytes: the size of what the store dropped afterwards; None for other backends.
+        seconds: how long saving to a registry took; None where that was a part of the build.
     """
 
     backend: str
@@ -67,6 +69,8 @@ class CacheResult:
     layers: int | None = None
     store_bytes: int | None = None
     freed_bytes: int | None = None
+    aliased: bool = False
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Whose cache it is: an image, its target and its platforms, as a name that is a valid tag.
+"""Whose cache it is: an image, its target, its platforms and a branch, as a name that is a tag.
 
 A tag takes `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec). Each part of a scope is
 written with what is left of that when `.` is kept for joining; a part that loses something by it
@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 _LONGEST_PART = 40
-_LONGEST_NAME = 120
+_LONGEST_STEM = 79
+# With the branch that leaves room in a tag for the suffix of what is kept beside a scope.
+LABEL_PART = "bxcache"
+"""The last part of a tag that tells of a scope; no scope ends in it."""
+NO_BRANCH = "no-branch"
+"""The last part of a scope that belongs to no branch."""
 _UNNAMED = "image"
 _REMOTE = "remote"
 
@@ -26,29 +31,45 @@ class Scope:
         image: the image's name in the project; not docker's name for it.
         target: the stage that is built, or None for the last one.
         platforms: the platforms that are built, such as `linux/amd64`.
+        branch: the branch whose cache it is, or None. What is no branch but has a cache of its own
+            is written with a `:`, which no branch has.
     """
 
     image: str
     target: str | None
     platforms: tuple[str, ...]
+    branch: str | None = None
 
     @property
     def name(self) -> str:
         """The scope as a tag.
 
-        >>> Scope("image", "build", ("linux/amd64",)).name
+        >>> Scope("image", "build", ("linux/amd64",), "feature/x").name
+        'image.build.linux-amd64.feature_x'
+        """
+        return f"{self.stem}.{_write_branch(self.branch)}"
+
+    @property
+    def stem(self) -> str:
+        """What the scopes of all branches have in common.
+
+        >>> Scope("image", "build", ("linux/amd64",)).stem
         'image.build.linux-amd64'
         """
         platforms = "_".join(_write_platform(platform) for platform in sorted(set(self.platforms)))
         parts = [write_part(self.image)]
         if self.target is not None:
             parts.append(write_part(self.target))
-        return _shorten(".".join((*parts, platforms)), _LONGEST_NAME)
+        return _shorten(".".join((*parts, platforms)), _LONGEST_STEM)
 
     @property
     def whole(self) -> Scope:
         """The scope of the same image when no target is named, which has all its stages."""
-        return Scope(self.image, None, self.platforms)
+        return replace(self, target=None)
+
+    def of_branch(self, branch: str | None) -> Scope:
+        """The same image's scope of another branch."""
+        return replace(self, branch=branch)
 
 
 def write_part(text: str) -> str:
@@ -56,6 +77,14 @@ def write_part(text: str) -> str:
     clean = re.sub(r"[^A-Za-z0-9_-]+", "-", text.replace("_", ".").replace("/", "_")).strip("-")
     kept = clean if clean.replace("_", "/") == text else f"{clean}-{_digest(text)}"
     return _shorten(kept.lstrip("-"), _LONGEST_PART)
+
+
+def _write_branch(branch: str | None) -> str:
+    if branch is None:
+        return NO_BRANCH
+    part = write_part(branch)
+    # The words with a meaning of their own are left to it.
+    return f"{part}-{_digest(branch)}" if part in (NO_BRANCH, LABEL_PART) else part
 
 
 def _write_platform(text: str) -> str:

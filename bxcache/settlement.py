@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
+from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.metadata import Metadata, StepOrigin
 from bxcache.buildx.vertex_names import EXPORTS, CacheVertex
+from bxcache.config.reference import Reference
 from bxcache.errors import StoreError
 from bxcache.result import CacheResult, Step
 from bxcache.store.records import Work
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
-    from bxcache.plan import BuildPlan, CacheUse
+    from bxcache.plan.plan import BuildPlan, CacheUse
     from bxcache.redaction import Redactor
 
 _ABSENT = "not found"
@@ -78,13 +80,39 @@ def settle(plan: BuildPlan, heard: Heard, commit: Commit | None) -> Settled:
 
 def _settle_imports(plan: BuildPlan, heard: Heard, warnings: list[str]) -> Iterator[CacheResult]:
     transfers = heard.trace.find_transfers(CacheVertex.IMPORT)
-    for use in plan.imports:
-        failed = next((each.error for each in transfers if each.error), "")
+    for number, use in enumerate(plan.imports):
+        failed = _find_import_error(use, number, transfers)
         if failed and not failed.endswith(_ABSENT):
-            warnings.append(f"the {use.backend} cache `{use.place}` could not be read: {failed}")
+            warnings.append(_tell_failure(use, "reading", failed))
         imported = bool(transfers) and not failed
         digest = dict(use.attributes).get("digest")
         yield CacheResult(use.backend, use.place, use.scope, digest=digest, imported=imported)
+
+
+def _find_import_error(use: CacheUse, number: int, transfers: list[CacheTransfer]) -> str:
+    """Why an import failed: registries are named by BuildKit, stores are not."""
+    named = [each for each in transfers if each.name.endswith(use.place)]
+    unnamed = transfers[number : number + 1]
+    return next((each.error for each in named or unnamed if each.error), "")
+
+
+def find_failed_import(plan: BuildPlan, heard: Heard, ref: str) -> str:
+    """Why nothing could be read from the repository of a ref, or an empty string."""
+    repository = Reference.parse(ref).name
+    transfers = heard.trace.find_transfers(CacheVertex.IMPORT)
+    for number, use in enumerate(plan.imports):
+        if use.backend == "registry" and Reference.parse(use.place).name == repository:
+            error = _find_import_error(use, number, transfers)
+            if error and not error.endswith(_ABSENT):
+                return error
+    return ""
+
+
+def _tell_failure(use: CacheUse, operation: str, error: str) -> str:
+    if use.backend == "local":
+        what = "could not be read" if operation == "reading" else "was not saved"
+        return f"the local cache `{use.place}` {what}: {error}"
+    return str(explain_transfer(use.place, operation, error))
 
 
 def _settle_exports(
@@ -102,7 +130,9 @@ def _settle_exports(
         transfer = _take_transfer(use, pending[use.backend])
         error = transfer.error if transfer else "BuildKit did not export it"
         if error:
-            warnings.append(f"the {use.backend} cache `{use.place}` was not saved: {error}")
+            # One warning for each registry.
+            if not find_failed_import(plan, heard, use.place):
+                warnings.append(_tell_failure(use, "saving", error))
             yield CacheResult(use.backend, use.place, use.scope)
         elif use.backend == "local":
             digest = transfer.digest if transfer else None
@@ -172,6 +202,11 @@ def measure_work(heard: Heard) -> Work:
             for layer in _find_origin(step, heard.metadata).layers:
                 seconds[layer.digest] = seconds.get(layer.digest, 0.0) + step.seconds
     return Work(len(heard.trace.steps), seconds)
+
+
+def list_layers(step: TracedStep, metadata: Metadata) -> tuple[str, ...]:
+    """The digests of the layers that a step made, as far as they are known."""
+    return tuple(layer.digest for layer in _find_origin(step, metadata).layers)
 
 
 def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
 from bxcache.buildx.option_text import parse_options
+from bxcache.config.paths import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -80,6 +81,32 @@ def _switches(settings: BuildSettings) -> Iterator[str]:
         "--no-cache": settings.no_cache,
     }
     yield from (flag for flag, wanted in switches.items() if wanted)
+
+
+_REPEATABLE = frozenset(
+    (
+        *("--add-host", "--allow", "--build-arg", "--build-context", "--cgroup-parent"),
+        *("--label", "--secret", "--shm-size", "--ssh", "--ulimit", "-D", "--debug"),
+    )
+)
+"""Flags of docker that mean the same when a build is run again to save it."""
+
+
+def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
+    """Whether a build can be run again with nothing else coming of it than its cache.
+
+    A context that is read once, or may have changed meanwhile, cannot be built again, nor can what
+    docker is to build without a cache. Arguments of the caller's own may have any effect.
+    """
+    flags = {word.partition("=")[0] for word in extra if word.startswith("-")}
+    once = settings.context == "-" or settings.file == "-" or is_remote(settings.context)
+    return not once and not settings.no_cache and flags <= _REPEATABLE
+
+
+def as_repetition(settings: BuildSettings) -> BuildSettings:
+    """The settings of a build that makes the same layers and leaves nothing behind."""
+    nothing = {"tags": (), "labels": {}, "push": False, "load": False}
+    return settings.model_copy(update={**nothing, "outputs": ("type=cacheonly",)})
 
 
 def writes_stdout(settings: BuildSettings) -> bool:

@@ -164,20 +164,6 @@ class Docker:
             raise _no_buildx(client)
         return answer.stdout.strip()
 
-    def has_manifest(self, ref: str) -> bool | None:
-        """Whether a registry has a ref; None when it does not say."""
-        from python_on_whales import DockerClient  # noqa: PLC0415  # 140 ms
-        from python_on_whales.exceptions import DockerException  # noqa: PLC0415
-
-        try:
-            DockerClient().buildx.imagetools.inspect(ref)
-        except DockerException as error:
-            return False if "not found" in (error.stderr or "") else None
-        except ValueError:
-            # It answered with a document that python-on-whales has no model for: a cache.
-            return True
-        return True
-
     def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
         question = self._start(arguments)
         try:
@@ -195,6 +181,7 @@ class Docker:
         variables: Mapping[str, str],
         directory: Path,
         stdout: int | None,
+        seconds: float | None = None,
     ) -> AbstractContextManager[RunningProcess]:
         """Run `docker buildx build`; whatever ends the block ends the build too.
 
@@ -203,9 +190,14 @@ class Docker:
             variables: what to add to the environment.
             directory: the working directory.
             stdout: the file descriptor for the build's stdout, or None to drop it.
+            seconds: how long it may take.
         """
         return run(
-            (*self.command, *arguments), variables=variables, directory=directory, stdout=stdout
+            (*self.command, *arguments),
+            variables=variables,
+            directory=directory,
+            stdout=stdout,
+            seconds=seconds,
         )
 
 

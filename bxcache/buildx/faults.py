@@ -11,6 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
 
 if TYPE_CHECKING:
     from bxcache.buildx.trace import Trace
@@ -36,6 +38,27 @@ def find_cache_fault(trace: Trace) -> str:
         if line.startswith("ERROR: ") and _OWN_FAULT not in line and _CACHE_FAULT.search(line):
             return line.removeprefix("ERROR: ")
     return ""
+
+
+_LOGIN = re.compile(
+    r"\b40[13]\b|unauthorized|no basic auth credentials|insufficient_scope|access (?:is )?denied",
+    re.IGNORECASE,
+)
+
+
+def explain_transfer(ref: str, operation: str, said: str) -> RegistryError:
+    """The error of a cache that BuildKit could not read from a registry, or write to one.
+
+    Args:
+        ref: the cache.
+        operation: `reading` or `saving`.
+        said: BuildKit's words.
+    """
+    host = Reference.parse(ref).host
+    denied = _LOGIN.search(said) is not None
+    hint = f"`docker login {host}` logs docker in there, if it may do that" if denied else ""
+    trouble = Trouble.DENIED if denied else Trouble.SICK
+    return RegistryError(host, f"{operation} `{ref}`", said, trouble=trouble, hint=hint)
 
 
 def blames_process(trace: Trace) -> bool:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 # Exports in parallel collide on one blob and are tried again; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
+# What the export of a cache prints before it tries again; why comes before.
+_PAUSES = "retrying in "
 _CANCELED = ("context canceled", "context cancelled")
 
 
@@ -70,11 +72,13 @@ class CacheTransfer:
         name: BuildKit's name for it.
         digest: the manifest that an export wrote, if it came so far.
         error: why it failed, or an empty string.
+        log: the last line that it printed, or an empty string.
     """
 
     name: str
     digest: str | None
     error: str
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class _Vertex:
     error: str = ""
     unloaded: str = ""
     written: str | None = None
+    log: str = ""
     spans: dict[str, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
 
@@ -179,6 +184,8 @@ class TraceReader:
         vertex = self._vertex(message, "vertex")
         text = _decode(message.get("data"))
         if vertex.step is None:
+            told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
+            vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
             return
         stream = 2 if message.get("stream") == 2 else 1  # noqa: PLR2004  # stderr
         *lines, rest = (vertex.pending.get(stream, "") + text).split("\n")
@@ -256,7 +263,7 @@ def _is_transfer(name: str) -> bool:
 
 
 def _read_transfer(vertex: _Vertex) -> CacheTransfer:
-    return CacheTransfer(vertex.name, vertex.written, vertex.error)
+    return CacheTransfer(vertex.name, vertex.written, vertex.error, vertex.log)
 
 
 def _measure(spans: dict[str, str]) -> float:

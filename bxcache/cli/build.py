@@ -39,7 +39,11 @@ def _backends(_context: click.Context, _parameter: click.Parameter, values: tupl
         raise click.BadParameter(str(error)) from error
 
 
-def _platforms(
+def _split_value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:  # noqa: ANN401
+    return _split_words(_context, _parameter, (value,) if value else ())
+
+
+def _split_words(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> Any:  # noqa: ANN401
     return tuple(each.strip() for value in values for each in value.split(",") if each.strip())
@@ -53,7 +57,7 @@ _DOCKER_OPTIONS = (
         "--platform",
         "platforms",
         multiple=True,
-        callback=_platforms,
+        callback=_split_words,
         metavar="LIST",
         help="Platforms to build for.",
     ),
@@ -113,6 +117,23 @@ _CACHE_OPTIONS = (
         help="Which builds save their cache.",
     ),
     click.option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
+    click.option(
+        "--read",
+        callback=_split_value,
+        metavar="LIST",
+        help="Whose caches to start from, in this order: branch,base,default.",
+    ),
+    click.option(
+        "--read-all/--read-first", default=None, help="Start from all of them that exist."
+    ),
+)
+_PLACE_OPTIONS = (
+    click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
+    click.option("--base-branch", metavar="NAME", help="The branch a pull request goes to."),
+    click.option("--default-branch", metavar="NAME", help="The repository's default branch."),
+    click.option(
+        "--trusted/--untrusted", default=None, help="Whether others may start from its cache."
+    ),
 )
 _OWN_OPTIONS = (
     click.option("--image", metavar="NAME", help="One of the config file's [images]."),
@@ -132,7 +153,7 @@ _OWN_OPTIONS = (
 
 
 def _with_options(function: Callable[..., int]) -> Callable[..., int]:
-    for option in reversed((*_DOCKER_OPTIONS, *_CACHE_OPTIONS, *_OWN_OPTIONS)):
+    for option in reversed((*_DOCKER_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS, *_OWN_OPTIONS)):
         function = option(function)
     return function
 

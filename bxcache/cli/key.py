@@ -12,12 +12,17 @@ _STYLES = ("plain", "github", "circleci", "gitlab")
 
 @click.command("key", short_help="Print a key for CI systems that keep the store as files.")
 @click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
-@click.option("--branch", default="", metavar="NAME", help="Make the branch a part of the key.")
+@click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say.")
 @click.option("--image", metavar="NAME", help="One of the config file's [images].")
 @click.option("--dir", "folder", metavar="DIR", help="The store.")
 @click.option("--config", "config_file", metavar="FILE", help="The config file.")
 def key_command(
-    *, style: str, branch: str, image: str | None, folder: str | None, config_file: str | None
+    *,
+    style: str,
+    branch: str | None,
+    image: str | None,
+    folder: str | None,
+    config_file: str | None,
 ) -> None:
     """Print a key for what the store holds, and below it the prefixes to fall back to.
 
@@ -27,11 +32,15 @@ def key_command(
     from bxcache.config.loading import load_setup  # noqa: PLC0415
     from bxcache.console.cache_key import STYLES  # noqa: PLC0415
     from bxcache.location import require_location  # noqa: PLC0415
+    from bxcache.place.place import read_place  # noqa: PLC0415
+    from bxcache.placement import settle_place  # noqa: PLC0415
     from bxcache.store.store import Store  # noqa: PLC0415
 
     here, file = Path.cwd(), Path(config_file) if config_file else None
     setup = load_setup(here, os.environ, file=file, image=image)
     store = Store(here / folder) if folder else require_location(setup).store
+    if branch is None:
+        branch = settle_place(read_place(os.environ, here), setup).owner or ""
     key = make_cache_key(setup, here, store.read_scopes(), branch)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
     click.echo(STYLES[style](key, path))

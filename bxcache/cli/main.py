@@ -13,6 +13,7 @@ from bxcache import __version__
 from bxcache.cli.build import build_command
 from bxcache.cli.config import config_group
 from bxcache.cli.key import key_command
+from bxcache.cli.registry import registry_group
 from bxcache.cli.store import store_group
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Exit status: 0 done; docker's own for a failed build;
-2 usage; 69 docker or builder; 70 bug; 74 store;
-75 cache, with strict; 78 configuration; 130 Ctrl-C or SIGTERM.
+2 usage; 69 docker or builder; 70 bug; 72 git; 74 store;
+75 cache, with strict; 76 registry; 78 configuration; 130 Ctrl-C or SIGTERM.
 """
 
 
@@ -39,6 +40,7 @@ def cli() -> None:
 cli.add_command(build_command)
 cli.add_command(config_group)
 cli.add_command(key_command)
+cli.add_command(registry_group)
 cli.add_command(store_group)
 
 

@@ -56,7 +56,8 @@ def store_group() -> None:
 @_JSON
 def ls_command(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
     """List the scopes: size, age, last use, steps."""
-    from bxcache.console.store import describe_usage, render_document, render_scopes  # noqa: PLC0415
+    from bxcache.console.store import describe_usage, render_scopes  # noqa: PLC0415
+    from bxcache.console.tables import render_document  # noqa: PLC0415
 
     store = _locate(folder, config_file).store
     usage = store.usage()
@@ -69,7 +70,8 @@ def ls_command(folder: str | None, config_file: str | None, *, as_json: bool) ->
 @_JSON
 def du_command(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
     """Show what each scope takes, alone and together with others."""
-    from bxcache.console.store import describe_usage, render_document, render_usage  # noqa: PLC0415
+    from bxcache.console.store import describe_usage, render_usage  # noqa: PLC0415
+    from bxcache.console.tables import render_document  # noqa: PLC0415
 
     location = _locate(folder, config_file)
     usage = location.store.usage()
@@ -117,8 +119,8 @@ def collect_command(  # noqa: PLR0913  # click gives each option by itself
     from bxcache.console.store import (  # noqa: PLC0415
         describe_collected,
         render_collected,
-        render_document,
     )
+    from bxcache.console.tables import render_document  # noqa: PLC0415
 
     location = _locate(folder, config_file)
     limits = location.limits
@@ -145,9 +147,9 @@ def verify_command(
     """Look for what is broken; nothing is changed. Exit status 74 where something is."""
     from bxcache.console.store import (  # noqa: PLC0415
         describe_verification,
-        render_document,
         render_verification,
     )
+    from bxcache.console.tables import render_document  # noqa: PLC0415
     from bxcache.errors import StoreError  # noqa: PLC0415
 
     found = _locate(folder, config_file).store.verify(full=full)

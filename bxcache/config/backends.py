@@ -104,6 +104,9 @@ class RegistryBackend(CompressedBackend):
     insecure: bool = False
     """Allow plain HTTP and unverified TLS to this registry."""
 
+    timeout: Age = 600
+    """How long saving may take before it is given up, such as `20m`. Default: 10 minutes."""
+
     image_manifest: bool = True
     """Write the cache as an image manifest, which every registry takes."""
 

@@ -1,4 +1,4 @@
-"""The `BXCACHE_*` variables: one for each key of `[build]`, `[cache]` and `[gate]`.
+"""The `BXCACHE_*` variables: one for each key of the tables but `[images]`.
 
 `BXCACHE_CACHE_STRICT=true` is `cache.strict`. Lists and tables are written as one line of
 comma-separated fields, quoted where a field holds a comma, as docker writes them; backends are
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from bxcache.config.backends import normalize_attribute
-from bxcache.config.models import BuildSettings, CacheSettings, GateSettings
+from bxcache.config.models import BuildSettings, CacheSettings, GateSettings, PlaceSettings
 from bxcache.config.sources import Key, Layer, Origin, Source, insert_leaf
 from bxcache.errors import Problem
 
@@ -30,6 +30,7 @@ _TEST_PREFIX = f"{PREFIX}TEST_"
 _SECTIONS: dict[str, type[Declaration]] = {
     "build": BuildSettings,
     "cache": CacheSettings,
+    "place": PlaceSettings,
     "gate": GateSettings,
 }
 VARIABLES: dict[str, Key] = {

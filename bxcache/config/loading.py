@@ -244,8 +244,11 @@ def default_store(root: Path) -> Path:
 
 
 def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
-    """Every value with its key and source, in the order of the file."""
-    values = setup.config.model_dump(mode="json", exclude={"images"})
+    """Every value with its key and source, in the order of the file.
+
+    The place is left out: what holds there is more than what is configured.
+    """
+    values = setup.config.model_dump(mode="json", exclude={"images", "place"})
     for backend in values["cache"]["backends"]:
         if backend["type"] == "local":
             backend["dir"] = backend["dir"] or str(default_store(setup.root))

@@ -87,10 +87,17 @@ class CacheSettings(Declaration):
     """Which caches are read and written."""
 
     read: Annotated[tuple[Donor, ...], Field(strict=False)] = ("branch", "base", "default")
-    """Whose cache a build may start from, in this order."""
+    """Whose cache a build may start from, in this order: that of its own branch, of the branch
+    that a pull request goes to, of the repository's default branch. The first that exists is
+    taken."""
+
+    read_all: bool = False
+    """Start from all that exist instead of the first. BuildKit then finds less at times."""
 
     write: Literal["always", "trusted", "never"] = "trusted"
-    """Who saves a cache."""
+    """Which builds save their cache. A pull request from a fork is not trusted, nor a build where
+    that cannot be told. `always` counts for those only as a flag or a variable: they could have
+    changed the file."""
 
     strict: bool = False
     """Fail when a cache cannot be read or saved. Otherwise that is a warning. The image is built
@@ -98,6 +105,23 @@ class CacheSettings(Declaration):
 
     backends: Annotated[tuple[Backend, ...], Field(strict=False)] = (LocalBackend(type="local"),)
     """Where caches are kept. A build reads from the first that has one and saves to all."""
+
+
+class PlaceSettings(Declaration):
+    """Where the build runs, where that is not what the CI system or git says."""
+
+    branch: str | None = None
+    """The branch that is built; of a pull request the one that it comes from."""
+
+    base: str | None = None
+    """The branch that a pull request goes to."""
+
+    default: str | None = None
+    """The repository's default branch."""
+
+    trusted: bool | None = None
+    """Whether the build may save a cache that others start from. In a build that is not trusted
+    by itself this counts only as a flag or a variable, and so does `branch`."""
 
 
 class GateSettings(Declaration):
@@ -112,13 +136,13 @@ class Config(Declaration):
 
     build: BuildSettings = BuildSettings()
     cache: CacheSettings = CacheSettings()
+    place: PlaceSettings = PlaceSettings()
     images: dict[str, ImageSettings] = Field(default_factory=dict)
     """Several images in one repository, by name: `bxcache build --image NAME`."""
     gate: GateSettings = GateSettings()
 
 
 NOT_YET_APPLIED = {
-    "cache.read": "all branches share one scope for now",
     "gate.min_hit_ratio": "no gate is applied yet",
 }
 """Keys that are accepted and have no effect so far, and what holds instead."""

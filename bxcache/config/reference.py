@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bxcache.redaction import mask_url
 
+_HUB = "docker.io"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -49,6 +50,27 @@ class Reference:
         if match is None:
             raise ValueError(f"`{text}` is no image reference{_reason(text)}")
         return cls(match["name"], match["tag"])
+
+    @property
+    def host(self) -> str:
+        """The registry, with its port if it has one; docker's own where none is named.
+
+        >>> Reference("team/app").host, Reference("localhost/app").host
+        ('docker.io', 'localhost')
+        """
+        first, slash, _ = self.name.partition("/")
+        named = slash and (any(mark in first for mark in ".:") or first == "localhost")
+        return first if named else _HUB
+
+    @property
+    def path(self) -> str:
+        """The repository within its registry.
+
+        >>> Reference("app").path, Reference("r.example.com/team/app").path
+        ('library/app', 'team/app')
+        """
+        path = self.name.removeprefix(f"{self.host}/")
+        return f"library/{path}" if self.host == _HUB and "/" not in path else path
 
     def __str__(self) -> str:
         return self.name if self.tag is None else f"{self.name}:{self.tag}"

@@ -17,6 +17,7 @@ from bxcache.config.models import (
     Config,
     GateSettings,
     ImageSettings,
+    PlaceSettings,
 )
 
 
@@ -75,6 +76,7 @@ def _list_models() -> tuple[type[Declaration], ...]:
         BuildSettings,
         ImageSettings,
         CacheSettings,
+        PlaceSettings,
         GateSettings,
     )
     return (*sections, *BACKEND_MODELS.values())

@@ -62,6 +62,8 @@ def _describe_cache(cache: CacheResult) -> dict[str, Any]:
         "imported": cache.imported,
         "exported": cache.exported,
         "unchanged": cache.unchanged,
+        "aliased": cache.aliased,
+        "seconds": cache.seconds,
         "store_bytes": cache.store_bytes,
         "freed_bytes": cache.freed_bytes,
     }

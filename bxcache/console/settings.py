@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bxcache.redaction import MASK, is_secret_name, mask_url
 
-if TYPE_CHECKING:
-    from bxcache.config.sources import Source
 
-
-def render_settings(rows: list[tuple[str, Any, Source]]) -> str:
+def render_settings(rows: list[tuple[str, Any, str]]) -> str:
     """One line for each value: key, value, source."""
-    shown = [(key, _render_value(key, value), str(source)) for key, value, source in rows]
+    shown = [(key, _render_value(key, value), source) for key, value, source in rows]
     shown = [
         line
         for (key, value, source), (_, raw, _) in zip(shown, rows, strict=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_age, format_count, format_size
+from bxcache.console.tables import render_table, show_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from bxcache.store.adoption import Adopted
@@ -19,24 +18,7 @@ if TYPE_CHECKING:
     from bxcache.store.store import Store
     from bxcache.store.verification import Verification
 
-VERSION = "1"
 _MOST_NAMES = 20
-
-
-def render_document(document: dict[str, Any]) -> str:
-    """A document as text."""
-    return json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
-
-
-def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text, and whose others are figures."""
-    table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    lines = []
-    for first, *others in table:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
-    return "\n".join(lines)
 
 
 def render_scopes(usage: Usage) -> str:
@@ -44,7 +26,7 @@ def render_scopes(usage: Usage) -> str:
     now = time.time()
     rows = [
         (
-            _show_name(scope.name),
+            show_name(scope.name),
             format_size(scope.bytes),
             str(scope.layers),
             "?" if scope.steps is None else str(scope.steps),
@@ -57,14 +39,14 @@ def render_scopes(usage: Usage) -> str:
     if not rows:
         return "no scopes"
     head = ("SCOPE", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST USED", "")
-    return _strip(render_table(head, rows))
+    return render_table(head, rows)
 
 
 def render_usage(usage: Usage, limits: Limits) -> str:
     """What each scope takes, the one that takes the most by itself first, and the sums."""
     rows = [
         (
-            _show_name(scope.name),
+            show_name(scope.name),
             format_size(scope.own_bytes),
             format_size(scope.shared_bytes),
             format_size(scope.bytes),
@@ -78,15 +60,6 @@ def render_usage(usage: Usage, limits: Limits) -> str:
     if usage.dead_bytes:
         lines.append(f"{format_size(usage.dead_bytes)} needed by no scope: `bxcache store collect`")
     return "\n".join([table, "", *lines])
-
-
-def _show_name(name: str) -> str:
-    # A name that came from elsewhere can hold anything.
-    return name if name.isprintable() else repr(name)
-
-
-def _strip(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def describe_usage(store: Store, usage: Usage) -> dict[str, Any]:
@@ -117,9 +90,9 @@ def _describe_scope(scope: ScopeUsage) -> dict[str, Any]:
 
 def render_collected(collected: Collected, *, dry_run: bool) -> str:
     """What was dropped, or would be."""
-    lines = [f"dropped {_show_name(name)}: {why}" for name, why in collected.dropped.items()]
+    lines = [f"dropped {show_name(name)}: {why}" for name, why in collected.dropped.items()]
     lines += [
-        f"evicted {format_count(number, 'layer')} of {_show_name(name)}"
+        f"evicted {format_count(number, 'layer')} of {show_name(name)}"
         for name, number in collected.evicted.items()
     ]
     blobs, freed = format_count(collected.blobs, "blob"), format_size(collected.freed_bytes)
@@ -149,7 +122,7 @@ def render_verification(found: Verification) -> str:
     """What is broken, and how much was looked at."""
     lines = []
     for damage in found.damages:
-        whose = ", ".join(_show_name(name) for name in damage.scopes) or "the store"
+        whose = ", ".join(show_name(name) for name in damage.scopes) or "the store"
         lines.append(f"broken in {whose}: {damage.why}")
     how = "read and hashed" if found.full else "looked at"
     size = format_size(found.bytes)

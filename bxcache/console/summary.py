@@ -28,8 +28,11 @@ def _render_steps(result: BuildResult) -> str:
 def _render_saved(result: BuildResult) -> str:
     if result.exit_status:
         return "nothing saved: the build failed, the caches are as they were"
-    saved = [_render_cache(cache) for cache in result.caches if cache.exported]
-    return f"saved {'; '.join(saved)}" if saved else "nothing saved"
+    saved = [_render_cache(cache) for cache in result.caches if cache.exported or cache.aliased]
+    same = [cache.place for cache in result.caches if cache.unchanged and not cache.exported]
+    parts = [f"saved {'; '.join(saved)}"] if saved else []
+    parts += [f"nothing new for {place}" for place in same]
+    return "; ".join(parts) or "nothing saved"
 
 
 def _render_cache(cache: CacheResult) -> str:
@@ -38,6 +41,7 @@ def _render_cache(cache: CacheResult) -> str:
     size = "" if cache.bytes is None else f"{format_size(cache.bytes)} "
     layers = "" if cache.layers is None else f"in {cache.layers} layers "
     if cache.backend == "registry":
-        return f"{size}{layers}at {cache.place}"
+        how = " without an upload" if cache.aliased else ""
+        return f"{size}{layers}at {cache.place}{how}"
     news = "unchanged" if cache.unchanged else f"{format_size(cache.new_bytes or 0)} new"
     return f"{size}{layers}as `{cache.scope}` in {cache.place} ({news})"

@@ -18,7 +18,7 @@ from bxcache.store.layout import blob_folder, blob_path, read_config, read_manif
 from bxcache.store.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bxcache.store.documents import Index
@@ -123,10 +123,10 @@ class Mender:
         self._path = path
         self._catalog = catalog
 
-    def choose_donor(
+    def list_donors(
         self, index: Index, donors: Iterable[str], notes: list[str]
-    ) -> tuple[Descriptor, CacheManifest] | None:
-        """The first of the scopes that is of use, mended, and noted as used now."""
+    ) -> Iterator[tuple[Descriptor, CacheManifest]]:
+        """Those of the scopes that are of use, mended, and noted as used now."""
         for name in donors:
             entry = index.find(name)
             if entry is None:
@@ -134,8 +134,7 @@ class Mender:
             index, mended = self.mend(index, entry, {}, notes)
             if mended is not None:
                 self._catalog.records.touch(mended[0])
-                return mended
-        return None
+                yield mended
 
     def mend(
         self, index: Index, entry: Descriptor, known: Mapping[str, str], notes: list[str]

@@ -15,7 +15,7 @@ from bxcache.store.layout import OCI_LAYOUT, blob_folder, blob_path, read_index,
 from bxcache.store.locks import claim_lock, remove_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from filelock import BaseFileLock
@@ -27,17 +27,21 @@ class Staging:
 
     Attributes:
         path: the layout; buildx imports from it and exports to it.
-        donor: the manifest that was linked in, under the scope's name, or None when there is
-            nothing to import.
+        donors: the manifests that were linked in, under their scopes' names, best first.
         notes: what was mended in the store before.
         swept: the names of staging layouts that killed builds had left, and that are gone now.
     """
 
     path: Path
-    donor: Descriptor | None
+    donors: tuple[Descriptor, ...]
     notes: tuple[str, ...]
     swept: tuple[str, ...]
     lock: BaseFileLock
+
+    @property
+    def donor(self) -> Descriptor | None:
+        """The best of the donors, or None when there is nothing to import."""
+        return next(iter(self.donors), None)
 
     def empty(self) -> None:
         """Take out everything that was linked in or exported, and start anew."""
@@ -76,14 +80,14 @@ def sweep_staging(folder: Path) -> tuple[str, ...]:
 def create_staging(
     folder: Path,
     name: str,
-    donor: tuple[Descriptor, CacheManifest] | None = None,
+    donors: Sequence[tuple[Descriptor, CacheManifest]] = (),
 ) -> Staging:
-    """Make a staging layout, with the live set of a scope linked in.
+    """Make a staging layout, with the live sets of scopes linked in.
 
     Args:
         folder: the store's folder of staging layouts.
         name: the layout's name.
-        donor: the scope's entry and its manifest, all of whose blobs are there.
+        donors: each scope's entry and its manifest, all of whose blobs are there.
 
     Raises:
         StoreError: the name is another build's.
@@ -95,22 +99,20 @@ def create_staging(
         raise StoreError(f"the staging layout `{path}` belongs to another build")
     try:
         _make_layout(path)
-        if donor is not None:
-            _link_donor(folder.parent.parent, path, *donor)
+        for number, (entry, manifest) in enumerate(donors):
+            # Only what a donor before had is there already.
+            sizes = manifest.list_sizes(entry)
+            link_blobs(folder.parent.parent, path, sizes, look_first=number > 0)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         remove_lock(lock)
         raise
-    return Staging(path, donor[0] if donor else None, (), (), lock)
+    return Staging(path, tuple(entry for entry, _ in donors), (), (), lock)
 
 
 def _make_layout(path: Path) -> None:
     (path / "blobs" / "sha256").mkdir(parents=True)
     (path / "oci-layout").write_text(OCI_LAYOUT, encoding="utf-8")
-
-
-def _link_donor(store: Path, path: Path, entry: Descriptor, manifest: CacheManifest) -> None:
-    link_blobs(store, path, manifest.list_sizes(entry))
 
 
 def link_blobs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -118,7 +119,9 @@ class Store:
         return self._directory.staging / name
 
     @contextmanager
-    def snapshot(self, name: str, donors: Iterable[str] = ()) -> Iterator[Staging]:
+    def snapshot(
+        self, name: str, donors: Iterable[str] = (), *, every: bool = False
+    ) -> Iterator[Staging]:
         """A staging layout with the live set of a scope in it, removed at the end.
 
         What is broken in that scope is cut out of the store before.
@@ -126,6 +129,7 @@ class Store:
         Args:
             name: the staging layout's name, from `draw_name`.
             donors: the scopes to import, best first; the first that is of use is taken.
+            every: take all of them that are of use.
 
         Raises:
             StoreError: the directory cannot be used, or the index is damaged.
@@ -135,8 +139,10 @@ class Store:
             swept = sweep_staging(self._directory.staging)
             index, note = self._catalog.recover()
             notes = [note] if note else []
-            donor = self._mender.choose_donor(index, donors, notes)
-            staging = create_staging(self._directory.staging, name, donor)
+            found = self._mender.list_donors(index, donors, notes)
+            staging = create_staging(
+                self._directory.staging, name, list(found if every else islice(found, 1))
+            )
         try:
             yield replace(staging, notes=tuple(notes), swept=swept)
         finally:
@@ -171,17 +177,18 @@ class Store:
         if broken:
             why = next(iter(broken.values()))
             raise StoreError(f"the exported cache is incomplete: {why}")
-        spoiled = find_spoiled(staging.path, staging.donor, manifest, suspect=suspect)
-        if spoiled and staging.donor is not None:
-            notes = self.repair(full=True, scopes=[staging.donor.ref_name]) or spoiled
-            raise StoreError(f"what the build started from is damaged: {'; '.join(notes)}")
+        for donor in staging.donors:
+            spoiled = find_spoiled(staging.path, donor, manifest, suspect=suspect)
+            if spoiled:
+                notes = self.repair(full=True, scopes=[donor.ref_name]) or spoiled
+                raise StoreError(f"what the build started from is damaged: {'; '.join(notes)}")
         sizes = manifest.list_sizes(entry)
         with self._changing(f"saving the scope `{scope}`"):
             index, _ = self._catalog.recover()
             before = index.find(scope)
             new = link_blobs(staging.path, self.path, sizes, look_first=True)
             sync_folder(self.path / "blobs" / "sha256")
-            earlier = [each for each in (staging.donor, before) if each is not None]
+            earlier = [*staging.donors, *([before] if before else [])]
             known = [each for each in map(self._catalog.records.read, earlier) if each]
             record = make_record(scope, entry, manifest.layer_sizes, work or Work(), known)
             self._catalog.change(index, {scope: Change(record)})

@@ -163,7 +163,7 @@ def _hash(folder: str, digest: str) -> str:
 
 
 def find_spoiled(
-    layout: Path, donor: Descriptor | None, exported: CacheManifest, *, suspect: bool
+    layout: Path, donor: Descriptor, exported: CacheManifest, *, suspect: bool
 ) -> list[str]:
     """What is wrong with the donor's layers, where that can have spoiled an export.
 
@@ -179,7 +179,7 @@ def find_spoiled(
     Raises:
         OSError: something is there and cannot be read.
     """
-    if donor is None or not os.path.exists(f"{blob_folder(layout)}/{donor.digest[7:]}"):
+    if not os.path.exists(f"{blob_folder(layout)}/{donor.digest[7:]}"):
         return []
     layers = read_manifest(layout, donor).layer_sizes
     if not suspect and len(exported.layer_sizes) >= len(layers):

@@ -7,23 +7,42 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from tests.engines.client import CommandLine, DockerClient, prepare_settings
-from tests.engines.confinement import isolated
+from tests.engines.confinement import directly, isolated, lay_out_etc
 from tests.engines.packages import Toolset, ensure_suite
 from tests.engines.servers import Launch, Server, Service
+
+ETC = "etc"
 
 
 class Engine(DockerClient, Service[CommandLine]):
     """A Docker engine of its own, empty at the start and gone without a trace at the end."""
 
-    def __init__(self, suite: str = "forky", *, containerd_store: bool = True) -> None:
-        """Choose the Debian suite the engine comes from and its image store."""
+    def __init__(
+        self,
+        suite: str = "forky",
+        *,
+        containerd_store: bool = True,
+        hosts: Mapping[str, str] | None = None,
+        certificates: Mapping[str, Path] | None = None,
+    ) -> None:
+        """Choose the Debian suite the engine comes from, its image store and what it knows.
+
+        Args:
+            suite: the suite.
+            containerd_store: whether the image store is containerd's.
+            hosts: addresses by the names that only this engine knows them under.
+            certificates: an authority's for each registry, by host and port, that has it.
+        """
         self.suite = suite
         self.containerd_store = containerd_store
+        self.hosts = dict(hosts or {})
+        self.certificates = dict(certificates or {})
 
     @property
     def tools(self) -> Toolset:
@@ -39,6 +58,11 @@ class Engine(DockerClient, Service[CommandLine]):
     def folder(self) -> Path:
         """The engine's own folder, removed when it stops."""
         return self.command_line.folder
+
+    @property
+    def etc(self) -> Path | None:
+        """The files that are shown to the engine in /etc, if there are any."""
+        return self.folder / ETC if self.hosts or self.certificates else None
 
     @property
     def socket(self) -> Path:
@@ -60,8 +84,12 @@ class Engine(DockerClient, Service[CommandLine]):
         content = _daemon_settings(folder, containerd_store=self.containerd_store)
         settings.write_text(json.dumps(content))
         dockerd = [str(self.tools.bin / "dockerd"), "--config-file", str(settings)]
-        command = isolated(folder, self.tools.bin / "docker-init", dockerd)
-        environment = _daemon_environment(folder, path)
+        etc = None
+        if self.hosts or self.certificates:
+            etc = folder / ETC
+            lay_out_etc(etc, self.hosts, self.certificates)
+        command = isolated(folder, self.tools.bin / "docker-init", dockerd, etc)
+        environment = directly(_daemon_environment(folder, path), tuple(self.hosts))
         return Launch(command, environment, partial(answers, folder / "socket"))
 
 

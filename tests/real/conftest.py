@@ -7,32 +7,39 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.engines import (
+    LOGIN,
+    SECURE_ADDRESS,
+    Authority,
     DockerClient,
     Engine,
     EngineError,
+    FaultyProxy,
     Registry,
     busybox_context,
     container_builder,
     external_engine,
+    make_authority,
     remote_builder,
 )
 from tests.engines.builders import new_builder
 from tests.real.machines import Machine
 
 MakeMachine = Callable[..., Machine]
+ENGINES = {"machines", "machine", "registry", "private_registry", "secure_registry"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs an engine, so that `-m 'not engine'` runs anywhere."""
     for item in items:
-        if {"machines", "machine", "registry"} & set(getattr(item, "fixturenames", ())):
+        if ENGINES & set(getattr(item, "fixturenames", ())):
             item.add_marker("engine")
 
 
@@ -47,36 +54,68 @@ def _required() -> Iterator[None]:
 
 
 @contextmanager
-def _start(kind: str) -> Iterator[tuple[DockerClient, str]]:
-    """A brand-new machine of a kind, with no cache at all."""
-    outside = external_engine()
+def _start(kind: str, **known: Mapping[str, Any]) -> Iterator[tuple[DockerClient, str]]:
+    """A brand-new machine of a kind, with no cache at all; what is known is for its engine."""
+    outside = external_engine() if not known else None
     with ExitStack() as stack:
         if outside is not None and kind in ("docker", "docker-container"):
             name = stack.enter_context(new_builder(outside))
             yield outside, name
             return
         suite = "trixie" if kind == "oldest" else "forky"
-        engine = stack.enter_context(Engine(suite, containerd_store=kind != "classic"))
+        engine = stack.enter_context(Engine(suite, containerd_store=kind != "classic", **known))
         builder = ""
         if kind == "docker-container":
             # The registry of the tests is on this machine's loopback.
             builder = stack.enter_context(container_builder(engine, network="host"))
+            _tell_container(engine, builder)
         elif kind == "remote":
             builder = stack.enter_context(remote_builder(engine))
         yield engine, builder
 
 
+def _tell_container(engine: Engine, builder: str) -> None:
+    """Have the engine inside a builder's container trust whom the one outside trusts."""
+    # The container has the names of hosts from the engine outside, whose network it is on.
+    container = f"buildx_buildkit_{builder}0"
+    for registry, authority in engine.certificates.items():
+        place = f"/etc/docker/certs.d/{registry}"
+        engine.docker("exec", container, "mkdir", "-p", place)
+        engine.docker("cp", str(authority), f"{container}:{place}/ca.crt")
+
+
 @pytest.fixture
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeMachine]:
-    """Makes brand-new machines: `machines("docker-container")`."""
+    """Makes brand-new machines: `machines("docker-container")`.
+
+    `machines(near=secure_registry)` knows that registry's name, and its authority too unless it is
+    `trusting=False`.
+    """
     with ExitStack() as stack:
 
-        def make(kind: str = "docker") -> Machine:
+        def make(
+            kind: str = "docker", *, near: Registry | None = None, trusting: bool = True
+        ) -> Machine:
+            home = tmp_path_factory.mktemp("home")
+            if near is None:
+                with _required():
+                    engine, builder = stack.enter_context(_start(kind))
+                return Machine(engine, home, builder)
+            authority = near.authority if trusting else None
+            known = _knowledge(near, authority)
             with _required():
-                engine, builder = stack.enter_context(_start(kind))
-            return Machine(engine, tmp_path_factory.mktemp("home"), builder)
+                engine, builder = stack.enter_context(_start(kind, **known))
+            assert isinstance(engine, Engine)
+            bundle = authority.bundle if authority else None
+            return Machine(engine, home, builder, engine.etc, bundle)
 
         yield make
+
+
+def _knowledge(registry: Registry, authority: Authority | None) -> dict[str, dict[str, Any]]:
+    host = registry.address.partition(":")[0]
+    certificates = {registry.address: authority.file} if authority else {}
+    return {"hosts": {host: SECURE_ADDRESS}, "certificates": certificates}
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +139,32 @@ def registry() -> Iterator[Registry]:
     with ExitStack() as stack:
         with _required():
             started = stack.enter_context(Registry())
+        yield started
+
+
+@pytest.fixture(scope="session")
+def private_registry() -> Iterator[Registry]:
+    """A registry that only lets in `LOGIN`."""
+    with ExitStack() as stack:
+        with _required():
+            started = stack.enter_context(Registry(login=LOGIN))
+        yield started
+
+
+@pytest.fixture(scope="session")
+def secure_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that speaks TLS, under a name and by an authority that have to be told."""
+    with ExitStack() as stack:
+        with _required():
+            authority = make_authority(tmp_path_factory.mktemp("authority"))
+            started = stack.enter_context(Registry(authority=authority))
+        yield started
+
+
+@pytest.fixture
+def proxy(registry: Registry) -> Iterator[FaultyProxy]:
+    """The registry's second address, where a test has things go wrong."""
+    with FaultyProxy(registry.address) as started:
         yield started
 
 

@@ -5,13 +5,36 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.engines.confinement import directly, dressed
 
-    from tests.engines import DockerClient
+if TYPE_CHECKING:
+    from tests.engines import DockerClient, Login
+
+HELPER = "test"
+HELPER_SCRIPT = """\
+#!/bin/sh
+# A credential helper of docker that knows one registry.
+read -r registry || :
+echo "$1 $registry" >> "$0.calls"
+case "$1 $registry" in
+    "get {address}")
+        printf '{{"ServerURL":"%s","Username":"%s","Secret":"%s"}}\\n' \
+            '{address}' '{user}' '{password}'
+        ;;
+    "get "*)
+        echo "credentials not found in native keychain"
+        exit 1
+        ;;
+    "list "*)
+        printf '{{"%s":"%s"}}\\n' '{address}' '{user}'
+        ;;
+esac
+"""
 
 
 @dataclass(frozen=True)
@@ -22,21 +45,39 @@ class Machine:
         engine: its docker.
         builder: the builder that is its own, or empty for the engine's.
         home: where bxcache keeps its default store.
+        etc: the files that bxcache and docker see in /etc before the machine's own.
+        bundle: the certificates that they trust, or those of the system.
+        settings: docker's own settings, or the engine's.
     """
 
     engine: DockerClient
     home: Path
     builder: str = ""
+    etc: Path | None = None
+    bundle: Path | None = None
+    settings: Path | None = None
 
     def environment(self, **more: str) -> dict[str, str]:
         """What a process on this machine has in its environment."""
         own = {"BUILDX_BUILDER": self.builder} if self.builder else {}
-        return {**self.engine.environment(), "XDG_CACHE_HOME": str(self.home), **own, **more}
+        known = {**self.engine.environment(), "XDG_CACHE_HOME": str(self.home), **own}
+        if self.bundle:
+            known["SSL_CERT_FILE"] = str(self.bundle)
+        if self.settings:
+            known["DOCKER_CONFIG"] = str(self.settings)
+            known["PATH"] = f"{self.settings / 'bin'}:{known['PATH']}"
+        if self.etc:
+            known = directly(known, (".test",))
+        return {**known, **more}
+
+    def command(self, *words: str) -> list[str]:
+        """What to run in place of a command, for it to run on this machine."""
+        return dressed(self.etc, words) if self.etc else list(words)
 
     def start(self, *arguments: str, folder: Path, **more: str) -> subprocess.Popen[str]:
         """Start bxcache and let it run."""
         return subprocess.Popen(
-            [sys.executable, "-m", "bxcache", *arguments],
+            self.command(sys.executable, "-m", "bxcache", *arguments),
             cwd=folder,
             env=self.environment(**more),
             stdin=subprocess.DEVNULL,
@@ -64,10 +105,17 @@ class Machine:
         self, *arguments: str, folder: Path, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run plain `docker buildx build`, without bxcache."""
+        build = ("buildx", "build", "--network", "none", *arguments)
+        return self.docker(*build, folder=folder, check=check)
+
+    def docker(
+        self, *arguments: str, folder: Path, check: bool = True, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run plain docker, without bxcache."""
         done = subprocess.run(
-            ["/usr/bin/env", "docker", "buildx", "build", "--network", "none", *arguments],
+            self.command("/usr/bin/env", "docker", *arguments),
             cwd=folder,
-            env=self.environment(),
+            env=self.environment(**more),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -75,6 +123,35 @@ class Machine:
         )
         assert not check or done.returncode == 0, done.stderr
         return done
+
+    def logged_in(self, address: str, login: Login) -> Machine:
+        """This machine with a docker that was logged in, its password in docker's own settings."""
+        return self._with_settings({"auths": {address: {"auth": login.encoded}}})
+
+    def with_helper(self, address: str, login: Login, *, for_all: bool = False) -> Machine:
+        """This machine with a docker that gets the password from a credential helper.
+
+        The helper is asked about this registry alone, or about all of them. What it was asked is
+        in `settings/bin/docker-credential-test.calls`.
+        """
+        chosen = {"credsStore": HELPER} if for_all else {"credHelpers": {address: HELPER}}
+        machine = self._with_settings(chosen)
+        assert machine.settings is not None
+        helper = machine.settings / "bin" / f"docker-credential-{HELPER}"
+        helper.write_text(
+            HELPER_SCRIPT.format(address=address, user=login.user, password=login.password)
+        )
+        helper.chmod(0o755)
+        return machine
+
+    def _with_settings(self, content: dict[str, Any]) -> Machine:
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        settings = Path(tempfile.mkdtemp(prefix="docker-", dir=self.home.parent))
+        plugins = Path(self.environment()["DOCKER_CONFIG"]) / "cli-plugins"
+        (settings / "cli-plugins").symlink_to(plugins.resolve())
+        (settings / "bin").mkdir()
+        (settings / "config.json").write_text(json.dumps(content))
+        return replace(self, settings=settings)
 
 
 @dataclass(frozen=True)

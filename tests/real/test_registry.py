@@ -58,7 +58,8 @@ def test_each_scope_has_its_tag(
     whole = machine.build(*backend, folder=project)["caches"][0]
     check = machine.build(*backend, "--target", "check", folder=project)["caches"][-1]
     tags = fetch(registry, f"{name}/tags/list")["tags"]
-    assert sorted(tags) == sorted([whole["scope"], check["scope"]])
+    labels = [f"{cache['scope']}.bxcache" for cache in (whole, check)]
+    assert sorted(tags) == sorted([whole["scope"], check["scope"], *labels])
     for cache in (whole, check):
         manifest = fetch(registry, f"{name}/manifests/{cache['digest']}")
         assert manifest["config"]["mediaType"] == "application/vnd.buildkit.cacheconfig.v0"

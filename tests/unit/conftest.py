@@ -35,3 +35,14 @@ def _own_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def store(tmp_path: Path) -> Store:
     """A store that is not there yet."""
     return Store(tmp_path / "store")
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on a CI system nor in a checkout: there is no git."""
+
+    def absent(*_: object, **__: object) -> NoReturn:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr("bxcache.place.repository.ask", absent)
+    monkeypatch.delenv("CI", raising=False)

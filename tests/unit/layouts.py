@@ -84,7 +84,7 @@ def write_index(layout: Path, entries: dict[str, dict[str, Any]]) -> None:
     (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
 
 
-def build(  # noqa: PLR0913  # all but two are for a few tests each
+def build(
     store: Store,
     scope: str,
     *layers: bytes,

@@ -9,33 +9,65 @@ import pytest
 
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.models import Config
-from bxcache.plan import BuildPlan, LocalState, make_plan
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
+from bxcache.place.place import Place
+from bxcache.placement import Placement
+from bxcache.plan.candidates import list_candidates
+from bxcache.plan.choice import Outlook, make_plan
+from bxcache.plan.plan import BuildPlan, LocalState
+from bxcache.registry.probing import Sighting, open_repository
+from bxcache.registry.repository import RemoteManifest
 from bxcache.scope import Scope
 
-SCOPE = Scope("image", None, ("linux/amd64",))
-TARGET = Scope("image", "test", ("linux/amd64",))
+MAIN, FEATURE = "main", "feature/x"
+SCOPE = Scope("image", None, ("linux/amd64",), MAIN)
+TARGET = Scope("image", "test", ("linux/amd64",), MAIN)
 DIGEST = "sha256:" + "a" * 64
 LOCAL = {"type": "local"}
 REGISTRY = {"type": "registry", "ref": "r.example.com/app-cache"}
 INLINE = {"type": "inline", "ref": "r.example.com/app:main"}
+REF = "r.example.com/app-cache:image.linux-amd64.main"
 
 
-def state(donor: str | None = None, **fields: Any) -> LocalState:  # noqa: ANN401
-    digest = DIGEST if donor else None
-    return LocalState(Path("/store"), Path("/store/staging"), donor, digest, **fields)
+def state(*donors: str, **fields: Any) -> LocalState:  # noqa: ANN401
+    return LocalState(
+        Path("/store"), Path("/store/staging"), dict.fromkeys(donors, DIGEST), **fields
+    )
 
 
-def plan(
-    *backends: dict[str, Any],
-    scope: Scope = SCOPE,
-    local: LocalState | None = None,
-    refs: dict[str, bool | None] | None = None,
-    makes_image: bool = True,
-    **config: Any,  # noqa: ANN401
-) -> BuildPlan:
-    cache = {"backends": list(backends), **config.pop("cache", {})}
-    settings = Config.model_validate({"cache": cache, **config})
-    return make_plan(settings, scope, local, refs or {}, makes_image=makes_image)
+def place(branch: str | None = MAIN, **fields: Any) -> Place:  # noqa: ANN401
+    known = {"provider": "git", "tag": None, "base": None, "default": MAIN, "pull_request": None}
+    rest = {"trusted": True, "reason": "told by the test", "sources": {}, "notes": ()}
+    return Place(branch=branch, **{**known, **rest, **fields})
+
+
+def sight(found: bool | Trouble) -> Sighting:  # noqa: FBT001
+    repository = open_repository(Reference("r.example.com/app-cache"), {}, insecure=False)
+    if isinstance(found, Trouble):
+        error = RegistryError("r.example.com", "looking up", "it is ill", trouble=found)
+        return Sighting(repository, error=error)
+    return Sighting(repository, RemoteManifest(DIGEST, "", b"{}") if found else None)
+
+
+def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
+    """The plan for some backends; what is not given is as in the simplest case."""
+    cache = {"backends": list(backends), **given.get("cache", {})}
+    settings = Config.model_validate({"cache": cache, "build": given.get("build", {})})
+    at, writes = given.get("at", place()), given.get("writes", True)
+    placement = Placement(at, writes=writes, reason="as the test says")
+    scope: Scope = given.get("scope", SCOPE)
+    return make_plan(
+        Outlook(
+            config=settings,
+            scope=scope.of_branch(placement.owner),
+            placement=placement,
+            local=given.get("local"),
+            sightings={ref: sight(found) for ref, found in given.get("refs", {}).items()},
+            makes_image=given.get("makes_image", True),
+            repeatable=given.get("repeatable", True),
+        )
+    )
 
 
 def options(found: BuildPlan) -> list[tuple[str, dict[str, str]]]:
@@ -51,42 +83,55 @@ def test_a_local_cache_goes_through_staging() -> None:
             {
                 "type": "local",
                 "dest": "/store/staging",
-                "tag": "image.linux-amd64",
+                "tag": "image.linux-amd64.main",
                 "mode": "max",
                 "image-manifest": "true",
                 "ignore-error": "true",
             },
         ),
     ]
+
+
+def saved(found: BuildPlan) -> dict[str, str]:
+    (save,) = found.saves
+    assert save.use.flag == "--cache-to"
+    return dict(parse_options(save.use.option[1]))
 
 
 def test_a_registry_cache_has_a_tag_for_each_scope() -> None:
-    """The declared ref is the repository."""
-    assert options(plan(REGISTRY)) == [
-        ("--cache-from", {"type": "registry", "ref": "r.example.com/app-cache:image.linux-amd64"}),
-        (
-            "--cache-to",
-            {
-                "type": "registry",
-                "ref": "r.example.com/app-cache:image.linux-amd64",
-                "mode": "max",
-                "image-manifest": "true",
-                "oci-mediatypes": "true",
-                "ignore-error": "true",
-            },
-        ),
-    ]
+    """The declared ref is the repository. It is saved after the build."""
+    found = plan(REGISTRY, refs={REF: True})
+    assert options(found) == [("--cache-from", {"type": "registry", "ref": REF})]
+    assert saved(found) == {
+        "type": "registry",
+        "ref": REF,
+        "mode": "max",
+        "image-manifest": "true",
+        "oci-mediatypes": "true",
+        "ignore-error": "true",
+    }
+
+
+def test_a_build_that_cannot_be_repeated_saves_by_itself() -> None:
+    """The registry's export is a flag of the build then."""
+    found = plan(REGISTRY, refs={REF: True}, repeatable=False)
+    assert not found.saves
+    assert [use.place for use in found.exports] == [REF]
 
 
 def test_a_declared_tag_is_kept() -> None:
-    """Who names a tag wants that one."""
+    """Who names a tag wants that one, on every branch."""
     backend = {**REGISTRY, "ref": "r.example.com/app-cache:shared"}
-    assert {use.place for use in plan(backend).uses} == {"r.example.com/app-cache:shared"}
+    ref = "r.example.com/app-cache:shared"
+    found = plan(backend, refs={ref: True}, at=place(FEATURE))
+    assert [use.place for use in found.uses] == [ref]
+    assert [choice.candidate.place for choice in found.choices] == [ref]
+    assert saved(found)["ref"] == ref
 
 
 def test_inline_is_imported_as_a_registry_cache() -> None:
     """BuildKit has no importer of that name."""
-    assert options(plan(INLINE)) == [
+    assert options(plan(INLINE, refs={"r.example.com/app:main": True})) == [
         ("--cache-from", {"type": "registry", "ref": "r.example.com/app:main"}),
         ("--cache-to", {"type": "inline"}),
     ]
@@ -94,7 +139,8 @@ def test_inline_is_imported_as_a_registry_cache() -> None:
 
 def test_inline_without_a_tag_is_the_latest() -> None:
     """As docker reads an image's name."""
-    (use, _) = plan({**INLINE, "ref": "r.example.com/app"}).uses
+    inline = {**INLINE, "ref": "r.example.com/app"}
+    (use, _) = plan(inline, refs={"r.example.com/app:latest": True}).uses
     assert use.place == "r.example.com/app:latest"
 
 
@@ -120,52 +166,181 @@ def test_compression_is_passed_on(
     backend: dict[str, Any], attributes: dict[str, Any], expected: dict[str, str]
 ) -> None:
     """By docker's names."""
-    found = options(plan({**backend, **attributes}, local=state()))[-1][1]
+    made = plan({**backend, **attributes}, local=state())
+    found = saved(made) if made.saves else options(made)[-1][1]
     assert expected.items() <= found.items()
 
 
 def test_an_insecure_registry_is_said_both_ways() -> None:
     """For reading and for writing."""
-    found = options(plan({**REGISTRY, "insecure": True}))
-    assert [attributes["registry.insecure"] for _, attributes in found] == ["true", "true"]
-
-
-REF = "r.example.com/app-cache:image.linux-amd64"
+    made = plan({**REGISTRY, "insecure": True}, refs={REF: True})
+    assert options(made)[0][1]["registry.insecure"] == "true"
+    assert saved(made)["registry.insecure"] == "true"
 
 
 @pytest.mark.parametrize(
     ("local", "refs", "place"),
     [
         (state(SCOPE.name), {REF: True}, "/store"),
-        (state(None), {REF: True}, REF),
-        (state(None), {REF: None}, REF),
-        (state("latest"), {REF: True}, "/store"),
-        (state(None, trouble="the index is damaged"), {REF: True}, REF),
-        (state(None), {REF: False}, None),
+        (state(), {REF: True}, REF),
+        (state(), {REF: Trouble.UNREACHABLE}, REF),
+        (state("latest"), {REF: True}, REF),
+        (state("latest"), {REF: False}, "/store"),
+        (state(trouble="the index is damaged"), {REF: True}, REF),
+        (state(), {REF: False}, None),
+        (state(), {REF: Trouble.SICK}, None),
+        (state(), {REF: Trouble.DENIED}, None),
     ],
 )
-def test_the_first_backend_that_has_a_cache_is_the_one_donor(
-    local: LocalState, refs: dict[str, bool | None], place: str | None
+def test_the_first_cache_that_exists_is_the_one_donor(
+    local: LocalState, refs: dict[str, bool | Trouble], place: str | None
 ) -> None:
     """Never two: BuildKit then misses at random."""
     found = plan(LOCAL, REGISTRY, local=local, refs=refs)
     assert [use.place for use in found.imports] == ([place] if place else [])
-    assert bool(found.notes) == (place is None)
 
 
 def test_a_cache_that_is_there_goes_before_one_that_may_be() -> None:
     """Whatever the order."""
-    refs: dict[str, bool | None] = {REF: None, "r.example.com/app:main": True}
+    refs: dict[str, bool | Trouble] = {REF: Trouble.UNREACHABLE, "r.example.com/app:main": True}
     assert [use.place for use in plan(REGISTRY, INLINE, refs=refs).imports] == [
         "r.example.com/app:main"
     ]
 
 
+def ref_of(branch: str) -> str:
+    return f"r.example.com/app-cache:{SCOPE.of_branch(branch).name}"
+
+
+PULL = place("topic", base="release", pull_request="7")
+
+
+@pytest.mark.parametrize(
+    ("existing", "donor"),
+    [
+        (("topic", "release", "main"), "topic"),
+        (("release", "main"), "release"),
+        (("main",), "main"),
+        ((), None),
+    ],
+)
+def test_own_branch_goes_before_base_before_default(
+    existing: tuple[str, ...], donor: str | None
+) -> None:
+    """And the build saves its own branch's scope whatever it starts from."""
+    refs: dict[str, bool | Trouble] = {
+        ref_of(branch): branch in existing for branch in ("topic", "release", "main")
+    }
+    found = plan(REGISTRY, refs=refs, at=PULL)
+    assert [use.place for use in found.imports] == ([ref_of(donor)] if donor else [])
+    assert saved(found)["ref"] == ref_of("topic")
+
+
+def test_a_branch_that_is_not_read_is_no_candidate() -> None:
+    """`read` says which, and in which order."""
+    refs: dict[str, bool | Trouble] = dict.fromkeys(map(ref_of, ("topic", "release", "main")), True)
+    found = plan(REGISTRY, refs=refs, at=PULL, cache={"read": ["default", "branch"]})
+    assert [choice.candidate.place for choice in found.choices] == [ref_of("main"), ref_of("topic")]
+    assert [use.place for use in found.imports] == [ref_of("main")]
+
+
+def test_all_are_imported_when_all_are_asked_for() -> None:
+    """Best first."""
+    refs: dict[str, bool | Trouble] = {
+        ref_of("topic"): False,
+        ref_of("release"): True,
+        ref_of("main"): True,
+    }
+    found = plan(REGISTRY, refs=refs, at=PULL, cache={"read_all": True})
+    assert [use.place for use in found.imports] == [ref_of("release"), ref_of("main")]
+
+
+def test_the_better_branch_goes_before_the_better_backend() -> None:
+    """The own branch's cache in a registry goes before the default branch's in the store."""
+    found = plan(
+        LOCAL, REGISTRY, local=state(SCOPE.name), refs={ref_of("topic"): True}, at=place("topic")
+    )
+    assert [use.place for use in found.imports] == [ref_of("topic")]
+
+
+def test_every_candidate_has_a_verdict() -> None:
+    """For the dry run."""
+    refs: dict[str, bool | Trouble] = {
+        ref_of("topic"): False,
+        ref_of("release"): Trouble.DENIED,
+        ref_of("main"): True,
+    }
+    found = plan(REGISTRY, refs=refs, at=PULL)
+    assert [choice.verdict for choice in found.choices] == [
+        "there is none",
+        "it is ill",
+        "imported",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "writes", "tells", "saves"),
+    [
+        (Trouble.SICK, True, 1, 0),
+        (Trouble.SICK, False, 1, 0),
+        (Trouble.DENIED, True, 0, 1),
+        (Trouble.DENIED, False, 1, 0),
+        (Trouble.UNREACHABLE, True, 0, 1),
+        (Trouble.UNREACHABLE, False, 0, 0),
+    ],
+)
+def test_a_registry_in_trouble_costs_one_warning_and_no_wait(
+    trouble: Trouble,
+    writes: bool,  # noqa: FBT001
+    tells: int,
+    saves: int,
+) -> None:
+    """Unless the engine may do better: it reaches what is not reached from here, and it may write
+    what cannot be read because it is not there yet."""
+    refs: dict[str, bool | Trouble] = dict.fromkeys(map(ref_of, ("topic", "main")), trouble)
+    found = plan(REGISTRY, refs=refs, at=place("topic"), writes=writes)
+    assert len(found.troubles) == tells
+    assert len(found.saves) == saves
+
+
+def test_a_save_knows_what_the_build_started_from() -> None:
+    """If that lies in the same repository."""
+    refs: dict[str, bool | Trouble] = {ref_of("topic"): False, ref_of("main"): True}
+    (save,) = plan(REGISTRY, refs=refs, at=place("topic")).saves
+    assert save.source_ref == ref_of("main")
+    (save,) = plan(LOCAL, REGISTRY, local=state(SCOPE.name)).saves
+    assert save.source is None
+
+
+def test_an_untrusted_build_reads_and_saves_nothing() -> None:
+    """Whatever the backend."""
+    backends = (LOCAL, REGISTRY, INLINE)
+    found = plan(*backends, local=state(SCOPE.name), refs={REF: True}, writes=False)
+    assert found.imports
+    assert not found.exports
+    assert not found.saves
+    assert "as the test says" in found.notes
+
+
+def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:
+    """Even if they are told to save, and even if their branch is called `main`."""
+    fork = place(MAIN, trusted=False, pull_request="7")
+    (save,) = plan(REGISTRY, at=fork).saves
+    assert save.use.place != REF
+    candidates = list_candidates(
+        Config.model_validate({"cache": {"backends": [REGISTRY]}}),
+        save.owner,
+        Placement(fork, writes=True, reason=""),
+        None,
+    )
+    assert [each.place for each in candidates] == [save.use.place, REF]
+
+
 def test_a_target_without_a_cache_starts_from_the_whole_image() -> None:
     """Which has all its stages."""
     found = plan(LOCAL, scope=TARGET, local=state(SCOPE.name))
-    assert [use.scope for use in found.imports] == ["image.linux-amd64"]
-    assert [use.scope for use in found.exports] == ["image.test.linux-amd64"]
+    assert [use.scope for use in found.imports] == ["image.linux-amd64.main"]
+    assert [use.scope for use in found.exports] == ["image.test.linux-amd64.main"]
 
 
 def test_what_plain_buildx_left_in_a_store_is_a_donor() -> None:
@@ -180,32 +355,26 @@ def test_the_second_try_imports_nothing() -> None:
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name))
     assert found.imports
     assert found.without_imports().uses == found.exports
+    assert [save.use for save in found.without_imports().saves] == [s.use for s in found.saves]
 
 
 def test_no_cache_imports_nothing_and_saves() -> None:
     """The caches are made anew."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), build={"no_cache": True})
     assert not found.imports
-    assert len(found.exports) == 2
+    assert len((*found.exports, *found.saves)) == 2
     assert "`--no-cache`" in found.notes[0]
-
-
-def test_never_write_saves_nothing() -> None:
-    """And imports all the same."""
-    found = plan(LOCAL, local=state(SCOPE.name), cache={"write": "never"})
-    assert len(found.imports) == 1
-    assert not found.exports
 
 
 def test_the_local_export_comes_last() -> None:
     """BuildKit writes the digest of the last export into the local index."""
-    found = plan(LOCAL, REGISTRY, INLINE, local=state())
+    found = plan(LOCAL, REGISTRY, INLINE, local=state(), repeatable=False)
     assert [use.backend for use in found.exports] == ["registry", "inline", "local"]
 
 
 def test_a_store_in_trouble_is_left_alone() -> None:
     """Neither read nor written."""
-    assert not plan(LOCAL, local=state(None, trouble="damaged")).uses
+    assert not plan(LOCAL, local=state(trouble="damaged")).uses
 
 
 def test_a_store_that_cannot_be_written_is_only_read() -> None:

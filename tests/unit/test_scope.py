@@ -21,6 +21,7 @@ SCOPES = st.builds(
     st.lists(st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v7"]), min_size=1).map(
         tuple
     ),
+    st.none() | TEXTS | st.sampled_from(["main", "no-branch", "bxcache", "linux-amd64"]),
 )
 
 
@@ -33,10 +34,11 @@ def test_every_scope_is_a_valid_tag(scope: Scope) -> None:
 @given(SCOPES, SCOPES)
 def test_different_scopes_have_different_names(one: Scope, other: Scope) -> None:
     """Nothing is saved over somebody else's cache."""
-    same = (one.image, one.target, set(one.platforms)) == (
+    same = (one.image, one.target, set(one.platforms), one.branch) == (
         other.image,
         other.target,
         set(other.platforms),
+        other.branch,
     )
     assert (one.name == other.name) == same
 
@@ -58,8 +60,46 @@ def test_names_that_sanitise_alike_stay_apart(one: Scope, other: Scope) -> None:
 
 def test_a_plain_scope_is_readable() -> None:
     """The common case has no hash."""
-    assert Scope("api", "build", ("linux/amd64",)).name == "api.build.linux-amd64"
-    assert Scope("api", None, ("linux/arm64", "linux/amd64")).name == "api.linux-amd64_linux-arm64"
+    amd, both = ("linux/amd64",), ("linux/arm64", "linux/amd64")
+    assert Scope("api", "build", amd, "main").name == "api.build.linux-amd64.main"
+    assert Scope("api", None, both, "fix/it").name == "api.linux-amd64_linux-arm64.fix_it"
+    assert Scope("api", None, amd).name == "api.linux-amd64.no-branch"
+
+
+AMD = ("linux/amd64",)
+BRANCHES = [
+    *(
+        "main",
+        "Main",
+        "fix/it",
+        "fix_it",
+        "fix-it",
+        "fix.it",
+        "fix//it",
+        "-fix",
+        "--",
+        ".fix",
+        "..",
+    ),
+    *("../../etc", "größe", "grösse", "分支", "分枝", "a" * 300, "a" * 301, "no-branch", "bxcache"),
+    *("tag:v1", "tag-v1", "untrusted:7:main", "untrusted-7-main", " ", "a b", "a\nb", "@{-1}", "~"),
+]
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_every_branch_has_a_valid_tag_with_room_for_a_label(branch: str) -> None:
+    """Slashes, dots, dashes, other scripts, 300 characters."""
+    name = Scope("i" * 300, "t" * 300, AMD * 3, branch).name
+    assert TAG.fullmatch(name)
+    assert TAG.fullmatch(f"{name}.bxcache")
+
+
+def test_no_two_branches_share_a_scope() -> None:
+    """Nor does one look like what no branch has, or like the label of another scope."""
+    names = [Scope("image", None, AMD, branch).name for branch in (*BRANCHES, None)]
+    assert len(set(names)) == len(names)
+    assert not {f"{name}.bxcache" for name in names} & set(names)
+    assert not any(name.endswith(".bxcache") for name in names)
 
 
 @pytest.mark.parametrize(

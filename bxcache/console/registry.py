@@ -1,0 +1,90 @@
+"""What `bxcache registry` prints: tables for people, documents for scripts."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from bxcache.config.quantities import format_age, format_count, format_size
+from bxcache.console.tables import render_table, show_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bxcache.registry.registry_cache import Pruned
+    from bxcache.registry.scopes import RemoteScope
+
+
+def render_scopes(name: str, scopes: Sequence[RemoteScope]) -> str:
+    """The scopes of a repository, the one used last first, and their sum."""
+    now = time.time()
+    rows = [
+        (
+            show_name(scope.tag),
+            show_name(scope.label.scope.branch or "(none)"),
+            format_size(scope.bytes),
+            f"{format_age(now - scope.label.created)} ago",
+            f"{format_age(now - scope.label.used)} ago",
+            _remark(scope),
+        )
+        for scope in sorted(scopes, key=lambda each: (-each.label.used, each.tag))
+    ]
+    if not rows:
+        return f"{name}: no scopes"
+    head = ("SCOPE", "BRANCH", "SIZE", "SAVED", "LAST USED", "")
+    whole = {digest: size for scope in scopes for digest, size in scope.layers.items()}
+    total = f"{format_size(sum(whole.values()))} in {format_count(len(rows), 'scope')}"
+    table = render_table(head, rows, texts=2)
+    return "\n".join([f"{name}:", *table.splitlines(), f"{total}, shared layers counted once"])
+
+
+def _remark(scope: RemoteScope) -> str:
+    return "gone" if scope.lost else scope.changed
+
+
+def describe_scopes(name: str, scopes: Sequence[RemoteScope]) -> dict[str, Any]:
+    """The same for scripts. Sizes are bytes, times seconds since the epoch."""
+    return {"registry": name, "scopes": [_describe_scope(scope) for scope in scopes]}
+
+
+def _describe_scope(scope: RemoteScope) -> dict[str, Any]:
+    whose = scope.label.scope
+    return {
+        "tag": scope.tag,
+        "image": whose.image,
+        "target": whose.target,
+        "platforms": list(whose.platforms),
+        "branch": whose.branch,
+        "digest": scope.label.digest,
+        "bytes": scope.bytes,
+        "layers": len(scope.layers),
+        "created": scope.label.created,
+        "last_used": scope.label.used,
+        "changed": bool(scope.changed),
+        "lost": scope.lost,
+    }
+
+
+def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
+    """What went and why, and what that is worth."""
+    verb = "would be removed" if dry_run else "removed"
+    lines = [
+        f"{verb}: {show_name(each.scope.tag)} ({show_name(each.reason)})" for each in pruned.removed
+    ]
+    count = format_count(len(pruned.removed), "scope")
+    freed = f", {format_size(pruned.freed_bytes)} that no other has" if pruned.removed else ""
+    stay = format_count(len(pruned.kept), "scope")
+    return "\n".join([*lines, f"{name}: {count} {verb}{freed}; {stay} stay"])
+
+
+def describe_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
+    """The same for scripts."""
+    return {
+        "registry": name,
+        "dry_run": dry_run,
+        "removed": [
+            {**_describe_scope(each.scope), "reason": each.reason} for each in pruned.removed
+        ],
+        "kept": [_describe_scope(scope) for scope in pruned.kept],
+        "freed_bytes": pruned.freed_bytes,
+    }

@@ -1,0 +1,35 @@
+"""Tables and documents, as all commands print them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERSION = "1"
+
+
+def render_document(document: dict[str, Any]) -> str:
+    """A document as text."""
+    return json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
+
+
+def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """A table whose first columns are texts, and whose others are figures."""
+    table = [head, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    lines = []
+    for row in table:
+        cells = [
+            f"{cell:<{width}}" if column < texts else f"{cell:>{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def show_name(name: str) -> str:
+    """A name that came from elsewhere, which can hold anything."""
+    return name if name.isprintable() else repr(name)

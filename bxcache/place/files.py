@@ -1,0 +1,28 @@
+"""Files that a CI provider leaves for a build, which may be anything at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+LONGEST_FILE = 32 * 1024 * 1024
+"""In bytes. GitHub drops a webhook's event beyond 25 MB:
+https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap"""
+
+
+def read_file(path: str) -> bytes:
+    """The content of a regular file of bounded size.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file, is too large, or the path is none.
+    """
+    # A pipe would keep the reader waiting for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        if status.st_size > LONGEST_FILE:
+            raise ValueError(f"it is larger than {LONGEST_FILE} bytes")
+        return file.read(LONGEST_FILE)

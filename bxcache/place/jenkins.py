@@ -1,0 +1,136 @@
+"""Jenkins, whose variables come from the plugins that a job uses.
+
+https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bxcache.place.statement import (
+    FORK,
+    PUSH,
+    SAME,
+    UNTOLD,
+    Found,
+    Statement,
+    Verdict,
+    compare,
+    is_request_ref,
+    name_repository,
+    strip_prefixes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.place.variables import Variables
+
+# How branch sources call the projects of change requests: `PR-12`, `MR-12-merge`.
+_CHANGE = re.compile(r"(?:PR|MR)-[0-9]+(?:-(?:head|merge))?")
+_REF = Verdict(trusted=False, reason="the branch is where pull requests are kept")
+# Plugins that build pull requests and do not tell forks: the number, the head, the base.
+# https://plugins.jenkins.io/gitlab-plugin/ and https://plugins.jenkins.io/gerrit-trigger/
+_UNTELLING = (
+    ("gitlabMergeRequestIid", "gitlabSourceBranch", "gitlabTargetBranch"),
+    ("GERRIT_CHANGE_NUMBER", "GERRIT_TOPIC", "GERRIT_BRANCH"),
+)
+
+
+def read_jenkins(variables: Variables) -> Statement:
+    """What Jenkins says.
+
+    Trust rests on `CHANGE_FORK` in a multibranch project and on the author's repository with the
+    GitHub pull request builder.
+    """
+    if variables.find("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET", "CHANGE_FORK"):
+        return _read_change(variables)
+    if variables.get("ghprbPullId"):
+        return _read_ghprb(variables)
+    for number, head, base in _UNTELLING:
+        if variables.get(number):
+            return Statement(
+                UNTOLD,
+                branch=variables.find(head),
+                base=variables.find(base),
+                pull_request=variables.find(number),
+            )
+    return _read_branch(variables)
+
+
+def _read_change(variables: Variables) -> Statement:
+    """A change request of a multibranch project.
+
+    `CHANGE_FORK` is set where the change is from a fork and nowhere else, by whatever sets
+    `CHANGE_BRANCH`; older plugins set neither.
+
+    https://github.com/jenkinsci/branch-api-plugin
+    """
+    doubts = [
+        *variables.find_missing("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET"),
+        *variables.find_blank("CHANGE_FORK"),
+    ]
+    return Statement(
+        FORK if variables.get("CHANGE_FORK") else SAME,
+        branch=variables.find("CHANGE_BRANCH"),
+        tag=variables.find("TAG_NAME"),
+        base=variables.find("CHANGE_TARGET"),
+        pull_request=variables.find("CHANGE_ID"),
+        doubts=tuple(doubts),
+    )
+
+
+def _read_ghprb(variables: Variables) -> Statement:
+    """A pull request as the GitHub pull request builder sees it.
+
+    https://plugins.jenkins.io/ghprb/
+    """
+    head, base = "ghprbAuthorRepoGitUrl", "ghprbGhRepository"
+    return Statement(
+        compare(name_repository(variables.get(head)), name_repository(variables.get(base))),
+        branch=variables.find("ghprbSourceBranch"),
+        base=variables.find("ghprbTargetBranch"),
+        pull_request=variables.find("ghprbPullId"),
+        doubts=tuple(variables.find_missing("ghprbSourceBranch", "ghprbTargetBranch", head, base)),
+    )
+
+
+def _read_branch(variables: Variables) -> Statement:
+    branch, tag = _find_branch(variables), variables.find("TAG_NAME")
+    primary = variables.is_on("BRANCH_IS_PRIMARY")
+    default = variables.find("BRANCH_NAME") if primary else None
+    if branch and branch.value.startswith("refs/tags/"):
+        tag, branch = tag or strip_prefixes(branch, "refs/tags/"), None
+    # A multibranch project has the tag in both.
+    if branch and tag and branch.value == tag.value:
+        branch = None
+    return Statement(
+        _REF if branch and is_request_ref(branch.value) else PUSH,
+        branch=branch,
+        tag=tag,
+        default=Found(default.value, "BRANCH_NAME with BRANCH_IS_PRIMARY") if default else None,
+        doubts=tuple(_doubt(variables)),
+    )
+
+
+def _find_branch(variables: Variables) -> Found | None:
+    """The branch, from a multibranch project or else from the git plugin.
+
+    `GIT_BRANCH` has the remote's name before the branch, and is `detached` without a branch.
+
+    https://plugins.jenkins.io/git/#plugin-content-environment-variables
+    """
+    found = variables.find("BRANCH_NAME", "GIT_LOCAL_BRANCH", "GIT_BRANCH")
+    if found and found.source != "BRANCH_NAME" and found.value == "detached":
+        return None
+    if found and found.source == "GIT_BRANCH":
+        return strip_prefixes(found, "refs/remotes/origin/", "refs/heads/", "origin/")
+    return found
+
+
+def _doubt(variables: Variables) -> Iterator[str]:
+    yield from variables.find_blank("CHANGE_ID", "CHANGE_FORK", "ghprbPullId")
+    yield from variables.find_stray("ghprbSourceBranch", "gitlabMergeRequestId")
+    if _CHANGE.fullmatch(variables.get("BRANCH_NAME")):
+        yield "BRANCH_NAME is a change request's, CHANGE_ID is not set"

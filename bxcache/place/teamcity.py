@@ -1,0 +1,144 @@
+"""TeamCity, which leaves most of what it knows in properties files.
+
+https://www.jetbrains.com/help/teamcity/predefined-build-parameters.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bxcache.place.files import read_file
+from bxcache.place.statement import (
+    PUSH,
+    UNTOLD,
+    Found,
+    Statement,
+    Verdict,
+    is_request_ref,
+    strip_prefixes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.place.variables import Variables
+
+_FILE = "TEAMCITY_BUILD_PROPERTIES_FILE"
+_SECOND_FILE = "teamcity.configuration.properties.file"
+_VCS_BRANCH = "teamcity.build.vcs.branch."
+_NAMELESS = "<default>"
+_REF = Verdict(trusted=False, reason="the branch is where pull requests are kept")
+_LINE = re.compile(r"\s*(?P<key>(?:\\.|[^\\\s=:])+)\s*[=:]?\s*(?P<value>.*)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<letter>.))", re.DOTALL)
+_LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+
+def read_teamcity(variables: Variables) -> Statement:
+    """What TeamCity says. No parameter tells a fork, so no pull request is trusted.
+
+    https://www.jetbrains.com/help/teamcity/pull-requests.html
+    """
+    properties, troubles = _read_files(variables)
+
+    def find(key: str) -> Found | None:
+        return Found(properties[key], f"{key} in {_FILE}") if properties.get(key) else None
+
+    number = find("teamcity.pullRequest.number")
+    if number or find("teamcity.pullRequest.source.branch"):
+        missing = () if number else ("teamcity.pullRequest.number is not set",)
+        return Statement(
+            UNTOLD,
+            branch=strip_prefixes(find("teamcity.pullRequest.source.branch"), "refs/heads/"),
+            base=strip_prefixes(find("teamcity.pullRequest.target.branch"), "refs/heads/"),
+            pull_request=number,
+            doubts=(*troubles, *missing),
+        )
+    branch = _find_branch(properties)
+    is_default = properties.get("teamcity.build.branch.is_default") == "true"
+    return Statement(
+        _judge(properties),
+        branch=branch,
+        default=branch if is_default else None,
+        doubts=tuple(troubles),
+    )
+
+
+def _find_branch(properties: dict[str, str]) -> Found | None:
+    """The branch; the VCS root's has the whole name, where there is only one root."""
+    roots = [key for key in properties if key.startswith(_VCS_BRANCH) and properties[key]]
+    names = {properties[key] for key in roots}
+    if len(names) == 1:
+        found = Found(names.pop(), f"{roots[0]} in {_FILE}")
+        return strip_prefixes(found, "refs/heads/")
+    shown = properties.get("teamcity.build.branch", "")
+    if shown in ("", _NAMELESS):
+        return None
+    return strip_prefixes(Found(shown, f"teamcity.build.branch in {_FILE}"), "refs/heads/")
+
+
+def _judge(properties: dict[str, str]) -> Verdict:
+    """A pull request's branch is shown as what a branch specification leaves of its ref."""
+    names = [
+        value
+        for key, value in properties.items()
+        if key.startswith(_VCS_BRANCH) or key == "teamcity.build.branch"
+    ]
+    return _REF if any(is_request_ref(name) or name.isdecimal() for name in names) else PUSH
+
+
+def _read_files(variables: Variables) -> tuple[dict[str, str], list[str]]:
+    """The build's properties and, named in those, its configuration parameters."""
+    path = variables.get(_FILE)
+    if not path:
+        return {}, [f"{_FILE} is not set"]
+    try:
+        properties = parse_properties(read_file(path))
+    except (OSError, ValueError):
+        return {}, [f"the file of {_FILE} cannot be read"]
+    second = properties.get(_SECOND_FILE, "")
+    try:
+        return properties | (parse_properties(read_file(second)) if second else {}), []
+    except (OSError, ValueError):
+        return properties, [f"the file of {_SECOND_FILE} in {_FILE} cannot be read"]
+
+
+def parse_properties(data: bytes) -> dict[str, str]:
+    r"""The pairs of a Java properties file; what is not one is left out.
+
+    https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader)
+
+    >>> parse_properties(b"#x\na.b=refs\\:heads\\=1\nc : d \\\n  e\n")
+    {'a.b': 'refs:heads=1', 'c': 'd e'}
+    """
+    pairs = {}
+    for line in _join_lines(data.decode("latin-1")):
+        match = _LINE.fullmatch(line)
+        if match:
+            pairs[_unescape(match["key"])] = _unescape(match["value"])
+    return pairs
+
+
+def _join_lines(text: str) -> Iterator[str]:
+    """The lines, each with those that a backslash at its end joins to it; no comments."""
+    joined: list[str] = []
+    for line in re.split(r"\r\n|\r|\n", text):
+        part = line.lstrip(" \t\f")
+        if not joined and part[:1] in ("", "#", "!"):
+            continue
+        if (len(part) - len(part.rstrip("\\"))) % 2:
+            joined.append(part[:-1])
+            continue
+        yield "".join((*joined, part))
+        joined = []
+    if joined:
+        yield "".join(joined)
+
+
+def _unescape(text: str) -> str:
+    def replace(match: re.Match[str]) -> str:
+        if match["code"]:
+            return chr(int(match["code"], 16))
+        return _LETTERS.get(match["letter"], match["letter"])
+
+    return _ESCAPE.sub(replace, text)

@@ -1,0 +1,70 @@
+"""The caches that a build may start from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
+from bxcache.config.reference import Reference
+from bxcache.plan.plan import Candidate
+from bxcache.registry.labels import name_label
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bxcache.config.backends import Backend
+    from bxcache.config.models import Config
+    from bxcache.placement import Placement
+    from bxcache.scope import Scope
+
+PLAIN_TAG = "latest"
+"""The tag of a local cache that is exported without one."""
+
+
+def list_candidates(
+    config: Config, scope: Scope, placement: Placement, store: Path | None
+) -> list[Candidate]:
+    """The caches that a build may start from, best first.
+
+    A target without a cache of its own starts from the whole image's, which has all its stages. A
+    store that plain buildx exported to has another one to start from.
+
+    Args:
+        config: the configuration.
+        scope: whose cache the build saves.
+        placement: whose caches it may read.
+        store: the local store's directory, if there is one.
+    """
+    found: dict[tuple[str, str], Candidate] = {}
+    for owner, what in placement.list_owners(config.cache.read):
+        own = scope.of_branch(owner)
+        for backend in config.cache.backends:
+            for each in dict.fromkeys((own, own.whole)):
+                if isinstance(backend, LocalBackend):
+                    place, key = str(store), each.name
+                else:
+                    # Whoever names a tag keeps one cache for all.
+                    place, key = find_ref(backend, each.name), ""
+                found.setdefault((place, key), Candidate(backend, place, each.name, what))
+    for backend in config.cache.backends:
+        if isinstance(backend, LocalBackend):
+            what = "what plain buildx left there"
+            found[str(store), PLAIN_TAG] = Candidate(backend, str(store), PLAIN_TAG, what)
+    return list(found.values())
+
+
+def find_ref(backend: RegistryBackend | InlineBackend, scope: str) -> str:
+    """The ref of a scope's cache in a registry: the scope is the tag, unless one is declared."""
+    reference = Reference.parse(backend.ref)
+    if isinstance(backend, InlineBackend):
+        return str(reference if reference.tag else Reference(reference.name, "latest"))
+    return str(reference if reference.tag else Reference(reference.name, scope))
+
+
+def find_label_ref(backend: Backend, scope: str) -> str | None:
+    """The ref of what bxcache writes down of a scope in a registry; None where it does not."""
+    if not isinstance(backend, RegistryBackend):
+        return None
+    reference = Reference.parse(backend.ref)
+    name = name_label(reference.tag or scope)
+    return str(Reference(reference.name, name)) if name is not None else None

@@ -1,0 +1,199 @@
+"""Which caches are imported and saved, and why.
+
+- One donor. Several imports at once make BuildKit miss at random (moby/buildkit#4674), so only the
+  first cache that exists is imported, unless all are asked for.
+- The local export comes last. BuildKit writes the digest of the last export into a local layout's
+  index, whichever export that was.
+- A registry is saved to after the build, in a run of its own that finds everything built. Only
+  then is it known whether there is anything to save, and no registry can hold up the build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.config.backends import LocalBackend, RegistryBackend
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
+from bxcache.plan.candidates import find_label_ref, list_candidates
+from bxcache.plan.flags import (
+    export_inline,
+    export_local,
+    export_registry,
+    import_local,
+    import_ref,
+)
+from bxcache.plan.plan import BuildPlan, CacheUse, Candidate, Choice, LocalState, RegistrySave
+from bxcache.registry.labels import parse_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bxcache.config.backends import Backend
+    from bxcache.config.models import Config
+    from bxcache.placement import Placement
+    from bxcache.registry.probing import Sighting
+    from bxcache.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a build is planned on.
+
+    Attributes:
+        config: the configuration.
+        scope: whose cache the build saves.
+        placement: whose caches it may read, and whether it saves its own.
+        local: the store, where one is declared.
+        sightings: what was found at each ref that was looked up.
+        makes_image: whether the build makes an image, which an inline cache needs.
+        repeatable: whether the build can be run again to save what it built.
+    """
+
+    config: Config
+    scope: Scope
+    placement: Placement
+    local: LocalState | None
+    sightings: Mapping[str, Sighting]
+    makes_image: bool
+    repeatable: bool = True
+
+
+def make_plan(outlook: Outlook) -> BuildPlan:
+    """Choose what the build starts from, and what is saved."""
+    notes: list[str] = []
+    troubles = tuple(_list_troubles(outlook))
+    imports, choices = _choose_imports(outlook)
+    if outlook.config.build.no_cache:
+        notes.append("no cache is imported: `--no-cache`")
+    elif not imports and not troubles:
+        notes.append(f"no cache is imported: the scope `{outlook.scope.name}` has none yet")
+    exports, saves = _choose_exports(outlook, imports, notes)
+    return BuildPlan(
+        scope=outlook.scope,
+        uses=(*imports, *exports),
+        notes=tuple(notes),
+        choices=choices,
+        saves=saves,
+        troubles=troubles,
+    )
+
+
+def _choose_imports(outlook: Outlook) -> tuple[tuple[CacheUse, ...], tuple[Choice, ...]]:
+    config, local = outlook.config, outlook.local
+    if config.build.no_cache:
+        return (), ()
+    store = local.store if local is not None else None
+    candidates = list_candidates(config, outlook.scope, outlook.placement, store)
+    verdicts = [_judge(outlook, each) for each in candidates]
+    taken = [n for n, (known, _) in enumerate(verdicts) if known]
+    if not taken:
+        # What is not reached from here may be reached by the engine, which then says so.
+        taken = [n for n, (known, _) in enumerate(verdicts) if known is None]
+    if not config.cache.read_all:
+        taken = taken[:1]
+    choices = []
+    for number, (each, (known, verdict)) in enumerate(zip(candidates, verdicts, strict=True)):
+        told = "imported" if number in taken else verdict
+        if known and number not in taken:
+            told = "not needed: there is a better one"
+        choices.append(Choice(each, told))
+    return tuple(_import(outlook, candidates[number]) for number in taken), tuple(choices)
+
+
+def _judge(outlook: Outlook, candidate: Candidate) -> tuple[bool | None, str]:
+    """Whether a cache is there, None where that is not known; and in words."""
+    if isinstance(candidate.backend, LocalBackend):
+        there = outlook.local is not None and outlook.local.offers(candidate.scope)
+        return there, "it is there" if there else "there is none"
+    sighting = outlook.sightings.get(candidate.place)
+    if sighting is None:
+        return False, "not asked: there is a better one"
+    if sighting.error is not None:
+        unreached = sighting.error.trouble is Trouble.UNREACHABLE
+        return None if unreached else False, sighting.error.cause
+    return sighting.manifest is not None, "there is none"
+
+
+def _import(outlook: Outlook, candidate: Candidate) -> CacheUse:
+    if isinstance(candidate.backend, LocalBackend):
+        if outlook.local is None:
+            raise ValueError(candidate)
+        return import_local(outlook.local, candidate)
+    return import_ref(candidate.backend, candidate)
+
+
+def _choose_exports(
+    outlook: Outlook, imports: tuple[CacheUse, ...], notes: list[str]
+) -> tuple[tuple[CacheUse, ...], tuple[RegistrySave, ...]]:
+    scope, local = outlook.scope, outlook.local
+    if not outlook.placement.writes:
+        notes.append(outlook.placement.reason)
+        return (), ()
+    uses: list[CacheUse] = []
+    saves: list[RegistrySave] = []
+    backends = outlook.config.cache.backends
+    for backend in sorted(backends, key=lambda each: isinstance(each, LocalBackend)):
+        if isinstance(backend, RegistryBackend):
+            if _is_sick(outlook, backend):
+                continue
+            use = export_registry(backend, scope)
+            if outlook.repeatable:
+                saves.append(_plan_save(outlook, backend, use, imports))
+            else:
+                uses.append(use)
+        elif isinstance(backend, LocalBackend):
+            if local is not None and not local.trouble and not local.read_only:
+                uses.append(export_local(backend, local, scope))
+        elif outlook.makes_image:
+            uses.append(export_inline(backend, scope))
+        else:
+            notes.append("no inline cache is saved: this build makes no image to hold it")
+    return tuple(uses), tuple(saves)
+
+
+def _plan_save(
+    outlook: Outlook, backend: RegistryBackend, use: CacheUse, imports: tuple[CacheUse, ...]
+) -> RegistrySave:
+    repository = Reference.parse(backend.ref).name
+    noted = outlook.sightings.get(find_label_ref(backend, outlook.scope.name) or "")
+    label = parse_label(noted.manifest.body) if noted and noted.manifest else None
+    for each in imports:
+        if each.backend == "registry" and Reference.parse(each.place).name == repository:
+            source = outlook.sightings.get(each.place)
+            return RegistrySave(use, backend, outlook.scope, source, each.place, label)
+    return RegistrySave(use, backend, outlook.scope, label=label)
+
+
+def _find_errors(outlook: Outlook, backend: Backend) -> list[RegistryError]:
+    if isinstance(backend, LocalBackend):
+        return []
+    name = Reference.parse(backend.ref).name
+    return [
+        sighting.error
+        for ref, sighting in outlook.sightings.items()
+        if sighting.error is not None and Reference.parse(ref).name == name
+    ]
+
+
+def _is_sick(outlook: Outlook, backend: Backend) -> bool:
+    return any(error.trouble is Trouble.SICK for error in _find_errors(outlook, backend))
+
+
+def _list_troubles(outlook: Outlook) -> Iterator[str]:
+    """One for each registry that is left out.
+
+    What is not reached from here is left to the engine. One that denies to be read may be without
+    the repository still, as long as it can be written.
+    """
+    written = outlook.placement.writes
+    for backend in outlook.config.cache.backends:
+        errors = _find_errors(outlook, backend)
+        told = next((e for e in errors if e.trouble is Trouble.SICK), None) or next(
+            (e for e in errors if e.trouble is Trouble.REFUSED), None
+        )
+        if told is None and not (written and isinstance(backend, RegistryBackend)):
+            told = next((e for e in errors if e.trouble is Trouble.DENIED), None)
+        if told is not None:
+            yield f"a cache was not used; {told}"

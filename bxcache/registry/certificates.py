@@ -1,0 +1,33 @@
+"""Which certificates are trusted: the system's, and those that docker has for one registry.
+
+https://docs.docker.com/engine/security/certificates/
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+_FOLDERS = (Path("/etc/docker/certs.d"),)
+
+
+def make_context(host: str, *, verify: bool) -> ssl.SSLContext:
+    """The TLS of a registry.
+
+    Args:
+        host: the registry, with its port if it has one.
+        verify: whether its certificate is looked at.
+    """
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    for folder in (base / host for base in (*_FOLDERS, Path.home() / ".docker" / "certs.d")):
+        # What cannot be read is docker's to complain about.
+        with suppress(OSError, ssl.SSLError):
+            for file in sorted(folder.glob("*.crt")):
+                context.load_verify_locations(file)
+            for file in sorted(folder.glob("*.cert")):
+                context.load_cert_chain(file, file.with_suffix(".key"))
+    return context

@@ -1,0 +1,124 @@
+"""Docker's own login of a registry: from its config file, or from a credential helper.
+
+https://docs.docker.com/reference/cli/docker/login/#credential-stores
+https://github.com/docker/docker-credential-helpers#development
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bxcache.process import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HUB_KEY = "https://index.docker.io/v1/"
+HUB = "docker.io"
+_NO_USER = "<token>"
+_SECONDS_FOR_HELPER = 20.0
+_LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who to be at a registry.
+
+    Attributes:
+        user: the name; empty when `secret` is a token that stands for itself.
+        secret: the password or the identity token; it is not part of the object's text.
+    """
+
+    user: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Login(user={self.user!r})"
+
+    @property
+    def is_token(self) -> bool:
+        """Whether the secret is to be exchanged for access, instead of a password."""
+        return not self.user
+
+    @property
+    def basic(self) -> str:
+        """The value of a header that logs in with user and password."""
+        pair = f"{self.user}:{self.secret}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
+    """Docker's login of a registry, or None where there is none.
+
+    Args:
+        host: the registry as a reference names it, with the port if it has one.
+        environment: the process's variables.
+    """
+    settings = _read_settings(_find_folder(environment) / "config.json")
+    key = _HUB_KEY if host == HUB else host
+    helper = _table(settings, "credHelpers").get(host) or settings.get("credsStore")
+    if isinstance(helper, str) and helper:
+        found = _ask_helper(helper, key)
+        if found is not None:
+            return found
+    entries = _table(settings, "auths")
+    for name in (key, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/"):
+        found = _parse_entry(entries.get(name))
+        if found is not None:
+            return found
+    return None
+
+
+def _find_folder(environment: Mapping[str, str]) -> Path:
+    named = environment.get("DOCKER_CONFIG")
+    return Path(named) if named else Path.home() / ".docker"
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    # docker itself complains about a file that it cannot read.
+    with suppress(OSError, ValueError, RecursionError):
+        with path.open("rb") as file:
+            document = json.loads(file.read(_LARGEST_FILE))
+        return document if isinstance(document, dict) else {}
+    return {}
+
+
+def _table(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _ask_helper(name: str, key: str) -> Login | None:
+    with suppress(OSError, TimeoutError, ValueError, RecursionError):
+        answer = ask([f"docker-credential-{name}", "get"], stdin=key, seconds=_SECONDS_FOR_HELPER)
+        document = json.loads(answer.stdout) if answer.status == 0 else None
+        if isinstance(document, dict):
+            return _make_login(document.get("Username"), document.get("Secret"))
+    return None
+
+
+def _parse_entry(entry: object) -> Login | None:
+    if not isinstance(entry, dict):
+        return None
+    token = entry.get("identitytoken")
+    if isinstance(token, str) and token:
+        return Login("", token)
+    with suppress(binascii.Error, ValueError):
+        text = base64.b64decode(str(entry.get("auth") or ""), validate=True).decode()
+        user, _, secret = text.partition(":")
+        found = _make_login(user, secret.rstrip("\0"))
+        if found is not None:
+            return found
+    return _make_login(entry.get("username"), entry.get("password"))
+
+
+def _make_login(user: object, secret: object) -> Login | None:
+    if not isinstance(user, str) or not isinstance(secret, str) or not user or not secret:
+        return None
+    return Login("" if user == _NO_USER else user, secret)

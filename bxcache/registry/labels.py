@@ -1,0 +1,121 @@
+"""What bxcache writes beside each scope in a registry, to know it again: an OCI artifact.
+
+The layers of a cache are BuildKit's, and a cache's manifest has no room for words. So the tag
+`SCOPE.bxcache` has a manifest without content, whose annotations tell what the tag `SCOPE` is. A
+tag without such a label is somebody else's.
+https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidelines-for-artifact-usage
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bxcache.scope import LABEL_PART, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARTIFACT_TYPE = "application/vnd.bxcache.scope.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+EMPTY = b"{}"
+"""The one blob of the artifact, which stands for no content."""
+_EMPTY_DESCRIPTOR = {
+    "mediaType": "application/vnd.oci.empty.v1+json",
+    "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+    "size": len(EMPTY),
+}
+_PREFIX = "io.bxcache."
+_CREATED = "org.opencontainers.image.created"
+_LONGEST_TAG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is known of a scope in a registry.
+
+    Attributes:
+        scope: whose cache it is.
+        digest: the manifest that was written under the scope's tag.
+        created: when the cache was written, in seconds since 1970.
+        used: when it was last written or read by a build that may write, in the same seconds.
+    """
+
+    scope: Scope
+    digest: str
+    created: float
+    used: float
+
+
+def name_label(tag: str) -> str | None:
+    """The tag of a scope's label; None where the scope's own tag leaves no room for one.
+
+    >>> name_label("image.linux-amd64.main")
+    'image.linux-amd64.main.bxcache'
+    """
+    name = f"{tag}.{LABEL_PART}"
+    return name if len(name) <= _LONGEST_TAG else None
+
+
+def find_labelled(tag: str) -> str | None:
+    """The tag that a label's tag tells of; None where it is no label's."""
+    suffix = f".{LABEL_PART}"
+    return tag.removesuffix(suffix) if tag.endswith(suffix) else None
+
+
+def render_label(label: Label) -> bytes:
+    """The label's manifest, the same bytes for the same label."""
+    scope = label.scope
+    told = {
+        "image": scope.image,
+        "target": scope.target or "",
+        "platforms": ",".join(scope.platforms),
+        "branch": scope.branch or "",
+        "digest": label.digest,
+        "used": _write_time(label.used),
+    }
+    notes = {f"{_PREFIX}{name}": value for name, value in told.items()}
+    return render_artifact({_CREATED: _write_time(label.created), **notes})
+
+
+def render_artifact(annotations: Mapping[str, str]) -> bytes:
+    """A manifest of bxcache's own without content."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": ARTIFACT_TYPE,
+        "config": _EMPTY_DESCRIPTOR,
+        "layers": [_EMPTY_DESCRIPTOR],
+        "annotations": dict(annotations),
+    }
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_label(body: bytes) -> Label | None:
+    """A label from its manifest, or None where it is none."""
+    try:
+        document = json.loads(body)
+        if document["artifactType"] != ARTIFACT_TYPE:
+            return None
+        notes = {str(k): str(v) for k, v in document["annotations"].items()}
+        scope = Scope(
+            notes[f"{_PREFIX}image"],
+            notes[f"{_PREFIX}target"] or None,
+            tuple(notes[f"{_PREFIX}platforms"].split(",")),
+            notes[f"{_PREFIX}branch"] or None,
+        )
+        created, used = (_read_time(notes[key]) for key in (_CREATED, f"{_PREFIX}used"))
+        return Label(scope, notes[f"{_PREFIX}digest"], created, used)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None
+
+
+def _write_time(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read_time(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

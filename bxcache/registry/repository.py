@@ -1,0 +1,197 @@
+"""Manifests, tags and blobs of one repository.
+
+https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#endpoints
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from bxcache.errors import RegistryError, Trouble
+from bxcache.registry.connection import Query
+from bxcache.store.documents import MANIFEST_TYPES, CacheManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.registry.connection import Connection, Reply
+
+_MOST_PAGES = 1000
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+_ACCEPT = {"Accept": ", ".join(sorted(MANIFEST_TYPES))}
+_OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteManifest:
+    """A manifest as a registry has it.
+
+    Attributes:
+        digest: what it is addressed by.
+        media_type: what it says it is.
+        body: its bytes.
+    """
+
+    digest: str
+    media_type: str
+    body: bytes
+
+    def parse(self) -> CacheManifest | None:
+        """Its content, or None where it is no build cache."""
+        try:
+            found = CacheManifest.model_validate_json(self.body)
+        except ValueError:
+            return None
+        return None if found.find_strangeness() else found
+
+
+class Repository:
+    """One repository of a registry."""
+
+    def __init__(self, connection: Connection, path: str) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            connection: to the registry.
+            path: the repository's name there.
+        """
+        self._connection = connection
+        self._path = path
+
+    @property
+    def host(self) -> str:
+        """The registry."""
+        return self._connection.host
+
+    @property
+    def name(self) -> str:
+        """The repository with its registry, as a reference has it."""
+        return f"{self.host}/{self._path}"
+
+    def read_manifest(self, reference: str) -> RemoteManifest | None:
+        """The manifest of a tag or a digest, or None where there is none.
+
+        Raises:
+            RegistryError: the registry does not tell.
+        """
+        operation = f"looking up `{self._path}:{reference}`"
+        expected = (_OK, _NOT_FOUND)
+        path = self._below(f"manifests/{reference}")
+        reply = self._ask(Query("GET", path, operation, expected, headers=_ACCEPT))
+        if reply.status == _NOT_FOUND:
+            return None
+        digest = f"sha256:{hashlib.sha256(reply.body).hexdigest()}"
+        kind = reply.headers.get("Content-Type", "").partition(";")[0]
+        return RemoteManifest(digest, kind, reply.body)
+
+    def read_digest(self, reference: str) -> str:
+        """What the manifest of a tag is addressed by; an empty string where there is none.
+
+        Raises:
+            RegistryError: the registry does not tell.
+        """
+        path = self._below(f"manifests/{reference}")
+        operation = f"looking up `{self._path}:{reference}`"
+        expected = (_OK, _NOT_FOUND)
+        reply = self._ask(Query("HEAD", path, operation, expected, headers=_ACCEPT))
+        if reply.status == _NOT_FOUND:
+            return ""
+        told = reply.headers.get("Docker-Content-Digest", "")
+        if told:
+            return told
+        found = self.read_manifest(reference)
+        return found.digest if found is not None else ""
+
+    def list_tags(self) -> list[str]:
+        """Every tag; none where there is no such repository.
+
+        Raises:
+            RegistryError: the registry does not tell.
+        """
+        path = self._below(f"tags/list?{urlencode({'n': 1000})}")
+        tags: list[str] = []
+        for _ in range(_MOST_PAGES):
+            operation = f"listing `{self._path}`"
+            reply = self._ask(Query("GET", path, operation, (_OK, _NOT_FOUND)))
+            tags += _read_tags(reply)
+            following = _NEXT.search(reply.headers.get("Link", ""))
+            if following is None:
+                break
+            path = following[1]
+        return tags
+
+    def write_manifest(self, reference: str, body: bytes, media_type: str) -> None:
+        """Put a manifest under a tag or its digest; the blobs that it names are there.
+
+        Raises:
+            RegistryError: the registry does not take it.
+        """
+        operation = f"writing `{self._path}:{reference}`"
+        path = self._below(f"manifests/{reference}")
+        kind = {"Content-Type": media_type}
+        expected = (_OK, _CREATED, _ACCEPTED)
+        self._ask(Query("PUT", path, operation, expected, headers=kind, body=body))
+
+    def write_blob(self, data: bytes) -> None:
+        """Upload a small blob.
+
+        Raises:
+            RegistryError: the registry does not take it.
+        """
+        operation = f"writing to `{self._path}`"
+        begun = self._ask(Query("POST", self._below("blobs/uploads/"), operation, (_ACCEPTED,)))
+        target = begun.headers.get("Location", "")
+        digest = urlencode({"digest": f"sha256:{hashlib.sha256(data).hexdigest()}"})
+        path = f"{target}{'&' if '?' in target else '?'}{digest}"
+        kind = {"Content-Type": "application/octet-stream"}
+        self._ask(Query("PUT", path, operation, (_CREATED,), headers=kind, body=data))
+
+    def delete_manifest(self, digest: str) -> None:
+        """Delete a manifest, and with it every tag that names it.
+
+        Raises:
+            RegistryError: the registry does not do it.
+        """
+        self._delete(digest, (_OK, _ACCEPTED, _NOT_FOUND))
+
+    def delete_tag(self, tag: str) -> bool:
+        """Delete a tag and leave its manifest; tell whether the registry can do that.
+
+        Raises:
+            RegistryError: it may not be done, or the registry is in trouble.
+        """
+        try:
+            self._delete(tag, (_OK, _ACCEPTED))
+        except RegistryError as error:
+            if error.trouble is Trouble.REFUSED:
+                return False
+            raise
+        return True
+
+    def _delete(self, reference: str, expected: tuple[int, ...]) -> None:
+        operation = f"deleting `{self._path}:{reference}`"
+        self._ask(Query("DELETE", self._below(f"manifests/{reference}"), operation, expected))
+
+    def _below(self, path: str) -> str:
+        return f"/v2/{self._path}/{path}"
+
+    def _ask(self, query: Query) -> Reply:
+        actions = {"GET": "pull", "HEAD": "pull", "DELETE": "pull,push,delete"}.get(
+            query.method, "pull,push"
+        )
+        return self._connection.ask(replace(query, access=f"repository:{self._path}:{actions}"))
+
+
+def _read_tags(reply: Reply) -> Iterator[str]:
+    if reply.status == _NOT_FOUND:
+        return
+    try:
+        tags = json.loads(reply.body).get("tags") or ()
+    except (ValueError, AttributeError, RecursionError):
+        return
+    yield from (tag for tag in tags if isinstance(tag, str))

@@ -1,0 +1,162 @@
+"""The scopes that a repository keeps: write down, name anew, list, remove."""
+
+from __future__ import annotations
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.errors import RegistryError, Trouble
+from bxcache.registry.labels import (
+    EMPTY,
+    MANIFEST_TYPE,
+    Label,
+    find_labelled,
+    name_label,
+    parse_label,
+    render_artifact,
+    render_label,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from bxcache.registry.repository import RemoteManifest, Repository
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteScope:
+    """A scope that bxcache has written.
+
+    Attributes:
+        tag: the tag that has the cache.
+        label: what bxcache wrote down of it.
+        layers: the size in bytes of each layer, by digest; empty when the cache is gone.
+        changed: why the tag is not touched: something else than bxcache wrote to it since.
+        lost: the label is there and the cache is not.
+    """
+
+    tag: str
+    label: Label
+    layers: dict[str, int]
+    changed: str = ""
+    lost: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """The size of its layers."""
+        return sum(self.layers.values())
+
+
+def write_label(repository: Repository, tag: str, label: Label) -> None:
+    """Write down what a scope's tag is.
+
+    Raises:
+        RegistryError: the registry does not take it.
+    """
+    name = name_label(tag)
+    if name is None:
+        return
+    body = render_label(label)
+    try:
+        repository.write_manifest(name, body, MANIFEST_TYPE)
+    except RegistryError as error:
+        if error.trouble is not Trouble.REFUSED:
+            raise
+        # The first label of a repository brings the blob that all of them have.
+        repository.write_blob(EMPTY)
+        repository.write_manifest(name, body, MANIFEST_TYPE)
+
+
+def read_label(repository: Repository, tag: str) -> Label | None:
+    """What was written down of a tag, or None.
+
+    Raises:
+        RegistryError: the registry does not tell.
+    """
+    name = name_label(tag)
+    found = repository.read_manifest(name) if name is not None else None
+    return parse_label(found.body) if found is not None else None
+
+
+def copy_scope(repository: Repository, manifest: RemoteManifest, tag: str) -> None:
+    """Name a cache that the repository has by another tag too; no layer moves.
+
+    Raises:
+        RegistryError: the registry does not take it.
+    """
+    repository.write_manifest(tag, manifest.body, manifest.media_type or MANIFEST_TYPE)
+
+
+def list_scopes(repository: Repository) -> list[RemoteScope]:
+    """Every scope that bxcache has written, in the order of the tags.
+
+    Raises:
+        RegistryError: the registry does not tell.
+    """
+    tags = sorted(repository.list_tags())
+    labelled = [tag for tag in map(find_labelled, tags) if tag is not None]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = pool.map(lambda tag: _read_scope(repository, tag), labelled)
+        return [scope for scope in found if scope is not None]
+
+
+def _read_scope(repository: Repository, tag: str) -> RemoteScope | None:
+    label = read_label(repository, tag)
+    if label is None:
+        return None
+    manifest = repository.read_manifest(tag)
+    if manifest is None:
+        return RemoteScope(tag, label, {}, lost=True)
+    content = manifest.parse()
+    changed = "" if manifest.digest == label.digest else "somebody else has written to it since"
+    return RemoteScope(tag, label, dict(content.layer_sizes) if content else {}, changed)
+
+
+def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:
+    """The manifests that tags name.
+
+    Raises:
+        RegistryError: the registry does not tell.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return {digest for digest in pool.map(repository.read_digest, tags) if digest}
+
+
+def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[str]) -> None:
+    """Remove a scope's tag, then its label.
+
+    A manifest is deleted with all of its tags, so one that another tag still names stays, and only
+    the tag goes: by itself where the registry can do that, else by way of a manifest of its own.
+
+    Args:
+        repository: where the scope is.
+        scope: the scope.
+        shared: the digests that tags which stay have.
+
+    Raises:
+        RegistryError: the registry does not do it.
+    """
+    if not scope.lost:
+        if scope.label.digest in shared:
+            _remove_tag(repository, scope.tag)
+        else:
+            repository.delete_manifest(scope.label.digest)
+    name = name_label(scope.tag)
+    written = repository.read_manifest(name) if name is not None else None
+    if written is not None:
+        repository.delete_manifest(written.digest)
+
+
+def _remove_tag(repository: Repository, tag: str) -> None:
+    if repository.delete_tag(tag):
+        return
+    # A manifest that nothing else has, so that deleting it takes only this tag along.
+    body = render_artifact({"io.bxcache.removed": secrets.token_hex(16)})
+    repository.write_manifest(tag, body, MANIFEST_TYPE)
+    written = repository.read_manifest(tag)
+    if written is not None and written.body == body:
+        repository.delete_manifest(written.digest)

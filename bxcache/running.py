@@ -1,0 +1,95 @@
+"""Runs of docker: what all of a build's have in common, and one of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.command import VARIABLES
+from bxcache.buildx.events import Streamed
+from bxcache.buildx.metadata import Metadata, parse_metadata
+from bxcache.buildx.raw_stream import join_documents, redact_line
+from bxcache.buildx.trace import TraceReader
+from bxcache.settlement import Heard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bxcache.buildx.events import Event
+    from bxcache.preparation import Prepared
+    from bxcache.redaction import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every run of docker in a build has in common."""
+
+    prepared: Prepared
+    redact: Redactor
+    tell: Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Leash:
+    """What ends a run early.
+
+    Attributes:
+        seconds: how long it may take.
+        is_wrong: whether an event shows that the run does what it should not.
+    """
+
+    seconds: float
+    is_wrong: Callable[[Event], bool]
+
+
+def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
+    """Run the build and tell its events."""
+    prepared = run.prepared
+    reader = TraceReader()
+    begun = time.monotonic()
+    with prepared.docker.build(
+        arguments,
+        variables=VARIABLES,
+        directory=prepared.request.directory,
+        stdout=prepared.request.stdout,
+    ) as process:
+        for line in join_documents(process.read_lines()):
+            if prepared.request.raw:
+                run.tell(Streamed(redact_line(line, run.redact)))
+            for event in reader.feed(line):
+                run.tell(event)
+        status = process.wait()
+    metadata = read_metadata(prepared.metadata_file) if status == 0 else Metadata()
+    return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
+
+
+def run_quietly(run: Run, arguments: tuple[str, ...], leash: Leash) -> tuple[Heard, str]:
+    """Run docker without telling its events; also why it was ended early, or an empty string."""
+    reader = TraceReader()
+    begun = time.monotonic()
+    ended = ""
+    with run.prepared.docker.build(
+        arguments,
+        variables=VARIABLES,
+        directory=run.prepared.request.directory,
+        stdout=None,
+        seconds=leash.seconds,
+    ) as process:
+        for line in join_documents(process.read_lines()):
+            if any(map(leash.is_wrong, list(reader.feed(line)))):
+                ended = "the builder no longer has what it built"
+                break
+        status = 1 if ended else process.wait()
+        if process.is_late:
+            ended = f"it took longer than {leash.seconds:.0f} s"
+    return Heard(status, reader.finish(), Metadata(), time.monotonic() - begun), ended
+
+
+def read_metadata(file: Path) -> Metadata:
+    """What docker's metadata file says; nothing where there is none."""
+    try:
+        return parse_metadata(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return Metadata()

@@ -1,0 +1,194 @@
+"""A registry's scope after the build: left as it is, named anew, or saved.
+
+Where every step was reused and the registry had all its layers, there is nothing to upload: the
+scope that the build started from is the build's. If it is the build's own, it is left alone; if it
+is another's, its manifest is put under the build's tag too. Else the build is run once more, which
+finds everything built and only exports.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.events import Noted, Outcome, StepStarted
+from bxcache.buildx.faults import explain_transfer
+from bxcache.buildx.vertex_names import CacheVertex
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
+from bxcache.preparation import render_save
+from bxcache.registry.labels import Label
+from bxcache.registry.probing import probe_refs
+from bxcache.registry.scopes import copy_scope, write_label
+from bxcache.result import CacheResult
+from bxcache.running import Leash, run_quietly
+from bxcache.settlement import find_failed_import, list_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.buildx.events import Event
+    from bxcache.plan.plan import BuildPlan, RegistrySave
+    from bxcache.registry.repository import RemoteManifest, Repository
+    from bxcache.running import Run
+    from bxcache.settlement import Heard
+
+_SECONDS_BETWEEN_USES = 86_400
+"""How old the note of a scope's last use may become."""
+
+
+class Need(Enum):
+    """What there is to do for a scope in a registry."""
+
+    NOTHING = "it has everything already"
+    ALIAS = "another scope has everything already"
+    EXPORT = "there is something new"
+
+
+def choose_need(save: RegistrySave, heard: Heard) -> Need:
+    """What a build's own scope needs after it."""
+    manifest = save.source.manifest if save.source is not None else None
+    content = manifest.parse() if manifest is not None else None
+    if content is None or not heard.trace.steps:
+        return Need.EXPORT
+    if any(step.outcome is not Outcome.REUSED for step in heard.trace.steps):
+        return Need.EXPORT
+    # An engine's own cache has more than the registry; an old buildx does not tell the layers.
+    for step in heard.trace.steps:
+        if not any(digest in content.layer_sizes for digest in list_layers(step, heard.metadata)):
+            return Need.EXPORT
+    return Need.NOTHING if save.source_ref == save.use.place else Need.ALIAS
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of one registry's scope.
+
+    Attributes:
+        result: the same for the caller.
+        warning: why it could not be saved, or an empty string.
+    """
+
+    result: CacheResult
+    warning: str = ""
+
+
+def save_registries(run: Run, plan: BuildPlan, heard: Heard) -> Iterator[Kept]:
+    """Bring each registry's scope up to date with a build that succeeded."""
+    for save in plan.saves:
+        begun = time.monotonic()
+        if find_failed_import(plan, heard, save.use.place):
+            # That has been told already, and the same registry will not be written either.
+            yield Kept(_describe(save))
+            continue
+        try:
+            seen = _look(save)
+            yield Kept(_KEEPERS[choose_need(seen, heard)](run, plan, seen, begun))
+        except RegistryError as error:
+            yield Kept(_describe(save), str(error))
+
+
+def _look(save: RegistrySave) -> RegistrySave:
+    """The same, with what the own scope has, where the build had no reason to look there.
+
+    Raises:
+        RegistryError: the registry would hold up the export.
+    """
+    if save.source is not None:
+        return save
+    ref = save.use.place
+    source = probe_refs({ref: save.backend.insecure}, os.environ)[ref]
+    if source.error is not None and source.error.trouble in (Trouble.SICK, Trouble.REFUSED):
+        raise source.error
+    return replace(save, source=source, source_ref=ref)
+
+
+def _leave(_run: Run, _plan: BuildPlan, save: RegistrySave, _begun: float) -> CacheResult:
+    if save.source is None or save.source.manifest is None:
+        raise ValueError(save)
+    label, now = save.label, time.time()
+    own = label is not None and label.digest == save.source.manifest.digest
+    if label is not None and own and now - label.used > _SECONDS_BETWEEN_USES:
+        fresh = Label(label.scope, label.digest, label.created, now)
+        write_label(save.source.repository, _tag_of(save), fresh)
+    return replace(_describe(save, save.source.manifest), unchanged=True)
+
+
+def _alias(run: Run, _plan: BuildPlan, save: RegistrySave, begun: float) -> CacheResult:
+    if save.source is None or save.source.manifest is None:
+        raise ValueError(save)
+    manifest, repository = save.source.manifest, save.source.repository
+    copy_scope(repository, manifest, _tag_of(save))
+    _label(repository, save, manifest.digest)
+    run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
+    return replace(_describe(save, manifest), aliased=True, seconds=_since(begun))
+
+
+def _export(run: Run, plan: BuildPlan, save: RegistrySave, begun: float) -> CacheResult:
+    run.tell(Noted(f"saving the cache to {save.use.place}"))
+    options = [use.option for use in (*plan.imports, save.use)]
+    arguments = render_save(run.prepared, options)
+    leash = Leash(save.backend.timeout, _executes)
+    heard, ended = run_quietly(run, arguments, leash)
+    transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
+    transfer = next(iter(transfers), None)
+    error = transfer.error if transfer else _last_words(heard)
+    if ended:
+        error = f"{ended}: {transfer.log}" if transfer and transfer.log else ended
+    digest = transfer.digest if transfer and not error else None
+    if error:
+        raise explain_transfer(save.use.place, "saving", error)
+    if digest is None:
+        # BuildKit writes no manifest when no step made a layer.
+        return _describe(save)
+    if save.source is None:
+        raise ValueError(save)
+    repository = save.source.repository
+    _label(repository, save, digest)
+    written = repository.read_manifest(digest)
+    result = replace(_describe(save, written), digest=digest)
+    return replace(result, exported=True, seconds=_since(begun))
+
+
+_KEEPERS = {Need.NOTHING: _leave, Need.ALIAS: _alias, Need.EXPORT: _export}
+
+
+def _executes(event: Event) -> bool:
+    return isinstance(event, StepStarted)
+
+
+def _last_words(heard: Heard) -> str:
+    said = [line for line in heard.trace.said if line.startswith("ERROR: ")]
+    if heard.exit_status == 0:
+        return "BuildKit did not export it"
+    return said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
+
+
+def _label(repository: Repository, save: RegistrySave, digest: str) -> None:
+    now = time.time()
+    write_label(repository, _tag_of(save), Label(save.owner, digest, now, now))
+
+
+def _tag_of(save: RegistrySave) -> str:
+    return Reference.parse(save.use.place).tag or save.use.scope
+
+
+def _describe(save: RegistrySave, manifest: RemoteManifest | None = None) -> CacheResult:
+    """The scope with what it has now, as far as that is known."""
+    content = manifest.parse() if manifest is not None else None
+    sizes = content.layer_sizes if content is not None else {}
+    return CacheResult(
+        backend="registry",
+        place=save.use.place,
+        scope=save.use.scope,
+        digest=manifest.digest if manifest is not None else None,
+        bytes=sum(sizes.values()) or None,
+        layers=len(sizes) or None,
+    )
+
+
+def _since(begun: float) -> float:
+    return round(time.monotonic() - begun, 3)

@@ -1,0 +1,109 @@
+"""What can go wrong at a registry, for a proxy in front of it to play."""
+
+import json
+import re
+from dataclasses import dataclass
+
+ANYWHERE = re.compile("")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which requests are meant; without anything, all.
+
+    Attributes:
+        method: one, or several as in "GET|HEAD".
+        path: what is found anywhere in the path, which begins with /v2/ and has the query with it.
+    """
+
+    method: str = ""
+    path: re.Pattern[str] = ANYWHERE
+
+    def matches(self, method: str, path: str) -> bool:
+        """Tell whether a request is meant."""
+        named = not self.method or method in self.method.split("|")
+        return named and self.path.search(path) is not None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer in the registry's place, which is not asked.
+
+    Attributes:
+        status: its status.
+        code: the error's name in the registries' protocol.
+        headers: what it says besides.
+        halfway: whether it comes when half of the request's body has been read.
+    """
+
+    status: int
+    code: str
+    headers: tuple[tuple[str, str], ...] = ()
+    halfway: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """The error as a registry would put it."""
+        error = {"code": self.code, "message": "made up by a test", "detail": None}
+        return json.dumps({"errors": [error]}).encode()
+
+
+@dataclass(frozen=True)
+class Stall:
+    """No answer, for as long as the client waits for it."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection is reset: once the request was read, or half-way through the answer."""
+
+    halfway: bool = False
+
+
+@dataclass(frozen=True)
+class Delay:
+    """The request is passed on after this many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Vanish:
+    """The connection is reset, and every later one refused."""
+
+
+Fault = Answer | Stall | Cut | Delay | Vanish
+
+UNAUTHORIZED = Answer(401, "UNAUTHORIZED", (("WWW-Authenticate", 'Basic realm="tests"'),))
+FORBIDDEN = Answer(403, "DENIED")
+BROKEN = Answer(500, "UNKNOWN")
+BROKEN_HALFWAY = Answer(500, "UNKNOWN", halfway=True)
+LOST = Answer(404, "BLOB_UNKNOWN")
+UNREACHABLE = Answer(502, "UNAVAILABLE")
+
+
+def too_many(retry_after: int = 1) -> Answer:
+    """Return the answer to a client that asks too often and may again after some seconds."""
+    return Answer(429, "TOOMANYREQUESTS", (("Retry-After", str(retry_after)),))
+
+
+def reading_blob(*digests: str) -> Rule:
+    """Return what is meant when these blobs are looked for or read."""
+    wanted = "|".join(map(re.escape, digests))
+    return Rule("GET|HEAD", re.compile(rf"/blobs/(?:{wanted})$"))
+
+
+def reading_blobs(*, but: tuple[str, ...] = ()) -> Rule:
+    """Return what is meant when any blob is looked for or read besides some, as configurations."""
+    spared = "".join(f"(?!{re.escape(digest)}$)" for digest in but)
+    return Rule("GET|HEAD", re.compile(rf"/blobs/{spared}sha256:[0-9a-f]+$"))
+
+
+def writing_blobs() -> Rule:
+    """Return what is meant when the content of a blob is sent."""
+    return Rule("PATCH|PUT", re.compile("/blobs/uploads/"))
+
+
+def writing_manifests() -> Rule:
+    """Return what is meant when a manifest or an index is put in place."""
+    return Rule("PUT", re.compile("/manifests/"))

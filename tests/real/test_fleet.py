@@ -1,0 +1,222 @@
+"""Several machines, branches and pull requests with one cache between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engines.registry import LOGIN
+from tests.real.conftest import STEPS, MakeMachine
+from tests.real.fleet import FORK, pull, push
+from tests.real.machines import Machine, count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engines import Registry
+    from tests.engines.exchanges import Request
+
+CHANGED = 5
+"""How many steps are executed when the source has changed."""
+WRITING = ("PUT", "POST", "PATCH", "DELETE")
+
+
+def writes(requests: list[Request], ref: str) -> list[str]:
+    """What was written to a repository, as `METHOD TAG-OR-KIND`."""
+    name = ref.partition("/")[2]
+    own = [each for each in requests if f"/v2/{name}/" in each.path and each.method in WRITING]
+    return [f"{each.method} {each.path.partition(f'/v2/{name}/')[2]}" for each in own]
+
+
+@pytest.fixture
+def ref(registry: Registry, tmp_path: Path) -> str:
+    """A repository of the test's own."""
+    return f"{registry.address}/{tmp_path.name.lower()}"
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container", "oldest"])
+def test_a_new_branch_starts_from_the_default_branch_and_uploads_nothing(
+    kind: str, machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """On a fresh machine all is reused, and the new scope is the old manifest under a new tag."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    first = machines(kind).build(*backend, folder=project, **push("main", tmp_path / "ci"))
+    assert first["caches"][0]["exported"]
+    mark = len(registry.requests())
+    second = machines(kind).build(*backend, folder=project, **push("topic", tmp_path / "ci"))
+    assert count(second) == (STEPS, 0)
+    assert second["warnings"] == []
+    if kind == "oldest":
+        # Its buildx does not tell which step made which layer, so what is there is exported.
+        assert second["caches"][-1]["exported"]
+    else:
+        tag = "image.linux-amd64.topic"
+        written = writes(registry.requests(mark), ref)
+        assert written == [f"PUT manifests/{tag}", f"PUT manifests/{tag}.bxcache"]
+        assert second["caches"][-1]["aliased"]
+        assert second["caches"][-1]["digest"] == first["caches"][0]["digest"]
+    third = machines(kind).build(*backend, folder=project, **push("topic", tmp_path / "ci"))
+    assert count(third) == (STEPS, 0)
+
+
+def test_an_unchanged_build_writes_nothing(
+    machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """Its own scope has everything already."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    here = push("main", tmp_path / "ci")
+    machines().build(*backend, folder=project, **here)
+    mark = len(registry.requests())
+    again = machines().build(*backend, folder=project, **here)
+    assert count(again) == (STEPS, 0)
+    assert writes(registry.requests(mark), ref) == []
+    assert (again["caches"][0]["unchanged"], again["caches"][0]["exported"]) == (True, False)
+
+
+def test_a_change_is_saved_to_its_own_branch_alone(
+    machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """And the next machine on that branch reuses it; the default branch's cache is as it was."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    main = machines().build(*backend, folder=project, **push("main", tmp_path / "ci"))
+    (project / "src" / "main.c").write_text("// changed\n")
+    topic = machines().build(*backend, folder=project, **pull("topic", tmp_path / "ci"))
+    assert count(topic) == (STEPS - CHANGED, CHANGED)
+    assert topic["caches"][-1]["exported"]
+    again = machines().build(*backend, folder=project, **pull("topic", tmp_path / "ci"))
+    assert count(again) == (STEPS, 0)
+    path = f"/v2/{ref.partition('/')[2]}/manifests/image.linux-amd64.main"
+    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    kept = registry.ask("GET", path, headers=kind).headers["Docker-Content-Digest"]
+    assert kept == main["caches"][0]["digest"]
+
+
+def test_a_fork_reads_and_never_writes(
+    machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """The registry's own log proves it, even though the fork's files ask for the contrary."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    machines().build(*backend, folder=project, **push("main", tmp_path / "ci"))
+    (project / "src" / "main.c").write_text("// a stranger's\n")
+    (project / "bxcache.toml").write_text(
+        '[cache]\nwrite = "always"\n[place]\nbranch = "main"\ntrusted = true\n'
+    )
+    mark = len(registry.requests())
+    fork = pull("main", tmp_path / "ci", head=FORK)
+    built = machines().build(*backend, folder=project, **fork)
+    assert count(built) == (STEPS - CHANGED, CHANGED)
+    assert writes(registry.requests(mark), ref) == []
+    assert any(each.method == "GET" for each in registry.requests(mark))
+    assert not built["caches"][0]["exported"]
+
+
+def test_a_fork_that_is_told_to_write_does_not_reach_what_others_read(
+    machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """Though its branch has the default branch's name."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    machines().build(*backend, folder=project, **push("main", tmp_path / "ci"))
+    (project / "src" / "main.c").write_text("// a stranger's\n")
+    mark = len(registry.requests())
+    fork = pull("main", tmp_path / "ci", head=FORK)
+    machines().build(*backend, "--write", "always", folder=project, **fork)
+    written = writes(registry.requests(mark), ref)
+    assert written
+    assert not any(each.endswith(("/image.linux-amd64.main", ".main.bxcache")) for each in written)
+
+
+def test_a_local_store_follows_the_same_policy(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """A new branch starts from the default branch's scope, and a fork saves nothing."""
+    store = tmp_path / "store"
+    backend = ("--backend", f"type=local,dir={store}")
+    machine.build(*backend, folder=project, **push("main", tmp_path / "ci"))
+    fork = machine.build(*backend, folder=project, **pull("evil", tmp_path / "ci", head=FORK))
+    assert [each["imported"] for each in fork["caches"]] == [True]
+    assert [each["exported"] for each in fork["caches"]] == [False]
+    ran = machine.run("store", "ls", "--dir", str(store), folder=project)
+    assert [line.split()[0] for line in ran.out.splitlines()[1:]] == ["image.linux-amd64.main"]
+    topic = machine.build(*backend, folder=project, **pull("topic", tmp_path / "ci"))
+    assert {each["scope"] for each in topic["caches"] if each["imported"]} == {
+        "image.linux-amd64.main"
+    }
+    assert {each["scope"] for each in topic["caches"] if each["exported"]} == {
+        "image.linux-amd64.topic"
+    }
+
+
+def test_what_only_the_engine_remembers_is_saved(
+    machine: Machine, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """All steps are reused, but the registry has something older."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    here = push("main", tmp_path / "ci")
+    machine.build(*backend, folder=project, **here)
+    (project / "src" / "main.c").write_text("// changed\n")
+    machine.build(*backend, "--write", "never", folder=project, **here)
+    again = machine.build(*backend, folder=project, **here)
+    assert count(again) == (STEPS, 0)
+    assert again["caches"][0]["exported"]
+
+
+def test_all_donors_are_imported_when_all_are_asked_for(
+    machines: MakeMachine, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """From the registry and from a local store."""
+    store = f"type=local,dir={tmp_path / 'store'}"
+    for backend in (f"type=registry,ref={ref}", store):
+        for branch in ("main", "topic"):
+            (project / "src" / "main.c").write_text(f"// {branch}\n")
+            machines().build("--backend", backend, folder=project, **push(branch, tmp_path / "ci"))
+        words = ("--backend", backend, "--read-all", "--dry-run")
+        here = push("topic", tmp_path / "ci")
+        shown = machines().run("build", *words, folder=project, **here).out
+        assert shown.count("--cache-from type=") == 2
+        built = machines().build("--backend", backend, "--read-all", folder=project, **here)
+        # How much of them BuildKit finds is left to chance: moby/buildkit#4674.
+        assert built["counts"]["reused"] >= STEPS - CHANGED
+        assert [each["imported"] for each in built["caches"]].count(True) == 2
+
+
+def test_the_dry_run_tells_what_became_of_each_candidate(
+    machine: Machine, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """And touches neither the registry nor the engine."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    machine.build(*backend, folder=project, **push("main", tmp_path / "ci"))
+    here = pull("topic", tmp_path / "ci", base="release")
+    shown = machine.run("build", *backend, "--dry-run", folder=project, **here).out
+    lines = [line for line in shown.splitlines() if line.startswith("# candidate")]
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        "there is none",
+        "there is none",
+        "imported",
+    ]
+    assert "the default branch" in lines[2]
+
+
+def test_a_build_that_cannot_be_repeated_saves_while_it_builds(
+    machines: MakeMachine, ref: str, project: Path, tmp_path: Path
+) -> None:
+    """With `--no-cache` every step is executed once, and all is saved."""
+    backend = ("--backend", f"type=registry,ref={ref}")
+    here = push("main", tmp_path / "ci")
+    built = machines().build(*backend, "--no-cache", folder=project, **here)
+    assert count(built) == (0, STEPS)
+    assert count(machines().build(*backend, folder=project, **here)) == (STEPS, 0)
+
+
+def test_a_private_registry_is_entered_with_dockers_login(
+    machines: MakeMachine, private_registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """From docker's own settings, or from its credential helper."""
+    ref = f"{private_registry.address}/{tmp_path.name.lower()}"
+    backend = ("--backend", f"type=registry,ref={ref}")
+    one = machines().logged_in(private_registry.address, LOGIN)
+    assert one.build(*backend, folder=project)["warnings"] == []
+    other = machines().with_helper(private_registry.address, LOGIN)
+    warm = other.build(*backend, folder=project)
+    assert count(warm) == (STEPS, 0)
+    assert warm["warnings"] == []

@@ -1,0 +1,250 @@
+"""Where a build runs, asked of real git repositories."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bxcache.place.place import Place, read_place
+
+if shutil.which("git") is None:
+    pytest.skip("there is no git", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Git as on a new machine: no settings, no repository around the tests' folder."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Maria")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "maria@acme.example")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    command = ["git", "-c", "protocol.file.allow=always", *arguments]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def make_repository(folder: Path, branch: str = "main") -> Path:
+    folder.mkdir(parents=True)
+    git(folder, "-c", f"init.defaultBranch={branch}", "init")
+    commit(folder, "first")
+    return folder
+
+
+def commit(folder: Path, text: str) -> None:
+    (folder / "file").write_text(text)
+    git(folder, "add", "file")
+    git(folder, "commit", "-m", text)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Path:
+    """A repository whose default branch has no usual name, with two commits and a branch."""
+    folder = make_repository(tmp_path / "upstream", "develop")
+    commit(folder, "second")
+    git(folder, "branch", "feature/x")
+    git(folder, "branch", "main")
+    return folder
+
+
+@pytest.fixture
+def clone(upstream: Path, tmp_path: Path) -> Path:
+    git(tmp_path, "clone", upstream.as_uri(), "clone")
+    return tmp_path / "clone"
+
+
+def read(folder: Path, **environment: str) -> Place:
+    return read_place(environment, folder)
+
+
+def names(place: Place) -> tuple[str | None, str | None, str | None]:
+    return place.branch, place.tag, place.default
+
+
+def test_a_branch(tmp_path: Path) -> None:
+    """Without a remote the default branch is the one with a usual name."""
+    folder = make_repository(tmp_path / "app")
+    git(folder, "checkout", "-b", "topic")
+    place = read(folder)
+    assert (place.provider, place.trusted, place.notes) == ("git", True, ())
+    assert names(place) == ("topic", None, "main")
+    assert place.sources == {"branch": "HEAD of git", "default": "refs/heads/main"}
+
+
+def test_a_folder_below(clone: Path) -> None:
+    """The checkout is found from anywhere in it."""
+    (clone / "deep" / "er").mkdir(parents=True)
+    assert names(read(clone / "deep" / "er")) == ("develop", None, "develop")
+
+
+def test_a_clone_knows_its_default_branch(clone: Path) -> None:
+    """Also where one of a usual name exists."""
+    git(clone, "checkout", "feature/x")
+    place = read(clone)
+    assert names(place) == ("feature/x", None, "develop")
+    assert place.sources["default"] == "refs/remotes/origin/HEAD"
+
+
+def test_a_shallow_clone_knows_its_default_branch(upstream: Path, tmp_path: Path) -> None:
+    """A depth of 1 leaves the remote's HEAD."""
+    git(tmp_path, "clone", "--depth", "1", upstream.as_uri(), "shallow")
+    assert names(read(tmp_path / "shallow")) == ("develop", None, "develop")
+
+
+def test_a_clone_of_one_branch_does_not(upstream: Path, tmp_path: Path) -> None:
+    """Nothing there tells which branch is the default."""
+    git(
+        tmp_path, "clone", "--depth", "1", "-b", "feature/x", "--single-branch", upstream.as_uri(),
+        "one",
+    )  # fmt: skip
+    assert names(read(tmp_path / "one")) == ("feature/x", None, None)
+
+
+def test_a_remote_head_that_leads_nowhere(clone: Path) -> None:
+    """Such as after a rename upstream; the branch with a usual name is taken."""
+    git(clone, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/gone")
+    place = read(clone)
+    assert (place.default, place.sources["default"]) == ("main", "refs/remotes/origin/main")
+
+
+def test_a_detached_head_has_no_branch(clone: Path) -> None:
+    """As in most of CI."""
+    git(clone, "checkout", "--detach")
+    assert names(read(clone)) == (None, None, "develop")
+    place = read(clone, CI="true", BITBUCKET_BUILD_NUMBER="1", BITBUCKET_BRANCH="topic")
+    assert names(place) == ("topic", None, "develop")
+
+
+@pytest.mark.parametrize("kind", [(), ("-a", "-m", "text")])
+def test_a_tag_that_is_checked_out(clone: Path, kind: tuple[str, ...]) -> None:
+    """Lightweight or annotated; it counts for a person's checkout, not in CI."""
+    git(clone, "tag", *kind, "v1.0/rc")
+    assert names(read(clone)) == ("develop", None, "develop")
+    git(clone, "checkout", "v1.0/rc")
+    assert names(read(clone)) == (None, "v1.0/rc", "develop")
+    assert read(clone, CI="true", CIRCLECI="true").tag is None
+    git(clone, "tag", "latest")
+    assert names(read(clone)) == (None, None, "develop")
+
+
+def test_a_tag_of_another_commit_does_not_count(clone: Path) -> None:
+    """Only one that points to HEAD itself."""
+    git(clone, "tag", "v1")
+    commit(clone, "third")
+    git(clone, "checkout", "--detach")
+    assert names(read(clone)) == (None, None, "develop")
+
+
+def test_a_branch_without_a_commit(tmp_path: Path) -> None:
+    """It has a name already."""
+    git(tmp_path, "-c", "init.defaultBranch=fresh", "init", "app")
+    place = read(tmp_path / "app")
+    assert (place.provider, names(place), place.notes) == ("git", ("fresh", None, None), ())
+
+
+@pytest.mark.parametrize("branch", ["feature/a/b", "größe/ünï-✓", "-x.y_z@1", "refs/heads/odd"])
+def test_names_stay_as_they_are(clone: Path, branch: str) -> None:
+    """Slashes, other alphabets, and what looks like something else."""
+    git(clone, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+    assert read(clone).branch == branch
+
+
+def test_a_branch_that_shares_its_name_with_a_tag(clone: Path) -> None:
+    """Git lengthens the branch's short name then."""
+    git(clone, "tag", "develop")
+    assert names(read(clone)) == ("develop", None, "develop")
+
+
+def test_branches_below_a_usual_name_are_not_it(tmp_path: Path) -> None:
+    """`main/x` is no `main`."""
+    folder = make_repository(tmp_path / "app", "main/x")
+    assert names(read(folder)) == ("main/x", None, None)
+
+
+def test_a_worktree(clone: Path, tmp_path: Path) -> None:
+    """It has a branch of its own, and its `.git` is a file."""
+    git(clone, "worktree", "add", "-b", "side", str(tmp_path / "side"))
+    assert (tmp_path / "side" / ".git").is_file()
+    assert names(read(tmp_path / "side")) == ("side", None, "develop")
+    assert read(clone).branch == "develop"
+
+
+def test_a_worktree_whose_repository_is_gone(clone: Path, tmp_path: Path) -> None:
+    """As in a container that got only the worktree; a note tells of it."""
+    git(clone, "worktree", "add", "-b", "side", str(tmp_path / "side"))
+    shutil.rmtree(clone)
+    place = read(tmp_path / "side")
+    assert (place.provider, names(place)) == ("none", (None, None, None))
+    assert place.notes == ("git does not read this checkout, though there is a .git",)
+
+
+def test_a_submodule(clone: Path, tmp_path: Path) -> None:
+    """It is its own repository, detached as git leaves it."""
+    library = make_repository(tmp_path / "library")
+    git(clone, "submodule", "add", library.as_uri(), "lib")
+    assert (clone / "lib" / ".git").is_file()
+    assert names(read(clone / "lib")) == ("main", None, "main")
+    git(clone, "submodule", "update", "--init", "--checkout")
+    git(clone / "lib", "checkout", "--detach")
+    assert names(read(clone / "lib")) == (None, None, "main")
+
+
+def test_a_bare_repository(upstream: Path, tmp_path: Path) -> None:
+    """Its HEAD is the default branch, of which nothing else tells."""
+    git(tmp_path, "clone", "--bare", upstream.as_uri(), "bare")
+    assert read(tmp_path / "bare").branch == "develop"
+
+
+@pytest.mark.parametrize("folder", [".", "nowhere", "file"])
+def test_no_repository(tmp_path: Path, folder: str) -> None:
+    """A folder that is no checkout, one that is not there, and a file."""
+    (tmp_path / "file").touch()
+    place = read(tmp_path / folder)
+    assert (place.provider, names(place)) == ("none", (None, None, None))
+    assert (place.trusted, place.notes) == (True, ())
+
+
+def test_no_git(clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in many an image; nothing is known then, and that is no error."""
+    monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
+    place = read(clone)
+    assert (place.provider, names(place), place.notes) == ("none", (None, None, None), ())
+
+
+def test_another_users_checkout(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git does not read it; the note names the setting for that, in any language."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    place = read(clone)
+    assert (place.provider, names(place)) == ("none", (None, None, None))
+    assert len(place.notes) == 1
+    assert "safe.directory" in place.notes[0]
+
+
+def test_a_broken_repository(clone: Path) -> None:
+    """One note, and nothing is known."""
+    (clone / ".git" / "config").write_text("[core\n")
+    place = read(clone)
+    assert names(place) == (None, None, None)
+    assert place.notes == ("git does not read this checkout, though there is a .git",)
+
+
+def test_a_git_that_hangs(clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is given up after one try."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "git").write_text("#!/bin/sh\nexec sleep 60\n")
+    (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr("bxcache.place.repository._SECONDS", 0.5)
+    place = read(clone)
+    assert names(place) == (None, None, None)
+    assert place.notes == ("git did not answer within 0.5 seconds",)

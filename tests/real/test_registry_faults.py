@@ -1,0 +1,243 @@
+"""A registry in trouble costs one warning, which names it, the operation and the cause."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.engines.faults import (
+    BROKEN,
+    BROKEN_HALFWAY,
+    FORBIDDEN,
+    LOST,
+    UNAUTHORIZED,
+    Cut,
+    Fault,
+    Rule,
+    Stall,
+    reading_blobs,
+    too_many,
+    writing_blobs,
+    writing_manifests,
+)
+from tests.engines.registry import LOGIN, Login
+from tests.real.conftest import STEPS, MakeMachine
+from tests.real.machines import Machine, count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engines import Registry
+    from tests.engines.proxy import FaultyProxy
+
+READING = Rule("GET|HEAD", re.compile("/manifests/"))
+
+
+@pytest.fixture
+def backend(proxy: FaultyProxy, tmp_path: Path) -> tuple[str, str]:
+    """The registry behind the proxy, with little patience."""
+    return "--backend", f"type=registry,ref={proxy.address}/{tmp_path.name.lower()},timeout=5"
+
+
+def names(warning: str, proxy: FaultyProxy, operation: str, cause: str) -> bool:
+    """Whether a warning tells all three."""
+    return all(part in warning for part in (f"`{proxy.address}`", operation, cause))
+
+
+LOOKING_UP = [
+    ("stall", Stall(), "it does not answer in time"),
+    ("500", BROKEN, "500 made up by a test"),
+    ("429", too_many(0), "429 made up by a test"),
+    ("cut", Cut(), ""),
+    ("cut half-way", Cut(halfway=True), ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"), [row[1:] for row in LOOKING_UP], ids=[row[0] for row in LOOKING_UP]
+)
+def test_a_registry_that_cannot_be_asked_is_left_out(
+    fault: Fault,
+    cause: str,
+    machine: Machine,
+    proxy: FaultyProxy,
+    backend: tuple[str, str],
+    project: Path,
+) -> None:
+    """The image is built, and nothing waits for that registry any more."""
+    proxy.fail(fault=fault, matching=READING)
+    built = machine.build(*backend, "--load", folder=project)
+    (warning,) = built["warnings"]
+    assert names(warning, proxy, "looking up `", cause)
+    assert built["image"]["digest"]
+    assert not any(each["exported"] for each in built["caches"])
+
+
+def test_a_registry_that_refuses_connections_is_left_out(
+    machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
+) -> None:
+    """With one warning, though reading and saving both fail."""
+    proxy.refuse()
+    built = machine.build(*backend, folder=project)
+    (warning,) = built["warnings"]
+    assert names(warning, proxy, "reading `", "connection refused")
+
+
+@pytest.mark.parametrize("fault", [UNAUTHORIZED, FORBIDDEN], ids=["401", "403"])
+def test_a_registry_that_lets_nobody_in_says_how_to_log_in(
+    fault: Fault, machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
+) -> None:
+    """With one warning."""
+    proxy.fail(fault=fault)
+    built = machine.build(*backend, folder=project)
+    (warning,) = built["warnings"]
+    assert names(warning, proxy, "saving `", f"docker login {proxy.address}")
+
+
+SAVING = [
+    ("500 half-way", BROKEN_HALFWAY, writing_blobs(), "500"),
+    ("403", FORBIDDEN, writing_blobs(), "403"),
+    ("cut", Cut(), writing_blobs(), ""),
+    ("stall", Stall(), writing_blobs(), "it took longer than 5 s"),
+    ("500 for the manifest", BROKEN, writing_manifests(), "500"),
+    ("stall for the manifest", Stall(), writing_manifests(), "it took longer than 5 s"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule", "cause"), [row[1:] for row in SAVING], ids=[row[0] for row in SAVING]
+)
+def test_a_registry_that_cannot_be_written_costs_a_warning(
+    fault: Fault,
+    rule: Rule,
+    cause: str,
+    machine: Machine,
+    proxy: FaultyProxy,
+    backend: tuple[str, str],
+    project: Path,
+    tmp_path: Path,
+) -> None:
+    """The image is built and the local store is saved; once the trouble is over, all is saved."""
+    proxy.fail(fault=fault, matching=rule)
+    store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    built = machine.build(*store, *backend, folder=project)
+    (warning,) = built["warnings"]
+    assert names(warning, proxy, "saving `", cause)
+    assert {each["backend"]: each["exported"] for each in built["caches"]} == {
+        "local": True,
+        "registry": False,
+    }
+    proxy.heal()
+    again = machine.build(*store, *backend, folder=project)
+    assert again["warnings"] == []
+    assert {each["backend"]: each["exported"] for each in again["caches"]}["registry"]
+
+
+@pytest.mark.parametrize("fault", [too_many(1), BROKEN], ids=["429", "500"])
+def test_a_passing_trouble_is_waited_for(
+    fault: Fault, machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
+) -> None:
+    """A registry that is well again after one answer costs nothing."""
+    proxy.fail(fault=fault, matching=READING, times=1)
+    built = machine.build(*backend, folder=project)
+    assert built["warnings"] == []
+    assert built["caches"][0]["exported"]
+
+
+def test_strict_fails_with_the_registrys_error(
+    machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
+) -> None:
+    """After the image was built."""
+    proxy.fail(fault=BROKEN, matching=READING)
+    built = machine.build(*backend, "--strict", folder=project, status=75)
+    assert built["exit_status"] == 0
+    ran = machine.run(
+        "build", "-q", "--network", "none", *backend, "--strict", folder=project, status=75
+    )
+    assert "looking up" in ran.err
+    assert "500 made up by a test" in ran.err
+
+
+def test_a_donor_with_missing_layers_costs_a_cold_run(
+    machines: MakeMachine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
+) -> None:
+    """And the build succeeds."""
+    first = machines().build(*backend, folder=project)
+    digest = first["caches"][0]["digest"]
+    name = backend[1].partition("/")[2].partition(",")[0]
+    proxy_manifest: dict[str, Any] = fetch_manifest(proxy, name, digest)
+    proxy.fail(fault=LOST, matching=reading_blobs(but=(proxy_manifest["config"]["digest"],)))
+    built = machines().build(*backend, "--load", folder=project)
+    assert built["image"]["digest"]
+    assert count(built) == (0, STEPS)
+    assert any("run again without it" in warning for warning in built["warnings"])
+
+
+def fetch_manifest(proxy: FaultyProxy, name: str, digest: str) -> dict[str, Any]:
+    """A manifest by its digest, through the proxy."""
+    import json  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
+    request = urllib.request.Request(
+        f"http://{proxy.address}/v2/{name}/manifests/{digest}",
+        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        document: dict[str, Any] = json.load(answer)
+        return document
+
+
+WRONG = Login("tester", "not-the-right-one", "")
+
+
+@pytest.mark.parametrize("words", [(), ("--write", "never")], ids=["saving", "reading"])
+@pytest.mark.parametrize("login", [None, WRONG], ids=["nobody", "wrong password"])
+def test_wrong_credentials_are_told_and_not_shown(
+    login: Login | None,
+    words: tuple[str, ...],
+    machine: Machine,
+    private_registry: Registry,
+    project: Path,
+    tmp_path: Path,
+) -> None:
+    """For which registry, and how to log in."""
+    address = private_registry.address
+    there = machine.logged_in(address, login) if login else machine
+    ref = f"{address}/{tmp_path.name.lower()}"
+    ran = there.run(
+        *("build", "--network", "none", "--backend", f"type=registry,ref={ref}", *words),
+        folder=project,
+    )
+    told = [line for line in ran.err.splitlines() if line.startswith("warning:")]
+    assert len(told) == 1
+    assert f"`docker login {address}`" in ran.err
+    assert WRONG.password not in ran.err + ran.out
+    assert WRONG.encoded not in ran.err + ran.out
+
+
+def test_the_right_credentials_are_never_shown(
+    machine: Machine, private_registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """Not even in BuildKit's own stream."""
+    there = machine.logged_in(private_registry.address, LOGIN)
+    ref = f"{private_registry.address}/{tmp_path.name.lower()}"
+    words = ("build", "--network", "none", "--backend", f"type=registry,ref={ref}")
+    for more in ((), ("--progress", "rawjson"), ("--json",), ("--dry-run",)):
+        ran = there.run(*words, *more, folder=project)
+        assert LOGIN.password not in ran.err + ran.out
+        assert LOGIN.encoded not in ran.err + ran.out
+
+
+def test_certificates_are_verified(
+    machines: MakeMachine, secure_registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """A registry by an authority that was told is used as any other."""
+    ref = f"{secure_registry.address}/{tmp_path.name.lower()}"
+    backend = ("--backend", f"type=registry,ref={ref}")
+    cold = machines(near=secure_registry).build(*backend, folder=project)
+    assert cold["warnings"] == []
+    warm = machines(near=secure_registry).build(*backend, folder=project)
+    assert count(warm) == (STEPS, 0)
+    assert warm["caches"][0]["unchanged"]
