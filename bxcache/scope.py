@@ -99,7 +99,8 @@ def _shorten(text: str, longest: int) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    # A name from a variable may hold bytes that are no UTF-8.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def name_image(root: Path, directory: Path, context: str, file: str | None) -> str:

@@ -39,5 +39,7 @@ def _render_value(key: str, value: object) -> str:
     if value is None:
         return "(none)"
     if isinstance(value, str):
-        return json.dumps(MASK if is_secret_name(name) else mask_url(value), ensure_ascii=False)
-    return mask_url(json.dumps(value, ensure_ascii=False))
+        value = MASK if is_secret_name(name) else mask_url(value)
+    text = mask_url(json.dumps(value, ensure_ascii=False))
+    # A name from a variable may hold bytes that are no UTF-8.
+    return text.encode(errors="backslashreplace").decode()

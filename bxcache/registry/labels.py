@@ -90,7 +90,7 @@ def render_artifact(annotations: Mapping[str, str]) -> bytes:
         "layers": [_EMPTY_DESCRIPTOR],
         "annotations": dict(annotations),
     }
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def parse_label(body: bytes) -> Label | None:

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+
+class Variables(TypedDict, total=False):
+    """What GitHub Actions has in a build's environment, as far as it matters here."""
+
+    CI: str
+    GITHUB_ACTIONS: str
+    GITHUB_REPOSITORY: str
+    GITHUB_EVENT_PATH: str
+    GITHUB_EVENT_NAME: str
+    GITHUB_REF: str
+    GITHUB_REF_NAME: str
+    GITHUB_REF_TYPE: str
+    GITHUB_HEAD_REF: str
+    GITHUB_BASE_REF: str
+
+
 OWN, FORK = "acme/app", "stranger/app"
 
 
-def push(branch: str, folder: Path) -> dict[str, str]:
+def push(branch: str, folder: Path) -> Variables:
     """What GitHub Actions tells a build of a push."""
     event = {
         "repository": {"full_name": OWN, "default_branch": "main"},
@@ -27,7 +43,7 @@ def push(branch: str, folder: Path) -> dict[str, str]:
     )
 
 
-def pull(branch: str, folder: Path, *, head: str = OWN, base: str = "main") -> dict[str, str]:
+def pull(branch: str, folder: Path, *, head: str = OWN, base: str = "main") -> Variables:
     """What it tells a build of a pull request; `head` is the repository that it comes from."""
     event = {
         "number": 7,
@@ -50,9 +66,9 @@ def pull(branch: str, folder: Path, *, head: str = OWN, base: str = "main") -> d
     )
 
 
-def _tell(folder: Path, event: dict[str, object], **variables: str) -> dict[str, str]:
+def _tell(folder: Path, event: dict[str, object], **variables: Unpack[Variables]) -> Variables:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "event.json"
     path.write_text(json.dumps(event))
-    known = {"CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": OWN}
+    known: Variables = {"CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": OWN}
     return {**known, "GITHUB_EVENT_PATH": str(path), **variables}

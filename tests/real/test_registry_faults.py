@@ -97,7 +97,7 @@ def test_a_registry_that_lets_nobody_in_says_how_to_log_in(
 
 
 SAVING = [
-    ("500 half-way", BROKEN_HALFWAY, writing_blobs(), "500"),
+    ("500 half-way", BROKEN_HALFWAY, writing_blobs(), "made up by a test"),
     ("403", FORBIDDEN, writing_blobs(), "403"),
     ("cut", Cut(), writing_blobs(), ""),
     ("stall", Stall(), writing_blobs(), "it took longer than 5 s"),
