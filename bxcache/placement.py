@@ -98,8 +98,8 @@ def settle_place(found: Place, setup: Setup) -> Placement:
 def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:
     """What is known of the place, each value with its key and where it is from."""
     place = placement.place
+    variables = ", ".join(place.consulted) or "no CI variable is set"
     shown = {
-        "provider": place.provider,
         "branch": place.branch,
         "tag": place.tag,
         "base": place.base,
@@ -107,10 +107,10 @@ def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:
         "pull_request": place.pull_request,
     }
     rows: list[tuple[str, Any, str]] = [
-        (f"{_TABLE}.{name}", value, place.sources.get(name, "" if value is None else "found"))
-        for name, value in shown.items()
+        (f"{_TABLE}.{name}", value, place.sources.get(name, "")) for name, value in shown.items()
     ]
     return [
+        (f"{_TABLE}.provider", place.provider, variables),
         *rows,
         (f"{_TABLE}.trusted", place.trusted, place.reason),
         ("saves", placement.writes, placement.reason),

@@ -73,7 +73,7 @@ def run(argv: Sequence[str]) -> int:
     except BxcacheError as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; the caches are as they were", err=True)
+        click.echo("stopped; no cache is left half saved", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_INTERRUPTED

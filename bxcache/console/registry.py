@@ -73,8 +73,8 @@ def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
     ]
     count = format_count(len(pruned.removed), "scope")
     freed = f", {format_size(pruned.freed_bytes)} that no other has" if pruned.removed else ""
-    stay = format_count(len(pruned.kept), "scope")
-    return "\n".join([*lines, f"{name}: {count} {verb}{freed}; {stay} stay"])
+    stay = f"{len(pruned.kept)} would stay" if dry_run else f"{len(pruned.kept)} left"
+    return "\n".join([*lines, f"{name}: {count} {verb}{freed}; {stay}"])
 
 
 def describe_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bxcache.place.providers import read_provider
@@ -39,6 +39,7 @@ class Place:
         sources: for each of the fields above that is known, where its value is from: a variable,
             a path in a file that a variable names, or a ref.
         notes: what was missing, contradictory or unreadable on the way.
+        consulted: the variables that all of this rests on.
     """
 
     provider: str
@@ -51,6 +52,7 @@ class Place:
     reason: str
     sources: Mapping[str, str]
     notes: tuple[str, ...]
+    consulted: tuple[str, ...] = field(default=(), compare=False)
 
 
 def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask = ask_git) -> Place:
@@ -63,7 +65,8 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
         directory: a directory of the checkout; it need not be one.
         ask_git: what runs git.
     """
-    provider, statement = read_provider(Variables(environment))
+    variables = Variables(environment)
+    provider, statement = read_provider(variables)
     repository = Repository(directory, ask_git)
     told = _complete(statement, repository, is_ci=bool(provider))
     fallback = "git" if repository.is_there else "none"
@@ -76,6 +79,7 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
         reason=told.verdict.reason,
         sources={name: value.source for name, value in found.items()},
         notes=(*told.doubts, *told.remarks, *repository.notes),
+        consulted=tuple(sorted(variables.consulted)),
     )
 
 

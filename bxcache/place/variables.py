@@ -13,15 +13,23 @@ _OFF = frozenset({"", "0", "false", "no", "off"})
 
 
 class Variables:
-    """The variables of an environment. One that is set but blank counts as not set."""
+    """The variables of an environment. One that is set but blank counts as not set.
+
+    Attributes:
+        consulted: the names of those that were asked for and are set.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self.consulted: set[str] = set()
 
     def get(self, name: str) -> str:
         """A variable's value, or an empty text."""
         value = self._environment.get(name, "")
-        return value if value.strip() else ""
+        if not value.strip():
+            return ""
+        self.consulted.add(name)
+        return value
 
     def find(self, *names: str) -> Found | None:
         """The value of the first of some variables that is set."""

@@ -47,7 +47,14 @@ def export_registry(backend: RegistryBackend, scope: Scope) -> CacheUse:
         *_compression(backend),
         ("ignore-error", _boolean(backend.ignore_error)),
     )
-    return CacheUse(EXPORT, "registry", ref, scope.name, attributes, "every stage is saved there")
+    return CacheUse(
+        EXPORT,
+        "registry",
+        ref,
+        scope.name,
+        attributes,
+        "every stage is saved there, if anything is new",
+    )
 
 
 def export_local(backend: LocalBackend, local: LocalState, scope: Scope) -> CacheUse:

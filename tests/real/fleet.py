@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -66,7 +67,7 @@ def pull(branch: str, folder: Path, *, head: str = OWN, base: str = "main") -> V
     )
 
 
-def _tell(folder: Path, event: dict[str, object], **variables: Unpack[Variables]) -> Variables:
+def _tell(folder: Path, event: Mapping[str, object], **variables: Unpack[Variables]) -> Variables:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "event.json"
     path.write_text(json.dumps(event))

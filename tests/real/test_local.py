@@ -187,7 +187,7 @@ def test_a_stopped_build_leaves_the_previous_cache(
     else:
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130
-        assert err.splitlines()[-1] == "stopped; the caches are as they were"
+        assert err.splitlines()[-1] == "stopped; no cache is left half saved"
         assert not list(staging.iterdir())
     for stream in (process.stdout, process.stderr):
         if stream is not None:

@@ -172,7 +172,7 @@ def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bxcache.pipeline.run_build", _interrupt)
         assert run(["build"]) == 130
-    assert capsys.readouterr().err.strip() == "stopped; the caches are as they were"
+    assert capsys.readouterr().err.strip() == "stopped; no cache is left half saved"
 
 
 def _interrupt(*_: object) -> None:
