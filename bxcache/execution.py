@@ -82,7 +82,7 @@ def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) 
     from bxcache.saving import save_registries  # noqa: PLC0415  # only a registry needs it
 
     caches, warnings = list(settled.caches), list(settled.warnings)
-    for kept in save_registries(run, plan, heard):
+    for kept in save_registries(run, plan, heard, settled.caches):
         same = [each for each in caches if each.place == kept.result.place]
         caches = [each for each in caches if each not in same]
         imported = any(each.imported for each in same)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -21,17 +22,18 @@ from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 from bxcache.preparation import render_save
 from bxcache.registry.labels import Label
-from bxcache.registry.probing import probe_refs
+from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, write_label
 from bxcache.result import CacheResult
 from bxcache.running import Leash, run_quietly
 from bxcache.settlement import find_failed_import, list_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bxcache.buildx.events import Event
     from bxcache.plan.plan import BuildPlan, RegistrySave
+    from bxcache.registry.probing import Sighting
     from bxcache.registry.repository import RemoteManifest, Repository
     from bxcache.running import Run
     from bxcache.settlement import Heard
@@ -76,19 +78,47 @@ class Kept:
     warning: str = ""
 
 
-def save_registries(run: Run, plan: BuildPlan, heard: Heard) -> Iterator[Kept]:
-    """Bring each registry's scope up to date with a build that succeeded."""
+def save_registries(
+    run: Run, plan: BuildPlan, heard: Heard, caches: Iterable[CacheResult]
+) -> Iterator[Kept]:
+    """Bring each registry's scope up to date with a build that succeeded.
+
+    Args:
+        run: the build.
+        plan: what it was to do about caches.
+        heard: what became of it.
+        caches: what it saved by itself.
+    """
+    own = {each.place: each for each in caches}
     for save in plan.saves:
-        begun = time.monotonic()
-        if find_failed_import(plan, heard, save.use.place):
+        if not save.apart:
+            yield _note_export(save, own[save.use.place])
+        elif find_failed_import(plan, heard, save.use.place):
             # That has been told already, and the same registry will not be written either.
             yield Kept(_describe(save))
-            continue
-        try:
-            seen = _look(save)
-            yield Kept(_KEEPERS[choose_need(seen, heard)](run, plan, seen, begun))
-        except RegistryError as error:
-            yield Kept(_describe(save), str(error))
+        else:
+            yield _save(run, plan, save, heard)
+
+
+def _note_export(save: RegistrySave, result: CacheResult) -> Kept:
+    """Write down what the build saved by itself."""
+    if result.exported and result.digest is not None:
+        return Kept(result, _label(save, result.digest))
+    return Kept(result)
+
+
+def _save(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
+    begun = time.monotonic()
+    try:
+        seen = _look(save)
+        need = choose_need(seen, heard)
+        if need is Need.NOTHING:
+            return _leave(seen)
+        kept = _alias(run, seen) if need is Need.ALIAS else _export(run, plan, seen)
+    except RegistryError as error:
+        return Kept(_describe(save), str(error))
+    seconds = round(time.monotonic() - begun, 3)
+    return replace(kept, result=replace(kept.result, seconds=seconds))
 
 
 def _look(save: RegistrySave) -> RegistrySave:
@@ -106,54 +136,52 @@ def _look(save: RegistrySave) -> RegistrySave:
     return replace(save, source=source, source_ref=ref)
 
 
-def _leave(_run: Run, _plan: BuildPlan, save: RegistrySave, _begun: float) -> CacheResult:
-    if save.source is None or save.source.manifest is None:
-        raise ValueError(save)
+def _leave(save: RegistrySave) -> Kept:
+    """Only note, once a day, that the scope is still used."""
+    source, manifest = _expect_source(save)
     label, now = save.label, time.time()
-    own = label is not None and label.digest == save.source.manifest.digest
-    if label is not None and own and now - label.used > _SECONDS_BETWEEN_USES:
-        fresh = Label(label.scope, label.digest, label.created, now)
-        write_label(save.source.repository, _tag_of(save), fresh)
-    return replace(_describe(save, save.source.manifest), unchanged=True)
+    known = label is not None and label.digest == manifest.digest
+    if label is not None and known and now - label.used > _SECONDS_BETWEEN_USES:
+        write_label(source.repository, _tag_of(save), replace(label, used=now))
+    return Kept(replace(_describe(save, manifest), unchanged=True))
 
 
-def _alias(run: Run, _plan: BuildPlan, save: RegistrySave, begun: float) -> CacheResult:
+def _alias(run: Run, save: RegistrySave) -> Kept:
+    source, manifest = _expect_source(save)
+    copy_scope(source.repository, manifest, _tag_of(save))
+    run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
+    result = replace(_describe(save, manifest), aliased=True)
+    return Kept(result, _label(save, manifest.digest))
+
+
+def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
     if save.source is None or save.source.manifest is None:
         raise ValueError(save)
-    manifest, repository = save.source.manifest, save.source.repository
-    copy_scope(repository, manifest, _tag_of(save))
-    _label(repository, save, manifest.digest)
-    run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
-    return replace(_describe(save, manifest), aliased=True, seconds=_since(begun))
+    return save.source, save.source.manifest
 
 
-def _export(run: Run, plan: BuildPlan, save: RegistrySave, begun: float) -> CacheResult:
+def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     run.tell(Noted(f"saving the cache to {save.use.place}"))
     options = [use.option for use in (*plan.imports, save.use)]
-    arguments = render_save(run.prepared, options)
     leash = Leash(save.backend.timeout, _executes)
-    heard, ended = run_quietly(run, arguments, leash)
-    transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
-    transfer = next(iter(transfers), None)
+    heard, ended = run_quietly(run, render_save(run.prepared, options), leash)
+    transfer = next(iter(heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)), None)
     error = transfer.error if transfer else _last_words(heard)
     if ended:
         error = f"{ended}: {transfer.log}" if transfer and transfer.log else ended
-    digest = transfer.digest if transfer and not error else None
-    if error:
+    if error or transfer is None:
         raise explain_transfer(save.use.place, "saving", error)
-    if digest is None:
+    if transfer.digest is None:
         # BuildKit writes no manifest when no step made a layer.
-        return _describe(save)
-    if save.source is None:
-        raise ValueError(save)
-    repository = save.source.repository
-    _label(repository, save, digest)
-    written = repository.read_manifest(digest)
-    result = replace(_describe(save, written), digest=digest)
-    return replace(result, exported=True, seconds=_since(begun))
+        return Kept(_describe(save))
+    result = replace(_describe(save, _read_back(save, transfer.digest)), digest=transfer.digest)
+    return Kept(replace(result, exported=True), _label(save, transfer.digest))
 
 
-_KEEPERS = {Need.NOTHING: _leave, Need.ALIAS: _alias, Need.EXPORT: _export}
+def _read_back(save: RegistrySave, digest: str) -> RemoteManifest | None:
+    with suppress(RegistryError):
+        return save.source.repository.read_manifest(digest) if save.source else None
+    return None
 
 
 def _executes(event: Event) -> bool:
@@ -167,9 +195,24 @@ def _last_words(heard: Heard) -> str:
     return said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
 
 
-def _label(repository: Repository, save: RegistrySave, digest: str) -> None:
-    now = time.time()
-    write_label(repository, _tag_of(save), Label(save.owner, digest, now, now))
+def _label(save: RegistrySave, digest: str) -> str:
+    """Write down what a scope's tag is now; why that failed, or an empty string."""
+    source, now = save.source, time.time()
+    error = source.error if source is not None else None
+    if error is not None and error.trouble is Trouble.UNREACHABLE:
+        # Only the engine reaches it: nobody here can look after it.
+        return ""
+    repository = source.repository if source is not None else _open(save)
+    try:
+        write_label(repository, _tag_of(save), Label(save.owner, digest, now, now))
+    except RegistryError as error:
+        return str(error)
+    return ""
+
+
+def _open(save: RegistrySave) -> Repository:
+    reference = Reference.parse(save.use.place)
+    return open_repository(reference, os.environ, insecure=save.backend.insecure)
 
 
 def _tag_of(save: RegistrySave) -> str:
@@ -188,7 +231,3 @@ def _describe(save: RegistrySave, manifest: RemoteManifest | None = None) -> Cac
         bytes=sum(sizes.values()) or None,
         layers=len(sizes) or None,
     )
-
-
-def _since(begun: float) -> float:
-    return round(time.monotonic() - begun, 3)

@@ -22,7 +22,11 @@ def render_preview(preview: Preview) -> str:
     plan = preview.plan
     lines = [_render_choice(choice) for choice in plan.choices]
     lines += [f"# {use.flag} {use.place}: {use.reason}" for use in plan.uses]
-    lines += [f"# after the build: {save.use.place}: {save.use.reason}" for save in plan.saves]
+    lines += [
+        f"# after the build: {save.use.place}: {save.use.reason}"
+        for save in plan.saves
+        if save.apart
+    ]
     lines += [f"# {note}" for note in (*preview.notes, *plan.troubles)]
     lines = [line.replace("\n", "\n# ") for line in lines]
     return "\n".join([*lines, quote_command(preview.command)])

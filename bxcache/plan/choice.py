@@ -139,10 +139,8 @@ def _choose_exports(
             if _is_sick(outlook, backend):
                 continue
             use = export_registry(backend, scope)
-            if outlook.repeatable:
-                saves.append(_plan_save(outlook, backend, use, imports))
-            else:
-                uses.append(use)
+            saves.append(_plan_save(outlook, backend, use, imports))
+            uses += [] if outlook.repeatable else [use]
         elif isinstance(backend, LocalBackend):
             if local is not None and not local.trouble and not local.read_only:
                 uses.append(export_local(backend, local, scope))
@@ -159,11 +157,20 @@ def _plan_save(
     repository = Reference.parse(backend.ref).name
     noted = outlook.sightings.get(find_label_ref(backend, outlook.scope.name) or "")
     label = parse_label(noted.manifest.body) if noted and noted.manifest else None
-    for each in imports:
-        if each.backend == "registry" and Reference.parse(each.place).name == repository:
-            source = outlook.sightings.get(each.place)
-            return RegistrySave(use, backend, outlook.scope, source, each.place, label)
-    return RegistrySave(use, backend, outlook.scope, label=label)
+    started = [
+        each.place
+        for each in imports
+        if each.backend == "registry" and Reference.parse(each.place).name == repository
+    ]
+    return RegistrySave(
+        use=use,
+        apart=outlook.repeatable,
+        backend=backend,
+        owner=outlook.scope,
+        source=outlook.sightings.get(started[0]) if started else None,
+        source_ref=started[0] if started else "",
+        label=label,
+    )
 
 
 def _find_errors(outlook: Outlook, backend: Backend) -> list[RegistryError]:
@@ -178,7 +185,8 @@ def _find_errors(outlook: Outlook, backend: Backend) -> list[RegistryError]:
 
 
 def _is_sick(outlook: Outlook, backend: Backend) -> bool:
-    return any(error.trouble is Trouble.SICK for error in _find_errors(outlook, backend))
+    troubles = {error.trouble for error in _find_errors(outlook, backend)}
+    return bool(troubles & {Trouble.SICK, Trouble.REFUSED})
 
 
 def _list_troubles(outlook: Outlook) -> Iterator[str]:

@@ -98,10 +98,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySave:
-    """A scope of a registry that is saved to once the build is done.
+    """A scope of a registry that a build saves.
 
     Attributes:
         use: the flag that saves it.
+        apart: it is saved once the build is done, in a run of its own; else by the build itself.
         backend: what was declared.
         owner: whose cache it is.
         source: what was found at the ref that the build starts from, if it lies in the same
@@ -111,6 +112,7 @@ class RegistrySave:
     """
 
     use: CacheUse
+    apart: bool
     backend: RegistryBackend
     owner: Scope
     source: Sighting | None = None
@@ -127,7 +129,7 @@ class BuildPlan:
         uses: the cache flags of the build, in order.
         notes: why a declared cache is not used.
         choices: what became of each cache that the build might have started from.
-        saves: what is saved after the build.
+        saves: the registries' scopes that are saved.
         troubles: which caches could not be used, and why.
     """
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bxcache import process
 from bxcache.buildx import driver
 from bxcache.buildx.driver import Docker
+from bxcache.buildx.events import StepStarted
 from bxcache.errors import EngineError
+from bxcache.redaction import Redactor
+from bxcache.running import Leash, Run, run_quietly
 
 
 def script(folder: Path, text: str) -> Docker:
@@ -144,3 +151,31 @@ def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
     with docker.probe("") as ahead:
         found = docker.learn(ahead, "mine", boot=False, on_slow=lambda: None)
     assert found.builder.name == "mine"
+
+
+def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]:
+    """Save with a docker of the test's own: how long that took, and why it was ended."""
+    prepared = SimpleNamespace(docker=docker, request=SimpleNamespace(directory=folder))
+    run = Run(cast("Any", prepared), Redactor(), lambda _: None)
+    leash = Leash(seconds, lambda event: isinstance(event, StepStarted))
+    begun = time.monotonic()
+    _, ended = run_quietly(run, ("buildx", "build", "."), leash)
+    return time.monotonic() - begun, ended
+
+
+def test_saving_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    """And no process is left."""
+    took, ended = quiet_run(script(tmp_path, "exec sleep 1000"), tmp_path, 0.5)
+    assert took < 30
+    assert "took longer than" in ended
+    assert not alive(tmp_path)
+
+
+def test_saving_that_would_build_anew_is_stopped(tmp_path: Path) -> None:
+    """A builder that has dropped what it built is not made to build it twice."""
+    vertex = {"digest": "sha256:1", "name": "[1/1] RUN make", "started": "2026-01-01T00:00:00Z"}
+    line = json.dumps({"vertexes": [vertex]})
+    docker = script(tmp_path, f"echo '{line}' >&2; exec sleep 1000")
+    _, ended = quiet_run(docker, tmp_path, 1000)
+    assert ended == "the builder no longer has what it built"
+    assert not alive(tmp_path)

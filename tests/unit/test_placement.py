@@ -1,0 +1,131 @@
+"""What follows from where a build runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.config.loading import load_setup
+from bxcache.place.place import Place
+from bxcache.placement import Placement, describe_place, settle_place
+from bxcache.request import BuildRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORK: dict[str, Any] = {"trusted": False, "reason": "a pull request from a fork"}
+
+
+def place(**known: Any) -> Place:  # noqa: ANN401
+    nothing = dict.fromkeys(("branch", "tag", "base", "default", "pull_request"))
+    rest = {"provider": "github", "trusted": True, "reason": "a push", "sources": {}, "notes": ()}
+    return Place(**{**nothing, **rest, **known})
+
+
+def settle(
+    found: Place,
+    folder: Path,
+    file: str = "",
+    environment: dict[str, str] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Placement:
+    (folder / "bxcache.toml").write_text(file)
+    flags = BuildRequest(options=options, directory=folder).to_layer()
+    return settle_place(found, load_setup(folder, environment or {}, flags=flags))
+
+
+TRUST = [
+    ("by default", True, "", {}, {}, True),
+    ("by default", False, "", {}, {}, False),
+    ("never", True, '[cache]\nwrite = "never"', {}, {}, False),
+    ("always, in the file", False, '[cache]\nwrite = "always"', {}, {}, False),
+    ("always, as a variable", False, "", {"BXCACHE_CACHE_WRITE": "always"}, {}, True),
+    ("always, as a flag", False, "", {}, {"write": "always"}, True),
+    ("trusted, in the file", False, "[place]\ntrusted = true", {}, {}, False),
+    ("trusted, as a variable", False, "", {"BXCACHE_PLACE_TRUSTED": "true"}, {}, True),
+    ("trusted, as a flag", False, "", {}, {"trusted": True}, True),
+    ("not trusted, in the file", True, "[place]\ntrusted = false", {}, {}, False),
+    ("not trusted, as a flag", True, "", {}, {"trusted": False}, False),
+    ("never, though trusted", True, "", {"BXCACHE_CACHE_WRITE": "never"}, {"trusted": True}, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "file", "variables", "flags", "writes"),
+    [row[1:] for row in TRUST],
+    ids=[f"{row[0]}-{row[1]}" for row in TRUST],
+)
+def test_who_saves(
+    trusted: bool,  # noqa: FBT001
+    file: str,
+    variables: dict[str, str],
+    flags: dict[str, Any],
+    writes: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
+    """A build that is not trusted does not, unless who runs it says so; its own file cannot."""
+    found = place(branch="main", trusted=trusted)
+    assert settle(found, tmp_path, file, variables, **flags).writes is writes
+
+
+@pytest.mark.parametrize("key", ['branch = "main"', "trusted = true"])
+def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: Path) -> None:
+    """And that is said."""
+    found = settle(place(branch="evil", **FORK), tmp_path, f"[place]\n{key}\n")
+    assert found.place.branch == "evil"
+    assert not found.place.trusted
+    assert any("does not count" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("known", "owner"),
+    [
+        ({"branch": "main"}, "main"),
+        ({"branch": None}, None),
+        ({"tag": "v1"}, "tag:v1"),
+        ({"branch": "main", "pull_request": "7", **FORK}, "untrusted:7:main"),
+        ({"tag": "v1", **FORK}, "untrusted::v1"),
+        ({**FORK}, "untrusted::"),
+    ],
+)
+def test_whose_cache_is_saved(known: dict[str, Any], owner: str | None, tmp_path: Path) -> None:
+    """A branch's; or one that no branch has: `:` is in no branch's name."""
+    assert settle(place(**known), tmp_path).owner == owner
+
+
+@pytest.mark.parametrize(
+    ("known", "owners"),
+    [
+        ({"branch": "main", "default": "main"}, ["main"]),
+        ({"branch": "x", "default": "main"}, ["x", "main"]),
+        ({"branch": "x", "base": "release", "default": "main"}, ["x", "release", "main"]),
+        ({"branch": "x", "base": "main", "default": "main"}, ["x", "main"]),
+        ({"branch": "x"}, ["x"]),
+        ({"tag": "v1", "default": "main"}, ["tag:v1", "main"]),
+        ({"default": "main"}, [None, "main"]),
+        (
+            {"branch": "x", "base": "main", "pull_request": "7", **FORK},
+            ["untrusted:7:x", "x", "main"],
+        ),
+    ],
+)
+def test_whose_caches_are_read(
+    known: dict[str, Any], owners: list[str | None], tmp_path: Path
+) -> None:
+    """Own branch, base branch, default branch, each once."""
+    found = settle(place(**known), tmp_path)
+    assert [owner for owner, _ in found.list_owners(("branch", "base", "default"))] == owners
+
+
+def test_everything_can_be_overridden(tmp_path: Path) -> None:
+    """By the file, a variable, a flag, each before the one before."""
+    file = '[place]\nbranch = "a"\nbase = "b"\ndefault = "c"\n'
+    variables = {"BXCACHE_PLACE_BASE": "d", "BXCACHE_PLACE_DEFAULT": "e"}
+    found = settle(place(branch="x", tag="v1"), tmp_path, file, variables, default_branch="f")
+    assert (found.place.branch, found.place.base, found.place.default) == ("a", "d", "f")
+    assert found.place.tag is None
+    shown = {key: source for key, _, source in describe_place(found)}
+    assert shown["place.base"] == "BXCACHE_PLACE_BASE"
+    assert shown["place.default"] == "--default-branch"
+    assert "bxcache.toml" in shown["place.branch"]

@@ -1,0 +1,102 @@
+"""What a registry's scope needs after a build."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bxcache.buildx.events import Outcome, StepFinished, StepStarted
+from bxcache.buildx.metadata import Layer, Metadata, StepOrigin
+from bxcache.buildx.trace import Trace, TracedStep
+from bxcache.buildx.vertex_names import StepName
+from bxcache.config.backends import RegistryBackend
+from bxcache.config.reference import Reference
+from bxcache.plan.plan import EXPORT, CacheUse, RegistrySave
+from bxcache.registry.probing import Sighting, open_repository
+from bxcache.registry.repository import RemoteManifest
+from bxcache.saving import Need, choose_need
+from bxcache.scope import Scope
+from bxcache.settlement import Heard
+
+OWN, OTHER = "r.example.com/c:topic", "r.example.com/c:main"
+LAYERS = [f"sha256:{number:064}" for number in range(4)]
+
+
+def manifest(*layers: str) -> RemoteManifest:
+    kind = "application/vnd.buildkit.cacheconfig.v0"
+    tar = "application/vnd.oci.image.layer.v1.tar+gzip"
+    body = {
+        "config": {"mediaType": kind, "digest": "sha256:" + "c" * 64, "size": 2},
+        "layers": [{"mediaType": tar, "digest": layer, "size": 5} for layer in layers],
+    }
+    return RemoteManifest("sha256:" + "d" * 64, "", json.dumps(body).encode())
+
+
+def save(found: RemoteManifest | None, ref: str) -> RegistrySave:
+    repository = open_repository(Reference("r.example.com/c"), {}, insecure=False)
+    return RegistrySave(
+        use=CacheUse(EXPORT, "registry", OWN, "topic", (), ""),
+        apart=True,
+        backend=RegistryBackend(type="registry", ref="r.example.com/c"),
+        owner=Scope("image", None, ("linux/amd64",), "topic"),
+        source=Sighting(repository, found),
+        source_ref=ref,
+    )
+
+
+def name(number: int) -> StepName:
+    return StepName(None, "build", number, 9, "RUN true")
+
+
+def heard(*outcomes: Outcome, layers: list[tuple[str, ...]]) -> Heard:
+    steps, origins = [], {}
+    for number, (outcome, own) in enumerate(zip(outcomes, layers, strict=True)):
+        steps.append(TracedStep(name(number), (str(number),), outcome, 1.0))
+        origins[str(number)] = StepOrigin(None, tuple(Layer(digest, 5) for digest in own))
+    return Heard(0, Trace(steps=tuple(steps)), Metadata(origins=origins), 1.0)
+
+
+R, X = Outcome.REUSED, Outcome.EXECUTED
+ONE, TWO = (LAYERS[0],), (LAYERS[1],)
+CASES: list[tuple[str, Any, str, Heard, Need]] = [
+    ("all is there", LAYERS[:2], OWN, heard(R, R, layers=[ONE, TWO]), Need.NOTHING),
+    ("more is there", LAYERS, OWN, heard(R, R, layers=[ONE, TWO]), Need.NOTHING),
+    ("all is elsewhere", LAYERS[:2], OTHER, heard(R, R, layers=[ONE, TWO]), Need.ALIAS),
+    ("a step ran", LAYERS[:2], OWN, heard(R, X, layers=[ONE, TWO]), Need.EXPORT),
+    ("only the engine had it", LAYERS[:1], OWN, heard(R, R, layers=[ONE, TWO]), Need.EXPORT),
+    ("layers are not told", LAYERS[:2], OWN, heard(R, R, layers=[ONE, ()]), Need.EXPORT),
+    (
+        "one of several forms",
+        LAYERS[:2],
+        OWN,
+        heard(R, R, layers=[ONE, (LAYERS[3], LAYERS[1])]),
+        Need.NOTHING,
+    ),
+    ("there is none", None, OWN, heard(R, layers=[ONE]), Need.EXPORT),
+    ("no step", LAYERS[:1], OWN, heard(layers=[]), Need.EXPORT),
+]
+
+
+@pytest.mark.parametrize(
+    ("there", "ref", "built", "need"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
+)
+def test_what_a_scope_needs(there: list[str] | None, ref: str, built: Heard, need: Need) -> None:
+    """Nothing, if it has every layer that was reused; a tag, if another has; else an export."""
+    found = manifest(*there) if there is not None else None
+    assert choose_need(save(found, ref), built) is need
+
+
+def test_what_is_no_cache_is_written_over() -> None:
+    """An image under the scope's tag holds nothing that could be left."""
+    image = RemoteManifest("sha256:" + "d" * 64, "", b'{"config": {}, "layers": []}')
+    assert choose_need(save(image, OWN), heard(R, layers=[ONE])) is Need.EXPORT
+
+
+def test_only_a_step_that_starts_shows_that_something_was_lost() -> None:
+    """What is found is told as finished alone."""
+    from bxcache.saving import _executes  # noqa: PLC0415
+
+    assert _executes(StepStarted(name(1)))
+    assert not _executes(StepFinished(name(1), R, 0.0))
