@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bxcache.place.place import Place
 
 _TABLE = "place"
-_OF_TRUST = ("branch", "trusted")
+_OF_TRUST = ("branch", "tag", "trusted")
 """The keys by which a build could pass for another one."""
 
 
@@ -143,8 +143,8 @@ def _refuse(key: str, source: Source) -> str:
 def _override(found: Place, given: dict[str, tuple[Any, Source]]) -> Place:
     values = {name: value for name, (value, _) in given.items()}
     sources = {**found.sources, **{name: str(source) for name, (_, source) in given.items()}}
-    if "branch" in values:
-        values["tag"] = None
+    if values.keys() & {"branch", "tag"}:
+        values = {"branch": None, "tag": None, **values}
     if "trusted" in values:
         values["reason"] = f"{sources['trusted']} says so"
     return replace(found, **values, sources=sources)

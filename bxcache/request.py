@@ -15,7 +15,7 @@ from bxcache.errors import Problem
 class BuildOptions(TypedDict, total=False):
     """The options of a build, by the names that the keys of `[build]` and `[cache]` have.
 
-    `branch`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`.
+    `branch`, `git_tag`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`.
     """
 
     file: str
@@ -40,6 +40,7 @@ class BuildOptions(TypedDict, total=False):
     strict: bool
     backends: Sequence[Mapping[str, Any]]
     branch: str
+    git_tag: str
     base_branch: str
     default_branch: str
     trusted: bool
@@ -47,9 +48,9 @@ class BuildOptions(TypedDict, total=False):
 
 _SECTIONS = {
     **dict.fromkeys(("read", "read_all", "write", "strict", "backends"), "cache"),
-    **dict.fromkeys(("branch", "base_branch", "default_branch", "trusted"), "place"),
+    **dict.fromkeys(("branch", "git_tag", "base_branch", "default_branch", "trusted"), "place"),
 }
-_KEYS = {"base_branch": "base", "default_branch": "default"}
+_KEYS = {"git_tag": "tag", "base_branch": "base", "default_branch": "default"}
 _FLAGS = {
     "context": "PATH",
     "tags": "--tag",

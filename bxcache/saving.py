@@ -92,19 +92,15 @@ def save_registries(
     own = {each.place: each for each in caches}
     for save in plan.saves:
         if not save.apart:
-            yield _note_export(save, own[save.use.place])
+            result = own[save.use.place]
+            if result.exported and result.digest is not None:
+                _label(run, save, result.digest)
+            yield Kept(result)
         elif find_failed_import(plan, heard, save.use.place):
             # That has been told already, and the same registry will not be written either.
             yield Kept(_describe(save))
         else:
             yield _save(run, plan, save, heard)
-
-
-def _note_export(save: RegistrySave, result: CacheResult) -> Kept:
-    """Write down what the build saved by itself."""
-    if result.exported and result.digest is not None:
-        return Kept(result, _label(save, result.digest))
-    return Kept(result)
 
 
 def _save(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
@@ -151,7 +147,8 @@ def _alias(run: Run, save: RegistrySave) -> Kept:
     copy_scope(source.repository, manifest, _tag_of(save))
     run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
     result = replace(_describe(save, manifest), aliased=True)
-    return Kept(result, _label(save, manifest.digest))
+    _label(run, save, manifest.digest)
+    return Kept(result)
 
 
 def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
@@ -175,7 +172,8 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
         # BuildKit writes no manifest when no step made a layer.
         return Kept(_describe(save))
     result = replace(_describe(save, _read_back(save, transfer.digest)), digest=transfer.digest)
-    return Kept(replace(result, exported=True), _label(save, transfer.digest))
+    _label(run, save, transfer.digest)
+    return Kept(replace(result, exported=True))
 
 
 def _read_back(save: RegistrySave, digest: str) -> RemoteManifest | None:
@@ -195,19 +193,19 @@ def _last_words(heard: Heard) -> str:
     return said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
 
 
-def _label(save: RegistrySave, digest: str) -> str:
-    """Write down what a scope's tag is now; why that failed, or an empty string."""
+def _label(run: Run, save: RegistrySave, digest: str) -> None:
+    """Write down what a scope's tag is now. The cache is as good without."""
     source, now = save.source, time.time()
     error = source.error if source is not None else None
     if error is not None and error.trouble is Trouble.UNREACHABLE:
         # Only the engine reaches it: nobody here can look after it.
-        return ""
+        return
     repository = source.repository if source is not None else _open(save)
     try:
         write_label(repository, _tag_of(save), Label(save.owner, digest, now, now))
-    except RegistryError as error:
-        return str(error)
-    return ""
+    except RegistryError as failure:
+        unknown = "`bxcache registry` will not know this scope"
+        run.tell(Noted(f"{failure.message}; {unknown}"))
 
 
 def _open(save: RegistrySave) -> Repository:

@@ -129,6 +129,7 @@ _CACHE_OPTIONS = (
 )
 _PLACE_OPTIONS = (
     click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
+    click.option("--git-tag", metavar="NAME", help="The git tag that is built, in the same way."),
     click.option("--base-branch", metavar="NAME", help="The branch a pull request goes to."),
     click.option("--default-branch", metavar="NAME", help="The repository's default branch."),
     click.option(

@@ -113,6 +113,9 @@ class PlaceSettings(Declaration):
     branch: str | None = None
     """The branch that is built; of a pull request the one that it comes from."""
 
+    tag: str | None = None
+    """The git tag that is built, which then has a cache of its own."""
+
     base: str | None = None
     """The branch that a pull request goes to."""
 
@@ -121,7 +124,7 @@ class PlaceSettings(Declaration):
 
     trusted: bool | None = None
     """Whether the build may save a cache that others start from. In a build that is not trusted
-    by itself this counts only as a flag or a variable, and so does `branch`."""
+    by itself this counts only as a flag or a variable, and so do `branch` and `tag`."""
 
 
 class GateSettings(Declaration):

@@ -12,13 +12,13 @@ import re
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies, parse_http_list, parse_keqv_list, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.exceptions import TimeoutError as LateError
-from urllib3.util import Retry, Timeout
+from urllib3.util import Retry, Timeout, make_headers
 
 from bxcache.registry.certificates import make_context
 from bxcache.registry.credentials import HUB, find_login
@@ -38,6 +38,7 @@ _LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?")
 # Go's words and nginx's for a request that should have come over TLS.
 _WRONG_SCHEME = re.compile(rb"HTTP request .*to (?:an )?HTTPS (?:server|port)")
 _UNAUTHORIZED = 401
+_MOST_AT_ONCE = 8
 _CLIENT = "bxcache"
 
 
@@ -223,11 +224,28 @@ class Connection:
 
 def _make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
     context = make_context(host, verify=verify)
+    proxy = _find_proxy(host)
+    if not proxy:
+        return urllib3.PoolManager(ssl_context=context, maxsize=_MOST_AT_ONCE)
+    user = urlsplit(proxy)
+    login = f"{unquote(user.username)}:{unquote(user.password or '')}" if user.username else None
+    return urllib3.ProxyManager(
+        proxy,
+        proxy_headers=make_headers(proxy_basic_auth=login),
+        ssl_context=context,
+        maxsize=_MOST_AT_ONCE,
+    )
+
+
+def _find_proxy(host: str) -> str:
+    """The proxy of the environment, which Go uses as well, though never for loopback.
+
+    https://pkg.go.dev/golang.org/x/net/http/httpproxy
+    """
     name = urlsplit(f"//{host}").hostname or host
-    proxy = None if proxy_bypass(name) else getproxies().get("https")
-    if proxy:
-        return urllib3.ProxyManager(proxy, ssl_context=context, maxsize=8)
-    return urllib3.PoolManager(ssl_context=context, maxsize=8)
+    if _LOOPBACK.fullmatch(host) or proxy_bypass(name):
+        return ""
+    return getproxies().get("https", "")
 
 
 def _read_token(body: bytes) -> str:

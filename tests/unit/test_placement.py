@@ -125,6 +125,8 @@ def test_everything_can_be_overridden(tmp_path: Path) -> None:
     found = settle(place(branch="x", tag="v1"), tmp_path, file, variables, default_branch="f")
     assert (found.place.branch, found.place.base, found.place.default) == ("a", "d", "f")
     assert found.place.tag is None
+    tagged = settle(place(branch="x"), tmp_path, git_tag="v2").place
+    assert (tagged.branch, tagged.tag) == (None, "v2")
     shown = {key: source for key, _, source in describe_place(found)}
     assert shown["place.base"] == "BXCACHE_PLACE_BASE"
     assert shown["place.default"] == "--default-branch"
