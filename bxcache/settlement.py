@@ -131,7 +131,7 @@ def _settle_exports(
         error = transfer.error if transfer else "BuildKit did not export it"
         if error:
             # One warning for each registry.
-            if not find_failed_import(plan, heard, use.place):
+            if use.backend == "local" or not find_failed_import(plan, heard, use.place):
                 warnings.append(_tell_failure(use, "saving", error))
             yield CacheResult(use.backend, use.place, use.scope)
         elif use.backend == "local":

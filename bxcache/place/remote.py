@@ -40,10 +40,10 @@ def list_remote(directory: Path, remote: str) -> RemoteRefs:
     command = ["git", "ls-remote", "--heads", "--tags", "--refs", "--", remote]
     try:
         answer = ask(command, directory=directory, seconds=_SECONDS)
-    except OSError as error:
-        raise PlaceError("there is no `git` on PATH to tell which branches exist") from error
     except TimeoutError as error:
         raise PlaceError(f"git did not answer within {_SECONDS:.0f} s", hint=hint) from error
+    except OSError as error:
+        raise PlaceError("there is no `git` on PATH to tell which branches exist") from error
     if answer.status != 0:
         said = mask_url(" ".join(answer.stderr.split())) or f"it ended with {answer.status}"
         raise PlaceError(f"git does not tell which branches exist: {said}", hint=hint)

@@ -10,19 +10,25 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies, parse_http_list, parse_keqv_list, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.exceptions import (
+    HTTPError,
+    InsecureRequestWarning,
+    MaxRetryError,
+    NewConnectionError,
+)
 from urllib3.exceptions import TimeoutError as LateError
 from urllib3.util import Retry, Timeout, make_headers
 
 from bxcache.registry.certificates import make_context
 from bxcache.registry.credentials import HUB, find_login
-from bxcache.registry.faults import explain_failure, explain_reply
+from bxcache.registry.faults import DENIED, explain_failure, explain_reply, explain_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,9 +43,10 @@ _TIMEOUT = Timeout(connect=5.0, read=10.0)
 _LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?")
 # Go's words and nginx's for a request that should have come over TLS.
 _WRONG_SCHEME = re.compile(rb"HTTP request .*to (?:an )?HTTPS (?:server|port)")
-_UNAUTHORIZED = 401
+_OK, _BAD_REQUEST, _UNAUTHORIZED = 200, 400, 401
 _MOST_AT_ONCE = 8
 _CLIENT = "bxcache"
+_PORTS = {"http": 80, "https": 443}
 
 
 class _Patience(Retry):
@@ -89,11 +96,19 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A registry's answer."""
+    """A registry's answer.
+
+    Attributes:
+        status: of HTTP.
+        headers: of the answer.
+        body: its content, up to a bound.
+        url: where it came from after all redirects.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str
 
 
 class Connection:
@@ -109,9 +124,10 @@ class Connection:
         """
         self.host = host
         self._environment = environment
-        loopback = _LOOPBACK.fullmatch(host) is not None
-        self._schemes = ["http", "https"] if loopback else ["https", *(["http"] * insecure)]
-        self._pool = _make_pool(host, verify=not (insecure or loopback))
+        self._loopback = _LOOPBACK.fullmatch(host) is not None
+        self._insecure = insecure
+        self._address = _HUB_ADDRESS if host == HUB else host
+        self._schemes = ["http", "https"] if self._loopback else ["https", *(["http"] * insecure)]
         self._lock = Lock()
         self._login: Login | None = None
         self._asked_login = False
@@ -126,45 +142,62 @@ class Connection:
                 self._asked_login = True
             return self._login
 
+    @cached_property
+    def _pool(self) -> urllib3.PoolManager:
+        verify = not (self._insecure or self._loopback)
+        return _make_pool(self.host, verify=verify)
+
     def ask(self, query: Query) -> Reply:
         """One request, with credentials where they are asked for.
 
         Raises:
             RegistryError: it did not answer, or with another status.
         """
+        shown = self._access.get(query.access)
         try:
-            reply = self._try_schemes(query)
-            if reply.status == _UNAUTHORIZED and self._authorize(reply, query):
-                reply = self._try_schemes(query)
-        except (HTTPError, OSError) as error:
+            reply = self._try_schemes(query, shown)
+            if reply.status == _UNAUTHORIZED and self._is_own(reply.url):
+                granted = self._authorize(reply, query)
+                if granted not in ("", shown):
+                    reply = self._try_schemes(query, granted)
+        # An address that a registry gives can be none.
+        except (HTTPError, OSError, ValueError) as error:
             raise explain_failure(self.host, query.operation, error) from error
         if reply.status not in query.expected:
             raise self._refuse(query, reply)
         return reply
 
     def _refuse(self, query: Query, reply: Reply) -> RegistryError:
-        known = self.login is not None
+        known = reply.status in DENIED and self.login is not None
         return explain_reply(self.host, query.operation, reply, known=known)
 
-    def _try_schemes(self, query: Query) -> Reply:
+    def _try_schemes(self, query: Query, granted: str | None) -> Reply:
         """Speak the first scheme that the registry speaks too, and keep to it."""
-        address = _HUB_ADDRESS if self.host == HUB else self.host
-        granted = self._access.get(query.access)
-        headers = {**query.headers, **({"Authorization": granted} if granted else {})}
         *others, last = list(self._schemes)
         for scheme in others:
-            url = urljoin(f"{scheme}://{address}", query.path)
             try:
-                reply = self._send(query.method, url, headers, query.body)
+                reply = self._speak(scheme, query, granted)
             except MaxRetryError as error:
-                if scheme == "http" or isinstance(error.reason, LateError):
+                if scheme == "http" or _is_late(error):
                     raise
                 continue
-            if not _WRONG_SCHEME.search(reply.body):
+            if not _is_wrong_scheme(reply):
                 self._schemes = [scheme]
                 return reply
-        url = urljoin(f"{last}://{address}", query.path)
-        return self._send(query.method, url, headers, query.body)
+        reply = self._speak(last, query, granted)
+        if not _is_wrong_scheme(reply):
+            self._schemes = [last]
+        return reply
+
+    def _speak(self, scheme: str, query: Query, granted: str | None) -> Reply:
+        url = urljoin(f"{scheme}://{self._address}", query.path)
+        # A registry can send a request elsewhere; what it was granted stays with it.
+        own = {"Authorization": granted} if granted and self._is_own(url, scheme) else {}
+        return self._send(query.method, url, {**query.headers, **own}, query.body)
+
+    def _is_own(self, url: str, scheme: str = "") -> bool:
+        """Whether an address is the registry's own, by the scheme that is spoken with it."""
+        return _find_origin(url) == _find_origin(f"{scheme or self._schemes[0]}://{self._address}")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         answer = self._pool.request(
@@ -179,11 +212,15 @@ class Connection:
         try:
             data = answer.read(_LARGEST_ANSWER, decode_content=True)
         finally:
+            # With something left in it, a connection is of no use to the next request.
+            answer.close()
             answer.release_conn()
-        return Reply(answer.status, answer.headers, data)
+        for past in answer.retries.history if answer.retries else ():
+            url = urljoin(url, past.redirect_location or "")
+        return Reply(answer.status, answer.headers, data, url)
 
-    def _authorize(self, reply: Reply, query: Query) -> bool:
-        """Do what the challenge asks for; tell whether that changed anything.
+    def _authorize(self, reply: Reply, query: Query) -> str:
+        """What the challenge asks for, or an empty string where that cannot be had.
 
         https://distribution.github.io/distribution/spec/auth/token/
         """
@@ -191,15 +228,14 @@ class Connection:
         if scheme.lower() == "basic" and self.login is not None and not self.login.is_token:
             granted = self.login.basic
         elif scheme.lower() == "bearer":
-            granted = self._fetch_token(parse_keqv_list(parse_http_list(rest)), query)
+            granted = self._fetch_token(_parse_challenge(rest), query)
         else:
-            return False
-        before = self._access.get(query.access)
+            return ""
         self._access[query.access] = granted
-        return granted != before
+        return granted
 
     def _fetch_token(self, challenge: Mapping[str, str], query: Query) -> str:
-        realm = urljoin(f"{self._schemes[0]}://{self.host}", challenge.get("realm", ""))
+        realm = urljoin(f"{self._schemes[0]}://{self._address}", challenge.get("realm", ""))
         asked = {
             "service": challenge.get("service", ""),
             "client_id": _CLIENT,
@@ -215,15 +251,42 @@ class Connection:
             answer = self._send("POST", realm, kind, urlencode(form).encode())
         else:
             own = {"Authorization": login.basic} if login is not None else {}
-            answer = self._send("GET", f"{realm}?{urlencode(asked)}", own, None)
+            mark = "&" if urlsplit(realm).query else "?"
+            answer = self._send("GET", f"{realm}{mark}{urlencode(asked)}", own, None)
+        if answer.status != _OK:
+            raise self._refuse(query, answer)
         token = _read_token(answer.body)
         if not token:
-            raise self._refuse(query, answer)
+            raise explain_token(self.host, query.operation)
         return f"Bearer {token}"
+
+
+def _find_origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _is_late(error: MaxRetryError) -> bool:
+    late = isinstance(error.reason, LateError)
+    # urllib3 counts one that was turned away among those that are late.
+    return late and not isinstance(error.reason, NewConnectionError)
+
+
+def _is_wrong_scheme(reply: Reply) -> bool:
+    return reply.status == _BAD_REQUEST and _WRONG_SCHEME.search(reply.body) is not None
+
+
+def _parse_challenge(text: str) -> dict[str, str]:
+    # What has no `=`, or nothing behind it, says nothing.
+    parts = (part for part in parse_http_list(text) if part.partition("=")[2])
+    return parse_keqv_list(list(parts))
 
 
 def _make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
     context = make_context(host, verify=verify)
+    if not verify:
+        # The user has said so.
+        urllib3.disable_warnings(InsecureRequestWarning)
     proxy = _find_proxy(host)
     if not proxy:
         return urllib3.PoolManager(ssl_context=context, maxsize=_MOST_AT_ONCE)
@@ -245,7 +308,8 @@ def _find_proxy(host: str) -> str:
     name = urlsplit(f"//{host}").hostname or host
     if _LOOPBACK.fullmatch(host) or proxy_bypass(name):
         return ""
-    return getproxies().get("https", "")
+    proxy = getproxies().get("https", "")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def _read_token(body: bytes) -> str:
@@ -254,4 +318,6 @@ def _read_token(body: bytes) -> str:
         token = document.get("token") or document.get("access_token")
     except (ValueError, AttributeError, RecursionError):
         return ""
-    return token if isinstance(token, str) else ""
+    # It becomes a header, which takes no other.
+    printable = isinstance(token, str) and token.isascii() and token.isprintable()
+    return token if printable else ""

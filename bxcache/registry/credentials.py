@@ -62,17 +62,22 @@ def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
     """
     settings = _read_settings(_find_folder(environment) / "config.json")
     key = _HUB_KEY if host == HUB else host
-    helper = _table(settings, "credHelpers").get(host) or settings.get("credsStore")
+    helpers = _table(settings, "credHelpers")
+    named = (helpers[name] for name in (key, host) if name in helpers)
+    helper = next(named, settings.get("credsStore"))
     if isinstance(helper, str) and helper:
         found = _ask_helper(helper, key)
         if found is not None:
             return found
     entries = _table(settings, "auths")
-    for name in (key, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/"):
-        found = _parse_entry(entries.get(name))
-        if found is not None:
-            return found
-    return None
+    # Old versions wrote URLs.
+    names = (key, *(name for name in entries if _find_host(name) == host))
+    found_entries = (_parse_entry(entries.get(name)) for name in names)
+    return next((found for found in found_entries if found is not None), None)
+
+
+def _find_host(key: str) -> str:
+    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
 
 def _find_folder(environment: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from typing import TYPE_CHECKING
 
 from urllib3.exceptions import (
@@ -11,6 +12,7 @@ from urllib3.exceptions import (
     NameResolutionError,
     NewConnectionError,
     ProxyError,
+    ProxySchemeUnknown,
     ReadTimeoutError,
     SSLError,
 )
@@ -21,8 +23,9 @@ from bxcache.redaction import mask_url
 if TYPE_CHECKING:
     from bxcache.registry.connection import Reply
 
-_UNREACHED = (NewConnectionError, NameResolutionError, SSLError, ProxyError)
-_DENIED = (401, 403)
+_UNREACHED = (NewConnectionError, NameResolutionError, SSLError, ProxyError, ProxySchemeUnknown)
+DENIED = (401, 403)
+"""The statuses of one who is not known well enough."""
 _UNSUPPORTED = (405, 501)
 _LONGEST_CAUSE = 200
 
@@ -45,8 +48,10 @@ def _name_failure(error: Exception) -> str:
             return "it cannot be connected to in time"
         case ReadTimeoutError():
             return "it does not answer in time"
+        case SSLError(args=[ssl.SSLCertVerificationError() as cause, *_]):
+            return f"its certificate is not accepted: {_shorten(str(cause))}"
         case SSLError():
-            return f"its certificate is not accepted: {_shorten(str(error.args[0]))}"
+            return f"it cannot be spoken to over TLS: {_shorten(str(error.args[0]))}"
         case ProxyError():
             return "the proxy between does not let it through"
     return _shorten(str(error))
@@ -63,7 +68,7 @@ def explain_reply(host: str, operation: str, reply: Reply, *, known: bool) -> Re
     """
     told = _read_errors(reply.body)
     cause = f"{reply.status} {told}".strip()
-    if reply.status in _DENIED:
+    if reply.status in DENIED:
         hint = (
             f"docker's login of it is not accepted for this; `docker login {host}` makes a new one"
             if known
@@ -74,6 +79,11 @@ def explain_reply(host: str, operation: str, reply: Reply, *, known: bool) -> Re
     sick = sick or reply.status == 429  # noqa: PLR2004  # too many requests
     trouble = Trouble.SICK if sick else Trouble.REFUSED
     return RegistryError(host, operation, cause, trouble=trouble)
+
+
+def explain_token(host: str, operation: str) -> RegistryError:
+    """The error of a registry whose token server gives no token."""
+    return RegistryError(host, operation, "it is given no token for it", trouble=Trouble.SICK)
 
 
 def _read_errors(body: bytes) -> str:

@@ -9,6 +9,7 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidelines-
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ _EMPTY_DESCRIPTOR = {
 }
 _PREFIX = "io.bxcache."
 _CREATED = "org.opencontainers.image.created"
+_LEAVING = f"{_PREFIX}removed"
 _LONGEST_TAG = 128
 
 
@@ -93,6 +95,20 @@ def render_artifact(annotations: Mapping[str, str]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
+def render_leaving() -> bytes:
+    """A manifest for a tag that is about to go; no other is the same."""
+    return render_artifact({_LEAVING: secrets.token_hex(16)})
+
+
+def is_leaving(body: bytes) -> bool:
+    """Whether a manifest is such a one."""
+    try:
+        document = json.loads(body)
+        return document["artifactType"] == ARTIFACT_TYPE and _LEAVING in document["annotations"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
 def parse_label(body: bytes) -> Label | None:
     """A label from its manifest, or None where it is none."""
     try:
@@ -103,7 +119,7 @@ def parse_label(body: bytes) -> Label | None:
         scope = Scope(
             notes[f"{_PREFIX}image"],
             notes[f"{_PREFIX}target"] or None,
-            tuple(notes[f"{_PREFIX}platforms"].split(",")),
+            tuple(filter(None, notes[f"{_PREFIX}platforms"].split(","))),
             notes[f"{_PREFIX}branch"] or None,
         )
         created, used = (_read_time(notes[key]) for key in (_CREATED, f"{_PREFIX}used"))

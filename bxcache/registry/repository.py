@@ -191,7 +191,7 @@ def _read_tags(reply: Reply) -> Iterator[str]:
     if reply.status == _NOT_FOUND:
         return
     try:
-        tags = json.loads(reply.body).get("tags") or ()
+        tags = json.loads(reply.body).get("tags")
     except (ValueError, AttributeError, RecursionError):
         return
-    yield from (tag for tag in tags if isinstance(tag, str))
+    yield from (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,10 +12,11 @@ from bxcache.registry.labels import (
     MANIFEST_TYPE,
     Label,
     find_labelled,
+    is_leaving,
     name_label,
     parse_label,
-    render_artifact,
     render_label,
+    render_leaving,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _read_scope(repository: Repository, tag: str) -> RemoteScope | None:
     if label is None:
         return None
     manifest = repository.read_manifest(tag)
-    if manifest is None:
+    if manifest is None or is_leaving(manifest.body):
         return RemoteScope(tag, label, {}, lost=True)
     content = manifest.parse()
     changed = "" if manifest.digest == label.digest else "somebody else has written to it since"
@@ -140,23 +140,27 @@ def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[
     Raises:
         RegistryError: the registry does not do it.
     """
-    if not scope.lost:
-        if scope.label.digest in shared:
-            _remove_tag(repository, scope.tag)
-        else:
-            repository.delete_manifest(scope.label.digest)
+    if scope.lost:
+        _finish_leaving(repository, scope.tag)
+    else:
+        _remove_tag(repository, scope.tag, scope.label.digest, shared)
     name = name_label(scope.tag)
     written = repository.read_manifest(name) if name is not None else None
-    if written is not None:
-        repository.delete_manifest(written.digest)
+    # What a build has written since is not what was to go.
+    if name is not None and written is not None and parse_label(written.body) == scope.label:
+        _remove_tag(repository, name, written.digest, shared)
 
 
-def _remove_tag(repository: Repository, tag: str) -> None:
-    if repository.delete_tag(tag):
-        return
-    # A manifest that nothing else has, so that deleting it takes only this tag along.
-    body = render_artifact({"io.bxcache.removed": secrets.token_hex(16)})
-    repository.write_manifest(tag, body, MANIFEST_TYPE)
-    written = repository.read_manifest(tag)
-    if written is not None and written.body == body:
-        repository.delete_manifest(written.digest)
+def _remove_tag(repository: Repository, tag: str, digest: str, shared: Collection[str]) -> None:
+    if digest not in shared:
+        repository.delete_manifest(digest)
+    elif not repository.delete_tag(tag):
+        # A manifest that nothing else has, so that deleting it takes only this tag along.
+        repository.write_manifest(tag, render_leaving(), MANIFEST_TYPE)
+        _finish_leaving(repository, tag)
+
+
+def _finish_leaving(repository: Repository, tag: str) -> None:
+    found = repository.read_manifest(tag)
+    if found is not None and is_leaving(found.body):
+        repository.delete_manifest(found.digest)

@@ -131,8 +131,11 @@ def test_a_dry_run_gives_the_reason_for_each_cache_flag(machine: Machine, projec
     machine.build(folder=project)
     lines = machine.run(*HERE, "--dry-run", folder=project).out.splitlines()
     comments = [line for line in lines if line.startswith("# ")]
-    assert [line.split()[1] for line in comments] == ["--cache-from", "--cache-to"]
-    assert "has the scope" in comments[0]
+    flags = [line for line in comments if line.startswith("# --")]
+    assert [line.split()[1] for line in flags] == ["--cache-from", "--cache-to"]
+    assert "has the scope" in flags[0]
+    choices = [line for line in comments if line.startswith("# candidate")]
+    assert [line.rpartition(": ")[2] for line in choices] == ["imported", "there is none"]
 
 
 @pytest.mark.parametrize("mode", ["plain", "quiet", "rawjson", "json", "dry-run", "failing"])

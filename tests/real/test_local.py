@@ -126,9 +126,10 @@ def test_two_targets_keep_both_scopes(machines: MakeMachine, project: Path, tmp_
 
 
 def first_scope(target: str) -> str:
-    """A scope's name on this machine's platform."""
+    """A scope's name on this machine's platform, where there is no branch."""
     machine = os.uname().machine
-    return f"image.{target}linux-{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
+    kind = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return f"image.{target}linux-{kind}.no-branch"
 
 
 def test_a_new_target_starts_from_the_whole_image(

@@ -1,0 +1,186 @@
+"""What is written beside a scope in a registry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.registry.labels import (
+    ARTIFACT_TYPE,
+    EMPTY,
+    MANIFEST_TYPE,
+    Label,
+    find_labelled,
+    is_leaving,
+    name_label,
+    parse_label,
+    render_label,
+    render_leaving,
+)
+from bxcache.scope import Scope
+
+DIGEST = "sha256:" + "a" * 64
+NOON = datetime(2024, 2, 29, 12, 0, tzinfo=UTC).timestamp()
+LABEL = Label(Scope("app", "test", ("linux/amd64", "linux/arm64"), "feature/x"), DIGEST, NOON, NOON)
+# The years that a date of four digits has, less what time zones take at the ends.
+TIMES = st.integers(-30_000_000_000, 250_000_000_000).map(float)
+TEXTS = st.text(min_size=1)
+NAMES = st.text(st.characters(exclude_characters=","), min_size=1)
+SCOPES = st.builds(Scope, TEXTS, st.none() | TEXTS, st.lists(NAMES).map(tuple), st.none() | TEXTS)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def test_a_label_is_an_artifact_without_content() -> None:
+    """As the image spec writes one, field by field; its annotations are for people too."""
+    assert json.loads(render_label(LABEL)) == {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/vnd.bxcache.scope.v1+json",
+        "config": EMPTY_OF_THE_SPEC,
+        "layers": [EMPTY_OF_THE_SPEC],
+        "annotations": {
+            "org.opencontainers.image.created": "2024-02-29T12:00:00Z",
+            "io.bxcache.image": "app",
+            "io.bxcache.target": "test",
+            "io.bxcache.platforms": "linux/amd64,linux/arm64",
+            "io.bxcache.branch": "feature/x",
+            "io.bxcache.digest": DIGEST,
+            "io.bxcache.used": "2024-02-29T12:00:00Z",
+        },
+    }
+
+
+EMPTY_OF_THE_SPEC = {
+    "mediaType": "application/vnd.oci.empty.v1+json",
+    "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+    "size": 2,
+}
+"""https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidance-for-an-empty-descriptor"""
+
+
+def test_the_blob_of_a_label_is_the_empty_one() -> None:
+    """Its digest is that of its bytes."""
+    assert EMPTY_OF_THE_SPEC["digest"] == f"sha256:{hashlib.sha256(EMPTY).hexdigest()}"
+    assert len(EMPTY) == EMPTY_OF_THE_SPEC["size"]
+
+
+@given(SCOPES, TEXTS, TIMES, TIMES)
+def test_a_label_comes_back_as_it_was(
+    scope: Scope, digest: str, created: float, used: float
+) -> None:
+    """Whatever its image, target and branch are called, bytes that are no UTF-8 too."""
+    label = Label(scope, digest, created, used)
+    assert parse_label(render_label(label)) == label
+    assert render_label(label) == render_label(label)
+
+
+@given(st.binary())
+def test_bytes_are_no_label(body: bytes) -> None:
+    """And no error."""
+    assert parse_label(body) is None
+    assert not is_leaving(body)
+
+
+@given(JSON)
+def test_no_document_is_an_error(document: object) -> None:
+    """Whatever somebody puts under a label's tag."""
+    body = json.dumps(document).encode()
+    assert parse_label(body) is None
+    assert not is_leaving(body)
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(json.loads(render_label(LABEL))["annotations"])), JSON)
+    | JSON
+)
+def test_no_annotation_is_an_error(notes: object) -> None:
+    """A label with others is read as far as it goes, or is none."""
+    document = {"artifactType": ARTIFACT_TYPE, "annotations": notes}
+    found = parse_label(json.dumps(document).encode())
+    assert found is None or isinstance(found, Label)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"artifactType": "application/vnd.example+json"},
+        {"artifactType": None},
+        {"annotations": None},
+        {"annotations": {}},
+        {"annotations": []},
+    ],
+)
+def test_what_misses_something_is_no_label(changed: dict[str, Any]) -> None:
+    """Nothing is made up for it."""
+    document = json.loads(render_label(LABEL))
+    assert parse_label(json.dumps({**document, **changed}).encode()) is None
+
+
+@pytest.mark.parametrize("name", sorted(json.loads(render_label(LABEL))["annotations"]))
+def test_each_annotation_is_needed(name: str) -> None:
+    """Without one it is no label."""
+    document = json.loads(render_label(LABEL))
+    del document["annotations"][name]
+    assert parse_label(json.dumps(document).encode()) is None
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z", "99999-01-01", "1e9"])
+def test_a_time_that_is_none_makes_no_label(text: str) -> None:
+    """It would be pruned by it."""
+    document = json.loads(render_label(LABEL))
+    document["annotations"]["io.bxcache.used"] = text
+    assert parse_label(json.dumps(document).encode()) is None
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"artifactType":' * 100_000, b"9" * 10_000])
+def test_a_deep_document_is_no_label(body: bytes) -> None:
+    """Nor one with a number that Python does not read."""
+    assert parse_label(body) is None
+    assert not is_leaving(body)
+
+
+@pytest.mark.parametrize(
+    ("tag", "label"),
+    [
+        ("image.linux-amd64.main", "image.linux-amd64.main.bxcache"),
+        ("x" * 120, "x" * 120 + ".bxcache"),
+        ("x" * 121, None),
+        ("x" * 128, None),
+    ],
+)
+def test_a_labels_tag_has_its_bounds(tag: str, label: str | None) -> None:
+    """A tag has at most 128 characters."""
+    assert name_label(tag) == label
+    assert label is None or find_labelled(label) == tag
+
+
+@pytest.mark.parametrize("tag", ["main", "bxcache", "xbxcache", "a.bxcache.b", "a.BXCACHE"])
+def test_other_tags_are_no_labels(tag: str) -> None:
+    """Only the last part counts."""
+    assert find_labelled(tag) is None
+
+
+@given(SCOPES)
+def test_no_scope_has_the_tag_of_a_label(scope: Scope) -> None:
+    """And there is always room for its own."""
+    assert find_labelled(scope.name) is None
+    assert name_label(scope.name) is not None
+
+
+def test_what_is_about_to_go_is_told_apart() -> None:
+    """It is nobody's label, and no two are the same."""
+    body = render_leaving()
+    assert is_leaving(body)
+    assert parse_label(body) is None
+    assert json.loads(body)["mediaType"] == MANIFEST_TYPE
+    assert body != render_leaving()
+    assert not is_leaving(render_label(LABEL))

@@ -1,0 +1,161 @@
+"""Which scopes of a registry go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.registry.labels import Label
+from bxcache.registry.retention import Retention, choose_removed
+from bxcache.registry.scopes import RemoteScope
+from bxcache.scope import Scope
+
+DAY = 86_400
+NOW = 1_700_000_000.0
+
+
+def scope(
+    branch: str | None = "main",
+    *,
+    days: float = 0,
+    tag: str = "",
+    changed: bool = False,
+    lost: bool = False,
+) -> RemoteScope:
+    whose = Scope("image", None, ("linux/amd64",), branch)
+    label = Label(whose, "sha256:" + "a" * 64, NOW - 100 * DAY, NOW - days * DAY)
+    return RemoteScope(tag or whose.name, label, {}, "somebody wrote" if changed else "", lost)
+
+
+def reason(found: RemoteScope, **retention: Any) -> str:  # noqa: ANN401
+    removed = choose_removed([found], Retention(**retention), NOW)
+    assert [each.scope for each in removed] in ([], [found])
+    return removed[0].reason if removed else ""
+
+
+MAIN = frozenset({"main"})
+NONE: frozenset[str] = frozenset()
+
+
+@pytest.mark.parametrize(
+    ("found", "retention", "expected"),
+    [
+        # By age; when it was written does not count, only when it was used.
+        (scope(days=30), {"max_age": 31 * DAY}, ""),
+        (scope(days=30), {"max_age": 30 * DAY}, ""),
+        (scope(days=30), {"max_age": 30 * DAY - 1}, "unused for 30 days"),
+        (scope(days=30), {"max_age": None}, ""),
+        (scope(days=1), {"max_age": 0}, "unused for 24 h"),
+        (scope(days=-1), {"max_age": 0}, ""),
+        (scope(None, days=30), {"max_age": 7 * DAY}, "unused for 30 days"),
+        (scope("tag:v1", days=30), {"max_age": 7 * DAY}, "unused for 30 days"),
+        (scope("untrusted:7", days=30), {"max_age": 7 * DAY}, "unused for 30 days"),
+        # By branches.
+        (scope("main"), {"branches": MAIN}, ""),
+        (scope("gone/x"), {"branches": MAIN}, "the branch `gone/x` no longer exists"),
+        (scope("gone/x"), {"branches": NONE}, "the branch `gone/x` no longer exists"),
+        (scope("gone/x"), {"branches": None}, ""),
+        (scope("Main"), {"branches": MAIN}, "the branch `Main` no longer exists"),
+        (scope(None), {"branches": NONE, "tags": NONE}, ""),
+        # By tags of git, which are no branches.
+        (scope("tag:v1"), {"branches": MAIN}, ""),
+        (scope("tag:v1"), {"branches": MAIN, "tags": frozenset({"v1"})}, ""),
+        (scope("tag:v1"), {"tags": NONE}, "the tag `v1` no longer exists"),
+        (scope("tag:v1"), {"tags": frozenset({"tag:v1"})}, "the tag `v1` no longer exists"),
+        (scope("v1"), {"branches": NONE, "tags": frozenset({"v1"})}, "the branch `v1` no longer"),
+        (scope("tag:a:b"), {"tags": frozenset({"a:b"})}, ""),
+        # What is neither stays until it is too old.
+        (scope("untrusted:7"), {"branches": NONE, "tags": NONE}, ""),
+        (scope("untrusted:tag:v1"), {"branches": NONE, "tags": NONE}, ""),
+        # Both.
+        (scope("main", days=30), {"branches": MAIN, "max_age": 7 * DAY}, "unused for 30 days"),
+        (scope("x", days=30), {"branches": MAIN, "max_age": 7 * DAY}, "the branch `x` no longer"),
+        # Patterns, on the branch and on the tag.
+        (scope("release/1.0"), {"branches": NONE, "keep": ("release/*",)}, ""),
+        (scope("release/1/2"), {"branches": NONE, "keep": ("release/*",)}, ""),
+        (scope("Release/1"), {"branches": NONE, "keep": ("release/*",)}, "the branch `Release/1`"),
+        (scope("gone", tag="shared"), {"branches": NONE, "keep": ("shared",)}, ""),
+        (scope("gone"), {"branches": NONE, "keep": ("image.*",)}, ""),
+        (scope("gone"), {"branches": NONE, "keep": ("x", "gon?")}, ""),
+        (scope("gone"), {"branches": NONE, "keep": ("on",)}, "the branch `gone` no longer"),
+        (scope("gone"), {"branches": NONE, "keep": ("",)}, "the branch `gone` no longer"),
+        (scope(None, days=30), {"max_age": 0, "keep": ("*no-branch",)}, ""),
+        (scope(days=30), {"max_age": 0, "keep": ("*",)}, ""),
+        (scope(days=30, lost=True), {"keep": ("main",)}, ""),
+        # What somebody else wrote, and what is half gone.
+        (scope("gone", days=99, changed=True), {"branches": NONE, "max_age": 0}, ""),
+        (scope(lost=True), {}, "its cache is gone already"),
+        (scope("gone", lost=True), {"branches": NONE}, "its cache is gone already"),
+    ],
+)
+def test_why_a_scope_goes(found: RemoteScope, retention: dict[str, Any], expected: str) -> None:
+    """Told by hand; an empty reason is that it stays."""
+    told = reason(found, **retention)
+    assert told == expected or (expected and told.startswith(expected))
+
+
+def test_they_go_in_their_order() -> None:
+    """And what stays is not among them."""
+    scopes = [scope(name, days=days) for name, days in (("b", 9), ("c", 1), ("a", 9))]
+    removed = choose_removed(iter(scopes), Retention(max_age=7 * DAY), NOW)
+    assert [each.scope.label.scope.branch for each in removed] == ["b", "a"]
+
+
+BRANCHES = st.sampled_from([None, "main", "gone", "release/1", "tag:v1", "untrusted:7", "x:y"])
+SCOPES = st.builds(
+    scope,
+    BRANCHES,
+    days=st.integers(-3, 400),
+    tag=st.sampled_from(["", "shared", "latest"]),
+    changed=st.booleans(),
+    lost=st.booleans(),
+)
+NAMES = st.none() | st.frozensets(st.sampled_from(["main", "gone", "v1"]))
+PATTERNS = st.lists(
+    st.sampled_from(["release/*", "shared", "main", "image.*", "*", "[", "nothing"]), max_size=3
+).map(tuple)
+RETENTIONS = st.builds(
+    Retention,
+    max_age=st.none() | st.integers(0, 400 * DAY),
+    branches=NAMES,
+    tags=NAMES,
+    keep=PATTERNS,
+)
+
+
+@given(st.lists(SCOPES), RETENTIONS)
+def test_what_is_kept_or_changed_never_goes(
+    scopes: list[RemoteScope], retention: Retention
+) -> None:
+    """Whatever else is asked for."""
+    for removal in choose_removed(scopes, retention, NOW):
+        assert removal.reason
+        assert not removal.scope.changed
+        for pattern in retention.keep:
+            assert not fnmatchcase(removal.scope.tag, pattern)
+            assert not fnmatchcase(removal.scope.label.scope.branch or "", pattern)
+
+
+@given(st.lists(SCOPES))
+def test_without_criteria_only_what_is_gone_goes(scopes: list[RemoteScope]) -> None:
+    """A label without its cache is no cache."""
+    removed = choose_removed(scopes, Retention(), NOW)
+    assert [each.scope for each in removed] == [s for s in scopes if s.lost and not s.changed]
+
+
+@given(st.lists(SCOPES), RETENTIONS, st.integers(0, 400 * DAY))
+def test_more_time_never_removes_more(
+    scopes: list[RemoteScope], retention: Retention, longer: int
+) -> None:
+    """Nor does one more pattern."""
+    before = [each.scope for each in choose_removed(scopes, retention, NOW)]
+    if retention.max_age is not None:
+        patient = replace(retention, max_age=retention.max_age + longer)
+        assert all(each.scope in before for each in choose_removed(scopes, patient, NOW))
+    careful = replace(retention, keep=(*retention.keep, "release/*"))
+    assert all(each.scope in before for each in choose_removed(scopes, careful, NOW))
