@@ -95,7 +95,9 @@ def choose_registries(
             source, "cache.backends", "no registry is declared; name one with `--ref`"
         )
         raise ConfigError([problem])
-    return [RegistryCache(each.ref, insecure=each.insecure) for each in declared]
+    found = [RegistryCache(each.ref, insecure=each.insecure) for each in declared]
+    # Two backends can be two tags of one repository.
+    return list({each.name: each for each in found}.values())
 
 
 def require_location(setup: Setup) -> Location:

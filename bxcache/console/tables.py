@@ -13,7 +13,9 @@ VERSION = "1"
 
 def render_document(document: dict[str, Any]) -> str:
     """A document as text."""
-    return json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
+    text = json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
+    # A name may hold bytes that are no UTF-8; JSON has the same escape for them as Python.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:

@@ -7,9 +7,11 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,7 +58,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was waited between attempts, if nobody had stopped it."""
     found: list[float] = []
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", found.append)
+    clock = SimpleNamespace(sleep=found.append, time=time.time)
+    monkeypatch.setattr("urllib3.util.retry.time", clock)
     return found
 
 

@@ -1,0 +1,215 @@
+"""Scopes pruned in docker's own registry, which deletes no tag by itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from bxcache.errors import RegistryError, Trouble
+from bxcache.registry.labels import Label
+from bxcache.registry.registry_cache import RegistryCache
+from bxcache.registry.scopes import write_label
+from bxcache.scope import Scope
+from tests.engines import Registry
+from tests.real.conftest import _required
+from tests.unit.registries import CACHE_CONFIG, MANIFEST, cache_manifest, digest_of
+
+DAY = 86_400
+CONFIG = b'{"layers":[]}'
+ACCEPT = f"{MANIFEST}, application/vnd.oci.image.index.v1+json"
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a login."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+
+
+@pytest.fixture(scope="module")
+def undeleting() -> Iterator[Registry]:
+    """A registry as docker ships it: it deletes nothing."""
+    with ExitStack() as stack:
+        with _required():
+            started = stack.enter_context(Registry(deletes=False))
+        yield started
+
+
+class Repository:
+    """A repository, asked and filled by its own API and nothing of bxcache."""
+
+    def __init__(self, registry: Registry, name: str) -> None:
+        self.registry = registry
+        self.name = name
+        self.cache = RegistryCache(f"{registry.address}/{name}")
+
+    def send(
+        self, method: str, path: str, body: bytes = b"", kind: str = ""
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        headers = {"Accept": ACCEPT, **({"Content-Type": kind} if kind else {})}
+        with closing(http.client.HTTPConnection(self.registry.address, timeout=30)) as connection:
+            connection.request(method, path, body or None, headers)
+            reply = connection.getresponse()
+            return reply.status, reply.headers, reply.read()
+
+    def put_blob(self, data: bytes) -> None:
+        _, headers, _ = self.send("POST", f"/v2/{self.name}/blobs/uploads/")
+        target = headers["Location"].partition(self.registry.address)[2]
+        status, _, _ = self.send("PUT", f"{target}&digest={digest_of(data)}", data)
+        assert status == 201
+
+    def put(self, tag: str, *layers: bytes) -> str:
+        """A cache with these layers under a tag."""
+        for data in (CONFIG, *layers):
+            self.put_blob(data)
+        body = cache_manifest(*layers)
+        assert json.loads(body)["config"]["mediaType"] == CACHE_CONFIG
+        status, _, said = self.send("PUT", f"/v2/{self.name}/manifests/{tag}", body, MANIFEST)
+        assert status == 201, said
+        return digest_of(body)
+
+    def save(self, branch: str, *layers: bytes, days: float = 0) -> str:
+        """A scope as a build leaves it; gives its tag."""
+        scope = Scope("image", None, ("linux/amd64",), branch)
+        digest = self.put(scope.name, *layers)
+        used = 1_700_000_000.0 - days * DAY
+        write_label(self.cache._repository, scope.name, Label(scope, digest, used, used))
+        return scope.name
+
+    def tags(self) -> dict[str, str]:
+        """Every tag with what its manifest has for a digest; each is whole."""
+        _, _, body = self.send("GET", f"/v2/{self.name}/tags/list")
+        found = {}
+        for tag in json.loads(body).get("tags") or ():
+            status, _, manifest = self.send("GET", f"/v2/{self.name}/manifests/{tag}")
+            assert status == 200, tag
+            found[tag] = digest_of(manifest)
+            for blob in (json.loads(manifest)["config"], *json.loads(manifest)["layers"]):
+                status, _, _ = self.send("HEAD", f"/v2/{self.name}/blobs/{blob['digest']}")
+                assert status == 200, tag
+        return found
+
+
+@pytest.fixture
+def repository(registry: Registry, tmp_path: Path) -> Repository:
+    """A repository of its own in the registry that all tests use."""
+    return Repository(registry, tmp_path.name.lower())
+
+
+def removed(repository: Repository, *branches: str) -> set[str]:
+    found = repository.cache.prune(branches=branches)
+    return {each.scope.tag for each in found.removed}
+
+
+def test_a_scope_goes_and_all_else_stays(repository: Repository) -> None:
+    """Tag by tag, digest by digest."""
+    kept = repository.save("main", b"1")
+    gone = repository.save("gone", b"2")
+    repository.put("latest", b"3")
+    before = repository.tags()
+    assert removed(repository, "main") == {gone}
+    assert repository.tags() == {t: before[t] for t in (kept, f"{kept}.bxcache", "latest")}
+    assert removed(repository, "main") == set()
+
+
+def test_scopes_are_listed_as_they_were_written(repository: Repository) -> None:
+    """With their layers."""
+    tag = repository.save("feature/ü", b"12", b"345")
+    repository.put("latest", b"3")
+    (found,) = repository.cache.list_scopes()
+    assert (found.tag, found.label.scope.branch) == (tag, "feature/ü")
+    assert found.layers == {digest_of(b"12"): 2, digest_of(b"345"): 3}
+    assert not found.changed
+    assert not found.lost
+
+
+def test_an_alias_outlives_the_other(repository: Repository) -> None:
+    """Both tags have one manifest, which is deleted only with all of its tags."""
+    kept, gone = repository.save("main", b"1"), repository.save("gone", b"1")
+    before = repository.tags()
+    assert before[kept] == before[gone]
+    assert removed(repository, "main") == {gone}
+    assert repository.tags() == {tag: before[tag] for tag in (kept, f"{kept}.bxcache")}
+
+
+def test_a_foreign_tag_of_the_same_manifest_stays(repository: Repository) -> None:
+    """Somebody named a cache by a tag of their own."""
+    repository.save("gone", b"1")
+    repository.save("gone/too", b"1")
+    repository.put("release", b"1")
+    digest = repository.tags()["release"]
+    assert len(removed(repository)) == 2
+    assert repository.tags() == {"release": digest}
+
+
+def test_every_tag_is_listed(repository: Repository) -> None:
+    """This registry has no pages, whatever it is asked for."""
+    tags = [repository.save(f"b{number}", b"1", days=number) for number in range(5)]
+    listed = [*tags, *(f"{tag}.bxcache" for tag in tags)]
+    assert sorted(repository.cache._repository.list_tags()) == sorted(listed)
+    assert [scope.tag for scope in repository.cache.list_scopes()] == sorted(tags)
+
+
+@pytest.mark.engine
+def test_a_registry_without_deletes_is_left_as_it_is(undeleting: Registry) -> None:
+    """And the error says how it would delete."""
+    repository = Repository(undeleting, "app")
+    for branch, layer in (("main", b"1"), ("alias", b"1"), ("gone", b"2")):
+        repository.save(branch, layer)
+    repository.put("latest", b"3")
+    before = repository.tags()
+    assert len(before) == 7
+    with pytest.raises(RegistryError) as caught:
+        removed(repository, "main")
+    assert repository.tags() == before
+    assert caught.value.trouble is Trouble.REFUSED
+    assert "nothing was removed" in caught.value.cause
+    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in caught.value.hint
+
+
+def test_a_dry_run_changes_nothing(repository: Repository) -> None:
+    """The registry is only asked."""
+    gone = repository.save("gone", b"1")
+    before = repository.tags()
+    since = len(repository.registry.requests())
+    tried = repository.cache.prune(branches=[], dry_run=True)
+    assert {asked.method for asked in repository.registry.requests(since)} <= {"GET", "HEAD"}
+    assert [each.scope.tag for each in tried.removed] == [gone]
+    assert repository.tags() == before
+
+
+def test_a_prune_that_was_cut_short_is_finished(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended at every request there is, one after the other, on the same repository."""
+    kept = repository.save("main", b"1")
+    repository.save("gone/alone", b"2")
+    repository.save("gone/alias", b"1", days=1)
+    repository.save("gone/named", b"3", days=2)
+    repository.put("release", b"3")
+    before = repository.tags()
+    expected = {tag: before[tag] for tag in (kept, f"{kept}.bxcache", "release")}
+    ask = repository.cache._repository._connection.ask
+    for last in range(1000):
+        left = iter(range(last))
+
+        def end(query: object, left: Iterator[int] = left) -> object:
+            if next(left, None) is None:
+                raise RegistryError("r", "asking", "the end", trouble=Trouble.SICK)
+            return ask(query)  # type: ignore[arg-type]  # whatever it was given
+
+        with monkeypatch.context() as patch:
+            patch.setattr(repository.cache._repository._connection, "ask", end)
+            try:
+                removed(repository, "main")
+            except RegistryError:
+                found = repository.tags()
+                assert {tag: found.get(tag) for tag in expected} == expected
+            else:
+                break
+    assert repository.tags() == expected

@@ -1,0 +1,305 @@
+"""`bxcache registry`: what it prints, and with which status it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bxcache.cli.main import run
+from bxcache.errors import PlaceError
+from bxcache.place.remote import RemoteRefs
+from bxcache.registry.labels import Label, render_label
+from bxcache.scope import Scope
+from tests.unit.registries import MemoryRegistry, cache_manifest, digest_of
+
+DAY = 86_400
+NOW = 1_700_000_000.0
+MAIN, OLD, TAG = (
+    f"image.linux-amd64.{part}" for part in ("main", "feature_old", "tag-v1-49c6a1a3")
+)
+CREATED, USED = NOW - 50 * DAY, NOW - 40 * DAY
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MemoryRegistry]:
+    """Three scopes and a foreign tag; the project in the working directory names the registry."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("registry.registry_cache", "console.registry"):
+        clock = SimpleNamespace(time=lambda: NOW)
+        monkeypatch.setattr(f"bxcache.{name}.time", clock)
+    project = tmp_path / "project"
+    (project / ".git").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    with MemoryRegistry() as started:
+        write(started, MAIN, "main", NOW - DAY, b"shared" * 100, b"1" * 400)
+        write(started, OLD, "feature/old", USED, b"shared" * 100, b"2" * 200)
+        write(started, TAG, "tag:v1", NOW - 3 * DAY, b"3" * 50)
+        started.put("latest", cache_manifest(b"foreign"))
+        ref = f"{started.address}/app"
+        Path("bxcache.toml").write_text(f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n")
+        yield started
+
+
+def write(registry: MemoryRegistry, tag: str, branch: str, used: float, *layers: bytes) -> None:
+    digest = registry.put(tag, cache_manifest(*layers))
+    scope = Scope("image", None, ("linux/amd64",), branch)
+    registry.put(f"{tag}.bxcache", render_label(Label(scope, digest, CREATED, used)))
+    registry.shelf().blobs[digest_of(b"{}")] = b"{}"
+
+
+def scopes(registry: MemoryRegistry) -> set[str]:
+    """The tags of scopes that are there."""
+    return registry.shelf().tags.keys() & {MAIN, OLD, TAG}
+
+
+def read(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401  # a document
+    document = json.loads(capsys.readouterr().out)
+    assert document["version"] == "1"
+    (found,) = document["registries"]
+    return found
+
+
+def test_ls_shows_each_scope(registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one used last comes first; other tags are nobody's business."""
+    assert run(["registry", "ls"]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    name, head, first, second, third, total = told.out.splitlines()
+    assert name == f"{registry.address}/app:"
+    assert head.split() == ["SCOPE", "BRANCH", "SIZE", "SAVED", "LAST", "USED"]
+    assert first.split() == [MAIN, "main", "1.0", "kB", "50", "days", "ago", "24", "h", "ago"]
+    assert second.split()[:2] == [TAG, "tag:v1"]
+    assert third.split()[:2] == [OLD, "feature/old"]
+    # 600 shared, 400, 200 and 50 bytes.
+    assert total == "1.2 kB in 3 scopes, shared layers counted once"
+    assert "latest" not in told.out
+
+
+def test_ls_tells_what_is_not_as_it_was(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gone, or written to by others."""
+    del registry.shelf().tags[OLD]
+    registry.put(MAIN, cache_manifest(b"other"))
+    assert run(["registry", "ls"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines[OLD].endswith("gone")
+    assert lines[MAIN].endswith("somebody else has written to it since")
+    assert lines[TAG].endswith("ago")
+
+
+def test_an_empty_repository_has_no_scopes(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is no error."""
+    ref = f"{registry.address}/empty"
+    assert run(["registry", "ls", "--ref", ref]) == 0
+    assert capsys.readouterr().out == f"{ref}: no scopes\n"
+    assert run(["registry", "ls", "--ref", ref, "--json"]) == 0
+    assert read(capsys) == {"registry": ref, "scopes": []}
+
+
+def test_a_script_reads_a_document(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sizes in bytes, times in seconds, in the order of the tags."""
+    assert run(["registry", "ls", "--json"]) == 0
+    found = read(capsys)
+    assert found["registry"] == f"{registry.address}/app"
+    assert [scope["tag"] for scope in found["scopes"]] == [OLD, MAIN, TAG]
+    assert found["scopes"][0] == {
+        "tag": OLD,
+        "image": "image",
+        "target": None,
+        "platforms": ["linux/amd64"],
+        "branch": "feature/old",
+        "digest": registry.shelf().tags[OLD],
+        "bytes": 800,
+        "layers": 2,
+        "created": CREATED,
+        "last_used": USED,
+        "changed": False,
+        "lost": False,
+    }
+
+
+def test_prune_removes_by_age(registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run only tells."""
+    assert run(["registry", "prune", "--max-age", "30d", "--dry-run"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == f"would be removed: {OLD} (unused for 40 days)"
+    assert last == (
+        f"{registry.address}/app: 1 scope would be removed, 200 B that no other has; 2 would stay"
+    )
+    assert scopes(registry) == {MAIN, OLD, TAG}
+    assert run(["registry", "prune", "--max-age", "30d"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == f"removed: {OLD} (unused for 40 days)"
+    assert last == f"{registry.address}/app: 1 scope removed, 200 B that no other has; 2 left"
+    assert scopes(registry) == {MAIN, TAG}
+    assert run(["registry", "prune", "--max-age", "30d"]) == 0
+    assert capsys.readouterr().out == f"{registry.address}/app: 0 scopes removed; 2 left\n"
+    assert "latest" in registry.shelf().tags
+
+
+def test_prune_tells_a_script(registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """What went with its reason, and what stays."""
+    assert run(["registry", "prune", "--max-age", "30d", "--json"]) == 0
+    found = read(capsys)
+    assert found.keys() == {"registry", "dry_run", "removed", "kept", "freed_bytes"}
+    assert (found["dry_run"], found["freed_bytes"]) == (False, 200)
+    (removed,) = found["removed"]
+    assert (removed["tag"], removed["reason"]) == (OLD, "unused for 40 days")
+    assert [scope["tag"] for scope in found["kept"]] == [MAIN, TAG]
+    assert removed.keys() == {*found["kept"][0].keys(), "reason"}
+    assert scopes(registry) == {MAIN, TAG}
+    assert run(["registry", "prune", "--max-age", "1d", "--json", "--dry-run"]) == 0
+    assert read(capsys)["dry_run"]
+    assert scopes(registry) == {MAIN, TAG}
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["--gone"], {MAIN}),
+        (["--gone", "--keep", "feature/*"], {MAIN, OLD}),
+        (["--gone", "--keep", "feature/*", "--keep", "*tag-v1*"], {MAIN, OLD, TAG}),
+        (["--gone", "--max-age", "1h"], set()),
+        (["--max-age", "2d"], {MAIN}),
+        (["--max-age", "2d", "--keep", "tag:*"], {MAIN, TAG}),
+    ],
+)
+def test_prune_asks_git_what_is_gone(
+    registry: MemoryRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    left: set[str],
+) -> None:
+    """Only where it is asked to, and once; patterns keep what they match."""
+    asked: list[tuple[Path, str]] = []
+
+    def tell(directory: Path, remote: str) -> RemoteRefs:
+        asked.append((directory, remote))
+        return RemoteRefs(frozenset({"main", "other"}), frozenset({"v2"}))
+
+    monkeypatch.setattr("bxcache.place.remote.list_remote", tell)
+    assert run(["registry", "prune", "--remote", "upstream", *words]) == 0
+    assert scopes(registry) == left
+    assert asked == ([(Path.cwd(), "upstream")] if "--gone" in words else [])
+
+
+def test_git_that_does_not_tell_removes_nothing(
+    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even what is too old; it ends with the status for git."""
+
+    def fail(*_: object) -> None:
+        raise PlaceError("git does not tell", hint="ask it")
+
+    monkeypatch.setattr("bxcache.place.remote.list_remote", fail)
+    assert run(["registry", "prune", "--gone", "--max-age", "1d"]) == 72
+    told = capsys.readouterr()
+    assert "git does not tell" in told.err
+    assert "hint: ask it" in told.err
+    assert told.out == ""
+    assert registry.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["prune"], 2, "`--max-age 30d`, `--gone`, or both"),
+        (["prune", "--keep", "main"], 2, "say what is to go"),
+        (["prune", "--dry-run"], 2, "say what is to go"),
+        (["prune", "--max-age", "soon"], 2, "`soon` is no age"),
+        (["prune", "--max-age", ""], 2, "is no age"),
+        (["prune", "--max-age", "-1d"], 2, "is no age"),
+        (["prune", "--max-age", "1d", "--ref", "No Ref"], 78, "`No Ref` is no image reference"),
+        (["ls", "--ref", ""], 78, "it is empty"),
+        (["ls", "--ref", "https://me:only-for-tests@r/app"], 78, "has no `scheme://`"),
+        (["ls", "--ref", "me:only-for-tests@r/app"], 78, ""),
+        (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
+        (["ls", "--ref", "127.0.0.1:1/app"], 76, "`127.0.0.1:1`: listing `app` failed: connection"),
+        (["prune", "--max-age", "1d", "--ref", "127.0.0.1:1/app"], 76, "connection refused"),
+        (["rm"], 2, "No such command"),
+        (["ls", "--all"], 2, "No such option"),
+    ],
+)
+def test_what_cannot_be_done_is_one_error(
+    registry: MemoryRegistry,
+    words: list[str],
+    status: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With no traceback, no secret, and nothing removed."""
+    assert run(["registry", *words]) == status
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "Traceback" not in told.err
+    assert "only-for-tests" not in told.err
+    assert told.out == ""
+    assert registry.asked == []
+
+
+def test_without_a_registry_it_says_how_to_name_one(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The configuration has only a local store."""
+    Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'local'\n")
+    assert run(["registry", "ls"]) == 78
+    assert "`--ref`" in capsys.readouterr().err
+    assert run(["registry", "ls", "--ref", f"{registry.address}/app"]) == 0
+
+
+def test_a_registry_without_deletes_says_what_helps(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing was removed."""
+    registry.deletes = False
+    before = dict(registry.shelf().tags)
+    assert run(["registry", "prune", "--max-age", "1d"]) == 76
+    told = capsys.readouterr()
+    assert "nothing was removed" in told.err
+    assert "hint: " in told.err
+    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in told.err
+    assert told.out == ""
+    assert registry.shelf().tags == before
+
+
+def test_all_registries_of_the_configuration_are_meant(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other, in their order."""
+    with Path("bxcache.toml").open("a") as file:
+        ref = f"{registry.address}/other"
+        file.write(f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n")
+    assert run(["registry", "ls"]) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert first.startswith(f"{registry.address}/app:\n")
+    assert second == f"{ref}: no scopes\n"
+    assert run(["registry", "prune", "--max-age", "30d", "--json"]) == 0
+    names = [each["registry"] for each in json.loads(capsys.readouterr().out)["registries"]]
+    assert names == [f"{registry.address}/app", ref]
+
+
+@pytest.mark.parametrize("words", [["ls"], ["prune", "--gone", "--dry-run"]])
+def test_a_name_with_control_characters_is_shown_quoted(
+    registry: MemoryRegistry,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A label can hold anything."""
+    write(registry, "odd", "evil\x1b[2J", NOW, b"x")
+    refs = RemoteRefs(frozenset({"main"}), frozenset())
+    monkeypatch.setattr("bxcache.place.remote.list_remote", lambda *_: refs)
+    assert run(["registry", *words]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "evil" in out

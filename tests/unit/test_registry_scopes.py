@@ -1,0 +1,656 @@
+"""The scopes of a repository: listed, named anew, removed; what several refs hold."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
+from bxcache.registry.labels import EMPTY, Label, parse_label, render_label
+from bxcache.registry.probing import open_repository, probe_refs
+from bxcache.registry.registry_cache import RegistryCache
+from bxcache.registry.repository import RemoteManifest, Repository
+from bxcache.registry.scopes import copy_scope, list_scopes, read_label, write_label
+from bxcache.scope import Scope
+from tests.unit.registries import (
+    MANIFEST,
+    Answer,
+    Asked,
+    MemoryRegistry,
+    cache_manifest,
+    digest_of,
+    refuse,
+)
+
+DAY = 86_400
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a login, at a known time, who does not wait between attempts."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    clock = SimpleNamespace(time=lambda: NOW)
+    monkeypatch.setattr("bxcache.registry.registry_cache.time", clock)
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+
+
+@pytest.fixture
+def registry() -> Iterator[MemoryRegistry]:
+    """A registry that is empty."""
+    with MemoryRegistry() as started:
+        yield started
+
+
+@pytest.fixture
+def repository(registry: MemoryRegistry) -> Repository:
+    """Its repository `app`."""
+    return open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
+
+
+def label(digest: str, branch: str | None = "main", *, days: float = 0) -> Label:
+    used = NOW - days * DAY
+    return Label(Scope("image", None, ("linux/amd64",), branch), digest, used, used)
+
+
+def save(registry: MemoryRegistry, branch: str, *layers: bytes, days: float = 0) -> str:
+    """A scope as a build leaves it: its cache, and the label beside it. Gives its tag."""
+    digest = registry.put(_tag(branch), cache_manifest(*layers))
+    registry.shelf().blobs[digest_of(EMPTY)] = EMPTY
+    body = render_label(label(digest, branch, days=days))
+    registry.put(f"{_tag(branch)}.bxcache", body)
+    return _tag(branch)
+
+
+def _tag(branch: str) -> str:
+    return label("", branch).scope.name
+
+
+def tags_of(registry: MemoryRegistry) -> dict[str, str]:
+    return dict(registry.shelf().tags)
+
+
+def readable(registry: MemoryRegistry) -> set[str]:
+    shelf = registry.shelf()
+    return {tag for tag, digest in shelf.tags.items() if digest in shelf.manifests}
+
+
+# A repository's documents.
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 7, 1000])
+def test_every_page_of_tags_is_read(
+    registry: MemoryRegistry, repository: Repository, page: int
+) -> None:
+    """However many a registry tells at once; none twice."""
+    registry.page = page
+    expected = [f"tag-{number}" for number in range(7)]
+    for tag in expected:
+        registry.put(tag, b"{}")
+    assert repository.list_tags() == expected
+
+
+def test_a_repository_that_is_not_there_has_no_tags(repository: Repository) -> None:
+    """Nor scopes, nor anything else."""
+    assert repository.list_tags() == []
+    assert list_scopes(repository) == []
+    assert repository.read_manifest("main") is None
+    assert repository.read_digest("main") == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"tags":["a","b"]}', ["a", "b"]),
+        (b'{"tags":null}', []),
+        (b'{"tags":7}', []),
+        (b'{"tags":"main"}', []),
+        (b'{"tags":{"main":1}}', []),
+        (b'{"tags":[1,null,"a",["b"]]}', ["a"]),
+        (b"{}", []),
+        (b"[]", []),
+        (b"no JSON", []),
+        (b"[" * 100_000, []),
+    ],
+)
+def test_a_list_of_tags_is_read_with_care(
+    registry: MemoryRegistry, repository: Repository, body: bytes, expected: list[str]
+) -> None:
+    """What is none has none; docker's registry writes `null` for none."""
+    registry.interfere = lambda _: Answer(200, body)
+    assert repository.list_tags() == expected
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '</v2/app/tags/list?last=a>; rel="next"',
+        "</v2/app/tags/list?last=a>; rel=next",
+        '</v2/app/tags/list?last=a>;rel="next"',
+        'http://{address}/v2/app/tags/list?last=a>; rel="next"',
+    ],
+)
+def test_the_next_page_is_where_the_registry_says(
+    registry: MemoryRegistry, repository: Repository, link: str
+) -> None:
+    """RFC 5988 leaves some freedom in writing that."""
+    told = link.format(address=registry.address)
+    told = told if told.startswith("<") else f"<{told}"
+
+    def page(asked: Asked) -> Answer:
+        if asked.query.get("last") == "a":
+            return Answer(200, b'{"tags":["b"]}')
+        return Answer(200, b'{"tags":["a"]}', {"Link": told})
+
+    registry.interfere = page
+    assert repository.list_tags() == ["a", "b"]
+
+
+def test_pages_that_never_end_do(
+    registry: MemoryRegistry, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry can name the same page again and again."""
+    monkeypatch.setattr("bxcache.registry.repository._MOST_PAGES", 5)
+    headers = {"Link": '</v2/app/tags/list>; rel="next"'}
+    registry.interfere = lambda _: Answer(200, b'{"tags":["a"]}', headers)
+    assert repository.list_tags() == ["a"] * 5
+
+
+def test_a_manifest_is_known_by_its_bytes(registry: MemoryRegistry, repository: Repository) -> None:
+    """By tag and by digest; every type that a cache can have is accepted."""
+    body = cache_manifest(b"layer")
+    digest = registry.put("main", body)
+    for reference in ("main", digest):
+        found = repository.read_manifest(reference)
+        assert found is not None
+        assert (found.digest, found.media_type, found.body) == (digest, MANIFEST, body)
+    assert repository.read_digest("main") == digest
+    assert [asked.method for asked in registry.asked] == ["GET", "GET", "HEAD"]
+    for kind in ("oci.image.index.v1+json", "docker.distribution.manifest.list.v2+json"):
+        assert f"application/vnd.{kind}" in registry.asked[0].headers["accept"]
+
+
+def test_a_registry_need_not_tell_a_digest(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """It is calculated then."""
+    body = cache_manifest(b"layer")
+    registry.interfere = lambda _: Answer(200, body)
+    assert repository.read_digest("main") == digest_of(body)
+
+
+@given(st.binary())
+def test_what_is_no_cache_parses_to_none(body: bytes) -> None:
+    """And raises nothing."""
+    assert RemoteManifest("", "", body).parse() is None
+
+
+def test_a_blob_is_uploaded_in_one_piece(registry: MemoryRegistry, repository: Repository) -> None:
+    """Where the registry says; it checks the digest."""
+    repository.write_blob(b"data")
+    assert registry.shelf().blobs == {digest_of(b"data"): b"data"}
+
+
+@pytest.mark.parametrize("location", ["/elsewhere", "?x=1", "", "http://["])
+def test_an_upload_that_leads_nowhere_is_an_error(
+    registry: MemoryRegistry, repository: Repository, location: str
+) -> None:
+    """Also when the registry names no place at all."""
+    headers = {"Location": location} if location else {}
+    registry.interfere = lambda asked: (
+        Answer(202, headers=headers) if asked.method == "POST" else None
+    )
+    with pytest.raises(RegistryError, match="writing to `app` failed"):
+        repository.write_blob(b"data")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(202), True),
+        (Answer(200), True),
+        (refuse(400, "DIGEST_INVALID", "no digest"), False),
+        (refuse(405, "UNSUPPORTED", "unsupported"), False),
+        (refuse(404, "MANIFEST_UNKNOWN", "unknown"), False),
+        (refuse(403, "DENIED", "denied"), Trouble.DENIED),
+        (refuse(500, "UNKNOWN", "oops"), Trouble.SICK),
+    ],
+)
+def test_not_every_registry_deletes_a_tag(
+    registry: MemoryRegistry,
+    repository: Repository,
+    answer: Answer,
+    expected: bool | Trouble,  # noqa: FBT001
+) -> None:
+    """The spec leaves it open; a refusal is an answer, other trouble is none."""
+    registry.interfere = lambda _: answer
+    if isinstance(expected, Trouble):
+        with pytest.raises(RegistryError) as caught:
+            repository.delete_tag("main")
+        assert caught.value.trouble is expected
+    else:
+        assert repository.delete_tag("main") is expected
+
+
+# Labels.
+
+
+def test_the_first_label_brings_its_blob(registry: MemoryRegistry, repository: Repository) -> None:
+    """And the next one finds it there."""
+    digest = registry.put("main", cache_manifest(b"layer"))
+    write_label(repository, "main", label(digest))
+    assert read_label(repository, "main") == label(digest)
+    assert registry.shelf().blobs == {digest_of(EMPTY): EMPTY}
+    before = len(registry.asked)
+    write_label(repository, "main", label(digest, days=1))
+    assert registry.requests()[before:] == ["PUT /v2/app/manifests/main.bxcache"]
+    assert read_label(repository, "main") == label(digest, days=1)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_label_is_not_forced(
+    registry: MemoryRegistry, repository: Repository, status: int
+) -> None:
+    """Only a refusal can be for the blob's sake."""
+    registry.interfere = lambda _: refuse(status, "X", "no")
+    with pytest.raises(RegistryError, match=r"writing `app:main\.bxcache` failed"):
+        write_label(repository, "main", label(digest_of(b"")))
+    assert {asked.method for asked in registry.asked} == {"PUT"}
+
+
+def test_a_tag_without_room_has_no_label(registry: MemoryRegistry, repository: Repository) -> None:
+    """Nothing is asked for it."""
+    write_label(repository, "x" * 128, label(digest_of(b"")))
+    assert read_label(repository, "x" * 128) is None
+    assert registry.asked == []
+
+
+def test_a_copy_is_the_same_manifest(registry: MemoryRegistry, repository: Repository) -> None:
+    """Byte for byte, of the same type."""
+    body = b'{"schemaVersion":2,"manifests":[]}'
+    kind = "application/vnd.oci.image.index.v1+json"
+    digest = registry.put("main", body, kind=kind)
+    found = repository.read_manifest("main")
+    assert found is not None
+    copy_scope(repository, found, "feature")
+    assert tags_of(registry) == {"main": digest, "feature": digest}
+    assert registry.shelf().manifests == {digest: (kind, body)}
+
+
+# Lists.
+
+
+def test_only_what_bxcache_wrote_is_listed(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """Neither other tags, nor what others put under the name of a label."""
+    main = save(registry, "main", b"one", b"three")
+    other = save(registry, "other", b"one")
+    registry.put("latest", cache_manifest(b"foreign"))
+    registry.put("foreign.bxcache", cache_manifest(b"foreign"))
+    registry.put("text.bxcache", b"no JSON")
+    registry.put("text", cache_manifest(b"foreign"))
+    first, second = list_scopes(repository)
+    assert (first.tag, second.tag) == (main, other)
+    assert first.layers == {digest_of(b"one"): 3, digest_of(b"three"): 5}
+    assert first.bytes == 8
+    assert first.label == label(registry.shelf().tags[main])
+    assert (first.changed, first.lost) == ("", False)
+
+
+def test_what_is_gone_or_changed_is_told(registry: MemoryRegistry, repository: Repository) -> None:
+    """A label can outlive its cache, and somebody else can write to its tag."""
+    lost, changed, image = (save(registry, branch, b"x") for branch in ("a", "b", "c"))
+    del registry.shelf().tags[lost]
+    registry.put(changed, cache_manifest(b"another"))
+    registry.put(image, b'{"schemaVersion":2}')
+    first, second, third = list_scopes(repository)
+    assert (first.tag, first.lost, first.changed, first.bytes) == (lost, True, "", 0)
+    assert (second.tag, second.lost, second.bytes) == (changed, False, 7)
+    assert second.changed == "somebody else has written to it since"
+    assert (third.tag, third.lost, third.bytes) == (image, False, 0)
+    assert third.changed
+
+
+def test_many_scopes_are_read_at_once(registry: MemoryRegistry, repository: Repository) -> None:
+    """Several requests are under way at a time, though not all."""
+    for number in range(30):
+        save(registry, f"b{number}", b"x", days=number)
+    most = watch(registry)
+    assert len(list_scopes(repository)) == 30
+    assert 2 <= most() <= 16
+
+
+def watch(registry: MemoryRegistry) -> Callable[[], int]:
+    """Count how many requests are under way at a time; each takes a moment."""
+    lock, counts = threading.Lock(), [0, 0]
+
+    def count(_: Asked) -> None:
+        with lock:
+            counts[0] += 1
+            counts[1] = max(counts)
+        time.sleep(0.02)
+        with lock:
+            counts[0] -= 1
+
+    registry.interfere = count
+    return lambda: counts[1]
+
+
+# Several refs.
+
+
+def test_refs_are_looked_up_at_once(registry: MemoryRegistry) -> None:
+    """None is answered before all three are asked: one after the other would never end."""
+    digests = {f"{registry.address}/{name}:main": b"%d" % at for at, name in enumerate("abc")}
+    for ref, layer in digests.items():
+        name = ref.rpartition("/")[2].partition(":")[0]
+        registry.put("main", cache_manifest(layer), name=name)
+    together = threading.Barrier(3)
+
+    def wait(_: Asked) -> None:
+        together.wait(10)
+
+    registry.interfere = wait
+    found = probe_refs(dict.fromkeys(digests, False), {})
+    for ref, layer in digests.items():
+        manifest = found[ref].manifest
+        assert manifest is not None
+        assert manifest.digest == digest_of(cache_manifest(layer))
+    assert not together.broken
+
+
+def test_refs_of_one_repository_share_its_connection(registry: MemoryRegistry) -> None:
+    """A ref without a tag is the latest; one that is not there is no error."""
+    registry.put("latest", cache_manifest(b"x"))
+    name = f"{registry.address}/app"
+    found = probe_refs({name: False, f"{name}:latest": False, f"{name}:other": False}, {})
+    assert [sighting.manifest is not None for sighting in found.values()] == [True, True, False]
+    assert all(sighting.error is None for sighting in found.values())
+    assert len({id(sighting.repository) for sighting in found.values()}) == 1
+
+
+def test_the_trouble_of_one_registry_is_not_the_others(registry: MemoryRegistry) -> None:
+    """Each ref has its own answer."""
+    registry.put("main", cache_manifest(b"x"))
+    good, bad = f"{registry.address}/app:main", "127.0.0.1:1/app:main"
+    found = probe_refs({bad: False, good: False}, {})
+    assert found[good].manifest is not None
+    error = found[bad].error
+    assert error is not None
+    assert error.trouble is Trouble.UNREACHABLE
+
+
+def test_without_refs_nothing_is_asked() -> None:
+    """There is nothing to wait for."""
+    assert probe_refs({}, {}) == {}
+
+
+# Pruning.
+
+
+def prune(registry: MemoryRegistry, **given: object) -> set[str]:
+    cache = RegistryCache(f"{registry.address}/app")
+    pruned = cache.prune(**given)  # type: ignore[arg-type]  # a test's own keywords
+    return {each.scope.tag for each in pruned.removed}
+
+
+BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
+
+
+@BOTH
+def test_prune_removes_a_scope_and_its_label(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
+    """Every other tag has the digest that it had."""
+    registry.tag_deletes = tag_deletes
+    kept = save(registry, "main", b"1")
+    gone = save(registry, "gone", b"2")
+    registry.put("latest", cache_manifest(b"3"))
+    before = tags_of(registry)
+    assert prune(registry, branches={"main"}) == {gone}
+    expected = {tag: before[tag] for tag in (kept, f"{kept}.bxcache", "latest")}
+    assert tags_of(registry) == expected
+    assert readable(registry) == set(expected)
+    assert prune(registry, branches={"main"}) == set()
+
+
+@BOTH
+def test_an_alias_outlives_the_other(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
+    """Two scopes, one manifest."""
+    registry.tag_deletes = tag_deletes
+    kept, gone = save(registry, "main", b"1"), save(registry, "gone", b"1")
+    before = tags_of(registry)
+    assert before[kept] == before[gone]
+    assert prune(registry, branches={"main"}) == {gone}
+    assert tags_of(registry) == {tag: before[tag] for tag in (kept, f"{kept}.bxcache")}
+    assert readable(registry) == {kept, f"{kept}.bxcache"}
+
+
+@BOTH
+def test_a_foreign_tag_of_the_same_manifest_stays(
+    registry: MemoryRegistry,
+    tag_deletes: bool,  # noqa: FBT001
+) -> None:
+    """Somebody named a cache by a tag of their own."""
+    registry.tag_deletes = tag_deletes
+    gone = save(registry, "gone", b"1")
+    registry.put("release", cache_manifest(b"1"))
+    before = tags_of(registry)
+    assert before[gone] == before["release"]
+    assert prune(registry, branches=set()) == {gone}
+    assert tags_of(registry) == {"release": before["release"]}
+    assert readable(registry) == {"release"}
+
+
+@BOTH
+def test_a_foreign_tag_of_the_same_label_stays(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
+    """Two tags with the same cache at the same time have one label; it goes with the last."""
+    registry.tag_deletes = tag_deletes
+    gone = save(registry, "gone", b"1")
+    shelf = registry.shelf()
+    shelf.tags["shared"] = shelf.tags[gone]
+    shelf.tags["shared.bxcache"] = shelf.tags[f"{gone}.bxcache"]
+    before = tags_of(registry)
+    assert prune(registry, branches=set(), keep=["shared"]) == {gone}
+    assert tags_of(registry) == {tag: before[tag] for tag in ("shared", "shared.bxcache")}
+    assert prune(registry, branches=set()) == {"shared"}
+    assert tags_of(registry) == {}
+
+
+def test_two_that_go_together_may_share_a_manifest(registry: MemoryRegistry) -> None:
+    """The second is gone with the first, which is no error."""
+    one, other = save(registry, "a", b"1"), save(registry, "b", b"1")
+    assert prune(registry, branches=set()) == {one, other}
+    assert tags_of(registry) == {}
+
+
+def test_a_changed_tag_stays_with_its_label(registry: MemoryRegistry) -> None:
+    """Whoever wrote to it knows why."""
+    changed = save(registry, "gone", b"1", days=99)
+    registry.put(changed, cache_manifest(b"2"))
+    before = tags_of(registry)
+    assert prune(registry, branches=set(), max_age=0) == set()
+    assert tags_of(registry) == before
+
+
+def test_a_label_that_was_written_meanwhile_stays(registry: MemoryRegistry) -> None:
+    """A build saves the scope between the look and the removal."""
+    gone = save(registry, "gone", b"1")
+    saved: list[str] = []
+
+    def build(asked: Asked) -> None:
+        # The last request before the scope itself is deleted.
+        if asked.method == "DELETE" and asked.path.endswith(registry.shelf().tags[gone]):
+            saved.append(save(registry, "gone", b"2"))
+
+    registry.interfere = build
+    prune(registry, branches=set())
+    assert saved == [gone]
+    assert set(tags_of(registry)) == {gone, f"{gone}.bxcache"}
+    written = registry.shelf().manifests[tags_of(registry)[f"{gone}.bxcache"]][1]
+    found = parse_label(written)
+    assert found is not None
+    assert found.digest == digest_of(cache_manifest(b"2"))
+
+
+@pytest.mark.parametrize("aliased", [False, True])
+def test_a_registry_without_deletes_is_left_as_it_is(
+    registry: MemoryRegistry,
+    aliased: bool,  # noqa: FBT001
+) -> None:
+    """It is an error that says how to change that."""
+    registry.deletes = False
+    save(registry, "main", b"1")
+    save(registry, "gone", b"1" if aliased else b"2")
+    registry.put("latest", cache_manifest(b"3"))
+    before = tags_of(registry)
+    with pytest.raises(RegistryError) as caught:
+        prune(registry, branches={"main"})
+    assert tags_of(registry) == before
+    assert readable(registry) == set(before)
+    error = caught.value
+    assert error.trouble is Trouble.REFUSED
+    assert "nothing was removed" in error.cause
+    assert "405 The operation is unsupported." in error.cause
+    assert "REGISTRY_STORAGE_DELETE_ENABLED" in error.hint
+
+
+def test_without_anything_to_remove_nothing_is_written(registry: MemoryRegistry) -> None:
+    """Not even to find out whether the registry deletes."""
+    registry.deletes = False
+    save(registry, "main", b"1")
+    assert prune(registry, branches={"main"}) == set()
+    assert {asked.method for asked in registry.asked} == {"GET"}
+
+
+def test_a_dry_run_only_reads(registry: MemoryRegistry) -> None:
+    """And tells the same as a run that does it."""
+    gone = save(registry, "gone", b"12", b"3")
+    save(registry, "main", b"3")
+    before = tags_of(registry)
+    cache = RegistryCache(f"{registry.address}/app")
+    tried = cache.prune(branches={"main"}, dry_run=True)
+    assert {asked.method for asked in registry.asked} == {"GET"}
+    assert tags_of(registry) == before
+    assert [each.scope.tag for each in tried.removed] == [gone]
+    assert cache.prune(branches={"main"}) == tried
+    # The layer `3` stays with the other scope.
+    assert tried.freed_bytes == 2
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["refused", "cut"])
+def test_wherever_it_ends_what_is_kept_is_whole(tag_deletes: bool, kind: str) -> None:  # noqa: FBT001
+    """And the next prune finishes the work: tried with an end at every request there is."""
+    fault = refuse(500, "X", "the end") if kind == "refused" else Answer(200, b"x", cut=True)
+    for last in range(1000):
+        with MemoryRegistry() as registry:
+            registry.tag_deletes = tag_deletes
+            fill(registry)
+            kept = {tag: d for tag, d in tags_of(registry).items() if tag in KEPT}
+            left = [last]
+
+            def end(_: Asked, left: list[int] = left) -> Answer | None:
+                left[0] -= 1
+                return fault if left[0] < 0 else None
+
+            registry.interfere = end
+            try:
+                prune(registry, branches={"main"})
+            except RegistryError:
+                pass
+            else:
+                assert tags_of(registry) == kept
+                break
+            assert {tag: tags_of(registry).get(tag) for tag in KEPT} == kept
+            assert readable(registry) == set(tags_of(registry))
+            registry.interfere = lambda _: None
+            prune(registry, branches={"main"})
+            assert tags_of(registry) == kept
+            assert readable(registry) == set(kept)
+    else:
+        pytest.fail("it never comes to its end")
+    assert last > 15
+
+
+KEPT = {_tag("main"), f"{_tag('main')}.bxcache", "latest", "release"}
+
+
+def fill(registry: MemoryRegistry) -> None:
+    """One that stays, one alone, an alias of what stays, and one that has a foreign alias too."""
+    save(registry, "main", b"1")
+    save(registry, "gone/alone", b"2")
+    save(registry, "gone/alias", b"1", days=1)
+    save(registry, "gone/named", b"3", days=2)
+    registry.put("release", cache_manifest(b"3"))
+    registry.put("latest", cache_manifest(b"4"))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["main", "a", "b", "c", "d"]),
+        st.tuples(st.sampled_from([b"1", b"2", b"3"]), st.integers(0, 60), st.booleans()),
+    ),
+    st.dictionaries(st.sampled_from(["latest", "v1", "x.y"]), st.sampled_from([b"1", b"2", b"9"])),
+    st.sampled_from(["main", "a*", "*.b", "none"]),
+    st.booleans(),
+)
+def test_prune_never_touches_anything_else(
+    scopes: Mapping[str, tuple[bytes, int, bool]],
+    foreign: Mapping[str, bytes],
+    pattern: str,
+    tag_deletes: bool,  # noqa: FBT001
+) -> None:
+    """Whichever share a manifest: what goes is gone, and all else has the digest that it had."""
+    with MemoryRegistry() as registry:
+        registry.tag_deletes = tag_deletes
+        for branch, (layer, days, changed) in scopes.items():
+            tag = save(registry, branch, layer, days=days)
+            if changed:
+                registry.put(tag, cache_manifest(b"changed"))
+        for tag, layer in foreign.items():
+            registry.put(tag, cache_manifest(layer))
+        before = tags_of(registry)
+        removed = prune(registry, branches={"main", "a"}, max_age=30 * DAY, keep=[pattern])
+        gone = removed | {f"{tag}.bxcache" for tag in removed}
+        assert gone <= before.keys()
+        assert tags_of(registry) == {tag: d for tag, d in before.items() if tag not in gone}
+        assert readable(registry) == before.keys() - gone
+
+
+@pytest.mark.parametrize("access", ["basic", "bearer"])
+def test_a_registry_that_lets_nobody_in_is_left_alone(
+    registry: MemoryRegistry, access: str
+) -> None:
+    """The hint is to log in; it is no matter of deleting."""
+    save(registry, "gone", b"1")
+    registry.access = access
+    with pytest.raises(RegistryError) as caught:
+        prune(registry, branches=set())
+    assert caught.value.trouble is Trouble.DENIED
+    assert "docker login" in caught.value.hint
+
+
+def test_a_repository_has_a_name() -> None:
+    """A tag in it does not count, and what is no reference is an error."""
+    assert RegistryCache("r.example.com/app:main").name == "r.example.com/app"
+    with pytest.raises(ValueError, match="lower case"):
+        RegistryCache("r.example.com/App")
+
+
+def test_a_label_of_another_cache_is_none_of_this_one(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """Its digest has to be the tag's."""
+    tag = save(registry, "main", b"1")
+    registry.put(f"{tag}.bxcache", render_label(label(digest_of(b"other"))))
+    (found,) = list_scopes(repository)
+    assert found.changed
