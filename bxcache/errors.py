@@ -90,7 +90,7 @@ class Trouble(StrEnum):
     """It is not reached from here; an engine elsewhere may well reach it."""
 
     SICK = "sick"
-    """It is reached, and does not answer in time or not in order."""
+    """It does not answer in time, or not in order."""
 
     REFUSED = "refused"
     """It understands and does not do it."""

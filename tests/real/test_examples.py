@@ -92,12 +92,10 @@ def test_quickstart_is_understood(machine: Machine, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("bxcache.toml")), ids=str)
 def test_no_key_is_without_effect(file: Path) -> None:
-    """But for the bounds of a store, which one example shows."""
+    """An example shows what works."""
     command = [sys.executable, "-m", "bxcache", "config", "show", "--config", str(file)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    notes = [line for line in ran.stderr.splitlines() if line]
-    assert all("max_size" in note or "max_age" in note for note in notes), notes
-    assert not notes or file.parent.name == "monorepo"
+    assert "no effect" not in ran.stderr
 
 
 def test_release(machine: Machine, base: str, tmp_path: Path) -> None:
