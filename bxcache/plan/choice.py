@@ -113,7 +113,16 @@ def _judge(outlook: Outlook, candidate: Candidate) -> tuple[bool | None, str]:
     if sighting.error is not None:
         unreached = sighting.error.trouble is Trouble.UNREACHABLE
         return None if unreached else False, sighting.error.cause
-    return sighting.manifest is not None, "there is none"
+    if sighting.manifest is None:
+        return False, "there is none"
+    if _names_scopes(candidate.backend) and sighting.manifest.parse() is None:
+        return False, "what is there is no build cache"
+    return True, "it is there"
+
+
+def _names_scopes(backend: Backend) -> bool:
+    """Whether the tags are bxcache's own choice. A declared one may be an image's."""
+    return isinstance(backend, RegistryBackend) and Reference.parse(backend.ref).tag is None
 
 
 def _import(outlook: Outlook, candidate: Candidate) -> CacheUse:

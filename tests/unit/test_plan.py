@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,16 @@ from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
 from bxcache.scope import Scope
 
+CACHE = json.dumps(
+    {
+        "config": {
+            "mediaType": "application/vnd.buildkit.cacheconfig.v0",
+            "digest": "sha256:" + "c" * 64,
+            "size": 2,
+        },
+        "layers": [],
+    }
+).encode()
 MAIN, FEATURE = "main", "feature/x"
 SCOPE = Scope("image", None, ("linux/amd64",), MAIN)
 TARGET = Scope("image", "test", ("linux/amd64",), MAIN)
@@ -47,7 +59,7 @@ def sight(found: bool | Trouble) -> Sighting:  # noqa: FBT001
     if isinstance(found, Trouble):
         error = RegistryError("r.example.com", "looking up", "it is ill", trouble=found)
         return Sighting(repository, error=error)
-    return Sighting(repository, RemoteManifest(DIGEST, "", b"{}") if found else None)
+    return Sighting(repository, RemoteManifest(DIGEST, "", CACHE) if found else None)
 
 
 def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
@@ -63,7 +75,10 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             scope=scope.of_branch(placement.owner),
             placement=placement,
             local=given.get("local"),
-            sightings={ref: sight(found) for ref, found in given.get("refs", {}).items()},
+            sightings={
+                **{ref: sight(found) for ref, found in given.get("refs", {}).items()},
+                **given.get("seen", {}),
+            },
             makes_image=given.get("makes_image", True),
             repeatable=given.get("repeatable", True),
         )
@@ -301,6 +316,19 @@ def test_a_registry_in_trouble_costs_one_warning_and_no_wait(
     found = plan(REGISTRY, refs=refs, at=place("topic"), writes=writes)
     assert len(found.troubles) == tells
     assert len(found.saves) == saves
+
+
+def test_what_is_no_cache_is_no_donor() -> None:
+    """An image under a scope's tag is passed over; under a tag that was declared it is wanted."""
+    image = RemoteManifest(DIGEST, "", b'{"config": {}, "layers": []}')
+    seen = {ref_of("topic"): replace(sight(found=True), manifest=image)}
+    found = plan(REGISTRY, seen=seen, refs={ref_of("main"): True}, at=place("topic"))
+    assert [use.place for use in found.imports] == [ref_of("main")]
+    assert found.choices[0].verdict == "what is there is no build cache"
+    ref = "r.example.com/app:main"
+    declared = {**REGISTRY, "ref": ref}
+    found = plan(declared, seen={ref: replace(sight(found=True), manifest=image)})
+    assert [use.place for use in found.imports] == [ref]
 
 
 def test_a_save_knows_what_the_build_started_from() -> None:
