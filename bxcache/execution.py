@@ -136,8 +136,7 @@ def _report(prepared: Prepared, heard: Heard, settled: Settled, redact: Redactor
         seconds=round(heard.seconds, 3),
     )
     if heard.exit_status:
-        said = [line for line in heard.trace.said if line.startswith("ERROR: ")]
-        why = redact(said[-1].removeprefix("ERROR: ")) if said else "docker did not say why"
+        why = redact(heard.trace.last_error)
         raise BuildFailedError(why, exit_status=heard.exit_status, result=result)
     if prepared.setup.config.cache.strict and settled.warnings:
         raise CacheError("; ".join(settled.warnings), result=result)

@@ -163,7 +163,10 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     leash = Leash(save.backend.timeout, _executes)
     heard, ended = run_quietly(run, render_save(run.prepared, options), leash)
     transfer = next(iter(heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)), None)
-    error = transfer.error if transfer else _last_words(heard)
+    if transfer is not None:
+        error = transfer.error
+    else:
+        error = heard.trace.last_error if heard.exit_status else "BuildKit did not export it"
     if ended:
         error = f"{ended}: {transfer.log}" if transfer and transfer.log else ended
     if error or transfer is None:
@@ -184,13 +187,6 @@ def _read_back(save: RegistrySave, digest: str) -> RemoteManifest | None:
 
 def _executes(event: Event) -> bool:
     return isinstance(event, StepStarted)
-
-
-def _last_words(heard: Heard) -> str:
-    said = [line for line in heard.trace.said if line.startswith("ERROR: ")]
-    if heard.exit_status == 0:
-        return "BuildKit did not export it"
-    return said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
 
 
 def _label(run: Run, save: RegistrySave, digest: str) -> None:

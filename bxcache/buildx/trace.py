@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _NOISE = ("ERROR: (*service).Write failed",)
 # What the export of a cache prints before it tries again; why comes before.
 _PAUSES = "retrying in "
+_ERROR = "ERROR: "
 _CANCELED = ("context canceled", "context cancelled")
 
 
@@ -96,6 +97,12 @@ class Trace:
     transfers: tuple[CacheTransfer, ...] = ()
     said: tuple[str, ...] = ()
     unloaded: tuple[str, ...] = ()
+
+    @property
+    def last_error(self) -> str:
+        """Why docker failed, in its own last words."""
+        said = (line for line in reversed(self.said) if line.startswith(_ERROR))
+        return next(said, "docker did not say why").removeprefix(_ERROR)
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
         """The imports, or the exports of one type, in the order in which they began."""

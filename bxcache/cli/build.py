@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.options import CONFIG, IMAGE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -137,8 +139,8 @@ _PLACE_OPTIONS = (
     ),
 )
 _OWN_OPTIONS = (
-    click.option("--image", metavar="NAME", help="One of the config file's [images]."),
-    click.option("--config", "config_file", metavar="FILE", help="The config file."),
+    IMAGE,
+    CONFIG,
     click.option(
         "--progress",
         type=click.Choice(_MODES),

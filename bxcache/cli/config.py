@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from bxcache.cli.options import CONFIG, IMAGE
+
 
 @click.group("config", short_help="Show and check the configuration.")
 def config_group() -> None:
@@ -14,8 +16,8 @@ def config_group() -> None:
 
 
 @config_group.command("show")
-@click.option("--config", "config_file", metavar="FILE", help="The config file.")
-@click.option("--image", metavar="NAME", help="One of the config file's [images].")
+@CONFIG
+@IMAGE
 def show_command(config_file: str | None, image: str | None) -> None:
     """Print every value and where it comes from."""
     from bxcache.config.loading import describe, load_setup  # noqa: PLC0415

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 
+from bxcache.cli.options import CONFIG, IMAGE
+
 _STYLES = ("plain", "github", "circleci", "gitlab")
 
 
 @click.command("key", short_help="Print a key for CI systems that keep the store as files.")
 @click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
 @click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say.")
-@click.option("--image", metavar="NAME", help="One of the config file's [images].")
+@IMAGE
 @click.option("--dir", "folder", metavar="DIR", help="The store.")
-@click.option("--config", "config_file", metavar="FILE", help="The config file.")
+@CONFIG
 def key_command(
     *,
     style: str,

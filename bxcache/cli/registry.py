@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.options import CONFIG, JSON
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,12 +21,10 @@ _REF = click.option(
 _INSECURE = click.option(
     "--insecure", is_flag=True, help="Allow plain HTTP and unverified TLS to --ref."
 )
-_CONFIG = click.option("--config", "config_file", metavar="FILE", help="The config file.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON document on stdout.")
 
 
 def _with_registry(function: Callable[..., Any]) -> Callable[..., Any]:
-    return _REF(_INSECURE(_CONFIG(function)))
+    return _REF(_INSECURE(CONFIG(function)))
 
 
 def _find(ref: str | None, config_file: str | None, *, insecure: bool) -> list[RegistryCache]:
@@ -55,7 +55,7 @@ def registry_group() -> None:
 
 @registry_group.command("ls")
 @_with_registry
-@_JSON
+@JSON
 def ls_command(ref: str | None, config_file: str | None, *, insecure: bool, as_json: bool) -> None:
     """List the scopes: branch, size, age, last use."""
     from bxcache.console.registry import describe_scopes, render_scopes  # noqa: PLC0415
@@ -89,7 +89,7 @@ def ls_command(ref: str | None, config_file: str | None, *, insecure: bool, as_j
     help="A branch or a scope that stays in any case, such as `release/*`.",
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
-@_JSON
+@JSON
 def prune_command(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options
     """Remove scopes by age, or those whose branch no longer exists in git.
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from bxcache.cli.options import CONFIG, JSON
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -18,13 +20,11 @@ if TYPE_CHECKING:
 _DIR = click.option(
     "--dir", "folder", metavar="DIR", help="The store. Default: that of the configuration."
 )
-_CONFIG = click.option("--config", "config_file", metavar="FILE", help="The config file.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON document on stdout.")
 _DASH = "-"
 
 
 def _with_store(function: Callable[..., Any]) -> Callable[..., Any]:
-    return _DIR(_CONFIG(function))
+    return _DIR(CONFIG(function))
 
 
 def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = True) -> Location:
@@ -53,7 +53,7 @@ def store_group() -> None:
 
 @store_group.command("ls")
 @_with_store
-@_JSON
+@JSON
 def ls_command(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
     """List the scopes: size, age, last use, steps."""
     from bxcache.console.store import describe_usage, render_scopes  # noqa: PLC0415
@@ -67,7 +67,7 @@ def ls_command(folder: str | None, config_file: str | None, *, as_json: bool) ->
 
 @store_group.command("du")
 @_with_store
-@_JSON
+@JSON
 def du_command(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
     """Show what each scope takes, alone and together with others."""
     from bxcache.console.store import describe_usage, render_usage  # noqa: PLC0415
@@ -105,7 +105,7 @@ def _quantity(parser: str, value: str | None) -> Any:  # noqa: ANN401
 @click.option("--max-size", callback=_size, metavar="SIZE", help="The most that it may hold.")
 @click.option("--max-age", callback=_age, metavar="AGE", help="How long an unused scope is kept.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be dropped.")
-@_JSON
+@JSON
 def collect_command(  # noqa: PLR0913  # click gives each option by itself
     folder: str | None,
     config_file: str | None,
@@ -140,7 +140,7 @@ def collect_command(  # noqa: PLR0913  # click gives each option by itself
 @store_group.command("verify")
 @_with_store
 @click.option("--full", is_flag=True, help="Read every blob and compare its digest.")
-@_JSON
+@JSON
 def verify_command(
     folder: str | None, config_file: str | None, *, full: bool, as_json: bool
 ) -> int:

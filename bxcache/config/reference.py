@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from bxcache.redaction import mask_url
 
-_HUB = "docker.io"
+HUB = "docker.io"
+"""The registry of a name that names none."""
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -60,7 +61,7 @@ class Reference:
         """
         first, slash, _ = self.name.partition("/")
         named = slash and (any(mark in first for mark in ".:") or first == "localhost")
-        return first if named else _HUB
+        return first if named else HUB
 
     @property
     def path(self) -> str:
@@ -70,7 +71,7 @@ class Reference:
         ('library/app', 'team/app')
         """
         path = self.name.removeprefix(f"{self.host}/")
-        return f"library/{path}" if self.host == _HUB and "/" not in path else path
+        return f"library/{path}" if self.host == HUB and "/" not in path else path
 
     def __str__(self) -> str:
         return self.name if self.tag is None else f"{self.name}:{self.tag}"

@@ -26,8 +26,9 @@ from urllib3.exceptions import (
 from urllib3.exceptions import TimeoutError as LateError
 from urllib3.util import Retry, Timeout, make_headers
 
+from bxcache.config.reference import HUB
 from bxcache.registry.certificates import make_context
-from bxcache.registry.credentials import HUB, find_login
+from bxcache.registry.credentials import find_login
 from bxcache.registry.faults import DENIED, explain_failure, explain_reply, explain_token
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bxcache.config.reference import HUB
 from bxcache.process import ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HUB_KEY = "https://index.docker.io/v1/"
-HUB = "docker.io"
 _NO_USER = "<token>"
 _SECONDS_FOR_HELPER = 20.0
 _LARGEST_FILE = 1 << 20

@@ -161,32 +161,22 @@ def test_strict_fails_with_the_registrys_error(
 
 
 def test_a_donor_with_missing_layers_costs_a_cold_run(
-    machines: MakeMachine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
+    machines: MakeMachine,
+    registry: Registry,
+    proxy: FaultyProxy,
+    backend: tuple[str, str],
+    project: Path,
 ) -> None:
     """And the build succeeds."""
     first = machines().build(*backend, folder=project)
     digest = first["caches"][0]["digest"]
     name = backend[1].partition("/")[2].partition(",")[0]
-    proxy_manifest: dict[str, Any] = fetch_manifest(proxy, name, digest)
-    proxy.fail(fault=LOST, matching=reading_blobs(but=(proxy_manifest["config"]["digest"],)))
+    manifest: dict[str, Any] = registry.manifest(name, digest)
+    proxy.fail(fault=LOST, matching=reading_blobs(but=(manifest["config"]["digest"],)))
     built = machines().build(*backend, "--load", folder=project)
     assert built["image"]["digest"]
     assert count(built) == (0, STEPS)
     assert any("run again without it" in warning for warning in built["warnings"])
-
-
-def fetch_manifest(proxy: FaultyProxy, name: str, digest: str) -> dict[str, Any]:
-    """A manifest by its digest, through the proxy."""
-    import json  # noqa: PLC0415
-    import urllib.request  # noqa: PLC0415
-
-    request = urllib.request.Request(
-        f"http://{proxy.address}/v2/{name}/manifests/{digest}",
-        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        document: dict[str, Any] = json.load(answer)
-        return document
 
 
 WRONG = Login("tester", "not-the-right-one", "")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,27 +9,14 @@ import pytest
 from bxcache.cli.main import run
 from bxcache.errors import PlaceError
 from bxcache.place.remote import RemoteRefs, list_remote
-
-if shutil.which("git") is None:
-    pytest.skip("there is no git", allow_module_level=True)
+from tests.real.repositories import git, isolate_git
 
 
 @pytest.fixture(autouse=True)
 def _own_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Git as on a new machine: no settings, no repository around the tests' folder."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    isolate_git(monkeypatch, tmp_path)
     monkeypatch.setenv("LC_ALL", "C")
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "Maria")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "maria@acme.example")
-
-
-def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture

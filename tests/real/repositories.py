@@ -1,0 +1,30 @@
+"""Git repositories of the tests' own. Whoever has this project has git, so it is not asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def isolate_git(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Git as on a new machine: no settings, no repository around the tests' folder."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder))
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Maria")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "maria@acme.example")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git, which may clone from a folder."""
+    command = ["git", "-c", "protocol.file.allow=always", *arguments]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
