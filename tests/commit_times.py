@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bxcache.store.records import Work
+from bxcache.store.journal import Work
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
 from tests.figures import Figures, Finding

@@ -17,7 +17,7 @@ from typing import Any
 
 from bxcache.store.directory import Directory
 from bxcache.store.documents import Descriptor
-from bxcache.store.records import Records, Work, make_record
+from bxcache.store.journal import Journal, Work, make_page
 from tests.unit.layouts import (
     CONFIG_TYPE,
     LAYER_TYPE,
@@ -104,7 +104,7 @@ def finish_store(path: Path, scopes: Mapping[str, Sequence[Link]], seed: int = 7
     draw = random.Random(seed)
     entries: dict[str, Blob] = {}
     sizes: dict[str, int] = {}
-    records = Records(path / ".bxcache" / "scopes")
+    journal = Journal(path / ".bxcache" / "scopes")
     for name, links in scopes.items():
         entries[name], config = put_scope(path, links)
         for blob in (entries[name], config, *(blob for blob, _ in links)):
@@ -112,8 +112,8 @@ def finish_store(path: Path, scopes: Mapping[str, Sequence[Link]], seed: int = 7
         layers = [blob["digest"] for blob, _ in links]
         work = Work(len(links), {each: draw.expovariate(0.2) for each in layers})
         entry = Descriptor.model_validate({**entries[name], "annotations": {REF_NAME: name}})
-        record = make_record(name, entry, layers, work, ())
-        records.write(record, time.time() - draw.uniform(0, 20 * DAY))
+        page = make_page(name, entry, layers, work, ())
+        journal.write(page, time.time() - draw.uniform(0, 20 * DAY))
     write_index(path, entries)
     directory = Directory(path)
     directory.make()

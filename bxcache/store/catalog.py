@@ -1,7 +1,7 @@
-"""The index of a store and its records, read and changed together.
+"""The index of a store and its journal, read and changed together.
 
-The order of a change: new records, the index, then the old records go. Wherever it is cut off, the
-index names what it named before or after, and the records can rebuild it.
+The order of a change: new pages, the index, then the old pages go. Wherever it is cut off, the
+index names what it named before or after, and the journal can rebuild it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.documents import Descriptor, Index
+from bxcache.store.journal import Journal, Page
 from bxcache.store.layout import INDEX_NAME, read_index, write_index
-from bxcache.store.records import Record, Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,24 +27,24 @@ logger = logging.getLogger("bxcache.store")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of a scope: its record with the new entry, and when it was last used."""
+    """What becomes of a scope: its page with the new entry, and when it was last used."""
 
-    record: Record
+    page: Page
     last_used: float | None = None
 
 
 class Catalog:
-    """The index and the records of a store at a directory."""
+    """The index and the journal of a store at a directory."""
 
     def __init__(self, path: Path, own: Path) -> None:
         self.path = path
-        self.records = Records(own / "scopes")
+        self.journal = Journal(own / "scopes")
 
     def read(self) -> Index:
-        """The index; a damaged one is replaced in memory by what the records say.
+        """The index; a damaged one is replaced in memory by what the journal says.
 
         Raises:
-            StoreError: it is damaged, and there are no records.
+            StoreError: it is damaged, and the journal is empty.
         """
         return self._read()[0]
 
@@ -52,12 +52,12 @@ class Catalog:
         try:
             return read_index(self.path), ""
         except FileNotFoundError:
-            rebuilt = self.records.rebuild_index(self.path)
+            rebuilt = self.journal.rebuild_index(self.path)
             if not rebuilt.manifests:
                 return Index(), ""
             return rebuilt, f"the store `{self.path}` had no {INDEX_NAME}"
         except StoreError as error:
-            rebuilt = self.records.rebuild_index(self.path)
+            rebuilt = self.journal.rebuild_index(self.path)
             if not rebuilt.manifests:
                 raise
             return rebuilt, error.message
@@ -65,10 +65,10 @@ class Catalog:
     def recover(self) -> tuple[Index, str]:
         """The index, and what was mended; the caller holds the store's lock.
 
-        A damaged index is kept beside the one that is made from the records.
+        A damaged index is kept beside the one that is made from the journal.
 
         Raises:
-            StoreError: it is damaged, and there are no records.
+            StoreError: it is damaged, and the journal is empty.
             OSError: it cannot be written.
         """
         index, damage = self._read()
@@ -80,7 +80,7 @@ class Catalog:
             self._keep_damaged(broken)
             kept = f"; the damaged file is kept as `{DAMAGED_NAME}`"
         write_index(self.path, index)
-        return index, f"{damage}; {len(index.manifests)} scopes are back from the records{kept}"
+        return index, f"{damage}; {len(index.manifests)} scopes are back from the journal{kept}"
 
     def recover_or_set_aside(self, notes: list[str]) -> Index:
         """The index; one that nothing can be made of is set aside for an empty one.
@@ -122,28 +122,28 @@ class Catalog:
         before = index.by_name()
         entries: dict[str, Descriptor | None] = {}
         for name, change in changes.items():
-            entries[name] = change.record.manifest if change else None
+            entries[name] = change.page.manifest if change else None
             if change:
-                self.records.write(change.record, change.last_used)
+                self.journal.write(change.page, change.last_used)
         changed = index.with_entries(entries)
         if changed.manifests != index.manifests:
             write_index(self.path, changed)
         for name, entry in entries.items():
             old = before.get(name)
             if old is not None and (entry is None or entry.digest != old.digest):
-                self.records.remove(old)
+                self.journal.remove(old)
         return changed
 
     def settle(self, index: Index) -> None:
-        """Let there be one record for each scope, and none besides."""
-        strays = self.records.list_files()
-        files = [strays.pop(self.records.path(entry).name, None) for entry in index.manifests]
+        """Let there be one page for each scope, and none besides."""
+        strays = self.journal.list_files()
+        files = [strays.pop(self.journal.path(entry).name, None) for entry in index.manifests]
         for name in strays:
-            self.records.remove_file(name)
+            self.journal.remove_file(name)
         for entry, file in zip(index.manifests, files, strict=True):
             # An empty one is what a power cut leaves.
             if file is None or not file.st_size:
-                self.records.write(Record(scope=entry.ref_name, manifest=entry))
+                self.journal.write(Page(scope=entry.ref_name, manifest=entry))
 
 
 def check_known(index: Index, scopes: Iterable[str]) -> None:

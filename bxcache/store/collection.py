@@ -19,9 +19,9 @@ from bxcache.store.documents import parse_config
 from bxcache.store.eviction import Holding, choose_evicted
 from bxcache.store.files import remove_blob, write_together
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
+from bxcache.store.journal import Page
 from bxcache.store.layout import blob_folder, blob_path, read_config_blob, read_manifest
 from bxcache.store.mending import renew_entry
-from bxcache.store.records import Record
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -56,7 +56,7 @@ class Collected:
         evicted: how many layers other scopes lost, by scope.
         blobs: how many blobs were removed.
         freed_bytes: their size.
-        bytes: the size of what the store holds now, its index and records included.
+        bytes: the size of what the store holds now, its index and journal included.
         notes: what was mended on the way.
     """
 
@@ -212,9 +212,9 @@ class Collector:
         return list_chains(parse_config(config), layers)
 
     def read_seconds(self, scope: ScopeState) -> Mapping[str, float]:
-        """What the steps took, from the scope's record."""
-        record = self._catalog.records.read(scope.entry)
-        return record.seconds if record else {}
+        """What the steps took, from the scope's page."""
+        page = self._catalog.journal.read(scope.entry)
+        return page.seconds if page else {}
 
     def preview(self, index: Index, limits: Limits) -> Collected:
         """What a collection would drop."""
@@ -237,7 +237,7 @@ class Collector:
         changes = self._change_scopes(inventory, decision)
         if changes:
             index = self._catalog.change(index, changes)
-        written = {each.record.manifest.digest[7:] for each in changes.values() if each}
+        written = {each.page.manifest.digest[7:] for each in changes.values() if each}
         dead = self._list_dead(inventory, decision) - garbage - written
         freed += self._remove_files(dead)
         self._catalog.settle(index)
@@ -252,7 +252,7 @@ class Collector:
                 manifest = read_manifest(self._path, scope.entry).without(lost)
                 entry, data = renew_entry(scope.entry, manifest)
                 files[blob_path(self._path, entry.digest)] = data
-                before = self._catalog.records.read(scope.entry) or Record(
+                before = self._catalog.journal.read(scope.entry) or Page(
                     scope=scope.name, manifest=entry
                 )
                 changes[scope.name] = Change(before.renewed(entry), scope.last_used)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGEST_DOCUMENT = 16 << 20
-"""No index, manifest or record is larger, in bytes; what is larger is not read."""
+"""No index, manifest or page of the journal is larger, in bytes; what is larger is not read."""
 
 
 def read_bounded(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:

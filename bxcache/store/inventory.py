@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
+from bxcache.store.journal import name_page
 from bxcache.store.layout import INDEX_NAME, blob_folder, read_outline
-from bxcache.store.records import name_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ class Inventory:
     Attributes:
         scopes: every scope.
         files: the names in the folder of blobs.
-        overhead: the size of the index and the records in bytes.
+        overhead: the size of the index and the journal in bytes.
     """
 
     scopes: tuple[ScopeState, ...]
@@ -103,14 +103,14 @@ def read_inventory(path: Path, index: Index, catalog: Catalog) -> Inventory:
     Raises:
         OSError: something cannot be read.
     """
-    records = catalog.records.list_files()
+    pages = catalog.journal.list_files()
     now = time.time()
     known: dict[str, str] = {}
     scopes = []
     for entry in index.manifests:
-        record = records.get(name_record(entry.ref_name, entry.digest))
-        scopes.append(_read_scope(path, entry, record.st_mtime if record else now, known))
-    overhead = sum(status.st_size for status in records.values())
+        page = pages.get(name_page(entry.ref_name, entry.digest))
+        scopes.append(_read_scope(path, entry, page.st_mtime if page else now, known))
+    overhead = sum(status.st_size for status in pages.values())
     try:
         overhead += (path / INDEX_NAME).stat().st_size
         files = frozenset(os.listdir(blob_folder(path)))
@@ -193,7 +193,7 @@ def measure_usage(path: Path, inventory: Inventory, catalog: Catalog) -> Usage:
 
 
 def _measure_scope(scope: ScopeState, shared: AbstractSet[str], catalog: Catalog) -> ScopeUsage:
-    steps, saved = catalog.records.read_head(scope.entry)
+    steps, saved = catalog.journal.read_head(scope.entry)
     whole = scope.bytes
     return ScopeUsage(
         name=scope.name,

@@ -14,8 +14,8 @@ from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import find_lost, list_chains
 from bxcache.store.documents import CacheManifest, Descriptor, parse_config
 from bxcache.store.files import remove_blob, write_atomically
+from bxcache.store.journal import Page
 from bxcache.store.layout import blob_folder, blob_path, read_config, read_manifest
-from bxcache.store.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -133,7 +133,7 @@ class Mender:
                 continue
             index, mended = self.mend(index, entry, {}, notes)
             if mended is not None:
-                self._catalog.records.touch(mended[0])
+                self._catalog.journal.touch(mended[0])
                 yield mended
 
     def mend(
@@ -163,9 +163,9 @@ class Mender:
         return index, kept
 
     def _renew(self, old: Descriptor, entry: Descriptor) -> Change:
-        records = self._catalog.records
-        record = records.read(old) or Record(scope=old.ref_name, manifest=old)
-        return Change(record.renewed(entry), records.find_last_use(old))
+        pages = self._catalog.journal
+        page = pages.read(old) or Page(scope=old.ref_name, manifest=old)
+        return Change(page.renewed(entry), pages.find_last_use(old))
 
 
 def write_manifest(layout: Path, entry: Descriptor, manifest: CacheManifest) -> Descriptor:

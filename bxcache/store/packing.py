@@ -1,6 +1,6 @@
 """A store, or some of its scopes, as one archive for CI systems that keep files.
 
-The archive's members, in this order: `oci-layout`, `index.json`, the records, the manifests, the
+The archive's members, in this order: `oci-layout`, `index.json`, the journal, the manifests, the
 configs, the layers. So a reader knows of each member whether it belongs there, and how long it is,
 before it reads it. Unpacked by hand, it is a store.
 """
@@ -20,15 +20,15 @@ from bxcache.store.archive import Entry, Member, read_archive, write_archive
 from bxcache.store.catalog import Change
 from bxcache.store.documents import Descriptor, Index, check_scope_name, first_line, parse_index
 from bxcache.store.files import LARGEST_DOCUMENT, sync_folder
+from bxcache.store.journal import LARGEST_PAGE, Journal, Page, name_page, parse_page
 from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT, blob_path, read_manifest
-from bxcache.store.records import LARGEST_RECORD, Record, Records, name_record, parse_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _DAY = 86_400
-_RECORDS = ".bxcache/scopes/"
+_PAGES = ".bxcache/scopes/"
 _BLOBS = "blobs/sha256/"
 _COMPRESSED = ("+gzip", "+zstd", ".gzip")
 """How the media types of compressed layers end."""
@@ -49,14 +49,14 @@ class Packed:
     bytes: int
 
 
-def write_pack(target: BinaryIO, layout: Path, index: Index, records: Records) -> Packed:
+def write_pack(target: BinaryIO, layout: Path, index: Index, journal: Journal) -> Packed:
     """Write a layout as an archive; the same layout gives the same bytes.
 
     Args:
         target: where the archive goes.
         layout: has all blobs that `index` needs.
         index: what is packed.
-        records: the records of the store.
+        journal: that of the store.
 
     Raises:
         StoreError: a blob is missing or broken.
@@ -67,7 +67,7 @@ def write_pack(target: BinaryIO, layout: Path, index: Index, records: Records) -
     members = [
         Member("oci-layout", len(OCI_LAYOUT), OCI_LAYOUT.encode()),
         Member(INDEX_NAME, len(data), data),
-        *_list_records(index, records),
+        *_list_pages(index, journal),
         *blobs,
     ]
     write_archive(target, members)
@@ -96,15 +96,15 @@ def _list_blobs(layout: Path, index: Index) -> list[Member]:
     return [member for _, _, member in ordered]
 
 
-def _list_records(index: Index, records: Records) -> Iterator[Member]:
-    files = records.list_files()
+def _list_pages(index: Index, journal: Journal) -> Iterator[Member]:
+    files = journal.list_files()
     for entry in index.manifests:
-        name = name_record(entry.ref_name, entry.digest)
-        record = records.read(entry) or Record(scope=entry.ref_name, manifest=entry)
-        data = record.to_json()
+        name = name_page(entry.ref_name, entry.digest)
+        page = journal.read(entry) or Page(scope=entry.ref_name, manifest=entry)
+        data = page.to_json()
         # To the end of the day: no scope grows old by being packed.
         used = math.ceil(files[name].st_mtime / _DAY) * _DAY if name in files else 0
-        yield Member(f"{_RECORDS}{name}", len(data), data, mtime=used)
+        yield Member(f"{_PAGES}{name}", len(data), data, mtime=used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ class Unpacking:
     Attributes:
         layout: where its blobs go.
         index: what it holds; None until that is known.
-        named: the entries of the index, by the name of their records.
+        named: the entries of the index, by the name of their pages in the journal.
         listed: the entries of the index, by the digest of their manifests.
-        records: each scope's record, with when it was last used.
+        pages: each scope's page of the journal, with when it was last used.
         sizes: every blob that it may hold, by digest.
         missing: the sizes of those that have not come yet.
         needed: the sum of these.
@@ -141,7 +141,7 @@ class Unpacking:
     index: Index | None = None
     named: dict[str, Descriptor] = field(default_factory=dict)
     listed: dict[str, list[Descriptor]] = field(default_factory=dict)
-    records: dict[str, Change] = field(default_factory=dict)
+    pages: dict[str, Change] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
     needed: int = 0
@@ -156,8 +156,8 @@ class Unpacking:
         for entry in read_archive(source, self.check):
             if entry.name == INDEX_NAME:
                 self._take_index(entry)
-            elif entry.name.startswith(_RECORDS):
-                self._take_record(entry)
+            elif entry.name.startswith(_PAGES):
+                self._take_page(entry)
             elif entry.name.startswith(_BLOBS):
                 self._take_blob(entry)
         if self.index is None:
@@ -178,8 +178,8 @@ class Unpacking:
         """
         if self.index is None:
             most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name, -1)
-        elif name.startswith(_RECORDS):
-            most = LARGEST_RECORD if name.removeprefix(_RECORDS) in self.named else -1
+        elif name.startswith(_PAGES):
+            most = LARGEST_PAGE if name.removeprefix(_PAGES) in self.named else -1
         else:
             digest = f"sha256:{name.removeprefix(_BLOBS)}"
             expected = self.missing.get(digest) if name.startswith(_BLOBS) else None
@@ -196,15 +196,15 @@ class Unpacking:
         if size > most:
             raise StoreError(f"`{name}` has {size} bytes in the archive, more than it may have")
 
-    def list_changes(self, index: Index, records: Records) -> dict[str, Change]:
-        """What a store with this index and these records takes."""
+    def list_changes(self, index: Index, journal: Journal) -> dict[str, Change]:
+        """What a store with this index and this journal takes."""
         changes = {}
         for entry in (self.index or Index()).manifests:
             name = entry.ref_name
-            change = self.records.get(name) or Change(Record(scope=name, manifest=entry))
+            change = self.pages.get(name) or Change(Page(scope=name, manifest=entry))
             present = index.find(name)
-            record = records.read(present) if present else None
-            if record is None or record.saved <= change.record.saved:
+            page = journal.read(present) if present else None
+            if page is None or page.saved <= change.page.saved:
                 changes[name] = change
         return changes
 
@@ -215,7 +215,7 @@ class Unpacking:
             raise StoreError(f"the archive's index is none: {first_line(error)}") from error
         for each in self.index.manifests:
             check_scope_name(each.ref_name)
-            self.named[name_record(each.ref_name, each.digest)] = each
+            self.named[name_page(each.ref_name, each.digest)] = each
             self.listed.setdefault(each.digest, []).append(each)
             self._expect(each)
             if each.size > LARGEST_DOCUMENT:
@@ -237,13 +237,13 @@ class Unpacking:
                 hint="free some space, or name another directory with `--dir`",
             )
 
-    def _take_record(self, entry: Entry) -> None:
-        record = parse_record(entry.read(LARGEST_RECORD))
-        listed = self.named[entry.name.removeprefix(_RECORDS)]
+    def _take_page(self, entry: Entry) -> None:
+        page = parse_page(entry.read(LARGEST_PAGE))
+        listed = self.named[entry.name.removeprefix(_PAGES)]
         own = (listed.ref_name, listed.digest)
-        if record is not None and (record.scope, record.manifest.digest) == own:
-            changed = record.model_copy(update={"manifest": listed})
-            self.records[record.scope] = Change(changed, float(entry.mtime))
+        if page is not None and (page.scope, page.manifest.digest) == own:
+            changed = page.model_copy(update={"manifest": listed})
+            self.pages[page.scope] = Change(changed, float(entry.mtime))
 
     def _take_blob(self, entry: Entry) -> None:
         digest = f"sha256:{entry.name.removeprefix(_BLOBS)}"

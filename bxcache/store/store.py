@@ -16,11 +16,11 @@ from bxcache.store.directory import Directory
 from bxcache.store.documents import Descriptor, Index
 from bxcache.store.files import sync_folder
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
+from bxcache.store.journal import Work, make_page
 from bxcache.store.layout import read_manifest
 from bxcache.store.locks import hold_lock
 from bxcache.store.mending import Mender, find_broken, is_whole
 from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
-from bxcache.store.records import Work, make_record
 from bxcache.store.staging import (
     Staging,
     create_staging,
@@ -110,7 +110,7 @@ class Store:
         """The manifest of each scope, by the scope's name.
 
         Raises:
-            StoreError: the index is damaged, and there are no records to make it anew from.
+            StoreError: the index is damaged, and the journal is empty.
         """
         return self._catalog.read().by_name()
 
@@ -189,9 +189,9 @@ class Store:
             new = link_blobs(staging.path, self.path, sizes, look_first=True)
             sync_folder(self.path / "blobs" / "sha256")
             earlier = [*staging.donors, *([before] if before else [])]
-            known = [each for each in map(self._catalog.records.read, earlier) if each]
-            record = make_record(scope, entry, manifest.layer_sizes, work or Work(), known)
-            self._catalog.change(index, {scope: Change(record)})
+            known = [each for each in map(self._catalog.journal.read, earlier) if each]
+            page = make_page(scope, entry, manifest.layer_sizes, work or Work(), known)
+            self._catalog.change(index, {scope: Change(page)})
         return Saved(
             digest=entry.digest,
             bytes=sum(sizes.values()),
@@ -246,7 +246,7 @@ class Store:
         """
         with self.snapshot(draw_name()) as staging:
             index = self._pin(staging, scopes)
-            return write_pack(target, staging.path, index, self._catalog.records)
+            return write_pack(target, staging.path, index, self._catalog.journal)
 
     def _pin(self, staging: Staging, scopes: Sequence[str]) -> Index:
         """Link scopes into a staging layout, so that nothing can take their blobs away."""
@@ -285,7 +285,7 @@ class Store:
                 index, _ = self._catalog.recover()
                 new = link_blobs(staging.path, self.path, unpacking.sizes)
                 sync_folder(self.path / "blobs" / "sha256")
-                changes = unpacking.list_changes(index, self._catalog.records)
+                changes = unpacking.list_changes(index, self._catalog.journal)
                 self._catalog.change(index, changes)
         names = tuple(each.ref_name for each in packed.manifests)
         kept = tuple(name for name in names if name not in changes)
@@ -349,7 +349,7 @@ class Store:
     def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
         """Cut out what is broken, so that a build misses there instead of failing.
 
-        A damaged index is made anew from the records; where there are none, it is set aside.
+        A damaged index is made anew from the journal; where that is empty, it is set aside.
 
         Args:
             full: read every blob and compare its digest, on all cores.

@@ -67,11 +67,11 @@ def verify_store(path: Path, catalog: Catalog, *, full: bool) -> Verification:
 
     Args:
         path: the store.
-        catalog: its index and records.
+        catalog: its index and journal.
         full: read every blob and hash it, on all cores.
 
     Raises:
-        StoreError: the index is gone, and there are no records.
+        StoreError: the index is gone, and the journal is empty.
         OSError: something is there and cannot be read.
     """
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bxcache.store.records import Work
+from bxcache.store.journal import Work
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Saved, Store
 

@@ -1,12 +1,12 @@
-"""What a store remembers of each scope, one small file beside the layout for each.
+"""The journal of a store: what it remembers of each scope, a page beside the layout for each.
 
 ::
 
     DIR/.bxcache/scopes/NAME@DIGEST.json
 
 `NAME` is the scope, shortened where it is long or odd, `DIGEST` the beginning of its manifest's
-digest: so the names alone tell which records are those of the index. The file's modification time
-is when the scope was last used. Together the records are the store's journal: the index can be
+digest: so the names alone tell which pages are those of the index. The file's modification time
+is when the scope was last used. From the pages the index can be
 made anew from them.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-LARGEST_RECORD = 4 << 20
+LARGEST_PAGE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Work:
     seconds: Mapping[str, float] | None = None
 
 
-class Record(BaseModel):
-    """A scope's record. Keys of later versions are kept as they are."""
+class Page(BaseModel):
+    """A scope's page. Keys of later versions are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -69,39 +69,39 @@ class Record(BaseModel):
     """What each layer's steps took when they were executed, by the layer's digest."""
 
     def to_json(self) -> bytes:
-        """The record as its file has it."""
+        """The page as its file has it."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
-    def renewed(self, entry: Descriptor) -> Record:
-        """The record of the same scope with fewer layers.
+    def renewed(self, entry: Descriptor) -> Page:
+        """The page of the same scope with fewer layers.
 
         What the others took is kept: an engine that still has them brings them back unexecuted.
         """
         return self.model_copy(update={"manifest": entry})
 
 
-def make_record(
-    scope: str, entry: Descriptor, layers: Iterable[str], work: Work, before: Sequence[Record]
-) -> Record:
-    """The record of a build. What a reused layer once took is taken from earlier records.
+def make_page(
+    scope: str, entry: Descriptor, layers: Iterable[str], work: Work, before: Sequence[Page]
+) -> Page:
+    """The page of a build's scope. What a reused layer once took is taken from earlier pages.
 
     A scope that did not change was saved when it was saved first.
     """
     known: dict[str, float] = {}
     saved = float(round(time.time()))
-    for record in before:
-        known |= record.seconds
-        if record.scope == scope and record.manifest.digest == entry.digest:
-            saved = record.saved
+    for page in before:
+        known |= page.seconds
+        if page.scope == scope and page.manifest.digest == entry.digest:
+            saved = page.saved
     for digest, seconds in (work.seconds or {}).items():
         # Several steps can make one layer, and this build may have executed the least of them.
         known[digest] = max(seconds, known.get(digest, 0.0))
     took = {digest: round(known[digest], 3) for digest in layers if digest in known}
-    return Record(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=took)
+    return Page(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=took)
 
 
-def name_record(scope: str, digest: str) -> str:
-    """The name of a record's file."""
+def name_page(scope: str, digest: str) -> str:
+    """The name of a page's file."""
     name = scope
     if not _PLAIN_NAME.fullmatch(scope):
         plain = re.sub(r"[^A-Za-z0-9._-]", "-", scope)[:40].lstrip(".-")
@@ -110,7 +110,7 @@ def name_record(scope: str, digest: str) -> str:
 
 
 class _Head(BaseModel):
-    """What is shown of a record, which may know of thousands of layers."""
+    """What is shown of a page, which may know of thousands of layers."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -119,34 +119,34 @@ class _Head(BaseModel):
     steps: Annotated[int, Field(ge=0)] = 0
 
 
-class Records:
-    """The records of a store."""
+class Journal:
+    """The journal of a store."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, entry: Descriptor) -> Path:
-        """Where the record of an entry of the index lies."""
-        return self._folder / name_record(entry.ref_name, entry.digest)
+        """Where the page of an entry of the index lies."""
+        return self._folder / name_page(entry.ref_name, entry.digest)
 
-    def read(self, entry: Descriptor) -> Record | None:
-        """The record of an entry; None where there is none that can be read."""
-        return _read_record(self.path(entry))
+    def read(self, entry: Descriptor) -> Page | None:
+        """The page of an entry; None where there is none that can be read."""
+        return _read_page(self.path(entry))
 
     def read_head(self, entry: Descriptor) -> tuple[int, float]:
         """The steps and the time of saving of an entry; 0 where they are not known."""
         try:
-            head = _Head.model_validate_json(read_bounded(self.path(entry), LARGEST_RECORD))
+            head = _Head.model_validate_json(read_bounded(self.path(entry), LARGEST_PAGE))
         except (OSError, ValueError):
             return 0, 0.0
         return head.steps, head.saved
 
-    def write(self, record: Record, last_used: float | None = None) -> None:
-        """Write a record; its scope was last used at `last_used`, or now."""
+    def write(self, page: Page, last_used: float | None = None) -> None:
+        """Write a page; its scope was last used at `last_used`, or now."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self.path(record.manifest)
+        path = self.path(page.manifest)
         # What it says can be lost in a power cut; the index cannot.
-        write_atomically(path, record.to_json(), durable=False)
+        write_atomically(path, page.to_json(), durable=False)
         if last_used is not None:
             os.utime(path, (last_used, last_used))
 
@@ -162,7 +162,7 @@ class Records:
         try:
             os.utime(self.path(entry))
         except FileNotFoundError:
-            self.write(Record(scope=entry.ref_name, manifest=entry))
+            self.write(Page(scope=entry.ref_name, manifest=entry))
 
     def remove(self, entry: Descriptor) -> None:
         """Forget an entry."""
@@ -182,34 +182,34 @@ class Records:
             return {}
 
     def rebuild_index(self, layout: Path) -> Index:
-        """An index of all scopes that have a record and whose manifests are there.
+        """An index of all scopes that have a page and whose manifests are there.
 
-        Where a scope has two records, a change was cut off; the newer one holds.
+        Where a scope has two pages, a change was cut off; the newer one holds.
         """
         files = self.list_files()
         found: dict[str, Descriptor] = {}
         for name in sorted(files, key=lambda each: files[each].st_mtime):
-            record = _read_record(self._folder / name)
-            if record is None:
+            page = _read_page(self._folder / name)
+            if page is None:
                 continue
             try:
-                read_manifest(layout, record.manifest)
+                read_manifest(layout, page.manifest)
             except StoreError:
                 continue
-            found[record.scope] = record.manifest.named(record.scope)
+            found[page.scope] = page.manifest.named(page.scope)
         return Index().with_entries(dict(found))
 
 
-def _read_record(path: Path) -> Record | None:
+def _read_page(path: Path) -> Page | None:
     try:
-        return parse_record(read_bounded(path, LARGEST_RECORD))
+        return parse_page(read_bounded(path, LARGEST_PAGE))
     except (OSError, ValueError):
         return None
 
 
-def parse_record(data: bytes) -> Record | None:
-    """A record from its bytes; None where they are none, or one of a later version."""
+def parse_page(data: bytes) -> Page | None:
+    """A page from its bytes; None where they are none, or one of a later version."""
     try:
-        return Record.model_validate_json(data)
+        return Page.model_validate_json(data)
     except ValueError:
         return None
