@@ -26,7 +26,7 @@ from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, write_label
 from bxcache.result import CacheResult
 from bxcache.running import Leash, run_quietly
-from bxcache.settlement import find_failed_import, list_layers
+from bxcache.settlement import find_failed_import, find_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,7 +60,9 @@ def choose_need(save: RegistrySave, heard: Heard) -> Need:
         return Need.EXPORT
     # An engine's own cache has more than the registry; an old buildx does not tell the layers.
     for step in heard.trace.steps:
-        if not any(digest in content.layer_sizes for digest in list_layers(step, heard.metadata)):
+        if not any(
+            each.digest in content.layer_sizes for each in find_layers(step, heard.metadata)
+        ):
             return Need.EXPORT
     return Need.NOTHING if save.source_ref == save.use.place else Need.ALIAS
 

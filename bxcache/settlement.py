@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.faults import explain_transfer
-from bxcache.buildx.metadata import Metadata, StepOrigin
 from bxcache.buildx.vertex_names import EXPORTS, CacheVertex
 from bxcache.config.reference import Reference
 from bxcache.errors import StoreError
@@ -19,6 +18,7 @@ from bxcache.store.store import Saved
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bxcache.buildx.metadata import Layer, Metadata, Operation
     from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
     from bxcache.plan.plan import BuildPlan, CacheUse
     from bxcache.redaction import Redactor
@@ -199,23 +199,18 @@ def measure_work(heard: Heard) -> Work:
     seconds: dict[str, float] = {}
     for step in heard.trace.steps:
         if step.outcome is Outcome.EXECUTED:
-            for layer in _find_origin(step, heard.metadata).layers:
+            for layer in find_layers(step, heard.metadata):
                 seconds[layer.digest] = seconds.get(layer.digest, 0.0) + step.seconds
     return Work(len(heard.trace.steps), seconds)
 
 
-def list_layers(step: TracedStep, metadata: Metadata) -> tuple[str, ...]:
-    """The digests of the layers that a step made, as far as they are known."""
-    return tuple(layer.digest for layer in _find_origin(step, metadata).layers)
-
-
 def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:
     """The steps, those of one stage together, in the order of the Dockerfile as far as known."""
-    found = [(step, _find_origin(step, metadata)) for step in trace.steps]
+    found = [(step, _find_line(step, metadata)) for step in trace.steps]
     first: dict[str, float] = {}
-    for step, origin in found:
+    for step, line in found:
         stage = step.name.stage
-        first[stage] = min(origin.line or float("inf"), first.get(stage, float("inf")))
+        first[stage] = min(line or float("inf"), first.get(stage, float("inf")))
     found.sort(
         key=lambda each: (
             first[each[0].name.stage],
@@ -224,24 +219,32 @@ def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step
             each[0].name.index,
         )
     )
-    return tuple(_read_step(step, origin, redact) for step, origin in found)
-
-
-def _read_step(step: TracedStep, origin: StepOrigin, redact: Redactor) -> Step:
-    return Step(
-        stage=step.name.stage,
-        text=redact(step.name.text),
-        line=origin.line,
-        outcome=step.outcome,
-        seconds=round(step.seconds, 3),
-        layers=origin.layers,
-        platform=step.name.platform,
-        error=redact(step.error),
+    return tuple(
+        Step(
+            stage=step.name.stage,
+            text=redact(step.name.text),
+            line=line,
+            outcome=step.outcome,
+            seconds=round(step.seconds, 3),
+            layers=find_layers(step, metadata),
+            platform=step.name.platform,
+            error=redact(step.error),
+        )
+        for step, line in found
     )
 
 
-def _find_origin(step: TracedStep, metadata: Metadata) -> StepOrigin:
-    known = [metadata.origins[digest] for digest in step.digests if digest in metadata.origins]
-    line = next((origin.line for origin in known if origin.line is not None), None)
-    layers = tuple(dict.fromkeys(layer for origin in known for layer in origin.layers))
-    return StepOrigin(line, layers)
+def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
+    """The layers that a step made, as far as they are known."""
+    known = _find_operations(step, metadata)
+    return tuple(dict.fromkeys(layer for each in known for layer in each.layers))
+
+
+def _find_line(step: TracedStep, metadata: Metadata) -> int | None:
+    return min(
+        (line for each in _find_operations(step, metadata) for line in each.lines), default=None
+    )
+
+
+def _find_operations(step: TracedStep, metadata: Metadata) -> list[Operation]:
+    return [metadata.operations[each] for each in step.digests if each in metadata.operations]

@@ -7,9 +7,12 @@ https://github.com/docker/buildx/blob/v0.29.1/build/provenance.go
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,31 +31,74 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class StepOrigin:
-    """Where a step comes from and what it made.
+class Operation:
+    """One operation of a build: an instruction, or a part of one.
 
     Attributes:
-        line: its first line in the Dockerfile, from 1, or None.
-        layers: its own layers, without those it builds on.
+        vertex: its digest, by which the stream of the same build names it.
+        lines: the first line in the Dockerfile of each place that it stands for, from 1. Equal
+            instructions of two stages are one operation.
+        chains: the layers of its result from the bottom, its own last. Several chains are
+            alternatives for one and the same result.
+        below: the vertex whose files it changes, or None.
+        beside: the vertex whose files a merge lays over them, or None.
+        source: where it gets files from, such as `docker-image://docker.io/library/busybox`, or
+            an empty string.
     """
 
-    line: int | None = None
-    layers: tuple[Layer, ...] = ()
+    vertex: str
+    lines: tuple[int, ...] = ()
+    chains: tuple[tuple[Layer, ...], ...] = ()
+    below: str | None = None
+    beside: str | None = None
+    source: str = ""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its own layers, each alternative once."""
+        return tuple(dict.fromkeys(chain[-1] for chain in self.chains))
 
 
 @dataclass(frozen=True, slots=True)
+class Definition:
+    """What was built for one platform.
+
+    Attributes:
+        platform: the platform, which only a build for several names.
+        dockerfile: the text of the Dockerfile, or an empty string.
+        operations: what was done, each after what it needs.
+        images: the digests of the images that it was made from, by their names.
+    """
+
+    platform: str | None
+    dockerfile: str
+    operations: tuple[Operation, ...]
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Metadata:
     """A metadata file.
 
     Attributes:
         image_digest: the image's digest, or None when no image was exported.
-        origins: line and layers by vertex digest.
-        layers: the size of every layer that the build refers to, by digest.
+        definitions: what was built, for each platform. None by a buildx that does not tell.
     """
 
     image_digest: str | None = None
-    origins: Mapping[str, StepOrigin] = field(default_factory=dict)
-    layers: Mapping[str, int] = field(default_factory=dict)
+    definitions: tuple[Definition, ...] = ()
+
+    @cached_property
+    def operations(self) -> Mapping[str, Operation]:
+        """Every operation by its vertex."""
+        every = (each for definition in self.definitions for each in definition.operations)
+        return {each.vertex: each for each in every}
+
+    @cached_property
+    def layers(self) -> Mapping[str, int]:
+        """The size in bytes of every layer that the build refers to, by digest."""
+        chains = (chain for each in self.operations.values() for chain in each.chains)
+        return {layer.digest: layer.size for chain in chains for layer in chain}
 
 
 def parse_metadata(text: str) -> Metadata:
@@ -61,58 +107,120 @@ def parse_metadata(text: str) -> Metadata:
         document = _table(json.loads(text))
     except (ValueError, RecursionError):
         return Metadata()
-    origins: dict[str, StepOrigin] = {}
-    layers: dict[str, int] = {}
+    definitions = []
     for name, provenance in document.items():
-        if name == _PROVENANCE or name.startswith(f"{_PROVENANCE}/"):
-            built = _table(_table(provenance).get("buildConfig"))
-            noted = _table(_table(_table(provenance).get("metadata")).get(_BUILDKIT))
-            origins.update(_read_origins(built, noted))
-            layers.update(_read_layers(noted))
-    return Metadata(
-        image_digest=_text(document.get("containerimage.digest")),
-        origins=origins,
-        layers=layers,
-    )
+        platform = name.removeprefix(_PROVENANCE)
+        if name == _PROVENANCE or platform.startswith("/"):
+            definitions.append(_read_definition(platform[1:] or None, _table(provenance)))
+    return Metadata(_text(document.get("containerimage.digest")), tuple(definitions))
 
 
-def _read_origins(
-    built: Mapping[str, Any], noted: Mapping[str, Any]
-) -> Iterator[tuple[str, StepOrigin]]:
-    locations = _table(_table(noted.get("source")).get("locations"))
-    layers = _table(noted.get("layers"))
-    for vertex, step in _table(built.get("digestMapping")).items():
+def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Definition:
+    built = _table(provenance.get("buildConfig"))
+    noted = _table(_table(provenance.get("metadata")).get(_BUILDKIT))
+    vertices = {str(step): vertex for vertex, step in _table(built.get("digestMapping")).items()}
+    listed = (_table(each) for each in _list(built.get("llbDefinition")))
+    described = {str(each.get("id")): each for each in listed}
+    reader = _OperationReader(noted, vertices)
+    known = [step for step in described if step in vertices]
+    operations = [reader.read(step, described[step]) for step in known]
+    operations += [reader.read(step, {}) for step in vertices if step not in described]
+    images = dict(_read_images(provenance))
+    return Definition(platform, _read_dockerfile(noted), tuple(operations), images)
+
+
+def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The images by name, from their package URLs: `pkg:docker/busybox@1?platform=…`."""
+    for material in map(_table, _list(provenance.get("materials"))):
+        uri = unquote((_text(material.get("uri")) or "").partition("?")[0])
+        digest = _text(_table(material.get("digest")).get("sha256"))
+        kind, _, name = uri.partition("/")
+        if kind == "pkg:docker" and name and digest:
+            yield name.replace("@", ":", 1), f"sha256:{digest}"
+
+
+class _OperationReader:
+    """Reads the operations of one definition.
+
+    https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto
+    """
+
+    def __init__(self, noted: Mapping[str, Any], vertices: Mapping[str, str]) -> None:
+        self._locations = _table(_table(noted.get("source")).get("locations"))
+        self._layers = _table(noted.get("layers"))
+        self._vertices = vertices
+
+    def read(self, step: str, described: Mapping[str, Any]) -> Operation:
+        """The operation that is named `step`."""
+        op = _table(_table(described.get("op")).get("Op"))
+        inputs = [str(each).partition(":")[0] for each in _list(described.get("inputs"))]
+        below, beside = (
+            self._vertices.get(inputs[each])
+            if each is not None and 0 <= each < len(inputs)
+            else None
+            for each in _find_inputs(op, len(inputs))
+        )
         # A step's outputs are `step3:0`, `step3:1`, …; instructions have one.
-        chains = _list(layers.get(f"{step}:0"))
-        yield vertex, StepOrigin(_read_line(locations.get(step)), _read_own_layers(chains))
+        chains = [tuple(_read_layers(each)) for each in _list(self._layers.get(f"{step}:0"))]
+        return Operation(
+            vertex=self._vertices[step],
+            lines=tuple(_read_lines(self._locations.get(step))),
+            chains=tuple(chain for chain in chains if chain),
+            below=below,
+            beside=beside,
+            source=_text(_table(op.get("source")).get("identifier")) or "",
+        )
 
 
-def _read_line(location: object) -> int | None:
-    lines = [
-        _table(each.get("start")).get("line")
-        for place in _list(_table(location).get("locations"))
-        for each in map(_table, _list(_table(place).get("ranges")))
-    ]
-    return min((line for line in lines if isinstance(line, int)), default=None)
+def _find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | None]:
+    """Which inputs an operation changes, and lays over that; a zero is often left out."""
+    if "exec" in op:
+        mounts = map(_table, _list(_table(op["exec"]).get("mounts")))
+        root = next((each for each in mounts if each.get("dest") == "/"), {})
+        return _number(root.get("input")), None
+    if "merge" in op:
+        merged = [
+            _number(_table(each).get("input")) for each in _list(_table(op["merge"]).get("inputs"))
+        ]
+        return (merged[0], merged[-1]) if merged else (None, None)
+    if "file" in op:
+        actions = [_table(each) for each in _list(_table(op["file"]).get("actions"))]
+        done = [each for each in actions if not _number(each.get("output"))]
+        at = _number(done[-1].get("input")) if done else None
+        # What is beyond the inputs is the result of an action before.
+        for _ in actions:
+            if at is None or not count <= at < count + len(actions):
+                break
+            at = _number(actions[at - count].get("input"))
+        return at, None
+    return None, None
 
 
-def _read_own_layers(chains: list[Any]) -> tuple[Layer, ...]:
-    """The last layer of each chain: the chains are alternatives for one and the same result."""
-    last = [chain[-1] for chain in map(_list, chains) if chain]
-    return tuple(dict.fromkeys(layer for each in last for layer in _read_layer(each)))
+def _read_lines(location: object) -> Iterator[int]:
+    for place in _list(_table(location).get("locations")):
+        ranges = map(_table, _list(_table(place).get("ranges")))
+        lines = [_table(each.get("start")).get("line") for each in ranges]
+        yield from sorted(line for line in lines if isinstance(line, int))[:1]
 
 
-def _read_layers(noted: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    for chains in _table(noted.get("layers")).values():
-        for chain in map(_list, _list(chains)):
-            for each in chain:
-                yield from ((layer.digest, layer.size) for layer in _read_layer(each))
+def _read_dockerfile(noted: Mapping[str, Any]) -> str:
+    infos = _list(_table(noted.get("source")).get("infos"))
+    try:
+        data = base64.b64decode(str(_table(infos[0]).get("data")), validate=True)
+    except (IndexError, ValueError):
+        return ""
+    return data.decode("utf-8", errors="replace")
 
 
-def _read_layer(value: object) -> Iterator[Layer]:
-    digest, size = _table(value).get("digest"), _table(value).get("size")
-    if isinstance(digest, str) and isinstance(size, int):
-        yield Layer(digest, size)
+def _read_layers(chain: object) -> Iterator[Layer]:
+    for each in map(_table, _list(chain)):
+        digest, size = each.get("digest"), each.get("size")
+        if isinstance(digest, str) and isinstance(size, int):
+            yield Layer(digest, size)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -31,6 +31,7 @@ from bxcache.buildx.events import (
     Warned,
 )
 from bxcache.buildx.vertex_names import (
+    INTERNAL,
     LINK,
     CacheVertex,
     StepName,
@@ -56,6 +57,7 @@ class TracedStep:
     Attributes:
         digests: its vertices. A `COPY --link` has two.
         seconds: how long it was worked on, transfers included.
+        log_bytes: how much it printed.
     """
 
     name: StepName
@@ -63,6 +65,24 @@ class TracedStep:
     outcome: Outcome
     seconds: float
     error: str = ""
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TracedSource:
+    """Where steps get files from: a base image, something that was fetched.
+
+    Attributes:
+        digest: its vertex.
+        text: what BuildKit calls it.
+        step: the step that it is, where it is a `FROM`.
+        seconds: how long it was worked on.
+    """
+
+    digest: str
+    text: str
+    step: StepName | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +111,14 @@ class Trace:
         transfers: the imports and exports of caches.
         said: what docker said outside of them.
         unloaded: why results that were found in a cache could not be loaded.
+        sources: where the steps get files from.
     """
 
     steps: tuple[TracedStep, ...] = ()
     transfers: tuple[CacheTransfer, ...] = ()
     said: tuple[str, ...] = ()
     unloaded: tuple[str, ...] = ()
+    sources: tuple[TracedSource, ...] = ()
 
     @property
     def last_error(self) -> str:
@@ -122,6 +144,7 @@ class _Vertex:
     unloaded: str = ""
     written: str | None = None
     log: str = ""
+    log_bytes: int = 0
     spans: dict[str, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
 
@@ -156,6 +179,7 @@ class TraceReader:
             transfers=tuple(_read_transfer(each) for each in vertices if _is_transfer(each.name)),
             said=tuple(self._said),
             unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
+            sources=tuple(_read_source(each) for each in vertices if _is_source(each)),
         )
 
     def _hear(self, line: str) -> Iterator[Event]:
@@ -189,7 +213,9 @@ class TraceReader:
 
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")
-        text = _decode(message.get("data"))
+        data = _decode_bytes(message.get("data"))
+        vertex.log_bytes += len(data)
+        text = data.decode("utf-8", errors="replace")
         if vertex.step is None:
             told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
             vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
@@ -256,6 +282,7 @@ def _join_links(vertices: list[_Vertex]) -> Iterator[TracedStep]:
             outcome=vertex.outcome,
             seconds=_measure(spans),
             error=vertex.error,
+            log_bytes=vertex.log_bytes,
         )
 
 
@@ -263,6 +290,16 @@ def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
     if merge is None or copy is None or not merge.is_link:
         return False
     return (merge.label, merge.text) == (copy.label, f"{LINK}{copy.text}")
+
+
+def _is_source(vertex: _Vertex) -> bool:
+    is_step = vertex.step is not None and not vertex.step.is_base
+    return not (is_step or vertex.name.startswith(INTERNAL) or _is_transfer(vertex.name))
+
+
+def _read_source(vertex: _Vertex) -> TracedSource:
+    text = vertex.step.text if vertex.step is not None else vertex.name
+    return TracedSource(vertex.digest, text, vertex.step, _measure(vertex.spans))
 
 
 def _is_transfer(name: str) -> bool:
@@ -315,7 +352,11 @@ def _text(message: dict[str, Any], key: str) -> str:
 
 
 def _decode(data: object) -> str:
+    return _decode_bytes(data).decode("utf-8", errors="replace")
+
+
+def _decode_bytes(data: object) -> bytes:
     try:
-        return base64.b64decode(str(data or ""), validate=True).decode("utf-8", errors="replace")
+        return base64.b64decode(str(data or ""), validate=True)
     except (binascii.Error, ValueError):
-        return ""
+        return b""

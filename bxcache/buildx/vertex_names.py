@@ -14,6 +14,8 @@ _STEP = re.compile(
     r"\[(?:(?P<head>[^\]]*?)\s+)?(?P<index>\d+)/(?P<total>\d+)\] (?P<text>.*)", re.DOTALL
 )
 LINK = "LINK "
+INTERNAL = "[internal] "
+"""How the names of vertices begin that are BuildKit's own business."""
 _FROM = "FROM "
 _ONLY_STAGE = "stage-0"
 

@@ -4,7 +4,7 @@
 
     DIR/oci-layout  DIR/index.json  DIR/blobs/sha256/   a BuildKit cache, readable by plain buildx
     DIR/.bxcache/version                                marks the directory as a store
-    DIR/.bxcache/scopes/NAME@DIGEST.json                its page of the journal: steps, seconds, last use
+    DIR/.bxcache/scopes/NAME@DIGEST.json                the journal: a page for each scope
     DIR/.bxcache/reserve                                room for a change on a full disk
     DIR/.bxcache/lock, holder                           held for the milliseconds of a change
     DIR/.bxcache/staging/ID/                            a running build's own layout

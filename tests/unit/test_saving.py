@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bxcache.buildx.events import Outcome, StepFinished, StepStarted
-from bxcache.buildx.metadata import Layer, Metadata, StepOrigin
+from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
 from bxcache.buildx.trace import Trace, TracedStep
 from bxcache.buildx.vertex_names import StepName
 from bxcache.config.backends import RegistryBackend
@@ -51,11 +51,18 @@ def name(number: int) -> StepName:
 
 
 def heard(*outcomes: Outcome, layers: list[tuple[str, ...]]) -> Heard:
-    steps, origins = [], {}
+    steps, operations = [], []
     for number, (outcome, own) in enumerate(zip(outcomes, layers, strict=True)):
         steps.append(TracedStep(name(number), (str(number),), outcome, 1.0))
-        origins[str(number)] = StepOrigin(None, tuple(Layer(digest, 5) for digest in own))
-    return Heard(0, Trace(steps=tuple(steps)), Metadata(origins=origins), 1.0)
+        operations.append(
+            Operation(str(number), chains=tuple((Layer(digest, 5),) for digest in own))
+        )
+    return Heard(
+        0,
+        Trace(steps=tuple(steps)),
+        Metadata(None, (Definition(None, "", tuple(operations)),)),
+        1.0,
+    )
 
 
 R, X = Outcome.REUSED, Outcome.EXECUTED
