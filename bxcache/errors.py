@@ -6,6 +6,7 @@
     ├── ConfigError         a config file, variable or flag is wrong (78)
     ├── EngineError         docker, buildx or the builder cannot do the job (69)
     ├── StoreError          a local store cannot be used (74)
+    ├── RecordError         a record of a build is not there, or is of no use (66)
     ├── PlaceError          git does not tell what has to be known (72)
     ├── CacheError          a cache failed and `strict` is on (75)
     ├── RegistryError       a registry could not be used (76)
@@ -52,6 +53,12 @@ class EngineError(BxcacheError):
     """Docker, buildx or the chosen builder is missing, down, too old, or cannot export."""
 
     exit_code = 69
+
+
+class RecordError(BxcacheError):
+    """A build's record, or a stage or scope that was asked for, is not there or is of no use."""
+
+    exit_code = 66
 
 
 class PlaceError(BxcacheError):

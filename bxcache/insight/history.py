@@ -1,0 +1,250 @@
+"""The layers of each stage, by name: what a build's record tells, and what the cache still has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from bxcache.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from bxcache.insight.chains import Chain
+    from bxcache.insight.record import Record, RecordedLayer, RecordedStep
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage and what it is made of.
+
+    Attributes:
+        name: its name; `stage-N` for an unnamed one.
+        line: the line of its `FROM`, where it is known.
+        base: what its `FROM` names; empty if unknown.
+        needed: whether it was part of the build.
+        steps: its own steps, its base image first where it has one.
+        inherited: what it builds on, from the bottom, where that belongs to other stages.
+    """
+
+    name: str
+    line: int | None
+    base: str
+    needed: bool
+    steps: tuple[RecordedStep, ...]
+    inherited: tuple[RecordedStep, ...]
+
+    @cached_property
+    def layers(self) -> tuple[RecordedLayer, ...]:
+        """Its own layers from the bottom, each once; those of its base image are among them."""
+        return list_layers(self.steps)
+
+    @cached_property
+    def chain(self) -> tuple[RecordedLayer, ...]:
+        """Its own layers and those below, from the bottom, each once."""
+        return list_layers((*self.inherited, *self.steps))
+
+    @property
+    def bytes(self) -> int:
+        """The size of its own layers."""
+        return sum(layer.size for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of a scope.
+
+    Attributes:
+        scope: the scope's name.
+        source: where it is: the store's directory or the ref, for people.
+        record: what the build left that is shown; None where there is none.
+        present: the size of each layer that the cache has now, by digest; None if unknown.
+        stages: the stages of the record, in the order of the Dockerfile.
+        chains: how the layers build on each other, where there is no record.
+        places: where each layer lies, by digest; empty if that was not asked for.
+        notes: what a person should know of it.
+    """
+
+    scope: str
+    source: str
+    record: Record | None = None
+    present: Mapping[str, int] | None = None
+    stages: tuple[Stage, ...] = ()
+    chains: tuple[Chain, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def shared(self) -> AbstractSet[str]:
+        """The layers that several steps made, or several stages have."""
+        uses: Counter[str] = Counter()
+        for stage in self.stages:
+            for step in stage.steps:
+                uses.update({layer.digest for layer in step.layers})
+        return {digest for digest, count in uses.items() if count > 1}
+
+    def is_evicted(self, layer: RecordedLayer) -> bool:
+        """Whether the cache once had a layer and has not any more."""
+        return self.present is not None and layer.digest not in self.present
+
+    def find_stages(self, names: Sequence[str]) -> tuple[Stage, ...]:
+        """The stages of these names, in the order of the Dockerfile; all where none is named.
+
+        Raises:
+            RecordError: there is no such stage, or it was not part of the build.
+        """
+        known = {stage.name: stage for stage in self.stages}
+        wanted = [name.lower() for name in names]
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            listed = ", ".join(f"`{name}`" for name in known) or "none"
+            raise RecordError(f"there is no stage `{unknown[0]}`", hint=f"the stages are {listed}")
+        for name in wanted:
+            if not known[name].needed:
+                raise RecordError(
+                    f"the stage `{name}` is not part of this build: nothing that it made needs it",
+                    hint=f"`bxcache build --target {name}` builds it",
+                )
+        return tuple(stage for stage in self.stages if not wanted or stage.name in wanted)
+
+
+def list_layers(steps: Iterable[RecordedStep]) -> tuple[RecordedLayer, ...]:
+    """The layers of steps in their order, each once."""
+    return tuple({layer.digest: layer for step in steps for layer in step.layers}.values())
+
+
+def list_platforms(record: Record) -> tuple[str, ...]:
+    """The platforms that a build was for."""
+    named = dict.fromkeys(platform for step in record.steps for platform in step.platforms)
+    return tuple(sorted(named)) or record.scope.platforms
+
+
+def view_stages(record: Record, platform: str | None = None) -> tuple[Stage, ...]:
+    """The stages of a build.
+
+    Args:
+        record: what the build left.
+        platform: only what was done for this one.
+
+    Raises:
+        RecordError: the build was not for that platform.
+    """
+    known = list_platforms(record)
+    if platform is not None and platform not in known:
+        listed = ", ".join(f"`{each}`" for each in known) or "none"
+        raise RecordError(
+            f"the build was not for the platform `{platform}`", hint=f"it was for {listed}"
+        )
+    several = any(step.platforms for step in record.steps)
+    platforms = known if platform is None else (platform,)
+    reader = _StageReader(record, platforms if several else (None,))
+    return tuple(reader.read(number) for number in range(len(reader.heads)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    name: str
+    line: int | None = None
+    next_line: float = float("inf")
+    base: str = ""
+    needed: bool = True
+
+
+class _StageReader:
+    """Finds out what each stage is made of."""
+
+    def __init__(self, record: Record, platforms: Sequence[str | None]) -> None:
+        self._steps = record.steps
+        self._platforms = platforms
+        self.heads = list(_list_heads(record))
+        self._own: dict[int, list[int]] = {number: [] for number in range(len(self.heads))}
+        for position, step in enumerate(self._steps):
+            if _is_for(step, platforms):
+                for number, head in enumerate(self.heads):
+                    if _is_in(step, head):
+                        self._own[number].append(position)
+
+    def read(self, number: int) -> Stage:
+        """The stage at a position."""
+        head = self.heads[number]
+        own = self._sort(number)
+        inherited = self._inherit(number, frozenset(own))
+        return Stage(
+            name=head.name,
+            line=head.line,
+            base=head.base,
+            needed=head.needed or bool(own),
+            steps=tuple(self._steps[each] for each in own),
+            inherited=tuple(self._steps[each] for each in inherited),
+        )
+
+    def _sort(self, number: int) -> list[int]:
+        head = self.heads[number]
+
+        def place(position: int) -> tuple[int, float, bool, int]:
+            step = self._steps[position]
+            lines = [line for line in step.lines if _covers(head, line)]
+            rank = min((self._rank(each) for each in step.platforms), default=0)
+            return rank, min(lines, default=0), step.kind == "instruction", position
+
+        return sorted(self._own[number], key=place)
+
+    def _rank(self, platform: str) -> int:
+        known = platform in self._platforms
+        return self._platforms.index(platform) if known else len(self._platforms)
+
+    def _inherit(self, number: int, own: AbstractSet[int]) -> list[int]:
+        """The steps below a stage's own, from the bottom, for one platform after the other."""
+        found: dict[int, None] = {}
+        for platform in self._platforms:
+            for position in self._descend(number, platform):
+                if position not in own:
+                    found[position] = None
+        return list(found)
+
+    def _descend(self, number: int, platform: str | None) -> list[int]:
+        tops = [
+            each
+            for each in self._own[number]
+            if self._steps[each].kind != "source" and _is_for(self._steps[each], (platform,))
+        ]
+        if not tops:
+            base = self._find_base(number)
+            return self._descend(base, platform) if base is not None else []
+        path: list[int] = []
+        at: int | None = tops[-1]
+        while at is not None:
+            path.append(at)
+            at = self._steps[at].parent
+        return path[::-1]
+
+    def _find_base(self, number: int) -> int | None:
+        base = self.heads[number].base.lower()
+        return next((each for each in range(number) if self.heads[each].name == base), None)
+
+
+def _list_heads(record: Record) -> Iterator[_Head]:
+    ends = [*(stage.line for stage in record.stages[1:]), float("inf")]
+    for stage, end in zip(record.stages, ends, strict=False):
+        yield _Head(stage.name, stage.line, end, stage.base, stage.needed)
+    known = {stage.name for stage in record.stages}
+    if not all(step.lines for step in record.steps) or not known:
+        named = (step.stage for step in record.steps if not step.lines and step.stage)
+        yield from (_Head(name) for name in dict.fromkeys(named) if name not in known)
+
+
+def _is_in(step: RecordedStep, head: _Head) -> bool:
+    if step.lines and head.line is not None:
+        return any(_covers(head, line) for line in step.lines)
+    return not step.lines and step.stage == head.name
+
+
+def _covers(head: _Head, line: int) -> bool:
+    return head.line is not None and head.line <= line < head.next_line
+
+
+def _is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
+    return not step.platforms or not {*platforms} - {None} or bool({*step.platforms} & {*platforms})

@@ -1,0 +1,225 @@
+"""A build's record: a JSON document, the same in a store, in an archive and in a registry.
+
+It has a version. A later bxcache reads what an earlier one wrote; keys that it does not know are
+kept. Sizes are bytes, times seconds; moments are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bxcache.buildx.events import Outcome
+from bxcache.errors import RecordError
+
+VERSION = 1
+LARGEST_RECORD = 1 << 20
+"""No record is larger, in bytes."""
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class RecordedLayer(_Part):
+    """A blob that a step made."""
+
+    digest: Digest
+    size: Size
+
+
+class RecordedStep(_Part):
+    """What a stage is made of.
+
+    An `instruction` makes a layer; `from` is a base image, with all of its layers; `source` is
+    what an instruction fetched.
+    """
+
+    kind: Literal["instruction", "from", "source"] = "instruction"
+    text: str
+    """As BuildKit shows it, shortened where it is long."""
+
+    stage: str = ""
+    """The stage that BuildKit names it after; an instruction can be in several."""
+
+    lines: tuple[int, ...] = ()
+    """Where it stands in the Dockerfile, in each stage that has it; empty if unknown."""
+
+    platforms: tuple[str, ...] = ()
+    """The platforms it was done for, where the build was for several."""
+
+    outcome: Outcome | None = None
+    """`reused`, `executed` or `failed`; None where that says nothing, as for a base image."""
+
+    seconds: Seconds = 0.0
+    log_bytes: Size = 0
+    """How much it printed."""
+
+    layers: tuple[RecordedLayer, ...] = ()
+    """What it made; of a base image all layers, from the bottom. Empty if unknown."""
+
+    parent: int | None = None
+    """The position of the step that it builds on; None for none, or where that is unknown."""
+
+    error: str = ""
+
+
+class RecordedStage(_Part):
+    """A stage of the Dockerfile."""
+
+    name: str
+    line: int
+    """The line of its `FROM`."""
+
+    base: str
+    """What its `FROM` names, as it is written there."""
+
+    needed: bool = True
+    """Whether it was part of the build."""
+
+
+class RecordedImage(_Part):
+    """A base image."""
+
+    name: str
+    digest: str | None = None
+
+
+class RecordedArguments(_Part):
+    """The build arguments. What is hashed can be compared with another record of the same key.
+
+    A hash keeps a value out of sight, not safe from guessing: the key is right beside it. So a
+    value whose name looks like a secret's has none.
+    """
+
+    key: str = ""
+    """The key of the hashes, in hex."""
+
+    values: dict[str, str | None] = Field(default_factory=dict)
+    """By name: the beginning of the HMAC-SHA256 of the value, or None where nothing is told."""
+
+
+class RecordedPlace(_Part):
+    """Where it was built, as `bxcache config show` tells it."""
+
+    provider: str = ""
+    branch: str | None = None
+    tag: str | None = None
+    base: str | None = None
+    pull_request: str | None = None
+    trusted: bool = False
+
+
+class RecordedTools(_Part):
+    """The versions of what built it; empty if unknown."""
+
+    bxcache: str = ""
+    docker: str = ""
+    engine: str = ""
+    buildx: str = ""
+    buildkit: str = ""
+    driver: str = ""
+
+
+class RecordedCache(_Part):
+    """What became of a cache."""
+
+    backend: str
+    place: str
+    scope: str
+    digest: str | None = None
+    bytes: int | None = None
+    imported: bool = False
+    exported: bool = False
+
+
+class RecordedScope(_Part):
+    """Whose cache was built."""
+
+    name: str
+    image: str
+    target: str | None = None
+    platforms: tuple[str, ...] = ()
+    branch: str | None = None
+
+
+class Record(_Part):
+    """What bxcache remembers of a build."""
+
+    version: Literal[1]
+    scope: RecordedScope
+    started: float
+    """When it began."""
+
+    seconds: Seconds
+    """How long `docker buildx build` took."""
+
+    exit_status: int = 0
+    """Docker's; 0 is a build that succeeded."""
+
+    steps: tuple[RecordedStep, ...] = ()
+    """Each after what it builds on."""
+
+    stages: tuple[RecordedStage, ...] = ()
+    """Those of the Dockerfile, in its order; empty if unknown."""
+
+    images: tuple[RecordedImage, ...] = ()
+    arguments: RecordedArguments = RecordedArguments()
+    place: RecordedPlace = RecordedPlace()
+    tools: RecordedTools = RecordedTools()
+    caches: tuple[RecordedCache, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The record as one line, without what is as by default."""
+        return self.model_dump_json(exclude_defaults=True).encode() + b"\n"
+
+
+class _Head(BaseModel):
+    version: int = VERSION
+
+
+def parse_record(data: bytes, source: str) -> Record:
+    """A record from its bytes.
+
+    Args:
+        data: one JSON document.
+        source: where it is from, for the error.
+
+    Raises:
+        RecordError: it is damaged, or a later bxcache wrote it.
+    """
+    try:
+        version = _Head.model_validate_json(data).version
+    except ValueError as error:
+        raise _damaged(source, error) from error
+    if version > VERSION:
+        raise RecordError(
+            f"the record of {source} has version {version}, and this bxcache reads up to {VERSION}",
+            hint="update bxcache; a build with this one leaves a record that it can read",
+        )
+    try:
+        record = Record.model_validate_json(data)
+    except ValueError as error:
+        raise _damaged(source, error) from error
+    if any(not _precedes(step.parent, at) for at, step in enumerate(record.steps)):
+        raise _damaged(source, ValueError("a step builds on one that comes after it"))
+    return record
+
+
+def _precedes(parent: int | None, position: int) -> bool:
+    return parent is None or 0 <= parent < position
+
+
+def _damaged(source: str, error: ValueError) -> RecordError:
+    why = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        why = f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"
+    return RecordError(
+        f"the record of {source} is damaged: {why}",
+        hint="the cache itself is as good as before; the next build leaves a new record",
+    )
