@@ -59,9 +59,9 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
         elif stages:
             used = tuple(match["name"] for match in _USED.finditer(instruction))
             stages[-1] = replace(stages[-1], uses=(*stages[-1].uses, *used))
-    following = [stage.line - 1 for stage in stages[1:]]
-    ends = [*following, len(lines)]
-    return tuple(replace(stage, last_line=end) for stage, end in zip(stages, ends, strict=True))
+    for at, following in enumerate(stages[1:]):
+        stages[at] = replace(stages[at], last_line=following.line - 1)
+    return tuple(stages)
 
 
 def find_base(stages: Sequence[DockerfileStage], position: int) -> DockerfileStage | None:

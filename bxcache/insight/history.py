@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bxcache.errors import RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from bxcache.insight.chains import Chain
@@ -27,7 +27,8 @@ class Stage:
         base: what its `FROM` names; empty if unknown.
         needed: whether it was part of the build.
         steps: its own steps, its base image first where it has one.
-        inherited: what it builds on, from the bottom, where that belongs to other stages.
+        inherited: what it builds on, from the bottom, where that belongs to other stages; the
+            `stage` of each is the one that it has it from.
     """
 
     name: str
@@ -122,12 +123,16 @@ def list_platforms(record: Record) -> tuple[str, ...]:
     return tuple(sorted(named)) or record.scope.platforms
 
 
-def view_stages(record: Record, platform: str | None = None) -> tuple[Stage, ...]:
+def view_stages(
+    record: Record, platform: str | None = None, present: Container[str] | None = None
+) -> tuple[Stage, ...]:
     """The stages of a build.
 
     Args:
         record: what the build left.
         platform: only what was done for this one.
+        present: the layers that the cache has now; of a step that has its layer in several forms,
+            that one is told which is there.
 
     Raises:
         RecordError: the build was not for that platform.
@@ -140,8 +145,18 @@ def view_stages(record: Record, platform: str | None = None) -> tuple[Stage, ...
         )
     several = any(step.platforms for step in record.steps)
     platforms = known if platform is None else (platform,)
-    reader = _StageReader(record, platforms if several else (None,))
+    steps = [_choose_form(step, present) for step in record.steps]
+    reader = _StageReader(record, steps, platforms if several else (None,))
     return tuple(reader.read(number) for number in range(len(reader.heads)))
+
+
+def _choose_form(step: RecordedStep, present: Container[str] | None) -> RecordedStep:
+    if present is None or not step.alternatives:
+        return step
+    for layers in (step.layers, *step.alternatives):
+        if all(layer.digest in present for layer in layers):
+            return step.model_copy(update={"layers": layers})
+    return step
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +171,13 @@ class _Head:
 class _StageReader:
     """Finds out what each stage is made of."""
 
-    def __init__(self, record: Record, platforms: Sequence[str | None]) -> None:
-        self._steps = record.steps
+    def __init__(
+        self,
+        record: Record,
+        steps: Sequence[RecordedStep],
+        platforms: Sequence[str | None],
+    ) -> None:
+        self._steps = steps
         self._platforms = platforms
         self.heads = list(_list_heads(record))
         self._own: dict[int, list[int]] = {number: [] for number in range(len(self.heads))}
@@ -171,14 +191,13 @@ class _StageReader:
         """The stage at a position."""
         head = self.heads[number]
         own = self._sort(number)
-        inherited = self._inherit(number, frozenset(own))
         return Stage(
             name=head.name,
             line=head.line,
             base=head.base,
             needed=head.needed or bool(own),
             steps=tuple(self._steps[each] for each in own),
-            inherited=tuple(self._steps[each] for each in inherited),
+            inherited=self._inherit(number, frozenset(own)),
         )
 
     def _sort(self, number: int) -> list[int]:
@@ -196,14 +215,22 @@ class _StageReader:
         known = platform in self._platforms
         return self._platforms.index(platform) if known else len(self._platforms)
 
-    def _inherit(self, number: int, own: AbstractSet[int]) -> list[int]:
+    def _inherit(self, number: int, own: AbstractSet[int]) -> tuple[RecordedStep, ...]:
         """The steps below a stage's own, from the bottom, for one platform after the other."""
-        found: dict[int, None] = {}
+        found: dict[int, RecordedStep] = {}
         for platform in self._platforms:
             for position in self._descend(number, platform):
                 if position not in own:
-                    found[position] = None
-        return list(found)
+                    owner = self._find_owner(number, position)
+                    found[position] = self._steps[position].model_copy(update={"stage": owner})
+        return tuple(found.values())
+
+    def _find_owner(self, number: int, position: int) -> str:
+        """The stage that a stage has an inherited step from."""
+        base = self._find_base(number)
+        while base is not None and position not in self._own[base]:
+            base = self._find_base(base)
+        return self._steps[position].stage if base is None else self.heads[base].name
 
     def _descend(self, number: int, platform: str | None) -> list[int]:
         tops = [

@@ -62,6 +62,9 @@ class RecordedStep(_Part):
     layers: tuple[RecordedLayer, ...] = ()
     """What it made; of a base image all layers, from the bottom. Empty if unknown."""
 
+    alternatives: tuple[tuple[RecordedLayer, ...], ...] = ()
+    """What the same files are in another form, such as another compression."""
+
     parent: int | None = None
     """The position of the step that it builds on; None for none, or where that is unknown."""
 

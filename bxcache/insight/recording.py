@@ -1,0 +1,198 @@
+"""From what a build said to the steps and stages of its record.
+
+A step of the record is what BuildKit calls an operation, joined with what the stream told of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.dockerfile import list_needed, list_stages
+from bxcache.insight.record import RecordedImage, RecordedLayer, RecordedStage, RecordedStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
+    from bxcache.buildx.trace import Trace, TracedSource, TracedStep
+    from bxcache.redaction import Redactor
+
+_ROOM_FOR_TEXTS = 100_000
+_SHORTEST_TEXT, _LONGEST_TEXT = 400, 4_000
+_IMAGE = "docker-image://"
+_USUAL = ("docker.io/library/", "docker.io/")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known of a build's steps.
+
+    Attributes:
+        built: what the build told: outcomes, times, logs.
+        told: what the run told that tells the most of the layers; often the same.
+        metadata: that run's metadata.
+    """
+
+    built: Trace
+    told: Trace
+    metadata: Metadata
+
+
+def list_recorded_stages(
+    metadata: Metadata, target: str | None, redact: Redactor
+) -> tuple[RecordedStage, ...]:
+    """The stages of the Dockerfile, as far as the metadata tells them."""
+    texts = (each.dockerfile for each in metadata.definitions)
+    stages = list_stages(next(filter(None, texts), ""))
+    needed = list_needed(stages, target)
+    return tuple(
+        RecordedStage(
+            name=stage.name, line=stage.line, base=redact(stage.base), needed=stage.name in needed
+        )
+        for stage in stages
+    )
+
+
+def list_recorded_images(metadata: Metadata, redact: Redactor) -> tuple[RecordedImage, ...]:
+    """The base images with their digests."""
+    found: dict[str, RecordedImage] = {}
+    for definition in metadata.definitions:
+        for operation in definition.operations:
+            if operation.source.startswith(_IMAGE):
+                name, _, digest = operation.source.removeprefix(_IMAGE).partition("@")
+                known = digest or definition.images.get(_shorten_name(name))
+                found[operation.source] = RecordedImage(name=redact(name), digest=known or None)
+    return tuple(found.values())
+
+
+def _shorten_name(name: str) -> str:
+    """An image's name without what docker leaves out of it."""
+    for usual in _USUAL:
+        if name.startswith(usual):
+            return name.removeprefix(usual)
+    return name
+
+
+def list_recorded_steps(account: Account, redact: Redactor) -> tuple[RecordedStep, ...]:
+    """The steps of a build, each after what it builds on."""
+    writer = _StepWriter(account, redact)
+    if not account.metadata.definitions:
+        return tuple(writer.write_untold())
+    for definition in account.metadata.definitions:
+        writer.write(definition)
+    return tuple(writer.steps.values())
+
+
+class _StepWriter:
+    """Writes the steps of one build; those of several platforms that are the same only once."""
+
+    def __init__(self, account: Account, redact: Redactor) -> None:
+        self.steps: dict[str, RecordedStep] = {}
+        self._redact = redact
+        self._told = account.told
+        self._traced = {each: step for step in account.told.steps for each in step.digests}
+        self._sources = {source.digest: source for source in account.told.sources}
+        self._built = _match_steps(account.built, account.told)
+        count = max(1, len(account.told.steps))
+        self._longest = max(_SHORTEST_TEXT, min(_LONGEST_TEXT, _ROOM_FOR_TEXTS // count))
+
+    def write(self, definition: Definition) -> None:
+        """Write what was done for one platform."""
+        heads = {stage.line for stage in list_stages(definition.dockerfile)}
+        known = {each.vertex: each for each in definition.operations}
+        # What a merge lays over is no step of its own, it is the first half of a `COPY --link`.
+        halves = {each.beside for each in definition.operations if each.lines}
+        platforms = (definition.platform,) if definition.platform else ()
+        for operation in definition.operations:
+            vertex = operation.vertex
+            if vertex in self.steps:
+                both = tuple(dict.fromkeys((*self.steps[vertex].platforms, *platforms)))
+                update = {"platforms": both}
+                self.steps[vertex] = self.steps[vertex].model_copy(update=update)
+            elif vertex not in halves:
+                step = self._describe(operation, heads)
+                if step is not None:
+                    parent = self._find_parent(operation, known)
+                    known_to = {"platforms": platforms, "parent": parent}
+                    self.steps[vertex] = step.model_copy(update=known_to)
+
+    def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
+        below = operation.below
+        while below is not None and below not in self.steps:
+            below = known[below].below if below in known else None
+        return list(self.steps).index(below) if below is not None else None
+
+    def _describe(self, operation: Operation, heads: set[int]) -> RecordedStep | None:
+        traced = self._traced.get(operation.vertex) or self._traced.get(operation.beside or "")
+        if traced is not None:
+            step = self._write_instruction(traced)
+        elif operation.lines:
+            source = self._sources.get(operation.vertex)
+            is_base = bool(operation.source and heads & {*operation.lines})
+            step = self._write_source(source, operation.source, is_base=is_base)
+        else:
+            # BuildKit's own business, such as the build context.
+            return None
+        chains = operation.chains if step.kind == "from" else [[c[-1]] for c in operation.chains]
+        layers, *others = dict.fromkeys(tuple(map(_write_layer, each)) for each in chains) or [()]
+        lines = tuple(sorted({*operation.lines}))
+        update = {"lines": lines, "layers": layers, "alternatives": tuple(others)}
+        return step.model_copy(update=update)
+
+    def _write_instruction(self, traced: TracedStep) -> RecordedStep:
+        built = self._built.get(traced.digests, traced)
+        return RecordedStep(
+            text=self._shorten(traced.name.text),
+            stage=traced.name.stage,
+            outcome=built.outcome,
+            seconds=round(built.seconds, 3),
+            log_bytes=built.log_bytes,
+            error=self._shorten(built.error),
+        )
+
+    def _write_source(
+        self, source: TracedSource | None, identifier: str, *, is_base: bool
+    ) -> RecordedStep:
+        named = source.step if source is not None else None
+        return RecordedStep(
+            kind="from" if is_base or named is not None else "source",
+            text=self._shorten(source.text if source is not None else identifier),
+            stage=named.stage if named is not None else "",
+            seconds=round(source.seconds, 3) if source is not None else 0.0,
+        )
+
+    def write_untold(self) -> Iterator[RecordedStep]:
+        """Write the steps that the stream alone tells; layers and lines are not known then."""
+        found = [
+            (base.step, self._write_source(base, "", is_base=True))
+            for base in self._told.sources
+            if base.step is not None
+        ]
+        found += [(step.name, self._write_instruction(step)) for step in self._told.steps]
+        first = {name.stage: at for at, (name, _) in reversed(list(enumerate(found)))}
+        found.sort(key=lambda each: (first[each[0].stage], each[0].platform or "", each[0].index))
+        for name, step in found:
+            platforms = (name.platform,) if name.platform else ()
+            yield step.model_copy(update={"platforms": platforms})
+
+    def _shorten(self, text: str) -> str:
+        shown = self._redact(text)
+        return shown if len(shown) <= self._longest else f"{shown[: self._longest - 1]}…"
+
+
+def _match_steps(built: Trace, told: Trace) -> dict[tuple[str, ...], TracedStep]:
+    """The steps of the build by the vertices that another run of it had."""
+    waiting = defaultdict(list)
+    for step in built.steps:
+        waiting[step.name].append(step)
+    found = {}
+    for step in told.steps:
+        if waiting[step.name]:
+            found[step.digests] = waiting[step.name].pop(0)
+    return found
+
+
+def _write_layer(layer: Layer) -> RecordedLayer:
+    return RecordedLayer(digest=layer.digest, size=layer.size)
