@@ -12,8 +12,8 @@ from bxcache.buildx.vertex_names import EXPORTS, CacheVertex
 from bxcache.config.reference import Reference
 from bxcache.errors import StoreError
 from bxcache.result import CacheResult, Step
+from bxcache.store.committing import Saved
 from bxcache.store.journal import Work
-from bxcache.store.store import Saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

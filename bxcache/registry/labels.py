@@ -1,28 +1,32 @@
 """What bxcache writes beside each scope in a registry, to know it again: an OCI artifact.
 
 The layers of a cache are BuildKit's, and a cache's manifest has no room for words. So the tag
-`SCOPE.bxcache` has a manifest without content, whose annotations tell what the tag `SCOPE` is. A
-tag without such a label is somebody else's.
+`SCOPE.bxcache` has a manifest whose annotations tell what the tag `SCOPE` is, and whose layers are
+the records of its last builds, the last one's first. A tag without such a label is somebody else's.
 https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidelines-for-artifact-usage
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bxcache.scope import LABEL_PART, Scope
+from bxcache.store.documents import Descriptor
+from bxcache.store.records import MOST_RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 ARTIFACT_TYPE = "application/vnd.bxcache.scope.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+RECORD_TYPE = "application/vnd.bxcache.record.v1+json"
 EMPTY = b"{}"
-"""The one blob of the artifact, which stands for no content."""
+"""The blob of an artifact that stands for no content."""
 _EMPTY_DESCRIPTOR = {
     "mediaType": "application/vnd.oci.empty.v1+json",
     "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
@@ -43,12 +47,23 @@ class Label:
         digest: the manifest that was written under the scope's tag.
         created: when the cache was written, in seconds since 1970.
         used: when it was last written or read by a build that may write, in the same seconds.
+        records: the records of the builds that wrote it, the last one's first.
+        key: the key of the hashes in these records, in hex.
     """
 
     scope: Scope
     digest: str
     created: float
     used: float
+    records: tuple[Descriptor, ...] = ()
+    key: str = ""
+
+    def with_record(self, record: bytes) -> Label:
+        """The same with the record of a later build; of too many, the oldest goes."""
+        digest = f"sha256:{hashlib.sha256(record).hexdigest()}"
+        added = Descriptor(media_type=RECORD_TYPE, digest=digest, size=len(record))
+        kept = (each for each in self.records if each.digest != digest)
+        return replace(self, records=(added, *kept)[:MOST_RECORDS])
 
 
 def name_label(tag: str) -> str | None:
@@ -77,19 +92,21 @@ def render_label(label: Label) -> bytes:
         "branch": scope.branch or "",
         "digest": label.digest,
         "used": _write_time(label.used),
+        **({"key": label.key} if label.key else {}),
     }
     notes = {f"{_PREFIX}{name}": value for name, value in told.items()}
-    return render_artifact({_CREATED: _write_time(label.created), **notes})
+    return render_artifact({_CREATED: _write_time(label.created), **notes}, label.records)
 
 
-def render_artifact(annotations: Mapping[str, str]) -> bytes:
-    """A manifest of bxcache's own without content."""
+def render_artifact(annotations: Mapping[str, str], content: Iterable[Descriptor] = ()) -> bytes:
+    """A manifest of bxcache's own."""
+    layers = [each.model_dump(by_alias=True, exclude_unset=True) for each in content]
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": ARTIFACT_TYPE,
         "config": _EMPTY_DESCRIPTOR,
-        "layers": [_EMPTY_DESCRIPTOR],
+        "layers": layers or [_EMPTY_DESCRIPTOR],
         "annotations": dict(annotations),
     }
     return json.dumps(document, separators=(",", ":")).encode()
@@ -123,9 +140,18 @@ def parse_label(body: bytes) -> Label | None:
             notes[f"{_PREFIX}branch"] or None,
         )
         created, used = (_read_time(notes[key]) for key in (_CREATED, f"{_PREFIX}used"))
-        return Label(scope, notes[f"{_PREFIX}digest"], created, used)
+        records = tuple(_read_records(document.get("layers")))
+        key = notes.get(f"{_PREFIX}key", "")
+        return Label(scope, notes[f"{_PREFIX}digest"], created, used, records, key)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _read_records(layers: object) -> Iterator[Descriptor]:
+    listed = layers if isinstance(layers, list) else []
+    for each in listed:
+        if isinstance(each, dict) and each.get("mediaType") == RECORD_TYPE:
+            yield Descriptor.model_validate(each)
 
 
 def _write_time(seconds: float) -> str:

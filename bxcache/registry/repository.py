@@ -137,6 +137,22 @@ class Repository:
         expected = (_OK, _CREATED, _ACCEPTED)
         self._ask(Query("PUT", path, operation, expected, headers=kind, body=body))
 
+    def read_blob(self, digest: str) -> bytes | None:
+        """A small blob, its digest checked; None where there is none.
+
+        Raises:
+            RegistryError: the registry does not tell, or has something else under that name.
+        """
+        operation = f"reading `{self._path}@{digest}`"
+        expected = (_OK, _NOT_FOUND)
+        reply = self._ask(Query("GET", self._below(f"blobs/{digest}"), operation, expected))
+        if reply.status == _NOT_FOUND:
+            return None
+        if f"sha256:{hashlib.sha256(reply.body).hexdigest()}" != digest:
+            cause = "it has other content than its name says"
+            raise RegistryError(self.host, operation, cause, trouble=Trouble.SICK)
+        return reply.body
+
     def write_blob(self, data: bytes) -> None:
         """Upload a small blob.
 

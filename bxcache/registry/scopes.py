@@ -51,8 +51,16 @@ class RemoteScope:
         return sum(self.layers.values())
 
 
-def write_label(repository: Repository, tag: str, label: Label) -> None:
+def write_label(
+    repository: Repository, tag: str, label: Label, record: bytes | None = None
+) -> None:
     """Write down what a scope's tag is.
+
+    Args:
+        repository: where the scope is.
+        tag: its tag.
+        label: what to write down.
+        record: the record of the build that wrote it, to be added to those that the label has.
 
     Raises:
         RegistryError: the registry does not take it.
@@ -60,6 +68,9 @@ def write_label(repository: Repository, tag: str, label: Label) -> None:
     name = name_label(tag)
     if name is None:
         return
+    if record is not None:
+        repository.write_blob(record)
+        label = label.with_record(record)
     body = render_label(label)
     try:
         repository.write_manifest(name, body, MANIFEST_TYPE)

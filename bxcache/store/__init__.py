@@ -5,6 +5,7 @@
     DIR/oci-layout  DIR/index.json  DIR/blobs/sha256/   a BuildKit cache, readable by plain buildx
     DIR/.bxcache/version                                marks the directory as a store
     DIR/.bxcache/scopes/NAME@DIGEST.json                the journal: a page for each scope
+    DIR/.bxcache/records/NAME.jsonl                     what its last builds left, a line for each
     DIR/.bxcache/reserve                                room for a change on a full disk
     DIR/.bxcache/lock, holder                           held for the milliseconds of a change
     DIR/.bxcache/staging/ID/                            a running build's own layout
@@ -14,8 +15,8 @@ A build never touches the store while it runs. What it imports is hard-linked in
 layout, buildx exports there, and on success the new blobs are linked back and the index is
 replaced in one step. Blobs are never written to, so sharing them is safe.
 
-From the ground up: `files` and `locks`; the formats in `documents`, `layout` and `journal`;
-`catalog`, the two changed together; what is decided in `chains` and `eviction`; what is done in
-`staging`, `mending`, `collection`, `verification`, `archive` with `packing`, and `adoption`;
-`store` is the door.
+From the ground up: `files` and `locks`; the formats in `documents`, `layout`, `journal` and
+`records`; `catalog`, the three changed together; what is decided in `chains` and `eviction`; what
+is done in `staging`, `committing`, `mending`, `collection`, `verification`, `archive` with
+`packing`, and `adoption`; `store` is the door.
 """

@@ -1,4 +1,4 @@
-"""The index of a store and its journal, read and changed together.
+"""The index of a store, its journal and the records of its builds, read and changed together.
 
 The order of a change: new pages, the index, then the old pages go. Wherever it is cut off, the
 index names what it named before or after, and the journal can rebuild it.
@@ -15,6 +15,7 @@ from bxcache.errors import StoreError
 from bxcache.store.documents import Descriptor, Index
 from bxcache.store.journal import Journal, Page
 from bxcache.store.layout import INDEX_NAME, read_index, write_index
+from bxcache.store.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,11 +35,12 @@ class Change:
 
 
 class Catalog:
-    """The index and the journal of a store at a directory."""
+    """The index, the journal and the records of a store at a directory."""
 
     def __init__(self, path: Path, own: Path) -> None:
         self.path = path
         self.journal = Journal(own / "scopes")
+        self.records = Records(own / "records")
 
     def read(self) -> Index:
         """The index; a damaged one is replaced in memory by what the journal says.
@@ -132,6 +134,8 @@ class Catalog:
             old = before.get(name)
             if old is not None and (entry is None or entry.digest != old.digest):
                 self.journal.remove(old)
+            if entry is None:
+                self.records.remove(name)
         return changed
 
     def settle(self, index: Index) -> None:
@@ -144,6 +148,7 @@ class Catalog:
             # An empty one is what a power cut leaves.
             if file is None or not file.st_size:
                 self.journal.write(Page(scope=entry.ref_name, manifest=entry))
+        self.records.sweep(index.by_name())
 
 
 def check_known(index: Index, scopes: Iterable[str]) -> None:

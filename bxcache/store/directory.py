@@ -79,8 +79,13 @@ class Directory:
         return ""
 
     def _list_folders(self) -> tuple[Path, ...]:
-        scopes, blobs = self.own / "scopes", self.path / "blobs"
-        return (self.path, self.own, self.staging, scopes, blobs, blobs / "sha256")
+        blobs = self.path / "blobs"
+        return (self.path, self.own, self.staging, *self._small, blobs, blobs / "sha256")
+
+    @property
+    def _small(self) -> tuple[Path, ...]:
+        """The folders of small files."""
+        return (self.own / "scopes", self.own / "records")
 
     def _check_store(self) -> None:
         self._check_links()
@@ -144,7 +149,8 @@ class Directory:
             OSError: it cannot be written.
         """
         self.staging.mkdir(exist_ok=True)
-        (self.own / "scopes").mkdir(exist_ok=True)
+        for folder in self._small:
+            folder.mkdir(exist_ok=True)
         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         self._make_reserve()
         files = {
@@ -192,7 +198,7 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove files that a killed process was writing; the caller holds the lock."""
-        for folder in (self.path, self.own, self.own / "scopes"):
+        for folder in (self.path, self.own, *self._small):
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
 

@@ -63,7 +63,7 @@ class Inventory:
     Attributes:
         scopes: every scope.
         files: the names in the folder of blobs.
-        overhead: the size of the index and the journal in bytes.
+        overhead: the size of the index, the journal and the records in bytes.
     """
 
     scopes: tuple[ScopeState, ...]
@@ -110,7 +110,8 @@ def read_inventory(path: Path, index: Index, catalog: Catalog) -> Inventory:
     for entry in index.manifests:
         page = pages.get(name_page(entry.ref_name, entry.digest))
         scopes.append(_read_scope(path, entry, page.st_mtime if page else now, known))
-    overhead = sum(status.st_size for status in pages.values())
+    own = (*pages.values(), *catalog.records.list_files().values())
+    overhead = sum(status.st_size for status in own)
     try:
         overhead += (path / INDEX_NAME).stat().st_size
         files = frozenset(os.listdir(blob_folder(path)))

@@ -100,13 +100,17 @@ def make_page(
     return Page(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=took)
 
 
+def spell_scope(scope: str) -> str:
+    """A scope's name as a part of a file's name: shortened where it is long or odd."""
+    if _PLAIN_NAME.fullmatch(scope):
+        return scope
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", scope)[:40].lstrip(".-")
+    return f"{plain}+{hashlib.sha256(scope.encode()).hexdigest()[:16]}"
+
+
 def name_page(scope: str, digest: str) -> str:
     """The name of a page's file."""
-    name = scope
-    if not _PLAIN_NAME.fullmatch(scope):
-        plain = re.sub(r"[^A-Za-z0-9._-]", "-", scope)[:40].lstrip(".-")
-        name = f"{plain}+{hashlib.sha256(scope.encode()).hexdigest()[:16]}"
-    return f"{name}@{digest.partition(':')[2][:12]}.json"
+    return f"{spell_scope(scope)}@{digest.partition(':')[2][:12]}.json"
 
 
 class _Head(BaseModel):

@@ -1,8 +1,8 @@
 """A store, or some of its scopes, as one archive for CI systems that keep files.
 
-The archive's members, in this order: `oci-layout`, `index.json`, the journal, the manifests, the
-configs, the layers. So a reader knows of each member whether it belongs there, and how long it is,
-before it reads it. Unpacked by hand, it is a store.
+The archive's members, in this order: `oci-layout`, `index.json`, the journal, the records, the
+manifests, the configs, the layers. So a reader knows of each member whether it belongs there, and
+how long it is, before it reads it. Unpacked by hand, it is a store.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from bxcache.config.quantities import format_size
 from bxcache.errors import StoreError
 from bxcache.store.archive import Entry, Member, read_archive, write_archive
-from bxcache.store.catalog import Change
+from bxcache.store.catalog import Catalog, Change
 from bxcache.store.documents import Descriptor, Index, check_scope_name, first_line, parse_index
 from bxcache.store.files import LARGEST_DOCUMENT, sync_folder
 from bxcache.store.journal import LARGEST_PAGE, Journal, Page, name_page, parse_page
 from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT, blob_path, read_manifest
+from bxcache.store.records import LARGEST_FILE, Records, name_file, split_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _DAY = 86_400
 _PAGES = ".bxcache/scopes/"
+_RECORDS = ".bxcache/records/"
 _BLOBS = "blobs/sha256/"
 _COMPRESSED = ("+gzip", "+zstd", ".gzip")
 """How the media types of compressed layers end."""
@@ -49,14 +51,14 @@ class Packed:
     bytes: int
 
 
-def write_pack(target: BinaryIO, layout: Path, index: Index, journal: Journal) -> Packed:
+def write_pack(target: BinaryIO, layout: Path, index: Index, catalog: Catalog) -> Packed:
     """Write a layout as an archive; the same layout gives the same bytes.
 
     Args:
         target: where the archive goes.
         layout: has all blobs that `index` needs.
         index: what is packed.
-        journal: that of the store.
+        catalog: that of the store.
 
     Raises:
         StoreError: a blob is missing or broken.
@@ -67,7 +69,8 @@ def write_pack(target: BinaryIO, layout: Path, index: Index, journal: Journal) -
     members = [
         Member("oci-layout", len(OCI_LAYOUT), OCI_LAYOUT.encode()),
         Member(INDEX_NAME, len(data), data),
-        *_list_pages(index, journal),
+        *_list_pages(index, catalog.journal),
+        *_list_records(index, catalog.records),
         *blobs,
     ]
     write_archive(target, members)
@@ -107,6 +110,13 @@ def _list_pages(index: Index, journal: Journal) -> Iterator[Member]:
         yield Member(f"{_PAGES}{name}", len(data), data, mtime=used)
 
 
+def _list_records(index: Index, records: Records) -> Iterator[Member]:
+    for entry in index.manifests:
+        data = b"".join(records.read(entry.ref_name))
+        if data:
+            yield Member(f"{_RECORDS}{name_file(entry.ref_name)}", len(data), data)
+
+
 @dataclass(frozen=True, slots=True)
 class Unpacked:
     """What came out of an archive.
@@ -132,6 +142,8 @@ class Unpacking:
         named: the entries of the index, by the name of their pages in the journal.
         listed: the entries of the index, by the digest of their manifests.
         pages: each scope's page of the journal, with when it was last used.
+        built: the scopes of the index, by the name of their files of records.
+        records: the records of each scope's builds.
         sizes: every blob that it may hold, by digest.
         missing: the sizes of those that have not come yet.
         needed: the sum of these.
@@ -142,6 +154,8 @@ class Unpacking:
     named: dict[str, Descriptor] = field(default_factory=dict)
     listed: dict[str, list[Descriptor]] = field(default_factory=dict)
     pages: dict[str, Change] = field(default_factory=dict)
+    built: dict[str, str] = field(default_factory=dict)
+    records: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
     needed: int = 0
@@ -158,6 +172,9 @@ class Unpacking:
                 self._take_index(entry)
             elif entry.name.startswith(_PAGES):
                 self._take_page(entry)
+            elif entry.name.startswith(_RECORDS):
+                scope = self.built[entry.name.removeprefix(_RECORDS)]
+                self.records[scope] = split_records(entry.read(LARGEST_FILE))
             elif entry.name.startswith(_BLOBS):
                 self._take_blob(entry)
         if self.index is None:
@@ -180,6 +197,8 @@ class Unpacking:
             most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name, -1)
         elif name.startswith(_PAGES):
             most = LARGEST_PAGE if name.removeprefix(_PAGES) in self.named else -1
+        elif name.startswith(_RECORDS):
+            most = LARGEST_FILE if name.removeprefix(_RECORDS) in self.built else -1
         else:
             digest = f"sha256:{name.removeprefix(_BLOBS)}"
             expected = self.missing.get(digest) if name.startswith(_BLOBS) else None
@@ -216,6 +235,7 @@ class Unpacking:
         for each in self.index.manifests:
             check_scope_name(each.ref_name)
             self.named[name_page(each.ref_name, each.digest)] = each
+            self.built[name_file(each.ref_name)] = each.ref_name
             self.listed.setdefault(each.digest, []).append(each)
             self._expect(each)
             if each.size > LARGEST_DOCUMENT:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.errors import StoreError
 from bxcache.store.adoption import Adopted, read_foreign_index, remove_ingest
-from bxcache.store.catalog import Catalog, Change, check_known
+from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
+from bxcache.store.committing import Saved, read_export, take_export
 from bxcache.store.directory import Directory
 from bxcache.store.documents import Descriptor, Index
 from bxcache.store.files import sync_folder
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
-from bxcache.store.journal import Work, make_page
+from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
 from bxcache.store.locks import hold_lock
 from bxcache.store.mending import Mender, find_broken, is_whole
@@ -25,7 +26,6 @@ from bxcache.store.staging import (
     Staging,
     create_staging,
     draw_name,
-    find_export,
     link_blobs,
     sweep_staging,
 )
@@ -40,25 +40,6 @@ from bxcache.store.verification import (
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What a commit put into the store.
-
-    Attributes:
-        digest: the digest of the scope's manifest.
-        bytes: the size of all the blobs of the scope, each counted once.
-        new_bytes: the size of those the store did not have.
-        layers: how many different layers the scope has.
-        unchanged: the scope had this very manifest before.
-    """
-
-    digest: str
-    bytes: int
-    new_bytes: int
-    layers: int
-    unchanged: bool
 
 
 class Store:
@@ -171,34 +152,31 @@ class Store:
             StoreError: nothing was exported, the export is incomplete, what the build started
                 from is damaged, or the disk is full.
         """
-        entry = find_export(staging.path, scope, digest)
-        manifest = read_manifest(staging.path, entry)
-        broken = find_broken(staging.path, manifest)
-        if broken:
-            why = next(iter(broken.values()))
-            raise StoreError(f"the exported cache is incomplete: {why}")
+        export = read_export(staging, scope, digest)
         for donor in staging.donors:
-            spoiled = find_spoiled(staging.path, donor, manifest, suspect=suspect)
+            spoiled = find_spoiled(staging.path, donor, export.manifest, suspect=suspect)
             if spoiled:
                 notes = self.repair(full=True, scopes=[donor.ref_name]) or spoiled
                 raise StoreError(f"what the build started from is damaged: {'; '.join(notes)}")
-        sizes = manifest.list_sizes(entry)
         with self._changing(f"saving the scope `{scope}`"):
-            index, _ = self._catalog.recover()
-            before = index.find(scope)
-            new = link_blobs(staging.path, self.path, sizes, look_first=True)
-            sync_folder(self.path / "blobs" / "sha256")
-            earlier = [*staging.donors, *([before] if before else [])]
-            known = [each for each in map(self._catalog.journal.read, earlier) if each]
-            page = make_page(scope, entry, manifest.layer_sizes, work or Work(), known)
-            self._catalog.change(index, {scope: Change(page)})
-        return Saved(
-            digest=entry.digest,
-            bytes=sum(sizes.values()),
-            new_bytes=sum(sizes[digest] for digest in new),
-            layers=len(manifest.layer_sizes),
-            unchanged=before is not None and before.digest == entry.digest,
-        )
+            return take_export(self.path, self._catalog, staging, export, work or Work())
+
+    def read_records(self, scope: str) -> tuple[bytes, ...]:
+        """What the builds of a scope left, the last one's at the end."""
+        return self._catalog.records.read(scope)
+
+    def add_record(self, scope: str, record: bytes) -> None:
+        """Keep what a build leaves; the scope may have no cache yet.
+
+        Args:
+            scope: the scope's name.
+            record: one line.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._changing(f"remembering a build of `{scope}`"):
+            self._catalog.records.add(scope, [record])
 
     def remove(self, *scopes: str) -> None:
         """Remove scopes; their layers go with the next collection.
@@ -246,7 +224,7 @@ class Store:
         """
         with self.snapshot(draw_name()) as staging:
             index = self._pin(staging, scopes)
-            return write_pack(target, staging.path, index, self._catalog.journal)
+            return write_pack(target, staging.path, index, self._catalog)
 
     def _pin(self, staging: Staging, scopes: Sequence[str]) -> Index:
         """Link scopes into a staging layout, so that nothing can take their blobs away."""
@@ -287,6 +265,8 @@ class Store:
                 sync_folder(self.path / "blobs" / "sha256")
                 changes = unpacking.list_changes(index, self._catalog.journal)
                 self._catalog.change(index, changes)
+                for scope in changes.keys() & unpacking.records.keys():
+                    self._catalog.records.add(scope, unpacking.records[scope])
         names = tuple(each.ref_name for each in packed.manifests)
         kept = tuple(name for name in names if name not in changes)
         return Unpacked(tuple(changes), kept, sum(unpacking.sizes[each] for each in new))

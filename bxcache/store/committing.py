@@ -1,0 +1,95 @@
+"""What a build exported to its staging layout becomes a scope's content, all or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.errors import StoreError
+from bxcache.store.catalog import Catalog, Change
+from bxcache.store.files import sync_folder
+from bxcache.store.journal import Work, make_page
+from bxcache.store.layout import read_manifest
+from bxcache.store.mending import find_broken
+from bxcache.store.staging import Staging, find_export, link_blobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bxcache.store.documents import CacheManifest, Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a commit put into the store.
+
+    Attributes:
+        digest: the digest of the scope's manifest.
+        bytes: the size of all the blobs of the scope, each counted once.
+        new_bytes: the size of those the store did not have.
+        layers: how many different layers the scope has.
+        unchanged: the scope had this very manifest before.
+    """
+
+    digest: str
+    bytes: int
+    new_bytes: int
+    layers: int
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What buildx exported, whole.
+
+    Attributes:
+        scope: the scope's name.
+        entry: what the index is to say of it.
+        manifest: its manifest.
+    """
+
+    scope: str
+    entry: Descriptor
+    manifest: CacheManifest
+
+
+def read_export(staging: Staging, scope: str, digest: str | None) -> Export:
+    """What buildx exported as a scope.
+
+    Raises:
+        StoreError: nothing was exported, or the export is incomplete.
+    """
+    entry = find_export(staging.path, scope, digest)
+    manifest = read_manifest(staging.path, entry)
+    broken = find_broken(staging.path, manifest)
+    if broken:
+        why = next(iter(broken.values()))
+        raise StoreError(f"the exported cache is incomplete: {why}")
+    return Export(scope, entry, manifest)
+
+
+def take_export(
+    path: Path, catalog: Catalog, staging: Staging, export: Export, work: Work
+) -> Saved:
+    """Link the blobs into the store and change its index; the caller holds the store's lock.
+
+    Raises:
+        OSError: something cannot be written; the scope is what it was before.
+    """
+    entry, scope = export.entry, export.scope
+    sizes = export.manifest.list_sizes(entry)
+    index, _ = catalog.recover()
+    before = index.find(scope)
+    new = link_blobs(staging.path, path, sizes, look_first=True)
+    sync_folder(path / "blobs" / "sha256")
+    earlier = [*staging.donors, *([before] if before else [])]
+    known = [each for each in map(catalog.journal.read, earlier) if each]
+    page = make_page(scope, entry, export.manifest.layer_sizes, work, known)
+    catalog.change(index, {scope: Change(page)})
+    return Saved(
+        digest=entry.digest,
+        bytes=sum(sizes.values()),
+        new_bytes=sum(sizes[digest] for digest in new),
+        layers=len(export.manifest.layer_sizes),
+        unchanged=before is not None and before.digest == entry.digest,
+    )

@@ -1,0 +1,92 @@
+"""The records of the builds of each scope, as a store keeps them: whole lines, never looked into.
+
+::
+
+    DIR/.bxcache/records/NAME.jsonl     a JSON document a line, the last build's at the end
+
+`NAME` is the scope as its page of the journal has it. What a line means is told in
+`schemas/bxcache-record.schema.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from bxcache.store.files import read_bounded, write_atomically
+from bxcache.store.journal import spell_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+MOST_RECORDS = 10
+"""So many builds of a scope are remembered."""
+LARGEST_FILE = 4 << 20
+_SUFFIX = ".jsonl"
+_STRAYS_STAY = 30 * 86_400
+"""How long the records of builds stay that never had a cache, since they failed; in seconds."""
+
+
+class Records:
+    """The records of a store. Whoever changes them holds the store's lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, scope: str) -> Path:
+        """Where the records of a scope lie."""
+        return self._folder / name_file(scope)
+
+    def read(self, scope: str) -> tuple[bytes, ...]:
+        """The records of a scope, the last build's at the end; none where nothing can be read."""
+        try:
+            return split_records(read_bounded(self.path(scope), LARGEST_FILE))
+        except (OSError, ValueError):
+            return ()
+
+    def add(self, scope: str, records: Iterable[bytes]) -> None:
+        """Add records of later builds, and drop the oldest where they get too many.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        added = tuple(records)
+        kept = [each for each in self.read(scope) if each not in added]
+        lines = [*kept, *added][-MOST_RECORDS:]
+        while sum(map(len, lines)) > LARGEST_FILE:
+            del lines[0]
+        self._folder.mkdir(exist_ok=True)
+        # The cache is as good without; it is not worth waiting for the disk.
+        write_atomically(self.path(scope), b"".join(lines), durable=False)
+
+    def remove(self, scope: str) -> None:
+        """Forget the builds of a scope."""
+        self.path(scope).unlink(missing_ok=True)
+
+    def sweep(self, scopes: Collection[str]) -> None:
+        """Forget builds of no scope that are long ago."""
+        kept = {name_file(scope) for scope in scopes}
+        for name, status in self.list_files().items():
+            if name not in kept and time.time() - status.st_mtime > _STRAYS_STAY:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def list_files(self) -> dict[str, os.stat_result]:
+        """The files there are, by name."""
+        try:
+            return {
+                each.name: each.stat(follow_symlinks=False) for each in os.scandir(self._folder)
+            }
+        except FileNotFoundError:
+            return {}
+
+
+def name_file(scope: str) -> str:
+    """The name of the file that has the records of a scope."""
+    return f"{spell_scope(scope)}{_SUFFIX}"
+
+
+def split_records(data: bytes) -> tuple[bytes, ...]:
+    """The records in a file, each with the end of its line."""
+    return tuple(line + b"\n" for line in data.split(b"\n") if line.strip())
