@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from bxcache.buildx.events import Noted, Warned, redact_event
 from bxcache.errors import BuildFailedError, CacheError, StoreError
 from bxcache.preparation import open_store, plan_build, render_arguments
 from bxcache.redaction import Redactor, find_secrets
+from bxcache.remembering import Story, keep_record, make_record
 from bxcache.rescue import find_reason
 from bxcache.result import BuildResult
 from bxcache.running import Run, run_build
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bxcache.buildx.events import Event, Observer
+    from bxcache.insight.record import Record
     from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
+    from bxcache.saving import Kept
     from bxcache.settlement import Commit, Heard
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
@@ -42,6 +46,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         run = Run(prepared, redact, _redacting(observe, redact))
         for note in (*prepared.notes, *plan.notes):
             run.tell(Noted(note))
+        started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
         heard = run_build(run, arguments)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
@@ -49,15 +54,18 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         if reason:
             plan, heard = _run_again(run, plan, heard, staging, reason)
         settled = settle(plan, heard, _make_commit(prepared.store, staging, heard))
+        kept = _save_registries(run, plan, heard, settled)
+        settled = _merge(settled, kept)
+        told = tuple(each.told for each in kept if each.told is not None)
+        story = Story(plan, arguments, heard, told, settled.caches, started, buildx())
+        record = _remember(run, story, kept, stored=staging is not None)
         settled = _collect(run, settled)
-        if plan.saves and not heard.exit_status:
-            settled = _save_registries(run, plan, heard, settled)
     troubles = (*plan.troubles, *_list_troubles(state), *([reason] if reason else []))
     warnings = tuple(map(redact, (*troubles, *settled.warnings)))
     for warning in warnings:
         if warning != redact(reason):
             run.tell(Warned(warning))
-    return _report(prepared, heard, replace(settled, warnings=warnings), redact)
+    return _report(run, story, record, replace(settled, warnings=warnings))
 
 
 def _run_again(
@@ -78,17 +86,37 @@ def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> 
     return partial(store.commit, staging, suspect=bool(heard.trace.unloaded))
 
 
-def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) -> Settled:
+def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) -> list[Kept]:
+    if not plan.saves or heard.exit_status:
+        return []
     from bxcache.saving import save_registries  # noqa: PLC0415  # only a registry needs it
 
+    return list(save_registries(run, plan, heard, settled.caches))
+
+
+def _merge(settled: Settled, kept: list[Kept]) -> Settled:
+    """What became of all caches, those included that were saved after the build."""
     caches, warnings = list(settled.caches), list(settled.warnings)
-    for kept in save_registries(run, plan, heard, settled.caches):
-        same = [each for each in caches if each.place == kept.result.place]
-        caches = [each for each in caches if each not in same]
-        imported = any(each.imported for each in same)
-        caches.append(replace(kept.result, imported=imported))
-        warnings += [kept.warning] if kept.warning else []
+    for each in kept:
+        same = [cache for cache in caches if cache.place == each.result.place]
+        caches = [cache for cache in caches if cache not in same]
+        caches.append(replace(each.result, imported=any(cache.imported for cache in same)))
+        warnings += [each.warning] if each.warning else []
     return Settled(tuple(caches), tuple(warnings))
+
+
+def _remember(run: Run, story: Story, kept: list[Kept], *, stored: bool) -> Record:
+    """Leave the build's record beside each of its caches."""
+    record = make_record(run, story)
+    for each in kept:
+        from bxcache.saving import label_scope  # noqa: PLC0415  # only a registry needs it
+
+        label_scope(run, each, record.to_json(), record.arguments.key)
+    if stored and run.prepared.placement.writes:
+        trouble = keep_record(run, record)
+        if trouble:
+            run.tell(Noted(trouble))
+    return record
 
 
 def _collect(run: Run, settled: Settled) -> Settled:
@@ -125,20 +153,22 @@ def _list_troubles(state: LocalState | None) -> Iterator[str]:
         yield from (f"in the store `{state.store}`: {note}" for note in state.notes)
 
 
-def _report(prepared: Prepared, heard: Heard, settled: Settled, redact: Redactor) -> BuildResult:
+def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildResult:
+    config, heard, redact = run.prepared.setup.config, story.heard, run.redact
     result = BuildResult(
         exit_status=heard.exit_status,
         digest=heard.metadata.image_digest,
-        tags=prepared.setup.config.build.tags,
+        tags=config.build.tags,
         steps=list_steps(heard.trace, heard.metadata, redact),
         caches=tuple(replace(each, place=redact(each.place)) for each in settled.caches),
         warnings=settled.warnings,
         seconds=round(heard.seconds, 3),
+        record=record,
     )
     if heard.exit_status:
         why = redact(heard.trace.last_error)
         raise BuildFailedError(why, exit_status=heard.exit_status, result=result)
-    if prepared.setup.config.cache.strict and settled.warnings:
+    if config.cache.strict and settled.warnings:
         raise CacheError("; ".join(settled.warnings), result=result)
     return result
 

@@ -272,11 +272,13 @@ def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
     )
 
 
-def render_save(prepared: Prepared, options: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def render_save(
+    prepared: Prepared, options: Iterable[tuple[str, str]], metadata: Path
+) -> tuple[str, ...]:
     """What follows `docker` in a run that only saves what the build has made."""
     return render_build(
         as_repetition(prepared.setup.config.build),
         cache_options=options,
-        metadata_file=str(prepared.folder / "saved.json"),
+        metadata_file=str(metadata),
         extra=prepared.request.extra,
     )

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.events import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bxcache.buildx.metadata import Layer
+    from bxcache.insight.history import Stage
+    from bxcache.insight.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class BuildResult:
         caches: what was imported and saved.
         warnings: what a person should look at.
         seconds: how long `docker buildx build` took.
+        record: all that bxcache remembers of it.
     """
 
     exit_status: int
@@ -94,6 +99,14 @@ class BuildResult:
     caches: tuple[CacheResult, ...]
     warnings: tuple[str, ...]
     seconds: float
+    record: Record | None = None
+
+    @property
+    def stages(self) -> Mapping[str, Stage]:
+        """Every stage by its name, in the order of the Dockerfile, with its steps and layers."""
+        from bxcache.insight.history import view_stages  # noqa: PLC0415  # few ask for it
+
+        return {each.name: each for each in view_stages(self.record)} if self.record else {}
 
     def _count(self, outcome: Outcome) -> int:
         return sum(step.outcome is outcome for step in self.steps)

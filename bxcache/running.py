@@ -65,8 +65,17 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
     return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
 
 
-def run_quietly(run: Run, arguments: tuple[str, ...], leash: Leash) -> tuple[Heard, str]:
-    """Run docker without telling its events; also why it was ended early, or an empty string."""
+def run_quietly(
+    run: Run, arguments: tuple[str, ...], metadata: Path, leash: Leash
+) -> tuple[Heard, str]:
+    """Run docker without telling its events; also why it was ended early, or an empty string.
+
+    Args:
+        run: the build.
+        arguments: what follows `docker`.
+        metadata: where that has docker leave the metadata.
+        leash: what ends the run early.
+    """
     reader = TraceReader()
     begun = time.monotonic()
     ended = ""
@@ -84,7 +93,8 @@ def run_quietly(run: Run, arguments: tuple[str, ...], leash: Leash) -> tuple[Hea
         status = 1 if ended else process.wait()
         if process.is_late:
             ended = f"it took longer than {leash.seconds:.0f} s"
-    return Heard(status, reader.finish(), Metadata(), time.monotonic() - begun), ended
+    told = read_metadata(metadata) if status == 0 else Metadata()
+    return Heard(status, reader.finish(), told, time.monotonic() - begun), ended
 
 
 def read_metadata(file: Path) -> Metadata:

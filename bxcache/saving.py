@@ -3,7 +3,7 @@
 Where every step was reused and the registry had all its layers, there is nothing to upload: the
 scope that the build started from is the build's. If it is the build's own, it is left alone; if it
 is another's, its manifest is put under the build's tag too. Else the build is run once more, which
-finds everything built and only exports.
+finds everything built and only exports. What was written is labelled, with the build's record.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bxcache.registry.scopes import copy_scope, write_label
 from bxcache.result import CacheResult
 from bxcache.running import Leash, run_quietly
 from bxcache.settlement import find_failed_import, find_layers
+from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from bxcache.registry.probing import Sighting
     from bxcache.registry.repository import RemoteManifest, Repository
     from bxcache.running import Run
-    from bxcache.settlement import Heard
+from bxcache.settlement import Heard
 
 _SECONDS_BETWEEN_USES = 86_400
 """How old the note of a scope's last use may become."""
@@ -73,10 +74,16 @@ class Kept:
 
     Attributes:
         result: the same for the caller.
+        save: what was to be saved, with what was found there.
+        digest: the manifest that the scope's tag has been given, if it has.
+        told: what the run told that saved it, if there was one.
         warning: why it could not be saved, or an empty string.
     """
 
     result: CacheResult
+    save: RegistrySave
+    digest: str | None = None
+    told: Heard | None = None
     warning: str = ""
 
 
@@ -95,12 +102,10 @@ def save_registries(
     for save in plan.saves:
         if not save.apart:
             result = own[save.use.place]
-            if result.exported and result.digest is not None:
-                _label(run, save, result.digest)
-            yield Kept(result)
+            yield Kept(result, save, result.digest if result.exported else None)
         elif find_failed_import(plan, heard, save.use.place):
             # That has been told already, and the same registry will not be written either.
-            yield Kept(_describe(save))
+            yield Kept(_describe(save), save)
         else:
             yield _save(run, plan, save, heard)
 
@@ -114,7 +119,7 @@ def _save(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
             return _leave(seen)
         kept = _alias(run, seen) if need is Need.ALIAS else _export(run, plan, seen)
     except RegistryError as error:
-        return Kept(_describe(save), str(error))
+        return Kept(_describe(save), save, warning=str(error))
     seconds = round(time.monotonic() - begun, 3)
     return replace(kept, result=replace(kept.result, seconds=seconds))
 
@@ -141,16 +146,14 @@ def _leave(save: RegistrySave) -> Kept:
     known = label is not None and label.digest == manifest.digest
     if label is not None and known and now - label.used > _SECONDS_BETWEEN_USES:
         write_label(source.repository, _tag_of(save), replace(label, used=now))
-    return Kept(replace(_describe(save, manifest), unchanged=True))
+    return Kept(replace(_describe(save, manifest), unchanged=True), save)
 
 
 def _alias(run: Run, save: RegistrySave) -> Kept:
     source, manifest = _expect_source(save)
     copy_scope(source.repository, manifest, _tag_of(save))
     run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
-    result = replace(_describe(save, manifest), aliased=True)
-    _label(run, save, manifest.digest)
-    return Kept(result)
+    return Kept(replace(_describe(save, manifest), aliased=True), save, manifest.digest)
 
 
 def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
@@ -163,7 +166,10 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     run.tell(Noted(f"saving the cache to {save.use.place}"))
     options = [use.option for use in (*plan.imports, save.use)]
     leash = Leash(save.backend.timeout, _executes)
-    heard, ended = run_quietly(run, render_save(run.prepared, options), leash)
+    # Each run has a file of its own: docker leaves an older one as it is.
+    metadata = run.prepared.folder / f"{draw_name()}.json"
+    arguments = render_save(run.prepared, options, metadata)
+    heard, ended = run_quietly(run, arguments, metadata, leash)
     transfer = next(iter(heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)), None)
     if transfer is not None:
         error = transfer.error
@@ -175,10 +181,9 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
         raise explain_transfer(save.use.place, "saving", error)
     if transfer.digest is None:
         # BuildKit writes no manifest when no step made a layer.
-        return Kept(_describe(save))
+        return Kept(_describe(save), save)
     result = replace(_describe(save, _read_back(save, transfer.digest)), digest=transfer.digest)
-    _label(run, save, transfer.digest)
-    return Kept(replace(result, exported=True))
+    return Kept(replace(result, exported=True), save, transfer.digest, heard)
 
 
 def _read_back(save: RegistrySave, digest: str) -> RemoteManifest | None:
@@ -191,18 +196,27 @@ def _executes(event: Event) -> bool:
     return isinstance(event, StepStarted)
 
 
-def _label(run: Run, save: RegistrySave, digest: str) -> None:
-    """Write down what a scope's tag is now. The cache is as good without."""
-    source, now = save.source, time.time()
+def label_scope(run: Run, kept: Kept, record: bytes, key: str) -> None:
+    """Write down what a scope's tag is now. The cache is as good without.
+
+    Args:
+        run: the build.
+        kept: what became of the scope.
+        record: the build's record.
+        key: the key of the hashes in it.
+    """
+    save, source, now = kept.save, kept.save.source, time.time()
     error = source.error if source is not None else None
-    if error is not None and error.trouble is Trouble.UNREACHABLE:
+    if kept.digest is None or (error is not None and error.trouble is Trouble.UNREACHABLE):
         # Only the engine reaches it: nobody here can look after it.
         return
     repository = source.repository if source is not None else _open(save)
+    before = save.label.records if save.label is not None else ()
+    label = Label(save.owner, kept.digest, now, now, before, key)
     try:
-        write_label(repository, _tag_of(save), Label(save.owner, digest, now, now))
+        write_label(repository, _tag_of(save), label, record)
     except RegistryError as failure:
-        unknown = "`bxcache registry` will not know this scope"
+        unknown = "`bxcache registry` and `bxcache history` will not know this scope"
         run.tell(Noted(f"{failure.message}; {unknown}"))
 
 

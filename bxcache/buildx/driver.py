@@ -164,6 +164,19 @@ class Docker:
             raise _no_buildx(client)
         return answer.stdout.strip()
 
+    @contextmanager
+    def asking_buildx(self) -> Iterator[Callable[[], str]]:
+        """Have docker say which buildx it has while something else goes on.
+
+        Yields:
+            what waits for the answer and gives buildx's version, or an empty string.
+        """
+        question = self._start(("buildx", "version"))
+        try:
+            yield lambda: _read_version(question)
+        finally:
+            question.end()
+
     def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
         question = self._start(arguments)
         try:
@@ -199,6 +212,15 @@ class Docker:
             stdout=stdout,
             seconds=seconds,
         )
+
+
+def _read_version(question: Question) -> str:
+    # `github.com/docker/buildx v0.29.1 a1b2c3d`
+    try:
+        words = question.wait(_SECONDS_TO_ANSWER).stdout.split()
+    except TimeoutError:
+        return ""
+    return next((word for word in words if word[:1] == "v"), "")
 
 
 def _await_answer(question: Question, seconds: float | None = None) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import RegistryError, Trouble
@@ -71,15 +71,16 @@ def write_label(
     if record is not None:
         repository.write_blob(record)
         label = label.with_record(record)
-    body = render_label(label)
     try:
-        repository.write_manifest(name, body, MANIFEST_TYPE)
+        repository.write_manifest(name, render_label(label), MANIFEST_TYPE)
     except RegistryError as error:
         if error.trouble is not Trouble.REFUSED:
             raise
-        # The first label of a repository brings the blob that all of them have.
+        # The first label of a repository brings the blob that all of them have. Later, what it
+        # refuses is a record that somebody has deleted.
         repository.write_blob(EMPTY)
-        repository.write_manifest(name, body, MANIFEST_TYPE)
+        known = label.records[: record is not None]
+        repository.write_manifest(name, render_label(replace(label, records=known)), MANIFEST_TYPE)
 
 
 def read_label(repository: Repository, tag: str) -> Label | None:

@@ -159,7 +159,7 @@ def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]
     run = Run(cast("Any", prepared), Redactor(), lambda _: None)
     leash = Leash(seconds, lambda event: isinstance(event, StepStarted))
     begun = time.monotonic()
-    _, ended = run_quietly(run, ("buildx", "build", "."), leash)
+    _, ended = run_quietly(run, ("buildx", "build", "."), folder / "none.json", leash)
     return time.monotonic() - begun, ended
 
 

@@ -24,7 +24,7 @@ FLOORS = [
     {"bxcache.rescue"},
     {"bxcache.preparation"},
     {"bxcache.running"},
-    {"bxcache.saving"},
+    {"bxcache.saving", "bxcache.remembering"},
     {"bxcache.execution", "bxcache.preview"},
     {"bxcache.pipeline", "bxcache.lookup"},
     {"bxcache.api", "bxcache.console"},

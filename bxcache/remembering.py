@@ -1,0 +1,215 @@
+"""What a build leaves behind for those who want to know of it: its record."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from bxcache import __version__
+from bxcache.errors import StoreError
+from bxcache.insight.record import (
+    Record,
+    RecordedArguments,
+    RecordedCache,
+    RecordedPlace,
+    RecordedScope,
+    RecordedTools,
+)
+from bxcache.insight.recording import (
+    Account,
+    list_recorded_images,
+    list_recorded_stages,
+    list_recorded_steps,
+)
+from bxcache.redaction import is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from bxcache.plan.plan import BuildPlan
+    from bxcache.preparation import Prepared
+    from bxcache.result import CacheResult
+    from bxcache.running import Run
+    from bxcache.settlement import Heard
+
+_BUILD_ARG = "--build-arg"
+_HASH_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A build that is over, as far as its record tells of it.
+
+    Attributes:
+        plan: what it was to do about caches.
+        arguments: what followed `docker`.
+        heard: what became of it.
+        told: what the runs told that saved it elsewhere.
+        caches: what became of the caches.
+        started: when it began, in seconds since 1970.
+        buildx: buildx's version; empty if unknown.
+    """
+
+    plan: BuildPlan
+    arguments: tuple[str, ...]
+    heard: Heard
+    told: tuple[Heard, ...]
+    caches: tuple[CacheResult, ...]
+    started: float
+    buildx: str
+
+
+def make_record(run: Run, story: Story) -> Record:
+    """The record of a build; secrets are masked in it."""
+    prepared, heard, redact = run.prepared, story.heard, run.redact
+    account = _choose_account(story)
+    target = prepared.setup.config.build.target
+    return Record(
+        version=1,
+        scope=_describe_scope(prepared),
+        started=round(story.started, 3),
+        seconds=round(heard.seconds, 3),
+        exit_status=heard.exit_status,
+        steps=list_recorded_steps(account, redact),
+        stages=list_recorded_stages(account.metadata, target, redact),
+        images=list_recorded_images(account.metadata, redact),
+        arguments=hash_arguments(story.arguments, os.environ, _find_key(prepared, story.plan)),
+        place=_describe_place(prepared),
+        tools=_describe_tools(prepared, story.buildx),
+        caches=tuple(
+            RecordedCache(
+                backend=each.backend,
+                place=redact(each.place),
+                scope=each.scope,
+                digest=each.digest,
+                bytes=each.bytes,
+                imported=each.imported,
+                exported=each.exported,
+            )
+            for each in story.caches
+        ),
+    )
+
+
+def keep_record(run: Run, record: Record) -> str:
+    """Keep a record in the local store, where there is one that is written to.
+
+    Returns:
+        Why it could not be kept, or an empty string.
+    """
+    store = run.prepared.store
+    if store is None:
+        return ""
+    try:
+        store.add_record(record.scope.name, record.to_json())
+    except StoreError as error:
+        return f"`bxcache history` will not know this build: {error.message}"
+    return ""
+
+
+def _choose_account(story: Story) -> Account:
+    """The run that tells the most of the layers: what only later runs exported has none before."""
+    runs = (story.heard, *story.told)
+    best = max(
+        runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
+    )
+    return Account(story.heard.trace, best.trace, best.metadata)
+
+
+def _describe_scope(prepared: Prepared) -> RecordedScope:
+    scope = prepared.scope
+    return RecordedScope(
+        name=scope.name,
+        image=scope.image,
+        target=scope.target,
+        platforms=scope.platforms,
+        branch=scope.branch,
+    )
+
+
+def _describe_place(prepared: Prepared) -> RecordedPlace:
+    place = prepared.placement.place
+    return RecordedPlace(
+        provider=place.provider,
+        branch=place.branch,
+        tag=place.tag,
+        base=place.base,
+        pull_request=place.pull_request,
+        trusted=place.trusted,
+    )
+
+
+def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
+    found = prepared.capabilities
+    return RecordedTools(
+        bxcache=__version__,
+        docker=found.client,
+        engine=found.engine or "",
+        buildx=buildx,
+        buildkit=next((node.version for node in found.builder.nodes if node.version), ""),
+        driver=found.builder.driver,
+    )
+
+
+def hash_arguments(
+    arguments: Sequence[str], environment: Mapping[str, str], key: str
+) -> RecordedArguments:
+    """The build arguments of a command, their values hashed with a key in hex."""
+    values: dict[str, str | None] = {}
+    for pair in _list_build_arguments(arguments):
+        name, equals, value = pair.partition("=")
+        known = value if equals else environment.get(name)
+        values[name] = None if known is None or is_secret_name(name) else _hash(known, key)
+    return RecordedArguments(key=key, values=values) if values else RecordedArguments()
+
+
+def _list_build_arguments(arguments: Sequence[str]) -> Iterator[str]:
+    for flag, value in zip(arguments, (*arguments[1:], ""), strict=True):
+        if flag == _BUILD_ARG:
+            yield value
+        elif flag.startswith(f"{_BUILD_ARG}="):
+            yield flag.removeprefix(f"{_BUILD_ARG}=")
+
+
+def _hash(value: str, key: str) -> str:
+    # A value may come from a variable, which can hold bytes that are no UTF-8.
+    data = value.encode(errors="surrogateescape")
+    return hmac.new(bytes.fromhex(key), data, sha256).hexdigest()[:_HASH_LENGTH]
+
+
+class _Keyed(BaseModel):
+    arguments: RecordedArguments = RecordedArguments()
+
+
+def _find_key(prepared: Prepared, plan: BuildPlan) -> str:
+    """The key of earlier records, so that their values can be compared; else a new one."""
+    keys = (*_list_stored_keys(prepared, plan), *(s.label.key for s in plan.saves if s.label))
+    return next(filter(_is_key, keys), secrets.token_hex(16))
+
+
+def _list_stored_keys(prepared: Prepared, plan: BuildPlan) -> Iterator[str]:
+    if prepared.store is None:
+        return
+    for scope in (plan.scope.name, *(use.scope for use in plan.imports)):
+        yield from _read_keys(reversed(prepared.store.read_records(scope)))
+
+
+def _read_keys(records: Iterable[bytes]) -> Iterator[str]:
+    for record in records:
+        try:
+            yield _Keyed.model_validate_json(record).arguments.key
+        except ValueError:
+            continue
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return bool(bytes.fromhex(text))
+    except ValueError:
+        return False
