@@ -7,11 +7,10 @@ parts are those of a scope's name, so no key is the beginning of another project
 from __future__ import annotations
 
 import hashlib
-import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.scope import Scope, name_image, write_part
+from bxcache.scope import Scope, guess_platform, name_image, write_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 _VERSION = "bxcache-1"
 _EMPTY = "empty"
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""Docker's names for what `uname -m` says, where they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,7 @@ def make_cache_key(
     """
     settings = setup.config.build
     image = setup.image or name_image(setup.root, directory, settings.context, settings.file)
-    system = f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
-    scope = Scope(image, settings.target, settings.platforms or (system,))
+    scope = Scope(image, settings.target, settings.platforms or (guess_platform(),))
     return CacheKey(
         project=f"{_VERSION}.{scope.stem}.",
         branch=write_part(branch) if branch else "",

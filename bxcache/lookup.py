@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bxcache.config.backends import LocalBackend, RegistryBackend
+from bxcache.config.loading import load_setup
+from bxcache.config.reference import Reference
+from bxcache.errors import RecordError
+from bxcache.holders import DirectoryHolder, RegistryHolder, name_holders, open_holder
+from bxcache.insight.chains import read_chains
+from bxcache.insight.history import History, view_stages
+from bxcache.insight.record import parse_record
+from bxcache.location import find_location
+from bxcache.place.place import read_place
+from bxcache.placement import settle_place
+from bxcache.scope import Scope, guess_platform, name_image, write_branch, write_part
+
 if TYPE_CHECKING:
-    from bxcache.insight.history import History
+    from collections.abc import Iterator
+
+    from bxcache.config.loading import Setup
+    from bxcache.holders import Content, Holder
+    from bxcache.insight.record import Record
+
+_BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
+_MOST_NAMES = 20
+_USUAL_TAG = "latest"
+"""What plain buildx exports to where no tag is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +70,205 @@ def find_history(request: HistoryRequest) -> History:
         StoreError: the store cannot be read.
         RegistryError: the registry does not tell.
     """
-    raise NotImplementedError(request)
+    return _Search(request).run()
+
+
+class _Search:
+    def __init__(self, request: HistoryRequest) -> None:
+        found = _BACK.fullmatch(request.name or "")
+        self._request = request
+        self._name = (found["name"] if found else request.name) or None
+        self._back = int(found["back"] or "1") if found and found["back"] is not None else 0
+
+    @cached_property
+    def _plain_setup(self) -> Setup:
+        request = self._request
+        return load_setup(request.directory, os.environ, file=request.config_file)
+
+    @cached_property
+    def _setup(self) -> Setup:
+        request = self._request
+        if self._name is None or not self._is_image:
+            return self._plain_setup
+        return load_setup(request.directory, os.environ, file=request.config_file, image=self._name)
+
+    @property
+    def _is_image(self) -> bool:
+        return self._name in self._plain_setup.config.images
+
+    @cached_property
+    def _holders(self) -> list[Holder]:
+        if self._request.source is not None:
+            return [open_holder(self._request.source, self._request.directory)]
+        found: list[Holder] = []
+        for backend in self._plain_setup.config.cache.backends:
+            if isinstance(backend, LocalBackend):
+                location = find_location(self._plain_setup)
+                found += [DirectoryHolder(location.store.path)] if location else []
+            elif isinstance(backend, RegistryBackend):
+                reference = Reference.parse(backend.ref)
+                found.append(RegistryHolder.open(reference, insecure=backend.insecure))
+        if not found:
+            raise RecordError(
+                "no backend is declared that keeps records",
+                hint="`local` and `registry` do; `--from` names a directory or a ref",
+            )
+        return found
+
+    def run(self) -> History:
+        """Look everywhere, and take the first that has a record."""
+        without: History | None = None
+        for holder in self._holders:
+            for scope, note in self._list_wanted(holder):
+                content = holder.read(scope)
+                if content is not None:
+                    found = self._describe(holder, content, note)
+                    if found.record is not None:
+                        return found
+                    without = without or found
+                    break
+        if without is None:
+            raise self._find_nothing()
+        return without
+
+    def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
+        """The scopes that may be meant, best first, each with what a person should know."""
+        if holder.only is not None and self._name in (None, holder.only):
+            yield holder.only, ""
+            return
+        if self._name is not None:
+            yield self._name, ""
+            if not self._is_image:
+                return
+        if self._request.source is not None and not self._is_project:
+            yield from _list_only(holder)
+            return
+        yield from self._list_own(holder)
+        if self._request.source is not None:
+            yield from _list_only(holder)
+
+    @property
+    def _is_project(self) -> bool:
+        """Whether the working directory can say which image is meant."""
+        return self._is_image or self._plain_setup.file is not None or self._has_dockerfile
+
+    @property
+    def _has_dockerfile(self) -> bool:
+        settings = self._plain_setup.config.build
+        folder = self._request.directory / settings.context
+        return (folder / (settings.file or "Dockerfile")).exists()
+
+    def _list_own(self, holder: Holder) -> Iterator[tuple[str, str]]:
+        """The scopes that a build here would save to, or else start from."""
+        wanted = self._find_scope()
+        for owner, what in self._list_owners():
+            note = f"no build of this branch is known; this is the cache of {what}" if what else ""
+            for platforms in self._list_platforms():
+                yield replace(wanted, platforms=platforms, branch=owner).name, note
+            yield from ((name, note) for name in _list_like(holder, wanted.of_branch(owner)))
+
+    def _find_scope(self) -> Scope:
+        setup, request = self._setup, self._request
+        settings = setup.config.build
+        image = setup.image or name_image(
+            setup.root, request.directory, settings.context, settings.file
+        )
+        return Scope(image, request.target or settings.target, ())
+
+    def _list_platforms(self) -> list[tuple[str, ...]]:
+        asked = self._request.platform
+        found = [self._setup.config.build.platforms, (asked,) if asked else (), (guess_platform(),)]
+        return [platforms for platforms in found if platforms]
+
+    def _list_owners(self) -> Iterator[tuple[str | None, str]]:
+        if self._request.branch is not None:
+            yield self._request.branch, ""
+            return
+        found = read_place(os.environ, self._request.directory)
+        placement = settle_place(found, self._setup)
+        yield placement.owner, ""
+        for owner, what in placement.list_owners(self._setup.config.cache.read):
+            if owner != placement.owner:
+                yield owner, what
+
+    def _find_nothing(self) -> RecordError:
+        known = [name for holder in self._holders for name in holder.list_scopes()]
+        shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
+        more = len(known) - _MOST_NAMES
+        wanted = self._name or (self._find_scope().image if self._is_project else "")
+        what = f"`{wanted}`" if wanted else "that"
+        hint = f"the scopes are {shown}" + (f" and {more} more" if more > 0 else "")
+        return RecordError(
+            f"no build of {what} is known in {name_holders(self._holders)}", hint=hint
+        )
+
+    def _describe(self, holder: Holder, content: Content, note: str) -> History:
+        record, notes = self._choose_record(holder, content)
+        history = History(
+            scope=content.scope,
+            source=holder.name,
+            record=record,
+            present=content.sizes,
+            places={d: holder.locate(d) for d in content.sizes if self._request.with_places},
+            notes=(*filter(None, [note]), *notes),
+        )
+        if record is None:
+            chains = read_chains(content.config(), content.sizes)
+            return replace(history, chains=chains)
+        stages = view_stages(record, self._request.platform, content.sizes)
+        return replace(history, stages=stages)
+
+    def _choose_record(
+        self, holder: Holder, content: Content
+    ) -> tuple[Record | None, tuple[str, ...]]:
+        """The record of the build that is asked for; those that failed are looked over."""
+        where = f"`{content.scope}` in {holder.name}"
+        failed: list[Record] = []
+        count = 0
+        for data in content.records():
+            chosen = count == self._back
+            record = parse_record(data, where) if chosen else _parse_leniently(data, where)
+            if record is not None and record.exit_status:
+                failed.append(record)
+                continue
+            if chosen:
+                skipped = "later builds failed, and saved nothing" if failed else ""
+                return record, tuple(filter(None, (skipped, *_list_notes(record, content))))
+            count += 1
+        if count == 0 and self._back < len(failed):
+            return failed[self._back], ("the build failed; what it made has no layers yet",)
+        if self._back:
+            raise RecordError(f"{count + len(failed)} builds of {where} are remembered, no more")
+        return None, ()
+
+
+def _parse_leniently(data: bytes, where: str) -> Record | None:
+    """A record that is only counted."""
+    try:
+        return parse_record(data, where)
+    except RecordError:
+        return None
+
+
+def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
+    if record is not None and record.steps and not any(step.layers for step in record.steps):
+        yield "the layers are not known: buildx tells them from version 0.14"
+    elif record is not None and not content.sizes:
+        yield "the cache is gone; these are the layers that it had"
+
+
+def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
+    """The one scope that can be meant where none is named."""
+    names = holder.list_scopes()
+    if len(names) == 1 or _USUAL_TAG in names:
+        yield (names[0] if len(names) == 1 else _USUAL_TAG), ""
+
+
+def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:
+    """The scopes of the same image and branch on other platforms, and of its other targets."""
+    head = [write_part(wanted.image), *([write_part(wanted.target)] if wanted.target else [])]
+    branch = write_branch(wanted.branch)
+    for name in holder.list_scopes():
+        parts = name.split(".")
+        if parts[: len(head)] == head and parts[-1] == branch and len(parts) > len(head) + 1:
+            yield name

@@ -20,6 +20,8 @@ LABEL_PART = "bxcache"
 NO_BRANCH = "no-branch"
 """The last part of a scope that belongs to no branch."""
 _UNNAMED = "image"
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Docker's names for what `uname -m` says, where they differ."""
 _REMOTE = "remote"
 
 
@@ -47,7 +49,7 @@ class Scope:
         >>> Scope("image", "build", ("linux/amd64",), "feature/x").name
         'image.build.linux-amd64.feature_x'
         """
-        return f"{self.stem}.{_write_branch(self.branch)}"
+        return f"{self.stem}.{write_branch(self.branch)}"
 
     @property
     def stem(self) -> str:
@@ -79,12 +81,20 @@ def write_part(text: str) -> str:
     return _shorten(kept.lstrip("-"), _LONGEST_PART)
 
 
-def _write_branch(branch: str | None) -> str:
+def write_branch(branch: str | None) -> str:
+    """The last part of a scope's name."""
     if branch is None:
         return NO_BRANCH
     part = write_part(branch)
     # The words with a meaning of their own are left to it.
     return f"{part}-{_digest(branch)}" if part in (NO_BRANCH, LABEL_PART) else part
+
+
+def guess_platform() -> str:
+    """What is built here when nothing is said, as far as that is known without docker."""
+    import platform  # noqa: PLC0415  # few need it
+
+    return f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
 
 
 def _write_platform(text: str) -> str:

@@ -215,12 +215,13 @@ class Docker:
 
 
 def _read_version(question: Question) -> str:
-    # `github.com/docker/buildx v0.29.1 a1b2c3d`
     try:
-        words = question.wait(_SECONDS_TO_ANSWER).stdout.split()
+        answer = question.wait(_SECONDS_TO_ANSWER)
     except TimeoutError:
         return ""
-    return next((word for word in words if word[:1] == "v"), "")
+    # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version has no `v`.
+    words = answer.stdout.split()[1:2]
+    return words[0] if words and answer.status == 0 else ""
 
 
 def _await_answer(question: Question, seconds: float | None = None) -> Answer:

@@ -20,7 +20,10 @@ FLOORS = [
     {"bxcache.buildx", "bxcache.registry"},
     {"bxcache.plan", "bxcache.insight"},
     {"bxcache.result"},
-    {"bxcache.cache_key", "bxcache.opening", "bxcache.location", "bxcache.settlement"},
+    {
+        *("bxcache.cache_key", "bxcache.opening", "bxcache.location", "bxcache.settlement"),
+        "bxcache.holders",
+    },
     {"bxcache.rescue"},
     {"bxcache.preparation"},
     {"bxcache.running"},
