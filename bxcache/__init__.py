@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bxcache.api import build
+    from bxcache.api import build, history
     from bxcache.buildx.events import (
         Event,
         Noted,
@@ -34,9 +34,13 @@ if TYPE_CHECKING:
         EngineError,
         PlaceError,
         Problem,
+        RecordError,
         RegistryError,
         StoreError,
     )
+    from bxcache.insight.chains import Chain
+    from bxcache.insight.history import History, Stage
+    from bxcache.insight.record import Record, RecordedLayer, RecordedStep
     from bxcache.registry.registry_cache import Pruned, RegistryCache
     from bxcache.registry.retention import Removal
     from bxcache.registry.scopes import RemoteScope
@@ -54,6 +58,7 @@ __version__ = "0.1.0"
 # Each name is loaded when it is first used: the command line starts in a fraction of the time.
 _HOMES = {
     "build": "bxcache.api",
+    "history": "bxcache.api",
     "Event": "bxcache.buildx.events",
     "Observer": "bxcache.buildx.events",
     "Outcome": "bxcache.buildx.events",
@@ -72,8 +77,15 @@ _HOMES = {
     "EngineError": "bxcache.errors",
     "PlaceError": "bxcache.errors",
     "Problem": "bxcache.errors",
+    "RecordError": "bxcache.errors",
     "RegistryError": "bxcache.errors",
     "StoreError": "bxcache.errors",
+    "Chain": "bxcache.insight.chains",
+    "History": "bxcache.insight.history",
+    "Stage": "bxcache.insight.history",
+    "Record": "bxcache.insight.record",
+    "RecordedLayer": "bxcache.insight.record",
+    "RecordedStep": "bxcache.insight.record",
     "Pruned": "bxcache.registry.registry_cache",
     "RegistryCache": "bxcache.registry.registry_cache",
     "Removal": "bxcache.registry.retention",
@@ -101,11 +113,13 @@ __all__ = [
     "BxcacheError",
     "CacheError",
     "CacheResult",
+    "Chain",
     "Collected",
     "ConfigError",
     "Damage",
     "EngineError",
     "Event",
+    "History",
     "Layer",
     "Noted",
     "Observer",
@@ -114,12 +128,17 @@ __all__ = [
     "PlaceError",
     "Problem",
     "Pruned",
+    "Record",
+    "RecordError",
+    "RecordedLayer",
+    "RecordedStep",
     "RegistryCache",
     "RegistryError",
     "RemoteScope",
     "Removal",
     "Said",
     "ScopeUsage",
+    "Stage",
     "Step",
     "StepFinished",
     "StepLogged",
@@ -132,6 +151,7 @@ __all__ = [
     "Verification",
     "Warned",
     "build",
+    "history",
 ]
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from bxcache.lookup import HistoryRequest, find_history
 from bxcache.pipeline import run_build
 from bxcache.request import BuildOptions, BuildRequest
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bxcache.buildx.events import Observer
+    from bxcache.insight.history import History
     from bxcache.result import BuildResult
 
 
@@ -56,4 +58,42 @@ def build(
             config_file=Path(config_file) if config_file is not None else None,
         ),
         observe,
+    )
+
+
+def history(  # noqa: PLR0913  # each narrows the search in its own way
+    name: str | None = None,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    target: str | None = None,
+    branch: str | None = None,
+    platform: str | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+) -> History:
+    """What is known of an image's last build: its stages, their steps and layers.
+
+    Args:
+        name: an image of the config file, or a scope; `~N` behind it, or alone, is the Nth build
+            before the last one. Default: the working directory's image on the current branch.
+        source: the store's directory or the registry's ref, instead of the configured backends.
+        target: the stage that was built, where that is not the last.
+        branch: the branch, instead of the one that CI or git tells.
+        platform: only what was built for this one.
+        config_file: the config file to use instead of the one that is found.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RecordError: there is no such scope, build or platform, or the record is of no use.
+        StoreError: the store cannot be read.
+        RegistryError: the registry does not tell.
+    """
+    return find_history(
+        HistoryRequest(
+            name=name,
+            source=os.fspath(source) if source is not None else None,
+            target=target,
+            branch=branch,
+            platform=platform,
+            config_file=Path(config_file) if config_file is not None else None,
+        )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, StoreError
@@ -62,6 +62,9 @@ class Holder(Protocol):
     def locate(self, digest: str) -> str:
         """Where a layer lies."""
 
+    def declare(self, scope: str) -> dict[str, Any]:
+        """The backend that has a scope, as a configuration declares it."""
+
 
 class DirectoryHolder:
     """A store, or a directory that plain buildx exported to."""
@@ -105,14 +108,19 @@ class DirectoryHolder:
         """Where a layer lies."""
         return str(blob_path(self._path, digest))
 
+    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # a store has them all
+        """The backend that has a scope, as a configuration declares it."""
+        return {"type": "local", "dir": str(self._path)}
+
 
 class RegistryHolder:
     """A repository of a registry, or one tag of it."""
 
-    def __init__(self, repository: Repository, tag: str | None) -> None:
+    def __init__(self, repository: Repository, tag: str | None, *, insecure: bool) -> None:
         self.name = f"{repository.name}:{tag}" if tag else repository.name
         self.only = tag
         self._repository = repository
+        self._insecure = insecure
 
     @classmethod
     def open(cls, reference: Reference, *, insecure: bool) -> RegistryHolder:
@@ -120,7 +128,7 @@ class RegistryHolder:
         from bxcache.registry.probing import open_repository  # noqa: PLC0415  # with all of HTTP
 
         repository = open_repository(Reference(reference.name), os.environ, insecure=insecure)
-        return cls(repository, reference.tag)
+        return cls(repository, reference.tag, insecure=insecure)
 
     def list_scopes(self) -> list[str]:
         """The scopes that bxcache has written, the one that was used last first."""
@@ -166,6 +174,11 @@ class RegistryHolder:
     def locate(self, digest: str) -> str:
         """Where a layer lies."""
         return f"{self._repository.name}@{digest}"
+
+    def declare(self, scope: str) -> dict[str, Any]:
+        """The backend that has a scope, as a configuration declares it."""
+        ref = f"{self._repository.name}:{scope}"
+        return {"type": "registry", "ref": ref, "insecure": self._insecure}
 
 
 def open_holder(source: str, directory: Path) -> Holder:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.backends import LocalBackend, RegistryBackend
 from bxcache.config.loading import load_setup
+from bxcache.config.quantities import format_count
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError
 from bxcache.holders import DirectoryHolder, RegistryHolder, name_holders, open_holder
@@ -198,6 +199,8 @@ class _Search:
         wanted = self._name or (self._find_scope().image if self._is_project else "")
         what = f"`{wanted}`" if wanted else "that"
         hint = f"the scopes are {shown}" + (f" and {more} more" if more > 0 else "")
+        if not known:
+            hint = "there are none yet; `bxcache build` leaves one"
         return RecordError(
             f"no build of {what} is known in {name_holders(self._holders)}", hint=hint
         )
@@ -207,6 +210,7 @@ class _Search:
         history = History(
             scope=content.scope,
             source=holder.name,
+            backend=holder.declare(content.scope),
             record=record,
             present=content.sizes,
             places={d: holder.locate(d) for d in content.sizes if self._request.with_places},
@@ -238,7 +242,8 @@ class _Search:
         if count == 0 and self._back < len(failed):
             return failed[self._back], ("the build failed; what it made has no layers yet",)
         if self._back:
-            raise RecordError(f"{count + len(failed)} builds of {where} are remembered, no more")
+            builds = format_count(count or len(failed), "build")
+            raise RecordError(f"no more than {builds} of {where} are remembered")
         return None, ()
 
 
@@ -260,8 +265,7 @@ def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
 def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
     """The one scope that can be meant where none is named."""
     names = holder.list_scopes()
-    if len(names) == 1 or _USUAL_TAG in names:
-        yield (names[0] if len(names) == 1 else _USUAL_TAG), ""
+    yield (names[0] if len(names) == 1 else _USUAL_TAG), ""
 
 
 def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:

@@ -47,6 +47,7 @@ class Prepared:
 
     Attributes:
         placement: where it runs, and what follows from that.
+        candidates: the caches that it may start from, best first.
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
         notes: what a person should know although nothing is wrong.
@@ -58,6 +59,7 @@ class Prepared:
     capabilities: Capabilities
     placement: Placement
     scope: Scope
+    candidates: tuple[Candidate, ...]
     store: Store | None
     limits: Limits
     name: str
@@ -110,6 +112,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(image, settings.target, platforms, placement.owner)
     notes = (*setup.notes, *placement.notes, *_note_context(request, setup, store))
+    path = store.path if store is not None else None
     return Prepared(
         request=request,
         setup=setup,
@@ -117,6 +120,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         capabilities=capabilities,
         placement=placement,
         scope=scope,
+        candidates=list_candidates(setup.config, scope, placement, path, request.donor),
         store=store,
         limits=location.limits if location else Limits(),
         name=draw_name(),
@@ -177,14 +181,9 @@ def _reads_all(prepared: Prepared) -> bool:
     return prepared.setup.config.cache.read_all
 
 
-def _list_candidates(prepared: Prepared) -> list[Candidate]:
-    store = prepared.store.path if prepared.store is not None else None
-    return list_candidates(prepared.setup.config, prepared.scope, prepared.placement, store)
-
-
 def _list_donors(prepared: Prepared) -> list[str]:
-    candidates = _list_candidates(prepared)
-    return [each.scope for each in candidates if isinstance(each.backend, LocalBackend)]
+    found = prepared.candidates
+    return [each.scope for each in found if isinstance(each.backend, LocalBackend)]
 
 
 def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, LocalState | None]:
@@ -230,6 +229,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
             config=prepared.setup.config,
             scope=prepared.scope,
             placement=prepared.placement,
+            candidates=prepared.candidates,
             local=state,
             sightings=_probe_refs(prepared, state),
             makes_image=exports_image(settings, prepared.capabilities.builder.driver),
@@ -242,7 +242,7 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sight
     """Look up the refs that the choice of a donor depends on, and the label of the own scope."""
     config = prepared.setup.config
     refs: dict[str, bool] = {}
-    for each in () if config.build.no_cache else _list_candidates(prepared):
+    for each in () if config.build.no_cache else prepared.candidates:
         if not isinstance(each.backend, LocalBackend):
             refs[each.place] = _is_insecure(each.backend)
         elif state is not None and state.offers(each.scope) and not config.cache.read_all:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from bxcache import __version__
 from bxcache.errors import StoreError
+from bxcache.insight.arguments import hash_arguments
 from bxcache.insight.record import (
     Record,
     RecordedArguments,
@@ -27,19 +26,15 @@ from bxcache.insight.recording import (
     list_recorded_stages,
     list_recorded_steps,
 )
-from bxcache.redaction import is_secret_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
 
     from bxcache.plan.plan import BuildPlan
     from bxcache.preparation import Prepared
     from bxcache.result import CacheResult
     from bxcache.running import Run
     from bxcache.settlement import Heard
-
-_BUILD_ARG = "--build-arg"
-_HASH_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +75,7 @@ def make_record(run: Run, story: Story) -> Record:
         stages=list_recorded_stages(account.metadata, target, redact),
         images=list_recorded_images(account.metadata, redact),
         arguments=hash_arguments(story.arguments, os.environ, _find_key(prepared, story.plan)),
+        network=prepared.setup.config.build.network or "",
         place=_describe_place(prepared),
         tools=_describe_tools(prepared, story.buildx),
         caches=tuple(
@@ -155,32 +151,6 @@ def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
         buildkit=next((node.version for node in found.builder.nodes if node.version), ""),
         driver=found.builder.driver,
     )
-
-
-def hash_arguments(
-    arguments: Sequence[str], environment: Mapping[str, str], key: str
-) -> RecordedArguments:
-    """The build arguments of a command, their values hashed with a key in hex."""
-    values: dict[str, str | None] = {}
-    for pair in _list_build_arguments(arguments):
-        name, equals, value = pair.partition("=")
-        known = value if equals else environment.get(name)
-        values[name] = None if known is None or is_secret_name(name) else _hash(known, key)
-    return RecordedArguments(key=key, values=values) if values else RecordedArguments()
-
-
-def _list_build_arguments(arguments: Sequence[str]) -> Iterator[str]:
-    for flag, value in zip(arguments, (*arguments[1:], ""), strict=True):
-        if flag == _BUILD_ARG:
-            yield value
-        elif flag.startswith(f"{_BUILD_ARG}="):
-            yield flag.removeprefix(f"{_BUILD_ARG}=")
-
-
-def _hash(value: str, key: str) -> str:
-    # A value may come from a variable, which can hold bytes that are no UTF-8.
-    data = value.encode(errors="surrogateescape")
-    return hmac.new(bytes.fromhex(key), data, sha256).hexdigest()[:_HASH_LENGTH]
 
 
 class _Keyed(BaseModel):

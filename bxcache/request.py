@@ -76,6 +76,7 @@ class BuildRequest:
         directory: the working directory.
         raw: give the observer BuildKit's stream line by line.
         stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
+        donor: the scope to start from, whatever else would be chosen.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class BuildRequest:
     directory: Path = field(default_factory=Path.cwd)
     raw: bool = False
     stdout: int | None = None
+    donor: str = ""
 
     def to_layer(self) -> Layer:
         """The options as the topmost layer of the configuration."""

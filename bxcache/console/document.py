@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bxcache.insight.history import Stage
     from bxcache.result import BuildResult, CacheResult, Step
 
 VERSION = "1"
@@ -26,6 +27,7 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
         "exit_status": result.exit_status,
         "image": {"tags": list(result.tags), "digest": result.digest},
         "steps": [_describe_step(step) for step in result.steps],
+        "stages": [_describe_stage(stage) for stage in result.stages.values()],
         "counts": {
             "reused": result.reused,
             "executed": result.executed,
@@ -47,6 +49,16 @@ def _describe_step(step: Step) -> dict[str, Any]:
         "layers": [{"digest": layer.digest, "bytes": layer.size} for layer in step.layers],
         "platform": step.platform,
         "error": step.error,
+    }
+
+
+def _describe_stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "line": stage.line,
+        "base": stage.base,
+        "needed": stage.needed,
+        "layers": [{"digest": layer.digest, "bytes": layer.size} for layer in stage.layers],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bxcache.errors import RecordError
 
@@ -61,6 +61,7 @@ class History:
     Attributes:
         scope: the scope's name.
         source: where it is: the store's directory or the ref, for people.
+        backend: the same as a configuration declares it.
         record: what the build left that is shown; None where there is none.
         present: the size of each layer that the cache has now, by digest; None if unknown.
         stages: the stages of the record, in the order of the Dockerfile.
@@ -71,6 +72,7 @@ class History:
 
     scope: str
     source: str
+    backend: Mapping[str, Any] = field(default_factory=dict)
     record: Record | None = None
     present: Mapping[str, int] | None = None
     stages: tuple[Stage, ...] = ()
@@ -95,8 +97,14 @@ class History:
         """The stages of these names, in the order of the Dockerfile; all where none is named.
 
         Raises:
-            RecordError: there is no such stage, or it was not part of the build.
+            RecordError: there is no such stage, it was not part of the build, or there is no record
+                that would name it.
         """
+        if names and self.record is None:
+            raise RecordError(
+                f"this cache of `{self.scope}` has no record, so its stages have no names",
+                hint="a build with bxcache leaves one",
+            )
         known = {stage.name: stage for stage in self.stages}
         wanted = [name.lower() for name in names]
         unknown = [name for name in wanted if name not in known]

@@ -172,6 +172,9 @@ class Record(_Part):
 
     images: tuple[RecordedImage, ...] = ()
     arguments: RecordedArguments = RecordedArguments()
+    network: str = ""
+    """The network of its RUN steps, where it was not the usual one."""
+
     place: RecordedPlace = RecordedPlace()
     tools: RecordedTools = RecordedTools()
     caches: tuple[RecordedCache, ...] = ()

@@ -22,8 +22,8 @@ PLAIN_TAG = "latest"
 
 
 def list_candidates(
-    config: Config, scope: Scope, placement: Placement, store: Path | None
-) -> list[Candidate]:
+    config: Config, scope: Scope, placement: Placement, store: Path | None, donor: str = ""
+) -> tuple[Candidate, ...]:
     """The caches that a build may start from, best first.
 
     A target without a cache of its own starts from the whole image's, which has all its stages. A
@@ -34,23 +34,32 @@ def list_candidates(
         scope: whose cache the build saves.
         placement: whose caches it may read.
         store: the local store's directory, if there is one.
+        donor: the one scope that is meant, whatever else would be.
     """
+    if donor:
+        what = "the scope that is named"
+        return tuple(
+            Candidate(each, _name_place(each, donor, store), donor, what)
+            for each in config.cache.backends
+        )
     found: dict[tuple[str, str], Candidate] = {}
     for owner, what in placement.list_owners(config.cache.read):
         own = scope.of_branch(owner)
         for backend in config.cache.backends:
             for each in dict.fromkeys((own, own.whole)):
-                if isinstance(backend, LocalBackend):
-                    place, key = str(store), each.name
-                else:
-                    # Whoever names a tag keeps one cache for all.
-                    place, key = find_ref(backend, each.name), ""
+                place = _name_place(backend, each.name, store)
+                # Whoever names a tag keeps one cache for all.
+                key = each.name if isinstance(backend, LocalBackend) else ""
                 found.setdefault((place, key), Candidate(backend, place, each.name, what))
     for backend in config.cache.backends:
         if isinstance(backend, LocalBackend):
             what = "what plain buildx left there"
             found[str(store), PLAIN_TAG] = Candidate(backend, str(store), PLAIN_TAG, what)
-    return list(found.values())
+    return tuple(found.values())
+
+
+def _name_place(backend: Backend, scope: str, store: Path | None) -> str:
+    return str(store) if isinstance(backend, LocalBackend) else find_ref(backend, scope)
 
 
 def find_ref(backend: RegistryBackend | InlineBackend, scope: str) -> str:

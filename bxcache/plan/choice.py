@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.backends import LocalBackend, RegistryBackend
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
-from bxcache.plan.candidates import find_label_ref, list_candidates
+from bxcache.plan.candidates import find_label_ref
 from bxcache.plan.flags import (
     export_inline,
     export_local,
@@ -44,7 +44,8 @@ class Outlook:
     Attributes:
         config: the configuration.
         scope: whose cache the build saves.
-        placement: whose caches it may read, and whether it saves its own.
+        placement: where it runs, and whether it saves its cache.
+        candidates: what it may start from, best first.
         local: the store, where one is declared.
         sightings: what was found at each ref that was looked up.
         makes_image: whether the build makes an image, which an inline cache needs.
@@ -54,6 +55,7 @@ class Outlook:
     config: Config
     scope: Scope
     placement: Placement
+    candidates: tuple[Candidate, ...]
     local: LocalState | None
     sightings: Mapping[str, Sighting]
     makes_image: bool
@@ -81,11 +83,9 @@ def make_plan(outlook: Outlook) -> BuildPlan:
 
 
 def _choose_imports(outlook: Outlook) -> tuple[tuple[CacheUse, ...], tuple[Choice, ...]]:
-    config, local = outlook.config, outlook.local
+    config, candidates = outlook.config, outlook.candidates
     if config.build.no_cache:
         return (), ()
-    store = local.store if local is not None else None
-    candidates = list_candidates(config, outlook.scope, outlook.placement, store)
     verdicts = [_judge(outlook, each) for each in candidates]
     taken = [n for n, (known, _) in enumerate(verdicts) if known]
     if not taken:

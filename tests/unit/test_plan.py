@@ -68,13 +68,16 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     settings = Config.model_validate({"cache": cache, "build": given.get("build", {})})
     at, writes = given.get("at", place()), given.get("writes", True)
     placement = Placement(at, writes=writes, reason="as the test says")
-    scope: Scope = given.get("scope", SCOPE)
+    scope: Scope = given.get("scope", SCOPE).of_branch(placement.owner)
+    local: LocalState | None = given.get("local")
+    store = local.store if local is not None else None
     return make_plan(
         Outlook(
             config=settings,
-            scope=scope.of_branch(placement.owner),
+            scope=scope,
             placement=placement,
-            local=given.get("local"),
+            candidates=list_candidates(settings, scope, placement, store),
+            local=local,
             sightings={
                 **{ref: sight(found) for ref, found in given.get("refs", {}).items()},
                 **given.get("seen", {}),

@@ -30,6 +30,7 @@ FLOORS = [
     {"bxcache.saving", "bxcache.remembering"},
     {"bxcache.execution", "bxcache.preview"},
     {"bxcache.pipeline", "bxcache.lookup"},
+    {"bxcache.extraction"},
     {"bxcache.api", "bxcache.console"},
     {"bxcache.cli"},
     {"bxcache.__main__"},

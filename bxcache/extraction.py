@@ -1,0 +1,174 @@
+"""Writes the files of a stage out of a cache, so that somebody can look into it.
+
+It is a build of that stage which starts from the cache and saves nothing. What a stage was made of
+is compared with what is there now; what differs is executed anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.command import render_build
+from bxcache.buildx.dockerfile import list_stages
+from bxcache.buildx.option_text import render_options
+from bxcache.config.loading import load_setup
+from bxcache.config.paths import is_remote
+from bxcache.errors import RecordError
+from bxcache.insight.arguments import hash_arguments, list_different
+from bxcache.pipeline import run_build
+from bxcache.request import BuildRequest
+
+if TYPE_CHECKING:
+    from bxcache.buildx.dockerfile import DockerfileStage
+    from bxcache.buildx.events import Observer
+    from bxcache.config.loading import Setup
+    from bxcache.insight.history import History
+    from bxcache.insight.record import Record
+    from bxcache.lookup import HistoryRequest
+    from bxcache.result import BuildResult
+
+_NAME = "bxcache-export"
+_ANY_KEY = "00"
+_OWN = ("--provenance=false",)
+"""What docker would write beside the files goes nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What is to be written where.
+
+    Attributes:
+        history: the scope, as it was found.
+        stage: the stage's name.
+        folder: where its files go; an empty folder, or none yet.
+        extra: arguments for docker, those that the build had too.
+    """
+
+    history: History
+    stage: str
+    folder: Path
+    extra: tuple[str, ...] = ()
+
+
+def extract_stage(
+    request: HistoryRequest, extraction: Extraction, observe: Observer | None = None
+) -> BuildResult:
+    """Write the files of a stage.
+
+    Args:
+        request: how the scope was found; its directory has the build context.
+        extraction: what is to be written where.
+        observe: is told what happens, as it happens.
+
+    Raises:
+        RecordError: the folder is not empty, or there is no such stage here any more.
+        BxcacheError: as `run_build` does.
+    """
+    folder = request.directory / extraction.folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecordError(f"`{folder}` is no empty folder, and nothing in it is to be lost")
+    record = extraction.history.record
+    if record is None:
+        raise RecordError("this cache has no record, so its stages have no names")
+    file = request.config_file
+    image = _find_image(load_setup(request.directory, os.environ, file=file), record)
+    setup = load_setup(request.directory, os.environ, file=file, image=image)
+    dockerfile = _find_dockerfile(setup, request.directory)
+    text = dockerfile.read_text(encoding="utf-8", errors="surrogateescape")
+    stage = _find_stage(text, extraction.stage, dockerfile)
+    _check_arguments(setup, extraction.extra, record)
+    platform = request.platform
+    options = _choose_options(extraction.history, record, platform) | {
+        "target": stage.name,
+        "outputs": [render_options((("type", "local"), ("dest", str(folder))))],
+    }
+    with tempfile.TemporaryDirectory(prefix="bxcache-") as name:
+        if not stage.is_named:
+            options["target"] = _NAME
+            options["file"] = str(_copy_named(dockerfile, text, stage, Path(name)))
+        return run_build(
+            BuildRequest(
+                options=options,
+                extra=(*_OWN, *extraction.extra),
+                image=image,
+                config_file=file,
+                directory=request.directory,
+                donor=extraction.history.scope,
+            ),
+            observe,
+        )
+
+
+def _find_image(setup: Setup, record: Record) -> str | None:
+    return record.scope.image if record.scope.image in setup.config.images else None
+
+
+def _find_dockerfile(setup: Setup, directory: Path) -> Path:
+    settings = setup.config.build
+    if is_remote(settings.context) or "-" in (settings.context, settings.file):
+        raise RecordError("the build context is not on this machine")
+    path = directory / (settings.file or Path(settings.context) / "Dockerfile")
+    if not path.is_file():
+        raise RecordError(
+            f"there is no `{path}` to find the stage in",
+            hint="run it where the image is built; `--config` names another config file",
+        )
+    return path
+
+
+def _find_stage(text: str, name: str, dockerfile: Path) -> DockerfileStage:
+    known = {stage.name: stage for stage in list_stages(text)}
+    if name not in known:
+        listed = ", ".join(f"`{each}`" for each in known) or "none"
+        raise RecordError(f"`{dockerfile}` has no stage `{name}`", hint=f"it has {listed}")
+    return known[name]
+
+
+def _check_arguments(setup: Setup, extra: tuple[str, ...], record: Record) -> None:
+    given = render_build(setup.config.build, cache_options=(), metadata_file="", extra=extra)
+    now = hash_arguments(given, os.environ, record.arguments.key or _ANY_KEY)
+    different = list_different(record.arguments, now)
+    if different:
+        names = ", ".join(f"`{name}`" for name in different)
+        raise RecordError(
+            f"the stage was built with other build arguments: {names}",
+            hint=f"give the same behind `--`, as in `-- --build-arg {different[0]}=…`",
+        )
+
+
+def _choose_options(history: History, record: Record, platform: str | None) -> dict[str, Any]:
+    """The options of a build that starts from a scope and leaves nothing behind."""
+    return {
+        **({"network": record.network} if record.network else {}),
+        "platforms": [platform] if platform else list(record.scope.platforms),
+        "tags": [],
+        "push": False,
+        "load": False,
+        "write": "never",
+        "backends": [dict(history.backend)],
+    }
+
+
+def _copy_named(dockerfile: Path, text: str, stage: DockerfileStage, folder: Path) -> Path:
+    """A copy of the Dockerfile in which a stage without a name has one, for docker to build it."""
+    copy = folder / "Dockerfile"
+    copy.write_text(_name_stage(text, stage), encoding="utf-8", errors="surrogateescape")
+    ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
+    if ignored.is_file():
+        shutil.copyfile(ignored, folder / "Dockerfile.dockerignore")
+    return copy
+
+
+def _name_stage(text: str, stage: DockerfileStage) -> str:
+    """The text with a name behind the base of a stage; its line can be continued below."""
+    lines = text.split("\n")
+    head, rest = "\n".join(lines[: stage.line - 1]), "\n".join(lines[stage.line - 1 :])
+    base = re.compile(rf"(?<!\S){re.escape(stage.base)}(?!\S)")
+    named = base.sub(lambda found: f"{found[0]} AS {_NAME}", rest, count=1)
+    return f"{head}\n{named}" if head else named

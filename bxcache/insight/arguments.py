@@ -1,0 +1,51 @@
+"""Build arguments as a record has them: values that can be compared and not be read."""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from bxcache.insight.record import RecordedArguments
+from bxcache.redaction import is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_BUILD_ARG = "--build-arg"
+_HASH_LENGTH = 16
+
+
+def hash_arguments(
+    arguments: Sequence[str], environment: Mapping[str, str], key: str
+) -> RecordedArguments:
+    """The build arguments of a command, their values hashed with a key in hex."""
+    values: dict[str, str | None] = {}
+    for pair in _list_build_arguments(arguments):
+        name, equals, value = pair.partition("=")
+        known = value if equals else environment.get(name)
+        values[name] = None if known is None or is_secret_name(name) else _hash(known, key)
+    return RecordedArguments(key=key, values=values) if values else RecordedArguments()
+
+
+def _list_build_arguments(arguments: Sequence[str]) -> Iterator[str]:
+    for flag, value in zip(arguments, (*arguments[1:], ""), strict=True):
+        if flag == _BUILD_ARG:
+            yield value
+        elif flag.startswith(f"{_BUILD_ARG}="):
+            yield flag.removeprefix(f"{_BUILD_ARG}=")
+
+
+def _hash(value: str, key: str) -> str:
+    # A value may come from a variable, which can hold bytes that are no UTF-8.
+    data = value.encode(errors="surrogateescape")
+    return hmac.new(bytes.fromhex(key), data, sha256).hexdigest()[:_HASH_LENGTH]
+
+
+def list_different(before: RecordedArguments, after: RecordedArguments) -> tuple[str, ...]:
+    """The names of the build arguments that two builds with the same key do not have alike."""
+    names = dict.fromkeys((*before.values, *after.values))
+    absent = object()
+    return tuple(
+        name for name in names if before.values.get(name, absent) != after.values.get(name, absent)
+    )
