@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _OUTPUTS = ("build", "outputs")
 _NO_STDOUT = (
-    "the image would go to stdout, which `--json`, `--quiet` and the Python API keep for "
+    "the image would go to stdout, which `--json`, `--layers`, `--quiet` and Python keep for "
     "themselves; give it a `dest`"
 )
 

@@ -152,6 +152,7 @@ _OWN_OPTIONS = (
     click.option("-q", "--quiet", is_flag=True, help="Print the image's digest only."),
     click.option("--dry-run", is_flag=True, help="Print the command and the reasons; run nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
+    click.option("--layers", is_flag=True, help="Print the layers of every stage at the end."),
 )
 
 
@@ -170,10 +171,13 @@ def build_command(extra: tuple[str, ...] | None, /, **values: Any) -> int:  # no
 
     PATH is the build context, as for docker. What follows `--` is passed to docker unchanged.
     """
+    mode = _choose_mode(values)
+    if values["layers"] and (values["as_json"] or mode == "quiet"):
+        raise click.UsageError("`--json` has the layers by itself, and `--quiet` prints a digest")
     request = _to_request(values, extra or ())
     if values["dry_run"]:
         return _preview(request)
-    return _build(request, progress=_choose_mode(values), as_json=values["as_json"])
+    return _build(request, progress=mode, as_json=values["as_json"], layers=values["layers"])
 
 
 def _to_request(values: dict[str, Any], extra: tuple[str, ...]) -> BuildRequest:
@@ -186,14 +190,14 @@ def _to_request(values: dict[str, Any], extra: tuple[str, ...]) -> BuildRequest:
     }
     if values["path"] is not None:
         options["context"] = values["path"]
-    quiet = values["as_json"] or _choose_mode(values) == "quiet"
+    own = values["as_json"] or values["layers"] or _choose_mode(values) == "quiet"
     return BuildRequest(
         options=options,
         extra=extra,
         image=values["image"],
         config_file=Path(values["config_file"]) if values["config_file"] else None,
         raw=_choose_mode(values) == "rawjson",
-        stdout=STDERR if quiet else STDOUT,
+        stdout=STDERR if own else STDOUT,
     )
 
 
@@ -209,7 +213,7 @@ def _preview(request: BuildRequest) -> int:
     return 0
 
 
-def _build(request: BuildRequest, *, progress: str, as_json: bool) -> int:
+def _build(request: BuildRequest, *, progress: str, as_json: bool, layers: bool) -> int:
     from bxcache.errors import BuildFailedError, CacheError  # noqa: PLC0415
     from bxcache.pipeline import run_build  # noqa: PLC0415
 
@@ -220,6 +224,8 @@ def _build(request: BuildRequest, *, progress: str, as_json: bool) -> int:
     except (BuildFailedError, CacheError) as error:
         failure, result = error, error.result
     _print_result(result, observer, quiet=progress == "quiet", as_json=as_json)
+    if layers:
+        _print_layers(result)
     if isinstance(failure, CacheError):
         raise failure
     return int(result.exit_status)
@@ -250,3 +256,14 @@ def _print_result(result: BuildResult, observer: object, *, quiet: bool, as_json
         click.echo(result.digest)
     if not quiet:
         click.echo(render_summary(result), err=True)
+
+
+def _print_layers(result: BuildResult) -> None:
+    from bxcache.console.history import render_history  # noqa: PLC0415
+    from bxcache.insight.history import History  # noqa: PLC0415
+
+    stages = tuple(result.stages.values())
+    place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
+    scope = result.record.scope.name if result.record is not None else ""
+    history = History(scope, place, record=result.record, stages=stages)
+    click.echo(render_history(history, stages, chain=False, full=False, places=False))

@@ -29,7 +29,7 @@ def hash_arguments(
 
 
 def _list_build_arguments(arguments: Sequence[str]) -> Iterator[str]:
-    for flag, value in zip(arguments, (*arguments[1:], ""), strict=True):
+    for flag, value in zip(arguments, (*arguments[1:], ""), strict=False):
         if flag == _BUILD_ARG:
             yield value
         elif flag.startswith(f"{_BUILD_ARG}="):

@@ -1,0 +1,283 @@
+"""What a build said becomes its record: recorded streams, and how they were made."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.buildx.events import Outcome
+from bxcache.buildx.metadata import Metadata, parse_metadata
+from bxcache.buildx.raw_stream import join_documents
+from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.insight.arguments import hash_arguments, list_different
+from bxcache.insight.history import list_layers, view_stages
+from bxcache.insight.record import Record, RecordedScope, RecordedStep
+from bxcache.insight.recording import (
+    Account,
+    list_recorded_images,
+    list_recorded_stages,
+    list_recorded_steps,
+)
+from bxcache.redaction import Redactor
+
+STREAMS = Path(__file__).parents[1] / "streams"
+PLAIN = Redactor()
+
+# By hand from streams/Dockerfile: the line of each stage's FROM, and its instructions' lines. One
+# instruction stands in two stages and is one step of BuildKit's.
+STAGES = {"base": 1, "deps": 4, "build": 7, "test": 15, "stage-4": 18}
+LINES = {
+    "base": [2, 3],
+    "deps": [5, 6],
+    "build": [8, 9, 10],
+    "test": [16, 17],
+    "stage-4": [19, 20, 21],
+}
+INHERITED = {"base": [], "deps": [2, 3], "build": [2, 3], "test": [2, 3], "stage-4": [2, 3]}
+
+
+def read(name: str) -> tuple[Trace, Metadata]:
+    reader = TraceReader()
+    lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
+    for each in join_documents(lines):
+        list(reader.feed(each))
+    meta = STREAMS / f"{name}.meta.json"
+    return reader.finish(), parse_metadata(meta.read_text() if meta.exists() else "")
+
+
+def record_of(name: str, redact: Redactor = PLAIN) -> Record:
+    trace, metadata = read(name)
+    return Record(
+        version=1,
+        scope=RecordedScope(name="app", image="app", platforms=("linux/amd64",)),
+        started=0.0,
+        seconds=1.0,
+        steps=list_recorded_steps(Account(trace, trace, metadata), redact),
+        stages=list_recorded_stages(metadata, None, redact),
+        images=list_recorded_images(metadata, redact),
+    )
+
+
+def own_lines(steps: tuple[RecordedStep, ...], stage: str) -> list[int]:
+    """The lines of steps as they are in one stage."""
+    following = [line for line in STAGES.values() if line > STAGES[stage]]
+    end = min(following, default=99)
+    return [line for step in steps for line in step.lines if STAGES[stage] <= line < end]
+
+
+@pytest.mark.parametrize("name", ["cold", "fresh-builder-all-reused", "registry-all-reused"])
+def test_every_stage_has_its_steps(name: str) -> None:
+    """As counted by hand, also the step that two stages have in common."""
+    stages = {stage.name: stage for stage in view_stages(record_of(name))}
+    assert {stage.name: stage.line for stage in stages.values()} == STAGES
+    for stage, lines in LINES.items():
+        assert own_lines(stages[stage].steps, stage) == lines
+        inherited = [min(step.lines) for step in stages[stage].inherited]
+        assert inherited == INHERITED[stage]
+    assert all(stage.needed for stage in stages.values())
+
+
+@pytest.mark.parametrize("name", ["cold", "two-platforms", "fresh-builder-source-edit"])
+def test_every_layer_of_the_cache_belongs_to_a_stage(name: str) -> None:
+    """The exporter said which layers it wrote; no more and no less are told."""
+    written = {
+        status["id"].removeprefix("writing layer ")
+        for line in (STREAMS / f"{name}.ndjson").read_text().splitlines()
+        if line.startswith("{")
+        for status in json.loads(line).get("statuses", [])
+        if status["id"].startswith("writing layer sha256:")
+    }
+    stages = view_stages(record_of(name))
+    told = {layer.digest for stage in stages for layer in stage.layers}
+    assert told == written or (not written and told)
+
+
+def test_a_chain_is_what_buildkit_says_it_is() -> None:
+    """The provenance lists the whole chain of each step: that of the last one is the image's."""
+    document = json.loads((STREAMS / "cold.meta.json").read_text())["buildx.build.provenance"]
+    noted = document["metadata"]["https://mobyproject.org/buildkit@v1#metadata"]
+    longest = document["buildConfig"]["llbDefinition"][-1]["inputs"][0]
+    [chain] = noted["layers"][longest]
+    last = view_stages(record_of("cold"))[-1]
+    assert [layer.digest for layer in last.chain] == [layer["digest"] for layer in chain]
+
+
+def test_platforms_are_told_apart() -> None:
+    """One RUN makes another layer on each of them; what is the same is recorded once."""
+    record = record_of("two-platforms")
+    both = ("linux/amd64", "linux/amd64/v2")
+    shared = [step.text.split()[0] for step in record.steps if step.platforms == both]
+    assert shared == ["COPY"]
+    deps = [view_stages(record, each)[1].layers[-1].digest for each in both]
+    assert deps[0] != deps[1]
+    assert len(view_stages(record)[1].steps) == 4
+
+
+def test_outcomes_are_those_of_the_stream() -> None:
+    """The COPY of what was edited, and what follows from it, was executed; the rest was reused."""
+    outcomes = {
+        min(step.lines): step.outcome for step in record_of("fresh-builder-source-edit").steps
+    }
+    executed = {line for line, outcome in outcomes.items() if outcome is Outcome.EXECUTED}
+    assert 8 in executed
+    assert {2, 3, 5, 6}.isdisjoint(executed)
+    assert {step.outcome for step in record_of("cold").steps} == {Outcome.EXECUTED}
+
+
+def test_a_base_image_has_its_layers_and_its_digest() -> None:
+    """All of its layers are the FROM's; the digest is the one that docker told."""
+    record = record_of("docker-28-cold")
+    materials = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
+    [material] = materials["buildx.build.provenance"]["materials"]
+    assert [image.digest for image in record.images] == [f"sha256:{material['digest']['sha256']}"]
+    first = record.steps[0]
+    assert (first.kind, first.outcome, len(first.layers)) == ("from", None, 2)
+    assert all(len(step.layers) == 1 for step in record.steps[1:])
+
+
+@pytest.mark.parametrize("name", ["docker-26-cold", "failing-step", "docker-26-failing-step"])
+def test_without_metadata_the_stream_tells_what_it_can(name: str) -> None:
+    """Stages and outcomes; neither lines nor layers."""
+    trace, _ = read(name)
+    record = record_of(name)
+    instructions = [step for step in record.steps if step.kind == "instruction"]
+    assert len(instructions) == len(trace.steps)
+    assert not any(step.lines or step.layers for step in record.steps)
+    stages = {stage.name for stage in view_stages(record)}
+    assert stages >= {step.name.stage for step in trace.steps}
+    failed = [step for step in instructions if step.outcome is Outcome.FAILED]
+    assert bool(failed) == ("failing" in name)
+    assert all(step.error for step in failed)
+
+
+def test_what_a_second_run_tells_of_layers_is_joined_with_what_the_build_did() -> None:
+    """A saved build is run again, its vertices have other digests, and all is reused then."""
+    built, _ = read("cold")
+    told, metadata = read("fresh-builder-all-reused")
+    steps = list_recorded_steps(Account(built, told, metadata), PLAIN)
+    assert {step.outcome for step in steps} == {Outcome.EXECUTED}
+    assert all(step.layers and step.lines for step in steps)
+    took = {step.name.text: round(step.seconds, 3) for step in built.steps}
+    assert {step.text: step.seconds for step in steps} == took
+
+
+def test_secrets_are_in_no_record() -> None:
+    """Not in texts, not in the names of images."""
+    masked = record_of("docker-28-cold", Redactor(["a.txt", "library"]))
+    text = masked.to_json().decode()
+    assert "a.txt" not in text
+    assert "library" not in text
+    assert "***" in text
+
+
+def test_log_bytes_are_counted() -> None:
+    """What the steps printed, decoded by hand."""
+    trace, _ = read("failing-step")
+    names = {digest: step for step in trace.steps for digest in step.digests}
+    printed: dict[str, int] = {}
+    for line in (STREAMS / "failing-step.ndjson").read_text().splitlines():
+        for log in json.loads(line).get("logs", []) if line.startswith("{") else []:
+            size = len(base64.b64decode(log["data"]))
+            printed[log["vertex"]] = printed.get(log["vertex"], 0) + size
+    assert {names[digest].log_bytes for digest in printed if digest in names} == {
+        size for digest, size in printed.items() if digest in names
+    }
+
+
+def test_long_texts_are_shortened_when_there_are_many() -> None:
+    """A build of 200 steps with a page of text each has a record below 200 kB."""
+    trace, metadata = large_build(200, "RUN " + "echo filling; " * 200)
+    steps = list_recorded_steps(Account(trace, trace, metadata), PLAIN)
+    record = record_of("cold").model_copy(update={"steps": steps})
+    assert len(steps) == 200
+    assert len(record.to_json()) < 200_000
+
+
+def test_long_texts_of_few_steps_are_whole() -> None:
+    """There is room for them."""
+    text = "RUN " + "echo filling; " * 200
+    trace, metadata = large_build(3, text)
+    steps = list_recorded_steps(Account(trace, trace, metadata), PLAIN)
+    assert {step.text for step in steps} == {text}
+
+
+def large_build(count: int, text: str) -> tuple[Trace, Metadata]:
+    """A build of one stage, as BuildKit would tell it."""
+    reader = TraceReader()
+    vertices = [f"sha256:{number:064x}" for number in range(count)]
+    for number, digest in enumerate(vertices):
+        message: dict[str, Any] = {
+            "digest": digest,
+            "name": f"[{number + 1}/{count}] {text}",
+            "started": "2026-01-01T00:00:00Z",
+            "completed": "2026-01-01T00:00:01Z",
+        }
+        list(reader.feed(json.dumps({"vertexes": [message]})))
+    layer = {"digest": "sha256:" + "a" * 64, "size": 5}
+    provenance = {
+        "buildConfig": {
+            "digestMapping": {digest: f"step{n}" for n, digest in enumerate(vertices)},
+            "llbDefinition": [
+                {"id": f"step{n}", "op": {"Op": {"exec": {"mounts": [{"dest": "/"}]}}}}
+                | ({"inputs": [f"step{n - 1}:0"]} if n else {})
+                for n in range(count)
+            ],
+        },
+        "metadata": {
+            "https://mobyproject.org/buildkit@v1#metadata": {
+                "layers": {f"step{n}:0": [[layer] * (n + 1)] for n in range(count)},
+                "source": {
+                    "locations": {
+                        f"step{n}": {"locations": [{"ranges": [{"start": {"line": n + 2}}]}]}
+                        for n in range(count)
+                    }
+                },
+            }
+        },
+    }
+    return reader.finish(), parse_metadata(json.dumps({"buildx.build.provenance": provenance}))
+
+
+def test_values_of_build_arguments_can_be_compared_and_not_read() -> None:
+    """The same value has the same hash under a key and another one under another key."""
+    key, other = "00ff" * 8, "11ee" * 8
+    words = ("buildx", "build", "--build-arg", "MODE=release", "--build-arg=LEVEL=3", ".")
+    first = hash_arguments(words, {}, key)
+    assert set(first.values) == {"MODE", "LEVEL"}
+    assert "release" not in first.model_dump_json()
+    assert hash_arguments(words, {}, key) == first
+    assert hash_arguments(words, {}, other).values != first.values
+    changed = hash_arguments((*words[:3], "MODE=debug", *words[4:]), {}, key)
+    assert list_different(first, changed) == ("MODE",)
+    assert list_different(first, hash_arguments((), {}, key)) == ("MODE", "LEVEL")
+
+
+def test_a_hash_is_the_beginning_of_an_hmac() -> None:
+    """This one by `printf release | openssl dgst -sha256 -mac HMAC -macopt hexkey:00…`."""
+    found = hash_arguments(("--build-arg", "MODE=release"), {}, "00" * 16)
+    assert found.values == {"MODE": "3c5289dd9e32a8f4"}
+
+
+def test_a_secret_has_no_hash() -> None:
+    """Its value could be guessed with one; docker takes a bare name from the environment."""
+    words = ("--build-arg", "NPM_TOKEN=hunter2", "--build-arg", "MODE", "--build-arg", "ABSENT")
+    found = hash_arguments(words, {"MODE": "x"}, "00" * 16)
+    assert found.values["NPM_TOKEN"] is None
+    assert found.values["MODE"] is not None
+    assert found.values["ABSENT"] is None
+
+
+def test_no_arguments_leave_no_key() -> None:
+    """There is nothing to compare."""
+    assert hash_arguments(("buildx", "build", "."), {}, "00" * 16).key == ""
+
+
+def test_layers_are_told_once() -> None:
+    """One blob of two instructions counts once in a stage."""
+    build = {stage.name: stage for stage in view_stages(record_of("cold"))}["stage-4"]
+    digests = [layer.digest for layer in list_layers(build.steps)]
+    assert len(digests) == len(set(digests))
