@@ -217,6 +217,10 @@ class _Search:
             notes=(*filter(None, [note]), *notes),
         )
         if record is None:
+            if self._request.platform is not None:
+                raise RecordError(
+                    f"`{content.scope}` in {holder.name} has no record, which tells the platforms",
+                )
             chains = read_chains(content.config(), content.sizes)
             return replace(history, chains=chains)
         stages = view_stages(record, self._request.platform, content.sizes)
@@ -242,8 +246,9 @@ class _Search:
         if count == 0 and self._back < len(failed):
             return failed[self._back], ("the build failed; what it made has no layers yet",)
         if self._back:
-            builds = format_count(count or len(failed), "build")
-            raise RecordError(f"no more than {builds} of {where} are remembered")
+            known = count or len(failed)
+            told = f"no more than {format_count(known, 'build')} of" if known else "no build of"
+            raise RecordError(f"{told} {where} left a record")
         return None, ()
 
 

@@ -24,6 +24,7 @@ from bxcache.registry.labels import (
     render_leaving,
 )
 from bxcache.scope import Scope
+from bxcache.store.records import MOST_RECORDS
 
 DIGEST = "sha256:" + "a" * 64
 NOON = datetime(2024, 2, 29, 12, 0, tzinfo=UTC).timestamp()
@@ -184,3 +185,45 @@ def test_what_is_about_to_go_is_told_apart() -> None:
     assert json.loads(body)["mediaType"] == MANIFEST_TYPE
     assert body != render_leaving()
     assert not is_leaving(render_label(LABEL))
+
+
+# Records.
+
+
+def test_a_label_lists_the_records_of_the_last_builds() -> None:
+    """The last one's first, as layers of the artifact; the oldest of too many goes."""
+    label = LABEL
+    for number in range(MOST_RECORDS + 2):
+        label = label.with_record(f"record {number}\n".encode())
+    layers = json.loads(render_label(label))["layers"]
+    numbers = range(MOST_RECORDS + 1, 1, -1)
+    assert layers == [
+        {
+            "mediaType": "application/vnd.bxcache.record.v1+json",
+            "digest": "sha256:" + hashlib.sha256(f"record {number}\n".encode()).hexdigest(),
+            "size": len(f"record {number}") + 1,
+        }
+        for number in numbers
+    ]
+    assert parse_label(render_label(label)) == label
+
+
+def test_the_same_record_is_listed_once() -> None:
+    """And goes to the front."""
+    label = LABEL.with_record(b"one").with_record(b"two").with_record(b"one")
+    assert [each.size for each in label.records] == [3, 3]
+    assert label == LABEL.with_record(b"two").with_record(b"one")
+
+
+def test_the_key_of_the_records_is_kept() -> None:
+    """So that the next build can hash with the same; without one nothing is written of it."""
+    keyed = Label(LABEL.scope, DIGEST, NOON, NOON, key="00ff")
+    assert parse_label(render_label(keyed)) == keyed
+    assert "io.bxcache.key" not in json.loads(render_label(LABEL))["annotations"]
+
+
+@pytest.mark.parametrize("layers", [None, 7, "x", [None], [{"mediaType": "application/x"}], [[]]])
+def test_what_is_no_record_is_left_out(layers: Any) -> None:  # noqa: ANN401
+    """The label is as good without."""
+    document = json.loads(render_label(LABEL)) | {"layers": layers}
+    assert parse_label(json.dumps(document).encode()) == LABEL

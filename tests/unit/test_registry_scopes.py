@@ -654,3 +654,43 @@ def test_a_label_of_another_cache_is_none_of_this_one(
     registry.put(f"{tag}.bxcache", render_label(label(digest_of(b"other"))))
     (found,) = list_scopes(repository)
     assert found.changed
+
+
+# Records.
+
+
+def test_a_record_is_read_as_it_was_written(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """One blob more, and one manifest; the records before stay where they are."""
+    digest = registry.put(_tag("main"), cache_manifest(b"layer"))
+    write_label(repository, _tag("main"), label(digest), b"one\n")
+    mark = len(registry.asked)
+    before = read_label(repository, _tag("main"))
+    assert before is not None
+    write_label(repository, _tag("main"), before, b"two\n")
+    written = [each.method for each in registry.asked[mark:] if each.method != "GET"]
+    assert written == ["POST", "PUT", "PUT"]
+    found = read_label(repository, _tag("main"))
+    assert found is not None
+    assert [repository.read_blob(each.digest) for each in found.records] == [b"two\n", b"one\n"]
+
+
+def test_records_that_somebody_has_deleted_are_given_up(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """A registry takes no manifest that names what it does not have."""
+    digest = registry.put(_tag("main"), cache_manifest(b"layer"))
+    write_label(repository, _tag("main"), label(digest), b"one\n")
+    before = read_label(repository, _tag("main"))
+    assert before is not None
+    registry.shelf().blobs.clear()
+    write_label(repository, _tag("main"), before, b"two\n")
+    found = read_label(repository, _tag("main"))
+    assert found is not None
+    assert [repository.read_blob(each.digest) for each in found.records] == [b"two\n"]
+
+
+def test_a_blob_that_is_not_there_is_none(repository: Repository) -> None:
+    """As the spec says: 404."""
+    assert repository.read_blob(digest_of(b"nothing")) is None

@@ -1,0 +1,357 @@
+"""What is known of a scope is found wherever it is kept, or it is said what is known instead."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.config.reference import Reference
+from bxcache.errors import RecordError, RegistryError
+from bxcache.insight.record import (
+    Record,
+    RecordedLayer,
+    RecordedScope,
+    RecordedStage,
+    RecordedStep,
+)
+from bxcache.lookup import HistoryRequest, find_history
+from bxcache.registry.labels import EMPTY, Label
+from bxcache.registry.probing import open_repository
+from bxcache.registry.scopes import read_label, write_label
+from bxcache.scope import Scope, guess_platform
+from tests.unit.layouts import build, digest_of, export
+from tests.unit.registries import MemoryRegistry, cache_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bxcache.store.store import Store
+
+HERE = guess_platform()
+
+
+def scope(branch: str | None = None, *, image: str = "image", target: str | None = None) -> Scope:
+    return Scope(image, target, (HERE,), branch)
+
+
+def record(whose: Scope, *layers: bytes, status: int = 0, started: float = 1.0) -> bytes:
+    """The record of a build of one stage."""
+    steps = tuple(
+        RecordedStep(
+            text=f"RUN {number}",
+            lines=(number + 2,),
+            layers=(RecordedLayer(digest=digest_of(layer), size=len(layer)),),
+            parent=number - 1 if number else None,
+        )
+        for number, layer in enumerate(layers)
+    )
+    return Record(
+        version=1,
+        scope=RecordedScope(name=whose.name, image=whose.image, platforms=whose.platforms),
+        started=started,
+        seconds=1.0,
+        exit_status=status,
+        steps=steps,
+        stages=(RecordedStage(name="build", line=1, base="scratch"),),
+    ).to_json()
+
+
+@pytest.fixture
+def project(store: Store, tmp_path: Path) -> Path:
+    """A folder that is a project of its own, with a config file that names the store."""
+    folder = tmp_path / "project"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    (folder / "bxcache.toml").write_text(
+        f'[[cache.backends]]\ntype = "local"\ndir = "{store.path}"\n[images.api]\n'
+    )
+    return folder
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryRegistry]:
+    """A registry that is empty, and nobody with a login."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    with MemoryRegistry() as started:
+        yield started
+
+
+def keep(store: Store, whose: Scope, *layers: bytes, **told: Any) -> None:  # noqa: ANN401
+    """What a build leaves in a store."""
+    build(store, whose.name, *layers)
+    store.add_record(whose.name, record(whose, *layers, **told))
+
+
+def push(registry: MemoryRegistry, whose: Scope, *layers: bytes) -> None:
+    """What a build leaves in the registry's repository `app`."""
+    digest = registry.put(whose.name, cache_manifest(*layers))
+    config = b'{"layers":[]}'
+    registry.shelf().blobs |= {digest_of(EMPTY): EMPTY, digest_of(config): config}
+    repository = open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
+    label = Label(whose, digest, 1.0, 1.0)
+    write_label(repository, whose.name, label, record(whose, *layers))
+
+
+def digests(history: Any) -> list[str]:  # noqa: ANN401
+    return [layer.digest for stage in history.stages for layer in stage.layers]
+
+
+def test_the_own_image_is_found_without_a_name(store: Store, project: Path) -> None:
+    """By the config file, the folder and the branch, as a build would."""
+    keep(store, scope(), b"one", b"two")
+    keep(store, scope(image="api"), b"three")
+    history = find_history(HistoryRequest(directory=project))
+    assert history.scope == scope().name
+    assert digests(history) == [digest_of(b"one"), digest_of(b"two")]
+    assert history.notes == ()
+    api = find_history(HistoryRequest(name="api", directory=project))
+    assert digests(api) == [digest_of(b"three")]
+
+
+def test_a_scope_is_found_by_its_name(store: Store, project: Path) -> None:
+    """Whatever the branch is here."""
+    keep(store, scope("main"), b"one")
+    history = find_history(HistoryRequest(name=scope("main").name, directory=project))
+    assert digests(history) == [digest_of(b"one")]
+    again = find_history(HistoryRequest(branch="main", directory=project))
+    assert again.stages == history.stages
+
+
+def test_a_branch_without_a_build_has_what_it_would_start_from(
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default branch's, and it says so."""
+    monkeypatch.setenv("BXCACHE_PLACE_BRANCH", "topic")
+    monkeypatch.setenv("BXCACHE_PLACE_DEFAULT", "main")
+    keep(store, scope("main"), b"one")
+    history = find_history(HistoryRequest(directory=project))
+    assert history.scope == scope("main").name
+    assert "no build of this branch is known" in history.notes[0]
+
+
+@pytest.mark.parametrize(
+    "whose",
+    [
+        Scope("image", "test", (HERE,)),
+        Scope("image", None, ("linux/riscv64",)),
+        Scope("image", "test", ("linux/riscv64", "linux/s390x")),
+    ],
+    ids=lambda each: each.name,
+)
+def test_the_only_target_or_platform_that_was_built_is_found(
+    store: Store, project: Path, whose: Scope
+) -> None:
+    """Right after a build of it, without saying it again."""
+    keep(store, whose, b"one")
+    keep(store, Scope("images", None, (HERE,)), b"other image")
+    keep(store, scope("another-branch"), b"other branch")
+    assert find_history(HistoryRequest(directory=project)).scope == whose.name
+
+
+def test_a_target_is_told_from_the_whole_image(store: Store, project: Path) -> None:
+    """Each has a scope."""
+    keep(store, scope(), b"one")
+    keep(store, scope(target="test"), b"two")
+    assert digests(find_history(HistoryRequest(directory=project))) == [digest_of(b"one")]
+    test = find_history(HistoryRequest(target="test", directory=project))
+    assert digests(test) == [digest_of(b"two")]
+
+
+def test_builds_before_the_last_one(store: Store, project: Path) -> None:
+    """Counted back from it; those that failed are passed over."""
+    for number in range(3):
+        keep(store, scope(), f"{number}".encode())
+        store.add_record(scope().name, record(scope(), b"failed", status=1, started=number))
+    for back, layer in {"": b"2", "~0": b"2", "~": b"1", "~1": b"1", "~2": b"0"}.items():
+        history = find_history(HistoryRequest(name=back or None, directory=project))
+        assert digests(history) == [digest_of(layer)], back
+        assert history.notes[0].startswith("later builds failed")
+    named = find_history(HistoryRequest(name=f"{scope().name}~1", directory=project))
+    assert digests(named) == [digest_of(b"1")]
+    with pytest.raises(RecordError, match="no more than 3 builds"):
+        find_history(HistoryRequest(name="~3", directory=project))
+
+
+def test_a_build_that_failed_is_shown_where_there_is_no_other(store: Store, project: Path) -> None:
+    """It says so."""
+    store.add_record(scope().name, record(scope(), status=1))
+    history = find_history(HistoryRequest(directory=project))
+    assert history.record is not None
+    assert history.record.exit_status == 1
+    assert "failed" in history.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"{\n", "is damaged"),
+        (b'{"version":1}\n', "is damaged: scope"),
+        (b'{"version":2,"anything":1}\n', "has version 2"),
+    ],
+)
+def test_a_record_of_no_use_is_an_error(
+    store: Store, project: Path, line: bytes, expected: str
+) -> None:
+    """It says why; the build before it can be had."""
+    keep(store, scope(), b"one")
+    store.add_record(scope().name, line)
+    with pytest.raises(RecordError, match=expected):
+        find_history(HistoryRequest(directory=project))
+    assert digests(find_history(HistoryRequest(name="~1", directory=project)))
+
+
+def test_layers_that_are_gone_are_told(store: Store, project: Path) -> None:
+    """Those that the store evicted, and those whose file somebody removed."""
+    keep(store, scope(), b"one", b"two", b"three" * 9)
+    (store.path / "blobs" / "sha256" / digest_of(b"two")[7:]).unlink()
+    history = find_history(HistoryRequest(directory=project))
+    evicted = [history.is_evicted(layer) for layer in history.stages[0].layers]
+    assert evicted == [False, True, False]
+
+
+def test_a_scope_without_a_record_has_its_chains(store: Store, project: Path) -> None:
+    """From the cache config; a platform or a build before cannot be had then."""
+    build(store, scope().name, b"one", b"two", chains=[(b"one", b"three"), (b"four",)])
+    history = find_history(HistoryRequest(directory=project))
+    chains = {tuple(layer.digest for layer in chain.layers) for chain in history.chains}
+    assert chains == {
+        tuple(map(digest_of, each)) for each in ((b"one", b"two"), (b"one", b"three"), (b"four",))
+    }
+    with pytest.raises(RecordError, match=r"no build of .* left a record"):
+        find_history(HistoryRequest(name="~1", directory=project))
+    with pytest.raises(RecordError, match="has no record"):
+        find_history(HistoryRequest(platform=HERE, directory=project))
+
+
+def test_a_directory_of_plain_buildx(tmp_path: Path, project: Path) -> None:
+    """Its usual tag, a tag that is named, or the only one."""
+    plain = tmp_path / "plain"
+    export(plain, "latest", b"one", b"two")
+    request = HistoryRequest(source=str(plain), directory=project, with_places=True)
+    history = find_history(request)
+    assert [layer.size for layer in history.chains[0].layers] == [3, 3]
+    path = plain / "blobs" / "sha256" / digest_of(b"one")[7:]
+    assert history.places[digest_of(b"one")] == str(path)
+    export(plain, "other", b"three")
+    assert find_history(request).scope == "latest"
+    named = HistoryRequest(name="other", source="plain", directory=tmp_path)
+    assert digest_of(b"three") == find_history(named).chains[0].layers[0].digest
+
+
+def test_a_store_is_read_by_its_directory_alone(store: Store, tmp_path: Path) -> None:
+    """Without a project around: the only scope is meant."""
+    keep(store, scope("main"), b"one")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    request = HistoryRequest(source=str(store.path), directory=elsewhere)
+    assert find_history(request).scope == scope("main").name
+    keep(store, scope("topic"), b"two")
+    with pytest.raises(RecordError) as caught:
+        find_history(request)
+    assert all(scope(each).name in caught.value.hint for each in ("main", "topic"))
+
+
+def test_a_registry_tells_the_same_as_a_store(
+    store: Store, project: Path, registry: MemoryRegistry
+) -> None:
+    """The record lies beside the scope; where a layer lies is told by the repository."""
+    keep(store, scope(), b"one", b"two")
+    push(registry, scope(), b"one", b"two")
+    ref = f"{registry.address}/app"
+    here = find_history(HistoryRequest(directory=project))
+    for source in (ref, f"{ref}:{scope().name}"):
+        there = find_history(HistoryRequest(source=source, directory=project, with_places=True))
+        assert (there.stages, there.record) == (here.stages, here.record)
+        assert there.places[digest_of(b"one")] == f"{ref}@{digest_of(b'one')}"
+
+
+def test_the_backends_are_asked_in_their_order(
+    store: Store, project: Path, registry: MemoryRegistry
+) -> None:
+    """What the store does not know, the registry may; one with a record goes first."""
+    push(registry, scope(), b"one")
+    config = project / "bxcache.toml"
+    ref = f'[[cache.backends]]\ntype = "registry"\nref = "{registry.address}/app"\n'
+    config.write_text(config.read_text().replace("[images.api]", ref))
+    assert find_history(HistoryRequest(directory=project)).source == f"{registry.address}/app"
+    build(store, scope().name, b"one")
+    assert find_history(HistoryRequest(directory=project)).record is not None
+    keep(store, scope(), b"one")
+    asked = len(registry.asked)
+    assert find_history(HistoryRequest(directory=project)).source == str(store.path)
+    assert len(registry.asked) == asked
+
+
+def test_a_tag_without_a_label_has_its_chains(registry: MemoryRegistry, project: Path) -> None:
+    """A cache that plain buildx has pushed."""
+    config = json.dumps({"layers": [{"blob": digest_of(b"one"), "parent": -1}]}).encode()
+    manifest = json.loads(cache_manifest(b"one"))
+    manifest["config"] |= {"digest": digest_of(config), "size": len(config)}
+    registry.put("latest", json.dumps(manifest).encode())
+    registry.shelf().blobs[digest_of(config)] = config
+    for source in (f"{registry.address}/app", f"{registry.address}/app:latest"):
+        history = find_history(HistoryRequest(source=source, directory=project.parent))
+        assert [each.digest for each in history.chains[0].layers] == [digest_of(b"one")]
+
+
+def test_an_image_is_no_cache(registry: MemoryRegistry, project: Path) -> None:
+    """It says what it may be."""
+    registry.put("latest", b'{"schemaVersion":2,"layers":[]}')
+    request = HistoryRequest(source=f"{registry.address}/app:latest", directory=project)
+    with pytest.raises(RecordError, match="maybe an image"):
+        find_history(request)
+
+
+def test_a_changed_blob_is_no_record(registry: MemoryRegistry, project: Path) -> None:
+    """Its digest is checked."""
+    push(registry, scope(), b"one")
+    repository = open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
+    label = read_label(repository, scope().name)
+    assert label is not None
+    registry.shelf().blobs[label.records[0].digest] = record(scope(), b"other")
+    request = HistoryRequest(source=f"{registry.address}/app", directory=project)
+    with pytest.raises(RegistryError, match="other content"):
+        find_history(request)
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected", "hint"),
+    [
+        ({"name": "nothing"}, "no build of `nothing` is known in `", "`image."),
+        ({"target": "nothing"}, "no build of `image` is known", "`image."),
+        ({"source": "stor"}, "there is no directory `", ""),
+        ({"source": "./a/b"}, "there is no directory `", ""),
+        ({"source": "Not/A:Ref!"}, "is no directory, and as a reference", ""),
+        ({"platform": "linux/none"}, "not for the platform `linux/none`", f"`{HERE}`"),
+    ],
+    ids=str,
+)
+def test_what_is_not_there_is_told_with_what_is(
+    store: Store, project: Path, request_: dict[str, Any], expected: str, hint: str
+) -> None:
+    """One error, and the names that are known."""
+    keep(store, scope(), b"one")
+    with pytest.raises(RecordError) as caught:
+        find_history(HistoryRequest(**request_, directory=project))
+    assert expected in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_where_nothing_was_built_that_is_said(project: Path) -> None:
+    """And what to do."""
+    with pytest.raises(RecordError) as caught:
+        find_history(HistoryRequest(directory=project))
+    assert "bxcache build" in caught.value.hint
+
+
+def test_only_an_image_keeps_no_records(project: Path) -> None:
+    """An inline cache has no room for them."""
+    (project / "bxcache.toml").write_text(
+        '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app:main"\n'
+    )
+    with pytest.raises(RecordError, match="no backend is declared that keeps records"):
+        find_history(HistoryRequest(directory=project))
