@@ -63,8 +63,7 @@ class Story:
 def make_record(run: Run, story: Story) -> Record:
     """The record of a build; secrets are masked in it."""
     prepared, heard, redact = run.prepared, story.heard, run.redact
-    account = _choose_account(story)
-    target = prepared.setup.config.build.target
+    account = _choose_account(story, prepared.setup.config.build.target)
     return Record(
         version=1,
         scope=_describe_scope(prepared),
@@ -72,7 +71,7 @@ def make_record(run: Run, story: Story) -> Record:
         seconds=round(heard.seconds, 3),
         exit_status=heard.exit_status,
         steps=list_recorded_steps(account, redact),
-        stages=list_recorded_stages(account.metadata, target, redact),
+        stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
         arguments=hash_arguments(story.arguments, os.environ, _find_key(prepared, story.plan)),
         network=prepared.setup.config.build.network or "",
@@ -109,13 +108,13 @@ def keep_record(run: Run, record: Record) -> str:
     return ""
 
 
-def _choose_account(story: Story) -> Account:
+def _choose_account(story: Story, target: str | None) -> Account:
     """The run that tells the most of the layers: what only later runs exported has none before."""
     runs = (story.heard, *story.told)
     best = max(
         runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
     )
-    return Account(story.heard.trace, best.trace, best.metadata)
+    return Account(story.heard.trace, best.trace, best.metadata, target)
 
 
 def _describe_scope(prepared: Prepared) -> RecordedScope:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_DIRECTIVE = re.compile(r"#\s*(?P<name>[A-Za-z]+)\s*=\s*(?P<value>.+?)\s*")
-_HEREDOC = re.compile(r"(?<![<\w])\d*<<(?P<dash>-?)(?P<quote>[\"']?)(?P<word>\w+)(?P=quote)(?!\S)")
+_DIRECTIVE = re.compile(r"#\s*(?P<name>syntax|escape|check)\s*=\s*(?P<value>.+?)\s*", re.IGNORECASE)
+_WORD = re.compile(r"""(?:<<\s*|\\.?|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+""")
+_HEREDOC = re.compile(r"\d*<<(?P<dash>-?)\s*(?P<word>[^<]+)")
+_QUOTED = re.compile(r"([\"'])(.*?)\1")
 _WITH_HEREDOCS = ("RUN", "COPY", "ADD")
 _FROM = re.compile(r"FROM(?:\s+--\S+)*\s+(?P<base>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*", re.IGNORECASE)
-_USED = re.compile(r"(?:\s--from=|[\s,]from=)[\"']?(?P<name>[^\s,\"']+)", re.IGNORECASE)
+_USED = re.compile(r"(?:--from|[=,][\"']?from)=[\"']?(?P<name>[^\s,\"']+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,17 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     >>> [stage.name for stage in list_stages("FROM a AS Build\\nFROM build")]
     ['build', 'stage-1']
     """
-    lines = text.splitlines()
+    # Unlike Python, BuildKit ends a line at a line feed only.
+    lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
     stages: list[DockerfileStage] = []
-    for line, instruction in _list_instructions(lines):
+    for line, instruction in _list_instructions([line.rstrip("\r") for line in lines]):
         head = _FROM.fullmatch(instruction)
         if head is not None:
             name = (head["name"] or f"stage-{len(stages)}").lower()
             named = head["name"] is not None
             stages.append(DockerfileStage(name, line, len(lines), head["base"], is_named=named))
         elif stages:
-            used = tuple(match["name"] for match in _USED.finditer(instruction))
-            stages[-1] = replace(stages[-1], uses=(*stages[-1].uses, *used))
+            stages[-1] = replace(stages[-1], uses=(*stages[-1].uses, *_list_used(instruction)))
     for at, following in enumerate(stages[1:]):
         stages[at] = replace(stages[at], last_line=following.line - 1)
     return tuple(stages)
@@ -88,34 +91,62 @@ def list_needed(stages: Sequence[DockerfileStage], target: str | None) -> frozen
     return frozenset(stages[number].name for number in found)
 
 
-def _list_instructions(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Each instruction with the line that it begins in; what a heredoc holds is left out."""
+    escape = re.escape(_find_escape(lines))
+    continued = re.compile(rf"(?<!{escape}){escape}[ \t]*$")
     numbered = enumerate(lines, 1)
-    parts: list[str] = []
-    escape, begun, heading = "\\", 0, True
     for number, line in numbered:
-        text = line.strip()
-        directive = _DIRECTIVE.fullmatch(text) if heading else None
-        heading = directive is not None
-        if directive is not None and directive["name"].lower() == "escape":
-            escape = directive["value"]
-        if text.startswith("#") or not text:
-            continue
-        begun = begun if parts else number
-        if text.endswith(escape):
-            parts.append(text.removesuffix(escape))
-            continue
-        instruction = " ".join((*parts, text))
-        parts = []
-        yield begun, instruction
-        if instruction.upper().removeprefix("ONBUILD").split()[:1] in ([w] for w in _WITH_HEREDOCS):
+        instruction = "" if _is_blank(line) else _join_lines(line, numbered, continued)
+        if instruction:
+            yield number, instruction
             _skip_heredocs(instruction, numbered)
-    if parts:
-        yield begun, " ".join(parts)
+
+
+def _find_escape(lines: Iterable[str]) -> str:
+    for line in lines:
+        directive = _DIRECTIVE.fullmatch(line.strip())
+        if directive is None:
+            break
+        if directive["name"].lower() == "escape":
+            return directive["value"]
+    return "\\"
+
+
+def _is_blank(line: str) -> bool:
+    """Whether a line is empty or a comment: such lines do not end an instruction."""
+    return line.strip()[:1] in ("", "#")
+
+
+def _join_lines(line: str, following: Iterator[tuple[int, str]], continued: re.Pattern[str]) -> str:
+    whole = ""
+    while continued.search(line):
+        whole += continued.sub("", line)
+        line = next((each for _, each in following if not _is_blank(each)), "")
+    return (whole + line).strip()
+
+
+def _split_words(instruction: str) -> tuple[str, list[str]]:
+    """What an instruction does, and the words behind that with their quotes."""
+    words = _WORD.findall(instruction)
+    if words and words[0].upper() == "ONBUILD":
+        words = words[1:]
+    return (words[0].upper(), words[1:]) if words else ("", [])
+
+
+def _list_used(instruction: str) -> Iterator[str]:
+    _, words = _split_words(instruction)
+    for flag in takewhile(lambda word: word.startswith("--"), words):
+        yield from (match["name"] for match in _USED.finditer(flag))
 
 
 def _skip_heredocs(instruction: str, numbered: Iterator[tuple[int, str]]) -> None:
-    for heredoc in _HEREDOC.finditer(instruction):
+    verb, words = _split_words(instruction)
+    # What is left is a quote that nothing ends; BuildKit sees no words at all then.
+    if verb not in _WITH_HEREDOCS or _WORD.sub("", instruction).strip():
+        return
+    for heredoc in filter(None, map(_HEREDOC.fullmatch, words)):
+        end = _QUOTED.sub(r"\2", heredoc["word"])
         for _, line in numbered:
-            if (line.lstrip("\t") if heredoc["dash"] else line) == heredoc["word"]:
+            if (line.lstrip("\t") if heredoc["dash"] else line) == end:
                 break

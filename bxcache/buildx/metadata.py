@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 _PROVENANCE = "buildx.build.provenance"
 _BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
@@ -24,7 +26,7 @@ _BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A blob that a step made; `size` is in bytes."""
+    """A blob that a step made; `size` is in bytes, 0 where it is not known."""
 
     digest: str
     size: int
@@ -126,7 +128,23 @@ def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Def
     operations = [reader.read(step, described[step]) for step in known]
     operations += [reader.read(step, {}) for step in vertices if step not in described]
     images = dict(_read_images(provenance))
-    return Definition(platform, _read_dockerfile(noted), tuple(operations), images)
+    return Definition(platform, _read_dockerfile(noted), _complete_chains(operations), images)
+
+
+def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
+    """The same, with what is told only of an operation that builds on another one.
+
+    Of two equal results, as two platforms can have, BuildKit tells the layers for one alone.
+    """
+    chains: dict[str, tuple[tuple[Layer, ...], ...]] = {}
+    completed = []
+    for each in reversed(operations):
+        own = each.chains or chains.get(each.vertex, ())
+        completed.append(replace(each, chains=own))
+        below = tuple(chain[:-1] for chain in own if len(chain) > 1)
+        if each.below is not None and below:
+            chains.setdefault(each.below, below)
+    return tuple(reversed(completed))
 
 
 def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -215,8 +233,9 @@ def _read_dockerfile(noted: Mapping[str, Any]) -> str:
 def _read_layers(chain: object) -> Iterator[Layer]:
     for each in map(_table, _list(chain)):
         digest, size = each.get("digest"), each.get("size")
-        if isinstance(digest, str) and isinstance(size, int):
-            yield Layer(digest, size)
+        if isinstance(digest, str) and _DIGEST.fullmatch(digest) and isinstance(size, int):
+            # An engine without the containerd image store does not tell the size: it has -1.
+            yield Layer(digest, max(size, 0))
 
 
 def _number(value: object) -> int:

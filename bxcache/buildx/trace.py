@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ class TracedStep:
     """A step as the stream tells it.
 
     Attributes:
-        digests: its vertices. A `COPY --link` has two.
+        digests: its vertices. A `COPY --link` has two, an `ADD` of a URL too.
         seconds: how long it was worked on, transfers included.
         log_bytes: how much it printed.
     """
@@ -175,7 +176,7 @@ class TraceReader:
         """What has been read, as a whole."""
         vertices = list(self._vertices.values())
         return Trace(
-            steps=tuple(_join_links(vertices)),
+            steps=tuple(_join_parts(vertices)),
             transfers=tuple(_read_transfer(each) for each in vertices if _is_transfer(each.name)),
             said=tuple(self._said),
             unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
@@ -261,29 +262,38 @@ def _tell_change(vertex: _Vertex, outcome: Outcome | None, started: bool) -> Ite
         yield StepFinished(step, vertex.outcome, _measure(vertex.spans), vertex.error)
 
 
-def _join_links(vertices: list[_Vertex]) -> Iterator[TracedStep]:
-    """One step for each instruction: the merge of a `COPY --link` belongs to its copy."""
+def _join_parts(vertices: list[_Vertex]) -> Iterator[TracedStep]:
+    """One step for each instruction, which can be several vertices.
+
+    An `ADD` of a URL first fetches it; a `COPY --link` is placed by a merge for each stage.
+    """
     by_digest = {each.digest: each for each in vertices}
-    merges = {
-        digest: each
-        for each in vertices
-        for digest in each.inputs
-        if _is_merge_of(each.step, by_digest.get(digest, each).step)
-    }
+    fetches: dict[str, list[_Vertex]] = defaultdict(list)
+    merges: dict[str, list[_Vertex]] = defaultdict(list)
+    for vertex in vertices:
+        for other in (by_digest[digest] for digest in vertex.inputs if digest in by_digest):
+            if vertex.step is not None and vertex.step == other.step:
+                fetches[vertex.digest].append(other)
+            elif _is_merge_of(vertex.step, other.step):
+                merges[other.digest].append(vertex)
+    fetched = {each.digest for parts in fetches.values() for each in parts}
     for vertex in vertices:
         step = vertex.step
-        if step is None or step.is_base or step.is_link or vertex.outcome is None:
+        if step is None or step.is_base or step.is_link or vertex.digest in fetched:
             continue
-        merge = merges.get(vertex.digest)
-        spans = vertex.spans | (merge.spans if merge else {})
-        yield TracedStep(
-            name=step,
-            digests=(vertex.digest, *([merge.digest] if merge else [])),
-            outcome=vertex.outcome,
-            seconds=_measure(spans),
-            error=vertex.error,
-            log_bytes=vertex.log_bytes,
-        )
+        before = fetches[vertex.digest]
+        found = [each for each in (vertex, *before) if each.outcome is not None]
+        parts = (*before, vertex, *merges[vertex.digest])
+        spans = {start: end for each in parts for start, end in each.spans.items()}
+        for each in found[:1]:
+            yield TracedStep(
+                name=step,
+                digests=tuple(part.digest for part in parts),
+                outcome=each.outcome or Outcome.FAILED,
+                seconds=_measure(spans),
+                error=each.error,
+                log_bytes=sum(part.log_bytes for part in parts),
+            )
 
 
 def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:

@@ -12,6 +12,7 @@ import click
 from bxcache import __version__
 from bxcache.cli.build import build_command
 from bxcache.cli.config import config_group
+from bxcache.cli.history import diff_command, history_command
 from bxcache.cli.key import key_command
 from bxcache.cli.registry import registry_group
 from bxcache.cli.store import store_group
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Exit status: 0 done; docker's own for a failed build;
-2 usage; 69 docker or builder; 70 bug; 72 git; 74 store;
+2 usage; 66 record; 69 docker or builder; 70 bug; 72 git; 74 store;
 75 cache, with strict; 76 registry; 78 configuration; 130 Ctrl-C or SIGTERM.
 """
 
@@ -39,6 +40,8 @@ def cli() -> None:
 
 cli.add_command(build_command)
 cli.add_command(config_group)
+cli.add_command(diff_command)
+cli.add_command(history_command)
 cli.add_command(key_command)
 cli.add_command(registry_group)
 cli.add_command(store_group)

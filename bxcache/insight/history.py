@@ -102,7 +102,7 @@ class History:
         """
         if names and self.record is None:
             raise RecordError(
-                f"this cache of `{self.scope}` has no record, so its stages have no names",
+                f"the cache of `{self.scope}` has no record, so its stages have no names",
                 hint="a build with bxcache leaves one",
             )
         known = {stage.name: stage for stage in self.stages}
@@ -241,11 +241,7 @@ class _StageReader:
         return self._steps[position].stage if base is None else self.heads[base].name
 
     def _descend(self, number: int, platform: str | None) -> list[int]:
-        tops = [
-            each
-            for each in self._own[number]
-            if self._steps[each].kind != "source" and _is_for(self._steps[each], (platform,))
-        ]
+        tops = [each for each in self._own[number] if _is_for(self._steps[each], (platform,))]
         if not tops:
             base = self._find_base(number)
             return self._descend(base, platform) if base is not None else []

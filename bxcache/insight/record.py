@@ -35,11 +35,10 @@ class RecordedLayer(_Part):
 class RecordedStep(_Part):
     """What a stage is made of.
 
-    An `instruction` makes a layer; `from` is a base image, with all of its layers; `source` is
-    what an instruction fetched.
+    An `instruction` makes a layer; `from` is a base image, with all of its layers.
     """
 
-    kind: Literal["instruction", "from", "source"] = "instruction"
+    kind: Literal["instruction", "from"] = "instruction"
     text: str
     """As BuildKit shows it, shortened where it is long."""
 

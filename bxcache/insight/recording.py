@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.dockerfile import list_needed, list_stages
+from bxcache.insight.bases import IMAGES, find_base_lines
 from bxcache.insight.record import RecordedImage, RecordedLayer, RecordedStage, RecordedStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
     from bxcache.buildx.trace import Trace, TracedSource, TracedStep
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _ROOM_FOR_TEXTS = 100_000
 _SHORTEST_TEXT, _LONGEST_TEXT = 400, 4_000
-_IMAGE = "docker-image://"
+_FROM = "FROM "
 _USUAL = ("docker.io/library/", "docker.io/")
 
 
@@ -33,20 +34,20 @@ class Account:
         built: what the build told: outcomes, times, logs.
         told: what the run told that tells the most of the layers; often the same.
         metadata: that run's metadata.
+        target: the stage that was built, or None for the last one.
     """
 
     built: Trace
     told: Trace
     metadata: Metadata
+    target: str | None = None
 
 
-def list_recorded_stages(
-    metadata: Metadata, target: str | None, redact: Redactor
-) -> tuple[RecordedStage, ...]:
+def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedStage, ...]:
     """The stages of the Dockerfile, as far as the metadata tells them."""
-    texts = (each.dockerfile for each in metadata.definitions)
+    texts = (each.dockerfile for each in account.metadata.definitions)
     stages = list_stages(next(filter(None, texts), ""))
-    needed = list_needed(stages, target)
+    needed = list_needed(stages, account.target)
     return tuple(
         RecordedStage(
             name=stage.name, line=stage.line, base=redact(stage.base), needed=stage.name in needed
@@ -60,8 +61,8 @@ def list_recorded_images(metadata: Metadata, redact: Redactor) -> tuple[Recorded
     found: dict[str, RecordedImage] = {}
     for definition in metadata.definitions:
         for operation in definition.operations:
-            if operation.source.startswith(_IMAGE):
-                name, _, digest = operation.source.removeprefix(_IMAGE).partition("@")
+            if operation.source.startswith(IMAGES):
+                name, _, digest = operation.source.partition("://")[2].partition("@")
                 known = digest or definition.images.get(_shorten_name(name))
                 found[operation.source] = RecordedImage(name=redact(name), digest=known or None)
     return tuple(found.values())
@@ -91,7 +92,7 @@ class _StepWriter:
     def __init__(self, account: Account, redact: Redactor) -> None:
         self.steps: dict[str, RecordedStep] = {}
         self._redact = redact
-        self._told = account.told
+        self._told, self._target = account.told, account.target
         self._traced = {each: step for step in account.told.steps for each in step.digests}
         self._sources = {source.digest: source for source in account.told.sources}
         self._built = _match_steps(account.built, account.told)
@@ -100,8 +101,8 @@ class _StepWriter:
 
     def write(self, definition: Definition) -> None:
         """Write what was done for one platform."""
-        heads = {stage.line for stage in list_stages(definition.dockerfile)}
         known = {each.vertex: each for each in definition.operations}
+        bases = find_base_lines(definition, self._sources, self._target)
         # What a merge lays over is no step of its own, it is the first half of a `COPY --link`.
         halves = {each.beside for each in definition.operations if each.lines}
         platforms = (definition.platform,) if definition.platform else ()
@@ -112,7 +113,7 @@ class _StepWriter:
                 update = {"platforms": both}
                 self.steps[vertex] = self.steps[vertex].model_copy(update=update)
             elif vertex not in halves:
-                step = self._describe(operation, heads)
+                step = self._describe(operation, bases.get(vertex, ()))
                 if step is not None:
                     parent = self._find_parent(operation, known)
                     known_to = {"platforms": platforms, "parent": parent}
@@ -124,22 +125,21 @@ class _StepWriter:
             below = known[below].below if below in known else None
         return list(self.steps).index(below) if below is not None else None
 
-    def _describe(self, operation: Operation, heads: set[int]) -> RecordedStep | None:
-        traced = self._traced.get(operation.vertex) or self._traced.get(operation.beside or "")
-        if traced is not None:
-            step = self._write_instruction(traced)
-        elif operation.lines:
-            source = self._sources.get(operation.vertex)
-            is_base = bool(operation.source and heads & {*operation.lines})
-            step = self._write_source(source, operation.source, is_base=is_base)
+    def _describe(self, operation: Operation, bases: Sequence[int]) -> RecordedStep | None:
+        if bases:
+            layers, *others = dict.fromkeys(map(_write_layers, operation.chains)) or [()]
+            step = self._write_base(self._sources.get(operation.vertex), operation.source)
+            lines = bases
         else:
-            # BuildKit's own business, such as the build context.
-            return None
-        chains = operation.chains if step.kind == "from" else [[c[-1]] for c in operation.chains]
-        layers, *others = dict.fromkeys(tuple(map(_write_layer, each)) for each in chains) or [()]
-        lines = tuple(sorted({*operation.lines}))
-        update = {"lines": lines, "layers": layers, "alternatives": tuple(others)}
-        return step.model_copy(update=update)
+            traced = self._traced.get(operation.vertex) or self._traced.get(operation.beside or "")
+            if traced is None or operation.source:
+                # BuildKit's own business, such as the build context, or what is fetched for a step.
+                return None
+            tops = (chain[-1:] for chain in operation.chains)
+            layers, *others = dict.fromkeys(map(_write_layers, tops)) or [()]
+            step, lines = self._write_instruction(traced), operation.lines
+        told = {"lines": tuple(sorted({*lines})), "layers": layers, "alternatives": tuple(others)}
+        return step.model_copy(update=told)
 
     def _write_instruction(self, traced: TracedStep) -> RecordedStep:
         built = self._built.get(traced.digests, traced)
@@ -152,13 +152,12 @@ class _StepWriter:
             error=self._shorten(built.error),
         )
 
-    def _write_source(
-        self, source: TracedSource | None, identifier: str, *, is_base: bool
-    ) -> RecordedStep:
+    def _write_base(self, source: TracedSource | None, identifier: str) -> RecordedStep:
         named = source.step if source is not None else None
+        text = source.text if source is not None else ""
         return RecordedStep(
-            kind="from" if is_base or named is not None else "source",
-            text=self._shorten(source.text if source is not None else identifier),
+            kind="from",
+            text=self._shorten(text if text.startswith(_FROM) else f"{_FROM}{identifier}"),
             stage=named.stage if named is not None else "",
             seconds=round(source.seconds, 3) if source is not None else 0.0,
         )
@@ -166,7 +165,7 @@ class _StepWriter:
     def write_untold(self) -> Iterator[RecordedStep]:
         """Write the steps that the stream alone tells; layers and lines are not known then."""
         found = [
-            (base.step, self._write_source(base, "", is_base=True))
+            (base.step, self._write_base(base, ""))
             for base in self._told.sources
             if base.step is not None
         ]
@@ -194,5 +193,5 @@ def _match_steps(built: Trace, told: Trace) -> dict[tuple[str, ...], TracedStep]
     return found
 
 
-def _write_layer(layer: Layer) -> RecordedLayer:
-    return RecordedLayer(digest=layer.digest, size=layer.size)
+def _write_layers(layers: Iterable[Layer]) -> tuple[RecordedLayer, ...]:
+    return tuple(RecordedLayer(digest=layer.digest, size=layer.size) for layer in layers)

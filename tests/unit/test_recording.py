@@ -51,13 +51,14 @@ def read(name: str) -> tuple[Trace, Metadata]:
 
 def record_of(name: str, redact: Redactor = PLAIN) -> Record:
     trace, metadata = read(name)
+    account = Account(trace, trace, metadata)
     return Record(
         version=1,
         scope=RecordedScope(name="app", image="app", platforms=("linux/amd64",)),
         started=0.0,
         seconds=1.0,
-        steps=list_recorded_steps(Account(trace, trace, metadata), redact),
-        stages=list_recorded_stages(metadata, None, redact),
+        steps=list_recorded_steps(account, redact),
+        stages=list_recorded_stages(account, redact),
         images=list_recorded_images(metadata, redact),
     )
 

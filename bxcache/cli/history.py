@@ -1,0 +1,169 @@
+"""`bxcache history` and `bxcache diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bxcache.cli.options import CONFIG, JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bxcache.insight.comparison import StageDifference
+    from bxcache.insight.history import History
+    from bxcache.lookup import HistoryRequest
+
+_OPTIONS = (
+    click.option(
+        "--stage", "stages", multiple=True, metavar="NAME", help="Only this stage; can be repeated."
+    ),
+    click.option("--platform", metavar="NAME", help="Only what was built for this one."),
+    click.option("--target", metavar="STAGE", help="The stage that was built, if not the last."),
+    click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
+    click.option(
+        "--from",
+        "source",
+        metavar="DIR|REF",
+        help="A store, a directory that buildx exported to, or a registry's repository. "
+        "Default: the backends of the configuration.",
+    ),
+    click.option("--no-trunc", "full", is_flag=True, help="Cut nothing."),
+    JSON,
+    CONFIG,
+)
+
+
+def _with_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command("history", short_help="Show the layers of each stage, and what made them.")
+@click.argument("name", required=False)
+@_with_options
+@click.option("--chain", is_flag=True, help="Show what each stage builds on as well.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the digests of the layers only.")
+@click.option("--blobs", "places", is_flag=True, help="Show where each layer lies.")
+def history_command(  # noqa: PLR0913  # click gives each option by itself
+    name: str | None,
+    *,
+    chain: bool,
+    quiet: bool,
+    places: bool,
+    full: bool,
+    as_json: bool,
+    stages: tuple[str, ...],
+    **given: Any,  # noqa: ANN401  # click's options
+) -> None:
+    """Show the layers of each stage as the last build left them, and what made them.
+
+    NAME is an image of the config file or a scope; `~1` behind it, or alone, is the build before
+    the last one.
+    """
+    from bxcache.console.history import (  # noqa: PLC0415
+        describe_history,
+        render_digests,
+        render_history,
+    )
+    from bxcache.console.tables import render_document  # noqa: PLC0415
+    from bxcache.lookup import find_history  # noqa: PLC0415
+
+    if quiet and as_json:
+        raise click.UsageError("`--quiet` and `--json` exclude each other")
+    history = find_history(_make_request(name, given, with_places=places))
+    _tell_notes(history)
+    chosen = history.find_stages(stages)
+    if as_json:
+        click.echo(render_document(describe_history(history, chosen, chain=chain)))
+    elif quiet:
+        digests = render_digests(history, chosen, chain=chain)
+        click.echo(digests, nl=bool(digests))
+    else:
+        click.echo(render_history(history, chosen, chain=chain, full=full, places=places))
+
+
+@click.command("diff", short_help="Compare the layers of two builds, stage by stage.")
+@click.argument("before", default="~1")
+@click.argument("after", default="~0")
+@_with_options
+def diff_command(
+    before: str,
+    after: str,
+    *,
+    full: bool,
+    as_json: bool,
+    stages: tuple[str, ...],
+    **given: Any,  # noqa: ANN401  # click's options
+) -> None:
+    """Compare the layers of two builds, stage by stage, and show what made those that differ.
+
+    BEFORE and AFTER are named as for `bxcache history`. Default: the build before the last one,
+    and the last one.
+    """
+    from bxcache.console.comparison import (  # noqa: PLC0415
+        describe_difference,
+        render_difference,
+    )
+    from bxcache.console.tables import render_document  # noqa: PLC0415
+
+    first, second = (_find_recorded(name, given) for name in (before, after))
+    _tell_notes(first, second)
+    differences = _compare(first, second, stages)
+    if as_json:
+        click.echo(render_document(describe_difference(first, second, differences)))
+    else:
+        click.echo(render_difference(first, second, differences, full=full))
+
+
+def _make_request(
+    name: str | None, given: dict[str, Any], *, with_places: bool = False
+) -> HistoryRequest:
+    from bxcache.lookup import HistoryRequest  # noqa: PLC0415
+
+    file = given["config_file"]
+    return HistoryRequest(
+        name=name,
+        source=given["source"],
+        target=given["target"],
+        branch=given["branch"],
+        platform=given["platform"],
+        config_file=Path(file) if file else None,
+        with_places=with_places,
+    )
+
+
+def _find_recorded(name: str, given: dict[str, Any]) -> History:
+    from bxcache.errors import RecordError  # noqa: PLC0415
+    from bxcache.lookup import find_history  # noqa: PLC0415
+
+    history = find_history(_make_request(name, given))
+    if history.record is None:
+        raise RecordError(
+            f"`{name}` has no record: the cache of `{history.scope}` in {history.source} tells of "
+            "no stages that could be compared",
+            hint="a build with bxcache leaves one",
+        )
+    return history
+
+
+def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[StageDifference]:
+    from bxcache.insight.comparison import compare_stages  # noqa: PLC0415
+
+    differences = compare_stages(before.stages, after.stages)
+    known = {each.name for each in differences}
+    wanted = [name.lower() for name in names]
+    # What is in neither build is told of as `bxcache history` does.
+    after.find_stages([name for name in wanted if name not in known])
+    return [each for each in differences if not wanted or each.name in wanted]
+
+
+def _tell_notes(*histories: History) -> None:
+    from bxcache.console.layer_table import show_text  # noqa: PLC0415
+
+    notes: Iterable[str] = dict.fromkeys(note for each in histories for note in each.notes)
+    for note in notes:
+        click.echo(f"note: {show_text(note)}", err=True)

@@ -1,0 +1,182 @@
+"""What `bxcache diff` prints: two builds side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bxcache.config.quantities import format_count, format_size
+from bxcache.console.history import tell_age
+from bxcache.console.layer_table import INDENT, WIDTH, cut_text, show_text
+from bxcache.console.tables import render_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bxcache.insight.comparison import StageDifference
+    from bxcache.insight.history import History, Stage
+    from bxcache.insight.record import RecordedLayer, RecordedStep
+
+_Change = tuple[str, int, str]
+"""A sign, a size in bytes, and an instruction."""
+
+
+def render_difference(
+    before: History, after: History, differences: Sequence[StageDifference], *, full: bool
+) -> str:
+    """Both builds, their stages, and the steps that made other layers."""
+    lines = [f"{_name_build(before)} -> {_name_build(after)}"]
+    lines += ["", _render_stages(differences)] if differences else []
+    for each in differences:
+        if _tell_state(each) == "changed":
+            lines += ["", f"{show_text(each.name)}:", *_render_changes(each, full=full)]
+    return "\n".join([*lines, "", *_list_totals(differences)])
+
+
+def _name_build(history: History) -> str:
+    scope = show_text(history.scope)
+    return f"{scope}, {tell_age(history.record)}" if history.record is not None else scope
+
+
+def _render_stages(differences: Iterable[StageDifference]) -> str:
+    rows = [
+        (
+            show_text(each.name),
+            f"{_count_layers(each.before)} -> {_count_layers(each.after)}",
+            format_size(each.gone_bytes) if each.gone else "",
+            format_size(each.new_bytes) if each.new else "",
+            _tell_state(each),
+        )
+        for each in differences
+    ]
+    return render_table(("STAGE", "LAYERS", "GONE", "NEW", ""), rows)
+
+
+def _count_layers(stage: Stage | None) -> int:
+    return len(stage.layers) if stage is not None else 0
+
+
+def _tell_state(difference: StageDifference) -> str:
+    if difference.before is None:
+        return "new"
+    if difference.after is None:
+        return "gone"
+    return "same" if difference.is_same else "changed"
+
+
+def _render_changes(difference: StageDifference, *, full: bool) -> Iterator[str]:
+    changes = _list_changes(difference)
+    width = max((len(format_size(size)) for _, size, _ in changes), default=0)
+    for sign, size, text in changes:
+        line = f"{INDENT}{sign} {format_size(size):>{width}}  {show_text(text)}"
+        yield line if full else cut_text(line, WIDTH)
+
+
+def _list_changes(difference: StageDifference) -> list[_Change]:
+    """The steps whose layers differ; what became of one stands below what it was."""
+    gone = _list_steps(difference.before, difference.gone)
+    new = _list_steps(difference.after, difference.new)
+    changes: list[_Change] = []
+    for step, size in gone:
+        changes.append(("-", size, step.text))
+        twin = next((each for each in new if _is_twin(each[0], step)), None)
+        if twin is not None:
+            new.remove(twin)
+            changes.append(("+", twin[1], twin[0].text))
+    return [*changes, *(("+", size, step.text) for step, size in new)]
+
+
+def _list_steps(
+    stage: Stage | None, layers: Iterable[RecordedLayer]
+) -> list[tuple[RecordedStep, int]]:
+    """The steps of a stage that made some of these layers, and the size of those."""
+    wanted = {layer.digest for layer in layers}
+    found = []
+    for step in stage.steps if stage is not None else ():
+        sizes = [layer.size for layer in step.layers if layer.digest in wanted]
+        if sizes:
+            found.append((step, sum(sizes)))
+    return found
+
+
+def _is_twin(one: RecordedStep, other: RecordedStep) -> bool:
+    """Whether two steps do the same; a base image is one, whatever its digest."""
+    same_text = one.text == other.text or one.kind == "from"
+    return same_text and (one.kind, one.platforms) == (other.kind, other.platforms)
+
+
+def _list_totals(differences: Sequence[StageDifference]) -> Iterator[str]:
+    if not differences:
+        yield "the builds told of no stages"
+    elif all(each.is_same for each in differences):
+        yield "no layer differs"
+    else:
+        gone, new, kept = map(format_size, _measure(differences))
+        yield f"in all {gone} gone, {new} new, {kept} in both; shared layers counted once"
+    unknown = sum(map(_count_unknown, differences))
+    if unknown:
+        yield f"the layers of {format_count(unknown, 'step')} are unknown and not compared"
+
+
+def _count_unknown(difference: StageDifference) -> int:
+    stages = (difference.before, difference.after)
+    steps = (step for stage in stages if stage is not None for step in stage.steps)
+    return sum(not step.layers for step in steps)
+
+
+def _measure(differences: Iterable[StageDifference]) -> tuple[int, int, int]:
+    """The bytes that only the first build has, that only the second has, and that both have."""
+    had: dict[str, int] = {}
+    has: dict[str, int] = {}
+    for each in differences:
+        had |= {layer.digest: layer.size for layer in (*each.gone, *each.kept)}
+        has |= {layer.digest: layer.size for layer in (*each.new, *each.kept)}
+    kept = sum(had[digest] for digest in had.keys() & has)
+    return sum(had.values()) - kept, sum(has.values()) - kept, kept
+
+
+def describe_difference(
+    before: History, after: History, differences: Sequence[StageDifference]
+) -> dict[str, Any]:
+    """The same for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
+    gone, new, kept = _measure(differences)
+    return {
+        "before": _describe_build(before),
+        "after": _describe_build(after),
+        "same": all(each.is_same for each in differences),
+        "gone_bytes": gone,
+        "new_bytes": new,
+        "kept_bytes": kept,
+        "unknown_steps": sum(map(_count_unknown, differences)),
+        "stages": [_describe_stage(each) for each in differences],
+    }
+
+
+def _describe_build(history: History) -> dict[str, Any]:
+    record = history.record
+    return {
+        "scope": history.scope,
+        "source": history.source,
+        "started": record.started if record is not None else None,
+        "seconds": record.seconds if record is not None else None,
+        "exit_status": record.exit_status if record is not None else None,
+    }
+
+
+def _describe_stage(difference: StageDifference) -> dict[str, Any]:
+    return {
+        "name": difference.name,
+        "state": _tell_state(difference),
+        "gone_bytes": difference.gone_bytes,
+        "new_bytes": difference.new_bytes,
+        "gone": _describe_layers(difference.gone),
+        "new": _describe_layers(difference.new),
+        "kept": _describe_layers(difference.kept),
+        "steps": [
+            {"change": "gone" if sign == "-" else "new", "bytes": size, "text": text}
+            for sign, size, text in _list_changes(difference)
+        ],
+    }
+
+
+def _describe_layers(layers: Iterable[RecordedLayer]) -> list[dict[str, Any]]:
+    return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]

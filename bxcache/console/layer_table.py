@@ -1,0 +1,129 @@
+"""Layers as the rows of a table, and texts from elsewhere as a part of one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from bxcache.config.quantities import format_size
+from bxcache.console.tables import render_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from bxcache.insight.history import History, Stage
+    from bxcache.insight.record import RecordedLayer, RecordedStep
+
+Row = dict[str, str]
+"""Cells by the names of their columns."""
+
+WIDTH = 120
+INDENT = "  "
+SHARED_MARK = " *"
+EVICTED = "evicted"
+_SHORTEST_TEXT = 40
+_SHORT_DIGEST = len("sha256:") + 12
+_TEXTS = ("LAYER", "PLATFORM", "INHERITED FROM", "WHERE")
+_FIGURES = ("SIZE", "OUTCOME", "SECONDS", "LINE")
+_CREATED_BY = "CREATED BY"
+
+
+def show_text(text: str) -> str:
+    r"""A text that came from elsewhere, on one line and with nothing that moves a cursor.
+
+    >>> show_text("RUN a\n\x1b[2J")
+    'RUN a\\n\\x1b[2J'
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def cut_text(text: str, room: int) -> str:
+    """The text, or as much of it as there is room for.
+
+    >>> cut_text("RUN make", 8), cut_text("RUN make", 7)
+    ('RUN make', 'RUN ma…')
+    """
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def find_shared(history: History) -> AbstractSet[str]:
+    if history.record is not None:
+        return history.shared
+    chains = ({layer.digest for layer in chain.layers} for chain in history.chains)
+    uses = Counter(digest for chain in chains for digest in chain)
+    return {digest for digest, count in uses.items() if count > 1}
+
+
+class RowWriter:
+    """Writes a row of a table for each layer, as cells by the names of their columns."""
+
+    def __init__(self, history: History, *, full: bool, places: bool) -> None:
+        self._history = history
+        self._shared = find_shared(history)
+        self._full = full
+        self._places = history.places if places else {}
+        self._heads = {stage.name: stage.line for stage in history.stages}
+
+    def write_stage(self, stage: Stage, *, chain: bool) -> Iterator[Row]:
+        """Write a stage, what it inherits first."""
+        for step in stage.inherited if chain else ():
+            owner = {"INHERITED FROM": show_text(step.stage) or "?"}
+            yield from (row | owner for row in self._write_step(step, step.stage))
+        for step in stage.steps:
+            yield from self._write_step(step, stage.name)
+
+    def _write_step(self, step: RecordedStep, stage: str) -> list[Row]:
+        first, *others = [self.write_layer(layer) for layer in step.layers] or [{"LAYER": "-"}]
+        told = {
+            "PLATFORM": show_text(",".join(step.platforms)),
+            "OUTCOME": step.outcome.value if step.outcome is not None else "",
+            "SECONDS": f"{step.seconds:.1f}",
+            "LINE": ",".join(map(str, self._list_lines(step, stage))),
+            _CREATED_BY: show_text(step.text),
+        }
+        return [first | told, *others]
+
+    def _list_lines(self, step: RecordedStep, stage: str) -> Sequence[int]:
+        """Where a step stands in one of the stages that have it."""
+        first = self._heads.get(stage)
+        if first is None:
+            return step.lines
+        others = (line for line in self._heads.values() if line is not None and line > first)
+        end = min(others, default=float("inf"))
+        return [line for line in step.lines if first <= line < end]
+
+    def write_layer(self, layer: RecordedLayer) -> Row:
+        """Write a layer."""
+        digest = layer.digest if self._full else layer.digest[:_SHORT_DIGEST]
+        return {
+            "LAYER": f"{digest}{SHARED_MARK if layer.digest in self._shared else ''}",
+            "WHERE": show_text(self._places.get(layer.digest, "")),
+            "SIZE": EVICTED if self._history.is_evicted(layer) else format_size(layer.size),
+        }
+
+
+def render_tables(tables: Sequence[Sequence[Row]], *, full: bool) -> list[list[str]]:
+    """Tables with the same columns, without those that are empty in all of them."""
+    rows = [row for table in tables for row in table]
+    if not rows:
+        return [[] for _ in tables]
+    columns = _choose_columns(rows)
+    cells = [[row.get(name, "") for name in columns] for row in rows]
+    left = render_table(columns, cells, sum(name in _TEXTS for name in columns)).splitlines()
+    width = max(map(len, left))
+    room = max(_SHORTEST_TEXT, WIDTH - len(INDENT) - width - 2)
+    texts = [row.get(_CREATED_BY, "") for row in rows]
+    texts = [_CREATED_BY if any(texts) else "", *texts]
+    shown = [text if full else cut_text(text, room) for text in texts]
+    head, *lines = [f"{a:<{width}}  {b}".rstrip() for a, b in zip(left, shown, strict=True)]
+    waiting = iter(lines)
+    return [[head, *islice(waiting, len(table))] if table else [] for table in tables]
+
+
+def _choose_columns(rows: Sequence[Row]) -> list[str]:
+    platforms = {each for row in rows for each in row.get("PLATFORM", "").split(",")} - {""}
+    hidden = () if len(platforms) > 1 else ("PLATFORM",)
+    columns = [name for name in (*_TEXTS, *_FIGURES) if name not in hidden]
+    return [name for name in columns if any(row.get(name) for row in rows)]

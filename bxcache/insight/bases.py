@@ -1,0 +1,81 @@
+"""Which stages begin with which base image.
+
+BuildKit tells the lines of a base image that it found by itself. Of one that was given as a named
+context it tells none, though its layers are in the cache as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.dockerfile import find_base, list_needed, list_stages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bxcache.buildx.dockerfile import DockerfileStage
+    from bxcache.buildx.metadata import Definition, Operation
+    from bxcache.buildx.trace import TracedSource
+
+_CONTEXT = re.compile(r"\[context (?P<name>\S+)\] ")
+IMAGES = ("docker-image://", "oci-layout://")
+
+
+def find_base_lines(
+    definition: Definition, sources: Mapping[str, TracedSource], target: str | None
+) -> dict[str, tuple[int, ...]]:
+    """The lines of the `FROM`s that each base image stands behind, by its vertex.
+
+    Args:
+        definition: what was built.
+        sources: what the stream told of the vertices that files come from.
+        target: the stage that was built, or None for the last one.
+    """
+    stages = list_stages(definition.dockerfile)
+    images = {each.vertex: each for each in definition.operations if _is_image(each)}
+    found: dict[str, set[int]] = defaultdict(set)
+    for vertex, image in images.items():
+        found[vertex] |= {stage.line for stage in stages} & {*image.lines}
+        source = sources.get(vertex)
+        context = _CONTEXT.match(source.text) if source is not None else None
+        if context is not None:
+            found[vertex] |= _list_named(stages, context["name"])
+    for operation in definition.operations:
+        if operation.below in images:
+            found[operation.below] |= {_find_root(stages, line) for line in operation.lines}
+    claimed = {line for lines in found.values() for line in lines}
+    if len(images) == 1:
+        # A base whose name is a variable's value can then be no other.
+        found[next(iter(images))] |= _list_unknown(stages, target) - claimed
+    return {vertex: tuple(sorted(lines - {0})) for vertex, lines in found.items() if lines - {0}}
+
+
+def _is_image(operation: Operation) -> bool:
+    return operation.source.startswith(IMAGES)
+
+
+def _list_named(stages: Sequence[DockerfileStage], name: str) -> set[int]:
+    return {
+        stage.line
+        for number, stage in enumerate(stages)
+        if stage.base.lower() == name.lower() and find_base(stages, number) is None
+    }
+
+
+def _find_root(stages: Sequence[DockerfileStage], line: int) -> int:
+    """The line of the stage that the stage of a line builds on in the end; 0 if unknown."""
+    at = next((n for n, each in enumerate(stages) if each.line <= line <= each.last_line), None)
+    while at is not None:
+        base = find_base(stages, at)
+        if base is None:
+            return stages[at].line
+        at = stages.index(base)
+    return 0
+
+
+def _list_unknown(stages: Sequence[DockerfileStage], target: str | None) -> set[int]:
+    """The stages that an image is needed for whose name is a variable's value."""
+    needed = list_needed(stages, target)
+    return {stage.line for stage in stages if stage.name in needed and "$" in stage.base}

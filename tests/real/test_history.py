@@ -1,0 +1,506 @@
+"""The layers of every stage, by name, on real engines; expected values come from docker itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import bxcache
+from tests.engines import busybox_image
+from tests.real.conftest import MakeMachine
+from tests.real.machines import Machine, count
+
+if TYPE_CHECKING:
+    from tests.engines import Registry
+
+KINDS = ["docker", "docker-container", "remote"]
+NAMES = ["tools", "base", "deps", "build", "stage-4", "unused", "alias", "stage-7"]
+DOCKERFILE = """\
+ARG TOOLS=busybox
+FROM ${TOOLS} AS Tools
+FROM busybox AS base
+COPY project /project
+WORKDIR /work
+ENV MODE=test
+RUN echo base > /base
+ONBUILD RUN echo trigger > /trigger
+FROM base AS deps
+COPY --link notes /deps/notes
+RUN cat <<ONE > /one && cat <<"TWO" > /two
+one
+FROM nothing AS fake
+ONE
+FROM nothing AS fake
+TWO
+COPY <<-FILE /here
+	FROM nothing AS fake
+	FILE
+FROM base AS build
+COPY notes /x
+COPY --from=deps /one /deps/notes /y/
+RUN --mount=type=bind,from=tools,target=/tools ls /tools/bin > /dev/null; cp /x /z
+ADD archive.tar /unpacked
+FROM scratch
+COPY --from=build /z /z
+FROM base AS unused
+RUN exit 1
+FROM busybox AS alias
+FROM alias
+COPY --from=build /z /z
+COPY --from=4 /z /zz
+COPY --from=base /base /base2
+RUN echo done
+CMD ["x"]
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A build of six stages that are needed and one that is not, with every construct."""
+    folder = tmp_path / "app"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (folder / "project").write_text(f"{tmp_path}\n")
+    (folder / "notes").write_text("notes\n")
+    with tarfile.open(folder / "archive.tar", "w") as archive:
+        archive.add(folder / "notes", "notes")
+    return folder
+
+
+def base() -> tuple[str, str]:
+    """Busybox as a named context: no builder has to have it."""
+    return "--build-context", f"busybox=oci-layout://{busybox_image().layout}"
+
+
+def layers_of(store: Path, document: dict[str, Any]) -> dict[str, int]:
+    """The layers of a saved cache with their sizes, by its manifest."""
+    manifest = store / "blobs" / document["caches"][0]["digest"].replace(":", "/")
+    return {each["digest"]: each["size"] for each in json.loads(manifest.read_text())["layers"]}
+
+
+def quietly(machine: Machine, folder: Path, *words: str) -> list[str]:
+    return machine.run("history", "-q", *words, folder=folder).out.splitlines()
+
+
+def pulled_by_docker(
+    machine: Machine, app: Path, store: str, target: str, folder: Path, *words: str
+) -> list[str]:
+    """The layers of a stage with all it builds on: plain docker builds it as an image from the
+    cache, and the image's manifest lists them."""
+    file = folder / f"{target}.tar"
+    output = ("-o", f"type=oci,dest={file}", "--provenance=false", "--target", target)
+    machine.raw("--cache-from", store, *output, *words, ".", folder=app)
+    with tarfile.open(file) as archive:
+
+        def read(name: str) -> Any:  # noqa: ANN401
+            stream = archive.extractfile(name)
+            assert stream is not None
+            return json.load(stream)
+
+        [entry] = read("index.json")["manifests"]
+        manifest = read(f"blobs/{entry['digest'].replace(':', '/')}")
+    return list(dict.fromkeys(layer["digest"] for layer in manifest["layers"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layer_belongs_to_a_stage(
+    kind: str, machines: MakeMachine, app: Path, tmp_path: Path
+) -> None:
+    """The cache's manifest lists these layers and no others; each has the size that it says."""
+    store = tmp_path / "store"
+    machine = machines(kind)
+    words = ("--backend", f"type=local,dir={store}", *base())
+    built = machine.build(*words, folder=app)
+    expected = layers_of(store, built)
+    told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
+    assert [stage["name"] for stage in told["stages"]] == NAMES
+    found = {each["digest"]: each["bytes"] for s in told["stages"] for each in s["layers"]}
+    assert found == expected
+    in_steps = {each for s in told["stages"] for step in s["steps"] for each in step["layers"]}
+    assert in_steps == set(expected)
+    assert set(quietly(machine, app, "--from", str(store))) == set(expected)
+    for digest, place in ((e["digest"], e["place"]) for e in blobs(machine, app, store)):
+        assert hashlib.sha256(Path(place).read_bytes()).hexdigest() == digest[7:]
+    assert [s["needed"] for s in told["stages"]] == [name != "unused" for name in NAMES]
+    # The same from the document of the build.
+    assert {e["digest"] for s in built["stages"] for e in s["layers"]} == set(expected)
+
+
+def blobs(machine: Machine, app: Path, store: Path) -> list[dict[str, Any]]:
+    words = ("history", "--json", "--blobs", "--from", str(store))
+    told = json.loads(machine.run(*words, folder=app).out)
+    return [layer for stage in told["stages"] for layer in stage["layers"]]
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container"])
+def test_the_layers_of_a_stage_are_those_of_its_image(
+    kind: str, machines: MakeMachine, app: Path, tmp_path: Path
+) -> None:
+    """What docker puts into an image of that stage; its own are those its base stage has not."""
+    store = tmp_path / "store"
+    machine = machines(kind)
+    built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
+    source = f"type=local,src={store},tag={built['caches'][0]['scope']}"
+    images = {
+        name: pulled_by_docker(machine, app, source, name, tmp_path, *base())
+        for name in ("tools", "base", "deps", "build", "alias")
+    }
+    under = {"tools": [], "base": [], "alias": [], "deps": images["base"], "build": images["base"]}
+    for name, layers in images.items():
+        here = ("--from", str(store), "--stage", name)
+        assert quietly(machine, app, *here, "--chain") == layers, name
+        own = [digest for digest in layers if digest not in under[name]]
+        assert quietly(machine, app, *here) == own, name
+
+
+def test_one_blob_of_two_instructions_is_marked(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    """`RUN cp /x /z` and the COPY of it elsewhere have one layer; it is told of both."""
+    store = tmp_path / "store"
+    machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
+    told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
+    [copied] = quietly(machine, app, "--from", str(store), "--stage", "stage-4")
+    texts = {
+        step["text"].split()[0]: stage["name"]
+        for stage in told["stages"]
+        for step in stage["steps"]
+        if step["layers"] == [copied]
+    }
+    assert texts == {"RUN": "build", "COPY": "stage-7"}
+    shown = machine.run("history", "--from", str(store), folder=app).out
+    assert all("*" in line for line in shown.splitlines() if copied[7:19] in line)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
+    kind: str, machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
+) -> None:
+    """Every line of it: the record lies beside the scope."""
+    ref = f"{registry.address}/{tmp_path.name.lower()}"
+    first = machines(kind)
+    built = first.build("--backend", f"type=registry,ref={ref}", *base(), folder=app)
+    assert count(built) == (0, 15 + 1)
+    here = first.run("history", "--json", "--from", ref, folder=app).out
+    checkout = tmp_path / "elsewhere" / "app"
+    shutil.copytree(app, checkout)
+    second = machines(kind)
+    there = second.run("history", "--json", "--from", ref, folder=checkout).out
+    assert json.loads(there) == json.loads(here)
+    told = json.loads(there)
+    digest = built["caches"][0]["digest"]
+    path = f"/v2/{ref.partition('/')[2]}/manifests/{digest}"
+    kind_ = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    manifest = json.loads(registry.ask("GET", path, headers=kind_).body)
+    layers = {each["digest"] for each in manifest["layers"]}
+    assert {e["digest"] for s in told["stages"] for e in s["layers"]} == layers
+    assert set(quietly(second, checkout, "--from", ref)) == layers
+    executed = [s for stage in told["stages"] for s in stage["steps"] if s["outcome"]]
+    assert {step["outcome"] for step in executed} == {"executed"}
+    assert any(step["seconds"] for step in executed)
+
+
+def test_a_store_and_a_registry_with_another_compression_tell_their_own_layers(
+    machine: Machine, registry: Registry, app: Path, tmp_path: Path
+) -> None:
+    """One step has a gzip layer here and a zstd layer there."""
+    ref, store = f"{registry.address}/{tmp_path.name.lower()}", tmp_path / "store"
+    backends = (f"type=local,dir={store}", f"type=registry,ref={ref},compression=zstd")
+    words = [word for each in backends for word in ("--backend", each)]
+    built = machine.build(*words, "-o", "type=cacheonly", *base(), folder=app)
+    expected = set(layers_of(store, built))
+    assert set(quietly(machine, app, "--from", str(store))) == expected
+    [kept] = [each for each in built["caches"] if each["backend"] == "registry"]
+    path = f"/v2/{ref.partition('/')[2]}/manifests/{kept['digest']}"
+    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    manifest = json.loads(registry.ask("GET", path, headers=kind).body)
+    there = {each["digest"] for each in manifest["layers"]}
+    assert set(quietly(machine, app, "--from", ref)) == there
+
+
+TWO = """\
+FROM scratch AS files
+COPY notes /notes
+FROM files AS named
+ARG TARGETARCH
+COPY ${TARGETARCH} /arch
+FROM named
+COPY project /project
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_platforms(kind: str, machines: MakeMachine, app: Path, tmp_path: Path) -> None:
+    """Each layer of the cache is told; those of one platform are the ones its image has."""
+    (app / "Dockerfile").write_text(TWO)
+    for name in ("amd64", "arm64"):
+        (app / name).write_text(name)
+    store = tmp_path / "store"
+    machine = machines(kind)
+    platforms = ("linux/amd64", "linux/arm64")
+    words = ("--backend", f"type=local,dir={store}", "--platform", ",".join(platforms))
+    built = machine.build(*words, "-o", "type=cacheonly", folder=app)
+    assert set(quietly(machine, app, "--from", str(store))) == set(layers_of(store, built))
+    source = f"type=local,src={store},tag={built['caches'][0]['scope']}"
+    for platform in platforms:
+        only = ("--platform", platform)
+        image = pulled_by_docker(machine, app, source, "named", tmp_path, *only)
+        here = ("--from", str(store), "--stage", "named", *only)
+        assert quietly(machine, app, *here, "--chain") == image
+        assert quietly(machine, app, *here) == image[1:]
+    shown = machine.run("history", "--from", str(store), folder=app).out
+    assert all(platform in shown for platform in platforms)
+
+
+def test_a_target_that_is_not_the_last_stage(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """What it needs is told, the rest is no part of that build."""
+    store = tmp_path / "store"
+    words = ("--backend", f"type=local,dir={store}", "--target", "deps", *base())
+    built = machine.build(*words, folder=app)
+    assert set(quietly(machine, app, "--from", str(store))) == set(layers_of(store, built))
+    shown = machine.run("history", "--from", str(store), folder=app).out
+    [closing] = [line for line in shown.splitlines() if line.startswith("not part of this build")]
+    assert closing.split(": ")[1].split(", ") == ["tools", *NAMES[3:]]
+    said = machine.run("history", "--stage", "build", "--from", str(store), folder=app, status=66)
+    assert "not part of this build" in said.err
+
+
+def test_the_layers_right_after_a_build(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """`--layers`, `history` without a word, and Python tell the same."""
+    backend = f"type=local,dir={tmp_path / 'store'}"
+    (app / "bxcache.toml").write_text(
+        f'[[cache.backends]]\ntype = "local"\ndir = "{tmp_path / "store"}"\n'
+    )
+    ran = machine.run("build", "--layers", "--network", "none", *base(), ".", folder=app)
+    after = machine.run("history", folder=app).out
+
+    def tables(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith((" ", "not part"))]
+
+    assert tables(ran.out) == tables(after)
+    assert len(tables(after)) > 20
+    document = machine.build("--backend", backend, *base(), folder=app)
+    stages = {stage["name"]: stage["layers"] for stage in document["stages"]}
+    for name in ("build", "stage-7"):
+        assert quietly(machine, app, "--stage", name) == [each["digest"] for each in stages[name]]
+
+
+def test_what_differs_between_two_builds(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """The stages with the changed file, in bytes, as the two manifests say."""
+    store = tmp_path / "store"
+    words = ("--backend", f"type=local,dir={store}", *base())
+    before = layers_of(store, machine.build(*words, folder=app))
+    same = machine.run("diff", "~0", "~0", "--from", str(store), folder=app).out
+    assert "no layer differs" in same
+    (app / "notes").write_text("other notes\n")
+    after = layers_of(store, machine.build(*words, folder=app))
+    told = json.loads(machine.run("diff", "--json", "--from", str(store), folder=app).out)
+    changed = {each["name"] for each in told["stages"] if each["gone"] or each["new"]}
+    assert {"tools", "base", "alias"}.isdisjoint(changed)
+    assert {"deps", "build", "stage-4", "stage-7"} <= changed
+    gone = {each["digest"] for stage in told["stages"] for each in stage["gone"]}
+    new = {each["digest"] for stage in told["stages"] for each in stage["new"]}
+    assert gone == before.keys() - after.keys()
+    assert new == after.keys() - before.keys()
+
+
+def test_an_evicted_layer_is_shown_as_one(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """The store had to get small; the record still tells what there was."""
+    store = tmp_path / "store"
+    built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
+    before = set(layers_of(store, built))
+    machine.run("store", "collect", "--dir", str(store), "--max-size", "1000kB", folder=app)
+    told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
+    evicted = {e["digest"] for s in told["stages"] for e in s["layers"] if e["evicted"]}
+    kept = {e["digest"] for s in told["stages"] for e in s["layers"] if not e["evicted"]}
+    left = {f"sha256:{each.name}" for each in (store / "blobs" / "sha256").iterdir()}
+    assert kept == before & left
+    assert evicted == before - left != set()
+    assert "evicted" in machine.run("history", "--from", str(store), folder=app).out
+
+
+def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """Its layers, sizes and chains; names need a record."""
+    store = tmp_path / "plain"
+    machine.raw("--cache-to", f"type=local,dest={store},mode=max", *base(), ".", folder=app)
+    [entry] = json.loads((store / "index.json").read_text())["manifests"]
+    manifest = json.loads((store / "blobs" / entry["digest"].replace(":", "/")).read_text())
+    expected = {each["digest"]: each["size"] for each in manifest["layers"]}
+    told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
+    assert {e["digest"]: e["bytes"] for c in told["chains"] for e in c["layers"]} == expected
+    source = f"type=local,src={store}"
+    chains = [[each["digest"] for each in chain["layers"]] for chain in told["chains"]]
+    for name in ("deps", "build"):
+        assert pulled_by_docker(machine, app, source, name, tmp_path, *base()) in chains
+    shown = machine.run("history", "--from", str(store), folder=app).out
+    assert "record" in shown.splitlines()[-1]
+    said = machine.run("history", "--stage", "deps", "--from", str(store), folder=app, status=66)
+    assert "no record" in said.err
+
+
+def test_a_packed_store_tells_the_same(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """On the machine that unpacks it."""
+    store, other, file = tmp_path / "store", tmp_path / "other", tmp_path / "cache.tar.zst"
+    machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
+    machine.run("store", "pack", str(file), "--dir", str(store), folder=app)
+    machine.run("store", "unpack", str(file), "--dir", str(other), folder=app)
+    here, there = (
+        json.loads(machine.run("history", "--json", "--from", str(each), folder=app).out)
+        for each in (store, other)
+    )
+    assert here.pop("source") != there.pop("source")
+    assert here == there
+
+
+def test_an_old_buildx_tells_what_it_can(
+    machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Stages, steps and outcomes; and that the layers are not known."""
+    store = tmp_path / "store"
+    machine = machines("oldest")
+    machine.build("--backend", f"type=local,dir={store}", folder=project)
+    ran = machine.run("history", "--from", str(store), folder=project)
+    assert "buildx tells them from version 0.14" in ran.err
+    assert all(name in ran.out for name in ("base", "deps", "build", "RUN mkdir /deps"))
+    assert quietly(machine, project, "--from", str(store)) == []
+
+
+def test_a_classic_engine_tells_the_final_stage(
+    machines: MakeMachine, project: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """All that it can export; every stage has its steps."""
+    machine = machines("classic")
+    ref = f"{registry.address}/{tmp_path.name.lower()}:main"
+    words = ("--backend", f"type=inline,ref={ref}", "-t", ref, "--push")
+    document = machine.build(*words, folder=project)
+    stages = {stage["name"]: stage for stage in document["stages"]}
+    inspected = machine.docker("image", "inspect", ref, folder=project).stdout
+    [image] = json.loads(inspected)
+    digests = [each["digest"] for each in stages["stage-4"]["layers"]]
+    assert len(digests) == 2
+    # Such an engine knows its layers by the digests of what they hold.
+    assert digests == image["RootFS"]["Layers"][-2:]
+    ran = machine.run("history", folder=project, status=66, BXCACHE_CACHE_BACKENDS=words[1])
+    assert "keeps records" in ran.err
+
+
+def test_every_build_leaves_a_record(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """One that changed nothing and one that failed too; the last ten, and no secret in any."""
+    store = tmp_path / "store"
+    words = ("--backend", f"type=local,dir={store}", *base())
+    given = ("--build-arg", "MODE=release", "--build-arg", "API_TOKEN=hunter2-secret")
+    for _ in range(2):
+        machine.build(*words, *given, folder=app)
+    (app / "Dockerfile").write_text(
+        DOCKERFILE + "RUN echo https://me:pw-secret@example.com; exit 3\n"
+    )
+    machine.build(*words, *given, folder=app, status=1)
+    [file] = (store / ".bxcache" / "records").iterdir()
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [each.get("exit_status", 0) for each in records] == [0, 0, 1]
+    outcomes = [{s.get("outcome") for s in each["steps"]} - {None} for each in records]
+    assert outcomes == [{"executed"}, {"reused"}, {"reused", "failed"}]
+    hashes = [each["arguments"]["values"] for each in records]
+    assert hashes[0] == hashes[1] == hashes[2]
+    assert hashes[0]["API_TOKEN"] is None
+    assert len(hashes[0]["MODE"]) == 16
+    text = file.read_text()
+    assert not any(secret in text for secret in ("hunter2", "pw-secret", "release"))
+    tools = records[0]["tools"]
+    assert tools["bxcache"] == bxcache.__version__
+    assert tools["buildx"] in machine.docker("buildx", "version", folder=app).stdout
+    assert records[0]["images"][0]["name"].endswith("busybox") or records[0]["images"]
+    note = machine.run("history", "--from", str(store), folder=app).err
+    assert "later builds failed" in note
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container"])
+def test_the_files_of_a_stage_come_out_of_the_cache(
+    kind: str, machines: MakeMachine, app: Path, tmp_path: Path
+) -> None:
+    """On a fresh machine, without running its steps; the same files as docker's own export."""
+    store = tmp_path / "store"
+    first = machines(kind)
+    config = f'[build]\nnetwork = "none"\n[[cache.backends]]\ntype = "local"\ndir = "{store}"\n'
+    (app / "bxcache.toml").write_text(config)
+    first.build(*base(), folder=app)
+    first.raw("--target", "build", "-o", f"{tmp_path / 'own'}", *base(), ".", folder=app)
+    second = machines(kind)
+    for stage, folder in (("build", "out"), ("stage-4", "unnamed")):
+        words = ("history", "--stage", stage, "--export", str(tmp_path / folder), "--", *base())
+        ran = second.run(*words, folder=app)
+        assert "0 executed" in ran.err
+    own, out = (files_of(tmp_path / each) for each in ("own", "out"))
+    assert out == own
+    assert (tmp_path / "out" / "unpacked" / "notes").read_text() == "notes\n"
+    assert files_of(tmp_path / "unnamed") == {"z": b"notes\n"}
+    records = (store / ".bxcache" / "records").iterdir()
+    assert [len(each.read_text().splitlines()) for each in records] == [1]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def test_what_stands_in_the_way_of_an_export_is_told_before(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    """A folder with something in it, several stages, other build arguments, an unknown stage."""
+    (app / "bxcache.toml").write_text(
+        f'[[cache.backends]]\ntype = "local"\ndir = "{tmp_path / "store"}"\n'
+    )
+    machine.build(*base(), "--build-arg", "TOOLS=busybox", folder=app)
+    full, out = tmp_path / "full", tmp_path / "out"
+    full.mkdir()
+    (full / "file").write_text("mine")
+
+    def export(*words: str, status: int = 66) -> str:
+        return machine.run("history", *words, folder=app, status=status).err
+
+    assert "no empty folder" in export("--stage", "deps", "--export", str(full))
+    assert "TOOLS" in export("--stage", "deps", "--export", str(out))
+    assert "one `--stage`" in export("--export", str(out), status=2)
+    two = ("--stage", "deps", "--stage", "build")
+    assert "one `--stage`" in export(*two, "--export", str(out), status=2)
+    assert "`deps`" in export("--stage", "nothing", "--export", str(out))
+    assert (full / "file").read_text() == "mine"
+    assert not out.exists()
+
+
+FETCHED = textwrap.dedent(
+    """\
+    FROM busybox AS fetch
+    ADD {url} /fetched
+    RUN wc -c < /fetched > /size
+    FROM busybox
+    COPY --from=fetch /size /size
+    """
+)
+
+
+def test_what_is_fetched_belongs_to_its_stage(
+    machine: Machine, registry: Registry, app: Path, tmp_path: Path
+) -> None:
+    """An ADD of a URL is two steps of BuildKit's; every layer of both is told."""
+    (app / "Dockerfile").write_text(FETCHED.format(url=f"http://{registry.address}/v2/"))
+    store = tmp_path / "store"
+    built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
+    assert set(quietly(machine, app, "--from", str(store))) == set(layers_of(store, built))
+    told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
+    fetch = told["stages"][0]
+    assert [step["kind"] for step in fetch["steps"]][:2] in (
+        ["from", "source"],
+        ["from", "instruction"],
+    )
+    assert {line for step in fetch["steps"] for line in step["lines"]} >= {2, 3}

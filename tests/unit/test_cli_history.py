@@ -1,0 +1,303 @@
+"""`bxcache history` and `bxcache diff`: what they ask for and print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.cli.main import run
+from bxcache.errors import RecordError
+from bxcache.insight.chains import Chain
+from bxcache.insight.history import History
+from bxcache.lookup import HistoryRequest
+from tests.unit.histories import (
+    SCOPE,
+    make_history,
+    make_layer,
+    make_record,
+    make_stages,
+    make_step,
+    name_digest,
+)
+
+LAST = make_record(
+    make_step("RUN a", 2, layers="a:10"),
+    make_step("RUN b", 4, layers="b:20", parent=0),
+    stages=make_stages(("one", 1, "scratch"), ("two", 3, "one"), ("-lint", 5, "one")),
+)
+BEFORE = make_record(
+    make_step("RUN a", 2, layers="a:10"),
+    make_step("RUN b", 4, layers="old:30", parent=0),
+    make_step("RUN c", 6, layers="c:5", parent=0),
+    stages=make_stages(("one", 1, "scratch"), ("two", 3, "one"), ("three", 5, "one")),
+)
+CHAINS = (Chain((make_layer("x", 7), make_layer("y", 8))),)
+PLACES = {name_digest(name): f"/store/{name}" for name in ("a", "b")}
+
+
+class Known:
+    """What is known by each name, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[HistoryRequest] = []
+        self.histories: dict[str | None, History] = {
+            None: make_history(LAST),
+            "~0": make_history(LAST),
+            "~1": make_history(BEFORE),
+            "plain": make_history(None, scope="plain", chains=CHAINS),
+        }
+
+    def find(self, request: HistoryRequest) -> History:
+        self.asked.append(request)
+        if request.name not in self.histories:
+            raise RecordError(f"there is no scope `{request.name}`", hint="`bxcache store ls`")
+        return self.histories[request.name]
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Known:
+    """Two builds with a record each, and a cache without one."""
+    known = Known()
+    monkeypatch.setattr("bxcache.lookup.find_history", known.find)
+    return known
+
+
+def ask(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Standard output of a command that ends well and says nothing else."""
+    assert run(words) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    return told.out
+
+
+def read(capsys: pytest.CaptureFixture[str], *words: str) -> Any:  # noqa: ANN401  # a document
+    document = json.loads(ask(capsys, *words, "--json"))
+    assert document["version"] == "1"
+    return document
+
+
+ASKED: list[tuple[Sequence[str], dict[str, object]]] = [
+    ([], {}),
+    (["--from", "r.example.com/app"], {"source": "r.example.com/app"}),
+    (["--target", "test", "--branch", "feature/x"], {"target": "test", "branch": "feature/x"}),
+    (["--platform", "linux/arm64"], {"platform": "linux/arm64"}),
+    (["--config", "x/bxcache.toml"], {"config_file": Path("x/bxcache.toml")}),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), ASKED)
+def test_options_become_a_request(
+    known: Known, words: Sequence[str], expected: dict[str, Any]
+) -> None:
+    """Those of both commands alike; what is not given is left open."""
+    assert run(["history", *words]) == 0
+    assert run(["diff", *words]) == 0
+    assert known.asked == [HistoryRequest(name=name, **expected) for name in (None, "~1", "~0")]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["history", "~1"], ["~1"]),
+        (["history", "plain"], ["plain"]),
+        (["diff", "~0"], ["~0", "~0"]),
+        (["diff", "~0", "~1"], ["~0", "~1"]),
+    ],
+)
+def test_names_are_passed_on_as_they_are(known: Known, words: list[str], names: list[str]) -> None:
+    """What they mean is found out where the builds are."""
+    assert run(words) == 0
+    assert [request.name for request in known.asked] == names
+
+
+def test_each_stage_is_shown(known: Known, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its layers and what made them."""
+    lines = ask(capsys, "history").splitlines()
+    assert lines[0].startswith(f"{SCOPE}: built ")
+    heads = [line for line in lines if "FROM" in line and "line" in line]
+    assert heads == ["one  FROM scratch, line 1", "two  FROM one, line 3"]
+    assert [line.split()[0] for line in lines if "RUN" in line] == [
+        name_digest("a")[:19],
+        name_digest("b")[:19],
+    ]
+    assert lines[-1] == "not part of this build: lint"
+    assert len(known.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "unexpected"),
+    [
+        (["--stage", "two"], ["RUN b"], ["RUN a", "lint"]),
+        (["--stage", "two", "--stage", "ONE"], ["RUN a", "RUN b"], ["lint"]),
+        (["--stage", "two", "--chain"], ["INHERITED FROM", "RUN a", "RUN b"], []),
+        (["--no-trunc"], [name_digest("a")], []),
+        ([], [], [name_digest("a"), "WHERE", "INHERITED"]),
+    ],
+)
+def test_options_choose_what_is_shown(
+    known: Known,
+    words: list[str],
+    expected: list[str],
+    unexpected: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Stages, what is below them, and how much of a digest."""
+    out = ask(capsys, "history", *words)
+    assert all(text in out for text in expected)
+    assert not any(text in out for text in unexpected)
+    assert not any(request.with_places for request in known.asked)
+
+
+def test_blobs_are_located_when_they_are_asked_for(
+    known: Known, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the table and in the document; only then is it looked for."""
+    known.histories[None] = make_history(LAST, places=PLACES)
+    assert "/store/b" in ask(capsys, "history", "--blobs")
+    (layer,) = read(capsys, "history", "--blobs", "--stage", "two")["stages"][0]["layers"]
+    assert layer["place"] == "/store/b"
+    assert [request.with_places for request in known.asked] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ["a", "b"]),
+        (["~1"], ["a", "old", "c"]),
+        (["--stage", "two"], ["b"]),
+        (["--stage", "two", "--chain"], ["a", "b"]),
+        (["plain"], ["x", "y"]),
+        (["--no-trunc"], ["a", "b"]),
+    ],
+)
+@pytest.mark.parametrize("flag", ["-q", "--quiet"])
+@pytest.mark.usefixtures("known")
+def test_quiet_prints_digests_only(
+    flag: str, words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole, one a line."""
+    out = ask(capsys, "history", flag, *words)
+    assert out == "".join(f"{name_digest(name)}\n" for name in expected)
+
+
+def test_quiet_prints_nothing_where_there_are_no_layers(
+    known: Known, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even an empty line, which a script would take for a digest."""
+    known.histories[None] = make_history(make_record())
+    assert ask(capsys, "history", "-q") == ""
+
+
+@pytest.mark.usefixtures("known")
+def test_a_script_reads_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the stages that are asked for; what is inherited where that is, too."""
+    document = read(capsys, "history")
+    assert [stage["name"] for stage in document["stages"]] == ["one", "two", "lint"]
+    assert "inherited" not in document["stages"][1]
+    (stage,) = read(capsys, "history", "--stage", "two", "--chain")["stages"]
+    assert [step["text"] for step in stage["inherited"]] == ["RUN a"]
+    document = read(capsys, "history", "plain")
+    assert [layer["bytes"] for layer in document["chains"][0]["layers"]] == [7, 8]
+
+
+def test_notes_go_to_stderr(known: Known, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a document stays one; those of both sides of a comparison each once."""
+    known.histories[None] = make_history(LAST, notes=("one\x1b[2J", "two"))
+    known.histories["~0"] = make_history(LAST, notes=("two",))
+    known.histories["~1"] = make_history(BEFORE, notes=("two", "three"))
+    assert run(["history", "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err == "note: one\\x1b[2J\nnote: two\n"
+    assert json.loads(told.out)["notes"] == ["one\x1b[2J", "two"]
+    assert run(["diff"]) == 0
+    assert capsys.readouterr().err == "note: two\nnote: three\n"
+
+
+@pytest.mark.usefixtures("known")
+def test_a_cache_without_a_record_shows_its_chains(capsys: pytest.CaptureFixture[str]) -> None:
+    """And says what names need."""
+    out = ask(capsys, "history", "plain")
+    assert "chain 1" in out
+    assert out.endswith("names need a record, which builds with bxcache leave\n")
+
+
+@pytest.mark.usefixtures("known")
+def test_two_builds_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last two, when none is named."""
+    lines = ask(capsys, "diff").splitlines()
+    assert [line.split()[0] + " " + line.split()[-1] for line in lines[3:6]] == [
+        "one same",
+        "two changed",
+        "three gone",
+    ]
+    assert lines[7:10] == ["two:", "  - 30 B  RUN b", "  + 20 B  RUN b"]
+    assert "no layer differs" in ask(capsys, "diff", "~0")
+
+
+@pytest.mark.parametrize(
+    ("words", "states"),
+    [
+        ([], {"one": "same", "two": "changed", "three": "gone"}),
+        (["--stage", "two"], {"two": "changed"}),
+        (["--stage", "Three", "--stage", "one"], {"one": "same", "three": "gone"}),
+    ],
+)
+@pytest.mark.usefixtures("known")
+def test_a_script_reads_a_comparison(
+    words: list[str], states: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the stages that are asked for, also of one that only one side has."""
+    document = read(capsys, "diff", *words)
+    assert {stage["name"]: stage["state"] for stage in document["stages"]} == states
+    assert document["same"] == (set(states.values()) == {"same"})
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "messages"),
+    [
+        (["history", "--quiet", "--json"], 2, ["`--quiet` and `--json`"]),
+        (["history", "a", "b"], 2, ["unexpected extra argument"]),
+        (["diff", "a", "b", "c"], 2, ["unexpected extra argument"]),
+        (["diff", "--quiet"], 2, ["No such option"]),
+        (["diff", "--chain"], 2, ["No such option"]),
+        (["history", "nowhere"], 66, ["there is no scope `nowhere`", "hint: `bxcache store ls`"]),
+        (["history", "--stage", "tow"], 66, ["there is no stage `tow`", "`one`, `two`, `lint`"]),
+        (["history", "--stage", "lint"], 66, ["`lint` is not part of this build", "--target lint"]),
+        (["history", "plain", "--stage", "one"], 66, ["the cache of `plain` has no record"]),
+        (["history", "plain", "-q", "--stage", "one"], 66, ["its stages have no names"]),
+        (["diff", "plain"], 66, ["`plain` has no record: the cache of `plain` in /store"]),
+        (["diff", "~1", "plain"], 66, ["`plain` has no record", "a build with bxcache"]),
+        (["diff", "--stage", "tow"], 66, ["there is no stage `tow`"]),
+        (["diff", "~0", "--stage", "lint"], 66, ["`lint` is not part of this build"]),
+    ],
+)
+@pytest.mark.usefixtures("known")
+def test_what_cannot_be_done_is_one_error(
+    words: list[str], status: int, messages: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the way out, no traceback, and nothing on standard output."""
+    assert run(words) == status
+    told = capsys.readouterr()
+    assert all(message in told.err for message in messages), told.err
+    assert "Traceback" not in told.err
+    assert told.out == ""
+
+
+def test_a_usage_error_asks_nobody(known: Known) -> None:
+    """A registry may be slow."""
+    assert run(["history", "--quiet", "--json"]) == 2
+    assert known.asked == []
+
+
+@pytest.mark.parametrize("command", ["history", "diff"])
+def test_the_help_tells_how_builds_are_named(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where somebody looks first."""
+    out = ask(capsys, command, "--help")
+    assert "[NAME]" in out or "[BEFORE] [AFTER]" in out
+    assert "the build before the last one" in " ".join(out.split())

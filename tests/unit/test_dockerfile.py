@@ -1,0 +1,284 @@
+"""The stages of a Dockerfile, as BuildKit's own parser would find them.
+
+https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/parser/parser.go
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.dockerfile import DockerfileStage, find_base, list_needed, list_stages
+
+RECORDED = (Path(__file__).parents[1] / "streams" / "Dockerfile").read_text()
+
+
+def heads(text: str) -> list[tuple[str, int, str]]:
+    """Each stage's name, line and base."""
+    return [(stage.name, stage.line, stage.base) for stage in list_stages(text)]
+
+
+def test_the_stages_of_the_recorded_dockerfile() -> None:
+    """As counted by hand in it; the last has no name."""
+    assert heads(RECORDED) == [
+        ("base", 1, "scratch"),
+        ("deps", 4, "base"),
+        ("build", 7, "base"),
+        ("test", 15, "base"),
+        ("stage-4", 18, "base"),
+    ]
+    assert [stage.last_line for stage in list_stages(RECORDED)] == [3, 6, 14, 17, 21]
+    assert [stage.is_named for stage in list_stages(RECORDED)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("\n\n", []),
+        ("# FROM a\n", []),
+        ("ARG x=1\n", []),
+        ("FROM a", [("stage-0", 1, "a")]),
+        ("FROM a\nFROM b", [("stage-0", 1, "a"), ("stage-1", 2, "b")]),
+        ("FROM a AS b\nFROM b", [("b", 1, "a"), ("stage-1", 2, "b")]),
+        ("FROM a AS Build", [("build", 1, "a")]),
+        ("from a as build", [("build", 1, "a")]),
+        ("From  a\tAs\tbuild ", [("build", 1, "a")]),
+        ("\n# comment\n\n  FROM a AS b\n", [("b", 4, "a")]),
+        ("ARG v=1\nFROM a:${v} AS b", [("b", 2, "a:${v}")]),
+        ("FROM --platform=$BUILDPLATFORM a AS b", [("b", 1, "a")]),
+        ("FROM --platform=linux/amd64 --x=y a", [("stage-0", 1, "a")]),
+        ("FROM r.example.com:5000/b@sha256:00 AS c", [("c", 1, "r.example.com:5000/b@sha256:00")]),
+        ("FROM a\nRUN echo FROM b", [("stage-0", 1, "a")]),
+        ("FROM a\nENV FROM=b\nFROMAGE b", [("stage-0", 1, "a")]),
+    ],
+)  # fmt: skip
+def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]]) -> None:
+    """Its name is in small letters; one without gets a number."""
+    assert heads(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # An instruction goes on behind a backslash.
+        ("FROM \\\n  a \\\n  AS b\nFROM b", [("b", 1, "a"), ("stage-1", 4, "b")]),
+        ("FROM al\\\npine", [("stage-0", 1, "alpine")]),
+        ("FROM a\nRUN x \\\nFROM b", [("stage-0", 1, "a")]),
+        ("FROM a\nRUN x \\ \t\nFROM b", [("stage-0", 1, "a")]),
+        ("FROM a\nRUN x \\", [("stage-0", 1, "a")]),
+        # Comments and empty lines are no end of it.
+        ("FROM a AS i\nRUN x \\\n# y\n\n# z\nFROM b\nFROM c", [("i", 1, "a"), ("stage-1", 7, "c")]),
+        # A comment does not go on, nor does what ends in an escaped backslash.
+        ("FROM a\n# x \\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
+        ("FROM a\nRUN x \\\\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
+        # The first lines can choose another character.
+        ("# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 2, "a")]),
+        ("#syntax=x\n# Escape = ` \nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a")]),
+        ("# escape=`\nFROM a\nRUN dir C:\\\nFROM b", [("stage-0", 2, "a"), ("stage-1", 4, "b")]),
+        # Not behind another comment, an empty line, or what is no directive.
+        ("# x\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
+        ("\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
+        ("# x=y\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
+    ],
+)  # fmt: skip
+def test_an_instruction_can_have_several_lines(
+    text: str, expected: list[tuple[str, int, str]]
+) -> None:
+    """Its line is the first of them."""
+    assert heads(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("instruction", "held"),
+    [
+        ("RUN <<EOF", "FROM x\nEOF"),
+        ("RUN cat <<EOF > /y", "FROM x\nEOF"),
+        ("RUN cat << EOF", "FROM x\nEOF"),
+        ("RUN <<'EOF' sh", "FROM x\nEOF"),
+        ('RUN <<"E O F"', "FROM x\nE O F"),
+        ("RUN 3<<EOF sh /dev/fd/3", "FROM x\nEOF"),
+        ("RUN \\\n  <<EOF", "FROM x\nEOF"),
+        ("RUN --mount=type=cache,target=/c <<EOF", "FROM x\nEOF"),
+        ("run <<EOF", "FROM x\nEOF"),
+        ("ONBUILD RUN <<EOF", "FROM x\nEOF"),
+        ("COPY <<-FILE /y", "\tFROM x\n\t\tFILE"),
+        ("ADD <<a.txt /y", "FROM x\na.txt"),
+        ("COPY <<robots.txt <<humans.txt /y/", "FROM x\nrobots.txt\nFROM y\nhumans.txt"),
+        ("RUN <<A cat && <<-B cat", "FROM x\nB\nA\nFROM y\n\tB"),
+        ("RUN <<EOF", " EOF\nEOF \nFROM x\nEOF"),
+        ("RUN <<EOF", "RUN <<OTHER\nFROM x\nEOF"),
+        ("RUN <<EOF", "echo \\\nEOF"),
+    ],
+)
+def test_what_a_heredoc_holds_is_no_instruction(instruction: str, held: str) -> None:
+    """The next stage begins behind it, at its line."""
+    text = f"FROM a\n{instruction}\n{held}\nFROM b AS c\n"
+    lines = text.count("\n")
+    assert heads(text) == [("stage-0", 1, "a"), ("c", lines, "b")]
+    assert list_stages(text)[0].last_line == lines - 1
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "RUN cat <<<EOF",
+        "RUN cat<<EOF",
+        "RUN echo $((1<<EOF))",
+        'RUN python -c "a <<EOF b"',
+        "RUN echo 'a <<EOF b'",
+        'RUN ["cat", "<<EOF"]',
+        "RUN echo \\\" it's <<EOF",
+        "RUN cat <<",
+        "ENV x=a <<EOF",
+        "CMD cat <<EOF",
+    ],
+)
+def test_what_only_looks_like_a_heredoc_hides_nothing(instruction: str) -> None:
+    """Inside of a word or of quotes, or where an instruction takes none."""
+    assert heads(f"FROM a\n{instruction}\nFROM b\nEOF") == [
+        ("stage-0", 1, "a"),
+        ("stage-1", 3, "b"),
+    ]
+
+
+def test_lines_can_end_as_on_windows() -> None:
+    """With the escape directive, a continued line and a heredoc among them."""
+    text = "# escape=`\nFROM a AS b\nRUN x `\n  y\nCOPY <<EOF /f\nFROM x\nEOF\nFROM b\n"
+    expected = [("b", 2, "a"), ("stage-1", 8, "b")]
+    assert heads(text) == expected
+    assert heads(text.replace("\n", "\r\n")) == expected
+
+
+def test_the_first_line_can_begin_with_a_byte_order_mark() -> None:
+    """An editor on Windows writes one."""
+    assert heads("\ufeffFROM a AS b") == [("b", 1, "a")]
+    assert heads("\ufeff# escape=`\nFROM a\nRUN x `\nFROM b") == [("stage-0", 2, "a")]
+
+
+@pytest.mark.parametrize("character", ["\f", "\v", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_line_feed_ends_a_line(character: str) -> None:
+    """BuildKit counts lines in the same way."""
+    text = f"FROM a\n# x{character}FROM y\nFROM b"
+    assert heads(text) == [("stage-0", 1, "a"), ("stage-1", 3, "b")]
+
+
+def test_a_base_is_the_last_stage_of_that_name_before() -> None:
+    """An image is none, nor is a stage that comes later, or itself."""
+    stages = list_stages("FROM b AS a\nFROM A AS b\nFROM x AS a\nFROM a AS a\nFROM c")
+    assert [find_base(stages, number) for number in range(5)] == [
+        None,
+        stages[0],
+        None,
+        stages[2],
+        None,
+    ]
+
+
+# Each instruction with what it uses.
+USES = [
+    ("COPY --from=a /x /y", {"a"}),
+    ("COPY --link --from=a --chown=1 /x /y", {"a"}),
+    ("copy --FROM=a /x /y", {"a"}),
+    ("COPY --from=A /x /y", {"a"}),
+    ("COPY \\\n  --from=a \\\n  /x /y", {"a"}),
+    ("COPY --from=0 /x /y", {"a"}),
+    ("COPY --from=1 /x /y", {"b"}),
+    ("RUN --mount=from=a,target=/x y", {"a"}),
+    ("RUN --mount=type=bind,from=a,target=/x y", {"a"}),
+    ("RUN --mount=target=/x,from=a --mount=from=b,target=/z y", {"a", "b"}),
+    ("RUN --network=none --mount=type=cache,from=b,target=/x <<EOF\nCOPY --from=a / /\nEOF", {"b"}),
+    ("ONBUILD COPY --from=a /x /y", {"a"}),
+    ("COPY --from=elsewhere/a:1 /x /y", set()),
+    ("COPY --from=last /x /y", set()),
+    ("COPY --from=2 /x /y", set()),
+    ("COPY --from=7 /x /y", set()),
+    ("COPY from=a /y", set()),
+    ("RUN echo --from=a", set()),
+    ("RUN x from=a", set()),
+    ("ENV x=--from=a", set()),
+    ("# COPY --from=a /x /y", set()),
+]
+
+
+@pytest.mark.parametrize(("instruction", "used"), USES)
+def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
+    """By name or by number, and only stages before it."""
+    stages = list_stages(f"FROM i AS a\nFROM i AS b\nFROM i AS last\n{instruction}\n")
+    assert list_needed(stages, None) == {"last", *used}
+
+
+@pytest.mark.parametrize(
+    ("target", "needed"),
+    [
+        (None, {"base", "deps", "build", "test", "stage-4"}),
+        ("test", {"base", "deps", "build", "test"}),
+        ("build", {"base", "deps", "build"}),
+        ("Deps", {"base", "deps"}),
+        ("base", {"base"}),
+    ],
+)
+def test_only_what_feeds_the_target_is_needed(target: str | None, needed: set[str]) -> None:
+    """As read by hand from the recorded Dockerfile."""
+    assert list_needed(list_stages(RECORDED), target) == needed
+
+
+def test_without_stages_nothing_is_needed() -> None:
+    """Whatever the target."""
+    assert list_needed((), None) == list_needed((), "x") == frozenset()
+
+
+NAMES = st.from_regex(r"[a-zA-Z][a-zA-Z0-9_.-]{0,8}", fullmatch=True).filter(
+    # A number is for the unnamed ones.
+    lambda name: not name.lower().startswith("stage-")
+)
+IMAGES = st.from_regex(r"[a-z0-9]{1,8}(:[a-z0-9]{1,4})?", fullmatch=True)
+BODIES = st.sampled_from(
+    [
+        [],
+        [""],
+        ["# FROM x \\"],
+        ["RUN a"],
+        ["RUN a \\", "FROM x"],
+        ["RUN a \\", "  # b", "", "FROM x"],
+        ["RUN a \\\\"],
+        ["RUN <<EOF", "FROM x", "EOF"],
+        ["COPY <<-'a.b' <<c /d/", "FROM x", "\ta.b", "FROM y", "c"],
+        ["RUN cat <<EOF \\", "  > /x", "FROM y", "EOF"],
+        ['RUN echo "<<EOF"'],
+        ["COPY --from=0 /x /y"],
+        ["    ENV FROM=x"],
+    ]
+)
+STAGES = st.tuples(NAMES | st.none(), IMAGES, st.lists(BODIES, max_size=4))
+
+
+@given(
+    opening=st.sampled_from([[], ["# syntax=docker/dockerfile:1"], ["", "# x"], ["ARG a=b"]]),
+    stages=st.lists(STAGES, max_size=6, unique_by=lambda stage: (stage[0] or stage[1]).lower()),
+    verb=st.sampled_from(["FROM", "from", "  FROM", "FROM --platform=x", "FROM \\\n "]),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_a_written_dockerfile_is_read_back(
+    opening: list[str],
+    stages: list[tuple[str | None, str, list[list[str]]]],
+    verb: str,
+    end: str,
+) -> None:
+    """Names, lines, last lines and bases, whatever stands between the stages."""
+    lines, expected = list(opening), []
+    for number, (name, base, bodies) in enumerate(stages):
+        line = len(lines) + 1
+        lines += f"{verb} {base}{f' AS {name}' if name else ''}".split("\n")
+        lines += [each for body in bodies for each in body]
+        shown = name.lower() if name else f"stage-{number}"
+        expected.append((shown, line, len(lines), base))
+    text = "".join(f"{line}{end}" for line in lines)
+
+    def read(stage: DockerfileStage) -> tuple[str, int, int, str]:
+        return stage.name, stage.line, stage.last_line, stage.base
+
+    assert [read(stage) for stage in list_stages(text)] == expected

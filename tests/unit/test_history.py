@@ -1,0 +1,394 @@
+"""The stages of a build with their layers, two builds side by side, and caches without a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from bxcache.errors import RecordError
+from bxcache.insight.chains import read_chains
+from bxcache.insight.comparison import compare_stages
+from bxcache.insight.history import History, Stage, list_platforms, view_stages
+from bxcache.insight.record import Record, RecordedLayer, RecordedScope, RecordedStep
+from bxcache.store.documents import parse_config
+from tests.unit.histories import (
+    SCOPE,
+    make_history,
+    make_layer,
+    make_record,
+    make_stages,
+    make_step,
+    name_digest,
+    read_recorded,
+)
+from tests.unit.layouts import digest_of, make_config
+
+# FROM alpine AS base      1
+# RUN apk         2
+# FROM base AS deps        3
+# COPY lock /              4
+# FROM deps AS build       5
+# COPY src /src            6
+# RUN make                 7
+# FROM base AS lint        8     not part of the build
+# RUN lint                 9
+# FROM deps AS alias      10     has no steps of its own
+# FROM alpine             11
+# COPY --from=build /o /  12
+STAGES = make_stages(
+    ("base", 1, "alpine"),
+    ("deps", 3, "base"),
+    ("build", 5, "deps"),
+    ("-lint", 8, "base"),
+    ("alias", 10, "deps"),
+    ("stage-5", 11, "alpine"),
+)
+STEPS = (
+    make_step("FROM alpine", 1, 11, layers="a1:3000 a2:50"),
+    make_step("RUN apk", 2, layers="apk:700", stage="base", parent=0),
+    make_step("COPY lock /", 4, layers="lock:5", stage="deps", parent=1),
+    make_step("COPY src /src", 6, layers="src:40", stage="build", parent=2),
+    make_step("RUN make", 7, layers="out:900", stage="build", parent=3),
+    make_step("COPY --from=build /o /", 12, layers="out:900", stage="stage-5", parent=0),
+)
+RECORD = make_record(*STEPS, stages=STAGES)
+
+
+def texts(steps: Iterable[RecordedStep]) -> list[str]:
+    return [step.text for step in steps]
+
+
+def digests(layers: Iterable[RecordedLayer]) -> list[str]:
+    return [layer.digest for layer in layers]
+
+
+def named(*names: str) -> list[str]:
+    return [name_digest(name) for name in names]
+
+
+def by_name(record: Record, platform: str | None = None) -> Mapping[str, Stage]:
+    return {stage.name: stage for stage in view_stages(record, platform)}
+
+
+def test_stages_are_those_of_the_dockerfile() -> None:
+    """Each with its line and base, and whether it was part of the build."""
+    heads = [(stage.name, stage.line, stage.base, stage.needed) for stage in view_stages(RECORD)]
+    assert heads == [
+        ("base", 1, "alpine", True),
+        ("deps", 3, "base", True),
+        ("build", 5, "deps", True),
+        ("lint", 8, "base", False),
+        ("alias", 10, "deps", True),
+        ("stage-5", 11, "alpine", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "inherited"),
+    [
+        ("base", ["FROM alpine", "RUN apk"], []),
+        ("deps", ["COPY lock /"], ["FROM alpine", "RUN apk"]),
+        ("build", ["COPY src /src", "RUN make"], ["FROM alpine", "RUN apk", "COPY lock /"]),
+        ("lint", [], ["FROM alpine", "RUN apk"]),
+        ("alias", [], ["FROM alpine", "RUN apk", "COPY lock /"]),
+        ("stage-5", ["FROM alpine", "COPY --from=build /o /"], []),
+    ],
+)  # fmt: skip
+def test_a_stage_has_its_own_steps_and_those_below(
+    name: str, own: list[str], inherited: list[str]
+) -> None:
+    """What it copies from belongs to neither; a stage without steps is what it builds on."""
+    stage = by_name(RECORD)[name]
+    assert texts(stage.steps) == own
+    assert texts(stage.inherited) == inherited
+
+
+def test_each_inherited_step_tells_where_it_is_from() -> None:
+    """The stage in between, not the one at the bottom."""
+    stage = by_name(RECORD)["build"]
+    assert [step.stage for step in stage.inherited] == ["base", "base", "deps"]
+
+
+def test_layers_are_those_of_the_steps_from_the_bottom() -> None:
+    """Those of a base image are the stage's own; the chain is what a build needs to go on."""
+    stages = by_name(RECORD)
+    assert digests(stages["base"].layers) == named("a1", "a2", "apk")
+    assert stages["base"].bytes == 3750
+    assert digests(stages["build"].layers) == named("src", "out")
+    assert stages["build"].bytes == 940
+    assert digests(stages["build"].chain) == named("a1", "a2", "apk", "lock", "src", "out")
+    assert (stages["alias"].layers, stages["alias"].bytes) == ((), 0)
+    assert digests(stages["alias"].chain) == named("a1", "a2", "apk", "lock")
+
+
+def test_a_layer_counts_once() -> None:
+    """Also where two steps of a stage made the same."""
+    steps = (
+        make_step("COPY a /", 2, layers="x:10"),
+        make_step("COPY b /", 3, layers="y:7", parent=0),
+        make_step("COPY a /", 4, layers="x:10", parent=1),
+    )
+    (stage,) = view_stages(make_record(*steps, stages=make_stages(("only", 1, "scratch"))))
+    assert len(stage.steps) == 3
+    assert digests(stage.layers) == digests(stage.chain) == named("x", "y")
+    assert stage.bytes == 17
+
+
+def test_a_step_of_two_stages_is_in_both() -> None:
+    """BuildKit does equal instructions of equal stages once, and names it after one of them."""
+    stages = make_stages(("one", 1, "scratch"), ("two", 4, "scratch"))
+    steps = (
+        make_step("COPY a /", 2, 5, layers="a", stage="one"),
+        make_step("RUN x", 3, layers="x", stage="one", parent=0),
+        make_step("RUN y", 6, layers="y", stage="two", parent=0),
+    )
+    history = make_history(make_record(*steps, stages=stages))
+    one, two = history.stages
+    assert (texts(one.steps), texts(two.steps)) == (["COPY a /", "RUN x"], ["COPY a /", "RUN y"])
+    assert one.inherited == two.inherited == ()
+    assert history.shared == {name_digest("a")}
+
+
+def test_what_several_steps_have_is_shared() -> None:
+    """A base image of two stages, and what one step made and another copied; nothing else."""
+    assert make_history(RECORD).shared == {*named("a1", "a2", "out")}
+
+
+def test_steps_are_in_the_order_of_the_dockerfile() -> None:
+    """Whatever order BuildKit has; the base image comes first."""
+    steps = (
+        make_step("RUN late", 3, layers="l"),
+        make_step("RUN early", 2, layers="e"),
+        make_step("FROM x", 1, layers="x"),
+    )
+    (stage,) = view_stages(make_record(*steps, stages=make_stages(("only", 1, "x"))))
+    assert texts(stage.steps) == ["FROM x", "RUN early", "RUN late"]
+    assert digests(stage.layers) == named("x", "e", "l")
+
+
+def test_a_stage_that_only_a_build_argument_names_is_found_by_its_steps() -> None:
+    """`FROM ${BASE}`: what it stands for is not written in the Dockerfile."""
+    steps = (
+        make_step("RUN a", 2, layers="a", stage="dev"),
+        make_step("RUN b", 4, layers="b", stage="app", parent=0),
+    )
+    stages = make_stages(("-dev", 1, "scratch"), ("app", 3, "${BASE}"))
+    dev, app = view_stages(make_record(*steps, stages=stages))
+    assert dev.needed
+    assert [(step.stage, step.text) for step in app.inherited] == [("dev", "RUN a")]
+
+
+def test_what_the_cache_has_no_more_is_evicted() -> None:
+    """Unless it is not known what it has."""
+    gone, kept = make_layer("gone"), make_layer("kept")
+    present = {kept.digest: kept.size}
+    assert make_history(RECORD, present=present).is_evicted(gone)
+    assert not make_history(RECORD, present=present).is_evicted(kept)
+    assert make_history(RECORD, present={}).is_evicted(kept)
+    assert not make_history(RECORD).is_evicted(gone)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ((), ["base", "deps", "build", "lint", "alias", "stage-5"]),
+        (("deps",), ["deps"]),
+        (("Stage-5", "BASE", "base"), ["base", "stage-5"]),
+    ],
+)
+def test_stages_are_found_by_their_names(names: tuple[str, ...], found: list[str]) -> None:
+    """In the order of the Dockerfile, each once; without a name it is all of them."""
+    stages = make_history(RECORD).find_stages(names)
+    assert [stage.name for stage in stages] == found
+
+
+@pytest.mark.parametrize(
+    ("history", "names", "message", "hint"),
+    [
+        (make_history(RECORD), ("base", "bild"), "no stage `bild`", "`base`, `deps`, `build`"),
+        (make_history(RECORD), ("Lint",), "`lint` is not part of this build", "--target lint"),
+        (make_history(make_record()), ("base",), "no stage `base`", "the stages are none"),
+        (make_history(None), ("base",), f"`{SCOPE}` has no record", "a build with bxcache"),
+    ],
+)
+def test_a_stage_that_is_not_there_is_an_error(
+    history: History, names: tuple[str, ...], message: str, hint: str
+) -> None:
+    """It says whether there is none, whether it was not built, or whether nobody knows."""
+    with pytest.raises(RecordError) as caught:
+        history.find_stages(names)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_without_a_record_there_are_no_stages() -> None:
+    """Which is no error as long as none is named."""
+    assert make_history(None).find_stages(()) == ()
+
+
+BOTH = ("linux/amd64", "linux/arm64")
+TWO_PLATFORMS = make_record(
+    make_step("COPY a /", 2, layers="a", platforms=BOTH),
+    make_step("RUN b", 3, layers="b2", platforms=("linux/arm64",), parent=0),
+    make_step("RUN c", 5, layers="c2", platforms=("linux/arm64",), parent=1),
+    make_step("RUN b", 3, layers="b1", platforms=("linux/amd64",), parent=0),
+    make_step("RUN c", 5, layers="c1", platforms=("linux/amd64",), parent=3),
+    stages=make_stages(("one", 1, "scratch"), ("two", 4, "one")),
+)
+
+
+@pytest.mark.parametrize(
+    ("platform", "one", "two", "chain"),
+    [
+        (None, ["a", "b1", "b2"], ["c1", "c2"], ["a", "b1", "b2", "c1", "c2"]),
+        ("linux/amd64", ["a", "b1"], ["c1"], ["a", "b1", "c1"]),
+        ("linux/arm64", ["a", "b2"], ["c2"], ["a", "b2", "c2"]),
+    ],
+)  # fmt: skip
+def test_each_platform_has_its_own_layers(
+    platform: str | None, one: list[str], two: list[str], chain: list[str]
+) -> None:
+    """What was done for several is in each; without a choice one platform follows the other."""
+    stages = by_name(TWO_PLATFORMS, platform)
+    assert digests(stages["one"].layers) == named(*one)
+    assert digests(stages["two"].layers) == named(*two)
+    assert digests(stages["two"].chain) == named(*chain)
+
+
+def test_a_platform_that_was_not_built_is_an_error() -> None:
+    """It says which were."""
+    with pytest.raises(RecordError) as caught:
+        view_stages(TWO_PLATFORMS, "linux/s390x")
+    assert caught.value.message == "the build was not for the platform `linux/s390x`"
+    assert caught.value.hint == "it was for `linux/amd64`, `linux/arm64`"
+
+
+def test_a_build_for_one_platform_is_for_that_of_its_scope() -> None:
+    """Its steps do not say."""
+    assert list_platforms(TWO_PLATFORMS) == BOTH
+    assert list_platforms(RECORD) == ("linux/amd64",)
+    assert view_stages(RECORD, "linux/amd64") == view_stages(RECORD)
+    with pytest.raises(RecordError):
+        view_stages(RECORD, "linux/arm64")
+    nowhere = make_record(scope=RecordedScope(name="x", image="x"))
+    with pytest.raises(RecordError, match="it was for none"):
+        view_stages(nowhere, "linux/arm64")
+
+
+def test_steps_without_lines_are_in_the_stage_that_buildkit_names() -> None:
+    """A buildx before 0.14 tells neither lines nor stages."""
+    steps = (
+        make_step("FROM alpine", stage="build"),
+        make_step("RUN a", stage="build"),
+        make_step("RUN b", stage="stage-1"),
+        make_step("RUN c"),
+    )
+    build, last = view_stages(make_record(*steps))
+    assert (build.name, build.line, build.base, build.needed) == ("build", None, "", True)
+    assert texts(build.steps) == ["FROM alpine", "RUN a"]
+    assert (last.name, texts(last.steps), last.inherited) == ("stage-1", ["RUN b"], ())
+
+
+def test_of_several_forms_of_a_layer_that_one_is_told_which_is_there() -> None:
+    """The first where all are, or none, or where that is not known."""
+    forms = (make_layer("gzip"),), (make_layer("zstd"),), (make_layer("plain"),)
+    step = make_step("RUN x", 2).model_copy(update={"layers": forms[0], "alternatives": forms[1:]})
+    record = make_record(step, stages=make_stages(("only", 1, "scratch")))
+
+    def choose(present: list[str] | None) -> list[str]:
+        (stage,) = view_stages(record, None, None if present is None else named(*present))
+        return digests(stage.layers)
+
+    assert choose(None) == choose([]) == choose(["gzip", "zstd", "plain"]) == named("gzip")
+    assert choose(["plain"]) == named("plain")
+    assert choose(["plain", "zstd"]) == named("zstd")
+
+
+def test_the_recorded_build_has_the_stages_of_its_dockerfile() -> None:
+    """Lines as counted by hand in tests/streams/Dockerfile; `base` is below all others."""
+    stages = by_name(read_recorded("cold"))
+    lines = {name: [step.lines for step in stage.steps] for name, stage in stages.items()}
+    assert lines == {
+        "base": [(2,), (3,)],
+        "deps": [(5,), (6,)],
+        "build": [(8,), (9,), (10,)],
+        "test": [(16, 19), (17,)],
+        "stage-4": [(16, 19), (20,), (21,)],
+    }
+    for name, stage in stages.items():
+        assert [step.lines for step in stage.inherited] == ([] if name == "base" else [(2,), (3,)])
+        assert [step.stage for step in stage.inherited] == ([] if name == "base" else ["base"] * 2)
+
+
+def test_what_changed_is_told_by_stage() -> None:
+    """Another layer makes a stage differ; another outcome or time does not."""
+    steps = list(STEPS)
+    steps[1] = steps[1].model_copy(update={"seconds": 9.0, "outcome": "reused"})
+    steps[3] = make_step("COPY src /src", 6, layers="src2:60", stage="build", parent=2)
+    found = compare_stages(view_stages(RECORD), view_stages(make_record(*steps, stages=STAGES)))
+    same = {difference.name: difference.is_same for difference in found}
+    assert same == {"base": True, "deps": True, "build": False, "alias": True, "stage-5": True}
+    (build,) = [difference for difference in found if difference.name == "build"]
+    assert (digests(build.gone), build.gone_bytes) == (named("src"), 40)
+    assert (digests(build.new), build.new_bytes) == (named("src2"), 60)
+    assert digests(build.kept) == named("out")
+
+
+def test_stages_that_only_one_build_has_come_in_order() -> None:
+    """First those of the second build; one that was not part of a build is absent there."""
+    before = make_record(
+        make_step("RUN a", 2, layers="a:1"),
+        make_step("RUN b", 4, layers="b:2"),
+        stages=make_stages(("a", 1, "scratch"), ("b", 3, "scratch"), ("-c", 5, "scratch")),
+    )
+    after = make_record(
+        make_step("RUN c", 2, layers="c:4"),
+        make_step("RUN a", 4, layers="a:1"),
+        stages=make_stages(("c", 1, "scratch"), ("a", 3, "scratch"), ("-b", 5, "scratch")),
+    )
+    c, a, b = compare_stages(view_stages(before), view_stages(after))
+    assert (c.name, c.before, c.is_same, c.gone_bytes, c.new_bytes) == ("c", None, False, 0, 4)
+    assert (a.name, a.is_same) == ("a", True)
+    assert (b.name, b.after, b.is_same, b.gone_bytes, b.new_bytes) == ("b", None, False, 2, 0)
+
+
+def test_a_stage_without_layers_is_still_there_or_not() -> None:
+    """It is new where the other build had none of that name."""
+    (stage,) = view_stages(make_record(stages=make_stages(("empty", 1, "scratch"))))
+    assert [each.is_same for each in compare_stages([stage], [stage])] == [True]
+    assert [each.is_same for each in compare_stages([], [stage])] == [False]
+    assert [each.is_same for each in compare_stages([stage], [])] == [False]
+    assert compare_stages([], []) == ()
+
+
+A, B, C, D = b"a" * 10, b"b" * 20, b"c" * 30, b"d" * 40
+
+
+@pytest.mark.parametrize(
+    ("chains", "blobs", "expected"),
+    [
+        ([], [], []),
+        ([(A,)], [A], [(A,)]),
+        ([(A, B, C)], [A, B, C], [(A, B, C)]),
+        # One beginning, two ends.
+        ([(A, B), (A, C)], [A, B, C], [(A, B), (A, C)]),
+        # What ends in another chain is no end.
+        ([(A, B), (A,)], [A, B], [(A, B)]),
+        # The same blob in two places.
+        ([(A, C), (B, C)], [A, B, C], [(A, C), (B, C)]),
+        # A layer that is in no chain is one of its own; without one below, a layer is of no use.
+        ([(A, B)], [A, B, D], [(A, B), (D,)]),
+        ([(A, B, C)], [A, C], [(A,), (C,)]),
+        ([(A, B, C)], [], []),
+    ],
+)
+def test_chains_are_read_from_the_cache_itself(
+    chains: list[tuple[bytes, ...]], blobs: list[bytes], expected: list[tuple[bytes, ...]]
+) -> None:
+    """From the bottom to what nothing builds on, each once; in the order of their digests."""
+    sizes = {digest_of(blob): len(blob) for blob in blobs}
+    found = read_chains(parse_config(make_config(chains)), sizes)
+    listed = [[(layer.digest, layer.size) for layer in chain.layers] for chain in found]
+    by_hand = [[(digest_of(blob), len(blob)) for blob in chain] for chain in expected]
+    assert listed == sorted(by_hand)
