@@ -80,7 +80,8 @@ def extract_stage(
     image = _find_image(load_setup(request.directory, os.environ, file=file), record)
     setup = load_setup(request.directory, os.environ, file=file, image=image)
     dockerfile = _find_dockerfile(setup, request.directory)
-    text = dockerfile.read_text(encoding="utf-8", errors="surrogateescape")
+    # Lines are counted as docker does, which ends them at a line feed alone.
+    text = dockerfile.read_bytes().decode(errors="surrogateescape")
     stage = _find_stage(text, extraction.stage, dockerfile)
     _check_arguments(setup, extraction.extra, record)
     platform = request.platform
@@ -158,7 +159,7 @@ def _choose_options(history: History, record: Record, platform: str | None) -> d
 def _copy_named(dockerfile: Path, text: str, stage: DockerfileStage, folder: Path) -> Path:
     """A copy of the Dockerfile in which a stage without a name has one, for docker to build it."""
     copy = folder / "Dockerfile"
-    copy.write_text(_name_stage(text, stage), encoding="utf-8", errors="surrogateescape")
+    copy.write_bytes(_name_stage(text, stage).encode(errors="surrogateescape"))
     ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
     if ignored.is_file():
         shutil.copyfile(ignored, folder / "Dockerfile.dockerignore")

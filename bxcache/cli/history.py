@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +49,19 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--chain", is_flag=True, help="Show what each stage builds on as well.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digests of the layers only.")
 @click.option("--blobs", "places", is_flag=True, help="Show where each layer lies.")
+@click.option(
+    "--export",
+    "folder",
+    metavar="DIR",
+    help="Write the files of the --stage there, out of the cache, and print nothing.",
+)
+@click.pass_obj
 def history_command(  # noqa: PLR0913  # click gives each option by itself
+    extra: tuple[str, ...] | None,
+    /,
     name: str | None,
     *,
+    folder: str | None,
     chain: bool,
     quiet: bool,
     places: bool,
@@ -62,7 +73,7 @@ def history_command(  # noqa: PLR0913  # click gives each option by itself
     """Show the layers of each stage as the last build left them, and what made them.
 
     NAME is an image of the config file or a scope; `~1` behind it, or alone, is the build before
-    the last one.
+    the last one. With --export, what follows `--` is passed to docker, as it was for the build.
     """
     from bxcache.console.history import (  # noqa: PLC0415
         describe_history,
@@ -74,10 +85,15 @@ def history_command(  # noqa: PLR0913  # click gives each option by itself
 
     if quiet and as_json:
         raise click.UsageError("`--quiet` and `--json` exclude each other")
-    history = find_history(_make_request(name, given, with_places=places))
+    if folder is not None and len(stages) != 1:
+        raise click.UsageError("`--export` writes the files of one `--stage`")
+    request = _make_request(name, given, with_places=places)
+    history = find_history(request)
     _tell_notes(history)
     chosen = history.find_stages(stages)
-    if as_json:
+    if folder is not None:
+        _export(request, history, chosen[0].name, folder, extra or ())
+    elif as_json:
         click.echo(render_document(describe_history(history, chosen, chain=chain)))
     elif quiet:
         digests = render_digests(history, chosen, chain=chain)
@@ -86,13 +102,25 @@ def history_command(  # noqa: PLR0913  # click gives each option by itself
         click.echo(render_history(history, chosen, chain=chain, full=full, places=places))
 
 
+def _export(
+    request: HistoryRequest, history: History, stage: str, folder: str, extra: tuple[str, ...]
+) -> None:
+    from bxcache.console.progress import PlainProgress  # noqa: PLC0415
+    from bxcache.extraction import Extraction, extract_stage  # noqa: PLC0415
+
+    extraction = Extraction(history, stage, Path(folder), extra)
+    result = extract_stage(request, extraction, PlainProgress(sys.stderr))
+    done = f"{result.reused} steps reused, {result.executed} executed"
+    click.echo(f"the files of the stage `{stage}` are in {folder}: {done}", err=True)
+
+
 @click.command("diff", short_help="Compare the layers of two builds, stage by stage.")
 @click.argument("before", default="~1")
-@click.argument("after", default="~0")
+@click.argument("after", required=False)
 @_with_options
 def diff_command(
     before: str,
-    after: str,
+    after: str | None,
     *,
     full: bool,
     as_json: bool,
@@ -102,7 +130,7 @@ def diff_command(
     """Compare the layers of two builds, stage by stage, and show what made those that differ.
 
     BEFORE and AFTER are named as for `bxcache history`. Default: the build before the last one,
-    and the last one.
+    and the last one of the same.
     """
     from bxcache.console.comparison import (  # noqa: PLC0415
         describe_difference,
@@ -110,7 +138,9 @@ def diff_command(
     )
     from bxcache.console.tables import render_document  # noqa: PLC0415
 
-    first, second = (_find_recorded(name, given) for name in (before, after))
+    name, back, _ = before.partition("~")
+    last = after or (f"{name}~0" if back else "~0")
+    first, second = (_find_recorded(each, given) for each in (before, last))
     _tell_notes(first, second)
     differences = _compare(first, second, stages)
     if as_json:

