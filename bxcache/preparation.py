@@ -18,7 +18,7 @@ from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
 from bxcache.location import find_location
 from bxcache.placement import Placement, settle_place
-from bxcache.plan.candidates import find_label_ref, list_candidates
+from bxcache.plan.candidates import list_candidates
 from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, Candidate, LocalState
 from bxcache.request import find_metadata_file
@@ -239,7 +239,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
 
 
 def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sighting]:
-    """Look up the refs that the choice of a donor depends on, and the label of the own scope."""
+    """Look up the refs that the choice of a donor depends on."""
     config = prepared.setup.config
     refs: dict[str, bool] = {}
     for each in () if config.build.no_cache else prepared.candidates:
@@ -249,10 +249,6 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sight
             break
     if not refs:
         return {}
-    if prepared.placement.writes:
-        for backend in config.cache.backends:
-            label = find_label_ref(backend, prepared.scope.name)
-            refs |= {label: _is_insecure(backend)} if label else {}
     from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # only a registry needs it
 
     return probe_refs(refs, os.environ)

@@ -46,6 +46,7 @@ class Story:
         arguments: what followed `docker`.
         heard: what became of it.
         told: what the runs told that saved it elsewhere.
+        keys: the keys of the records that lie beside its scopes in registries.
         caches: what became of the caches.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
@@ -55,6 +56,7 @@ class Story:
     arguments: tuple[str, ...]
     heard: Heard
     told: tuple[Heard, ...]
+    keys: tuple[str, ...]
     caches: tuple[CacheResult, ...]
     started: float
     buildx: str
@@ -73,7 +75,7 @@ def make_record(run: Run, story: Story) -> Record:
         steps=list_recorded_steps(account, redact),
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
-        arguments=hash_arguments(story.arguments, os.environ, _find_key(prepared, story.plan)),
+        arguments=hash_arguments(story.arguments, os.environ, _find_key(prepared, story)),
         network=prepared.setup.config.build.network or "",
         place=_describe_place(prepared),
         tools=_describe_tools(prepared, story.buildx),
@@ -156,9 +158,9 @@ class _Keyed(BaseModel):
     arguments: RecordedArguments = RecordedArguments()
 
 
-def _find_key(prepared: Prepared, plan: BuildPlan) -> str:
+def _find_key(prepared: Prepared, story: Story) -> str:
     """The key of earlier records, so that their values can be compared; else a new one."""
-    keys = (*_list_stored_keys(prepared, plan), *(s.label.key for s in plan.saves if s.label))
+    keys = (*_list_stored_keys(prepared, story.plan), *story.keys)
     return next(filter(_is_key, keys), secrets.token_hex(16))
 
 

@@ -23,7 +23,7 @@ from bxcache.errors import RegistryError, Trouble
 from bxcache.preparation import render_save
 from bxcache.registry.labels import Label
 from bxcache.registry.probing import open_repository, probe_refs
-from bxcache.registry.scopes import copy_scope, write_label
+from bxcache.registry.scopes import copy_scope, read_label, write_label
 from bxcache.result import CacheResult
 from bxcache.running import Leash, run_quietly
 from bxcache.settlement import find_failed_import, find_layers
@@ -77,6 +77,7 @@ class Kept:
         save: what was to be saved, with what was found there.
         digest: the manifest that the scope's tag has been given, if it has.
         told: what the run told that saved it, if there was one.
+        label: what was written down of the scope before, if it was.
         warning: why it could not be saved, or an empty string.
     """
 
@@ -84,6 +85,7 @@ class Kept:
     save: RegistrySave
     digest: str | None = None
     told: Heard | None = None
+    label: Label | None = None
     warning: str = ""
 
 
@@ -102,7 +104,8 @@ def save_registries(
     for save in plan.saves:
         if not save.apart:
             result = own[save.use.place]
-            yield Kept(result, save, result.digest if result.exported else None)
+            digest = result.digest if result.exported else None
+            yield Kept(result, save, digest, label=_read_label(save))
         elif find_failed_import(plan, heard, save.use.place):
             # That has been told already, and the same registry will not be written either.
             yield Kept(_describe(save), save)
@@ -121,7 +124,8 @@ def _save(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
     except RegistryError as error:
         return Kept(_describe(save), save, warning=str(error))
     seconds = round(time.monotonic() - begun, 3)
-    return replace(kept, result=replace(kept.result, seconds=seconds))
+    result = replace(kept.result, seconds=seconds)
+    return replace(kept, result=result, label=_read_label(seen))
 
 
 def _look(save: RegistrySave) -> RegistrySave:
@@ -142,11 +146,18 @@ def _look(save: RegistrySave) -> RegistrySave:
 def _leave(save: RegistrySave) -> Kept:
     """Only note, once a day, that the scope is still used."""
     source, manifest = _expect_source(save)
-    label, now = save.label, time.time()
+    label, now = _read_label(save), time.time()
     known = label is not None and label.digest == manifest.digest
     if label is not None and known and now - label.used > _SECONDS_BETWEEN_USES:
         write_label(source.repository, _tag_of(save), replace(label, used=now))
     return Kept(replace(_describe(save, manifest), unchanged=True), save)
+
+
+def _read_label(save: RegistrySave) -> Label | None:
+    """What was written down of the scope before; nothing where the registry does not tell."""
+    with suppress(RegistryError):
+        return read_label(save.source.repository, _tag_of(save)) if save.source else None
+    return None
 
 
 def _alias(run: Run, save: RegistrySave) -> Kept:
@@ -211,7 +222,7 @@ def label_scope(run: Run, kept: Kept, record: bytes, key: str) -> None:
         # Only the engine reaches it: nobody here can look after it.
         return
     repository = source.repository if source is not None else _open(save)
-    before = save.label.records if save.label is not None else ()
+    before = kept.label.records if kept.label is not None else ()
     label = Label(save.owner, kept.digest, now, now, before, key)
     try:
         write_label(repository, _tag_of(save), label, record)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
 from bxcache.config.reference import Reference
 from bxcache.plan.plan import Candidate
-from bxcache.registry.labels import name_label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,12 +67,3 @@ def find_ref(backend: RegistryBackend | InlineBackend, scope: str) -> str:
     if isinstance(backend, InlineBackend):
         return str(reference if reference.tag else Reference(reference.name, "latest"))
     return str(reference if reference.tag else Reference(reference.name, scope))
-
-
-def find_label_ref(backend: Backend, scope: str) -> str | None:
-    """The ref of what bxcache writes down of a scope in a registry; None where it does not."""
-    if not isinstance(backend, RegistryBackend):
-        return None
-    reference = Reference.parse(backend.ref)
-    name = name_label(reference.tag or scope)
-    return str(Reference(reference.name, name)) if name is not None else None

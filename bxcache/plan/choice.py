@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from bxcache.config.backends import LocalBackend, RegistryBackend
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
-from bxcache.plan.candidates import find_label_ref
 from bxcache.plan.flags import (
     export_inline,
     export_local,
@@ -25,7 +24,6 @@ from bxcache.plan.flags import (
     import_ref,
 )
 from bxcache.plan.plan import BuildPlan, CacheUse, Candidate, Choice, LocalState, RegistrySave
-from bxcache.registry.labels import parse_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,8 +162,6 @@ def _plan_save(
     outlook: Outlook, backend: RegistryBackend, use: CacheUse, imports: tuple[CacheUse, ...]
 ) -> RegistrySave:
     repository = Reference.parse(backend.ref).name
-    noted = outlook.sightings.get(find_label_ref(backend, outlook.scope.name) or "")
-    label = parse_label(noted.manifest.body) if noted and noted.manifest else None
     started = [
         each.place
         for each in imports
@@ -178,7 +174,6 @@ def _plan_save(
         owner=outlook.scope,
         source=outlook.sightings.get(started[0]) if started else None,
         source_ref=started[0] if started else "",
-        label=label,
     )
 
 

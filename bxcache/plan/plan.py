@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.config.backends import Backend, RegistryBackend
-    from bxcache.registry.labels import Label
     from bxcache.registry.probing import Sighting
     from bxcache.scope import Scope
 
@@ -108,7 +107,6 @@ class RegistrySave:
         source: what was found at the ref that the build starts from, if it lies in the same
             repository.
         source_ref: that ref.
-        label: what bxcache has written down of the own scope, if it has.
     """
 
     use: CacheUse
@@ -117,7 +115,6 @@ class RegistrySave:
     owner: Scope
     source: Sighting | None = None
     source_ref: str = ""
-    label: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
