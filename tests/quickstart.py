@@ -1,14 +1,15 @@
 """Shows what bxcache does, with one command: `python3 -m tests.quickstart`.
 
 Builds `examples/quickstart` on machine A, takes the local store over to a brand-new machine B,
-builds again there, and shows what became of each step. Each machine is a private Docker engine, or
-a new builder on the engine that BXCACHE_TEST_DOCKER_HOST names.
+builds again there, and shows what became of each step, and the layers of each stage. Each machine
+is a private Docker engine, or a new builder on the engine that BXCACHE_TEST_DOCKER_HOST names.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,28 @@ class Trial:
             text = run_build(command, checkout, place.environment(Path(name)), quiet=quiet)
             return Built(json.loads(text), time.monotonic() - begun)
 
+    def history(self, *words: str) -> str:
+        """What bxcache tells of the layers that are in the store; no engine is needed for it."""
+        command = [sys.executable, "-m", "bxcache", "history", "--from", str(self.store), *words]
+        done = subprocess.run(
+            command, cwd=self.folder, env=os.environ, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return done.stdout
+
+    def find_unknown(self) -> set[str]:
+        """The layers of the cache that belong to no stage, and what is told of and not there."""
+        index = json.loads((self.store / "index.json").read_text())
+        kept = {
+            layer["digest"]
+            for entry in index["manifests"]
+            for layer in self.read_blob(entry["digest"])["layers"]
+        }
+        return kept ^ set(self.history("--quiet").split())
+
+    def read_blob(self, digest: str) -> Any:  # noqa: ANN401  # any JSON value
+        """A document of the store."""
+        return json.loads((self.store / "blobs" / digest.replace(":", "/")).read_text())
+
 
 @contextmanager
 def open_trial(suite: str = "forky", base: str = "") -> Iterator[Trial]:
@@ -219,10 +242,15 @@ def run(suite: str, base: str) -> int:
                 say(f"building on machine {name}: {place.describe()}")
                 built.append(trial.build(place))
                 say(f"stopping machine {name}; only the store is kept")
+        layers, unknown = trial.history(), trial.find_unknown()
     first, second = built
     words, status = judge(first, second)
-    print(f"\n{render_table(first, second)}\n\n{words}", flush=True)
-    return status
+    print(f"\n{render_table(first, second)}\n\n{words}\n\n{layers}", flush=True)
+    if unknown:
+        print(f"{len(unknown)} layers of the cache belong to no stage: {unknown}", flush=True)
+    else:
+        print("every layer of the cache belongs to a stage", flush=True)
+    return status or bool(unknown)
 
 
 def guard(action: str, work: Callable[[], int]) -> int:

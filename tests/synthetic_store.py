@@ -18,6 +18,9 @@ from typing import Any
 from bxcache.store.directory import Directory
 from bxcache.store.documents import Descriptor
 from bxcache.store.journal import Journal, Work, make_page
+from bxcache.store.layout import read_index, read_manifest
+from bxcache.store.records import Records
+from tests.synthetic_build import write_instruction
 from tests.unit.layouts import (
     CONFIG_TYPE,
     LAYER_TYPE,
@@ -135,7 +138,7 @@ def make_wide_store(path: Path, scopes: int, blobs: int) -> Synthetic:
     stacks: dict[str, list[Link]] = {}
     for number in range(scopes):
         shared = bases[number % FAMILIES % BASES] + families[number % FAMILIES]
-        name = f"service-{number % FAMILIES:02}.branch-{number // FAMILIES:03}.linux-amd64"
+        name = f"service-{number % FAMILIES:02}.linux-amd64.branch-{number // FAMILIES:03}"
         # Together exactly as many as are to be there.
         count = own * (number + 1) // scopes - own * number // scopes
         stacks[name] = list(_stack(shared, draw_layers(count)))
@@ -150,6 +153,78 @@ def _stack(shared: Sequence[Blob], own: Sequence[Blob]) -> Iterator[Link]:
     for at, (blob, stage) in enumerate(zip(own, itertools.cycle(range(STAGES))), len(shared)):
         yield blob, tops[stage]
         tops[stage] = at
+
+
+def write_records(path: Path, builds: int, steps: int) -> int:
+    """Leave records of the last builds of each scope of a wide store.
+
+    Args:
+        path: the store.
+        builds: how many each scope had.
+        steps: how many each build had, its base image being the first.
+
+    Returns:
+        The size of all of them in bytes.
+    """
+    records = Records(path / ".bxcache" / "records")
+    draw = random.Random(builds)
+    for entry in read_index(path).manifests:
+        sizes = read_manifest(path, entry).layer_sizes
+        lines = _draw_records(entry.ref_name, list(sizes.items()), steps, draw)
+        records.add(entry.ref_name, list(itertools.islice(lines, builds))[::-1])
+    return sum(status.st_size for status in records.list_files().values())
+
+
+def _draw_records(
+    scope: str, layers: Sequence[tuple[str, int]], count: int, draw: random.Random
+) -> Iterator[bytes]:
+    """The records of a scope, the last build's first; those before had other layers on top."""
+    # Not with the others: what a build takes to load this is measured as well.
+    from bxcache.insight.record import Record, RecordedLayer  # noqa: PLC0415
+
+    steps = list(_record_steps(layers, count))
+    stages = [{"name": "base", "line": 1, "base": "debian:13-slim"}]
+    stages += [{"name": f"part-{n}", "line": 100 * (n + 1), "base": "base"} for n in range(STAGES)]
+    image, platform, branch = scope.split(".")
+    record = Record.model_validate(
+        {
+            "version": 1,
+            "scope": {"name": scope, "image": image, "platforms": [platform.replace("-", "/")], "branch": branch},
+            "started": time.time() - draw.uniform(0, 20 * DAY),
+            "seconds": round(draw.expovariate(0.01), 3),
+            "steps": steps,
+            "stages": stages,
+            "images": [{"name": "docker.io/library/debian:13-slim", "digest": digest_of(b"13")}],
+            "arguments": {"key": "ab" * 16, "values": {"VERSION": "0123456789abcdef"}},
+            "place": {"provider": "github", "branch": branch, "base": "main", "trusted": True},
+            "tools": {"bxcache": "0.1.0", "docker": "28.5.0", "buildx": "v0.29.1"},
+            "caches": [{"backend": "local", "place": "/var/cache/app", "scope": scope}],
+        }
+    )
+    while True:
+        yield record.to_json()
+        top = RecordedLayer(digest=digest_of(draw.randbytes(8)), size=draw.randrange(200, 2000))
+        last = record.steps[-1].model_copy(update={"layers": (top,)})
+        update = {"steps": (*record.steps[:-1], last), "started": record.started - DAY}
+        record = record.model_copy(update=update)
+
+
+def _record_steps(layers: Sequence[tuple[str, int]], count: int) -> Iterator[dict[str, Any]]:
+    """What made the layers of a scope, as far as there are so many steps."""
+    told = [{"digest": digest, "size": size} for digest, size in layers]
+    yield {"kind": "from", "text": "FROM debian:13-slim", "lines": [1], "layers": told[:BASE_LAYERS]}
+    for at in range(1, count):
+        own = at - 1 - FAMILY_LAYERS
+        stage, number = (own % STAGES, own // STAGES) if own >= 0 else (-1, at)
+        yield {
+            "text": write_instruction(at),
+            "stage": "base" if own < 0 else f"part-{stage}",
+            "lines": [100 * (stage + 1) + number + 1],
+            "outcome": "executed" if at % 3 else "reused",
+            "seconds": 1.234 * at,
+            "layers": told[BASE_LAYERS + at - 1 :][:1],
+            "parent": at - 1 if own < 0 else max(at - STAGES, FAMILY_LAYERS),
+        }
 
 
 def make_deep_store(path: Path, size: int, make: MakeLayer, kind: str = LAYER_TYPE) -> Synthetic:

@@ -155,9 +155,10 @@ class _StepWriter:
     def _write_base(self, source: TracedSource | None, identifier: str) -> RecordedStep:
         named = source.step if source is not None else None
         text = source.text if source is not None else ""
+        image = identifier.partition("://")[2] or identifier
         return RecordedStep(
             kind="from",
-            text=self._shorten(text if text.startswith(_FROM) else f"{_FROM}{identifier}"),
+            text=self._shorten(text if text.startswith(_FROM) else f"{_FROM}{image}"),
             stage=named.stage if named is not None else "",
             seconds=round(source.seconds, 3) if source is not None else 0.0,
         )
