@@ -79,13 +79,15 @@ def extract_stage(
     file = request.config_file
     image = _find_image(load_setup(request.directory, os.environ, file=file), record)
     setup = load_setup(request.directory, os.environ, file=file, image=image)
-    dockerfile = _find_dockerfile(setup, request.directory)
+    context, dockerfile = _find_sources(setup.root, record)
     # Lines are counted as docker does, which ends them at a line feed alone.
     text = dockerfile.read_bytes().decode(errors="surrogateescape")
     stage = _find_stage(text, extraction.stage, dockerfile)
     _check_arguments(setup, extraction.extra, record)
     platform = request.platform
     options = _choose_options(extraction.history, record, platform) | {
+        "context": str(context),
+        "file": str(dockerfile),
         "target": stage.name,
         "outputs": [render_options((("type", "local"), ("dest", str(folder))))],
     }
@@ -110,17 +112,18 @@ def _find_image(setup: Setup, record: Record) -> str | None:
     return record.scope.image if record.scope.image in setup.config.images else None
 
 
-def _find_dockerfile(setup: Setup, directory: Path) -> Path:
-    settings = setup.config.build
-    if is_remote(settings.context) or "-" in (settings.context, settings.file):
+def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
+    """The build context and the Dockerfile of a build, in the project that is here."""
+    if is_remote(record.context) or "-" in (record.context, record.file):
         raise RecordError("the build context is not on this machine")
-    path = directory / (settings.file or Path(settings.context) / "Dockerfile")
+    context = root / record.context
+    path = root / record.file if record.file else context / "Dockerfile"
     if not path.is_file():
         raise RecordError(
             f"there is no `{path}` to find the stage in",
-            hint="run it where the image is built; `--config` names another config file",
+            hint="run it in a checkout of the project that the image is built from",
         )
-    return path
+    return context, path
 
 
 def _find_stage(text: str, name: str, dockerfile: Path) -> DockerfileStage:
@@ -151,7 +154,6 @@ def _choose_options(history: History, record: Record, platform: str | None) -> d
         "tags": [],
         "push": False,
         "load": False,
-        "write": "never",
         "backends": [dict(history.backend)],
     }
 

@@ -104,6 +104,8 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
     placement = settle_place(opening.place, setup)
+    if request.donor:
+        placement = replace(placement, writes=False, reason="")
     exported = (backend.type for backend in cache.backends) if placement.writes else ()
     check_capabilities(capabilities, exported)
     image = setup.image or name_image(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from bxcache import __version__
+from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
 from bxcache.insight.arguments import hash_arguments
 from bxcache.insight.record import (
@@ -65,7 +66,8 @@ class Story:
 def make_record(run: Run, story: Story) -> Record:
     """The record of a build; secrets are masked in it."""
     prepared, heard, redact = run.prepared, story.heard, run.redact
-    account = _choose_account(story, prepared.setup.config.build.target)
+    settings = prepared.setup.config.build
+    account = _choose_account(story, settings.target)
     return Record(
         version=1,
         scope=_describe_scope(prepared),
@@ -76,7 +78,9 @@ def make_record(run: Run, story: Story) -> Record:
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
         arguments=hash_arguments(story.arguments, os.environ, _find_key(prepared, story)),
-        network=prepared.setup.config.build.network or "",
+        context=redact(_find_path(prepared, settings.context)),
+        file=_find_path(prepared, settings.file) if settings.file else "",
+        network=settings.network or "",
         place=_describe_place(prepared),
         tools=_describe_tools(prepared, story.buildx),
         caches=tuple(
@@ -117,6 +121,13 @@ def _choose_account(story: Story, target: str | None) -> Account:
         runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
     )
     return Account(story.heard.trace, best.trace, best.metadata, target)
+
+
+def _find_path(prepared: Prepared, path: str) -> str:
+    """A path from the project's top folder, the same on every machine; what is none as it is."""
+    if path == "-" or is_remote(path):
+        return path
+    return os.path.relpath(prepared.request.directory / path, prepared.setup.root)
 
 
 def _describe_scope(prepared: Prepared) -> RecordedScope:

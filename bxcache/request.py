@@ -76,7 +76,7 @@ class BuildRequest:
         directory: the working directory.
         raw: give the observer BuildKit's stream line by line.
         stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
-        donor: the scope to start from, whatever else would be chosen.
+        donor: the scope to start from, whatever else would be chosen; nothing is saved then.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -76,8 +76,10 @@ def measure(
     folder: Path,
     environment: dict[str, str],
     stdin: IO[bytes] | int = subprocess.DEVNULL,
+    *,
+    status: int = 0,
 ) -> float:
-    """Run a command to its end and tell how long it took."""
+    """Run a command to its end, which has this status, and tell how long it took."""
     with tempfile.TemporaryFile("w+") as told:
         begun = time.monotonic()
         done = subprocess.run(
@@ -90,7 +92,7 @@ def measure(
             check=False,
         )
         seconds = time.monotonic() - begun
-        if done.returncode:
+        if done.returncode != status:
             told.seek(0)
             raise QuickstartError(f"{shlex.join(command)}\n{told.read()[-3000:]}")
     return seconds
@@ -109,11 +111,13 @@ def measure_pipe(
     return time.monotonic() - begun
 
 
-def measure_memory(words: Sequence[str], folder: Path, environment: dict[str, str]) -> float:
+def measure_memory(
+    words: Sequence[str], folder: Path, environment: dict[str, str], *, status: int = 0
+) -> float:
     """The most megabytes that bxcache's own process had; what it starts is not counted."""
     with tempfile.NamedTemporaryFile("r", prefix="bxcache-peak-") as peak:
         command = [sys.executable, "-c", WITH_PEAK, *words]
-        measure(command, folder, {**environment, "BENCHMARK_PEAK": peak.name})
+        measure(command, folder, {**environment, "BENCHMARK_PEAK": peak.name}, status=status)
         [line] = [line for line in peak if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024 / 1e6
 

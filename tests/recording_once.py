@@ -1,6 +1,7 @@
-"""One build's commit and record, in a process of its own: `python3 -m tests.recording_once`.
+"""One build's commit and record, in a process of its own, where what happens once is still cold.
 
-What a build loads and does once is as cold here as there. Prints the milliseconds as JSON.
+`python3 -m tests.recording_once DIR STEPS` prints the milliseconds as JSON. In `DIR` lies `earlier`:
+the records that builds before have left.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from bxcache.result import CacheResult
 from bxcache.scope import Scope
 from bxcache.settlement import Heard
 from bxcache.store.store import Store
-from tests.commit_times import SCOPE, Bench, milliseconds
+from tests.commit_times import Bench, milliseconds
 from tests.synthetic_build import make_build, make_run
+from tests.unit.layouts import digest_of
 
 if TYPE_CHECKING:
     from bxcache.insight.record import Record
     from bxcache.running import Run
 
-OWN = ("bxcache.insight", "bxcache.remembering")
-"""What only recording needs."""
+EARLIER = "earlier"
+SCOPE = Scope("image", None, ("linux/amd64",), "main")
 ARGUMENTS = ("buildx", "build", "--build-arg", "VERSION=1.2.3", "--build-arg=MODE=release", ".")
+ONLY_RECORDING = ("bxcache.insight", "bxcache.remembering")
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,60 @@ class Times:
         return self.load + self.make + self.keep
 
 
-def prepare(folder: Path) -> Run:
-    """A build whose store is in a folder, before docker runs."""
-    scope = Scope("image", None, ("linux/amd64",), "main")
-    return make_run(folder, Store(folder / "store"), scope)
+def tell_build(folder: Path, steps: int) -> tuple[Run, Heard]:
+    """A build of so many steps with a store in a folder; nothing of it is recorded yet."""
+    return make_run(folder, Store(folder / "store"), SCOPE), Heard(0, *make_build(steps), 123.4)
 
 
-def record(run: Run, steps: int) -> Record:
-    """Make the record of a build of so many steps, the base image being the first."""
-    from bxcache.remembering import Story, make_record  # noqa: PLC0415  # as is measured
+def record_build(run: Run, heard: Heard) -> Record:
+    """Its record, made as a build makes it."""
+    from bxcache.remembering import Story, make_record  # noqa: PLC0415  # loading it is measured
 
-    return make_record(run, Story(...))
+    place = str(run.prepared.folder)
+    uses = [CacheUse(flag, "local", place, SCOPE.name, (), "") for flag in (IMPORT, EXPORT)]
+    told = CacheResult("local", place, SCOPE.name, digest_of(b"cache"), 1_234_567, True, True)
+    story = Story(
+        plan=BuildPlan(SCOPE, tuple(uses), ()),
+        arguments=ARGUMENTS,
+        heard=heard,
+        told=(),
+        keys=(),
+        caches=(told,),
+        started=time.time(),
+        buildx="v0.29.1",
+    )
+    return make_record(run, story)
+
+
+def build_once(folder: Path, steps: int) -> Times:
+    """Save a build's cache and record it; the store knows the scope from builds before."""
+    draw = random.Random(steps)
+    # Besides the layers it has a manifest and a config.
+    bench = Bench(folder, steps + 2)
+    bench.fill(draw)
+    run, heard = tell_build(folder, steps)
+    for line in (folder / EARLIER).read_bytes().splitlines(keepends=True):
+        Store(folder / "store").add_record(SCOPE.name, line)
+    bench.build(draw)
+    assert not [name for name in sys.modules if name.startswith(ONLY_RECORDING)]
+    begun = time.perf_counter()
+    from bxcache.remembering import keep_record  # noqa: PLC0415  # loading it is measured
+
+    load, begun = milliseconds(begun), time.perf_counter()
+    record = record_build(run, heard)
+    make, begun = milliseconds(begun), time.perf_counter()
+    trouble = keep_record(run, record)
+    keep = milliseconds(begun)
+    assert not trouble, trouble
+    return Times(bench.commits[0], load, make, keep)
+
+
+def main() -> None:
+    """Run from the command line."""
+    # The command line does without it too.
+    gc.disable()
+    print(json.dumps(asdict(build_once(Path(sys.argv[1]), int(sys.argv[2])))))
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,7 @@ TEXTS = (
     'go-build go build -trimpath -ldflags="-s -w -X main.version=${{VERSION}}" '
     "-o /out/{name} ./cmd/{name}",
     # As the official images have it.
-    "RUN set -eux;         arch=\"$(dpkg --print-architecture)\";     case \"$arch\" in         "
+    'RUN set -eux;         arch="$(dpkg --print-architecture)";     case "$arch" in         '
     "amd64) url='https://downloads.example.com/{name}/{name}-5.4.1-linux-amd64.tar.xz'; sha256="
     "'b6ef3b4d7c1f0e9a85d2c6b1a0f7e8d9c4b3a2f1e0d9c8b7a6f5e4d3c2b1a0f9' ;;         arm64) url="
     "'https://downloads.example.com/{name}/{name}-5.4.1-linux-arm64.tar.xz'; sha256="

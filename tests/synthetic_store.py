@@ -36,6 +36,7 @@ BOTTOM = -1
 DAY = 86_400
 BASES, FAMILIES = 8, 40
 BASE_LAYERS, FAMILY_LAYERS = 6, 12
+SHARED = BASES * BASE_LAYERS + FAMILIES * FAMILY_LAYERS
 STAGES = 3
 SYMBOLS = bytes(32 + number % 64 for number in range(256))
 """A table that leaves 6 bits of each byte."""
@@ -128,7 +129,7 @@ def make_wide_store(path: Path, scopes: int, blobs: int) -> Synthetic:
     """Many scopes with small layers: on a shared base, with a shared family, in three stages."""
     draw = random.Random(scopes)
     # Each scope has a manifest and a config.
-    own = blobs - 2 * scopes - BASES * BASE_LAYERS - FAMILIES * FAMILY_LAYERS
+    own = blobs - 2 * scopes - SHARED
 
     def draw_layers(count: int) -> list[Blob]:
         return [put_layer(path, draw.randbytes(draw.randrange(200, 2000))) for _ in range(count)]
@@ -138,11 +139,21 @@ def make_wide_store(path: Path, scopes: int, blobs: int) -> Synthetic:
     stacks: dict[str, list[Link]] = {}
     for number in range(scopes):
         shared = bases[number % FAMILIES % BASES] + families[number % FAMILIES]
-        name = f"service-{number % FAMILIES:02}.linux-amd64.branch-{number // FAMILIES:03}"
+        name = name_scope(number % FAMILIES, number // FAMILIES)
         # Together exactly as many as are to be there.
         count = own * (number + 1) // scopes - own * number // scopes
         stacks[name] = list(_stack(shared, draw_layers(count)))
     return finish_store(path, stacks)
+
+
+def name_scope(family: int, branch: int) -> str:
+    """The name of a scope of a wide store."""
+    return f"service-{family:02}.linux-amd64.branch-{branch:03}"
+
+
+def count_blobs(scopes: int, steps: int) -> int:
+    """How many blobs a wide store has whose builds have so many steps, its base image's one too."""
+    return SHARED + scopes * (2 + steps - 1 - FAMILY_LAYERS)
 
 
 def _stack(shared: Sequence[Blob], own: Sequence[Blob]) -> Iterator[Link]:
@@ -156,7 +167,7 @@ def _stack(shared: Sequence[Blob], own: Sequence[Blob]) -> Iterator[Link]:
 
 
 def write_records(path: Path, builds: int, steps: int) -> int:
-    """Leave records of the last builds of each scope of a wide store.
+    """Leave the records of the last builds of each scope of a wide store.
 
     Args:
         path: the store.
@@ -164,67 +175,79 @@ def write_records(path: Path, builds: int, steps: int) -> int:
         steps: how many each build had, its base image being the first.
 
     Returns:
-        The size of all of them in bytes.
+        The size of all records in bytes.
     """
     records = Records(path / ".bxcache" / "records")
     draw = random.Random(builds)
     for entry in read_index(path).manifests:
-        sizes = read_manifest(path, entry).layer_sizes
-        lines = _draw_records(entry.ref_name, list(sizes.items()), steps, draw)
-        records.add(entry.ref_name, list(itertools.islice(lines, builds))[::-1])
+        layers = [*read_manifest(path, entry).layer_sizes.items()]
+        lines = [*itertools.islice(_draw_records(entry.ref_name, layers, steps, draw), builds)]
+        records.add(entry.ref_name, reversed(lines))
     return sum(status.st_size for status in records.list_files().values())
 
 
 def _draw_records(
     scope: str, layers: Sequence[tuple[str, int]], count: int, draw: random.Random
 ) -> Iterator[bytes]:
-    """The records of a scope, the last build's first; those before had other layers on top."""
+    """The records of a scope, the last build's first; those before had another layer on top."""
     # Not with the others: what a build takes to load this is measured as well.
     from bxcache.insight.record import Record, RecordedLayer  # noqa: PLC0415
 
-    steps = list(_record_steps(layers, count))
-    stages = [{"name": "base", "line": 1, "base": "debian:13-slim"}]
-    stages += [{"name": f"part-{n}", "line": 100 * (n + 1), "base": "base"} for n in range(STAGES)]
-    image, platform, branch = scope.split(".")
-    record = Record.model_validate(
-        {
-            "version": 1,
-            "scope": {"name": scope, "image": image, "platforms": [platform.replace("-", "/")], "branch": branch},
-            "started": time.time() - draw.uniform(0, 20 * DAY),
-            "seconds": round(draw.expovariate(0.01), 3),
-            "steps": steps,
-            "stages": stages,
-            "images": [{"name": "docker.io/library/debian:13-slim", "digest": digest_of(b"13")}],
-            "arguments": {"key": "ab" * 16, "values": {"VERSION": "0123456789abcdef"}},
-            "place": {"provider": "github", "branch": branch, "base": "main", "trusted": True},
-            "tools": {"bxcache": "0.1.0", "docker": "28.5.0", "buildx": "v0.29.1"},
-            "caches": [{"backend": "local", "place": "/var/cache/app", "scope": scope}],
-        }
-    )
+    document = {
+        **_describe_build(scope),
+        "started": time.time() - draw.uniform(0, 20 * DAY),
+        "seconds": round(draw.expovariate(0.01), 3),
+        "steps": list(_describe_steps(layers, count)),
+    }
+    record = Record.model_validate(document)
     while True:
         yield record.to_json()
-        top = RecordedLayer(digest=digest_of(draw.randbytes(8)), size=draw.randrange(200, 2000))
-        last = record.steps[-1].model_copy(update={"layers": (top,)})
-        update = {"steps": (*record.steps[:-1], last), "started": record.started - DAY}
-        record = record.model_copy(update=update)
+        layer = RecordedLayer(digest=digest_of(draw.randbytes(8)), size=draw.randrange(200, 2000))
+        top = record.steps[-1].model_copy(update={"layers": (layer,)})
+        earlier = {"steps": (*record.steps[:-1], top), "started": record.started - DAY}
+        record = record.model_copy(update=earlier)
 
 
-def _record_steps(layers: Sequence[tuple[str, int]], count: int) -> Iterator[dict[str, Any]]:
-    """What made the layers of a scope, as far as there are so many steps."""
+def _describe_build(scope: str) -> dict[str, Any]:
+    """A record of a build, without its steps."""
+    image, platform, branch = scope.split(".")
+    platforms = [platform.replace("-", "/")]
+    parts = [
+        {"name": f"part-{n}", "line": _find_line(n, -1), "base": "base"} for n in range(STAGES)
+    ]
+    return {
+        "version": 1,
+        "scope": {"name": scope, "image": image, "platforms": platforms, "branch": branch},
+        "stages": [{"name": "base", "line": 1, "base": "debian:13-slim"}, *parts],
+        "images": [{"name": "docker.io/library/debian:13-slim", "digest": digest_of(b"debian")}],
+        "arguments": {"key": "0123456789abcdef" * 2, "values": {"VERSION": "0123456789abcdef"}},
+        "place": {"provider": "github", "branch": branch, "base": "main", "trusted": True},
+        "tools": {"bxcache": "0.1.0", "docker": "28.5.0", "buildx": "v0.29.1", "driver": "docker"},
+        "caches": [{"backend": "local", "place": "/var/cache/app", "scope": scope}],
+    }
+
+
+def _describe_steps(layers: Sequence[tuple[str, int]], count: int) -> Iterator[dict[str, Any]]:
+    """What made the layers of a scope of a wide store: a step for each."""
     told = [{"digest": digest, "size": size} for digest, size in layers]
-    yield {"kind": "from", "text": "FROM debian:13-slim", "lines": [1], "layers": told[:BASE_LAYERS]}
-    for at in range(1, count):
-        own = at - 1 - FAMILY_LAYERS
-        stage, number = (own % STAGES, own // STAGES) if own >= 0 else (-1, at)
+    base, shared = told[:BASE_LAYERS], 1 + FAMILY_LAYERS
+    yield {"kind": "from", "text": "FROM debian:13-slim", "lines": [1], "layers": base}
+    for at, layer in enumerate(told[BASE_LAYERS : BASE_LAYERS + count - 1], 1):
+        number, stage = divmod(at - shared, STAGES)
         yield {
             "text": write_instruction(at),
-            "stage": "base" if own < 0 else f"part-{stage}",
-            "lines": [100 * (stage + 1) + number + 1],
+            "stage": "base" if at < shared else f"part-{stage}",
+            "lines": [at + 1 if at < shared else _find_line(stage, number)],
             "outcome": "executed" if at % 3 else "reused",
             "seconds": 1.234 * at,
-            "layers": told[BASE_LAYERS + at - 1 :][:1],
-            "parent": at - 1 if own < 0 else max(at - STAGES, FAMILY_LAYERS),
+            "layers": [layer],
+            "parent": at - 1 if at < shared else max(at - STAGES, FAMILY_LAYERS),
         }
+
+
+def _find_line(stage: int, number: int) -> int:
+    """Where an instruction of a stage stands in the Dockerfile; its FROM is at -1."""
+    return 100 * (stage + 1) + number
 
 
 def make_deep_store(path: Path, size: int, make: MakeLayer, kind: str = LAYER_TYPE) -> Synthetic:

@@ -181,6 +181,12 @@ class Record(_Part):
 
     images: tuple[RecordedImage, ...] = ()
     arguments: RecordedArguments = RecordedArguments()
+    context: Text = ""
+    """The build context, from the project's top folder; empty if unknown."""
+
+    file: Text = ""
+    """The Dockerfile, from the project's top folder; empty for that of the context."""
+
     network: Text = ""
     """The network of its RUN steps, where it was not the usual one."""
 

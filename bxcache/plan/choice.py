@@ -136,7 +136,7 @@ def _choose_exports(
 ) -> tuple[tuple[CacheUse, ...], tuple[RegistrySave, ...]]:
     scope, local = outlook.scope, outlook.local
     if not outlook.placement.writes:
-        notes.append(outlook.placement.reason)
+        notes += filter(None, [outlook.placement.reason])
         return (), ()
     uses: list[CacheUse] = []
     saves: list[RegistrySave] = []

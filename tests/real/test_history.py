@@ -446,6 +446,24 @@ def test_the_files_of_a_stage_come_out_of_the_cache(
     assert [len(each.read_text().splitlines()) for each in records] == [1]
 
 
+def test_a_build_is_found_again_by_where_its_files_lie(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    """Its context and Dockerfile are remembered, from the project's top folder."""
+    (app / ".git").rmdir()
+    (tmp_path / ".git").mkdir()
+    (app / "Dockerfile").rename(tmp_path / "build.file")
+    store = tmp_path / "store"
+    words = ("--backend", f"type=local,dir={store}", *base())
+    machine.build(*words, "-f", "build.file", "app", folder=tmp_path)
+    elsewhere = tmp_path / "deep" / "down"
+    elsewhere.mkdir(parents=True)
+    export = ("--stage", "deps", "--export", "out", "--from", str(store), "--", *base())
+    ran = machine.run("history", *export, folder=elsewhere)
+    assert "0 executed" in ran.err
+    assert (elsewhere / "out" / "one").read_text() == "one\nFROM nothing AS fake\n"
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()

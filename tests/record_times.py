@@ -1,0 +1,76 @@
+"""What recording costs a build: how large its record is, and the time that it takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bxcache.store.records import MOST_RECORDS
+from tests.bootstrap import ROOT
+from tests.figures import Figures, Finding, divide
+from tests.quickstart import say
+from tests.recording_once import EARLIER, Times, record_build, tell_build
+
+STEPS = (20, 200)
+ROUNDS = 15
+MOST_MS, MOST_KB = 50.0, 200.0
+
+
+def measure_records() -> list[Finding]:
+    """Both, for builds of several sizes."""
+    say(f"recording builds of {' and '.join(map(str, STEPS))} steps ({ROUNDS} rounds)")
+    records = {steps: draw_record(steps) for steps in STEPS}
+    told: dict[int, list[Times]] = {steps: [] for steps in STEPS}
+    for number in range(ROUNDS + 1):
+        for steps in STEPS if number % 2 else reversed(STEPS):
+            told[steps].append(build_apart(steps, records[steps]))
+    # The first of each warms up.
+    times = [judge_times(steps, each[1:]) for steps, each in told.items()]
+    return [judge_size(records[STEPS[-1]]), *times]
+
+
+def draw_record(steps: int) -> bytes:
+    """The record of a build of so many steps."""
+    with tempfile.TemporaryDirectory(prefix="bxcache-record-") as name:
+        return record_build(*tell_build(Path(name), steps)).to_json()
+
+
+def build_apart(steps: int, record: bytes) -> Times:
+    """What a build takes whose scope has as many records already as are kept."""
+    with tempfile.TemporaryDirectory(prefix="bxcache-record-") as name:
+        # They differ, as those of several builds do.
+        lines = [record.replace(b"123.4", b"%d.4" % number) for number in range(MOST_RECORDS)]
+        (Path(name) / EARLIER).write_bytes(b"".join(lines))
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.recording_once", name, str(steps)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return Times(**json.loads(ran.stdout))
+
+
+def judge_size(record: bytes) -> Finding:
+    """Whether a large build's record is small."""
+    size = len(record) / 1e3
+    figures = Figures(f"record: size of {STEPS[-1]} steps", [size], "kB")
+    return Finding((figures,), f"under {MOST_KB:.0f} kB", size < MOST_KB)
+
+
+def judge_times(steps: int, times: Sequence[Times]) -> Finding:
+    """What recording adds, in all and in parts, and the commit of the same build."""
+    added, commits = [each.added for each in times], [each.commit for each in times]
+    figures = (
+        Figures(f"record: recording a build of {steps} steps", added, "ms"),
+        Figures("    loading what only that needs", [each.load for each in times], "ms"),
+        Figures("    making the record", [each.make for each in times], "ms"),
+        Figures("    keeping it in the store", [each.keep for each in times], "ms"),
+        Figures("    the commit of the same build", commits, "ms"),
+        divide("    times that, round by round", added, commits),
+    )
+    return Finding(figures, f"under {MOST_MS:.0f} ms", figures[0].median < MOST_MS)
