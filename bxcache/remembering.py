@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from bxcache import __version__
 from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
-from bxcache.insight.arguments import hash_arguments
+from bxcache.insight.arguments import hash_arguments, list_build_arguments
 from bxcache.insight.record import (
     Record,
     RecordedArguments,
@@ -77,7 +77,7 @@ def make_record(run: Run, story: Story) -> Record:
         steps=list_recorded_steps(account, redact),
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
-        arguments=hash_arguments(story.arguments, os.environ, _find_key(prepared, story)),
+        arguments=_describe_arguments(prepared, story),
         context=redact(_find_path(prepared, settings.context)),
         file=_find_path(prepared, settings.file) if settings.file else "",
         network=settings.network or "",
@@ -163,6 +163,12 @@ def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
         buildkit=next((node.version for node in found.builder.nodes if node.version), ""),
         driver=found.builder.driver,
     )
+
+
+def _describe_arguments(prepared: Prepared, story: Story) -> RecordedArguments:
+    if not list_build_arguments(story.arguments):
+        return RecordedArguments()
+    return hash_arguments(story.arguments, os.environ, _find_key(prepared, story))
 
 
 class _Keyed(BaseModel):

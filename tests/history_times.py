@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import subprocess
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bxcache.errors import RecordError
 from bxcache.store.records import MOST_RECORDS
 from tests.figures import BXCACHE, Figures, Finding, alternate, divide, measure, measure_memory
-from tests.quickstart import say
+from tests.quickstart import QuickstartError, say
 from tests.synthetic_store import count_blobs, make_wide_store, name_scope, write_records
 
 SCOPES, STEPS = 2_000, 20
 ROUNDS = 15
 MEMORY_RUNS = 3
 MOST_SECONDS, MOST_MEMORY = 0.4, 80.0
-IMAGES = ("service-12", "service-13")
+FOLDER, IMAGE = "service-12", "service-13"
 BRANCH, DEFAULT = "branch-007", "branch-000"
-CONFIG = """\
+HERE, THERE = name_scope(12, 7), name_scope(13, 7)
+CONFIG = f"""\
 [[cache.backends]]
 type = "local"
 dir = "../store"
 
 [build]
-context = "{0}"
+context = "{FOLDER}"
 platforms = ["linux/amd64"]
 
-[images.{1}]
-context = "{1}"
+[images.{IMAGE}]
+context = "{IMAGE}"
 """
 
 
@@ -38,28 +42,48 @@ class Case:
     """A command in the project.
 
     Attributes:
-        name: what it is for people.
+        name: what it is, for people.
         words: what stands behind `bxcache`.
-        branch: the branch that is checked out.
-        status: the exit status that is expected.
+        shown: a part of what it prints.
+        branch: the branch that is built.
+        status: its exit status.
     """
 
     name: str
     words: tuple[str, ...]
+    shown: str
     branch: str = BRANCH
     status: int = 0
 
     @property
+    def command(self) -> list[str]:
+        """The whole command."""
+        return [*BXCACHE, *self.words]
+
+    @property
     def environment(self) -> dict[str, str]:
-        """The same on a machine of a CI system; git is asked nevertheless."""
+        """The same wherever this runs; git is asked all the same."""
         outer = {k: v for k, v in os.environ.items() if not k.startswith("BXCACHE_")}
         place = {"BRANCH": self.branch, "DEFAULT": DEFAULT, "TRUSTED": "true"}
         return {**outer, **{f"BXCACHE_PLACE_{k}": v for k, v in place.items()}}
 
+    def check(self, project: Path) -> None:
+        """Make sure that what is measured is what is meant."""
+        ran = subprocess.run(
+            self.command,
+            cwd=project,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if self.shown not in ran.stdout:
+            raise QuickstartError(f"{self.name}: no `{self.shown}` in\n{ran.stdout[:3000]}")
+
     def measure(self, project: Path) -> float:
         """How long it takes."""
-        command = [*BXCACHE, *self.words]
-        return measure(command, project, self.environment, status=self.status)
+        return measure(self.command, project, self.environment, status=self.status)
 
     def measure_memory(self, project: Path) -> float:
         """The most megabytes that it has."""
@@ -67,60 +91,69 @@ class Case:
 
 
 OTHERS = (
-    Case("bxcache --version", ("--version",)),
-    Case("bxcache store ls", ("store", "ls")),
+    Case("bxcache store ls", ("store", "ls"), HERE),
+    Case("bxcache --version", ("--version",), "bxcache"),
 )
 CASES = (
-    Case("the image of this folder", ("history",)),
-    Case("an image of the config file", ("history", IMAGES[1])),
-    Case("a scope by its name", ("history", name_scope(12, 7))),
-    Case("a branch without a build", ("history",), branch="topic"),
-    Case("a scope that is not there", ("history", "nothing"), status=RecordError.exit_code),
+    Case("the image of the folder", ("history",), f"{HERE}: built"),
+    Case("an image of the config file", ("history", IMAGE), f"{THERE}: built"),
+    Case("a scope by its name", ("history", THERE), f"{THERE}: built"),
+    Case("a branch without a build", ("history",), f"{name_scope(12, 0)}: built", "topic"),
+    Case(
+        "a scope that is not there",
+        ("history", "nothing"),
+        "the scopes are `service-",
+        status=RecordError.exit_code,
+    ),
 )
 
 
-def measure_history(folder: Path) -> list[Finding]:
-    """The same store, looked up in several ways."""
+def measure_history() -> list[Finding]:
+    """The same store, asked in several ways."""
     say(f"making a store of {SCOPES:,} scopes with {MOST_RECORDS} records of {STEPS} steps each")
-    make_wide_store(folder / "store", SCOPES, count_blobs(SCOPES, STEPS))
-    size = write_records(folder / "store", MOST_RECORDS, STEPS)
-    project = make_project(folder)
-    say(f"looking up what it tells ({ROUNDS} rounds)")
-    every = (*OTHERS, *CASES)
-    told = alternate([lambda case=case: case.measure(project) for case in every], ROUNDS)  # type: ignore[misc]
-    others, own = told[: len(OTHERS)], told[len(OTHERS) :]
-    figures = [
-        Figures(f"history: {each.name}", taken) for each, taken in zip(OTHERS, others, strict=True)
-    ]
-    first = Finding(tuple(figures), f"{size / 1e6:.0f} MB of records")
-    return [
-        first,
-        *(judge(case, project, taken, others) for case, taken in zip(CASES, own, strict=True)),
-    ]
+    with tempfile.TemporaryDirectory(prefix="bxcache-history-") as name:
+        store = Path(name) / "store"
+        made = make_wide_store(store, SCOPES, count_blobs(SCOPES, STEPS))
+        size = write_records(store, MOST_RECORDS, STEPS)
+        project = make_project(Path(name) / "project")
+        say(f"looking at it ({ROUNDS} rounds)")
+        every = (*OTHERS, *CASES)
+        for case in every:
+            case.check(project)
+        told = alternate([partial(case.measure, project) for case in every], ROUNDS)
+        others, own = told[: len(OTHERS)], told[len(OTHERS) :]
+        findings = [
+            judge(case, project, each, others) for case, each in zip(CASES, own, strict=True)
+        ]
+    figures = (
+        Figures(f"history: {case.name}", each) for case, each in zip(OTHERS, others, strict=True)
+    )
+    text = f"{made.blobs:,} blobs, {size / 1e6:.0f} MB of records"
+    return [Finding(tuple(figures), text), *findings]
 
 
 def make_project(folder: Path) -> Path:
-    """A checkout of several images whose store lies beside it."""
-    project = folder / "project"
-    for image in IMAGES:
-        (project / image).mkdir(parents=True)
-        (project / image / "Dockerfile").write_text("FROM debian:13-slim AS base\n")
-    (project / "bxcache.toml").write_text(CONFIG.format(*IMAGES))
-    measure(["git", "init", "--quiet", f"--initial-branch={BRANCH}"], project, dict(os.environ))
-    return project
+    """A checkout with two images, beside the store."""
+    for image in (FOLDER, IMAGE):
+        (folder / image).mkdir(parents=True)
+        (folder / image / "Dockerfile").write_text("FROM debian:13-slim AS base\n")
+    (folder / "bxcache.toml").write_text(CONFIG)
+    measure(["git", "init", "--quiet", f"--initial-branch={BRANCH}"], folder, dict(os.environ))
+    return folder
 
 
 def judge(
-    case: Case, project: Path, taken: Sequence[float], others: Sequence[Sequence[float]]
+    case: Case, project: Path, seconds: Sequence[float], others: Sequence[Sequence[float]]
 ) -> Finding:
     """One command against the others, and its memory."""
     memory = [case.measure_memory(project) for _ in range(MEMORY_RUNS)]
+    times = [
+        divide(f"    times {other.name}", seconds, each)
+        for other, each in zip(OTHERS, others, strict=True)
+    ]
     figures = (
-        Figures(f"history: {case.name}", taken),
-        *(
-            divide(f"    times {other.name}, round by round", taken, values)
-            for other, values in zip(OTHERS, others, strict=True)
-        ),
+        Figures(f"history: {case.name}", seconds),
+        *times,
         Figures("    most memory", memory, "MB"),
     )
     text = f"under {MOST_SECONDS} s and {MOST_MEMORY:.0f} MB"

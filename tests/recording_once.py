@@ -1,7 +1,7 @@
 """One build's commit and record, in a process of its own, where what happens once is still cold.
 
-`python3 -m tests.recording_once DIR STEPS` prints the milliseconds as JSON. In `DIR` lies `earlier`:
-the records that builds before have left.
+`python3 -m tests.recording_once DIR STEPS` prints the milliseconds as JSON. The file `earlier` in
+that folder has the records that builds before have left.
 """
 
 from __future__ import annotations
@@ -67,14 +67,16 @@ def record_build(run: Run, heard: Heard) -> Record:
 
     place = str(run.prepared.folder)
     uses = [CacheUse(flag, "local", place, SCOPE.name, (), "") for flag in (IMPORT, EXPORT)]
-    told = CacheResult("local", place, SCOPE.name, digest_of(b"cache"), 1_234_567, True, True)
+    cache = CacheResult(
+        "local", place, SCOPE.name, digest_of(b"cache"), 1_234_567, imported=True, exported=True
+    )
     story = Story(
         plan=BuildPlan(SCOPE, tuple(uses), ()),
         arguments=ARGUMENTS,
         heard=heard,
         told=(),
         keys=(),
-        caches=(told,),
+        caches=(cache,),
         started=time.time(),
         buildx="v0.29.1",
     )

@@ -3,6 +3,8 @@
 growth   50 commits of an application, against plain buildx and a fresh export
 scale    `collect`, `du` and `ls` with 100,000 blobs in 2,000 scopes, against `find`
 commit   what a build adds before and after docker, against the same links made by hand
+record   what recording a build takes, against its commit, and how large the record is
+history  `bxcache history` with 2,000 scopes, against `store ls` and against starting up
 verify   `verify --full` of 2 GB, against `sha256sum` on all cores
 pack     `pack` of 1 GB, against `tar | zstd`
 
@@ -36,7 +38,9 @@ from tests.figures import (
     measure_pipe,
 )
 from tests.growth import COMMITS, measure_growth
+from tests.history_times import measure_history
 from tests.quickstart import QuickstartError, guard, say
+from tests.record_times import measure_records
 from tests.synthetic_store import (
     TAR_TYPE,
     MakeLayer,
@@ -207,6 +211,8 @@ def run(parts: Sequence[str], rounds: int, commits: int) -> int:
     every: dict[str, Callable[[], list[Finding]]] = {
         # Milliseconds first: a disk that is still busy with what others wrote would show.
         "commit": measure_commits,
+        "record": measure_records,
+        "history": measure_history,
         "growth": partial(measure_growth, commits),
         "scale": partial(measure_scale, rounds),
         "verify": partial(measure_verify, rounds),
@@ -223,7 +229,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parts = ("commit", "growth", "scale", "verify", "pack")
+    parts = ("commit", "record", "history", "growth", "scale", "verify", "pack")
     # With `choices`, none at all would be refused: https://github.com/python/cpython/issues/53834
     parser.add_argument("parts", nargs="*", metavar="PART", help="; ".join(parts))
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of scale, verify and pack")

@@ -31,44 +31,49 @@ BASE_LAYERS = 4
 STEPS_IN_STAGE = 10
 STARTED = "2026-01-02T03:04:05.123456789Z"
 ENDED = "2026-01-02T03:04:06.234567891Z"
-TEXTS = (
-    "WORKDIR /srv/{name}",
-    "COPY services/{name}/package.json services/{name}/package-lock.json ./services/{name}/",
-    "RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --workspace=services/{name} "
-    "&& npm run build --workspace=services/{name} && npm prune --omit=dev",
-    "COPY --chown=1000:1000 services/{name}/src services/{name}/public /srv/{name}/",
-    "RUN apt-get update && apt-get install -y --no-install-recommends build-essential "
-    "ca-certificates curl git libffi-dev libpq-dev libssl-dev lib{name}-dev pkg-config "
-    "zlib1g-dev && rm -rf /var/lib/apt/lists/*",
-    "RUN --mount=type=bind,source=go.mod,target=go.mod --mount=type=bind,source=go.sum,"
-    "target=go.sum --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/"
-    'go-build go build -trimpath -ldflags="-s -w -X main.version=${{VERSION}}" '
-    "-o /out/{name} ./cmd/{name}",
-    # As the official images have it.
-    'RUN set -eux;         arch="$(dpkg --print-architecture)";     case "$arch" in         '
-    "amd64) url='https://downloads.example.com/{name}/{name}-5.4.1-linux-amd64.tar.xz'; sha256="
-    "'b6ef3b4d7c1f0e9a85d2c6b1a0f7e8d9c4b3a2f1e0d9c8b7a6f5e4d3c2b1a0f9' ;;         arm64) url="
-    "'https://downloads.example.com/{name}/{name}-5.4.1-linux-arm64.tar.xz'; sha256="
-    "'0f9a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a' ;;         *) echo >&2 "
-    "\"error: unsupported architecture '$arch'\"; exit 1 ;;     esac;         savedAptMark="
-    '"$(apt-mark showmanual)";     apt-get update;     apt-get install -y '
-    "--no-install-recommends wget xz-utils gnupg dirmngr;         wget -O {name}.tar.xz "
-    '"$url" --progress=dot:giga;     echo "$sha256 *{name}.tar.xz" | sha256sum -c -;         '
-    "tar -C /usr/local -xf {name}.tar.xz --strip-components=1;     rm {name}.tar.xz;         "
-    "apt-mark auto '.*' > /dev/null;     [ -z \"$savedAptMark\" ] || apt-mark manual "
-    "$savedAptMark > /dev/null;     find /usr/local -type f -executable -exec ldd '{{}}' ';' | "
-    "awk '/=>/ {{ print $(NF-1) }}' | sort -u | xargs -r dpkg-query --search | cut -d: -f1 | "
-    "sort -u | xargs -r apt-mark manual;     apt-get purge -y --auto-remove -o "
-    "APT::AutoRemove::RecommendsImportant=false;     rm -rf /var/lib/apt/lists/*;         "
-    "{name} --version",
-)
+TEXTS = """\
+WORKDIR /srv/NAME
+
+COPY services/NAME/package.json services/NAME/package-lock.json ./services/NAME/
+
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --workspace=services/NAME
+&& npm run build --workspace=services/NAME && npm prune --omit=dev
+
+COPY --chown=1000:1000 services/NAME/src services/NAME/public /srv/NAME/
+
+RUN apt-get update && apt-get install -y --no-install-recommends build-essential ca-certificates
+curl git libffi-dev libpq-dev libssl-dev libNAME-dev pkg-config zlib1g-dev
+&& rm -rf /var/lib/apt/lists/*
+
+RUN --mount=type=bind,source=go.mod,target=go.mod --mount=type=bind,source=go.sum,target=go.sum
+--mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build
+go build -trimpath -ldflags="-s -w -X main.version=${VERSION}" -o /out/NAME ./cmd/NAME
+
+RUN set -eux; arch="$(dpkg --print-architecture)"; case "$arch" in
+amd64) url='https://downloads.example.com/NAME/NAME-5.4.1-linux-amd64.tar.xz';
+sha256='b6ef3b4d7c1f0e9a85d2c6b1a0f7e8d9c4b3a2f1e0d9c8b7a6f5e4d3c2b1a0f9' ;;
+arm64) url='https://downloads.example.com/NAME/NAME-5.4.1-linux-arm64.tar.xz';
+sha256='0f9a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a' ;;
+*) echo >&2 "error: unsupported architecture '$arch'"; exit 1 ;; esac;
+savedAptMark="$(apt-mark showmanual)"; apt-get update;
+apt-get install -y --no-install-recommends wget xz-utils gnupg dirmngr;
+wget -O NAME.tar.xz "$url" --progress=dot:giga; echo "$sha256 *NAME.tar.xz" | sha256sum -c -;
+tar -C /usr/local -xf NAME.tar.xz --strip-components=1; rm NAME.tar.xz;
+apt-mark auto '.*' > /dev/null; [ -z "$savedAptMark" ] || apt-mark manual $savedAptMark > /dev/null;
+find /usr/local -type f -executable -exec ldd '{}' ';' | awk '/=>/ { print $(NF-1) }' | sort -u
+| xargs -r dpkg-query --search | cut -d: -f1 | sort -u | xargs -r apt-mark manual;
+apt-get purge -y --auto-remove -o APT::AutoRemove::RecommendsImportant=false;
+rm -rf /var/lib/apt/lists/*; NAME --version
+"""
+# BuildKit shows the lines of an instruction as one, and leaves their indent in it.
+INSTRUCTIONS = ["    ".join(text.splitlines()) for text in TEXTS.split("\n\n")]
 NAMES = ("accounts", "billing", "catalog", "gateway", "mailer", "orders", "search", "worker")
 
 
 def write_instruction(number: int) -> str:
-    """An instruction as people write them, and BuildKit shows them; another one for each number."""
+    """An instruction as people write them, another one for each number."""
     name = f"{NAMES[number % len(NAMES)]}{number}"
-    return TEXTS[number % len(TEXTS)].format(name=name)
+    return INSTRUCTIONS[number % len(INSTRUCTIONS)].replace("NAME", name)
 
 
 @dataclass(frozen=True)

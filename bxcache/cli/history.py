@@ -192,7 +192,7 @@ def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[
 
 
 def _tell_notes(*histories: History) -> None:
-    from bxcache.console.layer_table import show_text  # noqa: PLC0415
+    from bxcache.console.tables import show_text  # noqa: PLC0415
 
     notes: Iterable[str] = dict.fromkeys(note for each in histories for note in each.notes)
     for note in notes:

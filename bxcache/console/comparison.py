@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.history import tell_age
-from bxcache.console.layer_table import INDENT, WIDTH, cut_text, show_text
-from bxcache.console.tables import render_table
+from bxcache.console.layer_table import INDENT, WIDTH, cut_text
+from bxcache.console.tables import render_table, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

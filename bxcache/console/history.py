@@ -18,9 +18,9 @@ from bxcache.console.layer_table import (
     cut_text,
     find_shared,
     render_tables,
-    show_text,
 )
 from bxcache.console.progress import format_seconds
+from bxcache.console.tables import show_text
 from bxcache.insight.history import list_layers, list_platforms
 
 if TYPE_CHECKING:

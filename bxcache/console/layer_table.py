@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_size
-from bxcache.console.tables import render_table
+from bxcache.console.tables import render_table, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,15 +28,6 @@ _SHORT_DIGEST = len("sha256:") + 12
 _TEXTS = ("LAYER", "PLATFORM", "INHERITED FROM", "WHERE")
 _FIGURES = ("SIZE", "OUTCOME", "SECONDS", "LINE")
 _CREATED_BY = "CREATED BY"
-
-
-def show_text(text: str) -> str:
-    r"""A text that came from elsewhere, on one line and with nothing that moves a cursor.
-
-    >>> show_text("RUN a\n\x1b[2J")
-    'RUN a\\n\\x1b[2J'
-    """
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def cut_text(text: str, room: int) -> str:

@@ -35,3 +35,12 @@ def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int 
 def show_name(name: str) -> str:
     """A name that came from elsewhere, which can hold anything."""
     return name if name.isprintable() else repr(name)
+
+
+def show_text(text: str) -> str:
+    r"""A text that came from elsewhere, on one line and with nothing that moves a cursor.
+
+    >>> show_text("RUN a\n\x1b[2J")
+    'RUN a\\n\\x1b[2J'
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

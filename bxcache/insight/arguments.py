@@ -10,7 +10,7 @@ from bxcache.insight.record import RecordedArguments
 from bxcache.redaction import is_secret_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _BUILD_ARG = "--build-arg"
 _HASH_LENGTH = 16
@@ -21,19 +21,22 @@ def hash_arguments(
 ) -> RecordedArguments:
     """The build arguments of a command, their values hashed with a key in hex."""
     values: dict[str, str | None] = {}
-    for pair in _list_build_arguments(arguments):
+    for pair in list_build_arguments(arguments):
         name, equals, value = pair.partition("=")
         known = value if equals else environment.get(name)
         values[name] = None if known is None or is_secret_name(name) else _hash(known, key)
-    return RecordedArguments(key=key, values=values) if values else RecordedArguments()
+    return RecordedArguments(key=key, values=values)
 
 
-def _list_build_arguments(arguments: Sequence[str]) -> Iterator[str]:
-    for flag, value in zip(arguments, (*arguments[1:], ""), strict=False):
-        if flag == _BUILD_ARG:
-            yield value
-        elif flag.startswith(f"{_BUILD_ARG}="):
-            yield flag.removeprefix(f"{_BUILD_ARG}=")
+def list_build_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The build arguments of a command, as `NAME=value` or `NAME`."""
+    following = dict(enumerate(arguments[1:]))
+    given = (
+        following.get(at, "") if word == _BUILD_ARG else word.removeprefix(f"{_BUILD_ARG}=")
+        for at, word in enumerate(arguments)
+        if word == _BUILD_ARG or word.startswith(f"{_BUILD_ARG}=")
+    )
+    return tuple(filter(None, given))
 
 
 def _hash(value: str, key: str) -> str:

@@ -241,15 +241,16 @@ class _StageReader:
         return self._steps[position].stage if base is None else self.heads[base].name
 
     def _descend(self, number: int, platform: str | None) -> list[int]:
-        tops = [each for each in self._own[number] if _is_for(self._steps[each], (platform,))]
-        if not tops:
-            base = self._find_base(number)
-            return self._descend(base, platform) if base is not None else []
+        """All that a stage is made of, from the bottom."""
+        top: int | None = None
+        stage: int | None = number
+        while top is None and stage is not None:
+            own = (at for at in self._own[stage] if _is_for(self._steps[at], (platform,)))
+            top, stage = max(own, default=None), self._find_base(stage)
         path: list[int] = []
-        at: int | None = tops[-1]
-        while at is not None:
-            path.append(at)
-            at = self._steps[at].parent
+        while top is not None:
+            path.append(top)
+            top = self._steps[top].parent
         return path[::-1]
 
     def _find_base(self, number: int) -> int | None:

@@ -14,8 +14,6 @@ from bxcache.buildx.events import Outcome
 from bxcache.errors import RecordError
 
 VERSION = 1
-LARGEST_RECORD = 1 << 20
-"""No record is larger, in bytes."""
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -98,6 +98,14 @@ def write_together(files: Mapping[Path, bytes], mode: int = 0o644) -> None:
         sync_folder(folder)
 
 
+def list_folder(folder: Path) -> dict[str, os.stat_result]:
+    """The files of a folder by name; none where there is no folder."""
+    try:
+        return {each.name: each.stat(follow_symlinks=False) for each in os.scandir(folder)}
+    except FileNotFoundError:
+        return {}
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bxcache.errors import StoreError
 from bxcache.store.documents import Descriptor, Index
-from bxcache.store.files import read_bounded, write_atomically
+from bxcache.store.files import list_folder, read_bounded, write_atomically
 from bxcache.store.layout import read_manifest
 
 if TYPE_CHECKING:
@@ -178,12 +178,7 @@ class Journal:
 
     def list_files(self) -> dict[str, os.stat_result]:
         """The files there are, by name."""
-        try:
-            return {
-                each.name: each.stat(follow_symlinks=False) for each in os.scandir(self._folder)
-            }
-        except FileNotFoundError:
-            return {}
+        return list_folder(self._folder)
 
     def rebuild_index(self, layout: Path) -> Index:
         """An index of all scopes that have a page and whose manifests are there.

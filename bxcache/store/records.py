@@ -10,14 +10,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
-from bxcache.store.files import read_bounded, write_atomically
+from bxcache.store.files import list_folder, read_bounded, write_atomically
 from bxcache.store.journal import spell_scope
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
@@ -74,12 +74,7 @@ class Records:
 
     def list_files(self) -> dict[str, os.stat_result]:
         """The files there are, by name."""
-        try:
-            return {
-                each.name: each.stat(follow_symlinks=False) for each in os.scandir(self._folder)
-            }
-        except FileNotFoundError:
-            return {}
+        return list_folder(self._folder)
 
 
 def name_file(scope: str) -> str:

@@ -207,6 +207,27 @@ def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
     assert any(step["seconds"] for step in executed)
 
 
+def test_the_builds_of_several_machines_can_be_compared(
+    machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
+) -> None:
+    """Their records lie beside one scope, and the same build argument has the same hash in both."""
+    ref = f"{registry.address}/{tmp_path.name.lower()}"
+    for argument, notes in (("MODE=a", "one"), ("MODE=a", "two"), ("MODE=b", "three")):
+        (app / "notes").write_text(f"{notes}\n")
+        words = ("--backend", f"type=registry,ref={ref}", "--build-arg", argument, *base())
+        machines().build(*words, folder=app)
+    here = machines()
+    last, second, first = (
+        json.loads(here.run("history", name, "--json", "--from", ref, folder=app).out)["arguments"]
+        for name in ("~0", "~1", "~2")
+    )
+    assert first == second != last
+    told = json.loads(here.run("diff", "~2", "~1", "--json", "--from", ref, folder=app).out)
+    changed = {stage["name"] for stage in told["stages"] if stage["new"]}
+    assert "deps" in changed
+    assert "base" not in changed
+
+
 def test_a_store_and_a_registry_with_another_compression_tell_their_own_layers(
     machine: Machine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:

@@ -344,3 +344,11 @@ def _modules_after(code: str) -> set[str]:
         before = set(sys.modules)
         exec(code, {})
         return {name.split(".")[0] for name in set(sys.modules) - before}
+
+
+def test_an_error_moves_no_cursor(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it quotes may come from anywhere; its own lines stay lines."""
+    library.outcome = EngineError("no `\x1b[2J\x07x`", hint="a\nb\rc")
+    assert run(["build", "."]) == 69
+    err = capsys.readouterr().err
+    assert err.splitlines() == ["error: no `\\x1b[2J\\x07x`", "", "hint: a", "b\\rc"]

@@ -12,8 +12,7 @@ import pytest
 from bxcache.buildx.events import Outcome
 from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
-from bxcache.console.layer_table import show_text
-from bxcache.console.tables import render_document
+from bxcache.console.tables import render_document, show_text
 from bxcache.insight.chains import Chain
 from bxcache.insight.comparison import compare_stages
 from bxcache.insight.history import History

@@ -272,11 +272,6 @@ def test_a_secret_has_no_hash() -> None:
     assert found.values["ABSENT"] is None
 
 
-def test_no_arguments_leave_no_key() -> None:
-    """There is nothing to compare."""
-    assert hash_arguments(("buildx", "build", "."), {}, "00" * 16).key == ""
-
-
 def test_layers_are_told_once() -> None:
     """One blob of two instructions counts once in a stage."""
     build = {stage.name: stage for stage in view_stages(record_of("cold"))}["stage-4"]
