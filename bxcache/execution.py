@@ -56,10 +56,8 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         settled = settle(plan, heard, _make_commit(prepared.store, staging, heard))
         kept = _save_registries(run, plan, heard, settled)
         settled = _merge(settled, kept)
-        told = tuple(each.told for each in kept if each.told is not None)
-        keys = tuple(each.label.key for each in kept if each.label is not None)
-        story = Story(plan, arguments, heard, told, keys, settled.caches, started, buildx())
-        record = _remember(run, story, kept, stored=staging is not None)
+        story = Story(plan, arguments, heard, kept, settled.caches, started, buildx())
+        record = _remember(run, story, stored=staging is not None)
         settled = _collect(run, settled)
     troubles = (*plan.troubles, *_list_troubles(state), *([reason] if reason else []))
     warnings = tuple(map(redact, (*troubles, *settled.warnings)))
@@ -87,15 +85,15 @@ def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> 
     return partial(store.commit, staging, suspect=bool(heard.trace.unloaded))
 
 
-def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) -> list[Kept]:
+def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) -> tuple[Kept, ...]:
     if not plan.saves or heard.exit_status:
-        return []
+        return ()
     from bxcache.saving import save_registries  # noqa: PLC0415  # only a registry needs it
 
-    return list(save_registries(run, plan, heard, settled.caches))
+    return tuple(save_registries(run, plan, heard, settled.caches))
 
 
-def _merge(settled: Settled, kept: list[Kept]) -> Settled:
+def _merge(settled: Settled, kept: tuple[Kept, ...]) -> Settled:
     """What became of all caches, those included that were saved after the build."""
     caches, warnings = list(settled.caches), list(settled.warnings)
     for each in kept:
@@ -106,10 +104,10 @@ def _merge(settled: Settled, kept: list[Kept]) -> Settled:
     return Settled(tuple(caches), tuple(warnings))
 
 
-def _remember(run: Run, story: Story, kept: list[Kept], *, stored: bool) -> Record:
+def _remember(run: Run, story: Story, *, stored: bool) -> Record:
     """Leave the build's record beside each of its caches."""
     record = make_record(run, story)
-    for each in kept:
+    for each in story.kept:
         from bxcache.saving import label_scope  # noqa: PLC0415  # only a registry needs it
 
         label_scope(run, each, record.to_json(), record.arguments.key)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bxcache.preparation import Prepared
     from bxcache.result import CacheResult
     from bxcache.running import Run
+    from bxcache.saving import Kept
     from bxcache.settlement import Heard
 
 
@@ -46,8 +47,7 @@ class Story:
         plan: what it was to do about caches.
         arguments: what followed `docker`.
         heard: what became of it.
-        told: what the runs told that saved it elsewhere.
-        keys: the keys of the records that lie beside its scopes in registries.
+        kept: what became of its scopes in registries.
         caches: what became of the caches.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
@@ -56,8 +56,7 @@ class Story:
     plan: BuildPlan
     arguments: tuple[str, ...]
     heard: Heard
-    told: tuple[Heard, ...]
-    keys: tuple[str, ...]
+    kept: tuple[Kept, ...]
     caches: tuple[CacheResult, ...]
     started: float
     buildx: str
@@ -116,7 +115,7 @@ def keep_record(run: Run, record: Record) -> str:
 
 def _choose_account(story: Story, target: str | None) -> Account:
     """The run that tells the most of the layers: what only later runs exported has none before."""
-    runs = (story.heard, *story.told)
+    runs = (story.heard, *(each.told for each in story.kept if each.told is not None))
     best = max(
         runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
     )
@@ -177,7 +176,8 @@ class _Keyed(BaseModel):
 
 def _find_key(prepared: Prepared, story: Story) -> str:
     """The key of earlier records, so that their values can be compared; else a new one."""
-    keys = (*_list_stored_keys(prepared, story.plan), *story.keys)
+    labels = (each.label for each in story.kept)
+    keys = (*_list_stored_keys(prepared, story.plan), *(each.key for each in labels if each))
     return next(filter(_is_key, keys), secrets.token_hex(16))
 
 
