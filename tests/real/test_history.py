@@ -412,6 +412,19 @@ def test_a_classic_engine_tells_the_final_stage(
     assert "keeps records" in ran.err
 
 
+def test_a_classic_engine_tells_the_layers_that_it_imports(
+    machines: MakeMachine, project: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """Those of the registry, though the engine knows its own layers by other digests."""
+    ref = f"{registry.address}/{tmp_path.name.lower()}"
+    words = ("--backend", f"type=registry,ref={ref}")
+    first = machines().build(*words, folder=project)
+    second = machines("classic").build(*words, "--write", "never", folder=project)
+    assert count(second)[1] == 0
+    assert second["stages"] == first["stages"]
+    assert all(layer["bytes"] for stage in second["stages"] for layer in stage["layers"])
+
+
 def test_every_build_leaves_a_record(machine: Machine, app: Path, tmp_path: Path) -> None:
     """One that changed nothing and one that failed too; the last ten, and no secret in any."""
     store = tmp_path / "store"
