@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -12,47 +13,45 @@ from pathlib import Path
 from bxcache.store.records import MOST_RECORDS
 from tests.bootstrap import ROOT
 from tests.figures import Figures, Finding, divide
-from tests.quickstart import say
+from tests.quickstart import QuickstartError, say
 from tests.recording_once import EARLIER, Times, record_build, tell_build
 
 STEPS = (20, 200)
 ROUNDS = 15
 MOST_MS, MOST_KB = 50.0, 200.0
+SECONDS = b'"seconds":123.4,'
+"""How long the builds took, as their records tell it."""
 
 
 def measure_records() -> list[Finding]:
     """Both, for builds of several sizes."""
     say(f"recording builds of {' and '.join(map(str, STEPS))} steps ({ROUNDS} rounds)")
-    records = {steps: draw_record(steps) for steps in STEPS}
     told: dict[int, list[Times]] = {steps: [] for steps in STEPS}
-    for number in range(ROUNDS + 1):
-        for steps in STEPS if number % 2 else reversed(STEPS):
-            told[steps].append(build_apart(steps, records[steps]))
+    # One folder around all: what is stopped while it removes another one leaves it to this.
+    with tempfile.TemporaryDirectory(prefix="bxcache-record-") as name:
+        folder = Path(name)
+        records = {steps: record_build(*tell_build(folder, steps)).to_json() for steps in STEPS}
+        for number in range(ROUNDS + 1):
+            for steps in STEPS if number % 2 else reversed(STEPS):
+                told[steps].append(build_apart(folder, steps, records[steps]))
     # The first of each warms up.
     times = [judge_times(steps, each[1:]) for steps, each in told.items()]
     return [judge_size(records[STEPS[-1]]), *times]
 
 
-def draw_record(steps: int) -> bytes:
-    """The record of a build of so many steps."""
-    with tempfile.TemporaryDirectory(prefix="bxcache-record-") as name:
-        return record_build(*tell_build(Path(name), steps)).to_json()
-
-
-def build_apart(steps: int, record: bytes) -> Times:
+def build_apart(folder: Path, steps: int, record: bytes) -> Times:
     """What a build takes whose scope has as many records already as are kept."""
-    with tempfile.TemporaryDirectory(prefix="bxcache-record-") as name:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
         # They differ, as those of several builds do.
-        lines = [record.replace(b"123.4", b"%d.4" % number) for number in range(MOST_RECORDS)]
+        lines = [
+            record.replace(SECONDS, b'"seconds":%d,' % number) for number in range(MOST_RECORDS)
+        ]
         (Path(name) / EARLIER).write_bytes(b"".join(lines))
-        ran = subprocess.run(
-            [sys.executable, "-m", "tests.recording_once", name, str(steps)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        return Times(**json.loads(ran.stdout))
+        command = [sys.executable, "-m", "tests.recording_once", name, str(steps)]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise QuickstartError(f"{shlex.join(command)}\n{ran.stderr[-3000:]}")
+    return Times(**json.loads(ran.stdout))
 
 
 def judge_size(record: bytes) -> Finding:
