@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,7 +76,8 @@ class DirectoryHolder:
         self._path = path
         self._store = Store(path)
 
-    def _read_entries(self) -> dict[str, Descriptor]:
+    @cached_property
+    def _entries(self) -> dict[str, Descriptor]:
         if self._store.exists():
             return self._store.read_scopes()
         try:
@@ -86,12 +88,11 @@ class DirectoryHolder:
     def list_scopes(self) -> list[str]:
         """The scopes that it keeps, the one that was built last first."""
         last = self._store.list_last_builds()
-        names = self._read_entries()
-        return sorted(names, key=lambda name: (-last.get(name, 0.0), name))
+        return sorted(self._entries, key=lambda name: (-last.get(name, 0.0), name))
 
     def read(self, scope: str) -> Content | None:
         """What it keeps of a scope; None where it has none of that name."""
-        entry = self._read_entries().get(scope)
+        entry = self._entries.get(scope)
         records = self._store.read_records(scope)
         if entry is None and not records:
             return None

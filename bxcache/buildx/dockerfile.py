@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ class DockerfileStage:
     is_named: bool = True
 
 
+@lru_cache(maxsize=4)
 def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     """The stages of a Dockerfile in their order; none where it has none.
 
