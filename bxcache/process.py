@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from threading import Timer
+from threading import Lock, Timer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -122,14 +122,49 @@ class RunningProcess:
         return status if status >= 0 else 128 - status
 
 
+class Stop:
+    """Ends commands from another thread than those that read from them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._processes: set[subprocess.Popen[str]] = set()
+        self.is_set = False
+
+    def set(self) -> None:
+        """End what runs; what is started later ends at once."""
+        with self._lock:
+            self.is_set = True
+            for process in self._processes:
+                _interrupt(process)
+
+    @contextmanager
+    def watch(self, process: subprocess.Popen[str]) -> Iterator[None]:
+        """Be ready to end a command."""
+        with self._lock:
+            self._processes.add(process)
+            if self.is_set:
+                _interrupt(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+
+
 @contextmanager
-def run(
+def run(  # noqa: PLR0913  # each is a property of its own of what runs
     command: Sequence[str],
     *,
     variables: Mapping[str, str],
     directory: Path,
     stdout: int | None,
     seconds: float | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[RunningProcess]:
     """Run a long command; whatever ends the block ends the command too, in order.
 
@@ -139,6 +174,7 @@ def run(
         directory: the working directory.
         stdout: the file descriptor for its stdout, or None to drop it.
         seconds: how long it may take.
+        stop: what ends it from another thread.
     """
     process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
         list(command),
@@ -155,7 +191,8 @@ def run(
     running = RunningProcess(process)
     timers = _limit(running, process, seconds) if seconds is not None else ()
     try:
-        yield running
+        with stop.watch(process) if stop is not None else nullcontext():
+            yield running
     finally:
         for timer in timers:
             timer.cancel()

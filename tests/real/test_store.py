@@ -131,12 +131,12 @@ def test_a_scope_without_layers_is_a_miss_and_no_more(
 
 
 def collect_words(store: Path) -> tuple[str, ...]:
-    """The collection that leaves room for the documents and for no layer."""
+    """The collection that leaves room for the documents, what is remembered, and no layer."""
     (entry,) = json.loads((store / "index.json").read_text())["manifests"]
     manifest = store / "blobs" / "sha256" / entry["digest"][7:]
     config = json.loads(manifest.read_text())["config"]["size"]
-    (record,) = (store / ".bxcache" / "scopes").iterdir()
-    room = config + sum(each.stat().st_size for each in (store / "index.json", record, manifest))
+    own = [*(store / ".bxcache" / "scopes").iterdir(), *(store / ".bxcache" / "records").iterdir()]
+    room = config + sum(each.stat().st_size for each in (store / "index.json", manifest, *own))
     return "store", "collect", "--dir", str(store), "--max-size", str(room)
 
 
