@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bxcache.api import build, history
+    from bxcache.api import build, build_images, history
+    from bxcache.batch import ImageObserver, ImageOutcome
     from bxcache.buildx.events import (
         Event,
         Noted,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Problem,
         RecordError,
         RegistryError,
+        StoppedError,
         StoreError,
     )
     from bxcache.insight.chains import Chain
@@ -58,7 +60,10 @@ __version__ = "0.1.0"
 # Each name is loaded when it is first used: the command line starts in a fraction of the time.
 _HOMES = {
     "build": "bxcache.api",
+    "build_images": "bxcache.api",
     "history": "bxcache.api",
+    "ImageObserver": "bxcache.batch",
+    "ImageOutcome": "bxcache.batch",
     "Event": "bxcache.buildx.events",
     "Observer": "bxcache.buildx.events",
     "Outcome": "bxcache.buildx.events",
@@ -79,6 +84,7 @@ _HOMES = {
     "Problem": "bxcache.errors",
     "RecordError": "bxcache.errors",
     "RegistryError": "bxcache.errors",
+    "StoppedError": "bxcache.errors",
     "StoreError": "bxcache.errors",
     "Chain": "bxcache.insight.chains",
     "History": "bxcache.insight.history",
@@ -120,6 +126,8 @@ __all__ = [
     "EngineError",
     "Event",
     "History",
+    "ImageObserver",
+    "ImageOutcome",
     "Layer",
     "Noted",
     "Observer",
@@ -143,6 +151,7 @@ __all__ = [
     "StepFinished",
     "StepLogged",
     "StepStarted",
+    "StoppedError",
     "Store",
     "StoreError",
     "Streamed",
@@ -151,6 +160,7 @@ __all__ = [
     "Verification",
     "Warned",
     "build",
+    "build_images",
     "history",
 ]
 

@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from bxcache.batch import (
+    MOST_AT_ONCE,
+    ImageObserver,
+    ImageOutcome,
+    build_batch,
+    choose_images,
+)
 from bxcache.lookup import HistoryRequest, find_history
 from bxcache.pipeline import run_build
 from bxcache.request import BuildOptions, BuildRequest
@@ -59,6 +66,45 @@ def build(
         ),
         observe,
     )
+
+
+def build_images(
+    *names: str,
+    config_file: str | os.PathLike[str] | None = None,
+    extra: Sequence[str] = (),
+    observe: ImageObserver | None = None,
+    jobs: int = MOST_AT_ONCE,
+    fail_fast: bool = False,
+    **options: Unpack[BuildOptions],
+) -> dict[str, ImageOutcome]:
+    """Build several of the config file's `[images]` side by side, each with a cache of its own.
+
+    One that fails leaves the others alone; its outcome has the error.
+
+    Args:
+        names: the images. Default: all.
+        config_file: the config file to use instead of the one that is found.
+        extra: arguments for `docker buildx build`, passed on unchanged.
+        observe: is called with an image and each event of its build, from several threads, one
+            event at a time for each image.
+        jobs: how many are built at once.
+        fail_fast: stop the others when one fails.
+        options: the options of all these builds, see `BuildOptions`.
+
+    Returns:
+        What became of each, by its name.
+
+    Raises:
+        ConfigError: the configuration is wrong, an image is unknown, or two of them would write
+            to one place; nothing was built.
+    """
+    request = BuildRequest(
+        options={**options},
+        extra=tuple(extra),
+        config_file=Path(config_file) if config_file is not None else None,
+    )
+    chosen = choose_images(request, names)
+    return build_batch(request, chosen, observe, jobs=jobs, fail_fast=fail_fast)
 
 
 def history(  # noqa: PLR0913  # each narrows the search in its own way

@@ -10,6 +10,7 @@
     ├── PlaceError          git does not tell what has to be known (72)
     ├── CacheError          a cache failed and `strict` is on (75)
     ├── RegistryError       a registry could not be used (76)
+    ├── StoppedError        a build was stopped since another one failed (71)
     └── BuildFailedError    docker's build failed (docker's own exit status)
 
 The numbers follow sysexits.h where it has a fitting word, so none of them is one that
@@ -123,6 +124,12 @@ class RegistryError(BxcacheError):
         self.operation = operation
         self.cause = cause
         self.trouble = trouble
+
+
+class StoppedError(BxcacheError):
+    """A build of several was stopped before its end, since another one failed."""
+
+    exit_code = 71
 
 
 class BuildFailedError(BxcacheError):

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
 from bxcache.errors import Problem
+
+if TYPE_CHECKING:
+    from bxcache.process import Stop
 
 
 class BuildOptions(TypedDict, total=False):
@@ -77,6 +80,7 @@ class BuildRequest:
         raw: give the observer BuildKit's stream line by line.
         stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
         donor: the scope to start from, whatever else would be chosen; nothing is saved then.
+        stop: what ends the build from another thread.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -87,6 +91,7 @@ class BuildRequest:
     raw: bool = False
     stdout: int | None = None
     donor: str = ""
+    stop: Stop | None = None
 
     def to_layer(self) -> Layer:
         """The options as the topmost layer of the configuration."""

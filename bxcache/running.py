@@ -11,6 +11,7 @@ from bxcache.buildx.events import Streamed
 from bxcache.buildx.metadata import Metadata, parse_metadata
 from bxcache.buildx.raw_stream import join_documents, redact_line
 from bxcache.buildx.trace import TraceReader
+from bxcache.errors import StoppedError
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.events import Event
     from bxcache.preparation import Prepared
     from bxcache.redaction import Redactor
+    from bxcache.request import BuildRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
         variables=VARIABLES,
         directory=prepared.request.directory,
         stdout=prepared.request.stdout,
+        stop=prepared.request.stop,
     ) as process:
         for line in join_documents(process.read_lines()):
             if prepared.request.raw:
@@ -61,8 +64,10 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
             for event in reader.feed(line):
                 run.tell(event)
         status = process.wait()
+    check_stop(prepared.request)
     metadata = read_metadata(prepared.metadata_file) if status == 0 else Metadata()
-    return Heard(status, reader.finish(), metadata, time.monotonic() - begun)
+    trace = reader.finish(metadata.operations)
+    return Heard(status, trace, metadata, time.monotonic() - begun)
 
 
 def run_quietly(
@@ -85,6 +90,7 @@ def run_quietly(
         directory=run.prepared.request.directory,
         stdout=None,
         seconds=leash.seconds,
+        stop=run.prepared.request.stop,
     ) as process:
         for line in join_documents(process.read_lines()):
             if any(map(leash.is_wrong, list(reader.feed(line)))):
@@ -93,8 +99,20 @@ def run_quietly(
         status = 1 if ended else process.wait()
         if process.is_late:
             ended = f"it took longer than {leash.seconds:.0f} s"
+    check_stop(run.prepared.request)
     told = read_metadata(metadata) if status == 0 else Metadata()
-    return Heard(status, reader.finish(), told, time.monotonic() - begun), ended
+    trace = reader.finish(told.operations)
+    return Heard(status, trace, told, time.monotonic() - begun), ended
+
+
+def check_stop(request: BuildRequest) -> None:
+    """Go no further where the build is to stop.
+
+    Raises:
+        StoppedError: it is.
+    """
+    if request.stop is not None and request.stop.is_set:
+        raise StoppedError("the build was stopped")
 
 
 def read_metadata(file: Path) -> Metadata:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bxcache.process import RunningProcess
+    from bxcache.process import RunningProcess, Stop
 
 _SECONDS_TO_ANSWER = 60.0
 _SECONDS_TO_BOOT = 900.0
@@ -187,7 +187,7 @@ class Docker:
     def _start(self, arguments: Sequence[str]) -> Question:
         return Question((*self.command, *arguments))
 
-    def build(
+    def build(  # noqa: PLR0913  # each is a property of its own of what runs
         self,
         arguments: Sequence[str],
         *,
@@ -195,6 +195,7 @@ class Docker:
         directory: Path,
         stdout: int | None,
         seconds: float | None = None,
+        stop: Stop | None = None,
     ) -> AbstractContextManager[RunningProcess]:
         """Run `docker buildx build`; whatever ends the block ends the build too.
 
@@ -204,6 +205,7 @@ class Docker:
             directory: the working directory.
             stdout: the file descriptor for the build's stdout, or None to drop it.
             seconds: how long it may take.
+            stop: what ends it from another thread.
         """
         return run(
             (*self.command, *arguments),
@@ -211,6 +213,7 @@ class Docker:
             directory=directory,
             stdout=stdout,
             seconds=seconds,
+            stop=stop,
         )
 
 

@@ -18,8 +18,7 @@ import base64
 import binascii
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import (
@@ -39,16 +38,16 @@ from bxcache.buildx.vertex_names import (
     parse_step_name,
     parse_written_manifest,
 )
+from bxcache.buildx.vertices import Vertex, advance, measure_spans, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 # Exports in parallel collide on one blob and are tried again; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
 # What the export of a cache prints before it tries again; why comes before.
 _PAUSES = "retrying in "
 _ERROR = "ERROR: "
-_CANCELED = ("context canceled", "context cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,29 +131,11 @@ class Trace:
         return [each for each in self.transfers if each.name.startswith(kind)]
 
 
-@dataclass(slots=True)
-class _Vertex:
-    digest: str
-    name: str = ""
-    inputs: tuple[str, ...] = ()
-    step: StepName | None = None
-    outcome: Outcome | None = None
-    promised: bool = False
-    started: bool = False
-    error: str = ""
-    unloaded: str = ""
-    written: str | None = None
-    log: str = ""
-    log_bytes: int = 0
-    spans: dict[str, str] = field(default_factory=dict)
-    pending: dict[int, str] = field(default_factory=dict)
-
-
 class TraceReader:
     """Reads a stream line by line."""
 
     def __init__(self) -> None:
-        self._vertices: dict[str, _Vertex] = {}
+        self._vertices: dict[str, Vertex] = {}
         self._said: list[str] = []
 
     def feed(self, line: str) -> Iterator[Event]:
@@ -172,11 +153,18 @@ class TraceReader:
         for message in _items(document, "warnings"):
             yield Warned(_decode(message.get("short")).strip())
 
-    def finish(self) -> Trace:
-        """What has been read, as a whole."""
+    def finish(self, own: Container[str] = ()) -> Trace:
+        """What has been read, as a whole.
+
+        What two builds of one engine have in common is done once. Both streams tell of the vertex
+        of the build that was first, and the other's own may never be told to be done.
+
+        Args:
+            own: the vertices that are the build's own; empty if that is not known.
+        """
         vertices = list(self._vertices.values())
         return Trace(
-            steps=tuple(_join_parts(vertices)),
+            steps=tuple(_list_steps(vertices, own)),
             transfers=tuple(_read_transfer(each) for each in vertices if _is_transfer(each.name)),
             said=tuple(self._said),
             unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
@@ -189,26 +177,26 @@ class TraceReader:
             self._said.append(text)
             yield Said(text)
 
-    def _vertex(self, message: dict[str, Any], key: str) -> _Vertex:
-        digest = _text(message, key)
-        return self._vertices.setdefault(digest, _Vertex(digest))
+    def _vertex(self, message: dict[str, Any], key: str) -> Vertex:
+        digest = read_text(message, key)
+        return self._vertices.setdefault(digest, Vertex(digest))
 
     def _read_vertex(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "digest")
         if not vertex.name:
-            vertex.name = _text(message, "name")
+            vertex.name = read_text(message, "name")
             vertex.step = parse_step_name(vertex.name)
         inputs = message.get("inputs")
         vertex.inputs = vertex.inputs or tuple(map(str, inputs if isinstance(inputs, list) else ()))
-        started, completed = _text(message, "started"), _text(message, "completed")
+        started, completed = read_text(message, "started"), read_text(message, "completed")
         if started and completed:
             vertex.spans[started] = completed
         before = vertex.outcome, vertex.started
-        _advance(vertex, message)
+        advance(vertex, message)
         yield from _tell_change(vertex, *before)
 
     def _read_status(self, message: dict[str, Any]) -> None:
-        written = parse_written_manifest(_text(message, "id"))
+        written = parse_written_manifest(read_text(message, "id"))
         if written is not None:
             self._vertex(message, "vertex").written = written
 
@@ -229,27 +217,7 @@ class TraceReader:
             yield StepLogged(vertex.step, line.rstrip("\r").rpartition("\r")[2])
 
 
-def _advance(vertex: _Vertex, message: dict[str, Any]) -> None:
-    """Take one message of a vertex into its state."""
-    started, completed = _text(message, "started"), _text(message, "completed")
-    cached, error = bool(message.get("cached")), _text(message, "error")
-    vertex.started = vertex.started or (bool(started) and not cached and not vertex.promised)
-    vertex.promised = (vertex.promised or cached) and not error
-    if not completed:
-        return
-    vertex.error = error
-    if error:
-        canceled = error.endswith(_CANCELED)
-        vertex.outcome = None if cached or canceled else Outcome.FAILED
-        vertex.unloaded = error if cached and not canceled else vertex.unloaded
-        vertex.started = vertex.started and not cached
-    elif cached:
-        vertex.outcome = Outcome.REUSED
-    elif not vertex.promised:
-        vertex.outcome = Outcome.EXECUTED
-
-
-def _tell_change(vertex: _Vertex, outcome: Outcome | None, started: bool) -> Iterator[Event]:  # noqa: FBT001
+def _tell_change(vertex: Vertex, outcome: Outcome | None, started: bool) -> Iterator[Event]:  # noqa: FBT001
     step = vertex.step
     if step is None or step.is_base or step.is_link:
         return
@@ -259,17 +227,60 @@ def _tell_change(vertex: _Vertex, outcome: Outcome | None, started: bool) -> Ite
         for rest in [text for text in vertex.pending.values() if text]:
             yield StepLogged(step, rest)
         vertex.pending.clear()
-        yield StepFinished(step, vertex.outcome, _measure(vertex.spans), vertex.error)
+        yield StepFinished(step, vertex.outcome, measure_spans(vertex.spans), vertex.error)
 
 
-def _join_parts(vertices: list[_Vertex]) -> Iterator[TracedStep]:
-    """One step for each instruction, which can be several vertices.
+@dataclass(frozen=True, slots=True)
+class _Instruction:
+    """What one instruction is made of; the vertex whose outcome counts is `main`."""
+
+    name: StepName
+    main: Vertex
+    parts: tuple[Vertex, ...]
+
+    @property
+    def done(self) -> Vertex | None:
+        """What tells the outcome: of a fetch that failed, nothing comes after it."""
+        found = (each for each in (self.main, *self.parts) if each.outcome is not None)
+        return next(found, None)
+
+    def describe(self, done: Vertex, parts: tuple[Vertex, ...]) -> TracedStep:
+        """The step, as it was done; maybe by another build."""
+        spans = {start: end for each in parts for start, end in each.spans.items()}
+        return TracedStep(
+            name=self.name,
+            digests=tuple(part.digest for part in self.parts),
+            outcome=done.outcome or Outcome.FAILED,
+            seconds=measure_spans(spans),
+            error=done.error,
+            log_bytes=sum(part.log_bytes for part in parts),
+        )
+
+
+def _list_steps(vertices: list[Vertex], own: Container[str]) -> Iterator[TracedStep]:
+    instructions = list(_join_parts(vertices))
+    mine = [each for each in instructions if any(part.digest in own for part in each.parts)]
+    others = {
+        (each.name.stage, each.name.text): each
+        for each in instructions
+        if each.main.digest not in own and each.done is not None
+    }
+    for each in mine or instructions:
+        other = others.get((each.name.stage, each.name.text)) if mine else None
+        if each.done is not None:
+            yield each.describe(each.done, each.parts)
+        elif other is not None and other.done is not None:
+            yield each.describe(other.done, other.parts)
+
+
+def _join_parts(vertices: list[Vertex]) -> Iterator[_Instruction]:
+    """One for each instruction, which can be several vertices.
 
     An `ADD` of a URL first fetches it; a `COPY --link` is placed by a merge for each stage.
     """
     by_digest = {each.digest: each for each in vertices}
-    fetches: dict[str, list[_Vertex]] = defaultdict(list)
-    merges: dict[str, list[_Vertex]] = defaultdict(list)
+    fetches: dict[str, list[Vertex]] = defaultdict(list)
+    merges: dict[str, list[Vertex]] = defaultdict(list)
     for vertex in vertices:
         for other in (by_digest[digest] for digest in vertex.inputs if digest in by_digest):
             if vertex.step is not None and vertex.step == other.step:
@@ -281,19 +292,7 @@ def _join_parts(vertices: list[_Vertex]) -> Iterator[TracedStep]:
         step = vertex.step
         if step is None or step.is_base or step.is_link or vertex.digest in fetched:
             continue
-        before = fetches[vertex.digest]
-        found = [each for each in (vertex, *before) if each.outcome is not None]
-        parts = (*before, vertex, *merges[vertex.digest])
-        spans = {start: end for each in parts for start, end in each.spans.items()}
-        for each in found[:1]:
-            yield TracedStep(
-                name=step,
-                digests=tuple(part.digest for part in parts),
-                outcome=each.outcome or Outcome.FAILED,
-                seconds=_measure(spans),
-                error=each.error,
-                log_bytes=sum(part.log_bytes for part in parts),
-            )
+        yield _Instruction(step, vertex, (*fetches[vertex.digest], vertex, *merges[vertex.digest]))
 
 
 def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
@@ -302,43 +301,22 @@ def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
     return (merge.label, merge.text) == (copy.label, f"{LINK}{copy.text}")
 
 
-def _is_source(vertex: _Vertex) -> bool:
+def _is_source(vertex: Vertex) -> bool:
     is_step = vertex.step is not None and not vertex.step.is_base
     return not (is_step or vertex.name.startswith(INTERNAL) or _is_transfer(vertex.name))
 
 
-def _read_source(vertex: _Vertex) -> TracedSource:
+def _read_source(vertex: Vertex) -> TracedSource:
     text = vertex.step.text if vertex.step is not None else vertex.name
-    return TracedSource(vertex.digest, text, vertex.step, _measure(vertex.spans))
+    return TracedSource(vertex.digest, text, vertex.step, measure_spans(vertex.spans))
 
 
 def _is_transfer(name: str) -> bool:
     return any(name.startswith(kind) for kind in CacheVertex)
 
 
-def _read_transfer(vertex: _Vertex) -> CacheTransfer:
+def _read_transfer(vertex: Vertex) -> CacheTransfer:
     return CacheTransfer(vertex.name, vertex.written, vertex.error, vertex.log)
-
-
-def _measure(spans: dict[str, str]) -> float:
-    """The seconds that spans of time cover together."""
-    covered, end = 0.0, float("-inf")
-    for start, stop in sorted((_parse_time(a), _parse_time(b)) for a, b in spans.items()):
-        covered += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return covered
-
-
-def _parse_time(text: str) -> float:
-    # Python reads at most microseconds; RFC 3339 of Go has up to nine digits.
-    head, dot, tail = text.partition(".")
-    digits = tail.rstrip("Z").partition("+")[0].partition("-")[0]
-    zone = tail[len(digits) :] if dot else ""
-    moment = f"{head}.{digits[:6]:0<6}{zone}" if dot else text
-    try:
-        return datetime.fromisoformat(moment).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def _parse_status(line: str) -> dict[str, Any] | None:
@@ -354,11 +332,6 @@ def _parse_status(line: str) -> dict[str, Any] | None:
 def _items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = document.get(key)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _text(message: dict[str, Any], key: str) -> str:
-    value = message.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _decode(data: object) -> str:

@@ -2,207 +2,63 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.options import CONFIG, IMAGE
+from bxcache.cli.build_options import choose_mode, to_request, with_build_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bxcache.console.progress import PlainProgress, QuietProgress, RawProgress
     from bxcache.request import BuildRequest
     from bxcache.result import BuildResult
 
-_MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
-
-
-def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
-    pairs = [value.partition("=") for value in values]
-    if parameter.name == "build_args":
-        # Without a value docker takes it from the environment.
-        return {name: value if equals else None for name, equals, value in pairs}
-    if parameter.name == "build_contexts" and not all(equals for _, equals, _ in pairs):
-        raise click.BadParameter("write it `NAME=PATH`")
-    return {name: value for name, _, value in pairs}
-
-
-def _backends(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
-    if not values:
-        return ()
-    from bxcache.config.environment import parse_backend  # noqa: PLC0415
-
-    try:
-        return tuple(parse_backend(value) for value in values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _split_value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:  # noqa: ANN401
-    return _split_words(_context, _parameter, (value,) if value else ())
-
-
-def _split_words(
-    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> Any:  # noqa: ANN401
-    return tuple(each.strip() for value in values for each in value.split(",") if each.strip())
-
-
-_DOCKER_OPTIONS = (
-    click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name for the image."),
-    click.option("-f", "--file", metavar="FILE", help="The Dockerfile."),
-    click.option("--target", metavar="STAGE", help="The stage to build."),
-    click.option(
-        "--platform",
-        "platforms",
-        multiple=True,
-        callback=_split_words,
-        metavar="LIST",
-        help="Platforms to build for.",
-    ),
-    click.option(
-        "--build-arg",
-        "build_args",
-        multiple=True,
-        callback=_pairs,
-        metavar="NAME[=VALUE]",
-        help="Build argument.",
-    ),
-    click.option(
-        "--secret", "secrets", multiple=True, metavar="SPEC", help="Secret for RUN steps."
-    ),
-    click.option("--ssh", multiple=True, metavar="SPEC", help="SSH agent or keys for RUN steps."),
-    click.option(
-        "--build-context",
-        "build_contexts",
-        multiple=True,
-        callback=_pairs,
-        metavar="NAME=PATH",
-        help="Named context.",
-    ),
-    click.option(
-        "--label",
-        "labels",
-        multiple=True,
-        callback=_pairs,
-        metavar="NAME[=VALUE]",
-        help="Label of the image.",
-    ),
-    click.option("--push", is_flag=True, default=None, help="Push the image."),
-    click.option("--load", is_flag=True, default=None, help="Load the image into docker."),
-    click.option("-o", "--output", "outputs", multiple=True, metavar="SPEC", help="Output."),
-    click.option("--pull", is_flag=True, default=None, help="Look for newer base images."),
-    click.option(
-        "--no-cache",
-        is_flag=True,
-        default=None,
-        help="Import nothing; what is built is still saved.",
-    ),
-    click.option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
-    click.option("--builder", metavar="NAME", help="The buildx builder."),
-)
-_CACHE_OPTIONS = (
-    click.option(
-        "--backend",
-        "backends",
-        multiple=True,
-        callback=_backends,
-        metavar="SPEC",
-        help="Cache backend instead of the configured ones, as `type=registry,ref=…`.",
-    ),
-    click.option(
-        "--write",
-        type=click.Choice(("always", "trusted", "never")),
-        help="Which builds save their cache.",
-    ),
-    click.option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
-    click.option(
-        "--read",
-        callback=_split_value,
-        metavar="LIST",
-        help="Whose caches to start from, in this order: branch,base,default.",
-    ),
-    click.option(
-        "--read-all/--read-first", default=None, help="Start from all of them that exist."
-    ),
-)
-_PLACE_OPTIONS = (
-    click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
-    click.option("--git-tag", metavar="NAME", help="The git tag that is built, in the same way."),
-    click.option("--base-branch", metavar="NAME", help="The branch a pull request goes to."),
-    click.option("--default-branch", metavar="NAME", help="The repository's default branch."),
-    click.option(
-        "--trusted/--untrusted", default=None, help="Whether others may start from its cache."
-    ),
-)
-_OWN_OPTIONS = (
-    IMAGE,
-    CONFIG,
-    click.option(
-        "--progress",
-        type=click.Choice(_MODES),
-        default="auto",
-        envvar="BUILDKIT_PROGRESS",
-        show_default=True,
-        help="How to show progress.",
-    ),
-    click.option("-q", "--quiet", is_flag=True, help="Print the image's digest only."),
-    click.option("--dry-run", is_flag=True, help="Print the command and the reasons; run nothing."),
-    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
-    click.option("--layers", is_flag=True, help="Print the layers of every stage at the end."),
-)
-
-
-def _with_options(function: Callable[..., int]) -> Callable[..., int]:
-    for option in reversed((*_DOCKER_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS, *_OWN_OPTIONS)):
-        function = option(function)
-    return function
+_NAME = re.compile(r"[^/\\:.-][^/\\:]*")
+"""What can be the name of an image, and is no path that says so."""
 
 
 @click.command("build", short_help="Build an image from its caches, and save them.")
-@click.argument("path", required=False)
-@_with_options
+@click.argument("words", nargs=-1, metavar="[PATH | IMAGE...]")
+@with_build_options
 @click.pass_obj
-def build_command(extra: tuple[str, ...] | None, /, **values: Any) -> int:  # noqa: ANN401  # click's options
+def build_command(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
     """Build an image with docker buildx; every stage comes from the caches and is saved to them.
 
-    PATH is the build context, as for docker. What follows `--` is passed to docker unchanged.
+    PATH is the build context, as for docker. IMAGE is one of the config file's [images]; several,
+    or --all, are built side by side. What follows `--` is passed to docker unchanged.
     """
-    mode = _choose_mode(values)
+    mode = choose_mode(values)
     if values["layers"] and (values["as_json"] or mode == "quiet"):
         raise click.UsageError("`--json` has the layers by itself, and `--quiet` prints a digest")
-    request = _to_request(values, extra or ())
+    if (values["every"] or len(words) > 1) and values["image"]:
+        raise click.UsageError("`--image` names one image; give several names without it")
+    if values["every"] and words:
+        raise click.UsageError("`--all` builds all images; leave the names out")
+    if values["every"] or len(words) > 1:
+        from bxcache.cli.batch import build_several  # noqa: PLC0415
+
+        return build_several(to_request(values, extra or ()), words, values)
+    word = words[0] if words else None
+    if word is not None and not values["image"] and _is_image(word, values["config_file"]):
+        values, word = {**values, "image": word}, None
+    request = to_request(values, extra or (), word)
     if values["dry_run"]:
         return _preview(request)
     return _build(request, progress=mode, as_json=values["as_json"], layers=values["layers"])
 
 
-def _to_request(values: dict[str, Any], extra: tuple[str, ...]) -> BuildRequest:
-    from bxcache.request import STDERR, STDOUT, BuildOptions, BuildRequest  # noqa: PLC0415
+def _is_image(word: str, config_file: str | None) -> bool:
+    """Whether a word names an image of the config file, and so is no path."""
+    if not _NAME.fullmatch(word):
+        return False
+    from bxcache.config.loading import load_setup  # noqa: PLC0415
 
-    options = {
-        name: values[name]
-        for name in BuildOptions.__annotations__
-        if values.get(name) not in (None, (), {})
-    }
-    if values["path"] is not None:
-        options["context"] = values["path"]
-    own = values["as_json"] or values["layers"] or _choose_mode(values) == "quiet"
-    return BuildRequest(
-        options=options,
-        extra=extra,
-        image=values["image"],
-        config_file=Path(values["config_file"]) if values["config_file"] else None,
-        raw=_choose_mode(values) == "rawjson",
-        stdout=STDERR if own else STDOUT,
-    )
-
-
-def _choose_mode(values: dict[str, Any]) -> str:
-    return "quiet" if values["quiet"] else str(values["progress"])
+    file = Path(config_file) if config_file else None
+    return word in load_setup(Path.cwd(), os.environ, file=file).config.images
 
 
 def _preview(request: BuildRequest) -> int:
@@ -225,7 +81,7 @@ def _build(request: BuildRequest, *, progress: str, as_json: bool, layers: bool)
         failure, result = error, error.result
     _print_result(result, observer, quiet=progress == "quiet", as_json=as_json)
     if layers:
-        _print_layers(result)
+        print_layers(result)
     if isinstance(failure, CacheError):
         raise failure
     return int(result.exit_status)
@@ -258,7 +114,8 @@ def _print_result(result: BuildResult, observer: object, *, quiet: bool, as_json
         click.echo(render_summary(result), err=True)
 
 
-def _print_layers(result: BuildResult) -> None:
+def print_layers(result: BuildResult) -> None:
+    """Print the layers of every stage."""
     from bxcache.console.history import render_history  # noqa: PLC0415
     from bxcache.insight.history import History  # noqa: PLC0415
 

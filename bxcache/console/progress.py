@@ -29,15 +29,18 @@ _INDENT = " " * (_STATE_WIDTH + _TIME_WIDTH + 2)
 class PlainProgress:
     """Each step with its outcome, and its log as it comes."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, label: str = "") -> None:
         self._stream = stream
+        self._label = label
         self._style = Style.of(stream)
 
     def __call__(self, event: Event) -> None:
         """Write an event, where it has something to say."""
         text = self._render(event)
         if text is not None:
-            print(text, file=self._stream, flush=True)
+            lines = text.split("\n") if self._label else [text]
+            shown = "\n".join(f"{self._label}{line}" for line in lines)
+            print(shown, file=self._stream, flush=True)
 
     def _render(self, event: Event) -> str | None:
         match event:

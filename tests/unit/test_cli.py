@@ -120,7 +120,11 @@ def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
     "arguments",
     [
         ["build", "--frob"],
-        ["build", "a", "b"],
+        ["build", "--all", "a"],
+        ["build", "--all", "--image", "a"],
+        ["build", "a", "b", "--image", "c"],
+        ["build", "--all", "--jobs", "0"],
+        ["build", "--all", "--progress", "rawjson"],
         ["build", "--progress", "loud"],
         ["build", "--build-context", "x"],
         ["build", "--backend", "nonsense"],

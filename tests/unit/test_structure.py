@@ -31,7 +31,7 @@ FLOORS = [
     {"bxcache.remembering"},
     {"bxcache.execution", "bxcache.preview"},
     {"bxcache.pipeline", "bxcache.lookup"},
-    {"bxcache.extraction"},
+    {"bxcache.extraction", "bxcache.batch"},
     {"bxcache.api", "bxcache.console"},
     {"bxcache.cli"},
     {"bxcache.__main__"},

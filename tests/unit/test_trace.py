@@ -249,3 +249,34 @@ def test_joining_loses_nothing(lines: list[str]) -> None:
     """Whatever the lines are, less the indent of a document."""
     joined = "".join(join_documents(lines))
     assert joined.replace(" ", "") == "".join(lines).replace(" ", "")
+
+
+def test_a_step_that_another_build_did_is_told_once() -> None:
+    """By its own name: the other build's vertex comes with that build's count of steps."""
+    reader = TraceReader()
+    times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
+    own = [
+        {"digest": "a", "name": "[build 2/4] COPY common /common"},
+        {"digest": "b", "name": "[build 3/4] RUN make", "inputs": ["a"], **times},
+    ]
+    other = {"digest": "c", "name": "[build 2/3] COPY common /common", **times}
+    list(reader.feed(json.dumps({"vertexes": [*own, other]})))
+    trace = reader.finish({"a", "b"})
+    told = [(each.name.label, each.outcome, each.seconds, each.digests) for each in trace.steps]
+    assert told == [
+        ("[build 2/4]", Outcome.EXECUTED, 2.0, ("a",)),
+        ("[build 3/4]", Outcome.EXECUTED, 2.0, ("b",)),
+    ]
+    assert len(reader.finish().steps) == 2
+
+
+def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
+    """Its vertices are not the build's own."""
+    reader = TraceReader()
+    times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
+    vertices = [
+        {"digest": "a", "name": "[1/1] RUN mine", **times},
+        {"digest": "b", "name": "[2/2] RUN theirs", **times},
+    ]
+    list(reader.feed(json.dumps({"vertexes": vertices})))
+    assert [each.name.text for each in reader.finish({"a"}).steps] == ["RUN mine"]

@@ -1,0 +1,201 @@
+"""Several images of one repository, built side by side, each with a cache of its own."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.events import Event
+from bxcache.config.backends import LocalBackend
+from bxcache.config.loading import load_setup
+from bxcache.config.reference import Reference
+from bxcache.errors import (
+    BuildFailedError,
+    BxcacheError,
+    CacheError,
+    ConfigError,
+    Problem,
+    StoppedError,
+)
+from bxcache.pipeline import run_build
+from bxcache.process import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bxcache.config.loading import Setup
+    from bxcache.request import BuildRequest
+    from bxcache.result import BuildResult
+
+MOST_AT_ONCE = 4
+"""So many images are built at once, unless the caller says otherwise."""
+
+ImageObserver = Callable[[str, Event], None]
+"""What a caller gives to be told of the events of several builds, each with its image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """What became of one of several images.
+
+    Attributes:
+        image: its name.
+        result: what the build gave; None where it did not come so far.
+        error: why it is not as it was to be, or None.
+    """
+
+    image: str
+    result: BuildResult | None = None
+    error: BxcacheError | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """0 where all is well, docker's own for a failed build, else that of the error."""
+        if isinstance(self.error, BuildFailedError):
+            return self.error.exit_status
+        return self.error.exit_code if self.error is not None else 0
+
+
+def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
+    """The exit status of all together: that of the first that failed by itself."""
+    own = (each for each in outcomes.values() if not isinstance(each.error, StoppedError))
+    return next((each.exit_status for each in own if each.exit_status), 0)
+
+
+def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...]:
+    """The images that are meant: those that are named, or all that are declared.
+
+    Raises:
+        ConfigError: a name is not declared, or given twice; or none is declared.
+    """
+    setup = load_setup(request.directory, os.environ, file=request.config_file)
+    known = tuple(setup.config.images)
+    source = str(setup.file.path) if setup.file is not None else "no config file"
+    listed = ", ".join(f"`{name}`" for name in known) or "none"
+    problems = [
+        Problem(source, "images", f"`{name}` is not declared; known: {listed}")
+        for name in dict.fromkeys(names)
+        if name not in known
+    ]
+    twice = (name for name, count in Counter(names).items() if count > 1)
+    problems += [Problem(source, "images", f"`{name}` is given twice") for name in twice]
+    if not known and not names:
+        problems.append(Problem(source, "images", "no image is declared"))
+    if problems:
+        raise ConfigError(problems)
+    return tuple(names) or known
+
+
+def build_batch(
+    request: BuildRequest,
+    names: Sequence[str],
+    observe: ImageObserver | None = None,
+    *,
+    jobs: int = MOST_AT_ONCE,
+    fail_fast: bool = False,
+) -> dict[str, ImageOutcome]:
+    """Build several images side by side; one that fails leaves the others alone.
+
+    Args:
+        request: what holds for all of them.
+        names: the images, from `choose_images`.
+        observe: is told what happens, from several threads, one event at a time for each image.
+        jobs: how many are built at once.
+        fail_fast: stop the others when one fails.
+
+    Returns:
+        What became of each, by its name, in the order of the names.
+
+    Raises:
+        ConfigError: the configuration is wrong, or two of them would write to one place; nothing
+            was built.
+    """
+    _check_destinations(_load_setups(request, names))
+    stop = Stop()
+    build = partial(_build, replace(request, stop=stop), stop, observe, fail_fast)
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        waiting = {name: pool.submit(build, name) for name in names}
+        try:
+            return {name: outcome.result() for name, outcome in waiting.items()}
+        except BaseException:
+            stop.set()
+            raise
+
+
+def _build(
+    request: BuildRequest,
+    stop: Stop,
+    observe: ImageObserver | None,
+    fail_fast: bool,  # noqa: FBT001  # bound once, by its place
+    name: str,
+) -> ImageOutcome:
+    if stop.is_set:
+        return ImageOutcome(name, error=StoppedError("the build was not begun"))
+    tell = partial(observe, name) if observe is not None else None
+    result: Any = None
+    try:
+        return ImageOutcome(name, run_build(replace(request, image=name), tell))
+    except (BuildFailedError, CacheError) as error:
+        result = error.result
+        outcome = ImageOutcome(name, result, error)
+    except BxcacheError as error:
+        outcome = ImageOutcome(name, None, error)
+    if fail_fast:
+        stop.set()
+    return outcome
+
+
+def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup]:
+    """The configuration of each; what is wrong with any of them is told at once."""
+    setups: dict[str, Setup] = {}
+    problems: dict[Problem, None] = {}
+    for name in names:
+        try:
+            setups[name] = load_setup(
+                request.directory,
+                os.environ,
+                flags=request.to_layer(),
+                file=request.config_file,
+                image=name,
+            )
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return setups
+
+
+def _check_destinations(setups: Mapping[str, Setup]) -> None:
+    """Refuse images that would write over each other."""
+    writers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, setup in setups.items():
+        for destination in dict.fromkeys(_list_destinations(setup)):
+            writers[destination].append(name)
+    problems = [
+        Problem(key, "", f"`{where}` would be written by {_join(names)}")
+        for (key, where), names in writers.items()
+        if len(names) > 1
+    ]
+    if problems:
+        raise ConfigError(problems, hint="give each image one of its own in `[images.NAME]`")
+
+
+def _list_destinations(setup: Setup) -> Iterator[tuple[str, str]]:
+    """What a build writes to that another could write to as well: its scopes are its own."""
+    for backend in setup.config.cache.backends:
+        if not isinstance(backend, LocalBackend):
+            reference = Reference.parse(backend.ref)
+            if reference.tag is not None or backend.type == "inline":
+                yield "cache.backends", str(reference)
+    yield from (("build.tags", tag) for tag in setup.config.build.tags)
+    yield from (("build.outputs", output) for output in setup.config.build.outputs if "=" in output)
+
+
+def _join(names: Sequence[str]) -> str:
+    shown = [f"`{name}`" for name in names]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -1,0 +1,66 @@
+"""`bxcache build` for several images."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bxcache.cli.build_options import choose_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bxcache.batch import ImageOutcome
+    from bxcache.request import BuildRequest
+
+
+def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
+    """Build images side by side and print what became of each; all where none is named."""
+    from bxcache.batch import MOST_AT_ONCE, build_batch, choose_images, find_status  # noqa: PLC0415
+    from bxcache.console.batch import BatchProgress  # noqa: PLC0415
+
+    mode = choose_mode(values)
+    if mode == "rawjson":
+        raise click.UsageError("`--progress rawjson` shows the stream of one image")
+    chosen = choose_images(request, names)
+    if values["dry_run"]:
+        return _preview(request, chosen)
+    progress = BatchProgress(sys.stderr, chosen, quiet=mode in ("quiet", "none"))
+    begun = time.monotonic()
+    jobs, fast = values["jobs"] or MOST_AT_ONCE, values["fail_fast"]
+    outcomes = build_batch(request, chosen, progress, jobs=jobs, fail_fast=fast)
+    _print(outcomes, values, time.monotonic() - begun)
+    return find_status(outcomes)
+
+
+def _preview(request: BuildRequest, names: Sequence[str]) -> int:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from bxcache.console.preview import render_preview  # noqa: PLC0415
+    from bxcache.pipeline import preview_build  # noqa: PLC0415
+
+    shown = [render_preview(preview_build(replace(request, image=name))) for name in names]
+    blocks = (f"{name}:\n{text}" for name, text in zip(names, shown, strict=True))
+    click.echo("\n\n".join(blocks))
+    return 0
+
+
+def _print(outcomes: dict[str, ImageOutcome], values: dict[str, Any], seconds: float) -> None:
+    from bxcache.cli.build import print_layers  # noqa: PLC0415
+    from bxcache.console.batch import describe_batch, render_batch  # noqa: PLC0415
+    from bxcache.console.tables import render_document  # noqa: PLC0415
+
+    if values["as_json"]:
+        click.echo(render_document(describe_batch(outcomes)))
+    elif choose_mode(values) == "quiet":
+        for name, each in outcomes.items():
+            if each.result is not None and each.result.digest and not each.exit_status:
+                click.echo(f"{name} {each.result.digest}")
+    for each in outcomes.values() if values["layers"] else ():
+        if each.result is not None:
+            print_layers(each.result)
+    quiet = choose_mode(values) == "quiet"
+    click.echo(render_batch(outcomes, seconds, quiet=quiet), err=True, nl=True)

@@ -1,0 +1,197 @@
+"""The options of `bxcache build`, and the request that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bxcache.cli.options import CONFIG, IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bxcache.request import BuildRequest
+
+_MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
+
+
+def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    pairs = [value.partition("=") for value in values]
+    if parameter.name == "build_args":
+        # Without a value docker takes it from the environment.
+        return {name: value if equals else None for name, equals, value in pairs}
+    if parameter.name == "build_contexts" and not all(equals for _, equals, _ in pairs):
+        raise click.BadParameter("write it `NAME=PATH`")
+    return {name: value for name, _, value in pairs}
+
+
+def _backends(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    if not values:
+        return ()
+    from bxcache.config.environment import parse_backend  # noqa: PLC0415
+
+    try:
+        return tuple(parse_backend(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _split_value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:  # noqa: ANN401
+    return _split_words(_context, _parameter, (value,) if value else ())
+
+
+def _split_words(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> Any:  # noqa: ANN401
+    return tuple(each.strip() for value in values for each in value.split(",") if each.strip())
+
+
+_DOCKER_OPTIONS = (
+    click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name for the image."),
+    click.option("-f", "--file", metavar="FILE", help="The Dockerfile."),
+    click.option("--target", metavar="STAGE", help="The stage to build."),
+    click.option(
+        "--platform",
+        "platforms",
+        multiple=True,
+        callback=_split_words,
+        metavar="LIST",
+        help="Platforms to build for.",
+    ),
+    click.option(
+        "--build-arg",
+        "build_args",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME[=VALUE]",
+        help="Build argument.",
+    ),
+    click.option(
+        "--secret", "secrets", multiple=True, metavar="SPEC", help="Secret for RUN steps."
+    ),
+    click.option("--ssh", multiple=True, metavar="SPEC", help="SSH agent or keys for RUN steps."),
+    click.option(
+        "--build-context",
+        "build_contexts",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME=PATH",
+        help="Named context.",
+    ),
+    click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME[=VALUE]",
+        help="Label of the image.",
+    ),
+    click.option("--push", is_flag=True, default=None, help="Push the image."),
+    click.option("--load", is_flag=True, default=None, help="Load the image into docker."),
+    click.option("-o", "--output", "outputs", multiple=True, metavar="SPEC", help="Output."),
+    click.option("--pull", is_flag=True, default=None, help="Look for newer base images."),
+    click.option(
+        "--no-cache",
+        is_flag=True,
+        default=None,
+        help="Import nothing; what is built is still saved.",
+    ),
+    click.option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
+    click.option("--builder", metavar="NAME", help="The buildx builder."),
+)
+_CACHE_OPTIONS = (
+    click.option(
+        "--backend",
+        "backends",
+        multiple=True,
+        callback=_backends,
+        metavar="SPEC",
+        help="Cache backend instead of the configured ones, as `type=registry,ref=…`.",
+    ),
+    click.option(
+        "--write",
+        type=click.Choice(("always", "trusted", "never")),
+        help="Which builds save their cache.",
+    ),
+    click.option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
+    click.option(
+        "--read",
+        callback=_split_value,
+        metavar="LIST",
+        help="Whose caches to start from, in this order: branch,base,default.",
+    ),
+    click.option(
+        "--read-all/--read-first", default=None, help="Start from all of them that exist."
+    ),
+)
+_PLACE_OPTIONS = (
+    click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
+    click.option("--git-tag", metavar="NAME", help="The git tag that is built, in the same way."),
+    click.option("--base-branch", metavar="NAME", help="The branch a pull request goes to."),
+    click.option("--default-branch", metavar="NAME", help="The repository's default branch."),
+    click.option(
+        "--trusted/--untrusted", default=None, help="Whether others may start from its cache."
+    ),
+)
+_OWN_OPTIONS = (
+    IMAGE,
+    CONFIG,
+    click.option(
+        "--progress",
+        type=click.Choice(_MODES),
+        default="auto",
+        envvar="BUILDKIT_PROGRESS",
+        show_default=True,
+        help="How to show progress.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Print the image's digest only."),
+    click.option("--dry-run", is_flag=True, help="Print the command and the reasons; run nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
+    click.option("--layers", is_flag=True, help="Print the layers of every stage at the end."),
+    click.option("--all", "every", is_flag=True, help="Build all images of the config file."),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="How many of several images are built at once. Default: 4.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop the other images when one fails."),
+)
+
+
+def with_build_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of a build."""
+    for option in reversed((*_DOCKER_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS, *_OWN_OPTIONS)):
+        function = option(function)
+    return function
+
+
+def to_request(
+    values: dict[str, Any], extra: tuple[str, ...], path: str | None = None
+) -> BuildRequest:
+    """The request that the options make, for a build context where one is named."""
+    from bxcache.request import STDERR, STDOUT, BuildOptions, BuildRequest  # noqa: PLC0415
+
+    options = {
+        name: values[name]
+        for name in BuildOptions.__annotations__
+        if values.get(name) not in (None, (), {})
+    }
+    if path is not None:
+        options["context"] = path
+    own = values["as_json"] or values["layers"] or choose_mode(values) == "quiet"
+    return BuildRequest(
+        options=options,
+        extra=extra,
+        image=values["image"],
+        config_file=Path(values["config_file"]) if values["config_file"] else None,
+        raw=choose_mode(values) == "rawjson",
+        stdout=STDERR if own else STDOUT,
+    )
+
+
+def choose_mode(values: dict[str, Any]) -> str:
+    """How progress is shown."""
+    return "quiet" if values["quiet"] else str(values["progress"])

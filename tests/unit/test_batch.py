@@ -1,0 +1,249 @@
+"""Several images: which are meant, what they may write, and what becomes of each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.batch import build_batch, choose_images, find_status
+from bxcache.buildx.events import Event, Noted
+from bxcache.console.batch import BatchProgress, describe_batch, render_batch
+from bxcache.errors import BuildFailedError, ConfigError, EngineError, StoppedError
+from bxcache.request import BuildRequest
+from bxcache.result import BuildResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIG = """\
+[images.api]
+file = "api/Dockerfile"
+tags = ["shop/api"]
+[images.worker]
+[images.web]
+"""
+NAMES = ("api", "worker", "web")
+
+
+def result(digest: str = "sha256:d", status: int = 0) -> BuildResult:
+    return BuildResult(status, digest, (), (), (), (), 1.0)
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> BuildRequest:
+    """A request in a project of three images."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "bxcache.toml").write_text(CONFIG)
+    return BuildRequest(directory=tmp_path)
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Stands in for the build of one image."""
+
+    def replace(build: Callable[..., BuildResult]) -> None:
+        monkeypatch.setattr("bxcache.batch.run_build", build)
+
+    return replace
+
+
+def test_all_that_are_declared_are_meant_where_none_is_named(request_: BuildRequest) -> None:
+    """In the order of the file; those that are named in theirs."""
+    assert choose_images(request_, ()) == NAMES
+    assert choose_images(request_, ("web", "api")) == ("web", "api")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("nope",), ["`nope` is not declared; known: `api`, `worker`, `web`"]),
+        (("api", "nope", "no", "api"), ["`nope` is", "`no` is", "`api` is given twice"]),
+        (("nope", "nope"), ["`nope` is not declared", "`nope` is given twice"]),
+    ],
+)
+def test_all_that_is_wrong_with_the_names_is_told(
+    request_: BuildRequest, names: tuple[str, ...], expected: list[str]
+) -> None:
+    """Each in a line of its own."""
+    with pytest.raises(ConfigError) as caught:
+        choose_images(request_, names)
+    assert len(caught.value.problems) == len(expected)
+    assert all(each in str(caught.value) for each in expected)
+
+
+def test_without_images_there_is_nothing_to_build(tmp_path: Path) -> None:
+    """It says so."""
+    with pytest.raises(ConfigError, match="no image is declared"):
+        choose_images(BuildRequest(directory=tmp_path), ())
+
+
+@pytest.mark.parametrize(
+    ("added", "options", "told"),
+    [
+        ("", {"tags": ["x"]}, ["`x` would be written by `api`, `worker` and `web`"]),
+        ('tags = ["shop/api"]\n', {}, ["`shop/api` would be written by `api` and `web`"]),
+        ("", {"outputs": ["type=local,dest=out"]}, ["`type=local,dest=out` would be written"]),
+        (
+            '[[cache.backends]]\ntype = "registry"\nref = "r.example.com/app:main"\n',
+            {},
+            ["`r.example.com/app:main` would be written by `api`, `worker` and `web`"],
+        ),
+        (
+            '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app"\n',
+            {},
+            ["`r.example.com/app` would be written by"],
+        ),
+        ("[[cache.backends]]\ntype = 'registry'\nref = 'r.example.com/app'\n", {}, []),
+        ("[[cache.backends]]\ntype = 'local'\ndir = 'store'\n", {}, []),
+    ],
+)
+def test_what_would_be_written_twice_is_refused_before_anything_runs(
+    request_: BuildRequest,
+    builds: Callable[..., None],
+    added: str,
+    options: dict[str, Any],
+    told: list[str],
+) -> None:
+    """Tags, outputs and caches with a tag of their own; scopes are told apart by themselves."""
+    ran: list[str | None] = []
+
+    def build(request: BuildRequest, _: object) -> BuildResult:
+        ran.append(request.image)
+        return result()
+
+    builds(build)
+    (request_.directory / "bxcache.toml").write_text(CONFIG + added)
+    request = BuildRequest(options=options, directory=request_.directory)
+    if not told:
+        build_batch(request, NAMES)
+        assert sorted(filter(None, ran)) == sorted(NAMES)
+        return
+    with pytest.raises(ConfigError) as caught:
+        build_batch(request, NAMES)
+    assert ran == []
+    assert all(each in str(caught.value) for each in told)
+
+
+def test_what_is_wrong_with_any_image_is_told_at_once(request_: BuildRequest) -> None:
+    """Each problem once, though every image has it."""
+    request = BuildRequest(options={"network": 7, "target": []}, directory=request_.directory)
+    with pytest.raises(ConfigError) as caught:
+        build_batch(request, NAMES)
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 9])
+def test_no_more_are_built_at_once_than_is_said(
+    request_: BuildRequest, builds: Callable[..., None], jobs: int
+) -> None:
+    """And as many as that where there are so many."""
+    lock, running, most = threading.Lock(), 0, 0
+    together = threading.Barrier(min(jobs, len(NAMES)), timeout=20) if jobs != 2 else None
+
+    def build(*_: object) -> BuildResult:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        if together is not None:
+            together.wait()
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+        return result()
+
+    builds(build)
+    outcomes = build_batch(request_, NAMES, jobs=jobs)
+    assert list(outcomes) == list(NAMES)
+    assert most <= jobs
+    assert most == min(jobs, len(NAMES))
+
+
+def test_one_that_fails_leaves_the_others_alone(
+    request_: BuildRequest, builds: Callable[..., None]
+) -> None:
+    """The status of all is that of the first that failed; each error is kept."""
+
+    def build(request: BuildRequest, _: object) -> BuildResult:
+        if request.image == "worker":
+            raise BuildFailedError("it broke", exit_status=3, result=result("", 3))
+        if request.image == "web":
+            raise EngineError("no docker")
+        return result()
+
+    builds(build)
+    outcomes = build_batch(request_, NAMES)
+    assert [each.exit_status for each in outcomes.values()] == [0, 3, 69]
+    assert find_status(outcomes) == 3
+    document = describe_batch(outcomes)
+    assert document["exit_status"] == 3
+    assert document["images"]["api"]["image"]["digest"] == "sha256:d"
+    assert document["images"]["web"] == {"exit_status": 69, "error": "no docker"}
+    shown = render_batch(outcomes, 2.0, quiet=True).splitlines()
+    assert shown == ["worker: it broke", "web: no docker", "3 images: 1 built, 2 failed, in 2.0 s"]
+
+
+def test_the_others_are_stopped_where_that_is_asked_for(
+    request_: BuildRequest, builds: Callable[..., None]
+) -> None:
+    """What was stopped is no reason for the status; what waited does not begin."""
+    began: list[str | None] = []
+
+    def build(request: BuildRequest, _: object) -> BuildResult:
+        assert request.stop is not None
+        began.append(request.image)
+        if request.image == "worker":
+            raise BuildFailedError("it broke", exit_status=1, result=result("", 1))
+        while not request.stop.is_set:
+            time.sleep(0.01)
+        raise StoppedError("the build was stopped")
+
+    builds(build)
+    outcomes = build_batch(request_, NAMES, fail_fast=True, jobs=2)
+    assert [type(each.error) for each in outcomes.values()] == [
+        StoppedError,
+        BuildFailedError,
+        StoppedError,
+    ]
+    assert find_status(outcomes) == 1
+    assert set(began) == {"api", "worker"}
+
+
+def test_an_interrupt_stops_them_all(request_: BuildRequest, builds: Callable[..., None]) -> None:
+    """Ctrl-C comes to whoever waits for them."""
+    stopped: list[bool] = []
+
+    def build(request: BuildRequest, _: object) -> BuildResult:
+        if request.image == "api":
+            raise KeyboardInterrupt
+        assert request.stop is not None
+        for _ in range(1000):
+            if request.stop.is_set:
+                break
+            time.sleep(0.01)
+        stopped.append(request.stop.is_set)
+        return result()
+
+    builds(build)
+    with pytest.raises(KeyboardInterrupt):
+        build_batch(request_, NAMES, jobs=3)
+    assert stopped == [True, True]
+
+
+def test_each_line_has_its_image_in_front(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those of a text of several lines."""
+    import sys  # noqa: PLC0415
+
+    progress = BatchProgress(sys.stderr, NAMES, quiet=False)
+    event: Event = Noted("one\ntwo")
+    progress("api", event)
+    progress("worker", Noted("three"))
+    assert capsys.readouterr().err.splitlines() == [
+        "api    | note: one",
+        "api    | two",
+        "worker | note: three",
+    ]
