@@ -69,7 +69,6 @@ def test_images_are_named_on_the_command_line(machine: Machine, shop: Path) -> N
     document = machine.build("--build-context", words()[3], "api", folder=shop)
     assert document["caches"][-1]["scope"] == "api.linux-amd64.no-branch"
     shown = machine.run("build", "--dry-run", "./api", folder=shop).out
-    assert shown.rstrip().splitlines()[-1] or True
     assert "./api" in shown
 
 

@@ -1,0 +1,147 @@
+"""Several backends at once, and one platform for each job: nothing is lost of any."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.real.conftest import STEPS, MakeMachine
+from tests.real.machines import Machine, count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engines import FaultyProxy, Registry
+
+IN_THE_BUILD = ("--", "--provenance=false")
+"""What bxcache does not know the meaning of: such a build saves while it builds."""
+
+
+def words(*backends: str) -> list[str]:
+    return [word for each in backends for word in ("--backend", each)]
+
+
+def kinds_of(layers: list[dict[str, Any]]) -> set[str]:
+    return {each["mediaType"].rpartition("+")[2] for each in layers}
+
+
+def stored_layers(store: Path) -> list[dict[str, Any]]:
+    [entry] = json.loads((store / "index.json").read_text())["manifests"]
+    manifest = store / "blobs" / entry["digest"].replace(":", "/")
+    layers: list[dict[str, Any]] = json.loads(manifest.read_text())["layers"]
+    return layers
+
+
+def pushed_layers(registry: Registry, ref: str, tag: str) -> list[dict[str, Any]]:
+    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    path = f"/v2/{ref.partition('/')[2]}/manifests/{tag}"
+    layers: list[dict[str, Any]] = json.loads(registry.ask("GET", path, headers=kind).body)[
+        "layers"
+    ]
+    return layers
+
+
+@pytest.mark.parametrize("later", [(), IN_THE_BUILD], ids=["apart", "in the build"])
+@pytest.mark.parametrize("kind", ["docker", "docker-container", "oldest"])
+def test_each_backend_has_its_own_compression(
+    kind: str,
+    later: tuple[str, ...],
+    machines: MakeMachine,
+    registry: Registry,
+    project: Path,
+    tmp_path: Path,
+) -> None:
+    """And from each alone a fresh machine reuses everything.
+
+    Plain buildx writes the digest of the last export into the index of every local one.
+    """
+    store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
+    local, pushed = f"type=local,dir={store}", f"type=registry,ref={ref}"
+    zstd = f"{pushed},compression=zstd,force_compression=true"
+    built = machines(kind).build(*words(local, zstd), *later, folder=project)
+    assert built["warnings"] == []
+    assert [each["exported"] for each in built["caches"]] == [True, True]
+    # BuildKit of 26.1, told to do both at once, takes for the store what it has just compressed.
+    if (kind, later) != ("oldest", IN_THE_BUILD):
+        assert kinds_of(stored_layers(store)) == {"gzip"}
+    assert kinds_of(pushed_layers(registry, ref, built["caches"][0]["scope"])) == {"zstd"}
+    for backend in (local, pushed):
+        again = machines(kind).build(*words(backend), "--write", "never", folder=project)
+        assert count(again) == (STEPS, 0), backend
+
+
+def test_the_first_that_has_a_cache_is_read(
+    machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """The store where it is; on a machine without one, the registry, and the store is filled."""
+    store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
+    both = words(f"type=local,dir={store}", f"type=registry,ref={ref}")
+    machines().build(*both, folder=project)
+    mark = len(registry.requests())
+    again = machines().build(*both, folder=project)
+    assert count(again) == (STEPS, 0)
+    assert [e["backend"] for e in again["caches"] if e["imported"]] == ["local"]
+    name = ref.partition("/")[2]
+    asked = [each for each in registry.requests(mark) if f"/v2/{name}/blobs/" in each.path]
+    assert asked == []
+    other = tmp_path / "other"
+    elsewhere = words(f"type=local,dir={other}", f"type=registry,ref={ref}")
+    third = machines().build(*elsewhere, folder=project)
+    assert count(third) == (STEPS, 0)
+    assert [e["backend"] for e in third["caches"] if e["imported"]] == ["registry"]
+    fourth = machines().build(*words(f"type=local,dir={other}"), folder=project)
+    assert count(fourth) == (STEPS, 0)
+
+
+def test_a_registry_that_is_down_does_not_spoil_the_store(
+    machines: MakeMachine, proxy: FaultyProxy, project: Path, tmp_path: Path
+) -> None:
+    """Nor the other way round: a store that cannot be one is told before anything runs."""
+    store, ref = tmp_path / "store", f"{proxy.address}/{tmp_path.name.lower()}"
+    both = words(f"type=local,dir={store}", f"type=registry,ref={ref}")
+    proxy.refuse()
+    built = machines().build(*both, folder=project)
+    assert [(e["backend"], e["exported"]) for e in built["caches"]] == [
+        ("local", True),
+        ("registry", False),
+    ]
+    assert len(built["warnings"]) == 1
+    assert count(machines().build(*words(f"type=local,dir={store}"), folder=project)) == (STEPS, 0)
+
+
+TWO = """\
+FROM scratch AS files
+COPY deps.txt /deps
+FROM files AS own
+ARG TARGETARCH
+COPY ${TARGETARCH} /arch
+FROM scratch
+COPY --from=own / /all
+COPY src /src
+"""
+TWO_STEPS = 4
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container", "remote"])
+def test_one_platform_for_each_job_of_a_matrix(
+    kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """Neither overwrites the other, in a store or a registry, and each is read again."""
+    (project / "Dockerfile").write_text(TWO)
+    for name in ("amd64", "arm64"):
+        (project / name).write_text(f"{name} {tmp_path}\n")
+    store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
+    backends = (f"type=local,dir={store}", f"type=registry,ref={ref}")
+    jobs = [("--platform", f"linux/{name}", "-o", "type=cacheonly") for name in ("amd64", "arm64")]
+    first = [machines(kind).build(*words(*backends), *job, folder=project) for job in jobs]
+    assert [count(each) for each in first] == [(0, TWO_STEPS)] * 2
+    for backend in backends:
+        for job in jobs:
+            again: Machine = machines(kind)
+            built = again.build(*words(backend), *job, folder=project)
+            assert count(built) == (TWO_STEPS, 0), (backend, job)
+            assert built["warnings"] == []
+    scopes = {each["caches"][0]["scope"] for each in first}
+    assert scopes == {f"image.linux-{name}.no-branch" for name in ("amd64", "arm64")}

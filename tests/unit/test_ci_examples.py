@@ -1,0 +1,177 @@
+"""The CI files of `examples/`, as far as that can be told without an engine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+from check_jsonschema import main as check_jsonschema
+from click.testing import CliRunner, Result
+from yamllint import linter
+from yamllint.config import YamlLintConfig
+
+from bxcache.cli.main import cli as bxcache
+from tests.ci_systems import EXAMPLES, FILES, jenkins_stages, parse_jenkinsfile, read_file
+
+SCHEMAS = {
+    "github-actions": "vendor.github-workflows",
+    "gitlab": "vendor.gitlab-ci",
+    "circleci": "vendor.circle-ci",
+    "buildkite": "vendor.buildkite",
+}
+LINT = """\
+extends: default
+rules:
+  document-start: disable
+  line-length: {max: 100}
+  quoted-strings: {quote-type: double, required: false, check-keys: true}
+  # `on` is a key of GitHub's.
+  truthy: {check-keys: false}
+"""
+YAML = sorted(path for path in EXAMPLES.rglob("*.y*ml") if path.is_file())
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a schema has to come out of the package")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+
+
+def check(system: str, file: Path) -> Result:
+    """Compare a file with its system's schema, out of the installed package."""
+    options = ("--data-transform", "gitlab-ci") if system == "gitlab" else ()
+    return CliRunner().invoke(
+        check_jsonschema, ["--builtin-schema", SCHEMAS[system], *options, str(file)]
+    )
+
+
+def lint(file: Path) -> list[str]:
+    """What a strict yamllint says of a file: warnings count too."""
+    with file.open() as opened:
+        return [str(problem) for problem in linter.run(opened, YamlLintConfig(LINT), str(file))]
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_a_file_is_valid_by_its_systems_schema(system: str) -> None:
+    """As the system publishes it."""
+    checked = check(system, EXAMPLES / system / FILES[system])
+    assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.parametrize(
+    ("system", "right", "wrong"),
+    [
+        ("github-actions", "runs-on:", "run-on:"),
+        ("gitlab", "script:", "scripts:"),
+        ("circleci", "machine:", "machines:"),
+        ("buildkite", "depends_on:", "depend_on:"),
+    ],
+)
+def test_the_schema_would_tell_a_mistake(
+    system: str, right: str, wrong: str, tmp_path: Path
+) -> None:
+    """One word of the file is changed."""
+    text = (EXAMPLES / system / FILES[system]).read_text()
+    assert right in text
+    broken = tmp_path / "broken.yml"
+    broken.write_text(text.replace(right, wrong))
+    checked = check(system, broken)
+    assert checked.exit_code == 1
+    assert "Schema validation errors" in checked.output
+
+
+def test_all_yaml_is_clean() -> None:
+    """A strict yamllint has nothing to say of any file, and sees all of the four systems'."""
+    assert {EXAMPLES / system / FILES[system] for system in SCHEMAS} <= set(YAML)
+    assert [problem for file in YAML for problem in lint(file)] == []
+
+
+def test_the_lint_would_tell_a_mistake(tmp_path: Path) -> None:
+    """A key that is there twice."""
+    (tmp_path / "twice.yml").write_text("a: 1\na: 2\n")
+    assert len(lint(tmp_path / "twice.yml")) == 1
+
+
+def test_the_jenkinsfile_is_a_declarative_pipeline() -> None:
+    """Its blocks and texts are closed and it has the sections that Jenkins requires, each once.
+
+    That every step of every stage is one that Jenkins knows, and that the plugins for them are
+    there, is not proved: that takes a Jenkins.
+    """
+    root = parse_jenkinsfile((EXAMPLES / "jenkins" / FILES["jenkins"]).read_text())
+    assert [each.head for each in root.blocks] == ["pipeline"]
+    assert root.statements == []
+    sections = [each.head for each in root.find("pipeline").blocks]
+    assert sections == ["agent", "triggers", "stages"]
+    stages = jenkins_stages()
+    assert all(re.fullmatch(r"stage\('[^']+'\)", stage.head) for stage in stages)
+    assert len({stage.head for stage in stages}) == len(stages)
+    assert all({each.head for each in stage.blocks} <= {"when", "steps"} for stage in stages)
+    assert all(stage.find("steps").statements for stage in stages)
+
+
+@pytest.mark.parametrize("text", ["pipeline {", "pipeline {}\n}", "sh 'x", "a / b"])
+def test_the_parser_of_jenkinsfiles_refuses_what_is_not_balanced(text: str) -> None:
+    """So that the test above can fail."""
+    with pytest.raises(ValueError, match=r"closed|what is this"):
+        parse_jenkinsfile(text)
+
+
+def test_circleci_keeps_the_store_under_the_keys_that_bxcache_prints(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file has what `bxcache key --style circleci` prints in that repository."""
+    shutil.copytree(EXAMPLES / "circleci", tmp_path / "shop")
+    (tmp_path / "shop" / ".git").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    # The file is for machines of this kind, whatever this one is.
+    monkeypatch.setenv("BXCACHE_BUILD_PLATFORMS", "linux/amd64")
+    shown = CliRunner().invoke(bxcache, ["key", "--style=circleci"])
+    printed = yaml.safe_load(shown.output)
+    caches = [step for step in walk(read_file("circleci")) if CACHES & set(step)]
+    assert [{name: each[name] for name in CACHES & set(each)} for each in caches] == printed
+
+
+CACHES = {"restore_cache", "save_cache"}
+
+
+def walk(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any YAML
+    """All tables of a document, outermost first."""
+    if isinstance(value, dict):
+        return [value, *(found for each in value.values() for found in walk(each))]
+    if isinstance(value, list):
+        return [found for each in value for found in walk(each)]
+    return []
+
+
+def test_what_comes_from_elsewhere_has_a_version() -> None:
+    """Actions, images and plugins are pinned as their users do."""
+    steps = read_file("github-actions")["jobs"]["image"]["steps"]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert len(used) == 3
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+@v\d+", each) for each in used)
+    gitlab = read_file("gitlab")["default"]
+    images = [gitlab["image"], *gitlab["services"]]
+    assert all(re.fullmatch(r"docker:\d+\.\d+\.\d+(-dind)?", each) for each in images)
+    plugins = [name for table in walk(read_file("buildkite")) for name in table if "#" in name]
+    assert plugins
+    assert all(re.fullmatch(r"[\w-]+#v\d+\.\d+\.\d+", each) for each in plugins)
+
+
+@pytest.mark.parametrize("name", [*FILES, *(p.parent.name for p in EXAMPLES.glob("*/Dockerfile"))])
+def test_the_list_of_examples_has_each(name: str) -> None:
+    """With a link to its folder."""
+    assert f"]({name}/)" in (EXAMPLES / "README.md").read_text()
+
+
+def test_every_link_of_the_list_leads_somewhere() -> None:
+    """To a file or a folder that is there."""
+    links = re.findall(r"\]\(([^)#]+)\)", (EXAMPLES / "README.md").read_text())
+    assert len(links) >= len(FILES)
+    assert [link for link in links if "://" not in link and not (EXAMPLES / link).exists()] == []
