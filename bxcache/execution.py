@@ -7,7 +7,6 @@ import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from bxcache.preparation import Prepared
     from bxcache.saving import Kept
     from bxcache.settlement import Commit, Heard
+    from bxcache.store.committing import Saved
+    from bxcache.store.journal import Work
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
 
@@ -82,7 +83,13 @@ def _run_again(
 def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> Commit | None:
     if store is None or staging is None:
         return None
-    return partial(store.commit, staging, suspect=bool(heard.trace.unloaded))
+    suspect = bool(heard.trace.unloaded)
+
+    def commit(scope: str, digests: tuple[str, ...], work: Work) -> Saved:
+        first, *others = digests
+        return store.commit(staging, scope, first, work, others=others, suspect=suspect)
+
+    return commit
 
 
 def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) -> tuple[Kept, ...]:

@@ -19,11 +19,11 @@ from bxcache.buildx.events import Noted, Outcome, StepStarted
 from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.vertex_names import CacheVertex
 from bxcache.config.reference import Reference
-from bxcache.errors import RegistryError, Trouble
+from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.preparation import render_save
 from bxcache.registry.labels import Label
 from bxcache.registry.probing import open_repository, probe_refs
-from bxcache.registry.scopes import copy_scope, read_label, write_label
+from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 from bxcache.result import CacheResult
 from bxcache.running import Leash, run_quietly
 from bxcache.settlement import find_failed_import, find_layers
@@ -103,14 +103,27 @@ def save_registries(
     own = {each.place: each for each in caches}
     for save in plan.saves:
         if not save.apart:
-            result = own[save.use.place]
-            digest = result.digest if result.exported else None
-            yield Kept(result, save, digest, label=_read_label(save))
+            yield _settle_own(plan, save, heard, own[save.use.place])
         elif find_failed_import(plan, heard, save.use.place):
             # That has been told already, and the same registry will not be written either.
             yield Kept(_describe(save), save)
         else:
             yield _save(run, plan, save, heard)
+
+
+def _settle_own(plan: BuildPlan, save: RegistrySave, heard: Heard, result: CacheResult) -> Kept:
+    """What the build itself has saved."""
+    label = _read_label(save)
+    if not result.exported or result.digest is None:
+        return Kept(result, save, label=label)
+    transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
+    written = [each.digest for each in transfers if each.digest]
+    try:
+        # Which of several registries a transfer was to, BuildKit does not tell.
+        digest = _join_nodes(save, written) if len(plan.saves) == 1 else result.digest
+    except RegistryError as error:
+        return Kept(result, save, result.digest, label=label, warning=str(error))
+    return Kept(replace(result, digest=digest), save, digest, label=label)
 
 
 def _save(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
@@ -181,7 +194,10 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     metadata = run.prepared.folder / f"{draw_name()}.json"
     arguments = render_save(run.prepared, options, metadata)
     heard, ended = run_quietly(run, arguments, metadata, leash)
-    transfer = next(iter(heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)), None)
+    transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
+    transfer = next(
+        (each for each in transfers if each.error), transfers[-1] if transfers else None
+    )
     if transfer is not None:
         error = transfer.error
     else:
@@ -193,8 +209,27 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     if transfer.digest is None:
         # BuildKit writes no manifest when no step made a layer.
         return Kept(_describe(save), save)
-    result = replace(_describe(save, _read_back(save, transfer.digest)), digest=transfer.digest)
-    return Kept(replace(result, exported=True), save, transfer.digest, heard)
+    digest = _join_nodes(save, [each.digest for each in transfers if each.digest])
+    result = replace(_describe(save, _read_back(save, digest)), digest=digest)
+    return Kept(replace(result, exported=True), save, digest, heard)
+
+
+def _join_nodes(save: RegistrySave, digests: list[str]) -> str:
+    """The manifest that has what all nodes of the builder wrote; each wrote one, to one tag.
+
+    Raises:
+        RegistryError: the registry does not take it.
+    """
+    *others, last = dict.fromkeys(digests)
+    if not others:
+        return last
+    repository = save.source.repository if save.source is not None else _open(save)
+    try:
+        return join_scopes(repository, _tag_of(save), [last, *others])
+    except StoreError as error:
+        operation = f"joining `{_tag_of(save)}`"
+        refused = Trouble.REFUSED
+        raise RegistryError(repository.host, operation, error.message, trouble=refused) from error
 
 
 def _read_back(save: RegistrySave, digest: str) -> RemoteManifest | None:

@@ -51,9 +51,9 @@ class Settled:
     warnings: tuple[str, ...]
 
 
-Commit = Callable[[str, str, Work], Saved]
-"""Saves what was staged as a scope, by its name and its manifest's digest, with the work it took;
-raises `StoreError`."""
+Commit = Callable[[str, tuple[str, ...], Work], Saved]
+"""Saves what was staged as a scope, by its name and the manifest's digest that each node of the
+builder wrote, with the work it took; raises `StoreError`."""
 
 
 def settle(plan: BuildPlan, heard: Heard, commit: Commit | None) -> Settled:
@@ -135,8 +135,9 @@ def _settle_exports(
                 warnings.append(_tell_failure(use, "saving", error))
             yield CacheResult(use.backend, use.place, use.scope)
         elif use.backend == "local":
-            digest = transfer.digest if transfer else None
-            yield _save(use, digest, heard, commit, warnings)
+            written = (transfer, *pending[use.backend])
+            digests = tuple(each.digest for each in written if each and each.digest)
+            yield _save(use, digests, heard, commit, warnings)
         else:
             yield _tell_registry(use, transfer, heard.metadata)
 
@@ -155,13 +156,17 @@ def _take_transfer(use: CacheUse, pending: list[CacheTransfer]) -> CacheTransfer
 
 
 def _save(
-    use: CacheUse, digest: str | None, heard: Heard, commit: Commit | None, warnings: list[str]
+    use: CacheUse,
+    digests: tuple[str, ...],
+    heard: Heard,
+    commit: Commit | None,
+    warnings: list[str],
 ) -> CacheResult:
-    if commit is None or digest is None:
+    if commit is None or not digests:
         # BuildKit writes no manifest when no step made a layer.
         return CacheResult(use.backend, use.place, use.scope)
     try:
-        saved = commit(use.scope, digest, measure_work(heard))
+        saved = commit(use.scope, digests, measure_work(heard))
     except StoreError as error:
         warnings.append(f"the local cache `{use.place}` was not saved: {error.message}")
         return CacheResult(use.backend, use.place, use.scope)

@@ -238,6 +238,10 @@ class _Instruction:
     main: Vertex
     parts: tuple[Vertex, ...]
 
+    def is_of(self, own: Container[str]) -> bool:
+        """Whether it is one of these vertices."""
+        return any(part.digest in own for part in self.parts)
+
     @property
     def done(self) -> Vertex | None:
         """What tells the outcome: of a fetch that failed, nothing comes after it."""
@@ -259,18 +263,21 @@ class _Instruction:
 
 def _list_steps(vertices: list[Vertex], own: Container[str]) -> Iterator[TracedStep]:
     instructions = list(_join_parts(vertices))
-    mine = [each for each in instructions if any(part.digest in own for part in each.parts)]
+    mine = {each.main.digest for each in instructions if each.is_of(own)}
+    platforms = {each.name.platform for each in instructions if each.main.digest in mine}
     others = {
         (each.name.stage, each.name.text): each
         for each in instructions
-        if each.main.digest not in own and each.done is not None
+        if mine and each.main.digest not in mine and each.done is not None
     }
-    for each in mine or instructions:
-        other = others.get((each.name.stage, each.name.text)) if mine else None
-        if each.done is not None:
-            yield each.describe(each.done, each.parts)
-        elif other is not None and other.done is not None:
-            yield each.describe(other.done, other.parts)
+    for each in instructions:
+        foreign = bool(mine) and each.main.digest not in mine
+        # Other nodes of a builder work for other platforms, and are not told to be the build's.
+        if foreign and each.name.platform in platforms:
+            continue
+        told = each if each.done else others.get((each.name.stage, each.name.text), each)
+        if told.done is not None:
+            yield each.describe(told.done, told.parts)
 
 
 def _join_parts(vertices: list[Vertex]) -> Iterator[_Instruction]:

@@ -83,7 +83,7 @@ def list_recorded_steps(account: Account, redact: Redactor) -> tuple[RecordedSte
         return tuple(writer.write_untold())
     for definition in account.metadata.definitions:
         writer.write(definition)
-    return tuple(writer.steps.values())
+    return (*writer.steps.values(), *writer.write_elsewhere(account.metadata))
 
 
 class _StepWriter:
@@ -162,6 +162,14 @@ class _StepWriter:
             stage=named.stage if named is not None else "",
             seconds=round(source.seconds, 3) if source is not None else 0.0,
         )
+
+    def write_elsewhere(self, metadata: Metadata) -> Iterator[RecordedStep]:
+        """Write what other nodes of the builder did: buildx tells the metadata of one of them."""
+        for step in self._told.steps:
+            if not any(digest in metadata.operations for digest in step.digests):
+                platforms = (step.name.platform,) if step.name.platform else ()
+                written = self._write_instruction(step)
+                yield written.model_copy(update={"platforms": platforms})
 
     def write_untold(self) -> Iterator[RecordedStep]:
         """Write the steps that the stream alone tells; layers and lines are not known then."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bxcache.errors import RegistryError, Trouble
+from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.registry.labels import (
     EMPTY,
     MANIFEST_TYPE,
@@ -18,6 +19,7 @@ from bxcache.registry.labels import (
     render_label,
     render_leaving,
 )
+from bxcache.store.merging import merge_caches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -101,6 +103,29 @@ def copy_scope(repository: Repository, manifest: RemoteManifest, tag: str) -> No
         RegistryError: the registry does not take it.
     """
     repository.write_manifest(tag, manifest.body, manifest.media_type or MANIFEST_TYPE)
+
+
+def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str:
+    """Name by a tag what several manifests have together, and give its digest.
+
+    Raises:
+        RegistryError: the registry does not tell, or does not take it.
+        StoreError: one of them is gone or no cache, or they are too much together.
+    """
+    caches = []
+    for digest in digests:
+        found = repository.read_manifest(digest)
+        content = found.parse() if found is not None else None
+        named = content.cache_config if content is not None else None
+        config = repository.read_blob(named.digest) if named is not None else None
+        if content is None or config is None:
+            raise StoreError(f"`{digest}` is no cache any more")
+        caches.append((content, config))
+    merged = merge_caches(caches)
+    repository.write_blob(merged.config)
+    kind = caches[0][0].media_type or MANIFEST_TYPE
+    repository.write_manifest(tag, merged.manifest, kind)
+    return f"sha256:{hashlib.sha256(merged.manifest).hexdigest()}"
 
 
 def list_scopes(repository: Repository) -> list[RemoteScope]:

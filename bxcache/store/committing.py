@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
-from bxcache.store.files import sync_folder
+from bxcache.store.files import sync_folder, write_together
 from bxcache.store.journal import Work, make_page
-from bxcache.store.layout import read_manifest
+from bxcache.store.layout import blob_path, read_config, read_manifest
 from bxcache.store.mending import find_broken
+from bxcache.store.merging import merge_caches
 from bxcache.store.staging import Staging, find_export, link_blobs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from bxcache.store.documents import CacheManifest, Descriptor
@@ -53,19 +56,37 @@ class Export:
     manifest: CacheManifest
 
 
-def read_export(staging: Staging, scope: str, digest: str | None) -> Export:
+def read_export(
+    staging: Staging, scope: str, digest: str | None, others: Sequence[str] = ()
+) -> Export:
     """What buildx exported as a scope.
 
     Raises:
         StoreError: nothing was exported, or the export is incomplete.
     """
     entry = find_export(staging.path, scope, digest)
+    if others:
+        entry = _join_exports(staging.path, entry, others)
     manifest = read_manifest(staging.path, entry)
     broken = find_broken(staging.path, manifest)
     if broken:
         why = next(iter(broken.values()))
         raise StoreError(f"the exported cache is incomplete: {why}")
     return Export(scope, entry, manifest)
+
+
+def _join_exports(layout: Path, entry: Descriptor, others: Sequence[str]) -> Descriptor:
+    """One manifest of those that the nodes of a builder exported, written beside them."""
+    entries = [entry, *(find_export(layout, entry.ref_name, each) for each in others)]
+    manifests = [read_manifest(layout, each) for each in entries]
+    merged = merge_caches([(each, read_config(layout, each)) for each in manifests])
+    digests = {
+        f"sha256:{hashlib.sha256(data).hexdigest()}": data
+        for data in (merged.config, merged.manifest)
+    }
+    write_together({blob_path(layout, d): data for d, data in digests.items()}, mode=0o444)
+    *_, digest = digests
+    return entry.model_copy(update={"digest": digest, "size": len(merged.manifest)})
 
 
 def take_export(

@@ -129,13 +129,14 @@ class Store:
         finally:
             staging.remove()
 
-    def commit(
+    def commit(  # noqa: PLR0913  # each says another thing of what was exported
         self,
         staging: Staging,
         scope: str,
         digest: str | None,
         work: Work | None = None,
         *,
+        others: Sequence[str] = (),
         suspect: bool = False,
     ) -> Saved:
         """Make what was exported to a staging layout the scope's content, all or nothing.
@@ -146,13 +147,14 @@ class Store:
             digest: the manifest that BuildKit said it wrote. A build with several exports can
                 leave the digest of another one in the layout's index, so this one is preferred.
             work: what the build did; it tells what the layers are worth.
+            others: the manifests that other nodes of the builder wrote for the same scope.
             suspect: something of the donor could not be loaded.
 
         Raises:
             StoreError: nothing was exported, the export is incomplete, what the build started
                 from is damaged, or the disk is full.
         """
-        export = read_export(staging, scope, digest)
+        export = read_export(staging, scope, digest, others)
         for donor in staging.donors:
             spoiled = find_spoiled(staging.path, donor, export.manifest, suspect=suspect)
             if spoiled:

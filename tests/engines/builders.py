@@ -4,7 +4,7 @@ import itertools
 import os
 import secrets
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -122,10 +122,11 @@ def new_builder(engine: DockerClient) -> Iterator[str]:
 
 
 @contextmanager
-def remote_builder(engine: Engine, *others: Engine) -> Iterator[str]:
+def remote_builder(engine: Engine, *others: Engine, platforms: Sequence[str] = ()) -> Iterator[str]:
     """Give the engine a builder of the remote driver; yield its name.
 
-    The BuildKit of each of these engines is a node of it.
+    The BuildKit of each of these engines is a node of it, which builds for the platform at the
+    same place; one engine may be several nodes.
     """
     name = f"remote-{next(_numbers)}"
     create = ("buildx", "create", "--name", name, "--driver", "remote")
@@ -135,7 +136,8 @@ def remote_builder(engine: Engine, *others: Engine) -> Iterator[str]:
                 path = engine.folder / f"{name}-{number}"
                 bridges.enter_context(buildkit_socket(node.socket, path))
                 append = ("--append",) if number else ()
-                engine.docker(*create, *append, f"unix://{path}")
+                own = ("--platform", platforms[number]) if platforms else ()
+                engine.docker(*create, *append, *own, f"unix://{path}")
             engine.docker("buildx", "inspect", "--bootstrap", name)
             yield name
         finally:

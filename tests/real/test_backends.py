@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.engines import Engine, remote_builder
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine, count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.engines import FaultyProxy, Registry
@@ -122,6 +125,39 @@ COPY --from=own / /all
 COPY src /src
 """
 TWO_STEPS = 4
+
+
+@contextmanager
+def two_nodes(home: Path) -> Iterator[Machine]:
+    """A machine whose builder has a node of its own for each platform."""
+    with Engine() as first, Engine() as second:
+        platforms = ("linux/amd64", "linux/arm64")
+        with remote_builder(first, second, platforms=platforms) as name:
+            yield Machine(first, home, name)
+
+
+@pytest.mark.parametrize("later", [(), IN_THE_BUILD], ids=["apart", "in the build"])
+def test_a_builder_of_two_nodes_loses_nothing(
+    later: tuple[str, ...], registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """Plain buildx keeps what the last of them has saved; here both are read again."""
+    (project / "Dockerfile").write_text(TWO)
+    for name in ("amd64", "arm64"):
+        (project / name).write_text(f"{name} {tmp_path}\n")
+    store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
+    backends = (f"type=local,dir={store}", f"type=registry,ref={ref}")
+    job = ("--platform", "linux/amd64,linux/arm64", "-o", "type=cacheonly")
+    with two_nodes(tmp_path / "home") as machine:
+        first = machine.build(*words(*backends), *job, *later, folder=project)
+    assert count(first) == (0, 2 * TWO_STEPS)
+    assert first["warnings"] == []
+    recorded = first["stages"]
+    assert [stage["name"] for stage in recorded] == ["files", "own", "stage-2"]
+    for backend in backends:
+        with two_nodes(tmp_path / "home") as machine:
+            again = machine.build(*words(backend), *job, "--write", "never", folder=project)
+            assert count(again) == (2 * TWO_STEPS, 0), backend
+            assert again["warnings"] == []
 
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container", "remote"])
