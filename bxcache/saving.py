@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from bxcache.buildx.events import Event
+    from bxcache.buildx.trace import CacheTransfer
     from bxcache.plan.plan import BuildPlan, RegistrySave
     from bxcache.registry.probing import Sighting
     from bxcache.registry.repository import RemoteManifest, Repository
@@ -61,9 +62,8 @@ def choose_need(save: RegistrySave, heard: Heard) -> Need:
         return Need.EXPORT
     # An engine's own cache has more than the registry; an old buildx does not tell the layers.
     for step in heard.trace.steps:
-        if not any(
-            each.digest in content.layer_sizes for each in find_layers(step, heard.metadata)
-        ):
+        layers = {each.digest for each in find_layers(step, heard.metadata)}
+        if layers.isdisjoint(content.layer_sizes):
             return Need.EXPORT
     return Need.NOTHING if save.source_ref == save.use.place else Need.ALIAS
 
@@ -168,8 +168,11 @@ def _leave(save: RegistrySave) -> Kept:
 
 def _read_label(save: RegistrySave) -> Label | None:
     """What was written down of the scope before; nothing where the registry does not tell."""
+    if save.source is not None and save.source.error is not None:
+        return None
+    repository = save.source.repository if save.source is not None else _open(save)
     with suppress(RegistryError):
-        return read_label(save.source.repository, _tag_of(save)) if save.source else None
+        return read_label(repository, _tag_of(save))
     return None
 
 
@@ -195,23 +198,25 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     arguments = render_save(run.prepared, options, metadata)
     heard, ended = run_quietly(run, arguments, metadata, leash)
     transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
-    transfer = next(
-        (each for each in transfers if each.error), transfers[-1] if transfers else None
-    )
-    if transfer is not None:
-        error = transfer.error
-    else:
-        error = heard.trace.last_error if heard.exit_status else "BuildKit did not export it"
-    if ended:
-        error = f"{ended}: {transfer.log}" if transfer and transfer.log else ended
-    if error or transfer is None:
+    error = _find_trouble(heard, transfers, ended)
+    if error:
         raise explain_transfer(save.use.place, "saving", error)
-    if transfer.digest is None:
+    digests = [each.digest for each in transfers if each.digest]
+    if not digests:
         # BuildKit writes no manifest when no step made a layer.
         return Kept(_describe(save), save)
-    digest = _join_nodes(save, [each.digest for each in transfers if each.digest])
+    digest = _join_nodes(save, digests)
     result = replace(_describe(save, _read_back(save, digest)), digest=digest)
     return Kept(replace(result, exported=True), save, digest, heard)
+
+
+def _find_trouble(heard: Heard, transfers: list[CacheTransfer], ended: str) -> str:
+    """Why a run that was to save something did not, or an empty string."""
+    if ended:
+        return ": ".join([ended, *[each.log for each in transfers if each.log][-1:]])
+    if not transfers:
+        return heard.trace.last_error if heard.exit_status else "BuildKit did not export it"
+    return next((each.error for each in transfers if each.error), "")
 
 
 def _join_nodes(save: RegistrySave, digests: list[str]) -> str:
