@@ -59,8 +59,8 @@ def read_file(system: str, folder: Path | None = None) -> Any:  # noqa: ANN401  
 
 
 def holds(condition: str, known: Environment) -> bool:
-    """Whether a condition of a file is true in a build."""
-    return all(CONDITIONS[part.strip()](known) for part in condition.split("&&"))
+    """Whether a condition of a file, or none, is true in a build."""
+    return all(CONDITIONS[part.strip()](known) for part in condition.split("&&") if condition)
 
 
 def github_steps(folder: Path, known: Environment) -> list[Step]:
@@ -109,7 +109,8 @@ def buildkite_steps(folder: Path, known: Environment) -> list[Step]:
 def circleci_steps(folder: Path, known: Environment) -> Iterator[tuple[str, Any]]:
     """The steps of the job by their kinds, with those of `when` where its condition is true."""
     for step in read_file("circleci", folder)["jobs"]["image"]["steps"]:
-        kind, content = next(iter(step.items())) if isinstance(step, dict) else (step, None)
+        pairs: dict[str, Any] = step if isinstance(step, dict) else {step: None}
+        kind, content = next(iter(pairs.items()))
         if kind != "when":
             yield kind, content
         elif _matches_not(content["condition"], known):

@@ -122,6 +122,20 @@ def _make_foreign(path: Path) -> None:
     (path / "ingest" / "x" / "data").write_bytes(b"part")
 
 
+def _remember(path: Path) -> None:
+    store = Store(path)
+    store.add_record("app", b'{"version":1,"of":"the last build"}\n')
+    # Whatever was cut off before, each line is whole, and the last one is there.
+    assert store.read_records("app")[-1].startswith(b'{"version":1,')
+    assert all(line.endswith(b"}\n") for line in store.read_records("app"))
+
+
+def _make_remembered(path: Path) -> None:
+    store = make_store(path)
+    for number in range(3):
+        store.add_record("app", b'{"version":1,"of":%d}\n' % number)
+
+
 def _remove(path: Path) -> None:
     store = Store(path)
     if "old" in store.read_scopes():
@@ -146,6 +160,7 @@ OPERATIONS = {
     ),
     "an unpacking": Operation(_make_with_archive, _unpack, frozenset({"app", "more"})),
     "an adoption": Operation(_make_foreign, lambda path: Store(path).adopt()),
+    "a record": Operation(_make_remembered, _remember),
     "a removal": Operation(make_store, _remove, frozenset({"old"})),
     "a packing": Operation(make_store, lambda path: Store(path).pack(io.BytesIO())),
 }

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import pytest
 import yaml
-from check_jsonschema import main as check_jsonschema
+from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]
 from click.testing import CliRunner, Result
-from yamllint import linter
-from yamllint.config import YamlLintConfig
+from yamllint import linter  # type: ignore[import-untyped]
+from yamllint.config import YamlLintConfig  # type: ignore[import-untyped]
 
 from bxcache.cli.main import cli as bxcache
 from tests.ci_systems import EXAMPLES, FILES, jenkins_stages, parse_jenkinsfile, read_file
@@ -162,6 +162,21 @@ def test_what_comes_from_elsewhere_has_a_version() -> None:
     plugins = [name for table in walk(read_file("buildkite")) for name in table if "#" in name]
     assert plugins
     assert all(re.fullmatch(r"[\w-]+#v\d+\.\d+\.\d+", each) for each in plugins)
+
+
+def test_github_has_a_builder_and_a_login_before_it_builds() -> None:
+    """The real tests give it both in place of the actions, which they cannot run."""
+    steps = read_file("github-actions")["jobs"]["image"]["steps"]
+    used = [step.get("uses", step.get("run", "")).partition("@")[0] for step in steps]
+    build = used.index("bxcache build")
+    assert {"docker/setup-buildx-action", "docker/login-action"} < set(used[:build])
+
+
+def test_every_step_of_buildkite_logs_in() -> None:
+    """The real tests give it a login in place of the plugin, which they cannot run."""
+    steps = read_file("buildkite")["steps"]
+    logins = [plugin for step in steps for plugin in step["plugins"]]
+    assert [set(login) for login in logins] == [{"docker-login#v3.0.0"}] * len(steps)
 
 
 @pytest.mark.parametrize("name", [*FILES, *(p.parent.name for p in EXAMPLES.glob("*/Dockerfile"))])

@@ -1,0 +1,323 @@
+"""The CI files of `examples/` do what they say, run as their systems run them.
+
+Only names of hosts are exchanged. The scripts are taken from the files, and the variables are those
+of the recorded builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.ci_systems import (
+    EXAMPLES,
+    Environment,
+    Step,
+    buildkite_steps,
+    circleci_run,
+    circleci_steps,
+    github_steps,
+    gitlab_steps,
+    jenkins_steps,
+)
+from tests.engines import LOGIN, Registry, busybox_image
+from tests.real.ci_jobs import BXCACHE, FORK, Job, Repository, counts
+from tests.real.conftest import MakeMachine
+from tests.real.machines import Machine
+from tests.real.repositories import isolate_git
+from tests.real.test_fleet import WRITING
+
+STEPS = 6
+"""Of the image: 2 of the first stage, 3 of the second, 1 of the last."""
+
+TakeSteps = Callable[[Path, Environment], list[Step]]
+ON_REGISTRIES: dict[str, tuple[str, TakeSteps]] = {
+    "github-actions": ("github", github_steps),
+    "gitlab": ("gitlab", gitlab_steps),
+    "buildkite": ("buildkite", buildkite_steps),
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    isolate_git(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def at(tmp_path: Path, private_registry: Registry) -> Callable[[str], Repository]:
+    """A repository with this example, whose images go to a corner of the private registry."""
+
+    def make(example: str) -> Repository:
+        provider = ON_REGISTRIES.get(example, (example,))[0]
+        host = f"{private_registry.address}/{tmp_path.name.lower()}"
+        return Repository(tmp_path / "shop", example, provider, host)
+
+    return make
+
+
+MakeRepository = Callable[[str], Repository]
+
+
+def new_machine(example: str, machines: MakeMachine, registry: Registry) -> Machine:
+    """A fresh machine as the system's file wants it, where another than its scripts log in."""
+    if example == "gitlab":
+        return machines()
+    # GitHub's has a builder of its own, made by an action. An action or a plugin logs in.
+    made = machines("docker-container" if example == "github-actions" else "docker")
+    return made.logged_in(registry.address, LOGIN)
+
+
+def run_all(job: Job, example: str) -> list[tuple[int, int]]:
+    """Run the steps that the system would run; the counts of the builds."""
+    steps = ON_REGISTRIES[example][1](job.checkout, job.known)
+    assert steps
+    return [each for step in steps for each in counts(job.run(step))]
+
+
+def written(registry: Registry, mark: int) -> list[str]:
+    """What was written since then, to any repository."""
+    requests = registry.requests(mark)
+    assert any(each.method == "GET" for each in requests)
+    return [each.path for each in requests if each.method in WRITING]
+
+
+@pytest.mark.parametrize("example", ON_REGISTRIES)
+def test_a_fresh_machine_reuses_every_step_of_the_default_branch(
+    example: str, at: MakeRepository, machines: MakeMachine, private_registry: Registry
+) -> None:
+    """The first run executes all and pushes; the second, elsewhere, executes nothing."""
+    repository, registry = at(example), private_registry
+    mark = len(registry.requests())
+    first = run_all(repository.job(new_machine(example, machines, registry)), example)
+    second = run_all(repository.job(new_machine(example, machines, registry)), example)
+    assert first[0] == (0, STEPS)
+    assert set(first[1:]) | set(second) == {(STEPS, 0)}
+    assert any(path.endswith("/shop/manifests/latest") for path in written(registry, mark))
+
+
+@pytest.mark.parametrize("example", ON_REGISTRIES)
+def test_a_fork_starts_from_the_default_branch_and_writes_nothing(
+    example: str, at: MakeRepository, machines: MakeMachine, private_registry: Registry
+) -> None:
+    """The registry's log proves it, of image and cache; the stage that did not change is reused."""
+    repository, registry = at(example), private_registry
+    run_all(repository.job(new_machine(example, machines, registry)), example)
+    repository.change()
+    mark = len(registry.requests())
+    fork = repository.job(new_machine(example, machines, registry), FORK)
+    assert run_all(fork, example) == [(3, 3)]
+    assert written(registry, mark) == []
+
+
+@pytest.mark.parametrize(
+    ("example", "schedule"),
+    [
+        ("gitlab", {"CI_PIPELINE_SOURCE": "schedule"}),
+        ("buildkite", {"BUILDKITE_SOURCE": "schedule"}),
+    ],
+)
+def test_the_scheduled_job_prunes_branches_that_are_gone(
+    example: str,
+    schedule: dict[str, str],
+    at: MakeRepository,
+    machines: MakeMachine,
+    private_registry: Registry,
+) -> None:
+    """It builds nothing, and the default branch's cache stays."""
+    repository, registry = at(example), private_registry
+    machine = new_machine(example, machines, registry)
+    run_all(repository.job(machine), example)
+    gone = repository.job(machine)
+    # It has logged in by now.
+    gone.run(Step((BXCACHE, "build", "--branch", "gone")))
+    scopes = {"image.linux-amd64.main", "image.linux-amd64.gone"}
+    assert scopes < set(list_tags(gone, registry))
+    assert run_all(repository.job(machine, **schedule), example) == []
+    assert list_tags(gone, registry) == ["image.linux-amd64.main", "image.linux-amd64.main.bxcache"]
+
+
+def list_tags(job: Job, registry: Registry) -> list[str]:
+    """The tags of the cache that the job's config file names."""
+    config = tomllib.loads((job.checkout / "bxcache.toml").read_text())
+    name = config["cache"]["backends"][0]["ref"].partition("/")[2]
+    answer = json.loads(registry.ask("GET", f"/v2/{name}/tags/list").body)
+    return sorted(answer["tags"])
+
+
+def test_github_shows_the_layers_of_every_stage(
+    at: MakeRepository, machines: MakeMachine, private_registry: Registry
+) -> None:
+    """On the run's page, as code, after a push."""
+    job = at("github-actions").job(new_machine("github-actions", machines, private_registry))
+    run_all(job, "github-actions")
+    shown = Path(job.known["GITHUB_STEP_SUMMARY"]).read_text()
+    assert shown.startswith("```\n")
+    assert shown.endswith("```\n")
+    assert {"words", "page", "stage-2"} <= {line.split(" ")[0] for line in shown.splitlines()}
+
+
+def test_a_release_builds_nothing_that_ci_has_built(
+    at: MakeRepository, machines: MakeMachine, private_registry: Registry
+) -> None:
+    """The release script starts from the cache that GitHub's job has saved."""
+    repository, registry = at("github-actions"), private_registry
+    run_all(repository.job(new_machine("github-actions", machines, registry)), "github-actions")
+    job = repository.job(new_machine("buildkite", machines, registry))
+    base = f"busybox=oci-layout://{busybox_image().layout}"
+    script = (sys.executable, str(EXAMPLES / "release.py"), "1.0", base)
+    printed = job.run(Step(script))
+    assert f"{STEPS} of {STEPS} steps reused" in printed
+    assert "app:1.0 is sha256:" in printed
+
+
+@dataclass
+class Caches:
+    """What CircleCI keeps: folders by keys, found by the beginning of a key, never overwritten."""
+
+    folder: Path
+    keys: list[str] = field(default_factory=list)
+
+    def restore(self, job: Job, keys: list[str]) -> None:
+        """The newest of the first beginning that any key has."""
+        for key in keys:
+            for saved in reversed(self.keys):
+                if saved.startswith(fill_key(job, key)):
+                    shutil.copytree(self.folder / saved, job.checkout, dirs_exist_ok=True)
+                    return
+
+    def save(self, job: Job, key: str, paths: list[str]) -> None:
+        """Unless there is one of that key."""
+        filled = fill_key(job, key)
+        if filled in self.keys:
+            return
+        for path in paths:
+            shutil.copytree(job.checkout / path, self.folder / filled / path)
+        self.keys.append(filled)
+
+
+def fill_key(job: Job, key: str) -> str:
+    """A key as CircleCI fills it in."""
+
+    def hash_file(match: re.Match[str]) -> str:
+        return hashlib.sha256((job.checkout / match[1]).read_bytes()).hexdigest()
+
+    filled = key.replace("{{ .Branch }}", job.known["CIRCLE_BRANCH"])
+    return re.sub(r'\{\{ checksum "([^"]+)" \}\}', hash_file, filled)
+
+
+def run_circleci(job: Job, caches: Caches) -> list[tuple[int, int]]:
+    """Run the job to its end or to where it is halted; the counts of the builds."""
+    found = []
+    for kind, content in circleci_steps(job.checkout, job.known):
+        if kind == "restore_cache":
+            caches.restore(job, content["keys"])
+        elif kind == "save_cache":
+            caches.save(job, content["key"], content["paths"])
+        elif kind == "run":
+            found += counts(job.run(circleci_run(content)))
+        else:
+            assert kind == "checkout"
+        if (job.home / "halted").exists():
+            break
+    return found
+
+
+@pytest.fixture
+def caches(tmp_path: Path) -> Caches:
+    """Nothing is kept yet."""
+    return Caches(tmp_path / "caches")
+
+
+def test_circleci_brings_every_step_to_a_fresh_machine(
+    at: MakeRepository, machines: MakeMachine, caches: Caches
+) -> None:
+    """And saves an unchanged store no second time; a new branch starts from the default one's."""
+    repository = at("circleci")
+    first = run_circleci(repository.job(machines("docker-container")), caches)
+    kept = list(caches.keys)
+    second = run_circleci(repository.job(machines("docker-container")), caches)
+    assert (first, second) == ([(0, STEPS)], [(STEPS, 0)])
+    assert len(kept) == 1
+    assert caches.keys == kept
+    repository.change()
+    topic = repository.job(machines("docker-container"), CIRCLE_BRANCH="topic")
+    assert run_circleci(topic, caches) == [(3, 3)]
+    assert [".topic." in key for key in caches.keys] == [False, True]
+
+
+def test_circleci_saves_nothing_of_a_fork(
+    at: MakeRepository, machines: MakeMachine, caches: Caches
+) -> None:
+    """Whether it found a cache or not; what it finds, it uses."""
+    repository = at("circleci")
+    empty = Caches(caches.folder.with_name("none"))
+    assert run_circleci(repository.job(machines("docker-container"), FORK), empty) == [(0, STEPS)]
+    run_circleci(repository.job(machines("docker-container")), caches)
+    fork = repository.job(machines("docker-container"), FORK)
+    assert run_circleci(fork, caches) == [(STEPS, 0)]
+    assert (len(empty.keys), len(caches.keys)) == (0, 1)
+
+
+def test_circleci_does_not_fail_where_it_does_not_tell_forks(
+    at: MakeRepository, machines: MakeMachine, caches: Caches
+) -> None:
+    """A project of the GitHub App saves nothing, until it says that it builds no forks."""
+    repository, app = at("circleci"), "a project of the GitHub App"
+    halted = repository.job(machines("docker-container"), app)
+    run_circleci(halted, caches)
+    assert (halted.home / "halted").exists()
+    assert caches.keys == []
+    job = repository.job(machines("docker-container"), app, BXCACHE_PLACE_TRUSTED="true")
+    run_circleci(job, caches)
+    assert len(caches.keys) == 1
+
+
+def run_jenkins(job: Job, *, by_timer: bool = False) -> list[tuple[int, int]]:
+    """Run the stages of a build; the counts of its builds."""
+    steps = jenkins_steps(job.checkout, by_timer=by_timer)
+    return [each for step in steps for each in counts(job.run(step))]
+
+
+def test_jenkins_reuses_every_step_in_another_workspace(
+    at: MakeRepository, machines: MakeMachine
+) -> None:
+    """With an engine that has forgotten everything, and the agent's home as it was."""
+    repository = at("jenkins")
+    first = run_jenkins(repository.job(machines(), home="agent"))
+    second = run_jenkins(repository.job(machines(), home="agent"))
+    assert (first, second) == ([(0, STEPS)], [(STEPS, 0)])
+
+
+def test_jenkins_saves_nothing_of_a_fork(at: MakeRepository, machines: MakeMachine) -> None:
+    """The store has the same scopes and layers after it; what it finds there, it uses."""
+    repository = at("jenkins")
+    main = repository.job(machines(), home="agent")
+    run_jenkins(main)
+    store = main.home / ".cache" / "bxcache" / "shop"
+    before = {path: path.read_bytes() for path in [store / "index.json", *store.glob("blobs/*/*")]}
+    repository.change()
+    assert run_jenkins(repository.job(machines(), FORK, home="agent")) == [(3, 3)]
+    after = {path: path.read_bytes() for path in [store / "index.json", *store.glob("blobs/*/*")]}
+    assert after == before
+
+
+def test_jenkins_looks_after_the_store_at_night(at: MakeRepository, machine: Machine) -> None:
+    """A damaged layer fails the nightly build; a store in good order does not."""
+    repository = at("jenkins")
+    run_jenkins(repository.job(machine, home="agent"), by_timer=True)
+    broken = repository.job(machine, home="agent")
+    blobs = (broken.home / ".cache" / "bxcache" / "shop").glob("blobs/sha256/*")
+    largest = max(blobs, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1] + b"?")
+    verify = jenkins_steps(broken.checkout, by_timer=True)[-2]
+    with pytest.raises(AssertionError, match="store verify --full"):
+        broken.run(verify)
