@@ -18,9 +18,10 @@ def release(version: str, contexts: dict[str, str]) -> bxcache.BuildResult:
     return bxcache.build(
         tags=[f"app:{version}"],
         labels={"org.opencontainers.image.version": version},
-        build_contexts=contexts,
         load=True,
         strict=True,
+        # An empty one would take the place of what the configuration says.
+        **({"build_contexts": contexts} if contexts else {}),
     )
 
 
