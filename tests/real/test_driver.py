@@ -155,7 +155,7 @@ def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
 
 def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]:
     """Save with a docker of the test's own: how long that took, and why it was ended."""
-    prepared = SimpleNamespace(docker=docker, request=SimpleNamespace(directory=folder))
+    prepared = SimpleNamespace(docker=docker, request=SimpleNamespace(directory=folder, stop=None))
     run = Run(cast("Any", prepared), Redactor(), lambda _: None)
     leash = Leash(seconds, lambda event: isinstance(event, StepStarted))
     begun = time.monotonic()
