@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.scope import Scope, guess_platform, name_image, write_part
+from bxcache.scope import Scope, find_image, guess_platform, write_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def make_cache_key(
         branch: the branch, where the CI system does not tell them apart by itself.
     """
     settings = setup.config.build
-    image = setup.image or name_image(setup.root, directory, settings.context, settings.file)
+    image = find_image(setup, directory)
     scope = Scope(image, settings.target, settings.platforms or (guess_platform(),))
     return CacheKey(
         project=f"{_VERSION}.{scope.stem}.",

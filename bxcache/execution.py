@@ -114,10 +114,12 @@ def _merge(settled: Settled, kept: tuple[Kept, ...]) -> Settled:
 def _remember(run: Run, story: Story, *, stored: bool) -> Record:
     """Leave the build's record beside each of its caches."""
     record = make_record(run, story)
-    for each in story.kept:
+    if story.kept:
         from bxcache.saving import label_scope  # noqa: PLC0415  # only a registry needs it
 
-        label_scope(run, each, record.to_json(), record.arguments.key)
+        data = record.to_json()
+        for each in story.kept:
+            label_scope(run, each, data, record.arguments.key)
     if stored and run.prepared.placement.writes:
         trouble = keep_record(run, record)
         if trouble:

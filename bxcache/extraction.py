@@ -77,8 +77,10 @@ def extract_stage(
     if record is None:
         raise RecordError("this cache has no record, so its stages have no names")
     file = request.config_file
-    image = _find_image(load_setup(request.directory, os.environ, file=file), record)
-    setup = load_setup(request.directory, os.environ, file=file, image=image)
+    setup, image = load_setup(request.directory, os.environ, file=file), None
+    if record.scope.image in setup.config.images:
+        image = record.scope.image
+        setup = load_setup(request.directory, os.environ, file=file, image=image)
     context, dockerfile = _find_sources(setup.root, record)
     # Lines are counted as docker does, which ends them at a line feed alone.
     text = dockerfile.read_bytes().decode(errors="surrogateescape")
@@ -106,10 +108,6 @@ def extract_stage(
             ),
             observe,
         )
-
-
-def _find_image(setup: Setup, record: Record) -> str | None:
-    return record.scope.image if record.scope.image in setup.config.images else None
 
 
 def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:

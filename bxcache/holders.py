@@ -87,7 +87,7 @@ class DirectoryHolder:
 
     def list_scopes(self) -> list[str]:
         """The scopes that it keeps, the one that was built last first."""
-        last = self._store.list_last_builds()
+        last = self._store.list_last_builds(self._entries)
         return sorted(self._entries, key=lambda name: (-last.get(name, 0.0), name))
 
     def read(self, scope: str) -> Content | None:

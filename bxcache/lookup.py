@@ -21,7 +21,7 @@ from bxcache.insight.record import parse_record
 from bxcache.location import find_location
 from bxcache.place.place import read_place
 from bxcache.placement import settle_place
-from bxcache.scope import Scope, guess_platform, name_image, write_branch, write_part
+from bxcache.scope import Scope, find_image, guess_platform, write_branch, write_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,11 +170,8 @@ class _Search:
 
     def _find_scope(self) -> Scope:
         setup, request = self._setup, self._request
-        settings = setup.config.build
-        image = setup.image or name_image(
-            setup.root, request.directory, settings.context, settings.file
-        )
-        return Scope(image, request.target or settings.target, ())
+        target = request.target or setup.config.build.target
+        return Scope(find_image(setup, request.directory), target, ())
 
     def _list_platforms(self) -> list[tuple[str, ...]]:
         asked = self._request.platform

@@ -22,7 +22,7 @@ from bxcache.plan.candidates import list_candidates
 from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, Candidate, LocalState
 from bxcache.request import find_metadata_file
-from bxcache.scope import Scope, name_image
+from bxcache.scope import Scope, find_image
 from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 
@@ -108,11 +108,8 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         placement = replace(placement, writes=False, reason="")
     exported = (backend.type for backend in cache.backends) if placement.writes else ()
     check_capabilities(capabilities, exported)
-    image = setup.image or name_image(
-        setup.root, request.directory, settings.context, settings.file
-    )
     platforms = settings.platforms or (capabilities.default_platform,)
-    scope = Scope(image, settings.target, platforms, placement.owner)
+    scope = Scope(find_image(setup, request.directory), settings.target, platforms, placement.owner)
     notes = (*setup.notes, *placement.notes, *_note_context(request, setup, store))
     path = store.path if store is not None else None
     return Prepared(

@@ -135,7 +135,7 @@ class Stop:
         with self._lock:
             self.is_set = True
             for process in self._processes:
-                _interrupt(process)
+                _signal(process, signal.SIGINT)
 
     @contextmanager
     def watch(self, process: subprocess.Popen[str]) -> Iterator[None]:
@@ -143,7 +143,7 @@ class Stop:
         with self._lock:
             self._processes.add(process)
             if self.is_set:
-                _interrupt(process)
+                _signal(process, signal.SIGINT)
         try:
             yield
         finally:
@@ -151,9 +151,10 @@ class Stop:
                 self._processes.discard(process)
 
 
-def _interrupt(process: subprocess.Popen[str]) -> None:
+def _signal(process: subprocess.Popen[str], number: int) -> None:
+    """Signal a command and all that it has started; one that has ended is left alone."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
 
 
 @contextmanager
@@ -206,8 +207,7 @@ def _limit(
 
     def end(number: int) -> None:
         running.is_late = True
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        _signal(process, number)
 
     grace = _SECONDS_TO_STOP[0][1]
     timers = (
@@ -224,8 +224,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
     for number, seconds in _SECONDS_TO_STOP:
         if process.poll() is not None:
             break
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        _signal(process, number)
         # A second Ctrl-C goes on to the stronger signal.
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             # Reading on lets the command finish what it has to say, which it would block on.

@@ -11,6 +11,10 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bxcache.config.loading import Setup
 
 _LONGEST_PART = 40
 _LONGEST_STEM = 79
@@ -111,6 +115,12 @@ def _shorten(text: str, longest: int) -> str:
 def _digest(text: str) -> str:
     # A name from a variable may hold bytes that are no UTF-8.
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+
+
+def find_image(setup: Setup, directory: Path) -> str:
+    """The name of the image that a configuration is about, given or by where its files lie."""
+    settings = setup.config.build
+    return setup.image or name_image(setup.root, directory, settings.context, settings.file)
 
 
 def name_image(root: Path, directory: Path, context: str, file: str | None) -> str:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,6 +46,18 @@ class DockerfileStage:
     is_named: bool = True
 
 
+class NamedStage(Protocol):
+    """A stage as far as others can build on it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in small letters."""
+
+    @property
+    def base(self) -> str:
+        """What stands behind its `FROM`."""
+
+
 @lru_cache(maxsize=4)
 def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     """The stages of a Dockerfile in their order; none where it has none.
@@ -69,10 +81,13 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     return tuple(stages)
 
 
-def find_base(stages: Sequence[DockerfileStage], position: int) -> DockerfileStage | None:
-    """The stage that the one at a position builds on; None where that is an image."""
+def find_base(stages: Sequence[NamedStage], position: int) -> int | None:
+    """The position of the stage that the one at a position builds on.
+
+    Of several stages of one name it is the last one before it, as for BuildKit.
+    """
     base = stages[position].base.lower()
-    return next((each for each in reversed(stages[:position]) if each.name == base), None)
+    return next((at for at in reversed(range(position)) if stages[at].name == base), None)
 
 
 def list_needed(stages: Sequence[DockerfileStage], target: str | None) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
+from bxcache.console.document import describe_layers
 from bxcache.console.history import tell_age
 from bxcache.console.layer_table import INDENT, WIDTH, cut_text
 from bxcache.console.tables import render_table, show_text
@@ -168,15 +169,11 @@ def _describe_stage(difference: StageDifference) -> dict[str, Any]:
         "state": _tell_state(difference),
         "gone_bytes": difference.gone_bytes,
         "new_bytes": difference.new_bytes,
-        "gone": _describe_layers(difference.gone),
-        "new": _describe_layers(difference.new),
-        "kept": _describe_layers(difference.kept),
+        "gone": describe_layers(difference.gone),
+        "new": describe_layers(difference.new),
+        "kept": describe_layers(difference.kept),
         "steps": [
             {"change": "gone" if sign == "-" else "new", "bytes": size, "text": text}
             for sign, size, text in _list_changes(difference)
         ],
     }
-
-
-def _describe_layers(layers: Iterable[RecordedLayer]) -> list[dict[str, Any]]:
-    return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]

@@ -9,7 +9,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bxcache.buildx.metadata import Layer
     from bxcache.insight.history import Stage
+    from bxcache.insight.record import RecordedLayer
     from bxcache.result import BuildResult, CacheResult, Step
 
 VERSION = "1"
@@ -39,6 +43,11 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
     }
 
 
+def describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, Any]]:
+    """Layers by their digests; sizes are bytes."""
+    return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]
+
+
 def _describe_step(step: Step) -> dict[str, Any]:
     return {
         "stage": step.stage,
@@ -46,7 +55,7 @@ def _describe_step(step: Step) -> dict[str, Any]:
         "line": step.line,
         "outcome": step.outcome.value,
         "seconds": step.seconds,
-        "layers": [{"digest": layer.digest, "bytes": layer.size} for layer in step.layers],
+        "layers": describe_layers(step.layers),
         "platform": step.platform,
         "error": step.error,
     }
@@ -58,7 +67,7 @@ def _describe_stage(stage: Stage) -> dict[str, Any]:
         "line": stage.line,
         "base": stage.base,
         "needed": stage.needed,
-        "layers": [{"digest": layer.digest, "bytes": layer.size} for layer in stage.layers],
+        "layers": describe_layers(stage.layers),
     }
 
 

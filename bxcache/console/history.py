@@ -16,7 +16,6 @@ from bxcache.console.layer_table import (
     Row,
     RowWriter,
     cut_text,
-    find_shared,
     render_tables,
 )
 from bxcache.console.progress import format_seconds
@@ -25,7 +24,6 @@ from bxcache.insight.history import list_layers, list_platforms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from collections.abc import Set as AbstractSet
 
     from bxcache.insight.history import History, Stage
     from bxcache.insight.record import Record, RecordedLayer, RecordedStep
@@ -149,16 +147,13 @@ def render_digests(history: History, stages: Sequence[Stage], *, chain: bool) ->
 
 def describe_history(history: History, stages: Sequence[Stage], *, chain: bool) -> dict[str, Any]:
     """The same for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
-    shared = find_shared(history)
     return {
         "scope": history.scope,
         "source": history.source,
         **_describe_record(history.record),
         "notes": list(history.notes),
-        "stages": [_describe_stage(history, stage, shared, chain=chain) for stage in stages],
-        "chains": [
-            {"layers": _describe_layers(history, each.layers, shared)} for each in history.chains
-        ],
+        "stages": [_describe_stage(history, stage, chain=chain) for stage in stages],
+        "chains": [{"layers": _describe_layers(history, each.layers)} for each in history.chains],
     }
 
 
@@ -178,16 +173,14 @@ def _describe_record(record: Record | None) -> dict[str, Any]:
     }
 
 
-def _describe_stage(
-    history: History, stage: Stage, shared: AbstractSet[str], *, chain: bool
-) -> dict[str, Any]:
+def _describe_stage(history: History, stage: Stage, *, chain: bool) -> dict[str, Any]:
     document = {
         "name": stage.name,
         "line": stage.line,
         "base": stage.base,
         "needed": stage.needed,
         "bytes": stage.bytes,
-        "layers": _describe_layers(history, stage.layers, shared),
+        "layers": _describe_layers(history, stage.layers),
         "steps": [_describe_step(step) for step in stage.steps],
     }
     if chain:
@@ -195,18 +188,16 @@ def _describe_stage(
         document["inherited"] = [
             {"stage": step.stage, **_describe_step(step)} for step in stage.inherited
         ]
-        document["inherited_layers"] = _describe_layers(history, below, shared)
+        document["inherited_layers"] = _describe_layers(history, below)
     return document
 
 
-def _describe_layers(
-    history: History, layers: Iterable[RecordedLayer], shared: AbstractSet[str]
-) -> list[dict[str, Any]]:
+def _describe_layers(history: History, layers: Iterable[RecordedLayer]) -> list[dict[str, Any]]:
     return [
         {
             "digest": layer.digest,
             "bytes": layer.size,
-            "shared": layer.digest in shared,
+            "shared": layer.digest in history.shared,
             "evicted": history.is_evicted(layer),
             **({"place": history.places[layer.digest]} if layer.digest in history.places else {}),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from bxcache.console.tables import render_table, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from collections.abc import Set as AbstractSet
 
     from bxcache.insight.history import History, Stage
     from bxcache.insight.record import RecordedLayer, RecordedStep
@@ -39,57 +37,41 @@ def cut_text(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
-def find_shared(history: History) -> AbstractSet[str]:
-    if history.record is not None:
-        return history.shared
-    chains = ({layer.digest for layer in chain.layers} for chain in history.chains)
-    uses = Counter(digest for chain in chains for digest in chain)
-    return {digest for digest, count in uses.items() if count > 1}
-
-
 class RowWriter:
     """Writes a row of a table for each layer, as cells by the names of their columns."""
 
     def __init__(self, history: History, *, full: bool, places: bool) -> None:
         self._history = history
-        self._shared = find_shared(history)
         self._full = full
         self._places = history.places if places else {}
-        self._heads = {stage.name: stage.line for stage in history.stages}
+        self._stages = {stage.name: stage for stage in history.stages}
 
     def write_stage(self, stage: Stage, *, chain: bool) -> Iterator[Row]:
         """Write a stage, what it inherits first."""
         for step in stage.inherited if chain else ():
             owner = {"INHERITED FROM": show_text(step.stage) or "?"}
-            yield from (row | owner for row in self._write_step(step, step.stage))
+            rows = self._write_step(step, self._stages.get(step.stage))
+            yield from (row | owner for row in rows)
         for step in stage.steps:
-            yield from self._write_step(step, stage.name)
+            yield from self._write_step(step, stage)
 
-    def _write_step(self, step: RecordedStep, stage: str) -> list[Row]:
+    def _write_step(self, step: RecordedStep, stage: Stage | None) -> list[Row]:
+        lines = stage.list_lines(step) if stage is not None else step.lines
         first, *others = [self.write_layer(layer) for layer in step.layers] or [{"LAYER": "-"}]
         told = {
             "PLATFORM": show_text(",".join(step.platforms)),
             "OUTCOME": step.outcome.value if step.outcome is not None else "",
             "SECONDS": f"{step.seconds:.1f}",
-            "LINE": ",".join(map(str, self._list_lines(step, stage))),
+            "LINE": ",".join(map(str, lines)),
             _CREATED_BY: show_text(step.text),
         }
         return [first | told, *others]
-
-    def _list_lines(self, step: RecordedStep, stage: str) -> Sequence[int]:
-        """Where a step stands in one of the stages that have it."""
-        first = self._heads.get(stage)
-        if first is None:
-            return step.lines
-        others = (line for line in self._heads.values() if line is not None and line > first)
-        end = min(others, default=float("inf"))
-        return [line for line in step.lines if first <= line < end]
 
     def write_layer(self, layer: RecordedLayer) -> Row:
         """Write a layer."""
         digest = layer.digest if self._full else layer.digest[:_SHORT_DIGEST]
         return {
-            "LAYER": f"{digest}{SHARED_MARK if layer.digest in self._shared else ''}",
+            "LAYER": f"{digest}{SHARED_MARK if layer.digest in self._history.shared else ''}",
             "WHERE": show_text(self._places.get(layer.digest, "")),
             "SIZE": EVICTED if self._history.is_evicted(layer) else _format_layer(layer),
         }

@@ -70,9 +70,7 @@ def _list_named(stages: Sequence[DockerfileStage], name: str) -> set[int]:
 def _find_root(stages: Sequence[DockerfileStage], line: int) -> int:
     """The line of the stage that the stage of a line builds on in the end; 0 if unknown."""
     at = next((n for n, each in enumerate(stages) if each.line <= line <= each.last_line), None)
+    root = at
     while at is not None:
-        base = find_base(stages, at)
-        if base is None:
-            return stages[at].line
-        at = stages.index(base)
-    return 0
+        root, at = at, find_base(stages, at)
+    return stages[root].line if root is not None else 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.dockerfile import find_base
 from bxcache.errors import RecordError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Stage:
         steps: its own steps, its base image first where it has one.
         inherited: what it builds on, from the bottom, where that belongs to other stages; the
             `stage` of each is the one that it has it from.
+        next_line: the line where the next stage begins; without end for the last one.
     """
 
     name: str
@@ -37,6 +39,13 @@ class Stage:
     needed: bool
     steps: tuple[RecordedStep, ...]
     inherited: tuple[RecordedStep, ...]
+    next_line: float = float("inf")
+
+    def list_lines(self, step: RecordedStep) -> tuple[int, ...]:
+        """Where a step stands in this stage; it can stand in others as well."""
+        if self.line is None:
+            return step.lines
+        return tuple(line for line in step.lines if self.line <= line < self.next_line)
 
     @cached_property
     def layers(self) -> tuple[RecordedLayer, ...]:
@@ -82,11 +91,10 @@ class History:
 
     @cached_property
     def shared(self) -> AbstractSet[str]:
-        """The layers that several steps made, or several stages have."""
-        uses: Counter[str] = Counter()
-        for stage in self.stages:
-            for step in stage.steps:
-                uses.update({layer.digest for layer in step.layers})
+        """The layers that several steps made, or several stages or chains have."""
+        steps = [step.layers for stage in self.stages for step in stage.steps]
+        groups = (*steps, *(chain.layers for chain in self.chains))
+        uses = Counter(digest for group in groups for digest in {layer.digest for layer in group})
         return {digest for digest, count in uses.items() if count > 1}
 
     def is_evicted(self, layer: RecordedLayer) -> bool:
@@ -206,6 +214,7 @@ class _StageReader:
             needed=head.needed or bool(own),
             steps=tuple(self._steps[each] for each in own),
             inherited=self._inherit(number, frozenset(own)),
+            next_line=head.next_line,
         )
 
     def _sort(self, number: int) -> list[int]:
@@ -235,9 +244,9 @@ class _StageReader:
 
     def _find_owner(self, number: int, position: int) -> str:
         """The stage that a stage has an inherited step from."""
-        base = self._find_base(number)
+        base = find_base(self.heads, number)
         while base is not None and position not in self._own[base]:
-            base = self._find_base(base)
+            base = find_base(self.heads, base)
         return self._steps[position].stage if base is None else self.heads[base].name
 
     def _descend(self, number: int, platform: str | None) -> list[int]:
@@ -246,16 +255,12 @@ class _StageReader:
         stage: int | None = number
         while top is None and stage is not None:
             own = (at for at in self._own[stage] if _is_for(self._steps[at], (platform,)))
-            top, stage = max(own, default=None), self._find_base(stage)
+            top, stage = max(own, default=None), find_base(self.heads, stage)
         path: list[int] = []
         while top is not None:
             path.append(top)
             top = self._steps[top].parent
         return path[::-1]
-
-    def _find_base(self, number: int) -> int | None:
-        base = self.heads[number].base.lower()
-        return next((each for each in range(number) if self.heads[each].name == base), None)
 
 
 def _list_heads(record: Record) -> Iterator[_Head]:

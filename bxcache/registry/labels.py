@@ -8,7 +8,6 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidelines-
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bxcache.scope import LABEL_PART, Scope
-from bxcache.store.documents import Descriptor
+from bxcache.store.documents import Descriptor, compute_digest
 from bxcache.store.records import MOST_RECORDS
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Label:
 
     def with_record(self, record: bytes) -> Label:
         """The same with the record of a later build; of too many, the oldest goes."""
-        digest = f"sha256:{hashlib.sha256(record).hexdigest()}"
+        digest = compute_digest(record)
         added = Descriptor(media_type=RECORD_TYPE, digest=digest, size=len(record))
         kept = (each for each in self.records if each.digest != digest)
         return replace(self, records=(added, *kept)[:MOST_RECORDS])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import time
@@ -15,6 +14,7 @@ from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_art
 from bxcache.registry.probing import open_repository
 from bxcache.registry.retention import Removal, Retention, choose_removed
 from bxcache.registry.scopes import RemoteScope, list_scopes, read_digests, remove_scope
+from bxcache.store.documents import compute_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +110,7 @@ class RegistryCache:
     def _check_deleting(self) -> None:
         """Find out whether the registry deletes, on something that nobody needs."""
         body = render_artifact({"io.bxcache.probe": secrets.token_hex(16)})
-        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        digest = compute_digest(body)
         try:
             self._repository.write_blob(EMPTY)
             self._repository.write_manifest(digest, body, MANIFEST_TYPE)

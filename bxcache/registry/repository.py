@@ -5,7 +5,6 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#endpoint
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from urllib.parse import urlencode
 
 from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.connection import Query
-from bxcache.store.documents import MANIFEST_TYPES, CacheManifest
+from bxcache.store.documents import MANIFEST_TYPES, CacheManifest, compute_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +84,7 @@ class Repository:
         reply = self._ask(Query("GET", path, operation, expected, headers=_ACCEPT))
         if reply.status == _NOT_FOUND:
             return None
-        digest = f"sha256:{hashlib.sha256(reply.body).hexdigest()}"
+        digest = compute_digest(reply.body)
         kind = reply.headers.get("Content-Type", "").partition(";")[0]
         return RemoteManifest(digest, kind, reply.body)
 
@@ -148,7 +147,7 @@ class Repository:
         reply = self._ask(Query("GET", self._below(f"blobs/{digest}"), operation, expected))
         if reply.status == _NOT_FOUND:
             return None
-        if f"sha256:{hashlib.sha256(reply.body).hexdigest()}" != digest:
+        if compute_digest(reply.body) != digest:
             cause = "it has other content than its name says"
             raise RegistryError(self.host, operation, cause, trouble=Trouble.SICK)
         return reply.body
@@ -162,7 +161,7 @@ class Repository:
         operation = f"writing to `{self._path}`"
         begun = self._ask(Query("POST", self._below("blobs/uploads/"), operation, (_ACCEPTED,)))
         target = begun.headers.get("Location", "")
-        digest = urlencode({"digest": f"sha256:{hashlib.sha256(data).hexdigest()}"})
+        digest = urlencode({"digest": compute_digest(data)})
         path = f"{target}{'&' if '?' in target else '?'}{digest}"
         kind = {"Content-Type": "application/octet-stream"}
         self._ask(Query("PUT", path, operation, (_CREATED,), headers=kind, body=data))

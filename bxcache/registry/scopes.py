@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from bxcache.registry.labels import (
     render_label,
     render_leaving,
 )
+from bxcache.store.documents import compute_digest
 from bxcache.store.merging import merge_caches
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
     repository.write_blob(merged.config)
     kind = caches[0][0].media_type or MANIFEST_TYPE
     repository.write_manifest(tag, merged.manifest, kind)
-    return f"sha256:{hashlib.sha256(merged.manifest).hexdigest()}"
+    return compute_digest(merged.manifest)
 
 
 def list_scopes(repository: Repository) -> list[RemoteScope]:

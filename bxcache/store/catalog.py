@@ -15,7 +15,7 @@ from bxcache.errors import StoreError
 from bxcache.store.documents import Descriptor, Index
 from bxcache.store.journal import Journal, Page
 from bxcache.store.layout import INDEX_NAME, read_index, write_index
-from bxcache.store.records import Records, name_file
+from bxcache.store.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -137,12 +137,6 @@ class Catalog:
             if entry is None:
                 self.records.remove(name)
         return changed
-
-    def list_last_builds(self) -> dict[str, float]:
-        """When each scope of the index was built last, as far as there are records of it."""
-        files = self.records.list_files()
-        names = {name: name_file(name) for name in self.read().by_name()}
-        return {name: files[file].st_mtime for name, file in names.items() if file in files}
 
     def settle(self, index: Index) -> None:
         """Let there be one page for each scope, and none besides."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
+from bxcache.store.documents import compute_digest
 from bxcache.store.files import sync_folder, write_together
 from bxcache.store.journal import Work, make_page
 from bxcache.store.layout import blob_path, read_config, read_manifest
@@ -80,10 +80,7 @@ def _join_exports(layout: Path, entry: Descriptor, others: Sequence[str]) -> Des
     entries = [entry, *(find_export(layout, entry.ref_name, each) for each in others)]
     manifests = [read_manifest(layout, each) for each in entries]
     merged = merge_caches([(each, read_config(layout, each)) for each in manifests])
-    digests = {
-        f"sha256:{hashlib.sha256(data).hexdigest()}": data
-        for data in (merged.config, merged.manifest)
-    }
+    digests = {compute_digest(data): data for data in (merged.config, merged.manifest)}
     write_together({blob_path(layout, d): data for d, data in digests.items()}, mode=0o444)
     *_, digest = digests
     return entry.model_copy(update={"digest": digest, "size": len(merged.manifest)})

@@ -6,6 +6,7 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/image-index.md
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ _LAYER_TYPES = ("application/vnd.oci.image.layer.", "application/vnd.docker.imag
 
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+def compute_digest(data: bytes) -> str:
+    """What a blob or a manifest of these bytes is addressed by."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 class Document(BaseModel):

@@ -5,7 +5,6 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
@@ -15,6 +14,7 @@ from bxcache.store.documents import (
     Descriptor,
     Index,
     Outline,
+    compute_digest,
     first_line,
     parse_index,
     parse_outline,
@@ -127,6 +127,6 @@ def _read_checked(path: Path, digest: str, size: int, most: int) -> bytes:
         raise StoreError(f"`{path}` cannot be used: {error}") from error
     if len(data) != size:
         raise StoreError(f"`{path}` has {len(data)} bytes instead of {size}")
-    if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+    if compute_digest(data) != digest:
         raise StoreError(f"`{path}` has other content than its name says")
     return data

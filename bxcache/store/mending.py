@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import find_lost, list_chains
-from bxcache.store.documents import CacheManifest, Descriptor, parse_config
+from bxcache.store.documents import CacheManifest, Descriptor, compute_digest, parse_config
 from bxcache.store.files import remove_blob, write_atomically
 from bxcache.store.journal import Page
 from bxcache.store.layout import blob_folder, blob_path, read_config, read_manifest
@@ -178,5 +177,5 @@ def write_manifest(layout: Path, entry: Descriptor, manifest: CacheManifest) -> 
 def renew_entry(entry: Descriptor, manifest: CacheManifest) -> tuple[Descriptor, bytes]:
     """The entry that names a changed manifest, and the manifest's bytes."""
     data = manifest.to_json()
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    digest = compute_digest(data)
     return entry.model_copy(update={"digest": digest, "size": len(data)}), data

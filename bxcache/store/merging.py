@@ -6,13 +6,12 @@ https://github.com/docker/buildx/issues/1044
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bxcache.errors import StoreError
-from bxcache.store.documents import LARGEST_CONFIG, CacheManifest, Descriptor
+from bxcache.store.documents import LARGEST_CONFIG, CacheManifest, Descriptor, compute_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +87,7 @@ def _write_manifest(first: CacheManifest, layers: list[Descriptor], config: byte
     """The manifest in the form that the first one has."""
     if first.cache_config is None:
         raise StoreError("the manifest names no cache config")
-    digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    digest = compute_digest(config)
     named = first.cache_config.model_copy(update={"digest": digest, "size": len(config)})
     if first.config is not None:
         changed = first.model_copy(update={"config": named, "layers": tuple(layers)})

@@ -61,6 +61,12 @@ class Records:
         # The cache is as good without; it is not worth waiting for the disk.
         write_atomically(self.path(scope), b"".join(lines), durable=False)
 
+    def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
+        """When each of these scopes was built last, as far as there are records of it."""
+        files = self.list_files()
+        names = {scope: name_file(scope) for scope in scopes}
+        return {scope: files[name].st_mtime for scope, name in names.items() if name in files}
+
     def remove(self, scope: str) -> None:
         """Forget the builds of a scope."""
         self.path(scope).unlink(missing_ok=True)

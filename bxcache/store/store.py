@@ -167,9 +167,9 @@ class Store:
         """What the builds of a scope left, the last one's at the end."""
         return self._catalog.records.read(scope)
 
-    def list_last_builds(self) -> dict[str, float]:
-        """When each scope was built last, in seconds since 1970, as far as that is remembered."""
-        return self._catalog.list_last_builds()
+    def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
+        """When scopes were built last, in seconds since 1970, as far as that is remembered."""
+        return self._catalog.records.list_last_builds(scopes)
 
     def add_record(self, scope: str, record: bytes) -> None:
         """Keep what a build leaves; the scope may have no cache yet.

@@ -10,6 +10,7 @@ from tests.engines.registry import LOGIN
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.fleet import FORK, pull, push
 from tests.real.machines import Machine, count
+from tests.real.manifests import ask_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,9 +90,8 @@ def test_a_change_is_saved_to_its_own_branch_alone(
     assert topic["caches"][-1]["exported"]
     again = machines().build(*backend, folder=project, **pull("topic", tmp_path / "ci"))
     assert count(again) == (STEPS, 0)
-    path = f"/v2/{ref.partition('/')[2]}/manifests/image.linux-amd64.main"
-    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    kept = registry.ask("GET", path, headers=kind).headers["Docker-Content-Digest"]
+    answer = ask_manifest(registry, ref, "image.linux-amd64.main")
+    kept = answer.headers["Docker-Content-Digest"]
     assert kept == main["caches"][0]["digest"]
 
 

@@ -16,6 +16,7 @@ import bxcache
 from tests.engines import busybox_image
 from tests.real.conftest import MakeMachine
 from tests.real.machines import Machine, count
+from tests.real.manifests import pushed_layers, stored_layers
 
 if TYPE_CHECKING:
     from tests.engines import Registry
@@ -81,8 +82,8 @@ def base() -> tuple[str, str]:
 
 def layers_of(store: Path, document: dict[str, Any]) -> dict[str, int]:
     """The layers of a saved cache with their sizes, by its manifest."""
-    manifest = store / "blobs" / document["caches"][0]["digest"].replace(":", "/")
-    return {each["digest"]: each["size"] for each in json.loads(manifest.read_text())["layers"]}
+    found = stored_layers(store, document["caches"][0]["digest"])
+    return {each["digest"]: each["size"] for each in found}
 
 
 def quietly(machine: Machine, folder: Path, *words: str) -> list[str]:
@@ -195,11 +196,8 @@ def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
     there = second.run("history", "--json", "--from", ref, folder=checkout).out
     assert json.loads(there) == json.loads(here)
     told = json.loads(there)
-    digest = built["caches"][0]["digest"]
-    path = f"/v2/{ref.partition('/')[2]}/manifests/{digest}"
-    kind_ = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    manifest = json.loads(registry.ask("GET", path, headers=kind_).body)
-    layers = {each["digest"] for each in manifest["layers"]}
+    pushed = pushed_layers(registry, ref, built["caches"][0]["digest"])
+    layers = {each["digest"] for each in pushed}
     assert {e["digest"] for s in told["stages"] for e in s["layers"]} == layers
     assert set(quietly(second, checkout, "--from", ref)) == layers
     executed = [s for stage in told["stages"] for s in stage["steps"] if s["outcome"]]
@@ -239,10 +237,7 @@ def test_a_store_and_a_registry_with_another_compression_tell_their_own_layers(
     expected = set(layers_of(store, built))
     assert set(quietly(machine, app, "--from", str(store))) == expected
     [kept] = [each for each in built["caches"] if each["backend"] == "registry"]
-    path = f"/v2/{ref.partition('/')[2]}/manifests/{kept['digest']}"
-    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    manifest = json.loads(registry.ask("GET", path, headers=kind).body)
-    there = {each["digest"] for each in manifest["layers"]}
+    there = {each["digest"] for each in pushed_layers(registry, ref, kept["digest"])}
     assert set(quietly(machine, app, "--from", ref)) == there
 
 
@@ -352,8 +347,7 @@ def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) ->
     store = tmp_path / "plain"
     machine.raw("--cache-to", f"type=local,dest={store},mode=max", *base(), ".", folder=app)
     [entry] = json.loads((store / "index.json").read_text())["manifests"]
-    manifest = json.loads((store / "blobs" / entry["digest"].replace(":", "/")).read_text())
-    expected = {each["digest"]: each["size"] for each in manifest["layers"]}
+    expected = {each["digest"]: each["size"] for each in stored_layers(store, entry["digest"])}
     told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
     assert {e["digest"]: e["bytes"] for c in told["chains"] for e in c["layers"]} == expected
     source = f"type=local,src={store}"

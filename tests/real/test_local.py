@@ -15,6 +15,7 @@ import pytest
 from bxcache.store.store import Store
 from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine
 from tests.real.machines import Machine, count
+from tests.real.manifests import stored_layers
 
 if TYPE_CHECKING:
     import subprocess
@@ -32,8 +33,7 @@ def local(store: Path, **attributes: str) -> str:
 
 def layers_in(store: Path, cache: dict[str, Any]) -> set[str]:
     """The layers that a saved cache has, by its manifest in the store."""
-    manifest = store / "blobs" / cache["digest"].replace(":", "/")
-    return {layer["digest"] for layer in json.loads(manifest.read_text())["layers"]}
+    return {layer["digest"] for layer in stored_layers(store, cache["digest"])}
 
 
 def output(folder: Path) -> str:
