@@ -190,7 +190,7 @@ def _list_destinations(setup: Setup) -> Iterator[tuple[str, str]]:
     for backend in setup.config.cache.backends:
         if not isinstance(backend, LocalBackend):
             reference = Reference.parse(backend.ref)
-            if reference.tag is not None or backend.type == "inline":
+            if reference.tag is not None or not backend.keeps_all:
                 yield "cache.backends", str(reference)
     yield from (("build.tags", tag) for tag in setup.config.build.tags)
     yield from (("build.outputs", output) for output in setup.config.build.outputs if "=" in output)

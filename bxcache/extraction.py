@@ -7,8 +7,6 @@ is compared with what is there now; what differs is executed anew.
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.command import render_build
 from bxcache.buildx.dockerfile import list_stages
+from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
 from bxcache.buildx.option_text import render_options
 from bxcache.config.loading import load_setup
 from bxcache.config.paths import is_remote
@@ -82,8 +81,7 @@ def extract_stage(
         image = record.scope.image
         setup = load_setup(request.directory, os.environ, file=file, image=image)
     context, dockerfile = _find_sources(setup.root, record)
-    # Lines are counted as docker does, which ends them at a line feed alone.
-    text = dockerfile.read_bytes().decode(errors="surrogateescape")
+    text = read_dockerfile(dockerfile)
     stage = _find_stage(text, extraction.stage, dockerfile)
     _check_arguments(setup, extraction.extra, record)
     platform = request.platform
@@ -96,7 +94,7 @@ def extract_stage(
     with tempfile.TemporaryDirectory(prefix="bxcache-") as name:
         if not stage.is_named:
             options["target"] = _NAME
-            options["file"] = str(_copy_named(dockerfile, text, stage, Path(name)))
+            options["file"] = str(copy_dockerfile(dockerfile, text, {stage: _NAME}, Path(name)))
         return run_build(
             BuildRequest(
                 options=options,
@@ -154,22 +152,3 @@ def _choose_options(history: History, record: Record, platform: str | None) -> d
         "load": False,
         "backends": [dict(history.backend)],
     }
-
-
-def _copy_named(dockerfile: Path, text: str, stage: DockerfileStage, folder: Path) -> Path:
-    """A copy of the Dockerfile in which a stage without a name has one, for docker to build it."""
-    copy = folder / "Dockerfile"
-    copy.write_bytes(_name_stage(text, stage).encode(errors="surrogateescape"))
-    ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    if ignored.is_file():
-        shutil.copyfile(ignored, folder / "Dockerfile.dockerignore")
-    return copy
-
-
-def _name_stage(text: str, stage: DockerfileStage) -> str:
-    """The text with a name behind the base of a stage; its line can be continued below."""
-    lines = text.split("\n")
-    head, rest = "\n".join(lines[: stage.line - 1]), "\n".join(lines[stage.line - 1 :])
-    base = re.compile(rf"(?<!\S){re.escape(stage.base)}(?!\S)")
-    named = base.sub(lambda found: f"{found[0]} AS {_NAME}", rest, count=1)
-    return f"{head}\n{named}" if head else named

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, StoreError
-from bxcache.store.documents import parse_config
+from bxcache.store.documents import IMAGE_CONFIG_TYPES, parse_config
 from bxcache.store.files import has_size
 from bxcache.store.layout import blob_path, read_config, read_index, read_manifest
 from bxcache.store.store import Store
@@ -147,6 +147,8 @@ class RegistryHolder:
         if found is None and label is None:
             return None
         manifest = found.parse() if found is not None else None
+        if found is not None and label is not None:
+            manifest = manifest or found.parse_image()
         if found is not None and manifest is None:
             raise RecordError(
                 f"`{self._repository.name}:{scope}` is no build cache; maybe an image",
@@ -170,7 +172,17 @@ class RegistryHolder:
         data = self._repository.read_blob(entry.digest) if entry is not None else None
         if data is None:
             raise RecordError(f"the cache config of `{self.name}` is gone")
+        if entry is not None and entry.media_type in IMAGE_CONFIG_TYPES:
+            return self._read_image(manifest, data)
         return parse_config(data)
+
+    def _read_image(self, manifest: CacheManifest, data: bytes) -> CacheConfig:
+        from bxcache.registry.stage_images import read_layer_chains  # noqa: PLC0415
+
+        try:
+            return read_layer_chains(manifest, data)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RecordError(f"`{self.name}` has an image that is no cache: {error}") from error
 
     def locate(self, digest: str) -> str:
         """Where a layer lies."""

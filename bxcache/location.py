@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import LocalBackend, RegistryBackend
+from bxcache.config.backends import LocalBackend
 from bxcache.config.loading import default_store, load_setup
 from bxcache.errors import ConfigError, Problem
 from bxcache.store.collection import Limits
@@ -88,7 +88,7 @@ def choose_registries(
             raise ConfigError([Problem("--ref", "", str(error))]) from error
     setup = load_setup(directory, environment, file=file)
     backends = setup.config.cache.backends
-    declared = [each for each in backends if isinstance(each, RegistryBackend)]
+    declared = [each for each in backends if not isinstance(each, LocalBackend) and each.keeps_all]
     if not declared:
         source = str(setup.source_of(("cache", "backends")))
         problem = Problem(

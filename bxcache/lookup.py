@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import LocalBackend, RegistryBackend
+from bxcache.config.backends import LocalBackend
 from bxcache.config.loading import load_setup
 from bxcache.config.quantities import format_count
 from bxcache.config.reference import Reference
@@ -106,13 +106,14 @@ class _Search:
             if isinstance(backend, LocalBackend):
                 location = find_location(self._plain_setup)
                 found += [DirectoryHolder(location.store.path)] if location else []
-            elif isinstance(backend, RegistryBackend):
+            elif backend.keeps_all:
                 reference = Reference.parse(backend.ref)
                 found.append(RegistryHolder.open(reference, insecure=backend.insecure))
         if not found:
             raise RecordError(
                 "no backend is declared that keeps records",
-                hint="`local` and `registry` do; `--from` names a directory or a ref",
+                hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
+                "directory or a ref",
             )
         return found
 

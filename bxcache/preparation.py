@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_capabilities
 from bxcache.buildx.command import as_repetition, can_repeat, exports_image, render_build
 from bxcache.buildx.events import Noted
-from bxcache.config.backends import LocalBackend, RegistryBackend
+from bxcache.buildx.stage_bake import can_bake
+from bxcache.config.backends import LocalBackend
 from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
 from bxcache.location import find_location
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.events import Observer
-    from bxcache.config.backends import Backend
     from bxcache.config.loading import Setup
     from bxcache.opening import Opening
     from bxcache.registry.probing import Sighting
@@ -233,6 +233,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
             sightings=_probe_refs(prepared, state),
             makes_image=exports_image(settings, prepared.capabilities.builder.driver),
             repeatable=can_repeat(settings, prepared.request.extra),
+            bakeable=can_bake(settings, prepared.request.extra),
         )
     )
 
@@ -243,7 +244,7 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sight
     refs: dict[str, bool] = {}
     for each in () if config.build.no_cache else prepared.candidates:
         if not isinstance(each.backend, LocalBackend):
-            refs[each.place] = _is_insecure(each.backend)
+            refs[each.place] = each.backend.insecure
         elif state is not None and state.offers(each.scope) and not config.cache.read_all:
             break
     if not refs:
@@ -251,10 +252,6 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sight
     from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # only a registry needs it
 
     return probe_refs(refs, os.environ)
-
-
-def _is_insecure(backend: Backend) -> bool:
-    return isinstance(backend, RegistryBackend) and backend.insecure
 
 
 def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.command import VARIABLES
@@ -15,7 +15,7 @@ from bxcache.errors import StoppedError
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bxcache.buildx.events import Event
@@ -70,23 +70,37 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
     return Heard(status, trace, metadata, time.monotonic() - begun)
 
 
-def run_quietly(
-    run: Run, arguments: tuple[str, ...], metadata: Path, leash: Leash
-) -> tuple[Heard, str]:
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A run of docker.
+
+    Attributes:
+        arguments: what follows `docker`.
+        metadata: where that has docker leave the metadata.
+        variables: what to add to docker's environment.
+        targets: the targets, where it is a bake; the last one is told of, with the layers of all.
+    """
+
+    arguments: tuple[str, ...]
+    metadata: Path
+    variables: Mapping[str, str] = field(default_factory=lambda: VARIABLES)
+    targets: tuple[str, ...] = ()
+
+
+def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
     """Run docker without telling its events; also why it was ended early, or an empty string.
 
     Args:
         run: the build.
-        arguments: what follows `docker`.
-        metadata: where that has docker leave the metadata.
+        command: what to run.
         leash: what ends the run early.
     """
-    reader = TraceReader()
+    reader = TraceReader(command.targets)
     begun = time.monotonic()
     ended = ""
     with run.prepared.docker.build(
-        arguments,
-        variables=VARIABLES,
+        command.arguments,
+        variables=command.variables,
         directory=run.prepared.request.directory,
         stdout=None,
         seconds=leash.seconds,
@@ -100,9 +114,16 @@ def run_quietly(
         if process.is_late:
             ended = f"it took longer than {leash.seconds:.0f} s"
     check_stop(run.prepared.request)
-    told = read_metadata(metadata) if status == 0 else Metadata()
+    told = _read_all(command) if status == 0 else Metadata()
     trace = reader.finish(told.operations)
     return Heard(status, trace, told, time.monotonic() - begun), ended
+
+
+def _read_all(command: Command) -> Metadata:
+    if not command.targets:
+        return read_metadata(command.metadata)
+    *others, last = (read_metadata(command.metadata, target) for target in command.targets)
+    return last.completed(others)
 
 
 def check_stop(request: BuildRequest) -> None:
@@ -115,9 +136,14 @@ def check_stop(request: BuildRequest) -> None:
         raise StoppedError("the build was stopped")
 
 
-def read_metadata(file: Path) -> Metadata:
-    """What docker's metadata file says; nothing where there is none."""
+def read_metadata(file: Path, target: str = "") -> Metadata:
+    """What docker's metadata file says; nothing where there is none.
+
+    Args:
+        file: the file.
+        target: which one of a bake's targets is meant.
+    """
     try:
-        return parse_metadata(file.read_text(encoding="utf-8"))
+        return parse_metadata(file.read_text(encoding="utf-8"), target)
     except (OSError, UnicodeDecodeError):
         return Metadata()

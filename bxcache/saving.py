@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.events import Noted, Outcome, StepStarted
 from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.vertex_names import CacheVertex
+from bxcache.config.backends import InlineBackend
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.preparation import render_save
@@ -25,8 +26,9 @@ from bxcache.registry.labels import Label
 from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 from bxcache.result import CacheResult
-from bxcache.running import Leash, run_quietly
-from bxcache.settlement import find_failed_import, find_layers
+from bxcache.running import Command, Leash, run_quietly
+from bxcache.settlement import Heard, find_failed_import, find_layers
+from bxcache.stage_export import Export, copy_stages, export_stages
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
     from bxcache.registry.probing import Sighting
     from bxcache.registry.repository import RemoteManifest, Repository
     from bxcache.running import Run
-from bxcache.settlement import Heard
+    from bxcache.store.documents import CacheManifest
 
+_HOPELESS = (Trouble.SICK, Trouble.REFUSED)
 _SECONDS_BETWEEN_USES = 86_400
 """How old the note of a scope's last use may become."""
 
@@ -54,8 +57,7 @@ class Need(Enum):
 
 def choose_need(save: RegistrySave, heard: Heard) -> Need:
     """What a build's own scope needs after it."""
-    manifest = save.source.manifest if save.source is not None else None
-    content = manifest.parse() if manifest is not None else None
+    content = _read_content(save, save.source.manifest if save.source is not None else None)
     if content is None or not heard.trace.steps:
         return Need.EXPORT
     if any(step.outcome is not Outcome.REUSED for step in heard.trace.steps):
@@ -133,7 +135,12 @@ def _save(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
         need = choose_need(seen, heard)
         if need is Need.NOTHING:
             return _leave(seen)
-        kept = _alias(run, seen) if need is Need.ALIAS else _export(run, plan, seen)
+        if need is Need.ALIAS:
+            kept = _alias(run, plan, seen, heard)
+        elif isinstance(seen.backend, InlineBackend):
+            kept = _export_stages(run, plan, seen, heard)
+        else:
+            kept = _export(run, plan, seen)
     except RegistryError as error:
         return Kept(_describe(save), save, warning=str(error))
     seconds = round(time.monotonic() - begun, 3)
@@ -151,7 +158,9 @@ def _look(save: RegistrySave) -> RegistrySave:
         return save
     ref = save.use.place
     source = probe_refs({ref: save.backend.insecure}, os.environ)[ref]
-    if source.error is not None and source.error.trouble in (Trouble.SICK, Trouble.REFUSED):
+    # What is read as images is joined from here; a cache is written by the engine alone.
+    everything = isinstance(save.backend, InlineBackend)
+    if source.error is not None and (everything or source.error.trouble in _HOPELESS):
         raise source.error
     return replace(save, source=source, source_ref=ref)
 
@@ -176,8 +185,11 @@ def _read_label(save: RegistrySave) -> Label | None:
     return None
 
 
-def _alias(run: Run, save: RegistrySave) -> Kept:
+def _alias(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
     source, manifest = _expect_source(save)
+    if isinstance(save.backend, InlineBackend):
+        names = dict.fromkeys(step.name.stage for step in heard.trace.steps)
+        copy_stages(_to_export(run, plan, save), names)
     copy_scope(source.repository, manifest, _tag_of(save))
     run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
     return Kept(replace(_describe(save, manifest), aliased=True), save, manifest.digest)
@@ -196,7 +208,7 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     # Each run has a file of its own: docker leaves an older one as it is.
     metadata = run.prepared.folder / f"{draw_name()}.json"
     arguments = render_save(run.prepared, options, metadata)
-    heard, ended = run_quietly(run, arguments, metadata, leash)
+    heard, ended = run_quietly(run, Command(arguments, metadata), leash)
     transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     error = _find_trouble(heard, transfers, ended)
     if error:
@@ -208,6 +220,22 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     digest = _join_nodes(save, digests)
     result = replace(_describe(save, _read_back(save, digest)), digest=digest)
     return Kept(replace(result, exported=True), save, digest, heard)
+
+
+def _export_stages(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
+    content = _read_content(save, save.source.manifest if save.source is not None else None)
+    known = content.layer_sizes if content is not None else {}
+    joined, told = export_stages(_to_export(run, plan, save), heard, known)
+    if joined is None:
+        return Kept(_describe(save), save)
+    result = replace(_describe(save, joined.manifest), exported=True)
+    return Kept(result, save, joined.manifest.digest, told)
+
+
+def _to_export(run: Run, plan: BuildPlan, save: RegistrySave) -> Export:
+    repository = save.source.repository if save.source is not None else _open(save)
+    source = Reference.parse(save.source_ref).tag if save.source_ref else None
+    return Export(run, plan, save, repository, _tag_of(save), source or "")
 
 
 def _find_trouble(heard: Heard, transfers: list[CacheTransfer], ended: str) -> str:
@@ -282,13 +310,21 @@ def _tag_of(save: RegistrySave) -> str:
 
 def _describe(save: RegistrySave, manifest: RemoteManifest | None = None) -> CacheResult:
     """The scope with what it has now, as far as that is known."""
-    content = manifest.parse() if manifest is not None else None
+    content = _read_content(save, manifest)
     sizes = content.layer_sizes if content is not None else {}
     return CacheResult(
-        backend="registry",
+        backend=save.use.backend,
         place=save.use.place,
         scope=save.use.scope,
         digest=manifest.digest if manifest is not None else None,
         bytes=sum(sizes.values()) or None,
         layers=len(sizes) or None,
     )
+
+
+def _read_content(save: RegistrySave, manifest: RemoteManifest | None) -> CacheManifest | None:
+    """What a manifest has, where it is what the backend keeps."""
+    if manifest is None:
+        return None
+    is_image = isinstance(save.backend, InlineBackend)
+    return manifest.parse_image() if is_image else manifest.parse()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PART = 40
 _LONGEST_STEM = 79
+_LONGEST_TAG = 128
 # With the branch that leaves room in a tag for the suffix of what is kept beside a scope.
 LABEL_PART = "bxcache"
 """The last part of a tag that tells of a scope; no scope ends in it."""
@@ -92,6 +93,21 @@ def write_branch(branch: str | None) -> str:
     part = write_part(branch)
     # The words with a meaning of their own are left to it.
     return f"{part}-{_digest(branch)}" if part in (NO_BRANCH, LABEL_PART) else part
+
+
+def name_stage(scope: str, stage: str) -> str:
+    """The tag of a stage's image, beside the scope's own.
+
+    Args:
+        scope: the scope's name.
+        stage: the stage's.
+
+    >>> name_stage("image.linux-amd64.main", "build")
+    'image.linux-amd64.main.build'
+    """
+    part = write_part(stage)
+    part = f"{part}-{_digest(stage)}" if part == LABEL_PART else part
+    return _shorten(f"{scope}.{part}", _LONGEST_TAG)
 
 
 def guess_platform() -> str:

@@ -101,7 +101,7 @@ def find_failed_import(plan: BuildPlan, heard: Heard, ref: str) -> str:
     repository = Reference.parse(ref).name
     transfers = heard.trace.find_transfers(CacheVertex.IMPORT)
     for number, use in enumerate(plan.imports):
-        if use.backend == "registry" and Reference.parse(use.place).name == repository:
+        if use.backend != "local" and Reference.parse(use.place).name == repository:
             error = _find_import_error(use, number, transfers)
             if error and not error.endswith(_ABSENT):
                 return error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
@@ -77,6 +77,30 @@ class Definition:
     operations: tuple[Operation, ...]
     images: Mapping[str, str] = field(default_factory=dict)
 
+    def with_layers(self, names: Mapping[str, Layer]) -> Definition:
+        """The same with other names for some layers."""
+        renamed = (
+            replace(
+                each,
+                chains=tuple(
+                    tuple(names.get(layer.digest, layer) for layer in chain)
+                    for chain in each.chains
+                ),
+            )
+            for each in self.operations
+        )
+        return replace(self, operations=tuple(renamed))
+
+    def completed(
+        self, told: Mapping[tuple[str | None, tuple[int, ...]], tuple[tuple[Layer, ...], ...]]
+    ) -> Definition:
+        """The same with chains for operations that have none, by the platform and their lines."""
+        completed = (
+            replace(each, chains=each.chains or told.get((self.platform, each.lines), ()))
+            for each in self.operations
+        )
+        return replace(self, operations=tuple(completed))
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -96,6 +120,29 @@ class Metadata:
         every = (each for definition in self.definitions for each in definition.operations)
         return {each.vertex: each for each in every}
 
+    def with_layers(self, names: Mapping[str, Layer]) -> Metadata:
+        """The same with other names for some layers, such as those that a registry has for them.
+
+        Args:
+            names: the layers, by what they are called now.
+        """
+        renamed = tuple(each.with_layers(names) for each in self.definitions)
+        return replace(self, definitions=renamed)
+
+    def completed(self, others: Iterable[Metadata]) -> Metadata:
+        """The same with the layers that only other builds of the same Dockerfile tell.
+
+        The line that an instruction stands in is the same in all of them.
+        """
+        told = {
+            (definition.platform, each.lines): each.chains
+            for other in others
+            for definition in other.definitions
+            for each in definition.operations
+            if each.lines and each.chains
+        }
+        return replace(self, definitions=tuple(each.completed(told) for each in self.definitions))
+
     @cached_property
     def layers(self) -> Mapping[str, int]:
         """The size in bytes of every layer that the build refers to, by digest."""
@@ -103,12 +150,18 @@ class Metadata:
         return {layer.digest: layer.size for chain in chains for layer in chain}
 
 
-def parse_metadata(text: str) -> Metadata:
-    """Read a metadata file's text; what is missing or of another shape is left out."""
+def parse_metadata(text: str, target: str = "") -> Metadata:
+    """Read a metadata file's text; what is missing or of another shape is left out.
+
+    Args:
+        text: the text.
+        target: which one of a bake's targets is meant, where it is the file of a bake.
+    """
     try:
         document = _table(json.loads(text))
     except (ValueError, RecursionError):
         return Metadata()
+    document = _table(document.get(target)) if target else document
     definitions = []
     for name, provenance in document.items():
         platform = name.removeprefix(_PROVENANCE)

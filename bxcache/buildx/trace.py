@@ -37,11 +37,12 @@ from bxcache.buildx.vertex_names import (
     StepName,
     parse_step_name,
     parse_written_manifest,
+    remove_target,
 )
 from bxcache.buildx.vertices import Vertex, advance, measure_spans, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Collection, Container, Iterator
 
 # Exports in parallel collide on one blob and are tried again; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
@@ -134,7 +135,14 @@ class Trace:
 class TraceReader:
     """Reads a stream line by line."""
 
-    def __init__(self) -> None:
+    def __init__(self, targets: Collection[str] = ()) -> None:
+        """Begin a stream.
+
+        Args:
+            targets: the targets of a bake. With several, buildx puts their names before all others.
+        """
+        several = len(targets) > 1
+        self._prefixes = tuple(f"[{target}" for target in targets if several)
         self._vertices: dict[str, Vertex] = {}
         self._said: list[str] = []
 
@@ -184,7 +192,7 @@ class TraceReader:
     def _read_vertex(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "digest")
         if not vertex.name:
-            vertex.name = read_text(message, "name")
+            vertex.name = remove_target(read_text(message, "name"), self._prefixes)
             vertex.step = parse_step_name(vertex.name)
         inputs = message.get("inputs")
         vertex.inputs = vertex.inputs or tuple(map(str, inputs if isinstance(inputs, list) else ()))

@@ -60,6 +60,11 @@ class CompressedBackend(Declaration):
             raise ValueError(f"{kind} takes a level from 0 to {_LEVELS[kind][-1]}")
         return level
 
+    @property
+    def keeps_all(self) -> bool:
+        """Every stage is kept, and each scope by a name of its own."""
+        return True
+
 
 class LocalBackend(CompressedBackend):
     """A store on this machine: a directory with one scope per image, target and platform."""
@@ -128,11 +133,11 @@ class RegistryBackend(CompressedBackend):
 
 
 class InlineBackend(Declaration):
-    """The cache inside the image itself: the final stage's chain only."""
+    """The cache inside of images: the final stage's chain in the image itself, or every stage."""
 
     misplaced: ClassVar[dict[str, str]] = {
         "mode": "BuildKit ignores `mode` for an inline cache, which holds the final stage's chain "
-        "only; remove this key, or use `local` or `registry` to keep every stage",
+        'only; write `stages = "all"` to keep every stage',
         "dir": "an inline cache lives in the image at `ref`; `dir` belongs to `local`",
         "compression": "an inline cache has the image's own layers; set it on the image's output",
     }
@@ -140,7 +145,33 @@ class InlineBackend(Declaration):
     type: Literal["inline"]
 
     ref: Ref
-    """The image to import from, usually a tag that this build pushes."""
+    """The image to import from, usually a tag that this build pushes. With `stages = "all"` it is
+    the repository, without a tag."""
+
+    stages: Literal["final", "all"] = "final"
+    """`all` pushes every stage as an image of its own, `SCOPE.STAGE`, and one more, `SCOPE`, from
+    which all of them are read. It needs nothing of an engine or a registry but images."""
+
+    insecure: bool = False
+    """Allow plain HTTP and unverified TLS to this registry."""
+
+    timeout: Age = 600
+    """How long saving all stages may take before it is given up. Default: 10 minutes."""
+
+    @field_validator("stages", mode="after")
+    @classmethod
+    def _ref_fits(cls, stages: str, info: ValidationInfo) -> str:
+        ref = info.data.get("ref")
+        if stages == "all" and ref is not None and Reference.parse(ref).tag:
+            raise ValueError(
+                f"bxcache names the tags of all stages by itself; leave the tag out of `{ref}`"
+            )
+        return stages
+
+    @property
+    def keeps_all(self) -> bool:
+        """Every stage is kept, and each scope has tags; else the image has its own chain."""
+        return self.stages == "all"
 
 
 Backend = Annotated[LocalBackend | RegistryBackend | InlineBackend, Field(discriminator="type")]

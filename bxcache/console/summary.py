@@ -36,11 +36,11 @@ def _render_saved(result: BuildResult) -> str:
 
 
 def _render_cache(cache: CacheResult) -> str:
-    if cache.backend == "inline":
+    if cache.backend == "inline" and cache.digest is None:
         return f"the final stage in the image `{cache.place}`"
     size = "" if cache.bytes is None else f"{format_size(cache.bytes)} "
     layers = "" if cache.layers is None else f"in {cache.layers} layers "
-    if cache.backend == "registry":
+    if cache.backend != "local":
         how = " without an upload" if cache.aliased else ""
         return f"{size}{layers}at {cache.place}{how}"
     news = "unchanged" if cache.unchanged else f"{format_size(cache.new_bytes or 0)} new"

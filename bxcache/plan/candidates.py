@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
+from bxcache.config.backends import LocalBackend
 from bxcache.config.reference import Reference
 from bxcache.plan.plan import Candidate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bxcache.config.backends import Backend
+    from bxcache.config.backends import Backend, InlineBackend, RegistryBackend
     from bxcache.config.models import Config
     from bxcache.placement import Placement
     from bxcache.scope import Scope
@@ -64,6 +64,6 @@ def _name_place(backend: Backend, scope: str, store: Path | None) -> str:
 def find_ref(backend: RegistryBackend | InlineBackend, scope: str) -> str:
     """The ref of a scope's cache in a registry: the scope is the tag, unless one is declared."""
     reference = Reference.parse(backend.ref)
-    if isinstance(backend, InlineBackend):
+    if not backend.keeps_all:
         return str(reference if reference.tag else Reference(reference.name, "latest"))
     return str(reference if reference.tag else Reference(reference.name, scope))

@@ -13,13 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import LocalBackend, RegistryBackend
+from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 from bxcache.plan.flags import (
     export_inline,
     export_local,
     export_registry,
+    export_stages,
     import_local,
     import_ref,
 )
@@ -48,6 +49,7 @@ class Outlook:
         sightings: what was found at each ref that was looked up.
         makes_image: whether the build makes an image, which an inline cache needs.
         repeatable: whether the build can be run again to save what it built.
+        bakeable: whether its stages can be built by bake too.
     """
 
     config: Config
@@ -58,6 +60,7 @@ class Outlook:
     sightings: Mapping[str, Sighting]
     makes_image: bool
     repeatable: bool = True
+    bakeable: bool = True
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
@@ -142,30 +145,45 @@ def _choose_exports(
     saves: list[RegistrySave] = []
     backends = outlook.config.cache.backends
     for backend in sorted(backends, key=lambda each: isinstance(each, LocalBackend)):
-        if isinstance(backend, RegistryBackend):
-            if _is_sick(outlook, backend):
-                continue
-            use = export_registry(backend, scope)
-            saves.append(_plan_save(outlook, backend, use, imports))
-            uses += [] if outlook.repeatable else [use]
-        elif isinstance(backend, LocalBackend):
+        if isinstance(backend, LocalBackend):
             if local is not None and not local.trouble and not local.read_only:
                 uses.append(export_local(backend, local, scope))
-        elif outlook.makes_image:
+        elif backend.keeps_all:
+            if not _is_sick(outlook, backend):
+                saves += _choose_save(outlook, backend, imports, notes)
+        elif isinstance(backend, InlineBackend) and outlook.makes_image:
             uses.append(export_inline(backend, scope))
         else:
             notes.append("no inline cache is saved: this build makes no image to hold it")
+    uses[:0] = [save.use for save in saves if not save.apart]
     return tuple(uses), tuple(saves)
 
 
+def _choose_save(
+    outlook: Outlook,
+    backend: RegistryBackend | InlineBackend,
+    imports: tuple[CacheUse, ...],
+    notes: list[str],
+) -> Iterator[RegistrySave]:
+    if isinstance(backend, RegistryBackend):
+        yield _plan_save(outlook, backend, export_registry(backend, outlook.scope), imports)
+    elif outlook.repeatable and outlook.bakeable:
+        yield _plan_save(outlook, backend, export_stages(backend, outlook.scope), imports)
+    else:
+        notes.append("the stages are not saved: this build cannot be run again for each of them")
+
+
 def _plan_save(
-    outlook: Outlook, backend: RegistryBackend, use: CacheUse, imports: tuple[CacheUse, ...]
+    outlook: Outlook,
+    backend: RegistryBackend | InlineBackend,
+    use: CacheUse,
+    imports: tuple[CacheUse, ...],
 ) -> RegistrySave:
     repository = Reference.parse(backend.ref).name
     started = [
         each.place
         for each in imports
-        if each.backend == "registry" and Reference.parse(each.place).name == repository
+        if each.backend == use.backend and Reference.parse(each.place).name == repository
     ]
     return RegistrySave(
         use=use,
@@ -205,7 +223,7 @@ def _list_troubles(outlook: Outlook) -> Iterator[str]:
         told = next((e for e in errors if e.trouble is Trouble.SICK), None) or next(
             (e for e in errors if e.trouble is Trouble.REFUSED), None
         )
-        if told is None and not (written and isinstance(backend, RegistryBackend)):
+        if told is None and not (written and backend.keeps_all):
             told = next((e for e in errors if e.trouble is Trouble.DENIED), None)
         if told is not None:
             yield f"a cache was not used; {told}"

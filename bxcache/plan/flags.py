@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import RegistryBackend
 from bxcache.plan.candidates import find_ref
 from bxcache.plan.plan import EXPORT, IMPORT, CacheUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.config.backends import InlineBackend, LocalBackend
+    from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
     from bxcache.plan.plan import Candidate, LocalState
     from bxcache.scope import Scope
 
@@ -24,11 +23,10 @@ def import_local(local: LocalState, candidate: Candidate) -> CacheUse:
 
 
 def import_ref(backend: RegistryBackend | InlineBackend, candidate: Candidate) -> CacheUse:
-    insecure = isinstance(backend, RegistryBackend) and backend.insecure
     attributes = (
         ("type", "registry"),
         ("ref", candidate.place),
-        *((("registry.insecure", "true"),) if insecure else ()),
+        *((("registry.insecure", "true"),) if backend.insecure else ()),
     )
     kept = "the image" if backend.type == "inline" else "the registry"
     reason = f"{kept} has a cache there, {candidate.what}"
@@ -76,6 +74,12 @@ def export_inline(backend: InlineBackend, scope: Scope) -> CacheUse:
     return CacheUse(
         EXPORT, "inline", find_ref(backend, scope.name), scope.name, (("type", "inline"),), reason
     )
+
+
+def export_stages(backend: InlineBackend, scope: Scope) -> CacheUse:
+    ref = find_ref(backend, scope.name)
+    reason = "every stage is pushed as an image beside it, if anything is new"
+    return CacheUse(EXPORT, "inline", ref, scope.name, (("type", "inline"),), reason)
 
 
 def _compression(backend: LocalBackend | RegistryBackend) -> Iterator[tuple[str, str]]:

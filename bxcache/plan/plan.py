@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bxcache.config.backends import Backend, RegistryBackend
+    from bxcache.config.backends import Backend, InlineBackend, RegistryBackend
     from bxcache.registry.probing import Sighting
     from bxcache.scope import Scope
 
@@ -111,7 +111,7 @@ class RegistrySave:
 
     use: CacheUse
     apart: bool
-    backend: RegistryBackend
+    backend: RegistryBackend | InlineBackend
     owner: Scope
     source: Sighting | None = None
     source_ref: str = ""

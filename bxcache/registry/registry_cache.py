@@ -127,7 +127,9 @@ class RegistryCache:
             ) from error
 
     def _remove(self, scopes: list[RemoteScope]) -> None:
-        going = {name for scope in scopes for name in (scope.tag, name_label(scope.tag))}
+        going = {
+            name for scope in scopes for name in (scope.tag, name_label(scope.tag), *scope.stages)
+        }
         staying = [tag for tag in self._repository.list_tags() if tag not in going]
         shared = read_digests(self._repository, staying)
         for scope in scopes:

@@ -13,7 +13,12 @@ from urllib.parse import urlencode
 
 from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.connection import Query
-from bxcache.store.documents import MANIFEST_TYPES, CacheManifest, compute_digest
+from bxcache.store.documents import (
+    IMAGE_CONFIG_TYPES,
+    MANIFEST_TYPES,
+    CacheManifest,
+    compute_digest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +52,15 @@ class RemoteManifest:
         except ValueError:
             return None
         return None if found.find_strangeness() else found
+
+    def parse_image(self) -> CacheManifest | None:
+        """Its content, or None where it is no image for one platform."""
+        try:
+            found = CacheManifest.model_validate_json(self.body)
+        except ValueError:
+            return None
+        is_image = found.config is not None and found.config.media_type in IMAGE_CONFIG_TYPES
+        return found if is_image and found.layers else None
 
 
 class Repository:

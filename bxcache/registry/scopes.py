@@ -39,6 +39,7 @@ class RemoteScope:
         layers: the size in bytes of each layer, by digest; empty when the cache is gone.
         changed: why the tag is not touched: something else than bxcache wrote to it since.
         lost: the label is there and the cache is not.
+        stages: the tags of the images of its stages, where each is one.
     """
 
     tag: str
@@ -46,6 +47,7 @@ class RemoteScope:
     layers: dict[str, int]
     changed: str = ""
     lost: bool = False
+    stages: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -137,20 +139,22 @@ def list_scopes(repository: Repository) -> list[RemoteScope]:
     tags = sorted(repository.list_tags())
     labelled = [tag for tag in map(find_labelled, tags) if tag is not None]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = pool.map(lambda tag: _read_scope(repository, tag), labelled)
+        found = pool.map(lambda tag: _read_scope(repository, tag, tags), labelled)
         return [scope for scope in found if scope is not None]
 
 
-def _read_scope(repository: Repository, tag: str) -> RemoteScope | None:
+def _read_scope(repository: Repository, tag: str, tags: Iterable[str]) -> RemoteScope | None:
     label = read_label(repository, tag)
     if label is None:
         return None
     manifest = repository.read_manifest(tag)
     if manifest is None or is_leaving(manifest.body):
         return RemoteScope(tag, label, {}, lost=True)
-    content = manifest.parse()
+    content, image = manifest.parse(), manifest.parse_image()
     changed = "" if manifest.digest == label.digest else "somebody else has written to it since"
-    return RemoteScope(tag, label, dict(content.layer_sizes) if content else {}, changed)
+    layers = next((dict(each.layer_sizes) for each in (content, image) if each), {})
+    beside = [each for each in tags if each.startswith(f"{tag}.") and each != name_label(tag)]
+    return RemoteScope(tag, label, layers, changed, stages=tuple(beside if image else ()))
 
 
 def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:
@@ -181,6 +185,10 @@ def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[
         _finish_leaving(repository, scope.tag)
     else:
         _remove_tag(repository, scope.tag, scope.label.digest, shared)
+    for stage in scope.stages:
+        digest = repository.read_digest(stage)
+        if digest:
+            _remove_tag(repository, stage, digest, shared)
     name = name_label(scope.tag)
     written = repository.read_manifest(name) if name is not None else None
     # What a build has written since is not what was to go.

@@ -40,6 +40,12 @@ MANIFEST_TYPES = frozenset(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     }
 )
+IMAGE_CONFIG_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
 LARGEST_CONFIG = 1 << 20
 """BuildKit reads no larger one: `readBlob` in
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/import.go"""

@@ -17,7 +17,7 @@ from bxcache.buildx.driver import Docker
 from bxcache.buildx.events import StepStarted
 from bxcache.errors import EngineError
 from bxcache.redaction import Redactor
-from bxcache.running import Leash, Run, run_quietly
+from bxcache.running import Command, Leash, Run, run_quietly
 
 
 def script(folder: Path, text: str) -> Docker:
@@ -159,7 +159,8 @@ def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]
     run = Run(cast("Any", prepared), Redactor(), lambda _: None)
     leash = Leash(seconds, lambda event: isinstance(event, StepStarted))
     begun = time.monotonic()
-    _, ended = run_quietly(run, ("buildx", "build", "."), folder / "none.json", leash)
+    command = Command(("buildx", "build", "."), folder / "none.json")
+    _, ended = run_quietly(run, command, leash)
     return time.monotonic() - begun, ended
 
 

@@ -27,6 +27,7 @@ FLOORS = [
     {"bxcache.rescue"},
     {"bxcache.preparation"},
     {"bxcache.running"},
+    {"bxcache.stage_export"},
     {"bxcache.saving"},
     {"bxcache.remembering"},
     {"bxcache.execution", "bxcache.preview"},

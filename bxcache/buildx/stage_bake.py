@@ -1,0 +1,187 @@
+"""The definition by which `docker buildx bake` pushes stages as images, all of them at once.
+
+Builds side by side would each send the context; the targets of one bake share what they have of it.
+https://docs.docker.com/build/bake/reference/
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.metadata import PROVENANCE_VARIABLE
+from bxcache.buildx.option_text import render_options
+from bxcache.config.paths import is_remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bxcache.config.models import BuildSettings
+
+VARIABLES = {PROVENANCE_VARIABLE: "max", "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
+"""What the run needs in its environment. The build that is repeated was allowed to read what it
+names; bake must not ask again."""
+
+OLDEST_BAKE = (0, 17)
+"""The first buildx whose bake takes a network and entitlements from a file."""
+_DROPPED = frozenset(("--label", "-D", "--debug"))
+_LISTS = {
+    "--secret": "secret",
+    "--ssh": "ssh",
+    "--ulimit": "ulimits",
+    "--allow": "entitlements",
+}
+_PAIRS = {"--build-arg": "args", "--build-context": "contexts", "--add-host": "extra-hosts"}
+_SINGLE = {"--shm-size": "shm-size"}
+_WITHOUT_VALUE = ("-D", "--debug")
+_NO_ATTESTATIONS = [f"type={kind},disabled=true" for kind in ("provenance", "sbom")]
+
+
+@dataclass(frozen=True, slots=True)
+class StageExport:
+    """A stage that is to be pushed as an image.
+
+    Attributes:
+        ref: the image.
+        target: the stage as `--target` has it; None is the last one.
+        file: the Dockerfile.
+    """
+
+    ref: str
+    target: str | None
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """What all stages have in common.
+
+    Attributes:
+        settings: the build whose stages they are.
+        context: the build context.
+        cache_from: what they are built from, as `--cache-from` has it.
+        insecure: whether their registry may be.
+        extra: arguments of the caller's own, which `can_bake`.
+        environment: has the build arguments that are given without a value.
+    """
+
+    settings: BuildSettings
+    context: Path
+    cache_from: tuple[str, ...]
+    insecure: bool
+    extra: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def can_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
+    """Whether bake can do what a build does: its Dockerfile is here, it knows the arguments."""
+    if settings.file and is_remote(settings.file):
+        return False
+    known = _DROPPED | _LISTS.keys() | _PAIRS.keys() | _SINGLE.keys()
+    return {flag for flag, _ in _split_flags(extra)} <= known
+
+
+def needs_new_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
+    """Whether only newer versions of bake do what the build does; older ones leave it out."""
+    return bool(settings.network) or any(flag == "--allow" for flag, _ in _split_flags(extra))
+
+
+def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dict[str, Any]:
+    """The bake file that pushes stages, as a document; a target for each of them."""
+    common = _render_common(repetition)
+    push = {"type": "image", "push": "true"}
+    push |= {"registry.insecure": "true"} if repetition.insecure else {}
+    targets = {}
+    for number, each in enumerate(exports):
+        own = {
+            "dockerfile": str(each.file),
+            "tags": [each.ref],
+            "output": [render_options(tuple(push.items()))],
+            **({"target": each.target} if each.target else {}),
+        }
+        targets[f"stage-{number}"] = _escape({**common, **own})
+    return {"target": targets}
+
+
+def write_bake(document: Mapping[str, Any]) -> str:
+    """The text of a bake file."""
+    return json.dumps(document, indent=1)
+
+
+def render_bake(
+    settings: BuildSettings,
+    file: Path,
+    metadata: Path,
+    targets: Iterable[str],
+    extra: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """What follows `docker` to push the stages of a bake file."""
+    allowed = [value for flag, value in _split_flags(extra) if flag == "--allow"]
+    return (
+        "buildx",
+        "bake",
+        "--progress",
+        "rawjson",
+        "--metadata-file",
+        str(metadata),
+        *(("--builder", settings.builder) if settings.builder else ()),
+        *(word for value in allowed for word in ("--allow", value)),
+        "--file",
+        str(file),
+        *targets,
+    )
+
+
+def _render_common(repetition: Repetition) -> dict[str, Any]:
+    settings = repetition.settings
+    common: dict[str, Any] = {
+        "context": str(repetition.context),
+        "cache-from": list(repetition.cache_from),
+        "cache-to": ["type=inline"],
+        "attest": _NO_ATTESTATIONS,
+        "args": dict(settings.build_args),
+        "contexts": dict(settings.build_contexts),
+        "secret": list(settings.secrets),
+        "ssh": list(settings.ssh),
+        "platforms": list(settings.platforms),
+        "network": settings.network,
+        "pull": settings.pull or None,
+    }
+    for flag, value in _split_flags(repetition.extra):
+        if flag in _LISTS:
+            common.setdefault(_LISTS[flag], []).append(value)
+        elif flag in _PAIRS:
+            name, equals, rest = value.partition("=" if flag != "--add-host" else ":")
+            common.setdefault(_PAIRS[flag], {})[name] = rest if equals else None
+        elif flag in _SINGLE:
+            common[_SINGLE[flag]] = value
+    # Without a value docker takes it from the environment, bake does not.
+    asked = {
+        k: repetition.environment.get(k) if v is None else v for k, v in common["args"].items()
+    }
+    common["args"] = {name: value for name, value in asked.items() if value is not None}
+    return {name: value for name, value in common.items() if value}
+
+
+def _split_flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each flag with its value; a word that stands alone is a flag without one."""
+    following = iter(words)
+    for word in following:
+        flag, equals, value = word.partition("=")
+        if equals or flag in _WITHOUT_VALUE or not flag.startswith("-"):
+            yield flag, value
+        else:
+            yield flag, next(following, "")
+
+
+def _escape(value: Any) -> Any:  # noqa: ANN401  # any part of a document
+    """The same for bake, to which `${` and `%{` begin an expression, in JSON too."""
+    if isinstance(value, str):
+        return value.replace("${", "$${").replace("%{", "%%{")
+    if isinstance(value, list):
+        return [_escape(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _escape(each) for name, each in value.items()}
+    return value

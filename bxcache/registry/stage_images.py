@@ -1,0 +1,325 @@
+"""The images of a build's stages, and the one that has what all of their inline caches tell.
+
+Each import is a cache manager of its own to BuildKit, and of those that know a step it takes any:
+what the others know of the steps behind is then not found. Of six images with six stages, three in
+five builds found a part only (https://github.com/moby/buildkit/issues/4674). So one image more is
+written, of which nothing is ever run: it has the layers of all, and all that they tell.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bxcache.errors import RegistryError, Trouble
+from bxcache.registry.repository import RemoteManifest
+from bxcache.store.chains import BOTTOM
+from bxcache.store.documents import (
+    LARGEST_CONFIG,
+    CacheConfig,
+    CacheManifest,
+    ConfigLayer,
+    Descriptor,
+    compute_digest,
+)
+from bxcache.store.merging import Merged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bxcache.registry.repository import Repository
+
+INLINE = "moby.buildkit.cache.v0"
+"""The key of an image's config with its inline cache, records in base64:
+https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/inline/inline.go"""
+_MOST_AT_ONCE = 8
+_DOCKER_TO_OCI = {
+    "application/vnd.docker.distribution.manifest.v2+json": (
+        "application/vnd.oci.image.manifest.v1+json"
+    ),
+    "application/vnd.docker.container.image.v1+json": "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": (
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+    ),
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": (
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageImage:
+    """An image for one platform.
+
+    Attributes:
+        manifest: its config and its layers.
+        config: what the config's blob holds.
+    """
+
+    manifest: CacheManifest
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What several images have together.
+
+    Attributes:
+        manifest: the image that has it.
+        layers: its layers, by the digests of what they hold when they are not compressed.
+    """
+
+    manifest: RemoteManifest
+    layers: dict[str, Descriptor]
+
+
+def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Joined | None:
+    """Name by a tag what the inline caches of several images have together.
+
+    Args:
+        repository: where the images are.
+        tag: the tag to write.
+        images: the tags or digests of the images.
+
+    Returns:
+        what was written; None where none of them has a cache.
+
+    Raises:
+        RegistryError: the registry does not tell, or does not take it.
+    """
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        read = pool.map(lambda each: list(_read_images(repository, each)), images)
+        found = [image for images in read for image in images if INLINE in image.config]
+    if not found:
+        return None
+    operation = f"writing `{repository.name}:{tag}`"
+    try:
+        merged = merge_images(found)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        cause = f"an image has a config as BuildKit writes none: {error}"
+        raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED) from error
+    if len(merged.config) > LARGEST_CONFIG:
+        cause = f"what all stages tell takes {len(merged.config)} bytes, more than BuildKit reads"
+        raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED)
+    repository.write_blob(merged.config)
+    kind = json.loads(merged.manifest)["mediaType"]
+    repository.write_manifest(tag, merged.manifest, kind)
+    digest = compute_digest(merged.manifest)
+    layers = {
+        diff_id: layer
+        for image in found
+        for diff_id, layer in zip(
+            image.config["rootfs"]["diff_ids"], image.manifest.layers, strict=True
+        )
+    }
+    return Joined(RemoteManifest(digest, kind, merged.manifest), layers)
+
+
+def _read_images(repository: Repository, reference: str) -> Iterator[StageImage]:
+    """The image of each platform; none where there is no image."""
+    found = repository.read_manifest(reference)
+    try:
+        content = CacheManifest.model_validate_json(found.body) if found is not None else None
+    except ValueError:
+        return
+    if content is None:
+        return
+    for each in content.manifests:
+        yield from _read_images(repository, each.digest)
+    data = repository.read_blob(content.config.digest) if content.config is not None else None
+    if data is not None and content.layers:
+        try:
+            config = json.loads(data)
+        except ValueError:
+            return
+        if isinstance(config, dict):
+            yield StageImage(content, config)
+
+
+def merge_images(images: Sequence[StageImage]) -> Merged:
+    """One image with the layers of several, and all that their inline caches tell.
+
+    BuildKit reads the layers of an image as one chain, so each result names the layers that it is
+    made of: `importInlineCache` and `ParseConfig` in
+    https://github.com/moby/buildkit/tree/v0.25.2/cache/remotecache
+
+    Args:
+        images: the images; each has an inline cache.
+
+    Raises:
+        ValueError: one of them is not as BuildKit writes it; or LookupError, TypeError.
+    """
+    writer = _Writer()
+    for image in images:
+        writer.add(image)
+    return writer.write(images)
+
+
+def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
+    """How the layers of an image that has what several tell build on each other.
+
+    Args:
+        manifest: the image's.
+        config: what its config's blob holds.
+
+    Raises:
+        ValueError: it is no such image; or LookupError, TypeError.
+    """
+    records = json.loads(base64.b64decode(json.loads(config)[INLINE]))
+    every = range(len(manifest.layers))
+    chains = {layers for record in records for layers, _ in _list_chains(record, every)}
+    at: dict[tuple[int, ...], int] = {(): BOTTOM}
+    links: list[ConfigLayer] = []
+    for chain in sorted(chains):
+        for length in range(1, len(chain) + 1):
+            below, upto = chain[: length - 1], chain[:length]
+            if upto not in at:
+                at[upto] = len(links)
+                blob = manifest.layers[upto[-1]].digest
+                links.append(ConfigLayer(blob=blob, parent=at[below]))
+    return CacheConfig(layers=tuple(links))
+
+
+class _Writer:
+    """Lays images one over another."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, int] = {}
+        self._described: list[tuple[Descriptor, str, dict[str, Any]]] = []
+        self._records: dict[str, _Record] = {}
+
+    def add(self, image: StageImage) -> None:
+        """Add what an image has that none before it had."""
+        ids = image.config["rootfs"]["diff_ids"]
+        made = [each for each in image.config["history"] if not each.get("empty_layer")]
+        places = []
+        for layer, diff_id, history in zip(image.manifest.layers, ids, made, strict=True):
+            if layer.digest not in self._layers:
+                self._layers[layer.digest] = len(self._layers)
+                self._described.append((layer, diff_id, history))
+            places.append(self._layers[layer.digest])
+        records = json.loads(base64.b64decode(image.config[INLINE]))
+        names = _name_records(records)
+        for name, record in zip(names, records, strict=True):
+            known = self._records.setdefault(name, _Record(record["digest"], _link(record, names)))
+            known.chains |= dict(_list_chains(record, places))
+
+    def write(self, images: Sequence[StageImage]) -> Merged:
+        """The documents."""
+        at = {name: position for position, name in enumerate(self._records)}
+        records = [record.write(at) for record in self._records.values()]
+        first = images[0]
+        kept = {key: first.config[key] for key in ("architecture", "os") if key in first.config}
+        document = kept | {
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [each for _, each, _ in self._described]},
+            "history": [each for _, _, each in self._described],
+            INLINE: base64.b64encode(_dump(records)).decode(),
+        }
+        config = _dump(document)
+        kinds = {image.manifest.media_type for image in images}
+        return Merged(self._write_manifest(first.manifest, config, mixed=len(kinds) > 1), config)
+
+    def _write_manifest(self, first: CacheManifest, config: bytes, *, mixed: bool) -> bytes:
+        """The manifest in the form of the first one; where there are two forms, in OCI's."""
+        translate = _DOCKER_TO_OCI if mixed else {}
+        written = {"digest": compute_digest(config), "size": len(config)}
+        kind = first.config.media_type if first.config is not None else ""
+        layers = []
+        for layer, _, _ in self._described:
+            described = layer.model_dump(by_alias=True, exclude_unset=True)
+            media_type = translate.get(layer.media_type, layer.media_type)
+            layers.append({**described, "mediaType": media_type})
+        return _dump(
+            {
+                "schemaVersion": 2,
+                "mediaType": translate.get(first.media_type, first.media_type),
+                "config": {"mediaType": translate.get(kind, kind), **written},
+                "layers": layers,
+            }
+        )
+
+
+class _Record:
+    """A key of the cache with its results, and the names of the records that it follows from."""
+
+    def __init__(self, digest: str, inputs: list[list[dict[str, Any]]]) -> None:
+        self.chains: dict[tuple[int, ...], str | None] = {}
+        self._digest = digest
+        self._inputs = inputs
+
+    def write(self, at: dict[str, int]) -> dict[str, Any]:
+        """The record, with links to where others stand."""
+        document: dict[str, Any] = {"digest": self._digest}
+        if self.chains:
+            document["chains"] = [
+                {"layers": list(layers), **({"createdAt": created} if created else {})}
+                for layers, created in self.chains.items()
+            ]
+        if self._inputs:
+            document["inputs"] = [
+                [{**each, "link": at[each["link"]]} for each in ways] for ways in self._inputs
+            ]
+        return document
+
+
+def _list_chains(
+    record: dict[str, Any], places: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], str | None]]:
+    """The layers of each result, from the bottom."""
+    for each in record.get("layers") or ():
+        # The last of them is named, all below it are meant.
+        yield tuple(places[: each.get("layer", 0) + 1]), each.get("createdAt")
+    for each in record.get("chains") or ():
+        yield tuple(places[layer] for layer in each["layers"]), each.get("createdAt")
+
+
+def _link(record: dict[str, Any], names: Sequence[str]) -> list[list[dict[str, Any]]]:
+    return [
+        [{**each, "link": names[each.get("link", 0)]} for each in ways or ()]
+        for ways in record.get("inputs") or ()
+    ]
+
+
+def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
+    """A name for each record by what it is and follows from, so that equals have one name.
+
+    Raises:
+        ValueError: a record follows from itself.
+    """
+    names: dict[int, str] = {}
+    for start in range(len(records)):
+        waiting, open_ = [start], set[int]()
+        while waiting:
+            at = waiting[-1]
+            links = {
+                each.get("link", 0)
+                for ways in records[at].get("inputs") or ()
+                for each in ways or ()
+            }
+            missing = links - names.keys()
+            if at in names or not missing:
+                names.setdefault(at, _name_record(records[at], names))
+                waiting.pop()
+            elif at in open_ or missing & open_:
+                raise ValueError("a record follows from itself")
+            else:
+                open_.add(at)
+                waiting += missing
+    return [names[at] for at in range(len(records))]
+
+
+def _name_record(record: dict[str, Any], names: dict[int, str]) -> str:
+    inputs = [
+        sorted((each.get("selector", ""), names[each.get("link", 0)]) for each in ways or ())
+        for ways in record.get("inputs") or ()
+    ]
+    return compute_digest(_dump([record["digest"], inputs]))
+
+
+def _dump(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
