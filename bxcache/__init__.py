@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bxcache.api import build, build_images, history
+    from bxcache.api import bake, build, build_images, history
     from bxcache.batch import ImageObserver, ImageOutcome
     from bxcache.buildx.events import (
         Event,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from bxcache.registry.registry_cache import Pruned, RegistryCache
     from bxcache.registry.retention import Removal
     from bxcache.registry.scopes import RemoteScope
-    from bxcache.request import BuildOptions
+    from bxcache.request import BakeOptions, BuildOptions
     from bxcache.result import BuildResult, CacheResult, Step
     from bxcache.store.adoption import Adopted
     from bxcache.store.collection import Collected
@@ -59,6 +59,7 @@ __version__ = "0.1.0"
 
 # Each name is loaded when it is first used: the command line starts in a fraction of the time.
 _HOMES = {
+    "bake": "bxcache.api",
     "build": "bxcache.api",
     "build_images": "bxcache.api",
     "history": "bxcache.api",
@@ -96,6 +97,7 @@ _HOMES = {
     "RegistryCache": "bxcache.registry.registry_cache",
     "Removal": "bxcache.registry.retention",
     "RemoteScope": "bxcache.registry.scopes",
+    "BakeOptions": "bxcache.request",
     "BuildOptions": "bxcache.request",
     "BuildResult": "bxcache.result",
     "CacheResult": "bxcache.result",
@@ -113,6 +115,7 @@ _HOMES = {
 
 __all__ = [
     "Adopted",
+    "BakeOptions",
     "BuildFailedError",
     "BuildOptions",
     "BuildResult",
@@ -159,6 +162,7 @@ __all__ = [
     "Usage",
     "Verification",
     "Warned",
+    "bake",
     "build",
     "build_images",
     "history",

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from bxcache.bake_preparation import BakeRequest
+from bxcache.baking import bake_targets
 from bxcache.batch import (
     MOST_AT_ONCE,
     ImageObserver,
@@ -15,7 +17,7 @@ from bxcache.batch import (
 )
 from bxcache.lookup import HistoryRequest, find_history
 from bxcache.pipeline import run_build
-from bxcache.request import BuildOptions, BuildRequest
+from bxcache.request import BakeOptions, BuildOptions, BuildRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +107,48 @@ def build_images(
     )
     chosen = choose_images(request, names)
     return build_batch(request, chosen, observe, jobs=jobs, fail_fast=fail_fast)
+
+
+def bake(
+    *targets: str,
+    files: Sequence[str | os.PathLike[str]] = (),
+    sets: Sequence[str] = (),
+    config_file: str | os.PathLike[str] | None = None,
+    extra: Sequence[str] = (),
+    observe: ImageObserver | None = None,
+    **options: Unpack[BakeOptions],
+) -> dict[str, ImageOutcome]:
+    """Build targets of a bake file by one `docker buildx bake`, each with a cache of its own.
+
+    Args:
+        targets: the targets and groups. Default: bake's.
+        files: the bake files. Default: those that bake finds.
+        sets: values instead of those of the files, as bake's `--set` has them.
+        config_file: the config file to use instead of the one that is found.
+        extra: arguments for `docker buildx bake`, passed on unchanged.
+        observe: is called with a target and each event of its build, from several threads, one
+            event at a time for each target.
+        options: what holds for all targets, see `BakeOptions`.
+
+    Returns:
+        What became of each target, by its name; of those too that others need.
+
+    Raises:
+        ConfigError: the configuration or the bake file is wrong; nothing was built.
+        EngineError: docker cannot do it; nothing was built.
+        StoreError: the local store's directory cannot be one; nothing was built.
+        TypeError: an option is of a build alone; the bake file has a word for it.
+    """
+    unknown = [name for name in options if name not in BakeOptions.__annotations__]
+    if unknown:
+        raise TypeError(f"bake() has no option `{unknown[0]}`; it belongs in the bake file")
+    request = BuildRequest(
+        options={**options},
+        extra=tuple(extra),
+        config_file=Path(config_file) if config_file is not None else None,
+    )
+    chosen = tuple(os.fspath(file) for file in files)
+    return bake_targets(BakeRequest(request, targets, chosen, tuple(sets)), observe)
 
 
 def history(  # noqa: PLR0913  # each narrows the search in its own way

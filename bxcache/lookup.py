@@ -141,6 +141,8 @@ class _Search:
         if self._name is not None:
             yield self._name, ""
             if not self._is_image:
+                # Nothing declares the targets of a bake.
+                yield from self._list_own(holder)
                 return
         if self._request.source is not None and not self._is_project:
             yield from _list_only(holder)
@@ -171,6 +173,8 @@ class _Search:
 
     def _find_scope(self) -> Scope:
         setup, request = self._setup, self._request
+        if self._name is not None and not self._is_image:
+            return Scope(self._name, request.target, ())
         target = request.target or setup.config.build.target
         return Scope(find_image(setup, request.directory), target, ())
 

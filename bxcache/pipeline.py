@@ -43,7 +43,7 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
         BuildFailedError: docker's build failed.
         CacheError: a cache failed and `strict` is on; the image was built.
     """
-    with _open_build(request) as opening:
+    with open_build(request) as opening:
         from bxcache.execution import execute  # noqa: PLC0415  # while docker answers
         from bxcache.preparation import prepare  # noqa: PLC0415
 
@@ -57,7 +57,7 @@ def preview_build(request: BuildRequest) -> Preview:
     Raises:
         BxcacheError: as `run_build` does before it starts docker.
     """
-    with _open_build(request) as opening:
+    with open_build(request) as opening:
         from bxcache.preparation import prepare  # noqa: PLC0415  # while docker answers
         from bxcache.preview import make_preview  # noqa: PLC0415
 
@@ -66,7 +66,13 @@ def preview_build(request: BuildRequest) -> Preview:
 
 
 @contextmanager
-def _open_build(request: BuildRequest) -> Iterator[Opening]:
+def open_build(request: BuildRequest) -> Iterator[Opening]:
+    """Read the configuration, and have docker asked about itself meanwhile.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        EngineError: there is no docker.
+    """
     refused = check_extra(request.extra)
     if refused:
         raise ConfigError(refused)

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_capabilities
-from bxcache.buildx.command import as_repetition, can_repeat, exports_image, render_build
+from bxcache.buildx.command import (
+    Command,
+    as_repetition,
+    can_repeat,
+    exports_image,
+    render_build,
+)
 from bxcache.buildx.events import Noted
 from bxcache.buildx.stage_bake import can_bake
 from bxcache.config.backends import LocalBackend
@@ -264,13 +270,12 @@ def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
     )
 
 
-def render_save(
-    prepared: Prepared, options: Iterable[tuple[str, str]], metadata: Path
-) -> tuple[str, ...]:
-    """What follows `docker` in a run that only saves what the build has made."""
-    return render_build(
+def render_save(prepared: Prepared, options: Iterable[tuple[str, str]], metadata: Path) -> Command:
+    """A run of docker that only saves what the build has made."""
+    arguments = render_build(
         as_repetition(prepared.setup.config.build),
         cache_options=options,
         metadata_file=str(metadata),
         extra=prepared.request.extra,
     )
+    return Command(arguments, metadata)

@@ -15,24 +15,13 @@ if TYPE_CHECKING:
     from bxcache.process import Stop
 
 
-class BuildOptions(TypedDict, total=False):
-    """The options of a build, by the names that the keys of `[build]` and `[cache]` have.
+class BakeOptions(TypedDict, total=False):
+    """The options of a bake, by the names that the keys of `[build]` and `[cache]` have.
 
     `branch`, `git_tag`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`.
     """
 
-    file: str
-    target: str
-    platforms: Sequence[str]
     builder: str
-    tags: Sequence[str]
-    build_args: Mapping[str, str | None]
-    build_contexts: Mapping[str, str]
-    labels: Mapping[str, str]
-    secrets: Sequence[str]
-    ssh: Sequence[str]
-    outputs: Sequence[str]
-    network: str
     push: bool
     load: bool
     pull: bool
@@ -47,6 +36,22 @@ class BuildOptions(TypedDict, total=False):
     base_branch: str
     default_branch: str
     trusted: bool
+
+
+class BuildOptions(BakeOptions, total=False):
+    """The options of a build: those of a bake, and what a bake file says by itself."""
+
+    file: str
+    target: str
+    platforms: Sequence[str]
+    tags: Sequence[str]
+    build_args: Mapping[str, str | None]
+    build_contexts: Mapping[str, str]
+    labels: Mapping[str, str]
+    secrets: Sequence[str]
+    ssh: Sequence[str]
+    outputs: Sequence[str]
+    network: str
 
 
 _SECTIONS = {

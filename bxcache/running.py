@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.events import Streamed
 from bxcache.buildx.metadata import Metadata, parse_metadata
@@ -15,22 +16,33 @@ from bxcache.errors import StoppedError
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from bxcache.buildx.command import Command
     from bxcache.buildx.events import Event
     from bxcache.preparation import Prepared
     from bxcache.redaction import Redactor
     from bxcache.request import BuildRequest
 
 
+_ONLY = "build"
+"""What a build is called that is no target of a bake."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every run of docker in a build has in common."""
+    """What every run of docker in a build has in common.
+
+    Attributes:
+        repeat: what to run to save what was built, by the cache options that this takes and the
+            file where docker leaves the metadata.
+    """
 
     prepared: Prepared
     redact: Redactor
     tell: Callable[[Event], None]
+    repeat: Callable[[Iterable[tuple[str, str]], Path], Command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +82,6 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
     return Heard(status, trace, metadata, time.monotonic() - begun)
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A run of docker.
-
-    Attributes:
-        arguments: what follows `docker`.
-        metadata: where that has docker leave the metadata.
-        variables: what to add to docker's environment.
-        targets: the targets, where it is a bake; the last one is told of, with the layers of all.
-    """
-
-    arguments: tuple[str, ...]
-    metadata: Path
-    variables: Mapping[str, str] = field(default_factory=lambda: VARIABLES)
-    targets: tuple[str, ...] = ()
-
-
 def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
     """Run docker without telling its events; also why it was ended early, or an empty string.
 
@@ -95,7 +90,7 @@ def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
         command: what to run.
         leash: what ends the run early.
     """
-    reader = TraceReader(command.targets)
+    reader = BakeReader(command.targets) if command.targets else BakeReader((_ONLY,))
     begun = time.monotonic()
     ended = ""
     with run.prepared.docker.build(
@@ -107,7 +102,7 @@ def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
         stop=run.prepared.request.stop,
     ) as process:
         for line in join_documents(process.read_lines()):
-            if any(map(leash.is_wrong, list(reader.feed(line)))):
+            if any(leash.is_wrong(event) for _, event in reader.feed(line)):
                 ended = "the builder no longer has what it built"
                 break
         status = 1 if ended else process.wait()
@@ -115,7 +110,7 @@ def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
             ended = f"it took longer than {leash.seconds:.0f} s"
     check_stop(run.prepared.request)
     told = _read_all(command) if status == 0 else Metadata()
-    trace = reader.finish(told.operations)
+    trace = reader.finish(command.targets[-1] if command.targets else _ONLY, told.operations)
     return Heard(status, trace, told, time.monotonic() - begun), ended
 
 

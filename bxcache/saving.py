@@ -21,12 +21,11 @@ from bxcache.buildx.vertex_names import CacheVertex
 from bxcache.config.backends import InlineBackend
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, StoreError, Trouble
-from bxcache.preparation import render_save
 from bxcache.registry.labels import Label
 from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 from bxcache.result import CacheResult
-from bxcache.running import Command, Leash, run_quietly
+from bxcache.running import Leash, run_quietly
 from bxcache.settlement import Heard, find_failed_import, find_layers
 from bxcache.stage_export import Export, copy_stages, export_stages
 from bxcache.store.staging import draw_name
@@ -121,11 +120,18 @@ def _settle_own(plan: BuildPlan, save: RegistrySave, heard: Heard, result: Cache
     transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     written = [each.digest for each in transfers if each.digest]
     try:
-        # Which of several registries a transfer was to, BuildKit does not tell.
-        digest = _join_nodes(save, written) if len(plan.saves) == 1 else result.digest
+        if len(plan.saves) > 1:
+            written = _choose_own(save, written)
+        digest = _join_nodes(save, written) if written else result.digest
     except RegistryError as error:
         return Kept(result, save, result.digest, label=label, warning=str(error))
     return Kept(replace(result, digest=digest), save, digest, label=label)
+
+
+def _choose_own(save: RegistrySave, written: list[str]) -> list[str]:
+    """The manifests that went to this registry: of several, BuildKit does not tell which."""
+    repository = save.source.repository if save.source is not None else _open(save)
+    return [each for each in dict.fromkeys(written) if repository.read_digest(each)]
 
 
 def _save(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
@@ -207,8 +213,7 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     leash = Leash(save.backend.timeout, _executes)
     # Each run has a file of its own: docker leaves an older one as it is.
     metadata = run.prepared.folder / f"{draw_name()}.json"
-    arguments = render_save(run.prepared, options, metadata)
-    heard, ended = run_quietly(run, Command(arguments, metadata), leash)
+    heard, ended = run_quietly(run, run.repeat(options, metadata), leash)
     transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     error = _find_trouble(heard, transfers, ended)
     if error:

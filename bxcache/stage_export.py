@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import parse_version
+from bxcache.buildx.command import Command
 from bxcache.buildx.dockerfile import find_base, list_needed, list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
 from bxcache.buildx.events import Noted, Outcome, StepStarted
@@ -31,7 +32,7 @@ from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.scopes import copy_scope
 from bxcache.registry.stage_images import join_images
-from bxcache.running import Command, Leash, run_quietly
+from bxcache.running import Leash, run_quietly
 from bxcache.scope import name_stage
 from bxcache.settlement import find_layers
 from bxcache.store.staging import draw_name
@@ -102,7 +103,9 @@ def list_built(
         layers = {each.digest for each in find_layers(step, heard.metadata)}
         is_known = any(each in known for each in layers)
         new = step.outcome is not Outcome.REUSED or not is_known
-        fresh[step.name.stage] = fresh.get(step.name.stage, False) or new
+        # BuildKit names no stage where there is only one.
+        name = stages[0].name if len(stages) == 1 else step.name.stage
+        fresh[name] = fresh.get(name, False) or new
     last = (target or stages[-1].name).lower() if stages else ""
     new_at: dict[int, bool] = {}
     built = []

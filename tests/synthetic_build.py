@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bxcache.buildx.trace import Trace, TraceReader
 from bxcache.config.loading import load_setup
 from bxcache.place.place import Place
 from bxcache.placement import Placement
-from bxcache.preparation import Prepared
+from bxcache.preparation import Prepared, render_save
 from bxcache.redaction import Redactor
 from bxcache.request import BuildRequest
 from bxcache.running import Run
@@ -187,7 +188,8 @@ def make_run(folder: Path, store: Store, scope: Scope) -> Run:
         name="benchmark",
         notes=(),
     )
-    return Run(prepared, Redactor(["correct horse battery staple"]), lambda _event: None)
+    redact = Redactor(["correct horse battery staple"])
+    return Run(prepared, redact, lambda _event: None, partial(render_save, prepared))
 
 
 def _make_place(branch: str | None) -> Place:

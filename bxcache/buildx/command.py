@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
@@ -10,12 +11,30 @@ from bxcache.buildx.option_text import parse_options
 from bxcache.config.paths import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from bxcache.config.models import BuildSettings
 
 VARIABLES = {PROVENANCE_VARIABLE: "max"}
 """What a build needs in its environment for its metadata to tell of every step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A run of docker.
+
+    Attributes:
+        arguments: what follows `docker`.
+        metadata: where that has docker leave the metadata.
+        variables: what to add to docker's environment.
+        targets: the targets, where it is a bake; the last one is told of, with the layers of all.
+    """
+
+    arguments: tuple[str, ...]
+    metadata: Path
+    variables: Mapping[str, str] = field(default_factory=lambda: VARIABLES)
+    targets: tuple[str, ...] = ()
 
 
 def render_build(

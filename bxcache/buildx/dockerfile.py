@@ -36,6 +36,7 @@ class DockerfileStage:
         base: what stands behind `FROM`: an image, or another stage.
         uses: what its instructions copy or mount from, as far as it can be a stage.
         is_named: it has a name of its own.
+        head_line: the line that its `FROM` ends in.
     """
 
     name: str
@@ -44,6 +45,7 @@ class DockerfileStage:
     base: str
     uses: tuple[str, ...] = ()
     is_named: bool = True
+    head_line: int = 0
 
 
 class NamedStage(Protocol):
@@ -68,12 +70,13 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     # Unlike Python, BuildKit ends a line at a line feed only.
     lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
     stages: list[DockerfileStage] = []
-    for line, instruction in _list_instructions([line.rstrip("\r") for line in lines]):
+    for line, end, instruction in _list_instructions([line.rstrip("\r") for line in lines]):
         head = _FROM.fullmatch(instruction)
         if head is not None:
             name = (head["name"] or f"stage-{len(stages)}").lower()
             named = head["name"] is not None
-            stages.append(DockerfileStage(name, line, len(lines), head["base"], is_named=named))
+            stage = DockerfileStage(name, line, len(lines), head["base"], (), named, end)
+            stages.append(stage)
         elif stages:
             stages[-1] = replace(stages[-1], uses=(*stages[-1].uses, *_list_used(instruction)))
     for at, following in enumerate(stages[1:]):
@@ -108,15 +111,17 @@ def list_needed(stages: Sequence[DockerfileStage], target: str | None) -> frozen
     return frozenset(stages[number].name for number in found)
 
 
-def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Each instruction with the line that it begins in; what a heredoc holds is left out."""
+def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Each instruction with its first and its last line; what a heredoc holds is left out."""
     escape = re.escape(_find_escape(lines))
     continued = re.compile(rf"(?<!{escape}){escape}[ \t]*$")
     numbered = enumerate(lines, 1)
     for number, line in numbered:
-        instruction = "" if _is_blank(line) else _join_lines(line, numbered, continued)
+        end, instruction = number, ""
+        if not _is_blank(line):
+            end, instruction = _join_lines((number, line), numbered, continued)
         if instruction:
-            yield number, instruction
+            yield number, end, instruction
             _skip_heredocs(instruction, numbered)
 
 
@@ -135,12 +140,17 @@ def _is_blank(line: str) -> bool:
     return line.strip()[:1] in ("", "#")
 
 
-def _join_lines(line: str, following: Iterator[tuple[int, str]], continued: re.Pattern[str]) -> str:
+def _join_lines(
+    first: tuple[int, str], following: Iterator[tuple[int, str]], continued: re.Pattern[str]
+) -> tuple[int, str]:
+    """The number of the last line of an instruction, and all of them as one."""
+    number, line = first
     whole = ""
     while continued.search(line):
         whole += continued.sub("", line)
-        line = next((each for _, each in following if not _is_blank(each)), "")
-    return (whole + line).strip()
+        ended = (number + 1, "")
+        number, line = next((each for each in following if not _is_blank(each[1])), ended)
+    return number, (whole + line).strip()
 
 
 def _split_words(instruction: str) -> tuple[str, list[str]]:

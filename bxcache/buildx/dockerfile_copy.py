@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -39,15 +38,12 @@ def copy_dockerfile(
 
 
 def name_stages(text: str, names: Mapping[DockerfileStage, str]) -> str:
-    """The text with a name behind the base of each stage; its line can be continued below."""
+    """The text with a name at the end of each stage's `FROM`; no line moves."""
     lines = text.split("\n")
     for stage, name in names.items():
-        base = re.compile(rf"(?<=\s)({re.escape(stage.base)})(?!\S)")
-        for at in range(stage.line - 1, stage.last_line):
-            # A line that the instruction goes on in may begin with the base; `FROM` never is it.
-            padding = "" if at < stage.line else " "
-            named, count = base.subn(rf"\1 AS {name}", padding + lines[at].lstrip(), count=1)
-            if count:
-                lines[at] = named
-                break
+        at = stage.head_line - 1
+        # A `FROM` that is to go on below the last line ends there.
+        lines += [""] * (at + 1 - len(lines))
+        kept = lines[at].rstrip("\r")
+        lines[at] = f"{kept} AS {name}{lines[at][len(kept) :]}"
     return "\n".join(lines)

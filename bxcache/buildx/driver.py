@@ -164,6 +164,23 @@ class Docker:
             raise _no_buildx(client)
         return answer.stdout.strip()
 
+    def print_bake(self, arguments: Sequence[str], directory: Path) -> Answer:
+        """What `docker buildx bake --print` says, as a document; why it does not, on stderr.
+
+        Args:
+            arguments: what follows that.
+            directory: the working directory.
+
+        Raises:
+            EngineError: there is no answer.
+        """
+        words = ("buildx", "bake", "--print", "--progress", "quiet", *arguments)
+        question = Question((*self.command, *words), directory=directory)
+        try:
+            return _await_answer(question, _SECONDS_TO_BOOT)
+        finally:
+            question.end()
+
     @contextmanager
     def asking_buildx(self) -> Iterator[Callable[[], str]]:
         """Have docker say which buildx it has while something else goes on.

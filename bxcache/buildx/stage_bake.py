@@ -153,7 +153,9 @@ def _render_common(repetition: Repetition) -> dict[str, Any]:
         if flag in _LISTS:
             common.setdefault(_LISTS[flag], []).append(value)
         elif flag in _PAIRS:
-            name, equals, rest = value.partition("=" if flag != "--add-host" else ":")
+            # A host's address may stand behind either.
+            either = flag == "--add-host" and "=" not in value
+            name, equals, rest = value.partition(":" if either else "=")
             common.setdefault(_PAIRS[flag], {})[name] = rest if equals else None
         elif flag in _SINGLE:
             common[_SINGLE[flag]] = value
@@ -183,5 +185,5 @@ def _escape(value: Any) -> Any:  # noqa: ANN401  # any part of a document
     if isinstance(value, list):
         return [_escape(each) for each in value]
     if isinstance(value, dict):
-        return {name: _escape(each) for name, each in value.items()}
+        return {_escape(name): _escape(each) for name, each in value.items()}
     return value

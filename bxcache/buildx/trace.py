@@ -37,12 +37,11 @@ from bxcache.buildx.vertex_names import (
     StepName,
     parse_step_name,
     parse_written_manifest,
-    remove_target,
 )
 from bxcache.buildx.vertices import Vertex, advance, measure_spans, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 # Exports in parallel collide on one blob and are tried again; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
@@ -133,35 +132,33 @@ class Trace:
 
 
 class TraceReader:
-    """Reads a stream line by line."""
+    """Reads a stream line by line.
 
-    def __init__(self, targets: Collection[str] = ()) -> None:
-        """Begin a stream.
+    Attributes:
+        vertices: what has been told of each vertex, by its digest.
+    """
 
-        Args:
-            targets: the targets of a bake. With several, buildx puts their names before all others.
-        """
-        several = len(targets) > 1
-        self._prefixes = tuple(f"[{target}" for target in targets if several)
-        self._vertices: dict[str, Vertex] = {}
+    def __init__(self) -> None:
+        self.vertices: dict[str, Vertex] = {}
         self._said: list[str] = []
 
     def feed(self, line: str) -> Iterator[Event]:
         """Take one line and tell what it means, if anything."""
-        document = _parse_status(line)
-        if document is None:
-            yield from self._hear(line)
-            return
-        for message in _items(document, "vertexes"):
+        document = parse_status(line)
+        yield from self.hear(line) if document is None else self.read(document)
+
+    def read(self, document: dict[str, Any]) -> Iterator[Event]:
+        """Take one message of BuildKit and tell what it means, if anything."""
+        for message in read_items(document, "vertexes"):
             yield from self._read_vertex(message)
-        for message in _items(document, "statuses"):
+        for message in read_items(document, "statuses"):
             self._read_status(message)
-        for message in _items(document, "logs"):
+        for message in read_items(document, "logs"):
             yield from self._read_log(message)
-        for message in _items(document, "warnings"):
+        for message in read_items(document, "warnings"):
             yield Warned(_decode(message.get("short")).strip())
 
-    def finish(self, own: Container[str] = ()) -> Trace:
+    def finish(self, own: Container[str] = (), beside: Iterable[TraceReader] = ()) -> Trace:
         """What has been read, as a whole.
 
         What two builds of one engine have in common is done once. Both streams tell of the vertex
@@ -169,17 +166,20 @@ class TraceReader:
 
         Args:
             own: the vertices that are the build's own; empty if that is not known.
+            beside: what has been read of builds that ran at the same time.
         """
-        vertices = list(self._vertices.values())
+        elsewhere = [vertex for each in beside for vertex in each.vertices.values()]
+        vertices = list(self.vertices.values())
         return Trace(
-            steps=tuple(_list_steps(vertices, own)),
+            steps=tuple(_list_steps(vertices, own, elsewhere)),
             transfers=tuple(_read_transfer(each) for each in vertices if _is_transfer(each.name)),
             said=tuple(self._said),
             unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
             sources=tuple(_read_source(each) for each in vertices if _is_source(each)),
         )
 
-    def _hear(self, line: str) -> Iterator[Event]:
+    def hear(self, line: str) -> Iterator[Event]:
+        """Take what docker says outside of BuildKit's messages."""
         text = line.rstrip()
         if not text.startswith(_NOISE) and (text or self._said):
             self._said.append(text)
@@ -187,12 +187,12 @@ class TraceReader:
 
     def _vertex(self, message: dict[str, Any], key: str) -> Vertex:
         digest = read_text(message, key)
-        return self._vertices.setdefault(digest, Vertex(digest))
+        return self.vertices.setdefault(digest, Vertex(digest))
 
     def _read_vertex(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "digest")
         if not vertex.name:
-            vertex.name = remove_target(read_text(message, "name"), self._prefixes)
+            vertex.name = read_text(message, "name")
             vertex.step = parse_step_name(vertex.name)
         inputs = message.get("inputs")
         vertex.inputs = vertex.inputs or tuple(map(str, inputs if isinstance(inputs, list) else ()))
@@ -269,13 +269,15 @@ class _Instruction:
         )
 
 
-def _list_steps(vertices: list[Vertex], own: Container[str]) -> Iterator[TracedStep]:
+def _list_steps(
+    vertices: list[Vertex], own: Container[str], elsewhere: list[Vertex]
+) -> Iterator[TracedStep]:
     instructions = list(_join_parts(vertices))
     mine = {each.main.digest for each in instructions if each.is_of(own)}
     platforms = {each.name.platform for each in instructions if each.main.digest in mine}
     others = {
         (each.name.stage, each.name.text): each
-        for each in instructions
+        for each in (*_join_parts(elsewhere), *instructions)
         if mine and each.main.digest not in mine and each.done is not None
     }
     for each in instructions:
@@ -334,7 +336,8 @@ def _read_transfer(vertex: Vertex) -> CacheTransfer:
     return CacheTransfer(vertex.name, vertex.written, vertex.error, vertex.log)
 
 
-def _parse_status(line: str) -> dict[str, Any] | None:
+def parse_status(line: str) -> dict[str, Any] | None:
+    """A line as BuildKit's message, or None where it is none."""
     if not line.startswith("{"):
         return None
     try:
@@ -344,7 +347,8 @@ def _parse_status(line: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def _items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def read_items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The messages of one kind."""
     found = document.get(key)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 

@@ -9,10 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _STEP = re.compile(
     r"\[(?:(?P<head>[^\]]*?)\s+)?(?P<index>\d+)/(?P<total>\d+)\] (?P<text>.*)", re.DOTALL
@@ -70,24 +66,6 @@ def parse_step_name(name: str) -> StepName | None:
         return None
     platform, stage = _split_head(match["head"] or "")
     return StepName(platform, stage, int(match["index"]), int(match["total"]), match["text"])
-
-
-def remove_target(name: str, prefixes: Iterable[str]) -> str:
-    """A vertex's name without the target of a bake, which buildx puts in front.
-
-    https://github.com/docker/buildx/blob/v0.29.1/util/progress/multiwriter.go
-
-    >>> remove_target("[app build 1/2] RUN make", ["[app"])
-    '[build 1/2] RUN make'
-    >>> remove_target("[app] exporting cache to registry", ["[app"])
-    'exporting cache to registry'
-    """
-    for prefix in prefixes:
-        if name.startswith(f"{prefix} "):
-            return f"[{name[len(prefix) + 1 :]}"
-        if name.startswith(f"{prefix}] "):
-            return name[len(prefix) + 2 :]
-    return name
 
 
 def _split_head(head: str) -> tuple[str | None, str]:

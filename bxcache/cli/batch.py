@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
     """Build images side by side and print what became of each; all where none is named."""
     from bxcache.batch import MOST_AT_ONCE, build_batch, choose_images, find_status  # noqa: PLC0415
-    from bxcache.console.batch import BatchProgress  # noqa: PLC0415
+    from bxcache.console.batch import IMAGES, BatchProgress  # noqa: PLC0415
 
     mode = choose_mode(values)
     if mode == "rawjson":
@@ -32,7 +32,7 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
     begun = time.monotonic()
     jobs, fast = values["jobs"] or MOST_AT_ONCE, values["fail_fast"]
     outcomes = build_batch(request, chosen, progress, jobs=jobs, fail_fast=fast)
-    _print(outcomes, values, time.monotonic() - begun)
+    print_outcomes(outcomes, values, time.monotonic() - begun, IMAGES)
     return find_status(outcomes)
 
 
@@ -48,19 +48,29 @@ def _preview(request: BuildRequest, names: Sequence[str]) -> int:
     return 0
 
 
-def _print(outcomes: dict[str, ImageOutcome], values: dict[str, Any], seconds: float) -> None:
+def print_outcomes(
+    outcomes: dict[str, ImageOutcome], values: dict[str, Any], seconds: float, what: str
+) -> None:
+    """Print what became of several builds.
+
+    Args:
+        outcomes: what became of each.
+        values: the command's options.
+        seconds: how long all of them took.
+        what: what they are.
+    """
     from bxcache.cli.build import print_layers  # noqa: PLC0415
     from bxcache.console.batch import describe_batch, render_batch  # noqa: PLC0415
     from bxcache.console.tables import render_document  # noqa: PLC0415
 
+    quiet = choose_mode(values) == "quiet"
     if values["as_json"]:
-        click.echo(render_document(describe_batch(outcomes)))
-    elif choose_mode(values) == "quiet":
+        click.echo(render_document(describe_batch(outcomes, what)))
+    elif quiet:
         for name, each in outcomes.items():
             if each.result is not None and each.result.digest and not each.exit_status:
                 click.echo(f"{name} {each.result.digest}")
     for each in outcomes.values() if values["layers"] else ():
         if each.result is not None:
             print_layers(each.result)
-    quiet = choose_mode(values) == "quiet"
-    click.echo(render_batch(outcomes, seconds, quiet=quiet), err=True, nl=True)
+    click.echo(render_batch(outcomes, seconds, quiet=quiet, what=what), err=True, nl=True)

@@ -48,7 +48,7 @@ def _split_words(
     return tuple(each.strip() for value in values for each in value.split(",") if each.strip())
 
 
-_DOCKER_OPTIONS = (
+_BUILT_OPTIONS = (
     click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name for the image."),
     click.option("-f", "--file", metavar="FILE", help="The Dockerfile."),
     click.option("--target", metavar="STAGE", help="The stage to build."),
@@ -88,9 +88,12 @@ _DOCKER_OPTIONS = (
         metavar="NAME[=VALUE]",
         help="Label of the image.",
     ),
+    click.option("-o", "--output", "outputs", multiple=True, metavar="SPEC", help="Output."),
+    click.option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
+)
+_RUN_OPTIONS = (
     click.option("--push", is_flag=True, default=None, help="Push the image."),
     click.option("--load", is_flag=True, default=None, help="Load the image into docker."),
-    click.option("-o", "--output", "outputs", multiple=True, metavar="SPEC", help="Output."),
     click.option("--pull", is_flag=True, default=None, help="Look for newer base images."),
     click.option(
         "--no-cache",
@@ -98,7 +101,6 @@ _DOCKER_OPTIONS = (
         default=None,
         help="Import nothing; what is built is still saved.",
     ),
-    click.option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
     click.option("--builder", metavar="NAME", help="The buildx builder."),
 )
 _CACHE_OPTIONS = (
@@ -135,8 +137,7 @@ _PLACE_OPTIONS = (
         "--trusted/--untrusted", default=None, help="Whether others may start from its cache."
     ),
 )
-_OWN_OPTIONS = (
-    IMAGE,
+_SHOWN_OPTIONS = (
     CONFIG,
     click.option(
         "--progress",
@@ -150,6 +151,9 @@ _OWN_OPTIONS = (
     click.option("--dry-run", is_flag=True, help="Print the command and the reasons; run nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
     click.option("--layers", is_flag=True, help="Print the layers of every stage at the end."),
+)
+_SEVERAL_OPTIONS = (
+    IMAGE,
     click.option("--all", "every", is_flag=True, help="Build all images of the config file."),
     click.option(
         "--jobs",
@@ -161,9 +165,28 @@ _OWN_OPTIONS = (
 )
 
 
+_BAKE_OPTIONS = (
+    click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="A bake file."),
+    click.option(
+        "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Value instead of a file's."
+    ),
+)
+
+
 def with_build_options(function: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options of a build."""
-    for option in reversed((*_DOCKER_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS, *_OWN_OPTIONS)):
+    own = (*_BUILT_OPTIONS, *_RUN_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS)
+    return _with(function, *own, *_SHOWN_OPTIONS, *_SEVERAL_OPTIONS)
+
+
+def with_bake_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of a bake."""
+    own = (*_BAKE_OPTIONS, *_RUN_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS)
+    return _with(function, *own, *_SHOWN_OPTIONS)
+
+
+def _with(function: Callable[..., int], *options: Any) -> Callable[..., int]:  # noqa: ANN401
+    for option in reversed(options):
         function = option(function)
     return function
 
@@ -185,7 +208,7 @@ def to_request(
     return BuildRequest(
         options=options,
         extra=extra,
-        image=values["image"],
+        image=values.get("image"),
         config_file=Path(values["config_file"]) if values["config_file"] else None,
         raw=choose_mode(values) == "rawjson",
         stdout=STDERR if own else STDOUT,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from bxcache import __version__
+from bxcache.cli.bake import bake_command
 from bxcache.cli.build import build_command
 from bxcache.cli.config import config_group
 from bxcache.cli.history import diff_command, history_command
@@ -38,6 +39,7 @@ def cli() -> None:
     """Cache and restore every stage of a docker build."""
 
 
+cli.add_command(bake_command)
 cli.add_command(build_command)
 cli.add_command(config_group)
 cli.add_command(diff_command)

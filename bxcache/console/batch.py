@@ -19,24 +19,43 @@ if TYPE_CHECKING:
     from bxcache.buildx.events import Event
 
 
+IMAGES, TARGETS = "image", "target"
+"""What is built several at once."""
+
+
 class BatchProgress:
     """The events of several builds, each line with its image in front."""
 
     def __init__(self, stream: TextIO, names: Sequence[str], *, quiet: bool) -> None:
-        width = max(map(len, names), default=0)
+        """Nothing is written yet.
+
+        Args:
+            stream: where lines go.
+            names: the images, as far as they are known; the widest of them makes the column.
+            quiet: only keep what docker says.
+        """
+        self._width = max(map(len, names), default=0)
         self._lock = Lock()
-        self._writers = {
-            name: QuietProgress() if quiet else PlainProgress(stream, f"{name:<{width}} | ")
-            for name in names
-        }
+        self._stream, self._quiet = stream, quiet
+        self._writers: dict[str, QuietProgress | PlainProgress] = {}
 
     def __call__(self, name: str, event: Event) -> None:
         """Write an event of an image."""
         with self._lock:
+            if name not in self._writers:
+                self._width = max(self._width, len(name))
+                self._writers[name] = self._open(name)
             self._writers[name](event)
 
+    def _open(self, name: str) -> QuietProgress | PlainProgress:
+        if self._quiet:
+            return QuietProgress()
+        return PlainProgress(self._stream, f"{name:<{self._width}} | ")
 
-def render_batch(outcomes: Mapping[str, ImageOutcome], seconds: float, *, quiet: bool) -> str:
+
+def render_batch(
+    outcomes: Mapping[str, ImageOutcome], seconds: float, *, quiet: bool, what: str = IMAGES
+) -> str:
     """What became of each image, then of all; with `quiet` only of those that failed."""
     lines = []
     for name, each in outcomes.items():
@@ -47,15 +66,15 @@ def render_batch(outcomes: Mapping[str, ImageOutcome], seconds: float, *, quiet:
             lines += [f"{name}: {show_text(line)}" for line in words if line]
     failed = sum(1 for each in outcomes.values() if each.exit_status)
     told = [f"{len(outcomes) - failed} built", *([f"{failed} failed"] if failed else [])]
-    count = format_count(len(outcomes), "image")
+    count = format_count(len(outcomes), what)
     return "\n".join([*lines, f"{count}: {', '.join(told)}, in {format_seconds(seconds)}"])
 
 
-def describe_batch(outcomes: Mapping[str, ImageOutcome]) -> dict[str, Any]:
-    """The same for scripts: the document of each build by its image."""
+def describe_batch(outcomes: Mapping[str, ImageOutcome], what: str = IMAGES) -> dict[str, Any]:
+    """The same for scripts: the document of each build by its image or target."""
     return {
         "exit_status": find_status(outcomes),
-        "images": {name: _describe(each) for name, each in outcomes.items()},
+        f"{what}s": {name: _describe(each) for name, each in outcomes.items()},
     }
 
 

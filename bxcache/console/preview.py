@@ -7,26 +7,42 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.command import quote_command
 
 if TYPE_CHECKING:
-    from bxcache.plan.plan import Choice
+    from collections.abc import Sequence
+
+    from bxcache.baking import BakePreview
+    from bxcache.plan.plan import BuildPlan, Choice
     from bxcache.preview import Preview
 
 
 def _render_choice(choice: Choice) -> str:
     seen = choice.candidate
     where = f"{seen.place} `{seen.scope}`" if seen.backend.type == "local" else seen.place
-    return f"# candidate {where} ({seen.what}): {choice.verdict}"
+    return f"candidate {where} ({seen.what}): {choice.verdict}"
 
 
 def render_preview(preview: Preview) -> str:
     """Comments and one command, to be read or pasted."""
-    plan = preview.plan
+    lines = _render_plan(preview.plan, preview.notes)
+    return "\n".join([*_comment(lines), quote_command(preview.command)])
+
+
+def render_bake_preview(preview: BakePreview) -> str:
+    """The same for the targets of a bake."""
+    lines = []
+    for name, plan in preview.plans.items():
+        lines += [f"target {name}:", *_render_plan(plan, plan.notes)]
+    return "\n".join([*_comment(lines), quote_command(preview.command)])
+
+
+def _render_plan(plan: BuildPlan, notes: Sequence[str]) -> list[str]:
     lines = [_render_choice(choice) for choice in plan.choices]
-    lines += [f"# {use.flag} {use.place}: {use.reason}" for use in plan.uses]
+    lines += [f"{use.flag} {use.place}: {use.reason}" for use in plan.uses]
     lines += [
-        f"# after the build: {save.use.place}: {save.use.reason}"
-        for save in plan.saves
-        if save.apart
+        f"after the build: {save.use.place}: {save.use.reason}" for save in plan.saves if save.apart
     ]
-    lines += [f"# {note}" for note in (*preview.notes, *plan.troubles)]
-    lines = [line.replace("\n", "\n# ") for line in lines]
-    return "\n".join([*lines, quote_command(preview.command)])
+    return [*lines, *notes, *plan.troubles]
+
+
+def _comment(lines: Sequence[str]) -> list[str]:
+    shown = "\n".join(lines)
+    return [f"# {line}" for line in shown.split("\n")] if lines else []

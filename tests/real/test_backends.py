@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines import Engine, remote_builder
+from tests.engines import LOGIN, Engine, remote_builder
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine, count
 from tests.real.manifests import pushed_layers, stored_layers
@@ -143,6 +143,31 @@ def test_a_builder_of_two_nodes_loses_nothing(
             again = machine.build(*words(backend), *job, "--write", "never", folder=project)
             assert count(again) == (2 * TWO_STEPS, 0), backend
             assert again["warnings"] == []
+
+
+def test_two_nodes_save_to_two_registries_in_one_build(
+    registry: Registry, private_registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """BuildKit does not tell which of their manifests went where; each has all of its own."""
+    (project / "Dockerfile").write_text(TWO)
+    for name in ("amd64", "arm64"):
+        (project / name).write_text(f"{name} {tmp_path}\n")
+    name = tmp_path.name.lower()
+    backends = [
+        f"type=registry,ref={registry.address}/{name}",
+        f"type=registry,ref={private_registry.address}/{name},compression=zstd",
+    ]
+    job = ("--platform", "linux/amd64,linux/arm64", "-o", "type=cacheonly")
+    with two_nodes(tmp_path / "home") as machine:
+        known = machine.logged_in(private_registry.address, LOGIN)
+        first = known.build(*words(*backends), *job, *IN_THE_BUILD, folder=project)
+    assert count(first) == (0, 2 * TWO_STEPS)
+    assert first["warnings"] == []
+    for backend in backends:
+        with two_nodes(tmp_path / "home") as machine:
+            known = machine.logged_in(private_registry.address, LOGIN)
+            again = known.build(*words(backend), *job, "--write", "never", folder=project)
+            assert count(again) == (2 * TWO_STEPS, 0), backend
 
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container", "remote"])

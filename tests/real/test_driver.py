@@ -13,11 +13,12 @@ import pytest
 
 from bxcache import process
 from bxcache.buildx import driver
+from bxcache.buildx.command import Command
 from bxcache.buildx.driver import Docker
 from bxcache.buildx.events import StepStarted
 from bxcache.errors import EngineError
 from bxcache.redaction import Redactor
-from bxcache.running import Command, Leash, Run, run_quietly
+from bxcache.running import Leash, Run, run_quietly
 
 
 def script(folder: Path, text: str) -> Docker:
@@ -156,10 +157,10 @@ def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
 def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]:
     """Save with a docker of the test's own: how long that took, and why it was ended."""
     prepared = SimpleNamespace(docker=docker, request=SimpleNamespace(directory=folder, stop=None))
-    run = Run(cast("Any", prepared), Redactor(), lambda _: None)
+    command = Command(("buildx", "build", "."), folder / "none.json")
+    run = Run(cast("Any", prepared), Redactor(), lambda _: None, lambda *_: command)
     leash = Leash(seconds, lambda event: isinstance(event, StepStarted))
     begun = time.monotonic()
-    command = Command(("buildx", "build", "."), folder / "none.json")
     _, ended = run_quietly(run, command, leash)
     return time.monotonic() - begun, ended
 

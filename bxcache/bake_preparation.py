@@ -1,0 +1,231 @@
+"""Everything that is settled before a bake: what it builds, and the caches of each target."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.bake_definition import BakeTarget, list_linked, parse_definition
+from bxcache.buildx.command import Command
+from bxcache.errors import ConfigError, Problem
+from bxcache.plan.candidates import list_candidates
+from bxcache.plan.plan import BuildPlan
+from bxcache.preparation import plan_build
+from bxcache.request import BuildRequest
+from bxcache.scope import Scope
+from bxcache.store.staging import draw_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bxcache.buildx.driver import Docker
+    from bxcache.plan.plan import LocalState
+    from bxcache.preparation import Prepared
+
+_SWITCHES = {"push": "--push", "load": "--load", "pull": "--pull", "no_cache": "--no-cache"}
+_SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
+"""What a run that only saves sets by itself, so that the caller's `--set` of it does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class BakeRequest:
+    """One call of `bxcache bake`.
+
+    Attributes:
+        build: what holds for all targets, as for a build; its `extra` goes to bake.
+        targets: the targets and groups that are asked for. None is bake's default.
+        files: the bake files. None has bake look for them.
+        sets: values of targets that replace those of the files, as bake's `--set` has them.
+    """
+
+    build: BuildRequest = field(default_factory=BuildRequest)
+    targets: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Baking:
+    """A target whose caches are chosen.
+
+    Attributes:
+        target: what bake says of it.
+        prepared: the same as of a build of its own.
+        plan: what is done about its caches.
+    """
+
+    target: BakeTarget
+    prepared: Prepared
+    plan: BuildPlan
+
+
+def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
+    """The targets that a bake would build, those included that others need.
+
+    Raises:
+        ConfigError: bake does not take what it is given.
+        EngineError: docker does not answer.
+    """
+    if "-" in request.files:
+        why = "bake reads its files twice here; `-` can be read only once"
+        raise ConfigError([Problem("--file", "", why)])
+    words = (*_render_files(request, request.sets), *request.build.extra, *request.targets)
+    answer = docker.print_bake(words, request.build.directory)
+    if answer.status:
+        said = [line for line in answer.stderr.splitlines() if line.strip()]
+        why = said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
+        hint = "`docker buildx bake --print` shows what bake makes of its files"
+        raise ConfigError([Problem("docker buildx bake", "", why)], hint=hint)
+    try:
+        targets = parse_definition(answer.stdout)
+    except ValueError as error:
+        why = f"what `--print` shows is not understood: {error}"
+        raise ConfigError([Problem("docker buildx bake", "", why)]) from error
+    return targets
+
+
+def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> Prepared:
+    """What is known of one target, as of a build of its own.
+
+    Args:
+        base: what holds for all of them.
+        request: the bake.
+        target: the target.
+    """
+    config, options = base.setup.config, request.build.options
+    settings = target.settings.model_copy(
+        update={
+            "builder": config.build.builder,
+            "no_cache": target.settings.no_cache or bool(options.get("no_cache")),
+            "push": bool(options.get("push")),
+        }
+    )
+    name = _name_image(base, target.name)
+    config = config.model_copy(update={"build": settings})
+    platforms = settings.platforms or (base.capabilities.default_platform,)
+    placement, store = base.placement, base.store
+    if target.keeps_cache:
+        placement, store = replace(placement, writes=False, reason=""), None
+    scope = Scope(name, None, platforms, placement.owner)
+    path = store.path if store is not None else None
+    return replace(
+        base,
+        request=replace(base.request, extra=target.extra),
+        setup=replace(base.setup, config=config),
+        placement=placement,
+        scope=scope,
+        candidates=() if target.keeps_cache else list_candidates(config, scope, placement, path),
+        store=store,
+        name=draw_name(),
+        notes=(),
+    )
+
+
+def _name_image(base: Prepared, target: str) -> str:
+    """A target's name, from the project's top folder: each folder can have a bake file."""
+    folder = os.path.relpath(base.request.directory, base.setup.root)
+    return str(PurePosixPath(folder) / target)
+
+
+def plan_target(target: BakeTarget, prepared: Prepared, state: LocalState | None) -> BuildPlan:
+    """Choose the caches of a target."""
+    if target.keeps_cache:
+        note = "it has a `cache-to` of its own; its caches are left to bake"
+        return BuildPlan(prepared.scope, (), (note,))
+    plan = plan_build(prepared, state)
+    if target.cache_from and plan.imports:
+        note = "it has a `cache-from` of its own, which is imported too"
+        plan = replace(plan, notes=(*plan.notes, note))
+    return plan
+
+
+def render_bake(
+    request: BakeRequest, base: Prepared, metadata: Path, bakings: Iterable[Baking]
+) -> tuple[str, ...]:
+    """What follows `docker` in a bake."""
+    sets = [text for each in bakings for text in _render_caches(each)]
+    return (
+        *_begin(metadata),
+        *_render_builder(base),
+        *_render_files(request, (*request.sets, *sets)),
+        *_render_switches(request.build.options),
+        *request.build.extra,
+        *request.targets,
+    )
+
+
+def repeat_target(
+    request: BakeRequest,
+    targets: Mapping[str, BakeTarget],
+    baking: Baking,
+    options: Iterable[tuple[str, str]],
+    metadata: Path,
+) -> Command:
+    """A run that only saves what a target has made.
+
+    Args:
+        request: the bake.
+        targets: all targets.
+        baking: the target.
+        options: its cache options.
+        metadata: where docker leaves the metadata.
+    """
+    name = baking.target.name
+    kept = [each for each in request.sets if _find_key(each) not in _SAVED_BY_ITSELF]
+    nothing = (f"{name}.output=type=cacheonly", f"{name}.tags=")
+    caches = [f"{name}.cache-from={each}" for each in baking.target.cache_from]
+    caches += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in options]
+    arguments = (
+        *_begin(metadata),
+        *_render_builder(baking.prepared),
+        *_render_files(request, (*kept, *nothing, *caches)),
+        *_render_switches({"pull": request.build.options.get("pull")}),
+        *request.build.extra,
+        name,
+    )
+    return Command(arguments, metadata, targets=list_linked(targets, name))
+
+
+def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
+    """A target's build arguments as a command has them, for what is told of a build."""
+    return tuple(
+        word
+        for name, value in target.settings.build_args.items()
+        for word in ("--build-arg", name if value is None else f"{name}={value}")
+    )
+
+
+def _begin(metadata: Path) -> Iterator[str]:
+    yield from ("buildx", "bake", "--progress", "rawjson", "--metadata-file", str(metadata))
+
+
+def _render_builder(prepared: Prepared) -> Iterator[str]:
+    builder = prepared.setup.config.build.builder
+    yield from ("--builder", builder) if builder else ()
+
+
+def _render_files(request: BakeRequest, sets: Sequence[str]) -> Iterator[str]:
+    yield from (word for file in request.files for word in ("--file", file))
+    yield from (word for text in sets for word in ("--set", text))
+
+
+def _render_switches(options: Mapping[str, Any]) -> Iterator[str]:
+    yield from (flag for name, flag in _SWITCHES.items() if options.get(name))
+
+
+def _render_caches(baking: Baking) -> Iterator[str]:
+    """The caches of a target, as bake's `--set` takes them: the first replaces the file's."""
+    name, plan = baking.target.name, baking.plan
+    if plan.imports:
+        imports = (*baking.target.cache_from, *(use.option[1] for use in plan.imports))
+        yield from (f"{name}.cache-from={text}" for text in imports)
+    yield from (f"{name}.cache-to={use.option[1]}" for use in plan.exports)
+
+
+def _find_key(text: str) -> str:
+    """What a `--set` is about, as in `TARGET.KEY=VALUE`."""
+    _, _, key = text.partition("=")[0].partition(".")
+    return key.partition(".")[0].removesuffix("+")

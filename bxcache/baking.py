@@ -1,0 +1,299 @@
+"""The targets of a bake file, built by one bake, each with a cache of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from bxcache.bake_preparation import (
+    BakeRequest,
+    Baking,
+    describe_arguments,
+    plan_target,
+    prepare_target,
+    read_targets,
+    render_bake,
+    repeat_target,
+)
+from bxcache.batch import ImageOutcome
+from bxcache.buildx.bake_stream import BakeReader
+from bxcache.buildx.command import VARIABLES
+from bxcache.buildx.events import Noted, Outcome, Streamed, Warned
+from bxcache.buildx.metadata import Metadata
+from bxcache.buildx.raw_stream import join_documents, redact_line
+from bxcache.buildx.vertex_names import EXPORTS
+from bxcache.conclusion import Ended, conclude
+from bxcache.errors import BuildFailedError, BxcacheError, CacheError, StoppedError
+from bxcache.execution import redacting
+from bxcache.pipeline import open_build
+from bxcache.preparation import look_at_store, open_store, prepare
+from bxcache.redaction import Redactor, find_secrets, redact_argv
+from bxcache.rescue import find_reason
+from bxcache.running import Run, check_stop, read_metadata
+from bxcache.settlement import Heard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from bxcache.batch import ImageObserver
+    from bxcache.buildx.bake_definition import BakeTarget
+    from bxcache.buildx.command import Command
+    from bxcache.buildx.events import Event
+    from bxcache.buildx.trace import Trace
+    from bxcache.plan.plan import BuildPlan, LocalState
+    from bxcache.preparation import Prepared
+    from bxcache.store.staging import Staging
+
+_MOST_AT_ONCE = 4
+_CANCELED = "context canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class BakePreview:
+    """What a bake would do.
+
+    Attributes:
+        command: the command, secrets masked, with the variables it needs in front.
+        plans: the caches of each target, and the reasons.
+    """
+
+    command: tuple[str, ...]
+    plans: Mapping[str, BuildPlan]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A target with its part of the store.
+
+    Attributes:
+        baking: the target with its caches.
+        run: what its runs of docker have in common.
+        staging: where it exports to, for the store.
+        state: the store as it found it.
+    """
+
+    baking: Baking
+    run: Run
+    staging: Staging | None
+    state: LocalState | None
+
+    def without_imports(self) -> _Open:
+        """The same, to be built from nothing."""
+        if self.staging is not None:
+            self.staging.empty()
+        plan = self.baking.plan.without_imports()
+        return replace(self, baking=replace(self.baking, plan=plan))
+
+
+def bake_targets(
+    request: BakeRequest, observe: ImageObserver | None = None
+) -> dict[str, ImageOutcome]:
+    """Bake targets; every stage is taken from the caches and saved to them.
+
+    Args:
+        request: what to bake.
+        observe: is told what happens, each event with its target; from several threads, one event
+            at a time for each target.
+
+    Returns:
+        What became of each target, by its name. A target that ended well is saved, whatever became
+        of the others.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the bake file; nothing was built.
+        EngineError: docker cannot do it; nothing was built.
+        StoreError: the local store's directory cannot be one; nothing was built.
+    """
+    with open_build(request.build) as opening:
+        base = prepare(opening, boot=True)
+    with ExitStack() as stack:
+        bake = _Bake(request, base, read_targets(request, base.docker), observe)
+        return bake.run(stack)
+
+
+def preview_bake(request: BakeRequest) -> BakePreview:
+    """What `bake_targets` would do, without writing anything or starting a builder.
+
+    Raises:
+        BxcacheError: as `bake_targets` does before it starts docker.
+    """
+    with open_build(request.build) as opening:
+        base = prepare(opening, boot=False)
+    bake = _Bake(request, base, read_targets(request, base.docker), None)
+    bakings = [
+        bake.plan(target, prepared, look_at_store(prepared))
+        for target, prepared in bake.prepare_all()
+    ]
+    arguments = render_bake(request, base, base.metadata_file, bakings)
+    command = (*base.docker.command, *arguments)
+    variables = (f"{name}={value}" for name, value in VARIABLES.items())
+    return BakePreview(
+        command=(*variables, *redact_argv(command, bake.redact)),
+        plans={each.target.name: each.plan for each in bakings},
+    )
+
+
+class _Bake:
+    """One bake."""
+
+    def __init__(
+        self,
+        request: BakeRequest,
+        base: Prepared,
+        targets: Mapping[str, BakeTarget],
+        observe: ImageObserver | None,
+    ) -> None:
+        self._request, self._base, self._targets = request, base, targets
+        self._observe = observe
+        words = [word for each in targets.values() for word in describe_arguments(each)]
+        mentioned = (*words, *request.sets, *request.build.extra, *base.docker.command)
+        self.redact = Redactor(find_secrets(mentioned, os.environ))
+
+    def prepare_all(self) -> list[tuple[BakeTarget, Prepared]]:
+        """Every target with what is known of it."""
+        every = self._targets.values()
+        return [(each, prepare_target(self._base, self._request, each)) for each in every]
+
+    def plan(self, target: BakeTarget, prepared: Prepared, state: LocalState | None) -> Baking:
+        """A target with its caches."""
+        return Baking(target, prepared, plan_target(target, prepared, state))
+
+    def run(self, stack: ExitStack) -> dict[str, ImageOutcome]:
+        """Bake, and settle each target."""
+        self._make_folder(self._base, stack)
+        opened = self._open_all(stack)
+        started, buildx = time.time(), stack.enter_context(self._base.docker.asking_buildx())
+        heard = self._bake(opened)
+        reasons = {name: _find_reason(opened[name], heard[name]) for name in opened}
+        if any(reasons.values()):
+            # One run for all: what one of them imported may be what another one imported.
+            for name, reason in reasons.items():
+                if reason:
+                    opened[name].run.tell(Warned(reason))
+            opened = {name: each.without_imports() for name, each in opened.items()}
+            heard = self._bake(opened)
+        version = buildx()
+        ended = {
+            name: Ended(
+                plan=each.baking.plan,
+                arguments=describe_arguments(each.baking.target),
+                heard=heard[name],
+                state=each.state,
+                staging=each.staging,
+                reason=reasons[name],
+                started=started,
+                buildx=lambda: version,
+            )
+            for name, each in opened.items()
+        }
+        with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+            waiting = {
+                name: pool.submit(_conclude, name, opened[name].run, ended[name]) for name in opened
+            }
+            return {name: job.result() for name, job in waiting.items()}
+
+    def _make_folder(self, prepared: Prepared, stack: ExitStack) -> None:
+        stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
+        prepared.folder.mkdir(mode=0o700)
+
+    def _open_all(self, stack: ExitStack) -> dict[str, _Open]:
+        """Open the store for each target, then look up all registries at once."""
+        prepared = self.prepare_all()
+        stores = []
+        for _, own in prepared:
+            self._make_folder(own, stack)
+            stores.append(open_store(own, stack))
+        with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+            states = [state for _, state in stores]
+            bakings = list(pool.map(self.plan, *zip(*prepared, strict=True), states))
+        opened = {
+            baking.target.name: _Open(baking, self._make_run(baking), staging, state)
+            for baking, (staging, state) in zip(bakings, stores, strict=True)
+        }
+        for number, each in enumerate(opened.values()):
+            for note in (*(self._base.notes if not number else ()), *each.baking.plan.notes):
+                each.run.tell(Noted(note))
+        return opened
+
+    def _make_run(self, baking: Baking) -> Run:
+        def repeat(options: Iterable[tuple[str, str]], metadata: Any) -> Command:  # noqa: ANN401
+            return repeat_target(self._request, self._targets, baking, options, metadata)
+
+        return Run(baking.prepared, self.redact, self._tell_of(baking.target.name), repeat)
+
+    def _tell_of(self, name: str) -> Callable[[Event], None]:
+        observe = self._observe
+        if observe is None:
+            return lambda _: None
+        return redacting(lambda event: observe(name, event), self.redact)
+
+    def _bake(self, opened: Mapping[str, _Open]) -> dict[str, Heard]:
+        """Run the bake and tell its events; what became of each target."""
+        request, base = self._request.build, self._base
+        bakings = [each.baking for each in opened.values()]
+        reader = BakeReader(tuple(opened))
+        metadata = base.metadata_file
+        begun = time.monotonic()
+        with base.docker.build(
+            render_bake(self._request, base, metadata, bakings),
+            variables=VARIABLES,
+            directory=request.directory,
+            stdout=request.stdout,
+            stop=request.stop,
+        ) as process:
+            for line in join_documents(process.read_lines()):
+                if request.raw:
+                    first = next(iter(opened.values()))
+                    first.run.tell(Streamed(redact_line(line, self.redact)))
+                for name, event in reader.feed(line):
+                    opened[name].run.tell(event)
+            status = process.wait()
+        check_stop(request)
+        seconds = time.monotonic() - begun
+        told = {name: read_metadata(metadata, name) for name in opened if not status}
+        return {
+            name: _hear(each, reader, told.get(name, Metadata()), status, seconds)
+            for name, each in opened.items()
+        }
+
+
+def _hear(each: _Open, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:
+    """What became of a target: one that came to its end has not failed with the others."""
+    trace = reader.finish(each.baking.target.name, told.operations)
+    finished = any(
+        transfer.digest and not transfer.error
+        for kind in EXPORTS.values()
+        for transfer in trace.find_transfers(kind)
+    )
+    failed = any(step.outcome is Outcome.FAILED for step in trace.steps)
+    ended_well = finished and not failed and bool(each.baking.plan.exports)
+    return Heard(0 if ended_well else status, trace, told, seconds)
+
+
+def _find_reason(each: _Open, heard: Heard) -> str:
+    return find_reason(each.baking.plan, heard, each.run.prepared.store, each.staging)
+
+
+def _conclude(name: str, run: Run, ended: Ended) -> ImageOutcome:
+    try:
+        return ImageOutcome(name, conclude(run, ended))
+    except (BuildFailedError, CacheError) as error:
+        result: Any = error.result
+        if isinstance(error, BuildFailedError) and not _has_failed(ended.heard.trace):
+            why = "it was stopped, since another target failed"
+            return ImageOutcome(name, result, StoppedError(why))
+        return ImageOutcome(name, result, error)
+    except BxcacheError as error:
+        return ImageOutcome(name, None, error)
+
+
+def _has_failed(trace: Trace) -> bool:
+    """Whether a target has failed by itself, and was not only stopped."""
+    failed = [step for step in trace.steps if step.outcome is Outcome.FAILED]
+    own = any(not step.error.endswith(_CANCELED) for step in failed)
+    return own or (not failed and any(line.startswith("ERROR: ") for line in trace.said))

@@ -1,0 +1,95 @@
+"""The stream of a bake of several targets, taken apart. Pure: lines in, values out.
+
+buildx puts the target before the names of all vertices, and tells of a vertex that two targets have
+once for each: https://github.com/docker/buildx/blob/v0.29.1/util/progress/multiwriter.go
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.trace import Trace, TraceReader, parse_status, read_items
+from bxcache.buildx.vertices import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Sequence
+
+    from bxcache.buildx.events import Event
+
+_ERROR = "ERROR: "
+_TARGET = re.compile(rf"{_ERROR}target (?P<name>[\w-]+): (?P<rest>.*)", re.DOTALL)
+
+
+class BakeReader:
+    """Reads a stream line by line."""
+
+    def __init__(self, targets: Sequence[str]) -> None:
+        """Begin a stream.
+
+        Args:
+            targets: the targets of the bake; of one alone the names are as in a build.
+        """
+        self._readers = {target: TraceReader() for target in targets}
+        self._only = targets[0] if len(targets) == 1 else ""
+        self._owners: dict[str, dict[str, None]] = {}
+
+    def feed(self, line: str) -> Iterator[tuple[str, Event]]:
+        """Take one line and tell what it means, each event with its target."""
+        document = parse_status(line)
+        if document is None:
+            yield from self._hear(line)
+            return
+        for target, part in self._split(document).items():
+            for event in self._readers[target].read(part):
+                yield target, event
+
+    def finish(self, target: str, own: Container[str] = ()) -> Trace:
+        """What has been read of a target, as a whole.
+
+        Args:
+            target: the target.
+            own: the vertices that are its own; empty if that is not known.
+        """
+        others = (reader for name, reader in self._readers.items() if name != target)
+        return self._readers[target].finish(own, others)
+
+    def _hear(self, line: str) -> Iterator[tuple[str, Event]]:
+        """What docker says is meant for all, unless it names one; it is told once."""
+        named = _TARGET.fullmatch(line)
+        meant = [*self._readers]
+        if named is not None and named["name"] in self._readers:
+            meant, line = [named["name"]], f"{_ERROR}{named['rest']}"
+        for number, target in enumerate(meant):
+            for event in self._readers[target].hear(line):
+                if not number:
+                    yield target, event
+
+    def _split(self, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        if self._only:
+            return {self._only: document}
+        parts: dict[str, dict[str, list[Any]]] = {}
+
+        def add(target: str, key: str, message: dict[str, Any]) -> None:
+            parts.setdefault(target, {}).setdefault(key, []).append(message)
+
+        for vertex in read_items(document, "vertexes"):
+            target, name = self._find_target(read_text(vertex, "name"))
+            if target:
+                self._owners.setdefault(read_text(vertex, "digest"), {})[target] = None
+                add(target, "vertexes", {**vertex, "name": name})
+        for key in ("statuses", "logs", "warnings"):
+            for message in read_items(document, key):
+                owners = [*self._owners.get(read_text(message, "vertex"), ())]
+                # A status counts for all of them; what a person reads is told once.
+                for target in owners if key == "statuses" else owners[:1]:
+                    add(target, key, message)
+        return parts
+
+    def _find_target(self, name: str) -> tuple[str, str]:
+        """The target of a vertex, or an empty string, and its name without that."""
+        head, bracket, rest = name.partition("]")
+        target, _, label = head.removeprefix("[").partition(" ")
+        if not bracket or not name.startswith("[") or target not in self._readers:
+            return "", name
+        return target, f"[{label}]{rest}" if label else rest.removeprefix(" ")
