@@ -136,8 +136,7 @@ def export_stages(
         RegistryError: the registry does not take it.
     """
     settings = export.run.prepared.setup.config.build
-    file = _find_dockerfile(export.run)
-    text = read_dockerfile(file)
+    file, text = _read_dockerfile(export)
     stages = list_stages(text)
     _tell_unneeded(export.run, stages, settings.target)
     built = list_built(stages, settings.target, heard, known)
@@ -171,9 +170,21 @@ def copy_stages(export: Export, names: Iterable[str]) -> set[str]:
     return copied
 
 
-def _find_dockerfile(run: Run) -> Path:
-    settings, directory = run.prepared.setup.config.build, run.prepared.request.directory
-    return directory / (settings.file or Path(settings.context) / "Dockerfile")
+def _read_dockerfile(export: Export) -> tuple[Path, str]:
+    prepared, save = export.run.prepared, export.save
+    settings = prepared.setup.config.build
+    file = prepared.request.directory / (settings.file or Path(settings.context) / "Dockerfile")
+    try:
+        return file, read_dockerfile(file)
+    except OSError as error:
+        why = f"`{file}` cannot be read again: {error.strerror}"
+        raise _refuse(save, why, "the next build that finds it saves all stages") from error
+
+
+def _refuse(save: RegistrySave, why: str, hint: str) -> RegistryError:
+    place, trouble = save.use.place, Trouble.REFUSED
+    host = Reference.parse(place).host
+    return RegistryError(host, f"saving `{place}`", why, trouble=trouble, hint=hint)
 
 
 def _tell_unneeded(run: Run, stages: Sequence[DockerfileStage], target: str | None) -> None:
@@ -233,13 +244,8 @@ def _bake(export: Export, document: dict[str, dict[str, object]]) -> Heard:
 def _check_bake(export: Export, version: str) -> None:
     found = parse_version(version)
     if found is not None and found < OLDEST_BAKE:
-        raise RegistryError(
-            Reference.parse(export.save.use.place).host,
-            f"saving `{export.save.use.place}`",
-            "buildx before 0.17 cannot build stages side by side with a network of their own",
-            trouble=Trouble.REFUSED,
-            hint="update buildx, or leave `network` out",
-        )
+        why = "buildx before 0.17 cannot build stages side by side with a network of their own"
+        raise _refuse(export.save, why, "update buildx, or leave `network` out")
 
 
 def _executes(event: Event) -> bool:
