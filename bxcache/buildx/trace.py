@@ -38,7 +38,7 @@ from bxcache.buildx.vertex_names import (
     parse_step_name,
     parse_written_manifest,
 )
-from bxcache.buildx.vertices import Vertex, advance, measure_spans, read_text
+from bxcache.buildx.vertices import Vertex, advance, find_beginning, measure_spans, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -58,6 +58,8 @@ class TracedStep:
         digests: its vertices. A `COPY --link` has two, an `ADD` of a URL too.
         seconds: how long it was worked on, transfers included.
         log_bytes: how much it printed.
+        log: the end of that.
+        began: when its work began, in seconds since 1970; None if unknown.
     """
 
     name: StepName
@@ -66,6 +68,8 @@ class TracedStep:
     seconds: float
     error: str = ""
     log_bytes: int = 0
+    log: str = ""
+    began: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,14 @@ class TracedSource:
         text: what BuildKit calls it.
         step: the step that it is, where it is a `FROM`.
         seconds: how long it was worked on.
+        began: when that began, in seconds since 1970; None if unknown.
     """
 
     digest: str
     text: str
     step: StepName | None
     seconds: float
+    began: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ class Trace:
         said: what docker said outside of them.
         unloaded: why results that were found in a cache could not be loaded.
         sources: where the steps get files from.
+        began: when the first of it all began, in seconds since 1970; None if unknown.
     """
 
     steps: tuple[TracedStep, ...] = ()
@@ -119,6 +126,7 @@ class Trace:
     said: tuple[str, ...] = ()
     unloaded: tuple[str, ...] = ()
     sources: tuple[TracedSource, ...] = ()
+    began: float | None = None
 
     @property
     def last_error(self) -> str:
@@ -176,6 +184,7 @@ class TraceReader:
             said=tuple(self._said),
             unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
             sources=tuple(_read_source(each) for each in vertices if _is_source(each)),
+            began=find_beginning(start for each in vertices for start in each.spans),
         )
 
     def hear(self, line: str) -> Iterator[Event]:
@@ -211,8 +220,8 @@ class TraceReader:
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")
         data = _decode_bytes(message.get("data"))
-        vertex.log_bytes += len(data)
         text = data.decode("utf-8", errors="replace")
+        vertex.print(data, text)
         if vertex.step is None:
             told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
             vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
@@ -266,6 +275,8 @@ class _Instruction:
             seconds=measure_spans(spans),
             error=done.error,
             log_bytes=sum(part.log_bytes for part in parts),
+            log="".join(part.tail for part in parts),
+            began=find_beginning(spans),
         )
 
 
@@ -325,7 +336,8 @@ def _is_source(vertex: Vertex) -> bool:
 
 def _read_source(vertex: Vertex) -> TracedSource:
     text = vertex.step.text if vertex.step is not None else vertex.name
-    return TracedSource(vertex.digest, text, vertex.step, measure_spans(vertex.spans))
+    seconds, began = measure_spans(vertex.spans), find_beginning(vertex.spans)
+    return TracedSource(vertex.digest, text, vertex.step, seconds, began)
 
 
 def _is_transfer(name: str) -> bool:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from bxcache.buildx.events import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bxcache.buildx.vertex_names import StepName
 
+_LONGEST_TAIL = 8_000
 _CANCELED = ("context canceled", "context cancelled")
 
 
@@ -26,6 +29,7 @@ class Vertex:
         written: the cache manifest that it wrote.
         spans: when it was worked on, ends by starts.
         pending: the lines that it has not ended, by stream.
+        tail: the end of what it printed.
     """
 
     digest: str
@@ -42,6 +46,12 @@ class Vertex:
     log_bytes: int = 0
     spans: dict[str, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
+    tail: str = ""
+
+    def print(self, data: bytes, text: str) -> None:
+        """Take what it prints; of a long log only the end is kept."""
+        self.log_bytes += len(data)
+        self.tail = f"{self.tail}{text}"[-_LONGEST_TAIL:]
 
 
 def advance(vertex: Vertex, message: dict[str, Any]) -> None:
@@ -74,6 +84,11 @@ def measure_spans(spans: dict[str, str]) -> float:
         covered += max(0.0, stop - max(start, end))
         end = max(end, stop)
     return covered
+
+
+def find_beginning(spans: Iterable[str]) -> float | None:
+    """When the first of some spans of time began, in seconds since 1970."""
+    return min((moment for moment in map(_parse_time, spans) if moment), default=None)
 
 
 def _parse_time(text: str) -> float:

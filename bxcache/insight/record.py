@@ -63,8 +63,16 @@ class RecordedStep(_Part):
     """`reused`, `executed` or `failed`; None where that says nothing, as for a base image."""
 
     seconds: Seconds = 0.0
+    """How long it was worked on; the transfer of layers is a part of it."""
+
+    began: Seconds | None = None
+    """When that began, in seconds from the first thing that BuildKit did; None if unknown."""
+
     log_bytes: Size = 0
     """How much it printed."""
+
+    log: Text = ""
+    """The end of what it printed, secrets masked."""
 
     layers: tuple[RecordedLayer, ...] = ()
     """What it made; of a base image all layers, from the bottom. Empty if unknown."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ROOM_FOR_TEXTS = 100_000
 _SHORTEST_TEXT, _LONGEST_TEXT = 400, 4_000
+_ROOM_FOR_LOGS, _LONGEST_LOG = 60_000, 4_000
 _FROM = "FROM "
 _USUAL = ("docker.io/library/", "docker.io/")
 
@@ -92,11 +93,14 @@ class _StepWriter:
     def __init__(self, account: Account, redact: Redactor) -> None:
         self.steps: dict[str, RecordedStep] = {}
         self._redact = redact
+        self._begun = account.built.began
         self._told, self._target = account.told, account.target
         self._traced = {each: step for step in account.told.steps for each in step.digests}
         self._sources = {source.digest: source for source in account.told.sources}
         self._built = _match_steps(account.built, account.told)
         count = max(1, len(account.told.steps))
+        printed = sum(bool(step.log) for step in account.built.steps)
+        self._longest_log = min(_LONGEST_LOG, _ROOM_FOR_LOGS // max(1, printed))
         self._longest = max(_SHORTEST_TEXT, min(_LONGEST_TEXT, _ROOM_FOR_TEXTS // count))
 
     def write(self, definition: Definition) -> None:
@@ -148,7 +152,9 @@ class _StepWriter:
             stage=traced.name.stage,
             outcome=built.outcome,
             seconds=round(built.seconds, 3),
+            began=self._find_offset(built.began),
             log_bytes=built.log_bytes,
+            log=self._redact(built.log)[-self._longest_log :],
             error=self._shorten(built.error),
         )
 
@@ -161,7 +167,15 @@ class _StepWriter:
             text=self._shorten(text if text.startswith(_FROM) else f"{_FROM}{image}"),
             stage=named.stage if named is not None else "",
             seconds=round(source.seconds, 3) if source is not None else 0.0,
+            began=self._find_offset(source.began) if source is not None else None,
         )
+
+    def _find_offset(self, began: float | None) -> float | None:
+        """A moment from the beginning of the build; of a run that only saves, none is told."""
+        first = self._begun
+        if began is None or first is None or began < first:
+            return None
+        return round(began - first, 3)
 
     def write_elsewhere(self, metadata: Metadata) -> Iterator[RecordedStep]:
         """Write what other nodes of the builder did: buildx tells the metadata of one of them."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -175,18 +177,65 @@ def test_secrets_are_in_no_record() -> None:
     assert "***" in text
 
 
-def test_log_bytes_are_counted() -> None:
-    """What the steps printed, decoded by hand."""
-    trace, _ = read("failing-step")
-    names = {digest: step for step in trace.steps for digest in step.digests}
-    printed: dict[str, int] = {}
-    for line in (STREAMS / "failing-step.ndjson").read_text().splitlines():
-        for log in json.loads(line).get("logs", []) if line.startswith("{") else []:
-            size = len(base64.b64decode(log["data"]))
-            printed[log["vertex"]] = printed.get(log["vertex"], 0) + size
-    assert {names[digest].log_bytes for digest in printed if digest in names} == {
-        size for digest, size in printed.items() if digest in names
+def decode_logs(name: str) -> dict[str, bytes]:
+    """What each step of a stream printed, by its text."""
+    printed: dict[str, bytes] = {}
+    names: dict[str, str] = {}
+    for line in join_documents((STREAMS / f"{name}.ndjson").read_text().splitlines()):
+        document = json.loads(line) if line.startswith("{") else {}
+        names |= {each["digest"]: each["name"] for each in document.get("vertexes", [])}
+        for log in document.get("logs", []):
+            data = printed.get(log["vertex"], b"") + base64.b64decode(log["data"])
+            printed[log["vertex"]] = data
+    return {names[vertex].partition("] ")[2]: data for vertex, data in printed.items()}
+
+
+@pytest.mark.parametrize("name", ["docker-26-cold", "docker-28-single-stage"])
+def test_what_a_step_printed_is_kept_and_counted(name: str) -> None:
+    """Byte for byte what its messages say, decoded by hand."""
+    printed = decode_logs(name)
+    assert printed
+    steps = {step.text: step for step in record_of(name).steps if step.log_bytes}
+    assert {text: step.log.encode() for text, step in steps.items()} == printed
+    assert {text: step.log_bytes for text, step in steps.items()} == {
+        text: len(data) for text, data in printed.items()
     }
+
+
+def test_secrets_are_masked_in_logs() -> None:
+    """Wherever a step prints one."""
+    (data,) = decode_logs("docker-28-single-stage").values()
+    secret = data.decode().split()[0]
+    record = record_of("docker-28-single-stage", Redactor([secret]))
+    (log,) = [step.log for step in record.steps if step.log]
+    assert secret not in log
+    assert "***" in log
+
+
+@pytest.mark.parametrize("name", ["cold", "docker-28-cold", "fresh-builder-source-edit"])
+def test_when_a_step_began_is_told_from_the_first_vertex(name: str) -> None:
+    """The difference of the two times in the stream."""
+    begun: dict[str, datetime] = {}
+    for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
+        for each in json.loads(line).get("vertexes", []) if line.startswith("{") else []:
+            if each.get("started") and each.get("completed"):
+                moment = datetime.fromisoformat(each["started"].rstrip("Z")[:26])
+                text = each["name"].partition("] ")[2] or each["name"]
+                begun[text] = min(moment, begun.get(text, moment))
+    first = min(begun.values())
+    told = {step.text: step.began for step in record_of(name).steps if step.kind == "instruction"}
+    assert told
+    for text, seconds in told.items():
+        assert seconds == pytest.approx((begun[text] - first).total_seconds(), abs=0.0015), text
+
+
+def test_logs_leave_room_for_each_other() -> None:
+    """However much many steps print."""
+    trace, metadata = large_build(200, "RUN make")
+    steps = tuple(replace(step, log="x" * 8_000) for step in trace.steps)
+    trace = replace(trace, steps=steps)
+    found = list_recorded_steps(Account(trace, trace, metadata), PLAIN)
+    assert 0 < sum(len(step.log) for step in found) <= 60_000
 
 
 def test_long_texts_are_shortened_when_there_are_many() -> None:
