@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         StepLogged,
         StepStarted,
         Streamed,
+        Transfer,
+        Transferred,
         Warned,
     )
     from bxcache.buildx.metadata import Layer
@@ -74,6 +76,8 @@ _HOMES = {
     "StepLogged": "bxcache.buildx.events",
     "StepStarted": "bxcache.buildx.events",
     "Streamed": "bxcache.buildx.events",
+    "Transfer": "bxcache.buildx.events",
+    "Transferred": "bxcache.buildx.events",
     "Warned": "bxcache.buildx.events",
     "Layer": "bxcache.buildx.metadata",
     "BuildFailedError": "bxcache.errors",
@@ -158,6 +162,8 @@ __all__ = [
     "Store",
     "StoreError",
     "Streamed",
+    "Transfer",
+    "Transferred",
     "Unpacked",
     "Usage",
     "Verification",

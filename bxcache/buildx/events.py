@@ -45,6 +45,38 @@ class StepLogged:
     line: str
 
 
+class Transfer(StrEnum):
+    """What moves bytes."""
+
+    PULL = "pull"
+    """A layer comes from a cache or an image."""
+    SAVE = "save"
+    """A layer goes to a cache."""
+    PUSH = "push"
+    """A layer goes to a registry, as a part of the image."""
+    SEND = "send"
+    """Files of the build context go to the builder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """Bytes have moved.
+
+    Attributes:
+        kind: what moves them.
+        item: the layer, or what BuildKit calls it.
+        current: how many bytes have moved; 0 where that is not told.
+        total: how many there are; 0 where that is not known.
+        done: all have.
+    """
+
+    kind: Transfer
+    item: str
+    current: int
+    total: int
+    done: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """docker said something outside of the steps: its own error, an excerpt of the Dockerfile."""
@@ -73,13 +105,14 @@ class Streamed:
     line: str
 
 
-Event = StepStarted | StepFinished | StepLogged | Said | Warned | Noted | Streamed
+Event = StepStarted | StepFinished | StepLogged | Transferred | Said | Warned | Noted | Streamed
 Observer = Callable[[Event], None]
 """What a caller gives to be told of a build's events."""
 
 
 def redact_event(event: Event, redact: Redactor) -> Event:
-    """The event with the secrets masked. A streamed line is masked where it is read."""
+    """The event with the secrets masked. A streamed line is masked where it is read, and what moves
+    has the names of layers alone."""
     match event:
         case StepLogged(step, line):
             return StepLogged(replace(step, text=redact(step.text)), redact(line))
@@ -94,5 +127,5 @@ def redact_event(event: Event, redact: Redactor) -> Event:
             return Warned(redact(text))
         case Noted(text):
             return Noted(redact(text))
-        case Streamed():
+        case Streamed() | Transferred():
             return event

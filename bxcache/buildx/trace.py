@@ -28,6 +28,7 @@ from bxcache.buildx.events import (
     StepFinished,
     StepLogged,
     StepStarted,
+    Transferred,
     Warned,
 )
 from bxcache.buildx.vertex_names import (
@@ -35,10 +36,18 @@ from bxcache.buildx.vertex_names import (
     LINK,
     CacheVertex,
     StepName,
+    find_transfer,
     parse_step_name,
     parse_written_manifest,
 )
-from bxcache.buildx.vertices import Vertex, advance, find_beginning, measure_spans, read_text
+from bxcache.buildx.vertices import (
+    Vertex,
+    advance,
+    find_beginning,
+    measure_spans,
+    read_count,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -160,7 +169,7 @@ class TraceReader:
         for message in read_items(document, "vertexes"):
             yield from self._read_vertex(message)
         for message in read_items(document, "statuses"):
-            self._read_status(message)
+            yield from self._read_status(message)
         for message in read_items(document, "logs"):
             yield from self._read_log(message)
         for message in read_items(document, "warnings"):
@@ -212,10 +221,15 @@ class TraceReader:
         advance(vertex, message)
         yield from _tell_change(vertex, *before)
 
-    def _read_status(self, message: dict[str, Any]) -> None:
-        written = parse_written_manifest(read_text(message, "id"))
+    def _read_status(self, message: dict[str, Any]) -> Iterator[Event]:
+        told = read_text(message, "id")
+        written = parse_written_manifest(told)
         if written is not None:
             self._vertex(message, "vertex").written = written
+        moved = find_transfer(told)
+        if moved is not None:
+            counts = (read_count(message, "current"), read_count(message, "total"))
+            yield Transferred(*moved, *counts, done="completed" in message)
 
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")

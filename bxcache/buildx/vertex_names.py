@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bxcache.buildx.events import Transfer
+
 _STEP = re.compile(
     r"\[(?:(?P<head>[^\]]*?)\s+)?(?P<index>\d+)/(?P<total>\d+)\] (?P<text>.*)", re.DOTALL
 )
@@ -95,3 +97,23 @@ def parse_written_manifest(status: str) -> str | None:
     """The digest of the cache manifest that an exporter's status says it writes."""
     match = _WRITTEN.fullmatch(status)
     return match["digest"] if match else None
+
+
+_TRANSFERS = (
+    ("sha256:", Transfer.PULL),
+    ("writing layer ", Transfer.SAVE),
+    ("pushing layer ", Transfer.PUSH),
+    ("transferring ", Transfer.SEND),
+)
+
+
+def find_transfer(status: str) -> tuple[Transfer, str] | None:
+    """What a status tells to be moved, and which item; None where it tells something else.
+
+    >>> find_transfer("writing layer sha256:ab")
+    (<Transfer.SAVE: 'save'>, 'sha256:ab')
+    """
+    for prefix, kind in _TRANSFERS:
+        if status.startswith(prefix):
+            return kind, status if kind is Transfer.PULL else status.removeprefix(prefix)
+    return None

@@ -107,3 +107,9 @@ def read_text(message: dict[str, Any], key: str) -> str:
     """A text of a message; empty where there is none."""
     value = message.get(key)
     return value if isinstance(value, str) else ""
+
+
+def read_count(message: dict[str, Any], key: str) -> int:
+    """A count of a message; 0 where there is none."""
+    value = message.get(key)
+    return value if isinstance(value, int) and value > 0 else 0

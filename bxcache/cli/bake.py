@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bxcache.cli.build_options import choose_mode, to_request, with_bake_options
+from bxcache.cli.progress import open_log
 
 if TYPE_CHECKING:
     from bxcache.bake_preparation import BakeRequest
+    from bxcache.buildx.events import Event
 
 
 @click.command("bake", short_help="Bake targets from their caches, and save them.")
@@ -48,6 +50,10 @@ def _preview(request: BakeRequest) -> int:
     return 0
 
 
+def _ignore(_: Event) -> None:
+    """Nobody wants the stream."""
+
+
 def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
     from bxcache.baking import bake_targets  # noqa: PLC0415
     from bxcache.batch import find_status  # noqa: PLC0415
@@ -57,8 +63,14 @@ def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
 
     raw = RawProgress(sys.stderr)
     lines = BatchProgress(sys.stderr, (), quiet=mode in ("quiet", "none"))
-    observe = (lambda _, event: raw(event)) if mode == "rawjson" else lines
     begun = time.monotonic()
-    outcomes = bake_targets(request, observe)
+    with open_log(values["log"], raw if mode == "rawjson" else _ignore) as keep:
+
+        def observe(name: str, event: Event) -> None:
+            keep(event)
+            if mode != "rawjson":
+                lines(name, event)
+
+        outcomes = bake_targets(request, observe)
     print_outcomes(outcomes, values, time.monotonic() - begun, TARGETS)
     return find_status(outcomes)

@@ -25,6 +25,8 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
     mode = choose_mode(values)
     if mode == "rawjson":
         raise click.UsageError("`--progress rawjson` shows the stream of one image")
+    if values["log"]:
+        raise click.UsageError("`--log` keeps the stream of one image")
     chosen = choose_images(request, names)
     if values["dry_run"]:
         return _preview(request, chosen)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bxcache.cli.build_options import choose_mode, to_request, with_build_options
+from bxcache.cli.progress import open_log, open_progress
 
 if TYPE_CHECKING:
-    from bxcache.console.progress import PlainProgress, QuietProgress, RawProgress
     from bxcache.request import BuildRequest
     from bxcache.result import BuildResult
 
@@ -48,7 +47,8 @@ def build_command(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **va
     request = to_request(values, extra or (), word)
     if values["dry_run"]:
         return _preview(request)
-    return _build(request, progress=mode, as_json=values["as_json"], layers=values["layers"])
+    log = values["log"]
+    return _build(request, log, progress=mode, as_json=values["as_json"], layers=values["layers"])
 
 
 def _is_image(word: str, config_file: str | None) -> bool:
@@ -69,34 +69,24 @@ def _preview(request: BuildRequest) -> int:
     return 0
 
 
-def _build(request: BuildRequest, *, progress: str, as_json: bool, layers: bool) -> int:
+def _build(
+    request: BuildRequest, log: Path | None, *, progress: str, as_json: bool, layers: bool
+) -> int:
     from bxcache.errors import BuildFailedError, CacheError  # noqa: PLC0415
     from bxcache.pipeline import run_build  # noqa: PLC0415
 
-    observer = _choose_observer(progress)
     failure: BuildFailedError | CacheError | None = None
-    try:
-        result: Any = run_build(request, observer)
-    except (BuildFailedError, CacheError) as error:
-        failure, result = error, error.result
+    with open_progress(progress) as observer, open_log(log, observer) as observe:
+        try:
+            result: Any = run_build(request, observe)
+        except (BuildFailedError, CacheError) as error:
+            failure, result = error, error.result
     _print_result(result, observer, quiet=progress == "quiet", as_json=as_json)
     if layers:
         print_layers(result)
     if isinstance(failure, CacheError):
         raise failure
     return int(result.exit_status)
-
-
-def _choose_observer(progress: str) -> PlainProgress | RawProgress | QuietProgress:
-    from bxcache.console.progress import (  # noqa: PLC0415
-        PlainProgress,
-        QuietProgress,
-        RawProgress,
-    )
-
-    if progress == "rawjson":
-        return RawProgress(sys.stderr)
-    return QuietProgress() if progress in ("quiet", "none") else PlainProgress(sys.stderr)
 
 
 def _print_result(result: BuildResult, observer: object, *, quiet: bool, as_json: bool) -> None:

@@ -147,6 +147,12 @@ _SHOWN_OPTIONS = (
         show_default=True,
         help="How to show progress.",
     ),
+    click.option(
+        "--log",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Keep BuildKit's stream in a file.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Print the image's digest only."),
     click.option("--dry-run", is_flag=True, help="Print the command and the reasons; run nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
@@ -210,7 +216,7 @@ def to_request(
         extra=extra,
         image=values.get("image"),
         config_file=Path(values["config_file"]) if values["config_file"] else None,
-        raw=choose_mode(values) == "rawjson",
+        raw=choose_mode(values) == "rawjson" or values["log"] is not None,
         stdout=STDERR if own else STDOUT,
     )
 

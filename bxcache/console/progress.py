@@ -13,6 +13,7 @@ from bxcache.buildx.events import (
     StepLogged,
     StepStarted,
     Streamed,
+    Transferred,
     Warned,
 )
 from bxcache.console.style import Style
@@ -36,13 +37,14 @@ class PlainProgress:
 
     def __call__(self, event: Event) -> None:
         """Write an event, where it has something to say."""
-        text = self._render(event)
+        text = self.render(event)
         if text is not None:
             lines = text.split("\n") if self._label else [text]
             shown = "\n".join(f"{self._label}{line}" for line in lines)
             print(shown, file=self._stream, flush=True)
 
-    def _render(self, event: Event) -> str | None:
+    def render(self, event: Event) -> str | None:
+        """An event as text; None where it has nothing to say."""
         match event:
             case StepStarted(step):
                 return self._line("started", "", step)
@@ -57,7 +59,7 @@ class PlainProgress:
                 return f"{self._style.paint('warning:', 'yellow')} {text}"
             case Noted(text):
                 return f"{self._style.paint('note:', 'dim')} {text}"
-            case Streamed():
+            case Streamed() | Transferred():
                 return None
 
     def _line(self, state: str, took: str, step: StepName, color: str = "dim") -> str:

@@ -18,8 +18,11 @@ class Style:
     @classmethod
     def of(cls, stream: TextIO) -> Style:
         """The style for a stream."""
-        wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        return cls(wanted and stream.isatty())
+        if os.environ.get("NO_COLOR"):
+            return cls(colored=False)
+        # https://force-color.org
+        forced = bool(os.environ.get("FORCE_COLOR"))
+        return cls(forced or (stream.isatty() and os.environ.get("TERM") != "dumb"))
 
     def paint(self, text: str, color: str) -> str:
         """The text in a colour."""

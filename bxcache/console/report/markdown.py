@@ -1,0 +1,109 @@
+"""A report as Markdown, short enough for the summary page of a CI job.
+
+What came from elsewhere stands in code spans and code blocks only, where nothing has a meaning, and
+each of them has a fence longer than any in its text.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import TYPE_CHECKING
+
+from bxcache.console.progress import format_seconds
+from bxcache.console.report.sections import (
+    Table,
+    list_failed,
+    list_unneeded,
+    tabulate_caches,
+    tabulate_slowest,
+    tabulate_stages,
+    tabulate_trend,
+    tell_build,
+    tell_counts,
+    tell_saved,
+)
+from bxcache.console.report.texts import Quoted, clean_log, clean_text, cut_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.insight.report import Report, ReportedStep
+
+_MOST_ROWS = 50
+_MOST_FAILED = 5
+_LONGEST = 300
+
+
+def render_markdown(report: Report) -> str:
+    """The report; blocks are apart by an empty line."""
+    return "\n\n".join(_list_blocks(report)) + "\n"
+
+
+def _list_blocks(report: Report) -> Iterator[str]:
+    mark = "❌" if report.exit_status else "✅"
+    yield f"### {mark} {quote(report.scope.name)} {tell_build(report)}"
+    parts = (f"**{tell_counts(report.counts)}**", tell_saved(report.counts))
+    yield "; ".join(filter(None, parts))
+    yield from (f"⚠️ {quote(warning)}" for warning in report.warnings[:_MOST_ROWS])
+    yield from (_render_failed(report.steps[at]) for at in [*list_failed(report)][:_MOST_FAILED])
+    yield from _render_tables(tabulate_stages(report))
+    unneeded = ", ".join(map(quote, list_unneeded(report)[:_MOST_ROWS]))
+    if unneeded:
+        yield f"Not part of this build: {unneeded}"
+    yield from _render_tables(tabulate_slowest(report))
+    yield from _render_tables(tabulate_caches(report))
+    if len(report.trend) > 1:
+        trend = tabulate_trend(report)
+        yield f"<details><summary>{trend.title}</summary>"
+        yield _render_table(trend)
+        yield "</details>"
+
+
+def _render_tables(table: Table) -> Iterator[str]:
+    """The table, where it has rows."""
+    if table.rows:
+        yield f"**{table.title}**"
+        yield _render_table(table)
+        left = len(table.rows) - _MOST_ROWS
+        if left > 0:
+            yield f"… and {left} more"
+
+
+def _render_table(table: Table) -> str:
+    rule = ["---" if at < table.texts else "--:" for at in range(len(table.head))]
+    rows = [[_render_cell(cell) for cell in row] for row in table.rows[:_MOST_ROWS]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.head, rule, *rows))
+
+
+def _render_cell(cell: str) -> str:
+    # A table takes a bar for its own even in a code span.
+    return quote(cell).replace("|", r"\|") if isinstance(cell, Quoted) else cell
+
+
+def quote(text: str) -> str:
+    r"""A text as a code span.
+
+    >>> quote("RUN `x`"), quote("a\nb")
+    ('`` RUN `x` ``', '`a\\nb`')
+    """
+    shown = cut_text(clean_text(text), _LONGEST)
+    if not shown.strip():
+        return "–"  # noqa: RUF001  # a dash for nothing
+    fence = "`" * (_longest_run("`", shown) + 1)
+    pad = " " if shown[0] in "` " or shown[-1] in "` " else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def _longest_run(sign: str, text: str) -> int:
+    return max(map(len, re.findall(f"{re.escape(sign)}+", text)), default=0)
+
+
+def _render_failed(step: ReportedStep) -> str:
+    """A step that failed, with the end of its log folded up."""
+    name = escape(cut_text(clean_text(step.text), _LONGEST))
+    head = f"failed after {format_seconds(step.seconds)}: <code>{name}</code>"
+    log = clean_log(step.log) or clean_log(step.error) or "it printed nothing"
+    fence = "~" * max(3, _longest_run("~", log) + 1)
+    block = f"{fence}text\n{log}\n{fence}"
+    return f"<details open><summary>{head}</summary>\n\n{block}\n\n</details>"

@@ -1,0 +1,66 @@
+"""A report as plain lines, for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.console.report.sections import (
+    Table,
+    list_failed,
+    list_unneeded,
+    tabulate_caches,
+    tabulate_slowest,
+    tabulate_stages,
+    tabulate_trend,
+    tell_build,
+    tell_counts,
+    tell_saved,
+)
+from bxcache.console.report.texts import Quoted, clean_log, clean_text, format_moment
+from bxcache.console.tables import render_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.insight.report import Report, ReportedStep
+
+_INDENT = "  "
+
+
+def render_plain(report: Report) -> str:
+    """The report; blocks are apart by an empty line."""
+    return "\n\n".join(_list_blocks(report))
+
+
+def _list_blocks(report: Report) -> Iterator[str]:
+    started = format_moment(report.started)
+    lines = [
+        f"{clean_text(report.scope.name)}: {tell_build(report)}, {started}",
+        "; ".join(filter(None, (tell_counts(report.counts), tell_saved(report.counts)))),
+        *(f"warning: {clean_text(warning)}" for warning in report.warnings),
+    ]
+    yield "\n".join(lines)
+    yield from (_render_failed(report.steps[at]) for at in list_failed(report))
+    tables = (tabulate_stages, tabulate_slowest, tabulate_caches, tabulate_trend)
+    yield from (_render_table(table) for table in (each(report) for each in tables) if table.rows)
+    unneeded = ", ".join(map(clean_text, list_unneeded(report)))
+    if unneeded:
+        yield f"not part of this build: {unneeded}"
+
+
+def _render_failed(step: ReportedStep) -> str:
+    log = clean_log(step.log) or clean_log(step.error)
+    return "\n".join([f"failed: {clean_text(step.text)}", *map(_indent, log.splitlines())])
+
+
+def _render_table(table: Table) -> str:
+    rows = [
+        [clean_text(cell) if isinstance(cell, Quoted) else cell for cell in row]
+        for row in table.rows
+    ]
+    lines = render_table([name.upper() for name in table.head], rows, table.texts).splitlines()
+    return "\n".join([table.title.lower(), *map(_indent, lines)])
+
+
+def _indent(line: str) -> str:
+    return f"{_INDENT}{line}".rstrip()

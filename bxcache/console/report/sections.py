@@ -1,0 +1,196 @@
+"""What every form of a report tells, as words and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.config.quantities import format_count, format_size
+from bxcache.console.progress import format_seconds
+from bxcache.console.report.texts import (
+    Quoted,
+    cut_text,
+    format_known_size,
+    format_moment,
+    format_ratio,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bxcache.insight.record import RecordedCache
+    from bxcache.insight.report import Report, ReportedCounts, ReportedStage
+
+_LONGEST_STEP = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; of its columns the first are texts, the others figures.
+
+    Attributes:
+        title: what it is about.
+        head: the names of the columns.
+        rows: the cells; what came from elsewhere is `Quoted`.
+        texts: how many columns are texts.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    texts: int = 1
+
+
+def tell_build(report: Report) -> str:
+    """What became of the build, and how long it took."""
+    verb = "failed after" if report.exit_status else "built in"
+    return f"{verb} {format_seconds(report.seconds)}"
+
+
+def tell_counts(counts: ReportedCounts) -> str:
+    """What became of its steps."""
+    total = counts.reused + counts.executed + counts.failed
+    ratio = f" ({format_ratio(counts.hit_ratio)})" if total else ""
+    parts = [
+        f"{counts.reused} of {format_count(total, 'step')} reused{ratio}",
+        f"{counts.executed} executed",
+        *([f"{counts.failed} failed"] if counts.failed else []),
+    ]
+    return ", ".join(parts)
+
+
+def tell_saved(counts: ReportedCounts) -> str:
+    """What the reused steps would have taken; empty where there are none."""
+    if not counts.reused:
+        return ""
+    known = f"{format_seconds(counts.saved)} saved"
+    if counts.unknown == counts.reused:
+        return "what they took is unknown: no record of a build that executed them"
+    return f"{known}, unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else known
+
+
+def list_needed(report: Report) -> list[ReportedStage]:
+    """The stages that were part of the build."""
+    return [stage for stage in report.stages if stage.needed]
+
+
+def name_stage(stage: ReportedStage) -> str:
+    """What a stage is called."""
+    return Quoted(stage.name) if stage.name else "(no stage)"
+
+
+def tabulate_stages(report: Report) -> Table:
+    """Each stage with what became of its steps."""
+    rows = tuple(_write_stage(stage) for stage in list_needed(report))
+    head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
+    return _drop_empty(Table("Stages", head, rows))
+
+
+def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
+    counts = stage.counts
+    saved = format_seconds(counts.saved) if counts.reused > counts.unknown else ""
+    more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
+    return (
+        name_stage(stage),
+        str(counts.reused),
+        str(counts.executed),
+        str(counts.failed or ""),
+        format_seconds(counts.spent),
+        f"{saved} + ?" if saved and counts.unknown else saved or ("?" if counts.unknown else ""),
+        str(len(stage.layers) or ""),
+        f"{format_size(stage.bytes)}{more}" if stage.layers else "",
+    )
+
+
+def tabulate_slowest(report: Report) -> Table:
+    """The steps that took longest."""
+    rows = tuple(
+        (
+            Quoted(cut_text(step.text, _LONGEST_STEP)),
+            Quoted(step.stage),
+            step.outcome.value if step.outcome is not None else "",
+            format_seconds(step.seconds),
+        )
+        for step in (report.steps[at] for at in report.slowest)
+    )
+    return Table("Slowest steps", ("Step", "Stage", "Outcome", "Time"), rows, 3)
+
+
+def tabulate_caches(report: Report) -> Table:
+    """The caches and what became of them."""
+    rows = tuple(
+        (
+            each.backend if each.backend.isalpha() else Quoted(each.backend),
+            Quoted(each.place),
+            Quoted(each.scope),
+            _tell_cache(each),
+            format_known_size(each.bytes) if each.bytes is not None else "",
+        )
+        for each in report.caches
+    )
+    return _drop_empty(Table("Caches", ("Kind", "Place", "Scope", "What", "Size"), rows, 4))
+
+
+def _tell_cache(cache: RecordedCache) -> str:
+    done = (("imported", cache.imported), ("saved", cache.exported))
+    return " and ".join(word for word, is_so in done if is_so) or "not written"
+
+
+def tabulate_trend(report: Report) -> Table:
+    """The last builds, this one first."""
+    rows = tuple(
+        (
+            format_moment(each.started),
+            "failed" if each.exit_status else "built",
+            format_seconds(each.seconds),
+            format_ratio(each.hit_ratio),
+            format_known_size(each.bytes),
+        )
+        for each in reversed(report.trend)
+    )
+    return Table("Last builds", ("Started", "Outcome", "Time", "Reused", "Size"), rows, 2)
+
+
+def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
+    """Where and with what it was built, as far as that is known."""
+    scope, place, tools = report.scope, report.place, report.tools
+    found = (
+        ("Scope", scope.name),
+        ("Started", format_moment(report.started)),
+        ("Image", scope.image),
+        ("Target", scope.target or ""),
+        ("Platforms", ", ".join(scope.platforms)),
+        ("Branch", scope.branch or place.branch or ""),
+        ("Tag", place.tag or ""),
+        ("Pull request", place.pull_request or ""),
+        ("Base branch", place.base or ""),
+        ("Built on", place.provider),
+        ("bxcache", tools.bxcache),
+        ("docker", tools.docker),
+        ("engine", tools.engine),
+        ("buildx", tools.buildx),
+        ("BuildKit", tools.buildkit),
+        ("Driver", tools.driver),
+    )
+    return tuple((name, Quoted(value)) for name, value in found if value)
+
+
+def list_unneeded(report: Report) -> list[str]:
+    """The stages that nothing of the build needed."""
+    return [stage.name for stage in report.stages if not stage.needed]
+
+
+def list_failed(report: Report) -> Iterator[int]:
+    """The positions of the steps that failed."""
+    return (at for at, step in enumerate(report.steps) if step.outcome == "failed")
+
+
+def _drop_empty(table: Table) -> Table:
+    """The table without columns that have nothing."""
+    kept = [at for at in range(len(table.head)) if any(row[at] for row in table.rows)]
+
+    def choose(cells: Sequence[str]) -> tuple[str, ...]:
+        return tuple(cells[at] for at in kept)
+
+    texts = sum(at < table.texts for at in kept)
+    return Table(table.title, choose(table.head), tuple(map(choose, table.rows)), texts)

@@ -1,0 +1,79 @@
+"""Texts from elsewhere, made fit to be shown, and figures as people read them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from bxcache.config.quantities import format_size
+from bxcache.console.tables import show_text
+
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor moves
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # titles, links and other words to the terminal
+    r"|\x1b[ -/]*[0-~]",
+    re.DOTALL,
+)
+
+
+class Quoted(str):
+    """A text that came from a Dockerfile, a log or a name, and can hold anything."""
+
+    __slots__ = ()
+
+
+def clean_text(text: str) -> str:
+    r"""A text on one line, with nothing in it that a terminal obeys.
+
+    >>> clean_text("RUN \x1b[31mred\x1b[0m\x00 a\nb")
+    'RUN red\\x00 a\\nb'
+    """
+    return show_text(_CONTROL.sub("", text))
+
+
+def clean_log(text: str) -> str:
+    r"""A log as a terminal would leave it, without colours.
+
+    >>> clean_log("10%\r\x1b[2K20%\r\n\tdone\x07\n")
+    '20%\n        done\\x07'
+    """
+    lines = _CONTROL.sub("", text).replace("\r\n", "\n").split("\n")
+    # What a carriage return goes back over is written over.
+    last = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
+    return "\n".join(show_text(line.expandtabs()) for line in last).strip("\n")
+
+
+def cut_text(text: str, room: int) -> str:
+    """The text, or as much of it as there is room for."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def format_moment(seconds: float) -> str:
+    """A moment for people everywhere.
+
+    >>> format_moment(1_700_000_000)
+    '2023-11-14 22:13 UTC'
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s after 1970"
+
+
+def format_ratio(ratio: float | None) -> str:
+    """A share for people; only what is all is 100 %.
+
+    >>> format_ratio(0.666), format_ratio(0.9999), format_ratio(0.001), format_ratio(None)
+    ('67 %', '99 %', '1 %', '–')
+    """
+    if ratio is None:
+        return "–"  # noqa: RUF001  # a dash for what is not known
+    percent = round(ratio * 100)
+    if 0 < ratio < 1:
+        percent = min(99, max(1, percent))
+    return f"{percent} %"
+
+
+def format_known_size(size: int | None) -> str:
+    """A size, or a sign for one that is not known."""
+    return "?" if size is None else format_size(size)

@@ -1,0 +1,113 @@
+"""A terminal that a test can read: a program runs on a pty, an emulator keeps what it shows."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import termios
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyte
+
+_SECONDS = 120.0
+
+
+@dataclass
+class Terminal:
+    """A terminal with a program on it.
+
+    Attributes:
+        columns: how wide it is.
+        rows: how high it is.
+        seen: each different screen that was shown for a moment, one after the other.
+        bytes: how much was written to it.
+    """
+
+    columns: int = 80
+    rows: int = 24
+    seen: list[list[str]] = field(default_factory=list)
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._screen = pyte.HistoryScreen(self.columns, self.rows, history=10_000)
+        self._stream = pyte.ByteStream(self._screen)
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that it shows, without what is empty at their ends."""
+        return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def all_lines(self) -> list[str]:
+        """What has scrolled out at the top, then the screen."""
+        above = [
+            "".join(row[at].data for at in range(self.columns)).rstrip()
+            for row in self._screen.history.top
+        ]
+        return [*above, *self.screen]
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        watch: Callable[[Terminal, int], None] = lambda *_: None,
+    ) -> int:
+        """Run a program to its end and give its exit status.
+
+        Args:
+            command: the program.
+            folder: its working directory.
+            environment: its variables.
+            watch: is called after each such change with the terminal and its file descriptor.
+        """
+        child, master = pty.fork()
+        if child == 0:
+            _set_size(0, self.columns, self.rows)
+            os.chdir(folder)
+            os.execvpe(command[0], list(command), dict(environment))
+        try:
+            self._read(master, child, watch)
+        finally:
+            os.close(master)
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def resize(self, master: int, columns: int, rows: int) -> None:
+        """Change its size, as somebody who drags a window does."""
+        self.columns, self.rows = columns, rows
+        self._screen.resize(rows, columns)
+        _set_size(master, columns, rows)
+
+    def _read(self, master: int, child: int, watch: Callable[[Terminal, int], None]) -> None:
+        end = time.monotonic() + _SECONDS
+        while time.monotonic() < end:
+            ready, _, _ = select.select([master], [], [], 0.03)
+            if not ready:
+                # What was written is whole now.
+                if not self.seen or self.seen[-1] != self.screen:
+                    self.seen.append(self.screen)
+                    watch(self, master)
+                continue
+            try:
+                data = os.read(master, 65_536)
+            except OSError:
+                # Linux says so when the program has closed its side.
+                return
+            if not data:
+                return
+            self.bytes += len(data)
+            self._stream.feed(data)
+        os.kill(child, signal.SIGKILL)
+
+
+def _set_size(descriptor: int, columns: int, rows: int) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
