@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bxcache.cli.build_options import choose_mode, to_request, with_build_options
+from bxcache.cli.completion import complete_images
 from bxcache.cli.progress import open_log, open_progress
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _NAME = re.compile(r"[^/\\:.-][^/\\:]*")
 
 
 @click.command("build", short_help="Build an image from its caches, and save them.")
-@click.argument("words", nargs=-1, metavar="[PATH | IMAGE...]")
+@click.argument("words", nargs=-1, metavar="[PATH | IMAGE...]", shell_complete=complete_images)
 @with_build_options
 @click.pass_obj
 def build_command(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.completion import complete_stages
 from bxcache.cli.options import CONFIG, IMAGE
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def _split_words(
 _BUILT_OPTIONS = (
     click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name for the image."),
     click.option("-f", "--file", metavar="FILE", help="The Dockerfile."),
-    click.option("--target", metavar="STAGE", help="The stage to build."),
+    click.option(
+        "--target", metavar="STAGE", shell_complete=complete_stages, help="The stage to build."
+    ),
     click.option(
         "--platform",
         "platforms",

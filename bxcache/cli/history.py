@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.completion import complete_scopes
 from bxcache.cli.options import CONFIG, JSON
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("history", short_help="Show the layers of each stage, and what made them.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_scopes)
 @_with_options
 @click.option("--chain", is_flag=True, help="Show what each stage builds on as well.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digests of the layers only.")

@@ -12,7 +12,9 @@ import click
 from bxcache import __version__
 from bxcache.cli.bake import bake_command
 from bxcache.cli.build import build_command
+from bxcache.cli.completion import completion_command
 from bxcache.cli.config import config_group
+from bxcache.cli.examples import add_examples
 from bxcache.cli.history import diff_command, history_command
 from bxcache.cli.key import key_command
 from bxcache.cli.registry import registry_group
@@ -41,12 +43,14 @@ def cli() -> None:
 
 cli.add_command(bake_command)
 cli.add_command(build_command)
+cli.add_command(completion_command)
 cli.add_command(config_group)
 cli.add_command(diff_command)
 cli.add_command(history_command)
 cli.add_command(key_command)
 cli.add_command(registry_group)
 cli.add_command(store_group)
+add_examples(cli)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from bxcache.cli.completion import complete_scopes
 from bxcache.cli.options import CONFIG, JSON
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def repair_command(folder: str | None, config_file: str | None, *, full: bool) -
 
 @store_group.command("rm")
 @_with_store
-@click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…")
+@click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…", shell_complete=complete_scopes)
 def rm_command(folder: str | None, config_file: str | None, scopes: tuple[str, ...]) -> None:
     """Remove scopes; what no other scope needs goes with them."""
     from bxcache.config.quantities import format_size  # noqa: PLC0415

@@ -1,0 +1,76 @@
+"""`bxcache completion`, and what a shell is offered for the words that only the project knows."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+SHELLS = ("bash", "zsh", "fish")
+VARIABLE = "_BXCACHE_COMPLETE"
+
+
+@click.command("completion", short_help="Print what a shell needs to complete commands.")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion_command(shell: str) -> None:
+    """Print what a shell needs to complete bxcache's commands, options, images, stages and scopes.
+
+    The shell asks bxcache itself for what it offers.
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415
+
+    from bxcache.cli.main import cli  # noqa: PLC0415  # it has this command
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"there is no completion for {shell}")
+    click.echo(found(cli, {}, "bxcache", VARIABLE).source())
+
+
+def complete_images(
+    _context: click.Context, _parameter: click.Parameter, word: str
+) -> list[CompletionItem]:
+    """The images of the config file, and folders."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415
+
+    names: list[str] = []
+    # What is wrong is told when the command runs.
+    with suppress(Exception):
+        from bxcache.config.loading import load_setup  # noqa: PLC0415
+
+        names = list(load_setup(Path.cwd(), os.environ).config.images)
+    found = [CompletionItem(name) for name in names if name.startswith(word)]
+    return [*found, CompletionItem(word, type="dir")]
+
+
+def complete_stages(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """The stages of the Dockerfile that are named."""
+    file = context.params.get("file")
+    words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
+    path = Path(file) if file else Path(words[0] if words else ".") / "Dockerfile"
+    with suppress(OSError):
+        from bxcache.buildx.dockerfile import list_stages  # noqa: PLC0415
+        from bxcache.buildx.dockerfile_copy import read_dockerfile  # noqa: PLC0415
+
+        stages = list_stages(read_dockerfile(path))
+        names = [stage.name for stage in stages if stage.is_named]
+        return [name for name in names if name.startswith(word)]
+    return []
+
+
+def complete_scopes(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """The scopes of the local store."""
+    with suppress(Exception):
+        from bxcache.location import choose_location  # noqa: PLC0415
+
+        given = context.params.get("folder")
+        chosen = Path(given) if given else None
+        store = choose_location(Path.cwd(), os.environ, chosen=chosen).store
+        return [each for each in store.read_scopes() if each.startswith(word)]
+    return []

@@ -1,0 +1,153 @@
+"""The live view on a terminal of a given size, as an emulator sees it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bxcache.buildx.events import (
+    Outcome,
+)
+from bxcache.buildx.raw_stream import join_documents
+from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.vertex_names import StepName
+from tests.replay import STREAMS
+from tests.terminal import Terminal
+
+ROOT = Path(__file__).parents[2]
+SIZES = [(80, 24), (200, 50), (40, 10)]
+TALLY = re.compile(r"\d+ (reused|executed|failed)")
+
+
+def step(stage: str, index: int, total: int = 3, text: str = "RUN make") -> StepName:
+    return StepName(None, stage, index, total, text)
+
+
+def show(
+    stream: str | Path,
+    terminal: Terminal,
+    seconds: float = 1.0,
+    watch: Callable[[Terminal, int], None] = lambda *_: None,
+) -> int:
+    """Replay a stream on a terminal."""
+    # Where they are set, rich believes them more than the terminal.
+    known = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    environment = {**known, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+    command = (sys.executable, "-m", "tests.replay", str(stream), str(seconds))
+    return terminal.run(command, folder=ROOT, environment=environment, watch=watch)
+
+
+def write_stream(path: Path, *messages: dict[str, object] | str) -> Path:
+    lines = [each if isinstance(each, str) else json.dumps(each) for each in messages]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def vertex(name: str, **more: object) -> dict[str, object]:
+    started = "2026-01-01T00:00:00.000000000Z"
+    return {"vertexes": [{"digest": f"sha256:{name}", "name": name, "started": started, **more}]}
+
+
+def log(name: str, text: bytes) -> dict[str, object]:
+    data = base64.b64encode(text).decode()
+    return {"logs": [{"vertex": f"sha256:{name}", "stream": 1, "data": data}]}
+
+
+def count_executed(stream: str) -> int:
+    reader = TraceReader()
+    for line in join_documents((STREAMS / f"{stream}.ndjson").read_text().splitlines()):
+        for _ in reader.feed(line):
+            pass
+    return sum(each.outcome is Outcome.EXECUTED for each in reader.finish().steps)
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+@pytest.mark.parametrize("stream", ["cold", "fresh-builder-source-edit", "docker-28-cold"])
+def test_every_executed_step_stays_on_the_screen_once(stream: str, columns: int, rows: int) -> None:
+    """Each step that the stream says to be executed has one line in the end, in that order."""
+    terminal = Terminal(columns, rows)
+    assert show(stream, terminal) == 0
+    stayed = [line for line in terminal.all_lines if line.startswith("executed")]
+    assert stayed
+    assert len(stayed) == count_executed(stream)
+    assert all(len(line) <= columns for line in stayed)
+    assert not [line for line in terminal.all_lines if line.startswith(("> ", "+ ", "= "))]
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_the_tally_is_always_the_last_line(columns: int, rows: int) -> None:
+    """While something is drawn, whatever the size of the terminal."""
+    terminal = Terminal(columns, rows)
+    assert show("cold", terminal, 2.0) == 0
+    drawn = [[line for line in screen if line] for screen in terminal.seen]
+    with_stages = [lines for lines in drawn if any(line.startswith("> ") for line in lines)]
+    assert with_stages
+    for lines in with_stages:
+        assert TALLY.match(lines[-1]) or lines[-1].startswith(("1 running", "2 running"))
+
+
+def test_a_running_step_shows_its_last_line(tmp_path: Path) -> None:
+    """Of what it has printed, below the step."""
+    name = "[build 1/2] RUN make"
+    stream = write_stream(
+        tmp_path / "s.ndjson", vertex(name), log(name, b"first\nsecond\n"), "waiting", "waiting"
+    )
+    terminal = Terminal()
+    assert show(stream, terminal, 1.5) == 0
+    (screen,) = [each for each in terminal.seen if any("second" in line for line in each)][:1]
+    at = next(n for n, line in enumerate(screen) if "RUN make" in line)
+    assert screen[at - 1].startswith("> build")
+    assert screen[at + 1].strip() == "second"
+
+
+def test_a_failed_step_shows_its_whole_log_last(tmp_path: Path) -> None:
+    """Nothing of it is lost, however long it is, and docker's own words come before."""
+    name = "[build 1/1] RUN make"
+    printed = b"".join(b"line %d\n" % number for number in range(2000))
+    failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
+    messages = vertex(name), log(name, printed), failed, "ERROR: failed to build: exit code: 2"
+    terminal = Terminal()
+    assert show(write_stream(tmp_path / "s.ndjson", *messages), terminal, 0.3) == 0
+    lines = [line for line in terminal.all_lines if line]
+    assert lines[-2000:] == printed.decode().splitlines()
+    assert "log of [build 1/1] RUN make:" in lines
+    assert lines.index("ERROR: failed to build: exit code: 2") < lines.index(
+        "log of [build 1/1] RUN make:"
+    )
+
+
+def test_what_a_step_prints_moves_no_cursor(tmp_path: Path) -> None:
+    """Control sequences are shown and not obeyed, while it runs and after it has failed."""
+    name = "[build 1/1] RUN \x1b[2Jmake"
+    failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
+    hostile = b"a\x1b[2Jb\x1b]0;title\x07c\xff\n"
+    messages = vertex(name), log(name, hostile), "waiting", failed
+    terminal = Terminal()
+    assert show(write_stream(tmp_path / "s.ndjson", *messages), terminal, 1.0) == 0
+    assert "a\\x1b[2Jb\\x1b]0;title\\x07c\ufffd" in terminal.all_lines
+    assert any("\\x1b[2Jmake" in line for line in terminal.all_lines)
+
+
+def test_a_smaller_window_is_drawn_anew() -> None:
+    """After a resize nothing is wider than the window."""
+    terminal = Terminal(120, 30)
+    narrow: list[list[str]] = []
+
+    def watch(each: Terminal, master: int) -> None:
+        if len(each.seen) == 5:
+            each.resize(master, 50, 15)
+        if each.columns == 50:
+            narrow.append(each.screen)
+
+    assert show("cold", terminal, 2.0, watch) == 0
+    assert narrow
+    tallies = [line for screen in narrow[2:] for line in screen if TALLY.match(line)]
+    assert tallies
+    assert all(len(line) <= 50 for line in tallies)
