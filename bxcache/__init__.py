@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bxcache.api import bake, build, build_images, history
+    from bxcache.api import bake, build, build_images, history, report
     from bxcache.batch import ImageObserver, ImageOutcome
     from bxcache.buildx.events import (
         Event,
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
         Warned,
     )
     from bxcache.buildx.metadata import Layer
+    from bxcache.console.report.rendering import render_report
     from bxcache.errors import (
         BuildFailedError,
         BxcacheError,
         CacheError,
         ConfigError,
         EngineError,
+        GateError,
         PlaceError,
         Problem,
         RecordError,
@@ -43,8 +45,11 @@ if TYPE_CHECKING:
         StoreError,
     )
     from bxcache.insight.chains import Chain
+    from bxcache.insight.gates import Verdict
     from bxcache.insight.history import History, Stage
     from bxcache.insight.record import Record, RecordedLayer, RecordedStep
+    from bxcache.insight.report import Report
+    from bxcache.insight.reporting import make_report
     from bxcache.registry.registry_cache import Pruned, RegistryCache
     from bxcache.registry.retention import Removal
     from bxcache.registry.scopes import RemoteScope
@@ -65,6 +70,7 @@ _HOMES = {
     "build": "bxcache.api",
     "build_images": "bxcache.api",
     "history": "bxcache.api",
+    "report": "bxcache.api",
     "ImageObserver": "bxcache.batch",
     "ImageOutcome": "bxcache.batch",
     "Event": "bxcache.buildx.events",
@@ -80,11 +86,13 @@ _HOMES = {
     "Transferred": "bxcache.buildx.events",
     "Warned": "bxcache.buildx.events",
     "Layer": "bxcache.buildx.metadata",
+    "render_report": "bxcache.console.report.rendering",
     "BuildFailedError": "bxcache.errors",
     "BxcacheError": "bxcache.errors",
     "CacheError": "bxcache.errors",
     "ConfigError": "bxcache.errors",
     "EngineError": "bxcache.errors",
+    "GateError": "bxcache.errors",
     "PlaceError": "bxcache.errors",
     "Problem": "bxcache.errors",
     "RecordError": "bxcache.errors",
@@ -92,11 +100,14 @@ _HOMES = {
     "StoppedError": "bxcache.errors",
     "StoreError": "bxcache.errors",
     "Chain": "bxcache.insight.chains",
+    "Verdict": "bxcache.insight.gates",
     "History": "bxcache.insight.history",
     "Stage": "bxcache.insight.history",
     "Record": "bxcache.insight.record",
     "RecordedLayer": "bxcache.insight.record",
     "RecordedStep": "bxcache.insight.record",
+    "Report": "bxcache.insight.report",
+    "make_report": "bxcache.insight.reporting",
     "Pruned": "bxcache.registry.registry_cache",
     "RegistryCache": "bxcache.registry.registry_cache",
     "Removal": "bxcache.registry.retention",
@@ -132,6 +143,7 @@ __all__ = [
     "Damage",
     "EngineError",
     "Event",
+    "GateError",
     "History",
     "ImageObserver",
     "ImageOutcome",
@@ -151,6 +163,7 @@ __all__ = [
     "RegistryError",
     "RemoteScope",
     "Removal",
+    "Report",
     "Said",
     "ScopeUsage",
     "Stage",
@@ -166,12 +179,16 @@ __all__ = [
     "Transferred",
     "Unpacked",
     "Usage",
+    "Verdict",
     "Verification",
     "Warned",
     "bake",
     "build",
     "build_images",
     "history",
+    "make_report",
+    "render_report",
+    "report",
 ]
 
 

@@ -15,7 +15,7 @@ from bxcache.batch import (
     build_batch,
     choose_images,
 )
-from bxcache.lookup import HistoryRequest, find_history
+from bxcache.lookup import HistoryRequest, find_history, find_report
 from bxcache.pipeline import run_build
 from bxcache.request import BakeOptions, BuildOptions, BuildRequest
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.events import Observer
     from bxcache.insight.history import History
+    from bxcache.insight.report import Report
     from bxcache.result import BuildResult
 
 
@@ -177,13 +178,50 @@ def history(  # noqa: PLR0913  # each narrows the search in its own way
         StoreError: the store cannot be read.
         RegistryError: the registry does not tell.
     """
-    return find_history(
-        HistoryRequest(
-            name=name,
-            source=os.fspath(source) if source is not None else None,
-            target=target,
-            branch=branch,
-            platform=platform,
-            config_file=Path(config_file) if config_file is not None else None,
-        )
+    return find_history(_ask(name, source, target, branch, platform, config_file))
+
+
+def report(  # noqa: PLR0913  # each narrows the search in its own way
+    name: str | None = None,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    target: str | None = None,
+    branch: str | None = None,
+    platform: str | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+) -> Report:
+    """The report of an image's last build, which `render_report` writes as a page or a summary.
+
+    Args:
+        name: as for `history`; builds that failed count too.
+        source: the store's directory or the registry's ref, instead of the configured backends.
+        target: the stage that was built, where that is not the last.
+        branch: the branch, instead of the one that CI or git tells.
+        platform: only what was built for this one.
+        config_file: the config file to use instead of the one that is found.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RecordError: there is no such scope, build or platform, or the record is of no use.
+        StoreError: the store cannot be read.
+        RegistryError: the registry does not tell.
+    """
+    return find_report(_ask(name, source, target, branch, platform, config_file))
+
+
+def _ask(  # noqa: PLR0913, PLR0917  # as they are given
+    name: str | None,
+    source: str | os.PathLike[str] | None,
+    target: str | None,
+    branch: str | None,
+    platform: str | None,
+    config_file: str | os.PathLike[str] | None,
+) -> HistoryRequest:
+    return HistoryRequest(
+        name=name,
+        source=os.fspath(source) if source is not None else None,
+        target=target,
+        branch=branch,
+        platform=platform,
+        config_file=Path(config_file) if config_file is not None else None,
     )

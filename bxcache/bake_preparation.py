@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.bake_contexts import tell_apart
 from bxcache.buildx.bake_definition import BakeTarget, list_linked, parse_definition
 from bxcache.buildx.command import Command
+from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
 from bxcache.plan.candidates import list_candidates
 from bxcache.plan.plan import BuildPlan
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from bxcache.plan.plan import LocalState
     from bxcache.preparation import Prepared
 
+_ERROR = "ERROR: "
 _SWITCHES = {"push": "--push", "load": "--load", "pull": "--pull", "no_cache": "--no-cache"}
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
 """What a run that only saves sets by itself, so that the caller's `--set` of it does not count."""
@@ -75,16 +78,22 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     words = (*_render_files(request, request.sets), *request.build.extra, *request.targets)
     answer = docker.print_bake(words, request.build.directory)
     if answer.status:
-        said = [line for line in answer.stderr.splitlines() if line.strip()]
-        why = said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
         hint = "`docker buildx bake --print` shows what bake makes of its files"
-        raise ConfigError([Problem("docker buildx bake", "", why)], hint=hint)
+        problem = Problem("docker buildx bake", "", _find_why(answer.stderr))
+        raise ConfigError([problem], hint=hint)
     try:
         targets = parse_definition(answer.stdout)
     except ValueError as error:
         why = f"what `--print` shows is not understood: {error}"
         raise ConfigError([Problem("docker buildx bake", "", why)]) from error
     return targets
+
+
+def _find_why(said: str) -> str:
+    """Why bake refused: its last error, or what it says first where its usage follows."""
+    lines = [line for line in said.splitlines() if line.strip()] or ["docker did not say why"]
+    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
+    return errors[-1] if errors else lines[0]
 
 
 def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> Prepared:
@@ -146,7 +155,9 @@ def render_bake(
     request: BakeRequest, base: Prepared, metadata: Path, bakings: Iterable[Baking]
 ) -> tuple[str, ...]:
     """What follows `docker` in a bake."""
+    bakings = tuple(bakings)
     sets = [text for each in bakings for text in _render_caches(each)]
+    sets += _tell_apart(request, bakings)
     return (
         *_begin(metadata),
         *_render_builder(base),
@@ -223,6 +234,23 @@ def _render_caches(baking: Baking) -> Iterator[str]:
         imports = (*baking.target.cache_from, *(use.option[1] for use in plan.imports))
         yield from (f"{name}.cache-from={text}" for text in imports)
     yield from (f"{name}.cache-to={use.option[1]}" for use in plan.exports)
+
+
+def _tell_apart(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
+    """Paths of their own for folders that targets have in common, where a cache is imported."""
+    remote = any(map(is_remote, request.targets))
+    if not remote and any(each.plan.imports for each in bakings):
+        read = {each.target.name: each.target.settings for each in bakings}
+        yield from tell_apart(read, request.build.directory)
+
+
+def note_folders(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
+    """Why targets are given other paths of their folders, where they are."""
+    if any(_tell_apart(request, bakings)):
+        yield (
+            "each target reads the folders that it has in common with others by a path of its own, "
+            "since BuildKit misses cached steps of targets that share one"
+        )
 
 
 def _find_key(text: str) -> str:

@@ -14,6 +14,7 @@ from bxcache.bake_preparation import (
     BakeRequest,
     Baking,
     describe_arguments,
+    note_folders,
     plan_target,
     prepare_target,
     read_targets,
@@ -28,7 +29,7 @@ from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.raw_stream import join_documents, redact_line
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.conclusion import Ended, conclude
-from bxcache.errors import BuildFailedError, BxcacheError, CacheError, StoppedError
+from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.execution import redacting
 from bxcache.pipeline import open_build
 from bxcache.preparation import look_at_store, open_store, prepare
@@ -60,10 +61,12 @@ class BakePreview:
     Attributes:
         command: the command, secrets masked, with the variables it needs in front.
         plans: the caches of each target, and the reasons.
+        notes: what a person should know of all of them.
     """
 
     command: tuple[str, ...]
     plans: Mapping[str, BuildPlan]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     return BakePreview(
         command=(*variables, *redact_argv(command, bake.redact)),
         plans={each.target.name: each.plan for each in bakings},
+        notes=(*base.notes, *note_folders(request, bakings)),
     )
 
 
@@ -282,7 +286,7 @@ def _find_reason(each: _Open, heard: Heard) -> str:
 def _conclude(name: str, run: Run, ended: Ended) -> ImageOutcome:
     try:
         return ImageOutcome(name, conclude(run, ended))
-    except (BuildFailedError, CacheError) as error:
+    except (BuildFailedError, CacheError, GateError) as error:
         result: Any = error.result
         if isinstance(error, BuildFailedError) and not _has_failed(ended.heard.trace):
             why = "it was stopped, since another target failed"

@@ -19,6 +19,7 @@ from bxcache.errors import (
     BxcacheError,
     CacheError,
     ConfigError,
+    GateError,
     Problem,
     StoppedError,
 )
@@ -140,7 +141,7 @@ def _build(
     result: Any = None
     try:
         return ImageOutcome(name, run_build(replace(request, image=name), tell))
-    except (BuildFailedError, CacheError) as error:
+    except (BuildFailedError, CacheError, GateError) as error:
         result = error.result
         outcome = ImageOutcome(name, result, error)
     except BxcacheError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Noted, Warned
-from bxcache.errors import BuildFailedError, CacheError, StoreError
+from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.remembering import Story, keep_record, make_record
 from bxcache.result import BuildResult
 from bxcache.settlement import Settled, list_steps, settle
@@ -14,6 +14,7 @@ from bxcache.settlement import Settled, list_steps, settle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bxcache.insight.gates import Verdict
     from bxcache.insight.record import Record
     from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.running import Run
@@ -56,17 +57,19 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
     Raises:
         BuildFailedError: docker's build failed.
         CacheError: a cache failed and `strict` is on; the image was built.
+        GateError: it is not as `[gate]` wants it; the image was built and the caches are saved.
     """
     plan, heard, reason = ended.plan, ended.heard, ended.reason
     settled = settle(plan, heard, _make_commit(run.prepared.store, ended.staging, heard))
     kept = _save_registries(run, plan, heard, settled)
     settled = _merge(settled, kept)
-    caches = settled.caches
-    story = Story(plan, ended.arguments, heard, kept, caches, ended.started, ended.buildx())
+    troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))
+    settled = replace(settled, warnings=(*troubles, *settled.warnings))
+    caches, known = settled.caches, settled.warnings
+    story = Story(plan, ended.arguments, heard, kept, caches, ended.started, ended.buildx(), known)
     record = _remember(run, story, stored=ended.staging is not None)
     settled = _collect(run, settled)
-    troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))
-    warnings = tuple(map(run.redact, (*troubles, *settled.warnings)))
+    warnings = tuple(map(run.redact, settled.warnings))
     for warning in warnings:
         if warning != run.redact(reason):
             run.tell(Warned(warning))
@@ -149,8 +152,21 @@ def _list_troubles(state: LocalState | None) -> Iterator[str]:
         yield from (f"in the store `{state.store}`: {note}" for note in state.notes)
 
 
+def _find_earlier(run: Run, record: Record) -> tuple[Record, ...]:
+    """What earlier builds left, where somebody asked; a build without caches reads nothing."""
+    prepared = run.prepared
+    reads = prepared.placement.writes or bool(record.caches)
+    wanted = prepared.request.with_earlier or prepared.setup.config.gate.is_set
+    if not wanted or not reads:
+        return ()
+    from bxcache.earlier import list_holders, read_earlier  # noqa: PLC0415  # few ask for it
+
+    return read_earlier(list_holders(prepared.setup), record)
+
+
 def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildResult:
     config, heard, redact = run.prepared.setup.config, story.heard, run.redact
+    earlier = _find_earlier(run, record)
     result = BuildResult(
         exit_status=heard.exit_status,
         digest=heard.metadata.image_digest,
@@ -160,10 +176,29 @@ def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildRe
         warnings=settled.warnings,
         seconds=round(heard.seconds, 3),
         record=record,
+        earlier=earlier,
+        gates=_judge(run, record, earlier),
     )
     if heard.exit_status:
         why = redact(heard.trace.last_error)
         raise BuildFailedError(why, exit_status=heard.exit_status, result=result)
     if config.cache.strict and settled.warnings:
         raise CacheError("; ".join(settled.warnings), result=result)
+    failed = [str(each) for each in result.gates if each.fails]
+    if failed:
+        raise GateError("; ".join(failed), result=result)
     return result
+
+
+def _judge(run: Run, record: Record, earlier: tuple[Record, ...]) -> tuple[Verdict, ...]:
+    """Hold the build against the gates, and tell those that only warn."""
+    gate = run.prepared.setup.config.gate
+    if not gate.is_set:
+        return ()
+    from bxcache.insight.gates import judge_gates  # noqa: PLC0415  # few have gates
+
+    verdicts = judge_gates(gate, record, earlier)
+    for each in verdicts:
+        if not each.fails:
+            run.tell(Warned(str(each)))
+    return verdicts

@@ -9,6 +9,7 @@
     ├── RecordError         a record of a build is not there, or is of no use (66)
     ├── PlaceError          git does not tell what has to be known (72)
     ├── CacheError          a cache failed and `strict` is on (75)
+    ├── GateError           a build is not as `[gate]` wants it (65)
     ├── RegistryError       a registry could not be used (76)
     ├── StoppedError        a build was stopped since another one failed (71)
     └── BuildFailedError    docker's build failed (docker's own exit status)
@@ -85,6 +86,20 @@ class CacheError(BxcacheError):
 
     def __init__(self, message: str, *, hint: str = "", result: object = None) -> None:
         super().__init__(message, hint=hint)
+        self.result = result
+
+
+class GateError(BxcacheError):
+    """A build succeeded, and is not as `[gate]` wants it.
+
+    Attributes:
+        result: the `BuildResult`; its `gates` tell which are not passed.
+    """
+
+    exit_code = 65
+
+    def __init__(self, message: str, *, result: object = None) -> None:
+        super().__init__(message)
         self.result = result
 
 

@@ -6,19 +6,19 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import LocalBackend
 from bxcache.config.loading import load_setup
 from bxcache.config.quantities import format_count
-from bxcache.config.reference import Reference
+from bxcache.earlier import list_holders, read_earlier
 from bxcache.errors import RecordError
-from bxcache.holders import DirectoryHolder, RegistryHolder, name_holders, open_holder
+from bxcache.holders import name_holders, open_holder
 from bxcache.insight.chains import read_chains
 from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import parse_record
-from bxcache.location import find_location
+from bxcache.insight.reporting import make_report
 from bxcache.place.place import read_place
 from bxcache.placement import settle_place
 from bxcache.scope import Scope, find_image, guess_platform, write_branch, write_part
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.holders import Content, Holder
     from bxcache.insight.record import Record
+    from bxcache.insight.report import Report
 
 _BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
 _MOST_NAMES = 20
@@ -74,6 +75,18 @@ def find_history(request: HistoryRequest) -> History:
     return _Search(request).run()
 
 
+def find_report(request: HistoryRequest) -> Report:
+    """The report of a build of a scope; here those that failed count too.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RecordError: there is no such scope or build, or its record is of no use.
+        StoreError: the store cannot be read.
+        RegistryError: the registry does not tell.
+    """
+    return _Search(request).report()
+
+
 class _Search:
     def __init__(self, request: HistoryRequest) -> None:
         found = _BACK.fullmatch(request.name or "")
@@ -101,14 +114,7 @@ class _Search:
     def _holders(self) -> list[Holder]:
         if self._request.source is not None:
             return [open_holder(self._request.source, self._request.directory)]
-        found: list[Holder] = []
-        for backend in self._plain_setup.config.cache.backends:
-            if isinstance(backend, LocalBackend):
-                location = find_location(self._plain_setup)
-                found += [DirectoryHolder(location.store.path)] if location else []
-            elif backend.keeps_all:
-                reference = Reference.parse(backend.ref)
-                found.append(RegistryHolder.open(reference, insecure=backend.insecure))
+        found = list_holders(self._plain_setup)
         if not found:
             raise RecordError(
                 "no backend is declared that keeps records",
@@ -120,18 +126,36 @@ class _Search:
     def run(self) -> History:
         """Look everywhere, and take the first that has a record."""
         without: History | None = None
+        for holder, content, note in self._list_contents():
+            found = self._describe(holder, content, note)
+            if found.record is not None:
+                return found
+            without = without or found
+        if without is None:
+            raise self._find_nothing()
+        return without
+
+    def report(self) -> Report:
+        """Look everywhere, and take the first that has a record; those that failed count too."""
+        without = ""
+        for holder, content, _ in self._list_contents():
+            where = f"`{content.scope}` in {holder.name}"
+            found = [*islice(content.records(), self._back + 1)]
+            if len(found) > self._back:
+                record = parse_record(found[self._back], where)
+                earlier = read_earlier([holder, *self._holders], record)
+                return make_report((record, *earlier), self._request.platform)
+            without = without or f"{_tell_known(len(found))} {where} left a record"
+        raise RecordError(without) if without else self._find_nothing()
+
+    def _list_contents(self) -> Iterator[tuple[Holder, Content, str]]:
+        """What each holder has of the first scope that it knows, and what a person should know."""
         for holder in self._holders:
             for scope, note in self._list_wanted(holder):
                 content = holder.read(scope)
                 if content is not None:
-                    found = self._describe(holder, content, note)
-                    if found.record is not None:
-                        return found
-                    without = without or found
+                    yield holder, content, note
                     break
-        if without is None:
-            raise self._find_nothing()
-        return without
 
     def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
         """The scopes that may be meant, best first, each with what a person should know."""
@@ -248,10 +272,12 @@ class _Search:
         if count == 0 and self._back < len(failed):
             return failed[self._back], ("the build failed; what it made has no layers yet",)
         if self._back:
-            known = count or len(failed)
-            told = f"no more than {format_count(known, 'build')} of" if known else "no build of"
-            raise RecordError(f"{told} {where} left a record")
+            raise RecordError(f"{_tell_known(count or len(failed))} {where} left a record")
         return None, ()
+
+
+def _tell_known(count: int) -> str:
+    return f"no more than {format_count(count, 'build')} of" if count else "no build of"
 
 
 def _parse_leniently(data: bytes, where: str) -> Record | None:

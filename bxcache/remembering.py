@@ -51,6 +51,7 @@ class Story:
         caches: what became of the caches.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
+        warnings: what a person should look at, as far as that is known.
     """
 
     plan: BuildPlan
@@ -60,6 +61,7 @@ class Story:
     caches: tuple[CacheResult, ...]
     started: float
     buildx: str
+    warnings: tuple[str, ...] = ()
 
 
 def make_record(run: Run, story: Story) -> Record:
@@ -94,6 +96,7 @@ def make_record(run: Run, story: Story) -> Record:
             )
             for each in story.caches
         ),
+        warnings=tuple(map(redact, story.warnings)),
     )
 
 

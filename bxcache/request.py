@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class BakeOptions(TypedDict, total=False):
     """The options of a bake, by the names that the keys of `[build]` and `[cache]` have.
 
-    `branch`, `git_tag`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`.
+    `branch`, `git_tag`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`,
+    and `gate` has those of `[gate]`.
     """
 
     builder: str
@@ -36,6 +37,7 @@ class BakeOptions(TypedDict, total=False):
     base_branch: str
     default_branch: str
     trusted: bool
+    gate: Mapping[str, Any]
 
 
 class BuildOptions(BakeOptions, total=False):
@@ -84,6 +86,7 @@ class BuildRequest:
         directory: the working directory.
         raw: give the observer BuildKit's stream line by line.
         stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
+        with_earlier: also give what earlier builds left, for a report.
         donor: the scope to start from, whatever else would be chosen; nothing is saved then.
         stop: what ends the build from another thread.
     """
@@ -95,6 +98,7 @@ class BuildRequest:
     directory: Path = field(default_factory=Path.cwd)
     raw: bool = False
     stdout: int | None = None
+    with_earlier: bool = False
     donor: str = ""
     stop: Stop | None = None
 
@@ -102,6 +106,9 @@ class BuildRequest:
         """The options as the topmost layer of the configuration."""
         values: dict[str, dict[str, Any]] = {}
         for name, value in self.options.items():
+            if name == "gate":
+                values["gate"] = {key: _plain(each) for key, each in value.items()}
+                continue
             section = _SECTIONS.get(name, "build")
             values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(value)
         sources: dict[Key, Source] = {
@@ -139,6 +146,8 @@ def find_metadata_file(extra: Sequence[str]) -> str | None:
 def name_flag(key: Key) -> str:
     """The command line's name for a key of the configuration."""
     name = key[1]
+    if key[0] == "gate":
+        return f"--gate {name}"
     if key[0] == "place":
         name = next((option for option, inner in _KEYS.items() if inner == name), name)
     return _FLAGS.get(name) or f"--{name.replace('_', '-')}"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bxcache.buildx.metadata import Layer
+    from bxcache.insight.gates import Verdict
     from bxcache.insight.history import Stage
     from bxcache.insight.record import Record
 
@@ -90,6 +91,8 @@ class BuildResult:
         warnings: what a person should look at.
         seconds: how long `docker buildx build` took.
         record: all that bxcache remembers of it.
+        gates: the gates that it does not pass.
+        earlier: the records of earlier builds, the last one's first, where they were asked for.
     """
 
     exit_status: int
@@ -100,6 +103,8 @@ class BuildResult:
     warnings: tuple[str, ...]
     seconds: float
     record: Record | None = None
+    gates: tuple[Verdict, ...] = ()
+    earlier: tuple[Record, ...] = ()
 
     @property
     def stages(self) -> Mapping[str, Stage]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.command import Command
     from bxcache.buildx.events import Event
+    from bxcache.buildx.trace import Trace
     from bxcache.preparation import Prepared
     from bxcache.redaction import Redactor
     from bxcache.request import BuildRequest
@@ -110,8 +111,15 @@ def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
             ended = f"it took longer than {leash.seconds:.0f} s"
     check_stop(run.prepared.request)
     told = _read_all(command) if status == 0 else Metadata()
-    trace = reader.finish(command.targets[-1] if command.targets else _ONLY, told.operations)
+    trace = _finish(reader, command, told)
     return Heard(status, trace, told, time.monotonic() - begun), ended
+
+
+def _finish(reader: BakeReader, command: Command, told: Metadata) -> Trace:
+    """The trace of the last target, or of the one for which docker says why it failed."""
+    *others, last = command.targets or (_ONLY,)
+    traces = [reader.finish(last, told.operations), *map(reader.finish, others)]
+    return next((each for each in traces if each.says_why), traces[0])
 
 
 def _read_all(command: Command) -> Metadata:

@@ -107,7 +107,8 @@ def name_stage(scope: str, stage: str) -> str:
     """
     part = write_part(stage)
     part = f"{part}-{_digest(stage)}" if part == LABEL_PART else part
-    return _shorten(f"{scope}.{part}", _LONGEST_TAG)
+    # The scope stays whole, so that its stages are found by it.
+    return f"{scope}.{_shorten(part, _LONGEST_TAG - len(scope) - 1)}"
 
 
 def guess_platform() -> str:
@@ -125,7 +126,11 @@ def _write_platform(text: str) -> str:
 
 
 def _shorten(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 9]}-{_digest(text)}"
+    if len(text) <= longest:
+        return text
+    ending = f"-{_digest(text)}"
+    kept = text[: max(longest - len(ending), 0)]
+    return f"{kept}{ending}" if kept else _digest(text)[:longest]
 
 
 def _digest(text: str) -> str:

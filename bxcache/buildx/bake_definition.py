@@ -67,17 +67,17 @@ def parse_definition(text: str) -> dict[str, BakeTarget]:
 
 def list_linked(targets: Mapping[str, BakeTarget], name: str) -> tuple[str, ...]:
     """The targets that one of them needs, each after those that it needs, itself the last."""
-    found: dict[str, None] = {}
+    seen: set[str] = set()
 
-    def visit(each: str) -> None:
-        if each in found or each not in targets:
+    def visit(each: str) -> Iterator[str]:
+        if each in seen or each not in targets:
             return
+        seen.add(each)
         for link in targets[each].links:
-            visit(link)
-        found[each] = None
+            yield from visit(link)
+        yield each
 
-    visit(name)
-    return tuple(found)
+    return tuple(visit(name))
 
 
 def _read_target(name: str, told: Mapping[str, Any]) -> BakeTarget:

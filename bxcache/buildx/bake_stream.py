@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.events import Outcome
 from bxcache.buildx.trace import Trace, TraceReader, parse_status, read_items
 from bxcache.buildx.vertices import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from bxcache.buildx.events import Event
 
@@ -32,7 +33,8 @@ class BakeReader:
         """
         self._readers = {target: TraceReader() for target in targets}
         self._only = targets[0] if len(targets) == 1 else ""
-        self._owners: dict[str, dict[str, None]] = {}
+        # For each vertex its targets, and whether they told of it before anything was done.
+        self._owners: dict[str, dict[str, bool]] = {}
 
     def feed(self, line: str) -> Iterator[tuple[str, Event]]:
         """Take one line and tell what it means, each event with its target."""
@@ -44,7 +46,7 @@ class BakeReader:
             for event in self._readers[target].read(part):
                 yield target, event
 
-    def finish(self, target: str, own: Container[str] = ()) -> Trace:
+    def finish(self, target: str, own: Collection[str] = ()) -> Trace:
         """What has been read of a target, as a whole.
 
         Args:
@@ -52,7 +54,22 @@ class BakeReader:
             own: the vertices that are its own; empty if that is not known.
         """
         others = (reader for name, reader in self._readers.items() if name != target)
-        return self._readers[target].finish(own, others)
+        return self._readers[target].finish(own or self._guess_own(target), others)
+
+    def _guess_own(self, target: str) -> frozenset[str]:
+        """Its own vertices, as far as the stream tells; empty if it is alone.
+
+        A target begins with all that it has to do. What another target does in its place is told
+        later, under the same name.
+        """
+        named = {
+            digest: (step.platform, step.stage, step.text)
+            for digest, vertex in self._readers[target].vertices.items()
+            if (step := vertex.step) is not None and digest in self._owners
+        }
+        first = {digest for digest in named if self._owners[digest][target]}
+        names = {named[digest] for digest in first}
+        return frozenset(d for d in named if d in first or named[d] not in names)
 
     def _hear(self, line: str) -> Iterator[tuple[str, Event]]:
         """What docker says is meant for all, unless it names one; it is told once."""
@@ -60,10 +77,17 @@ class BakeReader:
         meant = [*self._readers]
         if named is not None and named["name"] in self._readers:
             meant, line = [named["name"]], f"{_ERROR}{named['rest']}"
+        elif line.startswith(_ERROR):
+            # An old buildx names none: those are meant that have a step that failed.
+            meant = [*filter(self._has_failed, meant)] or meant
         for number, target in enumerate(meant):
             for event in self._readers[target].hear(line):
                 if not number:
                     yield target, event
+
+    def _has_failed(self, target: str) -> bool:
+        vertices = self._readers[target].vertices.values()
+        return any(each.step and each.outcome is Outcome.FAILED for each in vertices)
 
     def _split(self, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if self._only:
@@ -76,13 +100,14 @@ class BakeReader:
         for vertex in read_items(document, "vertexes"):
             target, name = self._find_target(read_text(vertex, "name"))
             if target:
-                self._owners.setdefault(read_text(vertex, "digest"), {})[target] = None
+                owners = self._owners.setdefault(read_text(vertex, "digest"), {})
+                owners.setdefault(target, not read_text(vertex, "started"))
                 add(target, "vertexes", {**vertex, "name": name})
         for key in ("statuses", "logs", "warnings"):
             for message in read_items(document, key):
-                owners = [*self._owners.get(read_text(message, "vertex"), ())]
+                told = [*self._owners.get(read_text(message, "vertex"), ())]
                 # A status counts for all of them; what a person reads is told once.
-                for target in owners if key == "statuses" else owners[:1]:
+                for target in told if key == "statuses" else told[:1]:
                     add(target, key, message)
         return parts
 

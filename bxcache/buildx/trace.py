@@ -138,6 +138,11 @@ class Trace:
     began: float | None = None
 
     @property
+    def says_why(self) -> bool:
+        """Whether docker said why it failed."""
+        return any(line.startswith(_ERROR) for line in self.said)
+
+    @property
     def last_error(self) -> str:
         """Why docker failed, in its own last words."""
         said = (line for line in reversed(self.said) if line.startswith(_ERROR))

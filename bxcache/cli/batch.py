@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bxcache.cli.build_options import choose_mode
+from bxcache.cli.report_files import report_build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
     mode = choose_mode(values)
     if mode == "rawjson":
         raise click.UsageError("`--progress rawjson` shows the stream of one image")
+    if values["reports"]:
+        raise click.UsageError("`--report` tells of one image; `bxcache report NAME` of each")
     if values["log"]:
         raise click.UsageError("`--log` keeps the stream of one image")
     chosen = choose_images(request, names)
@@ -72,7 +75,8 @@ def print_outcomes(
         for name, each in outcomes.items():
             if each.result is not None and each.result.digest and not each.exit_status:
                 click.echo(f"{name} {each.result.digest}")
-    for each in outcomes.values() if values["layers"] else ():
-        if each.result is not None:
-            print_layers(each.result)
+    for result in filter(None, (each.result for each in outcomes.values())):
+        if values["layers"]:
+            print_layers(result)
+        report_build(result, ())
     click.echo(render_batch(outcomes, seconds, quiet=quiet, what=what), err=True, nl=True)

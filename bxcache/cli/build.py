@@ -12,6 +12,7 @@ import click
 from bxcache.cli.build_options import choose_mode, to_request, with_build_options
 from bxcache.cli.completion import complete_images
 from bxcache.cli.progress import open_log, open_progress
+from bxcache.cli.report_files import report_build
 
 if TYPE_CHECKING:
     from bxcache.request import BuildRequest
@@ -48,8 +49,7 @@ def build_command(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **va
     request = to_request(values, extra or (), word)
     if values["dry_run"]:
         return _preview(request)
-    log = values["log"]
-    return _build(request, log, progress=mode, as_json=values["as_json"], layers=values["layers"])
+    return _build(request, values)
 
 
 def _is_image(word: str, config_file: str | None) -> bool:
@@ -70,22 +70,25 @@ def _preview(request: BuildRequest) -> int:
     return 0
 
 
-def _build(
-    request: BuildRequest, log: Path | None, *, progress: str, as_json: bool, layers: bool
-) -> int:
-    from bxcache.errors import BuildFailedError, CacheError  # noqa: PLC0415
+def _build(request: BuildRequest, values: dict[str, Any]) -> int:
+    from bxcache.console.annotations import render_annotations  # noqa: PLC0415
+    from bxcache.errors import BuildFailedError, CacheError, GateError  # noqa: PLC0415
     from bxcache.pipeline import run_build  # noqa: PLC0415
 
-    failure: BuildFailedError | CacheError | None = None
-    with open_progress(progress) as observer, open_log(log, observer) as observe:
+    mode = choose_mode(values)
+    failure: BuildFailedError | CacheError | GateError | None = None
+    with open_progress(mode) as observer, open_log(values["log"], observer) as observe:
         try:
             result: Any = run_build(request, observe)
-        except (BuildFailedError, CacheError) as error:
+        except (BuildFailedError, CacheError, GateError) as error:
             failure, result = error, error.result
-    _print_result(result, observer, quiet=progress == "quiet", as_json=as_json)
-    if layers:
+    _print_result(result, observer, quiet=mode == "quiet", as_json=values["as_json"])
+    if values["layers"]:
         print_layers(result)
-    if isinstance(failure, CacheError):
+    report_build(result, values["reports"])
+    for line in render_annotations(result.gates, os.environ):
+        click.echo(line, err=True)
+    if isinstance(failure, (CacheError, GateError)):
         raise failure
     return int(result.exit_status)
 

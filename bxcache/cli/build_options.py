@@ -9,6 +9,7 @@ import click
 
 from bxcache.cli.completion import complete_stages
 from bxcache.cli.options import CONFIG, IMAGE
+from bxcache.cli.report_files import check_files, is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,25 @@ def _backends(_context: click.Context, _parameter: click.Parameter, values: tupl
         return tuple(parse_backend(value) for value in values)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    gate: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise click.BadParameter("write it `NAME=VALUE`, such as `max_size=2GB`")
+        if name in ("require_cached", "warn"):
+            gate[name] = [*gate.get(name, []), *filter(None, map(str.strip, text.split(",")))]
+        elif name == "min_hit_ratio":
+            try:
+                gate[name] = float(text)
+            except ValueError as error:
+                raise click.BadParameter(f"`{text}` is no share; write it like 0.8") from error
+        else:
+            gate[name] = text == "true" if name == "first" else text
+    return gate
 
 
 def _split_value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:  # noqa: ANN401
@@ -131,6 +151,16 @@ _CACHE_OPTIONS = (
         "--read-all/--read-first", default=None, help="Start from all of them that exist."
     ),
 )
+_GATE_OPTIONS = (
+    click.option(
+        "--gate",
+        "gate",
+        multiple=True,
+        callback=_gates,
+        metavar="NAME=VALUE",
+        help="What the build must reach, such as `min_hit_ratio=0.8`; see [gate].",
+    ),
+)
 _PLACE_OPTIONS = (
     click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
     click.option("--git-tag", metavar="NAME", help="The git tag that is built, in the same way."),
@@ -161,6 +191,16 @@ _SHOWN_OPTIONS = (
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
     click.option("--layers", is_flag=True, help="Print the layers of every stage at the end."),
 )
+_REPORT_OPTIONS = (
+    click.option(
+        "--report",
+        "reports",
+        multiple=True,
+        callback=check_files,
+        metavar="FILE",
+        help="Write a report to a file that ends in .json, .md or .html; can be repeated.",
+    ),
+)
 _SEVERAL_OPTIONS = (
     IMAGE,
     click.option("--all", "every", is_flag=True, help="Build all images of the config file."),
@@ -184,13 +224,13 @@ _BAKE_OPTIONS = (
 
 def with_build_options(function: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options of a build."""
-    own = (*_BUILT_OPTIONS, *_RUN_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS)
-    return _with(function, *own, *_SHOWN_OPTIONS, *_SEVERAL_OPTIONS)
+    own = (*_BUILT_OPTIONS, *_RUN_OPTIONS, *_CACHE_OPTIONS, *_GATE_OPTIONS, *_PLACE_OPTIONS)
+    return _with(function, *own, *_SHOWN_OPTIONS, *_REPORT_OPTIONS, *_SEVERAL_OPTIONS)
 
 
 def with_bake_options(function: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options of a bake."""
-    own = (*_BAKE_OPTIONS, *_RUN_OPTIONS, *_CACHE_OPTIONS, *_PLACE_OPTIONS)
+    own = (*_BAKE_OPTIONS, *_RUN_OPTIONS, *_CACHE_OPTIONS, *_GATE_OPTIONS, *_PLACE_OPTIONS)
     return _with(function, *own, *_SHOWN_OPTIONS)
 
 
@@ -221,6 +261,7 @@ def to_request(
         config_file=Path(values["config_file"]) if values["config_file"] else None,
         raw=choose_mode(values) == "rawjson" or values["log"] is not None,
         stdout=STDERR if own else STDOUT,
+        with_earlier=is_wanted(values.get("reports", ())),
     )
 
 

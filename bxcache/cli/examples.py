@@ -16,6 +16,7 @@ EXAMPLES = {
         "bxcache build --target test --progress plain .",
         "bxcache build --backend type=registry,ref=registry.example.com/app-cache .",
         "bxcache build api worker --fail-fast",
+        "bxcache build --report report.html --report report.md .",
         "bxcache build --dry-run . -- --ulimit nofile=1024",
     ),
     "bake": (
@@ -51,6 +52,12 @@ EXAMPLES = {
     "registry prune": (
         "bxcache registry prune --max-age 14d --dry-run",
         "bxcache registry prune --gone --keep 'release-*'",
+    ),
+    "report": (
+        "bxcache report",
+        "bxcache report -o report.html",
+        "bxcache report api~1 --json",
+        "bxcache report --from registry.example.com/app-cache --branch main -o report.md",
     ),
     "store adopt": ("bxcache store adopt .docker-cache",),
     "store collect": ("bxcache store collect --max-size 5GB --max-age 14d",),

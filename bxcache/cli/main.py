@@ -18,6 +18,7 @@ from bxcache.cli.examples import add_examples
 from bxcache.cli.history import diff_command, history_command
 from bxcache.cli.key import key_command
 from bxcache.cli.registry import registry_group
+from bxcache.cli.report import report_command
 from bxcache.cli.store import store_group
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Exit status: 0 done; docker's own for a failed build;
-2 usage; 66 record; 69 docker or builder; 70 bug; 71 stopped; 72 git; 74 store;
+2 usage; 65 gate; 66 record; 69 docker or builder; 70 bug; 71 stopped; 72 git; 74 store;
 75 cache, with strict; 76 registry; 78 configuration; 130 Ctrl-C or SIGTERM.
 """
 
@@ -49,6 +50,7 @@ cli.add_command(diff_command)
 cli.add_command(history_command)
 cli.add_command(key_command)
 cli.add_command(registry_group)
+cli.add_command(report_command)
 cli.add_command(store_group)
 add_examples(cli)
 

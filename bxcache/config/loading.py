@@ -18,14 +18,14 @@ from bxcache.config.discovery import (
     shorten_path,
 )
 from bxcache.config.environment import CONFIG_VARIABLE, IMAGE_VARIABLE, read_environment
-from bxcache.config.models import NOT_YET_APPLIED, Config
+from bxcache.config.models import Config
 from bxcache.config.paths import anchor_paths
 from bxcache.config.problems import dotted, explain, place_of
 from bxcache.config.sources import DEFAULT, Key, Layer, Origin, Source, find_leaves, merge_layers
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from bxcache.config.positions import Position
 
@@ -97,7 +97,7 @@ def load_setup(
         sources=merged.sources,
         root=_root_of(found, directory),
         file=found,
-        notes=(*notes, *_note_unapplied(merged)),
+        notes=tuple(notes),
     )
 
 
@@ -155,20 +155,24 @@ def _nearest(lines: dict[Position, int], place: Position) -> int | None:
 def _find_duplicates(table: Mapping[str, Any]) -> list[tuple[Position, str]]:
     cache = table.get("cache")
     backends = cache.get("backends") if isinstance(cache, dict) else None
-    seen: set[object] = set()
+    seen: set[str] = set()
     found: list[tuple[Position, str]] = []
     for index, backend in enumerate(backends if isinstance(backends, list) else []):
-        kind = backend.get("type") if isinstance(backend, dict) else None
-        identity = (kind, str(backend.get("ref"))) if kind == "registry" else kind
-        if kind in ("local", "inline", "registry") and identity in seen:
-            message = (
-                "the same repository is declared twice"
-                if kind == "registry"
-                else (f"there can be one `{kind}` backend only")
-            )
-            found.append((("cache", "backends", index), message))
-        seen.add(identity)
+        own = dict(_identify(backend)) if isinstance(backend, dict) else {}
+        messages = [message for identity, message in own.items() if identity in seen]
+        found += [(("cache", "backends", index), message) for message in messages[:1]]
+        seen |= own.keys()
     return found
+
+
+def _identify(backend: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What no other backend may be, with what to say if one is."""
+    kind = backend.get("type")
+    if kind in ("local", "inline"):
+        yield kind, f"there can be one `{kind}` backend only"
+    if kind == "registry" or (kind == "inline" and backend.get("stages") == "all"):
+        # Both name their tags by scopes.
+        yield f"the repository {backend.get('ref')}", "the same repository is declared twice"
 
 
 def _layer_of(file: ConfigFile) -> Layer:
@@ -217,21 +221,6 @@ def _with_image(layer: Layer, image: str | None, flags: Layer) -> list[Layer]:
 
 def _root_of(file: ConfigFile | None, directory: Path) -> Path:
     return file.path.parent.resolve() if file else find_root(directory) or directory
-
-
-def _note_unapplied(layer: Layer) -> list[str]:
-    return [
-        f"`{dotted(key)}` ({layer.source_of(key)}) is accepted but has no effect yet: "
-        f"{NOT_YET_APPLIED[name]}"
-        for key, name in _unapplied_keys(layer)
-    ]
-
-
-def _unapplied_keys(layer: Layer) -> list[tuple[Key, str]]:
-    keys = [(key, ".".join(key)) for key in layer.sources if ".".join(key) in NOT_YET_APPLIED]
-    backends = layer.values.get("cache", {}).get("backends", [])
-    bounds = {name for table in backends for name in table if name in NOT_YET_APPLIED}
-    return keys + [(("cache", "backends", name), name) for name in sorted(bounds)]
 
 
 def default_store(root: Path) -> Path:

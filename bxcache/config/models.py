@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bxcache.config.backends import Backend, Declaration, LocalBackend
+from bxcache.config.quantities import Age, Size
 
 TextList = Annotated[tuple[str, ...], Field(strict=False)]
 TextTable = dict[str, str]
@@ -127,11 +128,39 @@ class PlaceSettings(Declaration):
     by itself this counts only as a flag or a variable, and so do `branch` and `tag`."""
 
 
+GateName = Literal["min_hit_ratio", "require_cached", "max_growth", "max_size", "max_seconds"]
+
+
 class GateSettings(Declaration):
-    """What a build must reach to pass."""
+    """What a build must reach to pass. One that does not fails with a status of its own, after its
+    image is built and its caches are saved."""
 
     min_hit_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least share of steps that must be reused, from 0 to 1."""
+
+    require_cached: TextList = ()
+    """Stages of which every step must be reused."""
+
+    max_growth: Size | None = None
+    """How much the cache may grow from one build to the next, such as `200MB`."""
+
+    max_size: Size | None = None
+    """How large the cache may be, such as `2GB`."""
+
+    max_seconds: Age | None = None
+    """How long the build may take, such as `10m`."""
+
+    warn: Annotated[tuple[GateName, ...], Field(strict=False)] = ()
+    """Gates that are only told when they are not passed."""
+
+    first: bool = False
+    """Judge how much was reused also of the first build of a scope, which can reuse nothing."""
+
+    @property
+    def is_set(self) -> bool:
+        """Something is wanted."""
+        bounds = (self.min_hit_ratio, self.max_growth, self.max_size, self.max_seconds)
+        return bool(self.require_cached) or any(each is not None for each in bounds)
 
 
 class Config(Declaration):
@@ -143,9 +172,3 @@ class Config(Declaration):
     images: dict[str, ImageSettings] = Field(default_factory=dict)
     """Several images in one repository, by name: `bxcache build --image NAME`."""
     gate: GateSettings = GateSettings()
-
-
-NOT_YET_APPLIED = {
-    "gate.min_hit_ratio": "no gate is applied yet",
-}
-"""Keys that are accepted and have no effect so far, and what holds instead."""

@@ -31,6 +31,7 @@ def render_bake_preview(preview: BakePreview) -> str:
     lines = []
     for name, plan in preview.plans.items():
         lines += [f"target {name}:", *_render_plan(plan, plan.notes)]
+    lines += preview.notes
     return "\n".join([*_comment(lines), quote_command(preview.command)])
 
 

@@ -199,6 +199,8 @@ class Record(_Part):
     place: RecordedPlace = RecordedPlace()
     tools: RecordedTools = RecordedTools()
     caches: tuple[RecordedCache, ...] = ()
+    warnings: tuple[Text, ...] = ()
+    """What a person should have looked at, secrets masked."""
 
     def to_json(self) -> bytes:
         """The record as one line, without what is as by default."""

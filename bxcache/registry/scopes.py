@@ -168,7 +168,7 @@ def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:
 
 
 def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[str]) -> None:
-    """Remove a scope's tag, then its label.
+    """Remove the images of a scope's stages, then its tag, then its label.
 
     A manifest is deleted with all of its tags, so one that another tag still names stays, and only
     the tag goes: by itself where the registry can do that, else by way of a manifest of its own.
@@ -181,14 +181,14 @@ def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[
     Raises:
         RegistryError: the registry does not do it.
     """
-    if scope.lost:
-        _finish_leaving(repository, scope.tag)
-    else:
-        _remove_tag(repository, scope.tag, scope.label.digest, shared)
     for stage in scope.stages:
         digest = repository.read_digest(stage)
         if digest:
             _remove_tag(repository, stage, digest, shared)
+    if scope.lost:
+        _finish_leaving(repository, scope.tag)
+    else:
+        _remove_tag(repository, scope.tag, scope.label.digest, shared)
     name = name_label(scope.tag)
     written = repository.read_manifest(name) if name is not None else None
     # What a build has written since is not what was to go.

@@ -99,24 +99,25 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
     operation = f"writing `{repository.name}:{tag}`"
     try:
         merged = merge_images(found)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        layers = dict(_list_layers(found))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         cause = f"an image has a config as BuildKit writes none: {error}"
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED) from error
-    if len(merged.config) > LARGEST_CONFIG:
-        cause = f"what all stages tell takes {len(merged.config)} bytes, more than BuildKit reads"
+    if len(merged.manifest) > LARGEST_CONFIG:
+        cause = (
+            f"the list of all layers takes {len(merged.manifest)} bytes, more than BuildKit reads"
+        )
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED)
     repository.write_blob(merged.config)
     kind = json.loads(merged.manifest)["mediaType"]
     repository.write_manifest(tag, merged.manifest, kind)
     digest = compute_digest(merged.manifest)
-    layers = {
-        diff_id: layer
-        for image in found
-        for diff_id, layer in zip(
-            image.config["rootfs"]["diff_ids"], image.manifest.layers, strict=True
-        )
-    }
     return Joined(RemoteManifest(digest, kind, merged.manifest), layers)
+
+
+def _list_layers(images: Iterable[StageImage]) -> Iterator[tuple[str, Descriptor]]:
+    for image in images:
+        yield from zip(image.config["rootfs"]["diff_ids"], image.manifest.layers, strict=True)
 
 
 def _read_images(repository: Repository, reference: str) -> Iterator[StageImage]:
@@ -134,7 +135,7 @@ def _read_images(repository: Repository, reference: str) -> Iterator[StageImage]
     if data is not None and content.layers:
         try:
             config = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(config, dict):
             yield StageImage(content, config)
@@ -273,9 +274,19 @@ def _list_chains(
     """The layers of each result, from the bottom."""
     for each in record.get("layers") or ():
         # The last of them is named, all below it are meant.
-        yield tuple(places[: each.get("layer", 0) + 1]), each.get("createdAt")
+        last = each.get("layer", 0)
+        _check_position(last, places)
+        yield tuple(places[: last + 1]), each.get("createdAt")
     for each in record.get("chains") or ():
+        for layer in each["layers"]:
+            _check_position(layer, places)
         yield tuple(places[layer] for layer in each["layers"]), each.get("createdAt")
+
+
+def _check_position(position: int, within: Sequence[object]) -> None:
+    # Unlike for BuildKit, what is negative would count from the end.
+    if not 0 <= position < len(within):
+        raise IndexError(f"there is no {position} in a list of {len(within)}")
 
 
 def _link(record: dict[str, Any], names: Sequence[str]) -> list[list[dict[str, Any]]]:
@@ -289,7 +300,7 @@ def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
     """A name for each record by what it is and follows from, so that equals have one name.
 
     Raises:
-        ValueError: a record follows from itself.
+        ValueError: a record follows from itself; or LookupError, from one that is not there.
     """
     names: dict[int, str] = {}
     for start in range(len(records)):
@@ -301,6 +312,8 @@ def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
                 for ways in records[at].get("inputs") or ()
                 for each in ways or ()
             }
+            for link in links:
+                _check_position(link, records)
             missing = links - names.keys()
             if at in names or not missing:
                 names.setdefault(at, _name_record(records[at], names))
@@ -315,7 +328,7 @@ def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
 
 def _name_record(record: dict[str, Any], names: dict[int, str]) -> str:
     inputs = [
-        sorted((each.get("selector", ""), names[each.get("link", 0)]) for each in ways or ())
+        sorted({(each.get("selector", ""), names[each.get("link", 0)]) for each in ways or ()})
         for ways in record.get("inputs") or ()
     ]
     return compute_digest(_dump([record["digest"], inputs]))

@@ -179,9 +179,9 @@ class FaultyProxy:
     def _run(self, work: Callable[[socket.socket], None], given: socket.socket) -> None:
         thread = threading.Thread(target=work, args=(given,), daemon=True)
         with self._changed:
-            self._threads = [one for one in self._threads if one.is_alive() or one.ident is None]
-            self._threads.append(thread)
-        thread.start()
+            # Whoever waits for the threads may do so at any time, and only for those that run.
+            thread.start()
+            self._threads = [one for one in (*self._threads, thread) if one.is_alive()]
 
     def _accept(self, listener: socket.socket) -> None:
         while True:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engines import busybox_image
+from tests.real.bakes import bake
 
 if TYPE_CHECKING:
     from tests.engines import Registry
@@ -66,7 +67,23 @@ def test_monorepo(machine: Machine, base: str, tmp_path: Path) -> None:
     assert len(scopes) == 3
 
 
-@pytest.mark.parametrize("name", ["registry", "inline"])
+def test_bake(machine: Machine, registry: Registry, base: str, tmp_path: Path) -> None:
+    """Every target has a scope of its own, in the store and in the registry, and is reused."""
+    checkout = check_out("bake", tmp_path, f"{registry.address}/{tmp_path.name}")
+    name, _, layout = base.partition("=")
+    words = ("--set", f"*.contexts.{name}={layout}", "--set", "*.network=none")
+    first, second = (bake(machine, checkout, *words) for _ in ("first", "second"))
+    assert sorted(first) == ["api", "web", "worker-mails", "worker-orders"]
+    for target, document in second.items():
+        assert document["counts"]["executed"] == document["counts"]["failed"] == 0
+        assert document["image"]["tags"] == [f"shop/{target}:dev"]
+        assert first[target]["warnings"] == document["warnings"] == []
+        scopes = {cache["scope"].partition(".")[0] for cache in document["caches"]}
+        assert scopes == {target}
+        assert {cache["backend"] for cache in first[target]["caches"]} == {"local", "registry"}
+
+
+@pytest.mark.parametrize("name", ["registry", "inline", "inline-stages"])
 def test_caches_in_a_registry(
     name: str, machine: Machine, registry: Registry, base: str, tmp_path: Path
 ) -> None:

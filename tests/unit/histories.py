@@ -8,6 +8,7 @@ from typing import Any
 
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import parse_metadata
+from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import TraceReader
 from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import (
@@ -77,7 +78,7 @@ def make_history(record: Record | None, **more: Any) -> History:  # noqa: ANN401
 def read_recorded(name: str) -> Record:
     """The record of a build whose stream was recorded."""
     reader = TraceReader()
-    for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
+    for line in join_documents((STREAMS / f"{name}.ndjson").read_text().splitlines()):
         list(reader.feed(line))
     trace, path = reader.finish(), STREAMS / f"{name}.meta.json"
     metadata = parse_metadata(path.read_text() if path.exists() else "")

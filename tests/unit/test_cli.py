@@ -100,6 +100,11 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         (["--strict"], {"strict": True}),
         (["--no-strict"], {"strict": False}),
         (["--write", "never"], {"write": "never"}),
+        (["--gate", "min_hit_ratio=0.8"], {"gate": {"min_hit_ratio": 0.8}}),
+        (
+            ["--gate", "require-cached=a,b", "--gate", "max_size=2GB", "--gate", "warn=max_size"],
+            {"gate": {"require_cached": ["a", "b"], "max_size": "2GB", "warn": ["max_size"]}},
+        ),
         (["--backend", "type=inline,ref=a/b"], {"backends": ({"type": "inline", "ref": "a/b"},)}),
     ],
 )

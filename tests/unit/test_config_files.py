@@ -228,6 +228,48 @@ def test_backends_can_come_from_a_variable(repo: Path) -> None:
     assert registry.model_dump()["insecure"] is True
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("type=inline,ref=r.io/app,stages=all,timeout=5m", ("all", 300, True)),
+        ("type=inline,ref=r.io/app:main", ("final", 600, False)),
+    ],
+)
+def test_what_an_inline_cache_keeps_can_come_from_a_variable(
+    text: str, expected: tuple[str, int, bool], repo: Path
+) -> None:
+    """A tag is part of the ref only where it keeps the final stage."""
+    setup = load_setup(repo, {"BXCACHE_CACHE_BACKENDS": text})
+    (found,) = setup.config.cache.backends
+    values = found.model_dump()
+    assert (values["stages"], values["timeout"], found.keeps_all) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("type=registry,ref=r.io/a;type=registry,ref=r.io/a", "repository is declared twice"),
+        ("type=registry,ref=r.io/a;type=inline,ref=r.io/a,stages=all", "repository is declared"),
+        ("type=inline,ref=r.io/a,stages=all;type=registry,ref=r.io/a", "repository is declared"),
+        ("type=inline,ref=r.io/a,stages=all;type=inline,ref=r.io/b:x", "one `inline` backend"),
+        ("type=local,dir=/a;type=local,dir=/b", "one `local` backend"),
+        ("type=registry,ref=r.io/a;type=registry,ref=r.io/a:x", ""),
+        ("type=registry,ref=r.io/a;type=registry,ref=r.io/b", ""),
+        ("type=registry,ref=r.io/a;type=inline,ref=r.io/a", ""),
+        ("type=registry,ref=r.io/a;type=inline,ref=r.io/a:main", ""),
+        ("type=registry,ref=r.io/a;type=inline,ref=r.io/b,stages=all", ""),
+    ],
+)
+def test_no_two_backends_write_the_same_tags(text: str, expected: str, repo: Path) -> None:
+    """One would overwrite what the other has saved."""
+    environment = {"BXCACHE_CACHE_BACKENDS": text}
+    if not expected:
+        assert len(load_setup(repo, environment).config.cache.backends) == 2
+        return
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_setup(repo, environment)
+
+
 def test_unknown_variables_are_noted(repo: Path) -> None:
     """With a suggestion: a variable without effect would be hard to find."""
     (note,) = load_setup(
@@ -239,16 +281,24 @@ def test_unknown_variables_are_noted(repo: Path) -> None:
     )
 
 
-def test_what_has_no_effect_yet_is_noted(repo: Path) -> None:
-    """Nothing is accepted in silence."""
-    write(
-        repo / "bxcache.toml",
-        "[cache]\nread = ['branch']\n[gate]\nmin_hit_ratio = 0.5\n",
-    )
-    notes = "\n".join(load_setup(repo, {}).notes)
-    assert "`gate.min_hit_ratio`" in notes
-    assert "`cache.read`" not in notes
-    assert load_setup(repo / "deep", {"BXCACHE_CONFIG": "/dev/null"}).notes == ()
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("min_hit_ratio = 1.5", "less than or equal to 1"),
+        ("max_size = '2 apples'", "is no size"),
+        ("max_seconds = 'soon'", "is no age"),
+        ("require_cached = 'deps'", "must be a list"),
+        ("warn = ['max_sise']", "max_size"),
+        ("max_time = 3", "max_time"),
+    ],
+)
+def test_a_gate_that_means_nothing_is_refused(repo: Path, line: str, problem: str) -> None:
+    """With its place and what it could be."""
+    write(repo / "bxcache.toml", f"[gate]\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_setup(repo, {})
+    assert "bxcache.toml:2" in str(caught.value)
+    assert problem in str(caught.value)
 
 
 def test_all_problems_of_a_file_come_at_once(tmp_path: Path) -> None:
@@ -334,6 +384,19 @@ min_hit_ratio = 2
         ),
         ("[[cache.backends]]\ntype = 'local'\nmax_size = 0\n", "more than zero"),
         ("[[cache.backends]]\ntype = 'local'\nmax_size = true\n", "integer|whole number"),
+        (
+            "[[cache.backends]]\ntype = 'inline'\nref = 'r.io/a:main'\nstages = 'all'\n",
+            r"^4: cache.backends\[0\].stages: .*leave the tag out of `r.io/a:main`",
+        ),
+        (
+            "[[cache.backends]]\ntype = 'inline'\nref = 'r.io/a'\nstages = 'al'\n",
+            "did you mean `all`",
+        ),
+        (
+            "[[cache.backends]]\ntype = 'inline'\nref = 'r.io/a'\nmode = 'max'\n",
+            'write `stages = "all"` to keep every stage',
+        ),
+        ("[[cache.backends]]\ntype = 'inline'\nstages = 'all'\n", "ref: is required"),
         ("x = " + "[" * 5000 + "]" * 5000, "nested|valid TOML|unknown"),
     ],
 )

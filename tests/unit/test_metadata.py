@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.metadata import Metadata, parse_metadata
+from bxcache.buildx.metadata import (
+    Definition,
+    Layer,
+    Metadata,
+    Operation,
+    parse_metadata,
+)
 from bxcache.buildx.trace import TraceReader
 from bxcache.redaction import Redactor
 from bxcache.settlement import list_steps
@@ -108,3 +114,73 @@ def test_other_shapes_are_left_out(text: str) -> None:
     metadata = parse_metadata(text)
     assert metadata.image_digest is None
     assert not metadata.layers
+
+
+# What a bake tells, a part of it for each of its targets.
+
+
+def test_the_file_of_a_bake_has_a_part_for_each_target() -> None:
+    """As buildx writes it: what a build's file has stands below the target's name."""
+    own = json.loads((STREAMS / "cold.meta.json").read_text())
+    other = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
+    text = json.dumps({"stage-0": own, "stage-1": other, "buildx.build.warnings": []})
+    alone, _ = read("docker-28-cold")
+    assert parse_metadata(text, "stage-0") == read("cold")[0]
+    assert parse_metadata(text, "stage-1") == alone
+    assert parse_metadata(text, "stage-2") == Metadata()
+
+
+A, B, C = (Layer(f"sha256:{letter * 64}", number) for number, letter in enumerate("abc"))
+
+
+def told(*operations: Operation, platform: str | None = None) -> Metadata:
+    return Metadata(None, (Definition(platform, "FROM x", operations),))
+
+
+def test_layers_get_other_names_wherever_they_stand() -> None:
+    """Those without another one keep theirs; the sizes are those of the new ones."""
+    before = told(Operation("v", (1,), ((A, B), (C,)), source="s"), Operation("w", (2,)))
+    named = before.with_layers({A.digest: C, B.digest: A})
+    assert named == told(Operation("v", (1,), ((C, A), (C,)), source="s"), Operation("w", (2,)))
+    assert named.layers == {C.digest: 2, A.digest: 0}
+    assert before.with_layers({}) == before
+
+
+ONE = Operation("v", (1,), ((A,),))
+CASES: list[tuple[str, Metadata, list[Metadata], Metadata]] = [
+    ("told by another", told(Operation("v", (1,))), [told(ONE)], told(ONE)),
+    (
+        "by its lines, whatever its vertex",
+        told(Operation("x", (1,))),
+        [told(ONE)],
+        told(Operation("x", (1,), ((A,),))),
+    ),
+    ("told by itself", told(ONE), [told(Operation("v", (1,), ((B,),)))], told(ONE)),
+    ("other lines", told(Operation("v", (2,))), [told(ONE)], told(Operation("v", (2,)))),
+    ("more lines", told(Operation("v", (1, 2))), [told(ONE)], told(Operation("v", (1, 2)))),
+    ("no lines", told(Operation("v")), [told(Operation("v", (), ((A,),)))], told(Operation("v"))),
+    (
+        "another platform",
+        told(Operation("v", (1,)), platform="linux/amd64"),
+        [told(ONE, platform="linux/arm64")],
+        told(Operation("v", (1,)), platform="linux/amd64"),
+    ),
+    (
+        "the same platform",
+        told(Operation("v", (1,)), platform="linux/amd64"),
+        [told(ONE, platform="linux/arm64"), told(ONE, platform="linux/amd64")],
+        told(ONE, platform="linux/amd64"),
+    ),
+    ("by nobody", told(Operation("v", (1,))), [], told(Operation("v", (1,)))),
+    ("what only others did", told(), [told(ONE)], told()),
+]
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "expected"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
+)
+def test_what_other_targets_tell_is_added(
+    own: Metadata, others: list[Metadata], expected: Metadata
+) -> None:
+    """Only layers, and only where it tells none itself: a line is the same line in all of them."""
+    assert own.completed(others) == expected

@@ -39,6 +39,7 @@ DIGEST = "sha256:" + "a" * 64
 LOCAL = {"type": "local"}
 REGISTRY = {"type": "registry", "ref": "r.example.com/app-cache"}
 INLINE = {"type": "inline", "ref": "r.example.com/app:main"}
+ALL = {"type": "inline", "ref": "r.example.com/app", "stages": "all"}
 REF = "r.example.com/app-cache:image.linux-amd64.main"
 
 
@@ -84,6 +85,7 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             },
             makes_image=given.get("makes_image", True),
             repeatable=given.get("repeatable", True),
+            bakeable=given.get("bakeable", True),
         )
     )
 
@@ -418,3 +420,87 @@ def test_every_flag_has_a_reason() -> None:
     """For the dry run."""
     found = plan(LOCAL, REGISTRY, INLINE, local=state(SCOPE.name))
     assert all(use.reason for use in found.uses)
+
+
+# An inline cache of all stages.
+
+
+def stages_of(branch: str) -> str:
+    return f"r.example.com/app:{SCOPE.of_branch(branch).name}"
+
+
+@pytest.mark.parametrize(
+    ("existing", "donor"),
+    [
+        (("topic", "release", "main"), "topic"),
+        (("release", "main"), "release"),
+        (("main",), "main"),
+        ((), None),
+    ],
+)
+def test_all_stages_have_a_tag_for_each_scope(existing: tuple[str, ...], donor: str | None) -> None:
+    """One image is imported, and it is the first that exists; the own scope is saved."""
+    branches = ("topic", "release", "main")
+    refs: dict[str, bool | Trouble] = {stages_of(name): name in existing for name in branches}
+    found = plan(ALL, refs=refs, at=PULL)
+    assert [choice.candidate.place for choice in found.choices] == list(refs)
+    assert options(found) == (
+        [("--cache-from", {"type": "registry", "ref": stages_of(donor)})] if donor else []
+    )
+    (save,) = found.saves
+    assert (save.use.place, save.source_ref) == (
+        stages_of("topic"),
+        stages_of(donor) if donor else "",
+    )
+
+
+def test_all_stages_are_saved_apart_from_the_build() -> None:
+    """The build itself exports nothing, whether or not it makes an image."""
+    for makes_image in (False, True):
+        found = plan(ALL, refs={stages_of(MAIN): True}, makes_image=makes_image)
+        assert not found.exports
+        assert [(save.apart, save.use.backend) for save in found.saves] == [(True, "inline")]
+        assert not found.notes
+
+
+@pytest.mark.parametrize("given", [{"repeatable": False}, {"bakeable": False}])
+def test_stages_of_a_build_that_runs_once_are_not_saved(given: dict[str, bool]) -> None:
+    """They are still read, and it is said why."""
+    found = plan(ALL, refs={stages_of(MAIN): True}, **given)
+    assert [use.place for use in found.imports] == [stages_of(MAIN)]
+    assert not found.exports
+    assert not found.saves
+    assert "cannot be run again" in " ".join(found.notes)
+
+
+def test_an_untrusted_build_saves_no_stages() -> None:
+    """It reads them."""
+    found = plan(ALL, refs={stages_of(MAIN): True}, writes=False)
+    assert [use.place for use in found.imports] == [stages_of(MAIN)]
+    assert not found.saves
+
+
+def test_stages_beside_a_registry_cache_are_both_saved() -> None:
+    """Each to its own repository, from what was found in that; one is imported."""
+    refs: dict[str, bool | Trouble] = {REF: True, stages_of(MAIN): True}
+    found = plan(REGISTRY, ALL, refs=refs)
+    assert [use.place for use in found.imports] == [REF]
+    assert [(save.use.place, save.source_ref) for save in found.saves] == [
+        (REF, REF),
+        (stages_of(MAIN), ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "saves"),
+    [(Trouble.SICK, 0), (Trouble.DENIED, 1), (Trouble.UNREACHABLE, 1)],
+)
+def test_a_sick_registry_is_given_no_stages(trouble: Trouble, saves: int) -> None:
+    """As for a cache."""
+    assert len(plan(ALL, refs={stages_of(MAIN): trouble}).saves) == saves
+
+
+def test_an_insecure_registry_of_stages_is_read_as_one() -> None:
+    """The engine is told."""
+    found = plan({**ALL, "insecure": True}, refs={stages_of(MAIN): True})
+    assert options(found)[0][1]["registry.insecure"] == "true"

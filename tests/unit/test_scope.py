@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.scope import Scope, name_image
+from bxcache.scope import Scope, name_image, name_stage
 
 # https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
@@ -137,3 +137,46 @@ def test_remote_contexts_have_names_of_their_own() -> None:
     other = name_image(root, root, "https://git.example.com/b.git", None)
     assert one != other
     assert one.startswith("remote/")
+
+
+STAGES = TEXTS | st.sampled_from(["build", "Build", "bxcache", "no-branch", "main", "stage-0"])
+
+
+@given(SCOPES, STAGES)
+def test_every_stage_has_a_valid_tag_below_its_scope(scope: Scope, stage: str) -> None:
+    """However long both are; so its stages are found by the scope, and it is no label."""
+    tag = name_stage(scope.name, stage)
+    assert TAG.fullmatch(tag)
+    assert tag.startswith(f"{scope.name}.")
+    assert tag != f"{scope.name}.bxcache"
+    # A branch has no dot, so neither has what stands behind it.
+    assert "." not in tag.removeprefix(f"{scope.name}.")
+
+
+@given(SCOPES, STAGES, SCOPES, STAGES)
+def test_no_two_stages_share_a_tag(one: Scope, stage: str, other: Scope, other_stage: str) -> None:
+    """Of one scope or of two: nothing is saved over another stage."""
+    same = (one.name, stage) == (other.name, other_stage)
+    assert (name_stage(one.name, stage) == name_stage(other.name, other_stage)) == same
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_a_stage_has_no_scopes_tag(branch: str) -> None:
+    """Neither that of another branch, nor that of a target, nor a label."""
+    stages = ["build", "bxcache", "no-branch", "linux-amd64", *BRANCHES]
+    tags = {name_stage(Scope("image", None, AMD, branch).name, stage) for stage in stages}
+    scopes = [Scope("image", target, AMD, each) for each in BRANCHES for target in (None, *stages)]
+    assert len(tags) == len(set(stages))
+    assert not tags & {scope.name for scope in scopes}
+    assert not tags & {f"{scope.name}.bxcache" for scope in scopes}
+
+
+@pytest.mark.parametrize("length", range(108, 121))
+def test_a_long_scope_leaves_little_room_for_its_stages(length: int) -> None:
+    """Tags end at 128 characters; two long names of stages are still two tags."""
+    scope = "s" * length
+    stages = ["build", "b" * 40, "b" * 41, "b" * 39 + "c", "bxcache", "builder", "builders"]
+    tags = {name_stage(scope, stage) for stage in stages}
+    assert len(tags) == len(stages)
+    assert all(TAG.fullmatch(tag) for tag in tags)
+    assert f"{scope}.bxcache" not in tags

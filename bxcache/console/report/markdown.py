@@ -21,9 +21,10 @@ from bxcache.console.report.sections import (
     tabulate_trend,
     tell_build,
     tell_counts,
+    tell_failure,
     tell_saved,
 )
-from bxcache.console.report.texts import Quoted, clean_log, clean_text, cut_text
+from bxcache.console.report.texts import UNKNOWN, Quoted, clean_text, cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ def quote(text: str) -> str:
     """
     shown = cut_text(clean_text(text), _LONGEST)
     if not shown.strip():
-        return "–"  # noqa: RUF001  # a dash for nothing
+        return UNKNOWN
     fence = "`" * (_longest_run("`", shown) + 1)
     pad = " " if shown[0] in "` " or shown[-1] in "` " else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
@@ -103,7 +104,7 @@ def _render_failed(step: ReportedStep) -> str:
     """A step that failed, with the end of its log folded up."""
     name = escape(cut_text(clean_text(step.text), _LONGEST))
     head = f"failed after {format_seconds(step.seconds)}: <code>{name}</code>"
-    log = clean_log(step.log) or clean_log(step.error) or "it printed nothing"
+    log = tell_failure(step)
     fence = "~" * max(3, _longest_run("~", log) + 1)
     block = f"{fence}text\n{log}\n{fence}"
     return f"<details open><summary>{head}</summary>\n\n{block}\n\n</details>"

@@ -14,9 +14,10 @@ from bxcache.console.report.sections import (
     tabulate_trend,
     tell_build,
     tell_counts,
+    tell_failure,
     tell_saved,
 )
-from bxcache.console.report.texts import Quoted, clean_log, clean_text, format_moment
+from bxcache.console.report.texts import Quoted, clean_text, format_moment
 from bxcache.console.tables import render_table
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def _list_blocks(report: Report) -> Iterator[str]:
 
 
 def _render_failed(step: ReportedStep) -> str:
-    log = clean_log(step.log) or clean_log(step.error)
-    return "\n".join([f"failed: {clean_text(step.text)}", *map(_indent, log.splitlines())])
+    lines = tell_failure(step).split("\n")
+    return "\n".join([f"failed: {clean_text(step.text)}", *map(_indent, lines)])
 
 
 def _render_table(table: Table) -> str:

@@ -9,6 +9,7 @@ from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.texts import (
     Quoted,
+    clean_log,
     cut_text,
     format_known_size,
     format_moment,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bxcache.insight.record import RecordedCache
-    from bxcache.insight.report import Report, ReportedCounts, ReportedStage
+    from bxcache.insight.report import Report, ReportedCounts, ReportedStage, ReportedStep
 
 _LONGEST_STEP = 100
 
@@ -50,7 +51,9 @@ def tell_build(report: Report) -> str:
 def tell_counts(counts: ReportedCounts) -> str:
     """What became of its steps."""
     total = counts.reused + counts.executed + counts.failed
-    ratio = f" ({format_ratio(counts.hit_ratio)})" if total else ""
+    if not total:
+        return "no steps"
+    ratio = f" ({format_ratio(counts.hit_ratio)})"
     parts = [
         f"{counts.reused} of {format_count(total, 'step')} reused{ratio}",
         f"{counts.executed} executed",
@@ -66,7 +69,14 @@ def tell_saved(counts: ReportedCounts) -> str:
     known = f"{format_seconds(counts.saved)} saved"
     if counts.unknown == counts.reused:
         return "what they took is unknown: no record of a build that executed them"
-    return f"{known}, unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else known
+    unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
+    return f"{known}{unknown}"
+
+
+def tell_failure(step: ReportedStep) -> str:
+    """The end of the log of a step that failed, and why it did."""
+    told = (clean_log(step.log), clean_log(step.error))
+    return "\n".join(filter(None, told)) or "no more is known"
 
 
 def list_needed(report: Report) -> list[ReportedStage]:
@@ -120,15 +130,15 @@ def tabulate_caches(report: Report) -> Table:
     """The caches and what became of them."""
     rows = tuple(
         (
-            each.backend if each.backend.isalpha() else Quoted(each.backend),
             Quoted(each.place),
+            Quoted(each.backend),
             Quoted(each.scope),
             _tell_cache(each),
             format_known_size(each.bytes) if each.bytes is not None else "",
         )
         for each in report.caches
     )
-    return _drop_empty(Table("Caches", ("Kind", "Place", "Scope", "What", "Size"), rows, 4))
+    return _drop_empty(Table("Caches", ("Place", "Kind", "Scope", "What", "Size"), rows, 4))
 
 
 def _tell_cache(cache: RecordedCache) -> str:

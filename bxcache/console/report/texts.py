@@ -16,6 +16,10 @@ _CONTROL = re.compile(
 )
 
 
+UNKNOWN = "-"
+"""What stands for a figure that is not known."""
+
+
 class Quoted(str):
     """A text that came from a Dockerfile, a log or a name, and can hold anything."""
 
@@ -64,10 +68,10 @@ def format_ratio(ratio: float | None) -> str:
     """A share for people; only what is all is 100 %.
 
     >>> format_ratio(0.666), format_ratio(0.9999), format_ratio(0.001), format_ratio(None)
-    ('67 %', '99 %', '1 %', '–')
+    ('67 %', '99 %', '1 %', '-')
     """
     if ratio is None:
-        return "–"  # noqa: RUF001  # a dash for what is not known
+        return UNKNOWN
     percent = round(ratio * 100)
     if 0 < ratio < 1:
         percent = min(99, max(1, percent))
@@ -76,4 +80,4 @@ def format_ratio(ratio: float | None) -> str:
 
 def format_known_size(size: int | None) -> str:
     """A size, or a sign for one that is not known."""
-    return "?" if size is None else format_size(size)
+    return UNKNOWN if size is None else format_size(size)

@@ -1,0 +1,165 @@
+"""The layers of each stage by their size, and the last builds side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.config.quantities import format_count, format_size
+from bxcache.console.progress import format_seconds
+from bxcache.console.report.markup import Markup, element, join
+from bxcache.console.report.sections import list_needed
+from bxcache.console.report.texts import (
+    clean_text,
+    cut_text,
+    format_known_size,
+    format_moment,
+    format_ratio,
+)
+from bxcache.console.report.timeline import name_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bxcache.insight.report import Report, ReportedBuild, ReportedLayer, ReportedStage
+
+_ROW, _BAR = 22, 16
+_HEIGHT, _HEAD = 84, 14
+"""How high a chart of builds is, and what is left above its bars."""
+
+_TITLE = 80
+_HOW = "Each layer leads to the step that made it. A pale one is told above already."
+_LEAST = 0.004
+"""The share of the largest stage that a layer has to have to be drawn by itself."""
+
+
+def draw_sizes(report: Report) -> Markup:
+    """The layers of each stage; a layer that several have is drawn as one that the first has."""
+    stages = [stage for stage in list_needed(report) if stage.layers]
+    largest = max((stage.bytes + stage.shared_bytes for stage in stages), default=0)
+    rows = (_draw_stage(report, stage, largest) for stage in stages) if largest else ()
+    return join(element("p", _HOW), element("div", *rows, class_="chart", id="sizes"))
+
+
+def _draw_stage(report: Report, stage: ReportedStage, largest: int) -> Markup:
+    svg = element(
+        "svg",
+        *_draw_layers(report, stage, largest),
+        height=_ROW,
+        width="100%",
+        role="group",
+        aria_label=f"layers of stage {clean_text(stage.name)}",
+    )
+    more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
+    size = element("small", f"{format_size(stage.bytes)}{more}")
+    name = element("span", clean_text(stage.name) or "(no stage)", " ", size, class_="name")
+    return element("div", name, svg, class_="row")
+
+
+def _draw_layers(report: Report, stage: ReportedStage, largest: int) -> Iterator[Markup]:
+    """Layer by layer, the small ones as one at the end."""
+    left = 0.0
+    small = [layer for layer in stage.layers if layer.size < _LEAST * largest]
+    for layer in stage.layers:
+        if layer not in small:
+            width = 100 * layer.size / largest
+            yield _draw_layer(report, layer, left, width)
+            left += width
+    if small:
+        size = sum(layer.size for layer in small)
+        title = element("title", f"{format_count(len(small), 'small layer')}, {format_size(size)}")
+        rect = _draw_rect(left, max(_LEAST * 100, 100 * size / largest))
+        yield element("g", title, rect, class_="small")
+
+
+def _draw_layer(report: Report, layer: ReportedLayer, left: float, width: float) -> Markup:
+    step = report.steps[layer.step]
+    shared = " (shared)" if layer.shared else ""
+    told = f"{format_size(layer.size)}{shared}: {clean_text(step.text)}"
+    title = element("title", cut_text(told, _TITLE))
+    kind = "shared" if layer.shared else name_class(step)
+    rect = _draw_rect(left, width)
+    return element("a", title, rect, href=f"#s{layer.step}", class_=f"bar layer {kind}")
+
+
+def _draw_rect(left: float, width: float) -> Markup:
+    x, y = f"{left:.2f}%", (_ROW - _BAR) // 2
+    return element("rect", x=x, y=y, width=f"{width:.2f}%", height=_BAR)
+
+
+def draw_trend(report: Report) -> Markup:
+    """Time, hit ratio and size of the last builds."""
+    kinds: tuple[tuple[str, Callable[[ReportedBuild], float | None], Callable[..., str]], ...] = (
+        ("Time", lambda build: build.seconds, format_seconds),
+        ("Reused", lambda build: build.hit_ratio, format_ratio),
+        ("Size", lambda build: build.bytes, format_known_size),
+    )
+    figures = (_draw_builds(report.trend, *kind) for kind in kinds)
+    return element("div", *figures, class_="trend")
+
+
+def _draw_builds(
+    builds: tuple[ReportedBuild, ...],
+    name: str,
+    measure: Callable[[ReportedBuild], float | None],
+    show: Callable[..., str],
+) -> Markup:
+    values = [measure(build) for build in builds]
+    # A share is drawn as one of all.
+    most = 1.0 if name == "Reused" else max(filter(None, values), default=0.0)
+    slot = 100 / len(builds)
+    bars = (
+        _draw_build(build, value, (at * slot, slot, most), show)
+        for at, (build, value) in enumerate(zip(builds, values, strict=True))
+    )
+    svg = element("svg", *bars, height=_HEIGHT, width="100%", role="img", aria_label=name)
+    last = element("b", show(values[-1]))
+    return element("figure", element("figcaption", name, " ", last), svg)
+
+
+def _draw_build(
+    build: ReportedBuild,
+    value: float | None,
+    place: tuple[float, float, float],
+    show: Callable[..., str],
+) -> Markup:
+    left, slot, most = place
+    room = _HEIGHT - _HEAD
+    high = max(2, round(room * value / most)) if value and most else 2
+    middle = f"{left + slot / 2:.2f}%"
+    status = "failed, " if build.exit_status else ""
+    title = element("title", f"{format_moment(build.started)}: {status}{show(value)}")
+    rect = element(
+        "rect",
+        x=f"{left + slot * 0.12:.2f}%",
+        y=_HEIGHT - high,
+        width=f"{slot * 0.76:.2f}%",
+        height=high,
+        rx=1,
+    )
+    mark = [element("text", "✕", x=middle, y=_HEIGHT - high - 3)] if build.exit_status else []
+    return element("g", title, rect, *mark, class_="failed" if build.exit_status else "build")
+
+
+def draw_patterns() -> Markup:
+    """What tells outcomes apart for those who do not see colours."""
+    names = ("reused", "failed", "from", "shared")
+    shapes = {
+        "reused": [element("path", d="M-2 8L8-2M0 12L12 0", class_="ink")],
+        "failed": [element("path", d="M0 0L8 8M8 0L0 8", class_="ink")],
+        "from": [element("circle", cx=4, cy=4, r="1.3", class_="dot")],
+        "shared": [element("path", d="M0 4H8", class_="ink")],
+    }
+    patterns = (
+        element(
+            "pattern",
+            element("rect", width=8, height=8, class_=f"ground {name}"),
+            *shapes[name],
+            id=f"p-{name}",
+            width=8,
+            height=8,
+            patternUnits="userSpaceOnUse",
+        )
+        for name in names
+    )
+    defs = element("defs", join(*patterns))
+    return element("svg", defs, width=0, height=0, class_="patterns", aria_hidden="true")

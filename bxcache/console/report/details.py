@@ -1,0 +1,96 @@
+"""All there is to tell of each step, folded up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.config.quantities import format_size
+from bxcache.console.progress import format_seconds
+from bxcache.console.report.markup import Markup, element, join
+from bxcache.console.report.sections import list_failed, list_needed
+from bxcache.console.report.texts import clean_log, clean_text
+from bxcache.console.report.timeline import name_class, tell_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.insight.record import RecordedLayer
+    from bxcache.insight.report import Report, ReportedStage, ReportedStep
+
+_SIGNS = {"reused": "↺", "executed": "▶", "failed": "✕", "from": "◇", "unknown": "?"}
+
+
+def draw_failed(report: Report) -> Markup:
+    """What a build failed at, for those who look for nothing else."""
+    steps = [report.steps[at] for at in list_failed(report)]
+    blocks = (join(_draw_text(step), *_draw_log(step)) for step in steps)
+    return element("section", element("h2", "What failed"), *blocks) if steps else Markup()
+
+
+def _draw_text(step: ReportedStep) -> Markup:
+    where = f" after {format_seconds(step.seconds)} in stage {clean_text(step.stage)}"
+    badge = element("span", "✕ failed", class_="badge failed")
+    text = element("p", element("code", clean_text(step.text)))
+    return join(element("p", badge, where), text, element("p", clean_text(step.error)))
+
+
+def draw_steps(report: Report) -> Markup:
+    """The steps by stage; one that several stages have is told in the first of them."""
+    known: set[int] = set()
+    stages = [_draw_stage(report, stage, known) for stage in list_needed(report)]
+    head = element("h2", "Steps")
+    return element("section", head, *stages, id="steps") if report.steps else Markup()
+
+
+def _draw_stage(report: Report, stage: ReportedStage, known: set[int]) -> Markup:
+    here = [at for at in stage.steps if at not in known]
+    again = len(stage.steps) - len(here)
+    known.update(here)
+    base = [element("small", f"FROM {clean_text(stage.base)}")] if stage.base else []
+    name = element("h3", clean_text(stage.name) or "(no stage)", " ", *base)
+    more = "step is" if again == 1 else "steps are"
+    note = [element("p", f"{again} more {more} told above.")] if again else []
+    return element("div", name, *(_draw_step(at, report.steps[at]) for at in here), *note)
+
+
+def _draw_step(at: int, step: ReportedStep) -> Markup:
+    kind = name_class(step)
+    summary = element(
+        "summary",
+        element("span", f"{_SIGNS[kind]} {tell_outcome(step)}", class_=f"badge {kind}"),
+        element("code", clean_text(step.text)),
+        element("span", _tell_time(step), class_="took"),
+    )
+    opened = "" if kind == "failed" else None
+    content = (*_list_facts(step), *_draw_log(step))
+    return element("details", summary, *content, id=f"s{at}", class_="step", open=opened)
+
+
+def _list_facts(step: ReportedStep) -> Iterator[Markup]:
+    facts = [
+        ("Dockerfile", f"line {', '.join(map(str, step.lines))}" if step.lines else ""),
+        ("Platforms", ", ".join(map(clean_text, step.platforms))),
+        ("Began after", format_seconds(step.began) if step.began is not None else ""),
+        ("Took before", format_seconds(step.saved) if step.saved is not None else ""),
+        ("Printed", format_size(step.log_bytes) if step.log_bytes else ""),
+        *(("Layer", _tell_layer(layer)) for layer in step.layers),
+        ("Error", clean_text(step.error)),
+    ]
+    told = (join(element("dt", name), element("dd", value)) for name, value in facts if value)
+    yield element("dl", *told)
+
+
+def _tell_time(step: ReportedStep) -> str:
+    """What it took, or what it did not take."""
+    return f"{format_seconds(step.saved)} saved" if step.saved else format_seconds(step.seconds)
+
+
+def _tell_layer(layer: RecordedLayer) -> str:
+    size = format_size(layer.size) if layer.size else "size unknown"
+    return f"{layer.digest}, {size}"
+
+
+def _draw_log(step: ReportedStep) -> Iterator[Markup]:
+    log = clean_log(step.log)
+    if log:
+        yield element("pre", log, tabindex=0, role="region", aria_label="log")

@@ -1,0 +1,189 @@
+"""A build's report: what its record tells, with the figures that people ask for.
+
+It has a version; keys are added, never renamed. Sizes are bytes, times seconds; moments are seconds
+since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bxcache.buildx.events import Outcome
+from bxcache.insight.record import (
+    RecordedCache,
+    RecordedImage,
+    RecordedLayer,
+    RecordedPlace,
+    RecordedScope,
+    RecordedTools,
+    Seconds,
+    Size,
+    Text,
+)
+
+Count = Annotated[int, Field(ge=0)]
+Position = Annotated[int, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ReportedCounts(_Part):
+    """What became of steps. A `FROM` is none of them: it names a base image."""
+
+    reused: Count = 0
+    executed: Count = 0
+    failed: Count = 0
+    hit_ratio: Ratio | None = None
+    """The share of them that was reused; None where there is no step."""
+
+    spent: Seconds = 0.0
+    """How long all steps were worked on, base images and transfers included, those that ran side
+    by side added up."""
+
+    saved: Seconds = 0.0
+    """How long the reused ones took when they were executed last, as far as that is known."""
+
+    unknown: Count = 0
+    """How many of the reused ones are not among those saved: no record tells what they took."""
+
+
+class ReportedLayer(_Part):
+    """A layer of a stage."""
+
+    digest: str
+    size: Size
+    step: Position
+    """The position of the step that made it."""
+
+    shared: bool = False
+    """Whether it was told before: by a stage above, or by another step of this one."""
+
+
+class ReportedStep(_Part):
+    """A step, or a base image."""
+
+    kind: Literal["instruction", "from"] = "instruction"
+    text: Text
+    """As BuildKit shows it, shortened where it is long."""
+
+    stage: Text = ""
+    """The stage that BuildKit names it after."""
+
+    lines: tuple[int, ...] = ()
+    """Where it stands in the Dockerfile, in each stage that has it; empty if unknown."""
+
+    platforms: tuple[Text, ...] = ()
+    """The platforms it was done for, where the build was for several."""
+
+    outcome: Outcome | None = None
+    """`reused`, `executed` or `failed`; None where that says nothing, as for a base image."""
+
+    seconds: Seconds = 0.0
+    """How long it was worked on; the transfer of layers is a part of it."""
+
+    began: Seconds | None = None
+    """When that began, in seconds from the first thing that BuildKit did; None if unknown."""
+
+    saved: Seconds | None = None
+    """Of a reused one how long it took when it was executed last; None if unknown."""
+
+    layers: tuple[RecordedLayer, ...] = ()
+    """What it made; of a base image all layers, from the bottom. Empty if unknown."""
+
+    error: Text = ""
+    log_bytes: Size = 0
+    """How much it printed."""
+
+    log: Text = ""
+    """The end of what it printed, secrets masked."""
+
+
+class ReportedStage(_Part):
+    """A stage of the Dockerfile."""
+
+    name: Text
+    """Empty for what belongs to no stage that is known."""
+
+    line: int | None = None
+    """The line of its `FROM`; None if unknown."""
+
+    base: Text = ""
+    """What its `FROM` names; empty if unknown."""
+
+    needed: bool = True
+    """Whether it was part of the build."""
+
+    counts: ReportedCounts = ReportedCounts()
+    """Of its own steps. One that several stages have counts in each of them."""
+
+    steps: tuple[Position, ...] = ()
+    """The positions of its own steps, its base image first where it has one."""
+
+    layers: tuple[ReportedLayer, ...] = ()
+    """Those of its own steps, from the bottom."""
+
+    bytes: Size = 0
+    """The size of its layers without the shared ones."""
+
+    shared_bytes: Size = 0
+    """The size of the shared ones."""
+
+
+class ReportedBuild(_Part):
+    """One of the last builds of the scope."""
+
+    started: float
+    seconds: Seconds
+    exit_status: int = 0
+    """Docker's; 0 is a build that succeeded."""
+
+    hit_ratio: Ratio | None = None
+    """The share of its steps that was reused; None where it had none."""
+
+    bytes: Size | None = None
+    """The size of its layers, each once; None if unknown, as of a build that failed."""
+
+
+class Report(_Part):
+    """What there is to tell of a build."""
+
+    version: Literal[1] = 1
+    scope: RecordedScope
+    started: float
+    """When it began."""
+
+    seconds: Seconds
+    """How long `docker buildx build` took."""
+
+    exit_status: int = 0
+    """Docker's; 0 is a build that succeeded."""
+
+    counts: ReportedCounts
+    """Of all steps, each once."""
+
+    bytes: Size | None = None
+    """The size of all layers, each once; None if unknown, as of a build that failed."""
+
+    stages: tuple[ReportedStage, ...] = ()
+    """In the order of the Dockerfile."""
+
+    steps: tuple[ReportedStep, ...] = ()
+    """Each after what it builds on."""
+
+    slowest: tuple[Position, ...] = ()
+    """The positions of the steps that took longest of those that were executed or failed."""
+
+    caches: tuple[RecordedCache, ...] = ()
+    warnings: tuple[Text, ...] = ()
+    """What a person should look at."""
+
+    images: tuple[RecordedImage, ...] = ()
+    tools: RecordedTools = RecordedTools()
+    place: RecordedPlace = RecordedPlace()
+    trend: tuple[ReportedBuild, ...] = ()
+    """The last builds of the scope, the oldest first; this one is the last of them."""

@@ -1,0 +1,216 @@
+"""From the records of builds to the report of the last one. Pure: it reads and asks nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.events import Outcome
+from bxcache.insight.history import Stage, list_layers, view_stages
+from bxcache.insight.report import (
+    Report,
+    ReportedBuild,
+    ReportedCounts,
+    ReportedLayer,
+    ReportedStage,
+    ReportedStep,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from bxcache.insight.record import Record, RecordedStep
+
+MOST_BUILDS = 10
+"""How many builds a trend has."""
+
+_MOST_SLOWEST = 5
+_LEAST_SECONDS = 0.05
+"""What takes less is not slow."""
+
+_WORKED = (Outcome.EXECUTED, Outcome.FAILED)
+
+
+def make_report(records: Sequence[Record], platform: str | None = None) -> Report:
+    """The report of a build.
+
+    Args:
+        records: its record, then those of earlier builds, the last one's first: of the same scope,
+            and of those that it started from.
+        platform: tell only what was done for this one.
+
+    Raises:
+        RecordError: the build was not for that platform.
+    """
+    record, *earlier = records
+    views = view_stages(record, platform)
+    chosen = _choose_steps(record, platform)
+    past = _Past(earlier)
+    steps = tuple(_report_step(step, past.find_seconds(step)) for step in chosen)
+    stages = tuple(_report_stages(views, chosen, steps))
+    own = (each for each in records if each.scope.name == record.scope.name)
+    return Report(
+        scope=record.scope,
+        started=record.started,
+        seconds=record.seconds,
+        exit_status=record.exit_status,
+        counts=count_steps(steps),
+        bytes=_measure_layers(chosen),
+        stages=stages,
+        steps=steps,
+        slowest=_find_slowest(steps),
+        caches=record.caches,
+        warnings=record.warnings,
+        images=record.images,
+        tools=record.tools,
+        place=record.place,
+        trend=tuple(map(_report_build, own))[:MOST_BUILDS][::-1],
+    )
+
+
+def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
+    """What became of steps, and what it took."""
+    listed = [*steps]
+    counts = Counter(step.outcome for step in listed if step.outcome is not None)
+    saved = [step.saved for step in listed if step.saved is not None]
+    reused = counts[Outcome.REUSED]
+    return ReportedCounts(
+        reused=reused,
+        executed=counts[Outcome.EXECUTED],
+        failed=counts[Outcome.FAILED],
+        hit_ratio=_divide(reused, counts.total()),
+        spent=round(sum(step.seconds for step in listed), 3),
+        saved=round(sum(saved), 3),
+        unknown=reused - len(saved),
+    )
+
+
+def _divide(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, ...]:
+    return tuple(
+        step
+        for step in record.steps
+        if platform is None or not step.platforms or platform in step.platforms
+    )
+
+
+def _report_step(step: RecordedStep, took: float | None) -> ReportedStep:
+    told = {name: getattr(step, name) for name in ReportedStep.model_fields if name != "saved"}
+    return ReportedStep(**told, saved=took if step.outcome is Outcome.REUSED else None)
+
+
+def _report_stages(
+    views: Iterable[Stage], chosen: Sequence[RecordedStep], steps: Sequence[ReportedStep]
+) -> Iterator[ReportedStage]:
+    """The stages, and at last what belongs to none that is known."""
+    # Steps that look alike are not the same.
+    places = {id(step): position for position, step in enumerate(chosen)}
+    left, known = set(places.values()), set[str]()
+    for view in views:
+        positions = tuple(places[id(step)] for step in view.steps)
+        left.difference_update(positions)
+        yield _report_stage(view, positions, steps, known)
+    if left:
+        nameless = Stage("", None, "", needed=True, steps=(), inherited=())
+        yield _report_stage(nameless, tuple(sorted(left)), steps, known)
+
+
+def _report_stage(
+    view: Stage, positions: tuple[int, ...], steps: Sequence[ReportedStep], known: set[str]
+) -> ReportedStage:
+    layers = tuple(_report_layers(positions, steps, known))
+    return ReportedStage(
+        name=view.name,
+        line=view.line,
+        base=view.base,
+        needed=view.needed,
+        counts=count_steps(steps[position] for position in positions),
+        steps=positions,
+        layers=layers,
+        bytes=sum(layer.size for layer in layers if not layer.shared),
+        shared_bytes=sum(layer.size for layer in layers if layer.shared),
+    )
+
+
+def _report_layers(
+    positions: Iterable[int], steps: Sequence[ReportedStep], known: set[str]
+) -> Iterator[ReportedLayer]:
+    """The layers of steps; each that is told becomes known."""
+    for position in positions:
+        for layer in steps[position].layers:
+            shared = layer.digest in known
+            known.add(layer.digest)
+            yield ReportedLayer(digest=layer.digest, size=layer.size, step=position, shared=shared)
+
+
+def _find_slowest(steps: Sequence[ReportedStep]) -> tuple[int, ...]:
+    worked = [
+        at
+        for at, step in enumerate(steps)
+        if step.outcome in _WORKED and step.seconds >= _LEAST_SECONDS
+    ]
+    return tuple(sorted(worked, key=lambda at: (-steps[at].seconds, at))[:_MOST_SLOWEST])
+
+
+def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
+    layers = list_layers(steps)
+    # No layer is empty: an engine without the containerd image store does not tell their sizes.
+    return sum(layer.size for layer in layers) or None
+
+
+def _report_build(record: Record) -> ReportedBuild:
+    counts = Counter(step.outcome for step in record.steps if step.outcome is not None)
+    return ReportedBuild(
+        started=record.started,
+        seconds=record.seconds,
+        exit_status=record.exit_status,
+        hit_ratio=_divide(counts[Outcome.REUSED], counts.total()),
+        bytes=_measure_layers(record.steps),
+    )
+
+
+class _Past:
+    """What steps took in earlier builds."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._builds = [_list_times(record) for record in records]
+
+    def find_seconds(self, step: RecordedStep) -> float | None:
+        """How long a step took in the last of them that executed it; None if in none.
+
+        It is known by its layers, or else by its stage and text. Two steps may have made the same
+        layer, so the one that has both comes first.
+        """
+        keys = [*_list_keys(step)]
+        for times in self._builds:
+            for key in keys:
+                if key in times:
+                    return times[key]
+        return None
+
+
+def _list_times(record: Record) -> Mapping[tuple[object, ...], float]:
+    """What each step took that a build executed, by all that it is known by."""
+    times: dict[tuple[object, ...], float] = {}
+    for step in record.steps:
+        if step.outcome is Outcome.EXECUTED:
+            for key in _list_keys(step):
+                times.setdefault(key, step.seconds)
+    return times
+
+
+def _list_keys(step: RecordedStep) -> Iterator[tuple[object, ...]]:
+    """What a step is known by in other builds, best first."""
+    forms = [digests for digests in _list_forms(step) if digests]
+    named = (step.stage, step.text, step.platforms)
+    yield from ((*named, digests) for digests in forms)
+    yield from ((digests,) for digests in forms)
+    yield named
+
+
+def _list_forms(step: RecordedStep) -> Iterator[tuple[str, ...]]:
+    for layers in (step.layers, *step.alternatives):
+        yield tuple(layer.digest for layer in layers)

@@ -1,0 +1,79 @@
+"""Reports of recorded builds, as they were when somebody last looked at them.
+
+`python3 -m tests.golden` writes them anew into `tests/golden`; look at the difference before you
+keep it. A page is kept without its style and script, which stand in files of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from bxcache.console.report.plain import render_plain
+from bxcache.console.report.rendering import Form, render_report
+from bxcache.insight.record import Record, RecordedCache, RecordedScope
+from bxcache.insight.report import Report
+from bxcache.insight.reporting import make_report
+from tests.unit.histories import STARTED, read_recorded
+
+FOLDER = Path(__file__).parent / "golden"
+SUFFIXES = (*get_args(Form), "txt")
+# What was built, and what before it; tests/streams/README.md says how.
+BUILDS = {
+    "cold": ("cold",),
+    "source-edit": ("fresh-builder-source-edit", "cold"),
+    "failing-step": ("docker-26-failing-step", "docker-26-cold"),
+    "two-platforms": ("two-platforms",),
+}
+HOUR = 3600.0
+SCOPE = RecordedScope(
+    name="app.linux-amd64.main", image="app", platforms=("linux/amd64",), branch="main"
+)
+CACHE = RecordedCache(
+    backend="local", place="/var/cache/app", scope=SCOPE.name, bytes=2_467_000, exported=True
+)
+
+
+def make_golden(name: str) -> Report:
+    """The report of a recorded build."""
+    return make_report([_read(stream, hours) for hours, stream in enumerate(BUILDS[name])])
+
+
+def _read(stream: str, hours: int) -> Record:
+    status = int("failing" in stream)
+    known = {
+        "scope": SCOPE,
+        "started": STARTED - hours * HOUR,
+        "exit_status": status,
+        "caches": () if status else (CACHE,),
+        "warnings": ("the registry `r.example.com` is down",) if status else (),
+    }
+    return read_recorded(stream).model_copy(update=known)
+
+
+def render_golden(name: str, suffix: str) -> str:
+    """The text of a golden file."""
+    report = make_golden(name)
+    if suffix == "txt":
+        return render_plain(report) + "\n"
+    text = render_report(report, suffix)  # type: ignore[arg-type]  # the others are forms
+    if suffix == "html":
+        text = re.sub(r"(<(style|script)>).*?(</\2>)", r"\1\3", text, flags=re.DOTALL)
+        text = re.sub(r"sha256-[\w+/=]+", "sha256-", text)
+        # A line for each element, so that a difference can be read.
+        text = text.replace("><", ">\n<")
+    return text
+
+
+def main() -> None:
+    """Run from the command line."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in BUILDS:
+        for suffix in SUFFIXES:
+            path = FOLDER / f"{name}.{suffix}"
+            path.write_text(render_golden(name, suffix), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A repository of three images with a bake file, and bakes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from bxcache.store.store import Store
+from tests.engines import busybox_context
+from tests.real.machines import Machine, count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engines import Registry
+
+STAGES = """\
+FROM base AS deps
+RUN head -c 9999 /dev/urandom > /blob
+FROM base AS api
+COPY --from=deps /blob /api
+FROM base AS worker
+ARG WORD=plain
+COPY --link worker.txt /worker
+RUN echo $WORD > /word
+FROM deps AS web
+RUN cp /blob /web
+"""
+BAKE = """\
+group "default" { targets = ["api", "worker", "web"] }
+target "_common" { network = "none" }
+target "api" {
+  inherits = ["_common"]
+  target = "api"
+  tags = ["shop/api"]
+}
+target "worker" {
+  inherits = ["_common"]
+  target = "worker"
+}
+target "web" {
+  inherits = ["_common"]
+  target = "web"
+}
+"""
+STEPS = {"api": 5, "worker": 5, "web": 5}
+"""Three of base for each; one of deps and one of its own for `api` and `web`, two for `worker`."""
+LOCAL = 'type = "local"\ndir = "store"'
+
+
+def make_shop(folder: Path) -> Path:
+    """The repository, with a store of its own."""
+    (folder / ".git").mkdir(parents=True)
+    # What it starts with is its own, so that no other test's build has it in the engine.
+    base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY own.txt /own\n")
+    (folder / "Dockerfile").write_text(base + STAGES)
+    (folder / "own.txt").write_text(f"{folder}\n")
+    (folder / "worker.txt").write_text("worker\n")
+    (folder / "docker-bake.hcl").write_text(BAKE)
+    (folder / ".dockerignore").write_text("store\n")
+    declare(folder, LOCAL)
+    return folder
+
+
+def in_registry(registry: Registry, folder: Path) -> str:
+    """A repository of the test's own in a registry, as a backend."""
+    return f'type = "registry"\nref = "{registry.address}/{folder.name.lower()}"'
+
+
+def declare(shop: Path, *backends: str) -> None:
+    """Write the config file."""
+    (shop / "bxcache.toml").write_text(
+        "".join(f"[[cache.backends]]\n{each}\n" for each in backends)
+    )
+
+
+def bake(machine: Machine, shop: Path, *words: str, status: int = 0, **more: str) -> dict[str, Any]:
+    """Run `bxcache bake --json` and give what it says of each target."""
+    ran = machine.run("bake", "--json", *words, folder=shop, status=status, **more)
+    document: dict[str, Any] = json.loads(ran.out)
+    assert document["exit_status"] == status
+    targets: dict[str, Any] = document["targets"]
+    return targets
+
+
+def forget(machine: Machine, shop: Path) -> Machine:
+    """The machine without its own build cache, as if it were new."""
+    machine.docker("buildx", "prune", "--all", "--force", folder=shop)
+    return machine
+
+
+def counts(targets: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """How many steps of each target were reused and executed."""
+    return {name: count(each) for name, each in targets.items()}
+
+
+def reused(*names: str) -> dict[str, tuple[int, int]]:
+    """These targets, all default ones if none is named, with nothing executed."""
+    return {name: (STEPS[name], 0) for name in names or STEPS}
+
+
+def scopes(shop: Path) -> list[str]:
+    """The scopes that the store has."""
+    return sorted(Store(shop / "store").read_scopes())
+
+
+def scope(name: str, branch: str = "no-branch") -> str:
+    """What a target's scope is called here."""
+    return f"{name}.linux-amd64.{branch}"

@@ -1,0 +1,80 @@
+"""What a registry has of a scope whose stages are images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engines import Registry
+
+KINDS = (
+    *("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"),
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+SCOPE = "image.linux-amd64.no-branch"
+"""Of an image that is built outside of git."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A repository of its own, asked by the registry's own API.
+
+    Attributes:
+        registry: the registry.
+        name: the repository.
+        address: where builds reach it.
+    """
+
+    registry: Registry
+    name: str
+    address: str
+
+    @classmethod
+    def of(cls, registry: Registry, folder: Path, address: str = "") -> Shelf:
+        """The repository of a test, by its folder."""
+        return cls(registry, folder.name.lower(), address or registry.address)
+
+    @property
+    def ref(self) -> str:
+        """The repository, as in the name of an image."""
+        return f"{self.address}/{self.name}"
+
+    def backend(self, **more: str) -> tuple[str, str]:
+        """The flag that keeps all stages here."""
+        text = f"type=inline,ref={self.ref},stages=all"
+        return "--backend", ",".join([text, *(f"{key}={value}" for key, value in more.items())])
+
+    def tags(self) -> dict[str, str]:
+        """The digest of every tag but the labels."""
+        body = self.registry.ask("GET", f"/v2/{self.name}/tags/list").body
+        named = [tag for tag in json.loads(body).get("tags") or () if not tag.endswith(".bxcache")]
+        return {tag: self._ask("manifests", tag)[0] for tag in named}
+
+    def stages(self, scope: str = SCOPE) -> set[str]:
+        """The stages that have images beside a scope's."""
+        return {tag[len(scope) + 1 :] for tag in self.tags() if tag.startswith(f"{scope}.")}
+
+    def manifest(self, tag: str) -> dict[str, Any]:
+        """What a tag has."""
+        return self._ask("manifests", tag)[1]
+
+    def layers(self, tag: str) -> list[str]:
+        """The layers of an image, from the bottom."""
+        return [each["digest"] for each in self.manifest(tag)["layers"]]
+
+    def diff_ids(self, tag: str) -> list[str]:
+        """What they hold, whatever compressed them."""
+        config = self._ask("blobs", self.manifest(tag)["config"]["digest"])[1]
+        found: list[str] = config["rootfs"]["diff_ids"]
+        return found
+
+    def _ask(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
+        path = f"/v2/{self.name}/{kind}/{name}"
+        answer = self.registry.ask("GET", path, headers={"Accept": ", ".join(KINDS)})
+        assert answer.status == 200, (path, answer)
+        return answer.headers.get("Docker-Content-Digest", ""), json.loads(answer.body)

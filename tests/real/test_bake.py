@@ -1,0 +1,306 @@
+"""The targets of a bake file on real engines, each with a cache of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.engines import Registry
+from tests.real.bakes import (
+    LOCAL,
+    STEPS,
+    bake,
+    counts,
+    declare,
+    forget,
+    in_registry,
+    make_shop,
+    reused,
+    scope,
+    scopes,
+)
+from tests.real.conftest import MakeMachine
+from tests.real.fleet import FORK, pull, push
+from tests.real.machines import Machine
+from tests.real.manifests import stored_layers
+from tests.real.test_local import snapshot
+
+KINDS = ["docker", "docker-container", "remote"]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A repository of three images, with a store of its own."""
+    return make_shop(tmp_path / "shop")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_targets_have_three_scopes(
+    kind: str, machines: MakeMachine, registry: Registry, shop: Path, tmp_path: Path
+) -> None:
+    """A fresh machine executes nothing of any of them, from the store or from the registry."""
+    remote = in_registry(registry, tmp_path)
+    declare(shop, LOCAL, remote)
+    first = bake(machines(kind), shop)
+    assert {name: sum(of) for name, of in counts(first).items()} == STEPS
+    assert [each["warnings"] for each in first.values()] == [[]] * 3
+    assert scopes(shop) == sorted(map(scope, STEPS))
+    machine = machines(kind)
+    for backend in (LOCAL, remote):
+        declare(shop, backend)
+        again = bake(forget(machine, shop), shop)
+        assert counts(again) == reused()
+        for name, each in again.items():
+            [cache] = each["caches"]
+            assert (cache["imported"], cache["scope"]) == (True, scope(name))
+            assert each["warnings"] == []
+
+
+def test_the_oldest_buildx(machines: MakeMachine, shop: Path) -> None:
+    """The same; its bake knows no network for RUN steps, so there are none here."""
+    stages = "FROM scratch AS base\nCOPY own.txt /\n"
+    stages += "".join(f"FROM base AS {name}\nCOPY worker.txt /{name}\n" for name in STEPS)
+    (shop / "Dockerfile").write_text(stages)
+    file = shop / "docker-bake.hcl"
+    file.write_text(file.read_text().replace('network = "none"', "pull = false"))
+    machine = machines("oldest")
+    bake(machine, shop)
+    again = bake(forget(machine, shop), shop)
+    assert counts(again) == dict.fromkeys(STEPS, (2, 0))
+    assert scopes(shop) == sorted(map(scope, STEPS))
+
+
+def test_a_classic_engine_keeps_stages_as_images(
+    machines: MakeMachine, registry: Registry, shop: Path, tmp_path: Path
+) -> None:
+    """It can export no cache, and still a fresh one executes nothing."""
+    declare(shop, in_registry(registry, tmp_path).replace('"registry"', '"inline"\nstages = "all"'))
+    first = bake(machines("classic"), shop)
+    assert [each["warnings"] for each in first.values()] == [[]] * 3
+    assert counts(bake(machines("classic"), shop)) == reused()
+
+
+MORE = """\
+target "uses" {
+  inherits = ["_common"]
+  contexts = { x = "target:api" }
+  dockerfile-inline = "FROM x AS m\\nRUN cp /api /copy\\nFROM scratch\\nCOPY --from=m /copy /\\n"
+}
+target "mx" {
+  inherits = ["_common"]
+  name = "mx-${word}"
+  matrix = { word = ["one", "two"] }
+  target = "worker"
+  args = { WORD = word }
+}
+"""
+
+
+def test_a_matrix_and_what_a_target_needs(machine: Machine, shop: Path) -> None:
+    """Each has a scope, also a target that only another one asks for; all are reused."""
+    (shop / "more.hcl").write_text(MORE)
+    words = ("-f", "docker-bake.hcl", "-f", "more.hcl", "uses", "mx")
+    names = ["api", "mx-one", "mx-two", "uses"]
+    first = bake(machine, shop, *words)
+    assert sorted(first) == names
+    assert scopes(shop) == [scope(name) for name in names]
+    again = bake(forget(machine, shop), shop, *words)
+    # `uses` has the five of `api` and two of its own.
+    assert counts(again) == {"api": (5, 0), "mx-one": (5, 0), "mx-two": (5, 0), "uses": (7, 0)}
+
+
+def test_groups_that_overlap(machine: Machine, shop: Path) -> None:
+    """A target that several ask for is baked once; others are not."""
+    with (shop / "docker-bake.hcl").open("a") as file:
+        file.write('group "one" { targets = ["api", "worker"] }\ngroup "two" { targets = ["one"] }')
+    assert sorted(bake(machine, shop, "one", "two", "api")) == ["api", "worker"]
+    assert scopes(shop) == [scope("api"), scope("worker")]
+
+
+def written(*words: str) -> tuple[str, ...]:
+    """What to add for `worker` to leave its files in `out`."""
+    return (*words, "--set", "worker.output=type=local,dest=out", "worker")
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        ((), "default file"),
+        (("-f", "docker-bake.hcl"), "plain"),
+        (("-f", "docker-bake.hcl", "-f", "other.hcl"), "other file"),
+        (("-f", "docker-bake.hcl", "-f", "compose.yaml"), "compose"),
+        (("--set", "worker.args.WORD=set"), "set"),
+        (("-f", "docker-bake.hcl", "--set", "*.args.WORD=set"), "set"),
+        (("--", "--set", "worker.args.WORD=behind"), "behind"),
+    ],
+)
+def test_files_and_values_count_as_in_bake(
+    words: tuple[str, ...], word: str, machine: Machine, shop: Path
+) -> None:
+    """What the image holds tells which of them bake took."""
+    for name, text in {
+        "docker-bake.override.hcl": "default file",
+        "other.hcl": "other file",
+    }.items():
+        (shop / name).write_text(f'target "worker" {{ args = {{ WORD = "{text}" }} }}\n')
+    service = "services: {worker: {build: {context: ., args: {WORD: compose}}}}\n"
+    (shop / "compose.yaml").write_text(service)
+    own, _, behind = " ".join(map(shlex.quote, words)).partition("-- ")
+    chosen = written(*shlex.split(own))
+    bake(machine, shop, *chosen, *(("--", *shlex.split(behind)) if behind else ()))
+    assert (shop / "out" / "word").read_text() == f"{word}\n"
+
+
+def test_a_compose_file_alone(machine: Machine, shop: Path) -> None:
+    """Its services are the targets."""
+    (shop / "docker-bake.hcl").unlink()
+    services = "".join(
+        f"  {name}: {{build: {{context: ., target: {name}, network: none}}}}\n" for name in STEPS
+    )
+    (shop / "compose.yaml").write_text(f"services:\n{services}")
+    bake(machine, shop)
+    assert counts(bake(forget(machine, shop), shop)) == reused()
+
+
+def test_a_target_that_exports_a_cache_is_left_as_it_is(machine: Machine, shop: Path) -> None:
+    """Its own cache is written, ours has no scope of it, and that is said."""
+    (shop / "own").mkdir()
+    with (shop / "docker-bake.hcl").open("a") as file:
+        file.write('target "web" { cache-to = ["type=local,dest=own"] }\n')
+    said = machine.run("bake", folder=shop).err
+    assert "web | note: it has a `cache-to` of its own; its caches are left to bake" in [
+        re.sub(" +", " ", line) for line in said.splitlines()
+    ]
+    assert json.loads((shop / "own" / "index.json").read_text())["manifests"]
+    assert scopes(shop) == [scope("api"), scope("worker")]
+
+
+def test_a_branch_starts_from_the_default_branch(
+    machine: Machine, shop: Path, tmp_path: Path
+) -> None:
+    """Every target from its own scope there; a stranger's bake reads the same and saves nothing."""
+    bake(machine, shop, **push("main", tmp_path / "ci"))
+    topic = bake(forget(machine, shop), shop, **push("topic", tmp_path / "ci"))
+    assert counts(topic) == reused()
+    assert scopes(shop) == sorted(scope(n, branch) for n in STEPS for branch in ("main", "topic"))
+    before = snapshot(shop / "store")
+    stranger = bake(forget(machine, shop), shop, **pull("patch", tmp_path / "ci", head=FORK))
+    assert counts(stranger) == reused()
+    assert not any(cache["exported"] for each in stranger.values() for cache in each["caches"])
+    assert snapshot(shop / "store") == before
+
+
+def test_the_layers_are_those_of_plain_bake(machine: Machine, shop: Path, tmp_path: Path) -> None:
+    """Of all stages: what plain bake exports as the cache of each target, by digest."""
+    targets = bake(machine, shop)
+    sets = []
+    for name in STEPS:
+        (tmp_path / name).mkdir()
+        sets += ["--set", f"{name}.cache-to=type=local,dest={tmp_path / name},mode=max"]
+    machine.docker("buildx", "bake", *sets, folder=shop)
+    for name, document in targets.items():
+        index = json.loads((tmp_path / name / "index.json").read_text())
+        [entry] = index["manifests"]
+        layers = {each["digest"] for each in stored_layers(tmp_path / name, entry["digest"])}
+        told = {layer["digest"] for step in document["steps"] for layer in step["layers"]}
+        kept = machine.run("history", name, "--json", folder=shop).out
+        known = {each["digest"] for s in json.loads(kept)["stages"] for each in s["layers"]}
+        assert told == known == layers
+        assert len(layers) == STEPS[name]
+
+
+def test_a_dry_run_prints_what_a_shell_can_run(machine: Machine, shop: Path) -> None:
+    """Each target with its reasons; where it exports to has to be made by hand."""
+    bake(machine, shop)
+    before = snapshot(shop / "store")
+    shown = machine.run("bake", "--dry-run", folder=shop).out
+    assert snapshot(shop / "store") == before
+    assert [line for line in shown.splitlines() if line.startswith("# target ")] == [
+        f"# target {name}:" for name in sorted(STEPS)
+    ]
+    for name in STEPS:
+        assert f"# --cache-from {shop}/store: the store has the scope `{scope(name)}`" in shown
+    assert "# each target reads the folders" in shown
+    for path in re.findall(r"dest=([^,\s]+)|--metadata-file (\S+)/metadata\.json", shown):
+        Path("".join(path)).mkdir(parents=True, exist_ok=True)
+    source = Store(shop / "store").path
+    runnable = re.sub(r"src=[^,]+,", f"src={source},", shown)
+    environment = machine.environment()
+    done = subprocess.run(
+        ["/bin/sh", "-c", runnable], cwd=shop, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nope",), "failed to find target nope"),
+        (("-f", "absent.hcl"), "open absent.hcl: no such file or directory"),
+        (("-f", "broken.hcl"), "Unclosed configuration block"),
+        (("--set", "worker=1"), "invalid override key worker, expected target.name"),
+        (("-f", "-"), "`-` can be read only once"),
+        (("--", "--no-such-flag"), "unknown flag: --no-such-flag"),
+    ],
+)
+def test_bakes_own_words_tell_what_is_wrong(
+    words: tuple[str, ...], said: str, machine: Machine, shop: Path
+) -> None:
+    """Before anything is built or written."""
+    (shop / "broken.hcl").write_text('target "x" {\n')
+    before = sorted(shop.rglob("*"))
+    ran = machine.run("bake", *words, folder=shop, status=78)
+    assert said in ran.err
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+    assert sorted(shop.rglob("*")) == before
+
+
+def test_no_bake_file(machine: Machine, shop: Path) -> None:
+    """It is an error, as for bake."""
+    (shop / "docker-bake.hcl").unlink()
+    said = machine.run("bake", folder=shop, status=78).err
+    assert "couldn't find a bake definition" in said
+
+
+def test_digests_layers_and_nothing_else(machine: Machine, shop: Path) -> None:
+    """`--quiet` prints the digest of each image, which is docker's; `--layers` all their layers."""
+    quiet = machine.run("bake", "-q", folder=shop)
+    lines = dict(line.split() for line in quiet.out.splitlines())
+    assert sorted(lines) == sorted(STEPS)
+    seen = machine.docker("image", "inspect", "--format", "{{.Id}}", "shop/api", folder=shop)
+    assert lines["api"] == seen.stdout.strip()
+    assert quiet.err.splitlines()[-1].startswith("3 targets: 3 built, in ")
+    shown = machine.run("bake", "--layers", folder=shop).out
+    # Each layer stands in the table of each target that has it.
+    assert len(re.findall(r"^  sha256:", shown, re.MULTILINE)) == sum(STEPS.values())
+
+
+def test_a_secret_is_never_told(machine: Machine, shop: Path) -> None:
+    """Not in what is printed, planned or kept; of a build that works and of one that fails."""
+    secret = "sw0rdf1sh"
+    with (shop / "docker-bake.hcl").open("a") as file:
+        file.write(f'target "worker" {{ args = {{ TOKEN = "{secret}" }} }}\n')
+    with (shop / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("FROM worker AS failing\nARG TOKEN\nRUN echo $TOKEN && exit 3\n")
+    fails = ("--set", "worker.target=failing", "worker")
+    ran = [
+        machine.run("bake", "--dry-run", folder=shop),
+        machine.run("bake", "--set", f"api.args.TOKEN={secret}", "api", folder=shop),
+        machine.run("bake", "--json", "worker", folder=shop),
+        machine.run("bake", "--progress", "rawjson", "worker", folder=shop),
+        machine.run("history", "worker", "--json", folder=shop),
+        machine.run("bake", *fails, folder=shop, status=1),
+        machine.run("bake", "--json", *fails, folder=shop, status=1),
+    ]
+    assert secret not in "".join(each.out + each.err for each in ran)
+    kept = [path for path in (shop / "store").rglob("*") if path.is_file()]
+    records = [path for path in kept if "blobs" not in path.parts]
+    assert any("records" in path.parts for path in records)
+    assert not any(secret.encode() in path.read_bytes() for path in records)

@@ -1,0 +1,156 @@
+"""What goes wrong with one target, or with its cache, is no matter of the others."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.engines.faults import FORBIDDEN, writing_blobs
+from tests.engines.proxy import FaultyProxy
+from tests.real.bakes import (
+    LOCAL,
+    STEPS,
+    bake,
+    counts,
+    declare,
+    forget,
+    make_shop,
+    reused,
+    scope,
+    scopes,
+)
+from tests.real.conftest import MakeMachine
+from tests.real.machines import Machine
+from tests.real.manifests import stored_layers
+from tests.real.test_corruption import files_of
+from tests.real.test_local import mentioned, snapshot
+from tests.unit.layouts import damage
+
+if TYPE_CHECKING:
+    import subprocess
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A repository of three images, with a store of its own."""
+    return make_shop(tmp_path / "shop")
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
+    """What was done by then is saved, the failed one has docker's words, the third was stopped."""
+    replace(shop / "Dockerfile", "RUN echo $WORD", "RUN sleep 4; exit 3; echo $WORD")
+    replace(shop / "Dockerfile", "RUN cp /blob", "RUN sleep 300; cp /blob")
+    begun = time.monotonic()
+    targets = bake(machine, shop, status=1)
+    assert time.monotonic() - begun < 120
+    assert {name: each["exit_status"] for name, each in targets.items()} == {
+        "api": 0,
+        "web": 71,
+        "worker": 1,
+    }
+    assert targets["api"]["error"] == ""
+    assert "exit code: 3" in targets["worker"]["error"]
+    assert targets["web"]["error"] == "it was stopped, since another target failed"
+    assert scopes(shop) == [scope("api")]
+    # No step is told twice, though each target's vertices are those of the others too.
+    for name in STEPS:
+        told = [(step["stage"], step["text"]) for step in targets[name]["steps"]]
+        assert len(told) == len(set(told)) <= STEPS[name]
+    assert counts({"api": targets["api"]})["api"][1] <= STEPS["api"]
+    assert sum(counts(targets)["api"]) == STEPS["api"]
+
+
+def test_a_target_alone_that_fails(machine: Machine, shop: Path) -> None:
+    """Docker's status and words, and nothing saved."""
+    replace(shop / "Dockerfile", "RUN echo $WORD", "RUN exit 3; echo $WORD")
+    targets = bake(machine, shop, "worker", status=1)
+    assert "exit code: 3" in targets["worker"]["error"]
+    assert targets["worker"]["counts"]["failed"] == 1
+    assert scopes(shop) == []
+
+
+def read_until(process: subprocess.Popen[str], patterns: set[str]) -> None:
+    """Read the progress until each of these was told."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        patterns -= {each for each in patterns if re.search(each, line)}
+        if not patterns:
+            return
+    raise AssertionError(f"never told: {patterns}")
+
+
+def test_ctrl_c_stops_them_all(machine: Machine, shop: Path, tmp_path: Path) -> None:
+    """No process is left, no folder, and the store is as it was."""
+    bake(machine, shop)
+    before = snapshot(shop / "store")
+    for text in ("RUN cp /blob", "RUN echo $WORD"):
+        replace(shop / "Dockerfile", text, f"RUN sleep 300; {text[4:]}")
+    small = tmp_path / "small"
+    small.mkdir()
+    with machine.start("bake", folder=shop, TMPDIR=str(small)) as process:
+        read_until(process, {"web .*started .*sleep", "worker .*started .*sleep"})
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "stopped; no cache is left half saved"
+    assert mentioned(str(shop)) == []
+    assert list(small.iterdir()) == []
+    assert list((shop / "store" / ".bxcache" / "staging").iterdir()) == []
+    assert snapshot(shop / "store") == before
+
+
+def test_a_broken_layer_heals(machines: MakeMachine, shop: Path) -> None:
+    """All are baked again without their caches, and the next fresh machine reuses everything."""
+    bake(machines(), shop)
+    store = shop / "store"
+    saved = Store(store).read_scopes()[scope("worker")]
+    layers = stored_layers(store, saved.digest)
+    blobs = [store / "blobs" / each["digest"].replace(":", "/") for each in layers]
+    damage(next(blob for blob in blobs if files_of(blob) == ["own"]), "changed")
+    machine = machines()
+    again = bake(machine, shop)
+    warnings = {warning for each in again.values() for warning in each["warnings"]}
+    assert any("failed because of its cache and is run again without it" in w for w in warnings)
+    assert Store(store).verify(full=True).damages == ()
+    assert counts(bake(forget(machine, shop), shop)) == reused()
+
+
+def test_a_registry_that_is_down_costs_a_warning(
+    machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
+) -> None:
+    """One for each target; the store is saved, and all are built from it."""
+    ref = f"{proxy.address}/{tmp_path.name.lower()}"
+    declare(shop, LOCAL, f'type = "registry"\nref = "{ref}"\ntimeout = "5s"')
+    proxy.refuse()
+    first = bake(machine, shop)
+    assert [len(each["warnings"]) for each in first.values()] == [1, 1, 1]
+    assert all(proxy.address in each["warnings"][0] for each in first.values())
+    assert scopes(shop) == sorted(map(scope, STEPS))
+    assert counts(bake(forget(machine, shop), shop)) == reused()
+
+
+def test_a_registry_that_cannot_be_written_costs_a_warning(
+    machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
+) -> None:
+    """Of each target, whose images are built; `strict` makes it an error."""
+    ref = f"{proxy.address}/{tmp_path.name.lower()}"
+    declare(shop, f'type = "registry"\nref = "{ref}"\ntimeout = "5s"')
+    proxy.fail(fault=FORBIDDEN, matching=writing_blobs())
+    targets = bake(machine, shop, "--strict", status=75)
+    for each in targets.values():
+        [warning] = each["warnings"]
+        assert f"`{proxy.address}`" in warning
+        assert each["image"]["digest"]
+        assert each["exit_status"] == 75

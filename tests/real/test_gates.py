@@ -1,0 +1,74 @@
+"""What a build must reach, on a real engine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from bxcache.errors import GateError
+from tests.real.machines import count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.real.machines import Machine
+
+GATES = ("--gate", "min_hit_ratio=1.0", "--gate", "require_cached=deps")
+
+
+def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, project: Path) -> None:
+    """The first build passes, the next one too; one that changes a stage fails by its own status,
+    and what it made is reused by the next."""
+    words = ("--backend", f"type=local,dir={project.parent / 'store'}", *GATES)
+    first = machine.build(*words, folder=project)
+    assert (first["exit_status"], first["gates"]) == (0, [])
+    again = machine.build(*words, folder=project)
+    assert (again["counts"]["executed"], again["gates"]) == (0, [])
+    (project / "deps.txt").write_text(f"changed {project}\n")
+    command = ("build", "--json", "--network", "none", *words)
+    failed = machine.run(*command, folder=project, status=GateError.exit_code)
+    told = json.loads(failed.out)["gates"]
+    assert [each["gate"] for each in told] == ["min_hit_ratio", "require_cached"]
+    assert all(each["fails"] for each in told)
+    assert "error: the gate `min_hit_ratio` is not passed" in failed.err
+    saved = machine.build(*words, folder=project)
+    assert count(saved)[1] == 0
+
+
+def test_a_gate_that_only_warns_lets_the_build_pass(machine: Machine, project: Path) -> None:
+    """It is told as a warning."""
+    words = ("--backend", f"type=local,dir={project.parent / 'store'}", "--gate", "max_size=1kB")
+    ran = machine.run(
+        "build", "--network", "none", *words, "--gate", "warn=max_size", folder=project
+    )
+    assert "warning: the gate `max_size` is not passed: the cache has" in ran.err
+
+
+def test_an_unknown_stage_is_told_with_the_known_ones(machine: Machine, project: Path) -> None:
+    """Already by the first build."""
+    words = ("--backend", f"type=local,dir={project.parent / 'store'}")
+    ran = machine.run(
+        *("build", "--network", "none", *words, "--gate", "require_cached=dep"),
+        folder=project,
+        status=GateError.exit_code,
+    )
+    assert "there is no stage `dep`; the stages are `base`, `deps`, `build`, `check`" in ran.err
+
+
+def test_github_shows_it_beside_the_job(machine: Machine, project: Path) -> None:
+    """By a line of its own form for each gate."""
+    gates = ("--gate", "max_seconds=1s", "--gate", "require_cached=none")
+    with (project / "Dockerfile").open("a") as file:
+        file.write("RUN sleep 1.5\n")
+    ran = machine.run(
+        *("build", "--network", "none", *gates),
+        folder=project,
+        status=GateError.exit_code,
+        GITHUB_ACTIONS="true",
+    )
+    shown = [line for line in ran.err.splitlines() if line.startswith("::")]
+    assert [line.partition("`")[2].partition("`")[0] for line in shown] == [
+        "require_cached",
+        "max_seconds",
+    ]
+    assert all(line.startswith("::error title=bxcache::the gate `") for line in shown)

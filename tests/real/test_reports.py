@@ -1,0 +1,144 @@
+"""Reports of real builds; expected values come from the build's own document and from docker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.conftest import STEPS, MakeMachine
+from tests.real.machines import Machine
+from tests.real.manifests import stored_layers
+
+FORMS = ("json", "md", "html")
+
+
+def words_for(folder: Path) -> list[str]:
+    return [word for form in FORMS for word in ("--report", str(folder / f"r.{form}"))]
+
+
+def read(folder: Path) -> Any:  # noqa: ANN401  # a document
+    return json.loads((folder / "r.json").read_text())
+
+
+def ask(machine: Machine, project: Path, store: Path, folder: Path, name: str = "~0") -> None:
+    """Have `bxcache report` write the same files."""
+    folder.mkdir()
+    words = [word.replace("--report", "-o") for word in words_for(folder)]
+    machine.run("report", name, "--from", str(store), *words, folder=project)
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container"])
+def test_a_report_tells_what_the_build_did(
+    kind: str, machines: MakeMachine, project: Path, tmp_path: Path
+) -> None:
+    """Steps, layers and caches are those of `--json` and of the saved manifest; on a fresh machine
+    all is reused, and what was saved is what the first build spent."""
+    store = tmp_path / "store"
+    backend = ("--backend", f"type=local,dir={store}")
+    first = machines(kind).build(*backend, *words_for(tmp_path), folder=project)
+    cold = read(tmp_path)
+    assert (cold["counts"]["executed"], cold["counts"]["reused"]) == (STEPS, 0)
+    layers = stored_layers(store, first["caches"][0]["digest"])
+    told = {e["digest"]: e["size"] for stage in cold["stages"] for e in stage["layers"]}
+    assert told == {each["digest"]: each["size"] for each in layers}
+    assert cold["bytes"] == sum(told.values())
+    assert [cache["bytes"] for cache in cold["caches"]] == [first["caches"][0]["bytes"]]
+    texts = sorted(step["text"] for step in first["steps"])
+    assert sorted(step["text"] for step in cold["steps"]) == texts
+    assert all(step["began"] + step["seconds"] <= cold["seconds"] for step in cold["steps"])
+
+    machines(kind).build(*backend, *words_for(tmp_path), folder=project)
+    warm = read(tmp_path)
+    assert (warm["counts"]["reused"], warm["counts"]["hit_ratio"]) == (STEPS, 1.0)
+    spent = sum(step["seconds"] for step in first["steps"])
+    assert warm["counts"]["saved"] == pytest.approx(spent, abs=0.05)
+    assert warm["counts"]["unknown"] == 0
+    assert [build["hit_ratio"] for build in warm["trend"]] == [0.0, 1.0]
+
+
+def test_a_past_build_has_the_report_that_it_wrote(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Byte for byte, in every form: of the last build and of the one before it."""
+    store = tmp_path / "store"
+    backend = ("--backend", f"type=local,dir={store}")
+    for number in (1, 2):
+        (tmp_path / f"{number}").mkdir()
+        (project / "src" / "main.c").write_text(f"// {tmp_path} {number}\n")
+        machine.build(*backend, *words_for(tmp_path / f"{number}"), folder=project)
+    for name, number in (("~0", 2), ("~1", 1)):
+        ask(machine, project, store, tmp_path / name, name)
+        for form in FORMS:
+            wrote = (tmp_path / f"{number}" / f"r.{form}").read_bytes()
+            assert (tmp_path / name / f"r.{form}").read_bytes() == wrote
+
+
+def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """With the step, its log and docker's error; the exit status is docker's, and `bxcache report`
+    tells of it until the next build."""
+    store = tmp_path / "store"
+    backend = ("--backend", f"type=local,dir={store}")
+    machine.build(*backend, folder=project)
+    text = (project / "Dockerfile").read_text()
+    broken = text.replace("RUN echo done > /done", "RUN echo the reason; exit 7")
+    (project / "Dockerfile").write_text(broken)
+    built = machine.build(*backend, *words_for(tmp_path), folder=project, status=1)
+    report = read(tmp_path)
+    (failed,) = [step for step in report["steps"] if step["outcome"] == "failed"]
+    assert failed["log"] == "the reason\n"
+    assert "exit code: 7" in failed["error"]
+    assert report["exit_status"] == built["exit_status"] == 1
+    assert [bool(build["exit_status"]) for build in report["trend"]] == [False, True]
+    for form in ("md", "html"):
+        text = (tmp_path / f"r.{form}").read_text()
+        assert "the reason" in text
+        assert "exit code: 7" in text
+    ask(machine, project, store, tmp_path / "past")
+    for form in FORMS:
+        wrote = (tmp_path / f"r.{form}").read_bytes()
+        assert (tmp_path / "past" / f"r.{form}").read_bytes() == wrote
+
+
+def test_the_first_build_of_a_branch_knows_what_it_saved(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Its steps were executed by a build of the default branch, whose scope it starts from."""
+    store = tmp_path / "store"
+    words = ("--backend", f"type=local,dir={store}", "--trusted", "--default-branch", "main")
+    main = machine.build(*words, "--branch", "main", folder=project)
+    topic = machine.build(
+        *words, "--branch", "topic", "--base-branch", "main", *words_for(tmp_path), folder=project
+    )
+    scopes = [[e["scope"] for e in each["caches"] if e["exported"]] for each in (main, topic)]
+    assert scopes[0] != scopes[1]
+    counts = read(tmp_path)["counts"]
+    assert counts["reused"] == STEPS
+    assert counts["unknown"] == 0
+    assert counts["saved"] == pytest.approx(sum(s["seconds"] for s in main["steps"]), abs=0.05)
+    assert len(read(tmp_path)["trend"]) == 1
+
+
+def test_github_has_the_report_on_the_summary_page(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """By itself, behind what other steps of the job have written."""
+    page = tmp_path / "summary.md"
+    page.write_text("before\n")
+    backend = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    words = (*backend, *words_for(tmp_path))
+    machine.build(*words, folder=project, GITHUB_STEP_SUMMARY=str(page))
+    assert page.read_text() == f"before\n{(tmp_path / 'r.md').read_text()}\n"
+
+
+def test_a_file_that_cannot_be_written_stops_the_build_before_docker_runs(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Even where there is no docker to be found."""
+    for name in ("nowhere/r.md", "r.pdf"):
+        words = ("build", "--report", str(tmp_path / name), ".")
+        said = machine.run(*words, folder=project, status=2, DOCKER_HOST="unix:///nowhere").err
+        assert str(tmp_path / name) in said
+    assert [path.name for path in tmp_path.iterdir()] == [project.name]

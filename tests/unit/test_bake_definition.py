@@ -1,0 +1,226 @@
+"""What `docker buildx bake --print` says, read as the settings of builds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.bake_definition import BakeTarget, list_linked, parse_definition
+
+RECORDED = Path(__file__).parents[1] / "streams" / "bake"
+
+
+def parse(target: dict[str, Any]) -> BakeTarget:
+    return parse_definition(json.dumps({"target": {"app": target}}))["app"]
+
+
+def option(text: str) -> set[str]:
+    """An option's fields, whose order says nothing."""
+    return set(text.split(","))
+
+
+@pytest.mark.parametrize("name", ["print", "print-old"])
+def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
+    """Everything that the recorded bake file says, by hand."""
+    targets = parse_definition((RECORDED / f"{name}.json").read_text())
+    assert sorted(targets) == ["full", "inline", "plain"]
+    full = targets["full"]
+    settings = full.settings
+    assert (settings.context, settings.file) == ("app", "app/docker/App.Dockerfile")
+    assert settings.target == "site"
+    assert settings.platforms == ("linux/amd64", "linux/arm64")
+    assert settings.tags == ("shop/app:1", "shop/app")
+    assert settings.build_args == {"A": "1", "EMPTY": ""}
+    assert settings.build_contexts == {
+        "base": "target:plain",
+        "files": "./files",
+        "img": "docker-image://busybox",
+    }
+    assert settings.labels == {"team": "x"}
+    assert list(map(option, settings.secrets)) == [
+        {"id=npm", "src=npm.txt"},
+        {"id=token", "env=TOKEN"},
+    ]
+    assert settings.ssh == ("default", "key=a.pem", "two=b.pem,c.pem")
+    assert list(map(option, settings.outputs)) == [
+        {"type=registry"},
+        {"type=local", "dest=out"},
+        {"type=image", "name=a", "push=true"},
+    ]
+    assert (settings.pull, settings.no_cache) == (True, True)
+    assert full.extra == (
+        *("--shm-size", "128m", "--ulimit", "nofile=1024:1024", "--no-cache-filter", "site"),
+    )
+    assert full.links == ("plain",)
+    assert full.keeps_cache
+    registry, image, local = map(option, full.cache_from)
+    assert registry == {"type=registry", "ref=r/app:cache"}
+    # A ref alone is a registry's; the old buildx shows it as it stands in the file.
+    assert image in ({"r/app:plain"}, {"type=registry", "ref=r/app:plain"})
+    assert local == {"type=local", "src=c"}
+
+
+@pytest.mark.parametrize("name", ["print", "print-old"])
+def test_a_target_that_says_nothing_has_the_defaults_of_a_build(name: str) -> None:
+    """The usual Dockerfile in the working directory, and no option at all."""
+    plain = parse_definition((RECORDED / f"{name}.json").read_text())["plain"]
+    assert plain == BakeTarget("plain", plain.settings)
+    assert plain.settings == parse({}).settings
+    assert (plain.settings.context, plain.settings.file) == (".", None)
+
+
+@pytest.mark.parametrize("name", ["print", "print-old"])
+def test_a_dockerfile_inside_of_the_bake_file(name: str) -> None:
+    """No build can read it again, so it counts as a flag that bxcache cannot judge."""
+    inline = parse_definition((RECORDED / f"{name}.json").read_text())["inline"]
+    assert inline.extra[0] == "--file"
+    assert inline.settings.context == "https://github.com/acme/app.git"
+
+
+@pytest.mark.parametrize(
+    ("told", "extra"),
+    [
+        ({"entitlements": ["network.host"]}, ("--allow", "network.host")),
+        ({"extra-hosts": {"db": "10.0.0.2"}}, ("--add-host", "db:10.0.0.2")),
+        ({"shm-size": "1g"}, ("--shm-size", "1g")),
+        ({"ulimits": ["a=1", "b=2"]}, ("--ulimit", "a=1", "--ulimit", "b=2")),
+        ({"ulimits": None, "shm-size": ""}, ()),
+    ],
+)
+def test_what_settings_have_no_word_for_is_a_flag_of_docker(
+    told: dict[str, Any], extra: tuple[str, ...]
+) -> None:
+    """As `docker buildx build` has it."""
+    assert parse(told).extra == extra
+
+
+@pytest.mark.parametrize(
+    ("context", "dockerfile", "file"),
+    [
+        (".", "Dockerfile", None),
+        ("app", "Dockerfile", None),
+        ("app", "sub/Dockerfile", "app/sub/Dockerfile"),
+        ("app", "../Dockerfile", "Dockerfile"),
+        ("app", "/abs/Dockerfile", "/abs/Dockerfile"),
+        ("../app", "D", "../app/D"),
+        ("https://example.com/app.git", "D", "D"),
+        ("app", "https://example.com/Dockerfile", "https://example.com/Dockerfile"),
+    ],
+)
+def test_a_dockerfile_is_found_from_its_context(
+    context: str, dockerfile: str, file: str | None
+) -> None:
+    """Bake has it relative to the context, a build to the working directory."""
+    found = parse({"context": context, "dockerfile": dockerfile}).settings
+    assert (found.context, found.file) == (context, file)
+
+
+@pytest.mark.parametrize("network", ["none", "host", None])
+def test_the_network_of_run_steps(network: str | None) -> None:
+    """It is that of a build."""
+    assert parse({"network": network} if network else {}).settings.network == network
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        ([{"type": "local", "dest": "a,b"}], 'type=local,"dest=a,b"'),
+        ([{"dest": "x", "type": "tar"}], "type=tar,dest=x"),
+        (["type=docker"], "type=docker"),
+    ],
+)
+def test_an_option_is_written_as_docker_reads_it(outputs: list[Any], expected: str) -> None:
+    """Its type first; a field with a comma is quoted, as in a table of CSV."""
+    assert parse({"output": outputs}).settings.outputs == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("told", "keeps"),
+    [
+        ({}, False),
+        ({"cache-to": []}, False),
+        ({"cache-to": None}, False),
+        ({"cache-to": ["type=inline"]}, True),
+        ({"cache-to": [{"type": "inline"}]}, True),
+    ],
+)
+def test_a_target_that_exports_a_cache_is_known(told: dict[str, Any], keeps: bool) -> None:  # noqa: FBT001
+    """Whatever it exports."""
+    assert parse(told).keeps_cache == keeps
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", "null", '{"target": []}'])
+def test_what_is_no_definition_is_refused(text: str) -> None:
+    """With the only kind of error that is told on."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_definition(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+KEYS = (
+    *("context", "dockerfile", "contexts", "target", "platforms", "tags", "args", "labels"),
+    *("secret", "ssh", "output", "network", "pull", "no-cache", "cache-from", "cache-to"),
+    *("ulimits", "extra-hosts", "shm-size"),
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, JSON)) | JSON)
+def test_no_target_breaks_the_reader(target: object) -> None:
+    """A later buildx may show things of any shape."""
+    assert list(parse_definition(json.dumps({"target": {"app": target}}))) == ["app"]
+
+
+def link(**links: str) -> dict[str, BakeTarget]:
+    """Targets by what they need, such as `a="bc"`."""
+    contexts = {
+        name: {"contexts": {each: f"target:{each}" for each in needed}}
+        for name, needed in links.items()
+    }
+    return parse_definition(json.dumps({"target": contexts}))
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        ({"a": ""}, "a"),
+        ({"a": "b", "b": ""}, "ba"),
+        ({"a": "b", "b": "c", "c": ""}, "cba"),
+        # A diamond: what two of them need is there once.
+        ({"a": "bc", "b": "d", "c": "d", "d": ""}, "dbca"),
+        # Bake refuses circles, and reading one has an end.
+        ({"a": "b", "b": "a"}, "ba"),
+        ({"a": "a"}, "a"),
+        # What is not there is needed by nobody.
+        ({"a": "x"}, "a"),
+        ({"a": "", "b": "a"}, "a"),
+    ],
+)
+def test_what_a_target_needs_comes_before_it(links: dict[str, str], expected: str) -> None:
+    """And nothing else comes."""
+    assert "".join(list_linked(link(**links), "a")) == expected
+
+
+NAMES = "abcdefgh"
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.sets(st.sampled_from(NAMES)), min_size=1))
+def test_what_is_needed_is_complete(needs: dict[str, set[str]]) -> None:
+    """Each once, itself the last, and with a target all that it needs; it is so for any links."""
+    targets = link(**{name: "".join(sorted(each)) for name, each in needs.items()})
+    for name in needs:
+        found = list_linked(targets, name)
+        assert found[-1] == name
+        assert len(set(found)) == len(found)
+        wanted = {name}.union(*(needs[each] & needs.keys() for each in found))
+        assert set(found) == wanted

@@ -1,0 +1,266 @@
+"""The stream of a bake, taken apart: each target is told as a build of it alone would be."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.bake_stream import BakeReader
+from bxcache.buildx.events import Event, Outcome, Said, StepFinished, StepLogged, Warned
+from bxcache.buildx.metadata import parse_metadata
+from bxcache.buildx.raw_stream import join_documents
+from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.vertex_names import CacheVertex
+from tests.unit.test_trace import FIELDS, JSON
+
+STREAMS = Path(__file__).parents[1] / "streams"
+REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED
+Outcomes = dict[tuple[str, str], Outcome]
+
+# The instructions of the Dockerfiles that make a layer, in their order; see streams/README.md.
+BASE = [("base", "COPY"), ("base", "RUN")]
+A, B, C = [*BASE, ("a", "RUN")], [*BASE, ("b", "COPY"), ("b", "RUN")], [*BASE, ("c", "RUN")]
+USES = [*A, ("mid", "RUN"), ("stage-1", "COPY")]
+OTHER = [("stage-0", "COPY"), ("stage-0", "RUN")]
+FAST, BAD, SLOW = ([("base", "COPY"), *more] for more in ([("fast", "RUN")], [("bad", "RUN")], []))
+"""Of `slow` one more was begun, and stopped."""
+TARGETS = {
+    "linked": {"api": A, "uses": USES},
+    "merged": {"api": A, "web": B, "other": OTHER},
+    "differing": {"api": A, "b": B, "c": C},
+    "single": {"other": OTHER},
+    "failing": {"fast": FAST, "bad": BAD, "slow": SLOW},
+    "failing-old": {"fast": FAST, "bad": BAD, "slow": SLOW},
+}
+EACH = [(name, target) for name, targets in TARGETS.items() for target in targets]
+
+
+def feed(name: str) -> tuple[BakeReader, list[tuple[str, Event]]]:
+    reader = BakeReader(tuple(TARGETS[name]))
+    lines = (STREAMS / "bake" / f"{name}.ndjson").read_text().splitlines()
+    return reader, [told for line in join_documents(lines) for told in reader.feed(line)]
+
+
+def trace(name: str, target: str, *, known: bool) -> Trace:
+    """A target's trace; with `known` its own vertices are taken from the metadata, if there is."""
+    file = STREAMS / "bake" / f"{name}.meta.json"
+    own = parse_metadata(file.read_text(), target).operations if known and file.exists() else ()
+    return feed(name)[0].finish(target, own)
+
+
+def outcomes(found: Trace) -> Outcomes:
+    return {(s.name.stage, s.name.text.split()[0]): s.outcome for s in found.steps}
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("name", "target"), EACH)
+def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known: bool) -> None:  # noqa: FBT001
+    """Each once, under its own stage, whether or not its own vertices are known."""
+    found = trace(name, target, known=known)
+    steps = [(step.name.stage, step.name.text.split()[0]) for step in found.steps]
+    assert sorted(steps) == sorted(TARGETS[name][target])
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "expected"),
+    [
+        # It was built before what needs it.
+        ("linked", "api", dict.fromkeys(A, REUSED)),
+        ("linked", "uses", {**dict.fromkeys(A, REUSED), USES[-2]: EXECUTED, USES[-1]: EXECUTED}),
+        # What another target does in its place is found.
+        ("merged", "web", dict.fromkeys(B, EXECUTED)),
+        ("merged", "api", {**dict.fromkeys(BASE, REUSED), A[-1]: EXECUTED}),
+        ("differing", "api", dict.fromkeys(A, EXECUTED)),
+        ("differing", "c", dict.fromkeys(C, EXECUTED)),
+        ("differing", "b", {**dict.fromkeys(B, EXECUTED), **dict.fromkeys(BASE, REUSED)}),
+        ("failing", "fast", {FAST[0]: REUSED, FAST[1]: EXECUTED}),
+        ("failing", "bad", {BAD[0]: REUSED, BAD[1]: FAILED}),
+        ("failing-old", "bad", {BAD[0]: REUSED, BAD[1]: FAILED}),
+        # A step that was stopped has not failed.
+        ("failing", "slow", {SLOW[0]: REUSED}),
+        ("failing-old", "slow", {SLOW[0]: REUSED}),
+    ],
+)
+def test_a_step_has_the_outcome_that_it_had_for_its_target(
+    name: str, target: str, expected: Outcomes
+) -> None:
+    """What is known from how the streams were made."""
+    assert outcomes(trace(name, target, known=True)) == expected
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_step_is_told_with_its_target(name: str) -> None:
+    """Its last event is what the trace says in the end."""
+    reader, events = feed(name)
+    for target in TARGETS[name]:
+        last = {
+            (each.step.stage, each.step.text): each.outcome
+            for owner, each in events
+            if owner == target and isinstance(each, StepFinished)
+        }
+        for step in reader.finish(target).steps:
+            assert last[step.name.stage, step.name.text] is not None
+
+
+@pytest.mark.parametrize("name", ["failing", "failing-old"])
+def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
+    """Without the target's name, which buildx writes since 0.14; others have none."""
+    reader, events = feed(name)
+    why = (
+        'failed to solve: process "/bin/sh -c sleep 2; echo oops >&2; exit 3" '
+        "did not complete successfully: exit code: 3"
+    )
+    assert reader.finish("bad").last_error == why
+    assert [reader.finish(each).says_why for each in ("fast", "bad", "slow")] == [
+        *(False, True, False),
+    ]
+    said = [(owner, each.line) for owner, each in events if isinstance(each, Said)]
+    assert said[-1] == ("bad", f"ERROR: {why}")
+    # The excerpt of the Dockerfile is told once, and kept for all.
+    assert [line for _, line in said].count("Dockerfile:6") == 1
+    assert "Dockerfile:6" in reader.finish("slow").said
+
+
+def test_an_export_is_that_of_its_target() -> None:
+    """Only `fast` came so far."""
+    reader, _ = feed("failing")
+    found = {
+        each: reader.finish(each).find_transfers(CacheVertex.EXPORT_LOCAL)
+        for each in TARGETS["failing"]
+    }
+    [export] = found["fast"]
+    # As its stream has it, in `writing cache image manifest`.
+    assert export.digest is not None
+    assert export.digest.startswith("sha256:35b7f29e9f9a3fd0ce649efa")
+    assert found["bad"] == found["slow"] == []
+
+
+RECORDED = [*STREAMS.glob("*.ndjson"), STREAMS / "bake" / "single.ndjson"]
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_target_alone_is_told_as_a_build(path: Path) -> None:
+    """Its names have no target in front: events and trace are the same."""
+    one, other = BakeReader(("app",)), TraceReader()
+    for line in join_documents(path.read_text().splitlines()):
+        assert list(one.feed(line)) == [("app", each) for each in other.feed(line)]
+    assert one.finish("app") == other.finish()
+
+
+DOCUMENTS = st.dictionaries(
+    st.sampled_from(["vertexes", "statuses", "logs", "warnings"]),
+    st.lists(FIELDS | JSON, max_size=3) | JSON,
+    max_size=4,
+)
+
+
+@given(st.lists(DOCUMENTS.map(json.dumps) | st.text(), max_size=4))
+def test_any_stream_of_one_target_is_told_as_a_build(lines: list[str]) -> None:
+    """Whatever it says."""
+    one, other = BakeReader(("app",)), TraceReader()
+    for line in lines:
+        assert list(one.feed(line)) == [("app", each) for each in other.feed(line)]
+    assert one.finish("app") == other.finish()
+
+
+@given(st.lists(DOCUMENTS.map(json.dumps) | st.text(), max_size=4))
+def test_no_document_breaks_the_reader(lines: list[str]) -> None:
+    """A later buildx may say things of any shape."""
+    reader = BakeReader(("api", "web"))
+    for line in lines:
+        list(reader.feed(line))
+    for name in ("api", "web"):
+        reader.finish(name)
+
+
+TEXTS = st.sampled_from(["RUN make", "COPY . /", "RUN [ -f x ] || true", "ADD a] b"])
+STAGES = st.sampled_from(["build", "stage-1", "api", "web"])
+STEPS = st.lists(st.tuples(STAGES, TEXTS), unique=True, max_size=5)
+
+
+@given(st.dictionaries(st.sampled_from(["api", "web", "mx-1", "a_b"]), STEPS, min_size=2))
+def test_names_lead_to_their_targets(builds: dict[str, list[tuple[str, str]]]) -> None:
+    """Also where a stage is called as a target is, and where an instruction has brackets."""
+    reader = BakeReader(tuple(builds))
+    for target, steps in builds.items():
+        for number, (stage, text) in enumerate(steps, 1):
+            vertex = {
+                "digest": f"{target} {number}",
+                "name": f"[{target} {stage} {number}/{len(steps)}] {text}",
+                "started": "2026-01-01T00:00:00Z",
+                "completed": "2026-01-01T00:00:01Z",
+            }
+            told = list(reader.feed(json.dumps({"vertexes": [vertex]})))
+            assert {owner for owner, _ in told} == {target}
+    for target, steps in builds.items():
+        found = [(step.name.stage, step.name.text) for step in reader.finish(target).steps]
+        assert found == steps
+
+
+def vertex(target: str, digest: str = "d", **more: str) -> dict[str, str]:
+    return {"digest": digest, "name": f"[{target} build 1/1] RUN make", **more}
+
+
+STARTED = {"started": "2026-01-01T00:00:00Z"}
+DONE = {**STARTED, "completed": "2026-01-01T00:00:02Z"}
+
+
+def tell(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
+    return list(reader.feed(json.dumps(document)))
+
+
+def test_what_two_targets_have_in_common_is_read_once() -> None:
+    """Its log and its warnings are told for the first of them, its outcome for both."""
+    reader = BakeReader(("api", "web"))
+    tell(reader, vertexes=[vertex("api", **STARTED), vertex("web", **STARTED)])
+    hello, warning = (base64.b64encode(text).decode() for text in (b"hello\n", b"careful"))
+    told = tell(reader, logs=[{"vertex": "d", "data": hello}])
+    told += tell(reader, warnings=[{"vertex": "d", "short": warning}])
+    assert [(owner, type(each)) for owner, each in told] == [
+        ("api", StepLogged),
+        ("api", Warned),
+    ]
+    done = tell(reader, vertexes=[vertex("api", **DONE), vertex("web", **DONE)])
+    assert [(owner, type(each)) for owner, each in done] == [
+        ("api", StepFinished),
+        ("web", StepFinished),
+    ]
+
+
+def test_a_step_that_another_target_did_is_told_once() -> None:
+    """By its own name; that its own vertex is never told to be done does not matter."""
+    reader = BakeReader(("api", "web"))
+    tell(reader, vertexes=[vertex("api", "own"), vertex("web", "other")])
+    tell(reader, vertexes=[vertex("api", "other", **DONE), vertex("web", "other", **DONE)])
+    [step] = reader.finish("api").steps
+    assert (step.digests, step.outcome, step.seconds) == (("own",), EXECUTED, 2.0)
+
+
+def test_what_is_of_no_target_is_left_out() -> None:
+    """Such as reading the bake file; one that is called `internal` does not get it as a step."""
+    reader = BakeReader(("internal", "api"))
+    name = "[internal] load local bake definitions"
+    assert tell(reader, vertexes=[{"digest": "x", "name": name, **DONE}]) == []
+    assert tell(reader, vertexes=[{"digest": "y", "name": "[nope 1/1] RUN x", **DONE}]) == []
+    assert reader.finish("internal").steps == reader.finish("api").steps == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("ERROR: target web: it broke", {"api": False, "web": True}),
+        ("ERROR: target nope: it broke", {"api": True, "web": True}),
+        ("ERROR: it broke", {"api": True, "web": True}),
+        ("target web: it broke", {"api": False, "web": False}),
+    ],
+)
+def test_an_error_is_that_of_the_target_it_names(line: str, why: dict[str, bool]) -> None:
+    """Of all where it names none and nobody's step has failed. It is told once."""
+    reader = BakeReader(("api", "web"))
+    assert len(list(reader.feed(line))) == 1
+    assert {name: reader.finish(name).says_why for name in why} == why

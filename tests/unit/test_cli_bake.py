@@ -1,0 +1,251 @@
+"""`bxcache bake` and `bxcache.bake()`: the same request, and what became of it in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bxcache
+from bxcache.bake_preparation import BakeRequest
+from bxcache.baking import BakePreview
+from bxcache.batch import ImageOutcome
+from bxcache.buildx.events import Event, Noted, Said, Streamed
+from bxcache.cli.main import run
+from bxcache.errors import BuildFailedError, ConfigError, Problem, StoppedError
+from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
+from bxcache.result import BuildResult
+from bxcache.scope import Scope
+from tests.unit.test_cli import RESULT
+
+
+class Library:
+    """Stands in for the library: keeps the request, and does what the test wants."""
+
+    def __init__(self) -> None:
+        self.requests: list[BakeRequest] = []
+        self.events: list[tuple[str, Event]] = []
+        self.outcomes: dict[str, ImageOutcome] = {"api": ImageOutcome("api", RESULT)}
+        self.error: Exception | None = None
+
+    def __call__(self, request: BakeRequest, observe: Any) -> dict[str, ImageOutcome]:  # noqa: ANN401
+        self.requests.append(request)
+        for name, event in self.events:
+            observe(name, event)
+        if self.error is not None:
+            raise self.error
+        return self.outcomes
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    stand_in = Library()
+    monkeypatch.setattr("bxcache.baking.bake_targets", stand_in)
+    monkeypatch.setattr("bxcache.api.bake_targets", stand_in)
+    monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
+    return stand_in
+
+
+@pytest.mark.parametrize(
+    ("arguments", "targets", "files", "sets"),
+    [
+        ([], (), (), ()),
+        (["api", "web"], ("api", "web"), (), ()),
+        (["-f", "a.hcl", "--file", "b.yaml"], (), ("a.hcl", "b.yaml"), ()),
+        (["--set", "*.args.A=b=c", "--set", "api.tags="], (), (), ("*.args.A=b=c", "api.tags=")),
+        (["-f", "-", "api"], ("api",), ("-",), ()),
+    ],
+)
+def test_what_is_baked(
+    library: Library,
+    arguments: list[str],
+    targets: tuple[str, ...],
+    files: tuple[str, ...],
+    sets: tuple[str, ...],
+) -> None:
+    """In the order of the command line."""
+    assert run(["bake", *arguments]) == 0
+    [request] = library.requests
+    assert (request.targets, request.files, request.sets) == (targets, files, sets)
+    assert request.build.options == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--push", "--load"], {"push": True, "load": True}),
+        (["--pull", "--no-cache"], {"pull": True, "no_cache": True}),
+        (["--builder", "b"], {"builder": "b"}),
+        (["--write", "never"], {"write": "never"}),
+        (["--read", "branch,base"], {"read": ("branch", "base")}),
+        (["--strict"], {"strict": True}),
+        (["--branch", "main"], {"branch": "main"}),
+        (["--backend", "type=inline,ref=a/b"], {"backends": ({"type": "inline", "ref": "a/b"},)}),
+    ],
+)
+def test_flags_hold_for_all_targets(
+    library: Library, arguments: list[str], options: dict[str, Any]
+) -> None:
+    """Those of a build that are no matter of the bake file."""
+    assert run(["bake", *arguments]) == 0
+    assert library.requests[0].build.options == options
+
+
+def test_what_follows_two_dashes_is_bakes(library: Library) -> None:
+    """Unchanged, flags of ours included."""
+    assert run(["bake", "api", "--", "--allow", "network.host", "--set", "a.b=c"]) == 0
+    assert library.requests[0].build.extra == ("--allow", "network.host", "--set", "a.b=c")
+    assert library.requests[0].targets == ("api",)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--layers", "--json"], ["--layers", "-q"], ["--layers", "--progress", "quiet"]),
+        # The bake file says these.
+        *(["-t", "x"], ["--target", "x"], ["--platform", "linux/amd64"], ["--build-arg", "A=1"]),
+        *(["--image", "api"], ["--all"], ["--jobs", "2"], ["--fail-fast"]),
+        *(["--secret", "id=x"], ["--output", "x"], ["--label", "a=b"], ["--network", "none"]),
+    ],
+)
+def test_wrong_words_are_refused(library: Library, arguments: list[str]) -> None:
+    """With click's exit status, before anything is asked."""
+    assert run(["bake", *arguments]) == 2
+    assert library.requests == []
+
+
+def test_stdout_is_for_data(library: Library) -> None:
+    """What docker prints goes elsewhere where bxcache prints a document, layers or digests."""
+    for arguments, descriptor in (
+        ([], 1),
+        (["--json"], 2),
+        (["-q"], 2),
+        (["--layers"], 2),
+    ):
+        assert run(["bake", *arguments]) == 0
+        assert library.requests[-1].build.stdout == descriptor
+
+
+FAILED = BuildFailedError("it broke", exit_status=3, result=None)
+OUTCOMES = {
+    "api": ImageOutcome("api", RESULT),
+    "web": ImageOutcome("web", None, StoppedError("it was stopped, since another target failed")),
+    "worker": ImageOutcome("worker", BuildResult(3, None, (), (), (), (), 1.0), FAILED),
+}
+
+
+def test_each_target_is_in_the_document(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With that of its build, its own status and why it failed; a stopped one has 71."""
+    library.outcomes = OUTCOMES
+    assert run(["bake", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["exit_status"] == 3
+    targets = document["targets"]
+    assert {name: (each["exit_status"], each["error"]) for name, each in targets.items()} == {
+        "api": (0, ""),
+        "web": (71, "it was stopped, since another target failed"),
+        "worker": (3, "it broke"),
+    }
+    assert targets["api"]["image"]["digest"] == RESULT.digest
+    assert targets["api"]["counts"] == {"reused": 1, "executed": 1, "failed": 0}
+
+
+def test_what_became_of_each_target_is_said(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own lines, then all of them in one."""
+    library.outcomes = OUTCOMES
+    library.events = [("api", Noted("hello")), ("worker", Said("ERROR: it broke"))]
+    assert run(["bake"]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[:2] == ["api | note: hello", "worker | ERROR: it broke"]
+    assert "web: it was stopped, since another target failed" in lines
+    assert "worker: it broke" in lines
+    assert lines[-1].startswith("3 targets: 1 built, 2 failed, in ")
+
+
+def test_quietly_only_digests_are_printed(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the targets that were built."""
+    library.outcomes = OUTCOMES
+    assert run(["bake", "-q"]) == 3
+    assert capsys.readouterr().out == f"api {RESULT.digest}\n"
+
+
+def test_the_stream_is_dockers_own(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """Line by line, as it comes, and nothing of the events."""
+    library.events = [("api", Streamed('{"vertexes":[]}')), ("api", Noted("hello"))]
+    assert run(["bake", "--progress", "rawjson"]) == 0
+    assert library.requests[0].build.raw
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == '{"vertexes":[]}'
+    assert "api | note: hello" not in err
+
+
+def test_what_is_wrong_is_told(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """In bake's words, with the exit status of a wrong configuration."""
+    library.error = ConfigError([Problem("docker buildx bake", "", "failed to find target x")])
+    assert run(["bake", "x"]) == 78
+    assert "docker buildx bake: failed to find target x" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_each_target_and_one_command(
+    library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reasons are comments for the shell; nothing is baked."""
+    scope = Scope("api", None, ("linux/amd64",), "main")
+    use = CacheUse(EXPORT, "local", "/s", scope.name, (("type", "local"),), "for the next one")
+    plans = {"api": BuildPlan(scope, (use,), ()), "web": BuildPlan(scope, (), ("left alone",))}
+    preview = BakePreview(("docker", "buildx", "bake", "--set", "a b=c"), plans, ("of all",))
+    monkeypatch.setattr("bxcache.baking.preview_bake", lambda _: preview)
+    assert run(["bake", "--dry-run"]) == 0
+    assert library.requests == []
+    assert capsys.readouterr().out.splitlines() == [
+        "# target api:",
+        "# --cache-to /s: for the next one",
+        "# target web:",
+        "# left alone",
+        "# of all",
+        "docker buildx bake \\",
+        "  --set 'a b=c'",
+    ]
+
+
+def test_the_api_makes_the_same_request(library: Library) -> None:
+    """Paths may be objects; what is not given is not set."""
+    heard: list[tuple[str, Event]] = []
+    library.events = [("api", Noted("hello"))]
+    outcomes = bxcache.bake(
+        "api",
+        files=[Path("a.hcl"), "b.hcl"],
+        sets=["api.tags=x"],
+        extra=["--allow", "network.host"],
+        config_file="c.toml",
+        observe=lambda name, event: heard.append((name, event)),
+        push=True,
+    )
+    assert outcomes == library.outcomes
+    assert heard == library.events
+    [request] = library.requests
+    assert (request.targets, request.files, request.sets) == (
+        *(("api",), ("a.hcl", "b.hcl"), ("api.tags=x",)),
+    )
+    assert request.build.extra == ("--allow", "network.host")
+    assert request.build.config_file == Path("c.toml")
+    assert request.build.options == {"push": True}
+
+
+@pytest.mark.parametrize("option", ["tags", "target", "build_args", "outputs", "file", "nonsense"])
+def test_an_option_of_a_build_belongs_in_the_bake_file(library: Library, option: str) -> None:
+    """It is refused by its name, before anything is baked."""
+    options: dict[str, Any] = {option: ["x"]}
+    with pytest.raises(TypeError, match=f"no option `{option}`; it belongs in the bake file"):
+        bxcache.bake("api", **options)
+    assert library.requests == []

@@ -1,0 +1,206 @@
+"""`bxcache report` and `--report`: what they ask for, write and print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.buildx.events import Outcome
+from bxcache.cli.main import run
+from bxcache.console.report.rendering import render_report
+from bxcache.errors import BuildFailedError, CacheError, RecordError
+from bxcache.insight.reporting import make_report
+from bxcache.lookup import HistoryRequest
+from bxcache.request import BuildRequest
+from bxcache.result import BuildResult
+from tests.unit.histories import SCOPE, STARTED, make_record, make_step
+
+BEFORE = make_record(make_step("RUN a", 2, layers="a:10", seconds=7.0), started=STARTED - 60)
+RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.REUSED))
+REPORT = make_report([RECORD, BEFORE])
+RESULT = BuildResult(0, None, (), (), (), (), 1.0, record=RECORD, earlier=(BEFORE,))
+FORMS = ("json", "md", "html")
+
+
+class Library:
+    """Stands in for the library: keeps what is asked, and does what the test wants."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.outcome: BuildResult | Exception = RESULT
+
+    def find(self, request: HistoryRequest) -> object:
+        self.asked.append(request)
+        if request.name == "unknown":
+            raise RecordError("no build of `unknown` is known")
+        return REPORT
+
+    def build(self, request: BuildRequest, _: object = None) -> BuildResult:
+        self.asked.append(request)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
+    """Knows one build, and makes the same again."""
+    stand_in = Library()
+    monkeypatch.setattr("bxcache.lookup.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.pipeline.run_build", stand_in.build)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return stand_in
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {}),
+        (["api~1"], {"name": "api~1"}),
+        (["--from", "r.example.com/app"], {"source": "r.example.com/app"}),
+        (["--target", "test", "--branch", "x"], {"target": "test", "branch": "x"}),
+        (["--platform", "linux/arm64"], {"platform": "linux/arm64"}),
+        (["--config", "x.toml"], {"config_file": Path("x.toml")}),
+    ],
+)
+def test_options_become_a_request(
+    library: Library, words: Sequence[str], expected: dict[str, Any]
+) -> None:
+    """The one that `bxcache history` makes; what is not given is left open."""
+    assert run(["report", *words]) == 0
+    assert library.asked == [HistoryRequest(**expected)]
+
+
+def test_a_report_is_printed(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """As lines for a person, or as a document."""
+    assert run(["report"]) == 0
+    assert capsys.readouterr().out.startswith(f"{SCOPE}: built in 12.3 s, 2023-11-14 22:13 UTC\n")
+    assert run(["report", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["saved"] == 7.0
+    assert len(library.asked) == 2
+
+
+@pytest.mark.usefixtures("library")
+def test_files_have_the_form_that_their_suffix_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Several at once; then nothing is printed."""
+    words = [word for form in FORMS for word in ("-o", f"r.{form}")]
+    assert run(["report", *words]) == 0
+    assert capsys.readouterr().out == ""
+    for form in FORMS:
+        expected = render_report(REPORT, form)  # type: ignore[arg-type]  # it is one
+        assert (tmp_path / f"r.{form}").read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize("words", [["report", "-o"], ["build", "--report"]], ids=["past", "build"])
+@pytest.mark.parametrize("name", ["r.pdf", "r", "nowhere/r.md", "folder.md", "-"])
+def test_a_file_that_cannot_be_is_refused_first(
+    words: list[str],
+    name: str,
+    library: Library,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """With a usage error that names it; nothing was looked for or built, and no file is left."""
+    (tmp_path / "folder.md").mkdir()
+    assert run([*words, "good.json", words[-1], name]) == 2
+    assert f"`{name}`" in capsys.readouterr().err
+    assert library.asked == []
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.md"]
+
+
+def test_what_is_not_known_leaves_no_file(library: Library, tmp_path: Path) -> None:
+    """The exit status says why."""
+    assert run(["report", "unknown", "-o", "r.md"]) == 66
+    assert [*tmp_path.iterdir()] == []
+    assert len(library.asked) == 1
+
+
+def test_a_build_writes_its_reports(library: Library, tmp_path: Path) -> None:
+    """With what earlier builds left, which only then is asked for."""
+    assert run(["build", "--report", "r.json", "--report", "r.md"]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["counts"]["saved"] == 7.0
+    assert "7.0 s saved" in (tmp_path / "r.md").read_text()
+    assert run(["build"]) == 0
+    assert [request.with_earlier for request in library.asked] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(BuildFailedError, 3), (CacheError, 75)], ids=["build", "cache"]
+)
+def test_a_build_that_fails_writes_them_too(
+    error: Any,  # noqa: ANN401  # a class of errors
+    status: int,
+    library: Library,
+    tmp_path: Path,
+) -> None:
+    """And has its own exit status."""
+    failed = replace(RESULT, exit_status=3 if error is BuildFailedError else 0)
+    known = {"exit_status": 3} if error is BuildFailedError else {}
+    library.outcome = error("it broke", result=failed, **known)
+    assert run(["build", "--report", "r.json"]) == status
+    assert json.loads((tmp_path / "r.json").read_text())["scope"]["name"] == SCOPE
+
+
+def test_a_report_that_cannot_be_written_after_all_costs_no_failed_build_its_status(
+    library: Library,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A build that succeeded says 74, since what was asked for is not there."""
+
+    def fail(path: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    assert run(["build", "--report", str(tmp_path / "r.md")]) == 74
+    assert "No space left on device" in capsys.readouterr().err
+    library.outcome = BuildFailedError(
+        "it broke", exit_status=3, result=replace(RESULT, exit_status=3)
+    )
+    assert run(["build", "--report", str(tmp_path / "r.md")]) == 3
+    assert "r.md` was not written" in capsys.readouterr().err
+
+
+def test_a_job_has_the_report_on_its_summary_page(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind what is there already; each build adds its own."""
+    page = tmp_path / "summary.md"
+    page.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    assert run(["build"]) == 0
+    assert run(["build", "-q"]) == 0
+    text = render_report(REPORT, "md")
+    assert page.read_text(encoding="utf-8") == f"before\n{text}\n{text}\n"
+    assert [request.with_earlier for request in library.asked] == [True, True]
+
+
+@pytest.mark.usefixtures("library")
+def test_a_summary_page_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The build ends as it would without."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "summary.md"))
+    assert run(["build"]) == 0
+    assert "warning: the summary page was not written" in capsys.readouterr().err
+
+
+def test_several_images_have_no_one_report(
+    library: Library, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It is said how to have one of each."""
+    (tmp_path / "bxcache.toml").write_text("[images.a]\n[images.b]\n")
+    for words in (["build", "a", "b"], ["build", "--all"]):
+        assert run([*words, "--report", "r.md"]) == 2
+        assert "`bxcache report NAME`" in capsys.readouterr().err
+    assert run(["bake", "--report", "r.md"]) == 2
+    assert library.asked == []

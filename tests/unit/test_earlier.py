@@ -1,0 +1,122 @@
+"""The records of earlier builds are found wherever they are kept, and make a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.buildx.events import Outcome
+from bxcache.earlier import read_earlier
+from bxcache.errors import RecordError
+from bxcache.holders import DirectoryHolder
+from bxcache.insight.record import Record, RecordedCache, RecordedScope
+from bxcache.lookup import HistoryRequest, find_report
+from bxcache.scope import Scope, guess_platform
+from bxcache.store.store import Store
+from tests.unit.histories import make_record, make_step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OWN = Scope("image", None, (guess_platform(),), None).name
+OTHER = "image.elsewhere.main"
+
+
+def record(scope: str, started: float, *, imported: str = "", **more: Any) -> Record:  # noqa: ANN401  # a record's fields
+    """A build of one step that took as many seconds as it began after 1970."""
+    outcome = Outcome.REUSED if imported else Outcome.EXECUTED
+    step = make_step("RUN a", 2, layers="a:10", seconds=started, outcome=outcome)
+    caches = RecordedCache(backend="local", place="/s", scope=imported, imported=True)
+    return make_record(
+        step,
+        scope=RecordedScope(name=scope, image="image"),
+        started=started,
+        caches=(caches,) if imported else (),
+        **more,
+    )
+
+
+def keep(store: Store, *records: Record) -> None:
+    """What builds left, one after the other."""
+    for each in records:
+        store.add_record(each.scope.name, each.to_json())
+
+
+@pytest.fixture
+def project(store: Store, tmp_path: Path) -> Path:
+    """A folder that is a project of its own, with a config file that names the store."""
+    folder = tmp_path / "project"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    backend = f'[[cache.backends]]\ntype = "local"\ndir = "{store.path}"\n'
+    (folder / "bxcache.toml").write_text(backend)
+    return folder
+
+
+def test_earlier_builds_are_those_of_the_scope_and_of_what_was_imported(store: Store) -> None:
+    """The last one's first; neither later ones, nor those of a scope that has no part in it."""
+    keep(store, *(record(OWN, started) for started in (1.0, 4.0, 9.0)))
+    keep(store, record(OTHER, 2.0), record("third", 3.0))
+    this = record(OWN, 5.0, imported=OTHER)
+    found = read_earlier([DirectoryHolder(store.path)], this)
+    assert [each.started for each in found] == [4.0, 2.0, 1.0]
+
+
+def test_what_several_places_have_is_told_once(store: Store, tmp_path: Path) -> None:
+    """A store and a copy of it, each with a build that the other has not."""
+    copy = Store(tmp_path / "copy")
+    keep(store, record(OWN, 1.0), record(OWN, 2.0))
+    keep(copy, record(OWN, 1.0), record(OWN, 3.0))
+    holders = [DirectoryHolder(each.path) for each in (store, copy)]
+    found = read_earlier(holders, record(OWN, 5.0))
+    assert [each.started for each in found] == [3.0, 2.0, 1.0]
+
+
+def test_what_cannot_be_read_is_left_out(store: Store) -> None:
+    """A record that is damaged, and a place that is gone."""
+    store.add_record(OWN, b"{}\n")
+    keep(store, record(OWN, 1.0))
+    gone = DirectoryHolder(store.path / "gone")
+    found = read_earlier([gone, DirectoryHolder(store.path)], record(OWN, 5.0))
+    assert [each.started for each in found] == [1.0]
+
+
+def test_a_report_tells_of_the_last_build(store: Store, project: Path) -> None:
+    """Also of one that failed, with what was saved by a build of another scope."""
+    keep(store, record(OTHER, 3.0), record(OWN, 4.0, imported=OTHER, exit_status=1))
+    report = find_report(HistoryRequest(directory=project))
+    assert (report.started, report.exit_status, report.counts.saved) == (4.0, 1, 3.0)
+    assert [each.started for each in report.trend] == [4.0]
+
+
+def test_earlier_builds_are_counted_back(store: Store, project: Path) -> None:
+    """`~1` is the one before the last, and knows nothing of what came later."""
+    keep(store, *(record(OWN, started) for started in (1.0, 2.0, 3.0)))
+    found = [find_report(HistoryRequest(name, directory=project)) for name in ("~0", "~1", "~2")]
+    assert [each.started for each in found] == [3.0, 2.0, 1.0]
+    assert [len(each.trend) for each in found] == [3, 2, 1]
+    with pytest.raises(RecordError, match="no more than 3 builds"):
+        find_report(HistoryRequest("~3", directory=project))
+
+
+def test_a_store_is_named_by_its_directory(store: Store, tmp_path: Path) -> None:
+    """From anywhere, as for a history."""
+    keep(store, record(OWN, 1.0))
+    request = HistoryRequest(OWN, source=str(store.path), directory=tmp_path)
+    assert find_report(request).started == 1.0
+
+
+def test_a_damaged_record_is_told(store: Store, project: Path) -> None:
+    """Where it is the one that is asked for."""
+    keep(store, record(OWN, 1.0))
+    store.add_record(OWN, b"{}\n")
+    with pytest.raises(RecordError, match="is damaged"):
+        find_report(HistoryRequest(directory=project))
+    assert find_report(HistoryRequest("~1", directory=project)).started == 1.0
+
+
+def test_nothing_is_known_of_what_was_never_built(project: Path) -> None:
+    """It is said where it was looked for."""
+    with pytest.raises(RecordError, match="no build of `image` is known"):
+        find_report(HistoryRequest(directory=project))

@@ -1,0 +1,137 @@
+"""Whether a build is as it is wanted."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from bxcache.buildx.events import Outcome
+from bxcache.config.models import GateSettings
+from bxcache.console.annotations import render_annotations
+from bxcache.insight.gates import Verdict, judge_gates
+from bxcache.insight.record import Record, RecordedCache
+from tests.unit.histories import make_record, make_stages, make_step
+
+R, X = Outcome.REUSED, Outcome.EXECUTED
+STAGES = make_stages(
+    ("base", 1, "a"), ("deps", 3, "base"), ("-extra", 6, "base"), ("app", 8, "deps")
+)
+
+
+def cache(size: int | None, place: str = "/store", *, imported: bool = False) -> RecordedCache:
+    return RecordedCache(
+        backend="local", place=place, scope="x", bytes=size, imported=imported, exported=True
+    )
+
+
+def build(*outcomes: Outcome, imported: bool = True, **more: Any) -> Record:  # noqa: ANN401  # a record's fields
+    """A build with a step in `base`, two in `deps`, one in `app`."""
+    lines = (2, 4, 5, 9)
+    steps = [make_step("FROM a", 1)]
+    steps += [
+        make_step(f"RUN {line}", line, outcome=outcome)
+        for line, outcome in zip(lines, outcomes, strict=True)
+    ]
+    known = {"caches": (cache(100, imported=imported),), **more}
+    return make_record(*steps, stages=STAGES, **known)
+
+
+ALL, HALF = build(R, R, R, R), build(R, R, X, X)
+FIRST = build(X, X, X, X, imported=False)
+BEFORE = [build(R, R, R, R, caches=(cache(40),))]
+FAILED = build(R, R, R, R, exit_status=1, caches=(cache(1),))
+CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
+    ("nothing is wanted", {}, HALF, [], []),
+    ("just enough", {"min_hit_ratio": 0.5}, HALF, BEFORE, []),
+    ("too little", {"min_hit_ratio": 0.51}, HALF, BEFORE, ["2 of 4 steps were reused (50%)"]),
+    ("all of it", {"min_hit_ratio": 1.0}, ALL, BEFORE, []),
+    ("the first build", {"min_hit_ratio": 1.0, "require_cached": ["deps"]}, FIRST, [], []),
+    (
+        "the first build, asked for",
+        {"min_hit_ratio": 1.0, "first": True},
+        FIRST,
+        [],
+        ["0 of 4 steps"],
+    ),
+    ("from nothing, but known", {"min_hit_ratio": 1.0}, FIRST, BEFORE, ["0 of 4 steps"]),
+    ("the stage is cached", {"require_cached": ["base"]}, HALF, BEFORE, []),
+    ("in any case", {"require_cached": ["DEPS"]}, HALF, BEFORE, ["`deps` executed 1 of 2 steps"]),
+    ("a stage that was not built", {"require_cached": ["extra"]}, HALF, BEFORE, []),
+    (
+        "an unknown stage",
+        {"require_cached": ["dep"]},
+        FIRST,
+        [],
+        ["no stage `dep`; the stages are `base`, `deps`, `extra`, `app`"],
+    ),
+    ("as large as it may be", {"max_size": 100}, ALL, [], []),
+    ("larger", {"max_size": 99}, ALL, [], ["the cache has 100 B, and may have 99 B"]),
+    ("grown as it may", {"max_growth": 60}, ALL, BEFORE, []),
+    ("grown more", {"max_growth": 59}, ALL, BEFORE, ["grew by 60 B, and may grow by 59 B"]),
+    ("nothing before", {"max_growth": 1}, ALL, [], []),
+    ("a failed one before", {"max_growth": 59}, ALL, [FAILED, *BEFORE], ["grew by 60 B"]),
+    (
+        "grown elsewhere",
+        {"max_growth": 1},
+        build(R, R, R, R, caches=(cache(100, "/other"),)),
+        BEFORE,
+        [],
+    ),
+    ("fast enough", {"max_seconds": "13s"}, ALL, [], []),
+    ("too slow", {"max_seconds": 12}, ALL, [], ["took 12.3 s, and may take 12 s"]),
+    ("it failed", {"min_hit_ratio": 1.0, "max_size": 1}, FAILED, [], []),
+    (
+        "several",
+        {"min_hit_ratio": 1, "max_size": 1, "max_seconds": 1},
+        HALF,
+        BEFORE,
+        ["2 of 4", "the cache has 100 B", "took"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("gate", "record", "earlier", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_what_is_not_passed_is_told(
+    gate: dict[str, Any], record: Record, earlier: list[Record], told: list[str]
+) -> None:
+    """In one line each, with what was wanted and what is."""
+    verdicts = judge_gates(GateSettings.model_validate(gate), record, earlier)
+    assert len(verdicts) == len(told)
+    for verdict, words in zip(verdicts, told, strict=True):
+        assert words in str(verdict)
+        assert "\n" not in str(verdict)
+        assert verdict.fails
+
+
+@pytest.mark.parametrize("name", ["min_hit_ratio", "max_size"])
+def test_a_gate_that_warns_does_not_fail(name: str) -> None:
+    """The others do."""
+    gate = GateSettings.model_validate({"min_hit_ratio": 1.0, "max_size": 1, "warn": [name]})
+    verdicts = judge_gates(gate, HALF, BEFORE)
+    assert {each.gate: each.fails for each in verdicts} == {
+        "min_hit_ratio": name != "min_hit_ratio",
+        "max_size": name != "max_size",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "shape"),
+    [
+        ({}, None),
+        ({"GITHUB_ACTIONS": "true"}, r"::(error|warning) title=bxcache::[^\n]*100%25[^\n]*"),
+        ({"TF_BUILD": "True"}, r"##vso\[task\.logissue type=(error|warning)\][^\n]*100%[^\n]*"),
+    ],
+)
+def test_a_ci_system_is_told_in_its_own_words(variables: dict[str, str], shape: str | None) -> None:
+    """On one line, its own signs escaped, whatever a step's text has in it."""
+    verdicts = [Verdict("x", "100% of\n::error::`RUN`", fails) for fails in (True, False)]
+    lines = list(render_annotations(verdicts, variables))
+    assert len(lines) == (2 if shape else 0)
+    for line, kind in zip(lines, ("error", "warning"), strict=bool(shape)):
+        match = re.fullmatch(shape or "", line)
+        assert match is not None
+        assert match[1] == kind

@@ -1,0 +1,245 @@
+"""A report's figures, counted by hand from records that were written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from bxcache.buildx.events import Outcome
+from bxcache.errors import RecordError
+from bxcache.insight.record import (
+    Record,
+    RecordedCache,
+    RecordedPlace,
+    RecordedScope,
+    RecordedStep,
+    RecordedTools,
+)
+from bxcache.insight.report import Report
+from bxcache.insight.reporting import make_report
+from bxcache.insight.schema import render_report_schema
+from tests.unit.histories import STARTED, make_record, make_stages, make_step, read_recorded
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "bxcache-report.schema.json"
+REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED
+HEADS = make_stages(("one", 1, "debian"), ("two", 5, "one"), ("-lint", 9, "one"))
+LAST = make_record(
+    make_step("FROM debian", 1, layers="debian:500", seconds=4.0, began=0.0, stage="one"),
+    make_step("RUN a", 2, layers="a:10", outcome=REUSED, seconds=0.5, began=4.0, stage="one"),
+    make_step("RUN b", 3, layers="b:20", outcome=REUSED, stage="one"),
+    make_step("RUN c", 6, layers="c:30 a:10", outcome=EXECUTED, seconds=2.0, stage="two"),
+    make_step("RUN d", 7, layers="d:40", outcome=EXECUTED, seconds=3.0, stage="two"),
+    stages=HEADS,
+)
+MINUTE = 60.0
+
+
+def earlier(*steps: RecordedStep, minutes: int, **more: Any) -> Record:  # noqa: ANN401  # a record's fields
+    """The record of a build so many minutes before the last one."""
+    return make_record(*steps, stages=HEADS, started=STARTED - minutes * MINUTE, **more)
+
+
+def test_steps_are_counted_by_stage_and_in_all() -> None:
+    """A base image is no step, and a stage that nothing needs has none."""
+    report = make_report([LAST])
+    told = {s.name: (s.counts.reused, s.counts.executed, s.counts.failed) for s in report.stages}
+    assert told == {"one": (2, 0, 0), "two": (0, 2, 0), "lint": (0, 0, 0)}
+    assert [stage.needed for stage in report.stages] == [True, True, False]
+    counts = report.counts
+    assert (counts.reused, counts.executed, counts.failed, counts.hit_ratio) == (2, 2, 0, 0.5)
+    assert [stage.counts.hit_ratio for stage in report.stages] == [1.0, 0.0, None]
+
+
+def test_seconds_spent_are_added_up() -> None:
+    """Those of base images and of transfers too."""
+    report = make_report([LAST])
+    assert report.counts.spent == 4.0 + 0.5 + 2.0 + 3.0
+    assert [stage.counts.spent for stage in report.stages] == [4.5, 5.0, 0.0]
+
+
+def test_a_reused_step_saves_what_it_took_when_it_was_executed_last() -> None:
+    """Not what it took before that, nor what a build says that reused it."""
+    builds = [
+        earlier(make_step("RUN a", 2, layers="a:10", outcome=REUSED, seconds=99.0), minutes=1),
+        earlier(make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one"), minutes=2),
+        earlier(make_step("RUN a", 2, layers="a:10", seconds=50.0, stage="one"), minutes=3),
+    ]
+    report = make_report([LAST, *builds])
+    assert {step.text: step.saved for step in report.steps if step.outcome is REUSED} == {
+        "RUN a": 7.0,
+        "RUN b": None,
+    }
+    assert (report.counts.saved, report.counts.unknown) == (7.0, 1)
+    assert (report.stages[0].counts.saved, report.stages[0].counts.unknown) == (7.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "stage", "layers", "expected"),
+    [
+        ("RUN other", "elsewhere", "b:20", 5.0),
+        ("RUN b", "one", "new:20", 5.0),
+        ("RUN b", "elsewhere", "new:20", None),
+        ("RUN other", "one", "new:20", None),
+    ],
+    ids=["the same layers", "the same text", "text of another stage", "nothing alike"],
+)
+def test_a_step_is_known_again(text: str, stage: str, layers: str, expected: float | None) -> None:
+    """By its layers, or by its stage and text."""
+    before = earlier(make_step(text, 3, layers=layers, seconds=5.0, stage=stage), minutes=1)
+    (step,) = [step for step in make_report([LAST, before]).steps if step.text == "RUN b"]
+    assert step.saved == expected
+
+
+def test_of_two_steps_with_one_layer_the_one_with_the_same_text_counts() -> None:
+    """`RUN cp` and the COPY of what it made have the same layer, and take differently long."""
+    before = earlier(
+        make_step("COPY x", 2, layers="b:20", seconds=1.0, stage="one"),
+        make_step("RUN b", 3, layers="b:20", seconds=6.0, stage="one"),
+        minutes=1,
+    )
+    (step,) = [step for step in make_report([LAST, before]).steps if step.text == "RUN b"]
+    assert step.saved == 6.0
+
+
+def test_a_step_executed_saves_nothing() -> None:
+    """Even where an earlier build tells what it took."""
+    before = earlier(make_step("RUN c", 6, layers="c:30", seconds=9.0, stage="two"), minutes=1)
+    report = make_report([LAST, before])
+    assert [step.saved for step in report.steps if step.outcome is EXECUTED] == [None, None]
+    assert report.counts.saved == 0.0
+
+
+def test_what_earlier_builds_of_another_scope_took_counts_and_they_are_no_trend() -> None:
+    """The first build of a branch starts from the default branch's cache."""
+    main = RecordedScope(name="image.linux-amd64.other", image="image")
+    step = make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one")
+    report = make_report([LAST, earlier(step, minutes=1, scope=main)])
+    assert report.counts.saved == 7.0
+    assert [build.started for build in report.trend] == [STARTED]
+
+
+def test_a_layer_that_several_stages_have_counts_once() -> None:
+    """In the first of them; the sizes of all stages are the size of the build."""
+    report = make_report([LAST])
+    assert [(stage.bytes, stage.shared_bytes) for stage in report.stages] == [
+        (500 + 10 + 20, 0),
+        (30 + 40, 10),
+        (0, 0),
+    ]
+    assert report.bytes == 500 + 10 + 20 + 30 + 40
+    assert [layer.shared for layer in report.stages[1].layers] == [False, True, False]
+    assert [layer.step for layer in report.stages[1].layers] == [3, 3, 4]
+
+
+def test_the_slowest_steps_were_executed_or_failed() -> None:
+    """A base image or a transfer is not among them, nor what takes no time; five at most."""
+    steps = [make_step(f"RUN {n}", n + 2, seconds=float(n)) for n in range(8)]
+    steps.append(make_step("RUN slow", 10, outcome=REUSED, seconds=100.0))
+    steps.append(make_step("FROM a", 1, seconds=100.0))
+    report = make_report([make_record(*steps)])
+    assert [report.steps[at].text for at in report.slowest] == [f"RUN {n}" for n in (7, 6, 5, 4, 3)]
+    assert make_report([make_record(make_step("RUN x", 2, seconds=0.01))]).slowest == ()
+
+
+def test_the_trend_is_of_the_last_ten_builds() -> None:
+    """The oldest first; a failed one is told as one, and its size is not known."""
+    step = make_step("RUN a", 2, layers="a:10", outcome=REUSED)
+    broken = make_step("RUN a", 2, outcome=FAILED)
+    builds = [earlier(step, minutes=n, seconds=float(n)) for n in range(1, 15)]
+    builds[0] = earlier(broken, minutes=1, seconds=1.0, exit_status=1)
+    trend = make_report([LAST, *builds]).trend
+    assert [build.seconds for build in trend] == [
+        9.0,
+        8.0,
+        7.0,
+        6.0,
+        5.0,
+        4.0,
+        3.0,
+        2.0,
+        1.0,
+        12.34,
+    ]
+    assert [(b.exit_status, b.hit_ratio, b.bytes) for b in trend[-3:]] == [
+        (0, 1.0, 10),
+        (1, 0.0, None),
+        (0, 0.5, 600),
+    ]
+
+
+def test_what_a_record_says_of_the_build_is_told() -> None:
+    """Status, caches, tools, place and warnings, as they are there."""
+    cache = RecordedCache(backend="local", place="/s", scope="x", bytes=7, exported=True)
+    known: dict[str, Any] = {
+        "exit_status": 1,
+        "caches": (cache,),
+        "tools": RecordedTools(docker="28"),
+        "place": RecordedPlace(provider="github"),
+        "warnings": ("careful",),
+    }
+    report = make_report([make_record(**known)])
+    assert {name: getattr(report, name) for name in known} == known
+
+
+def test_an_empty_build_has_a_report() -> None:
+    """Nothing is divided by nothing."""
+    report = make_report([make_record()])
+    assert (report.counts.hit_ratio, report.bytes, report.steps, report.stages) == (
+        None,
+        None,
+        (),
+        (),
+    )
+
+
+def test_one_platform_is_told_alone() -> None:
+    """The steps that both have, and its own; of another platform there is no report."""
+    record = read_recorded("two-platforms")
+    whole = make_report([record])
+    one, other = (make_report([record], each) for each in ("linux/amd64", "linux/amd64/v2"))
+    shared = sum(len(step.platforms) == 2 for step in whole.steps)
+    assert 0 < shared < len(one.steps) < len(whole.steps)
+    assert len(one.steps) + len(other.steps) == len(whole.steps) + shared
+    assert all("linux/amd64" in step.platforms for step in one.steps)
+    assert {at for stage in one.stages for at in stage.steps} == {*range(len(one.steps))}
+    with pytest.raises(RecordError, match="linux/s390x"):
+        make_report([record], "linux/s390x")
+
+
+@pytest.mark.parametrize(
+    "name", ["cold", "failing-step", "two-platforms", "docker-26-cold", "docker-28-all-reused"]
+)
+def test_no_step_is_left_out(name: str) -> None:
+    """Each that was recorded belongs to a stage of the report, or to one without a name."""
+    record = read_recorded(name)
+    report = make_report([record])
+    assert [step.text for step in report.steps] == [step.text for step in record.steps]
+    assert {at for stage in report.stages for at in stage.steps} == {*range(len(record.steps))}
+
+
+def test_a_step_of_no_known_stage_is_told_at_the_end() -> None:
+    """Such as one that another node of the builder did for a stage that is not known here."""
+    report = make_report([make_record(make_step("RUN x"), stages=HEADS)])
+    assert [(stage.name, stage.steps) for stage in report.stages][-1] == ("", (0,))
+
+
+def test_the_published_schema_is_the_models() -> None:
+    """CONTRIBUTING.md has the command that mends this."""
+    assert SCHEMA.read_text() == render_report_schema()
+
+
+@pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms"])
+def test_a_report_is_as_the_schema_says(name: str) -> None:
+    """And is read back as it was."""
+    report = make_report([read_recorded(name)])
+    document = json.loads(report.model_dump_json())
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(document)
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema).validate({**document, "seconds": -1})

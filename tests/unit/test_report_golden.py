@@ -1,0 +1,37 @@
+"""Reports of recorded builds in every form, as they were when somebody last looked at them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.golden import BUILDS, FOLDER, SUFFIXES, render_golden
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_report_is_as_it_was(name: str, suffix: str) -> None:
+    """`python3 -m tests.golden` writes them anew; look at the difference before you keep it."""
+    assert render_golden(name, suffix) == (FOLDER / f"{name}.{suffix}").read_text(encoding="utf-8")
+
+
+def test_there_are_no_others() -> None:
+    """What is kept is compared."""
+    known = {f"{name}.{suffix}" for name in BUILDS for suffix in SUFFIXES}
+    assert {path.name for path in FOLDER.iterdir()} == known
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_all_forms_tell_the_same_of_each_stage(name: str) -> None:
+    """The figures of the document are those of the tables of Markdown and of plain lines."""
+    stages = json.loads(render_golden(name, "json"))["stages"]
+    html = MarkdownIt("commonmark").enable("table").render(render_golden(name, "md"))
+    plain = render_golden(name, "txt")
+    for stage in (stage for stage in stages if stage["needed"]):
+        figures = [stage["counts"][key] for key in ("reused", "executed")]
+        row = "".join(f"\\s*<td[^>]*>{figure}</td>" for figure in figures)
+        assert re.search(f"<td><code>{stage['name']}</code></td>{row}", html)
+        assert re.search(f"\n  {stage['name']} +{figures[0]} +{figures[1]} ", plain)

@@ -1,0 +1,141 @@
+"""Which stages of a build are pushed, and which the registry has."""
+
+from __future__ import annotations
+
+import pytest
+
+from bxcache.buildx.dockerfile import list_stages
+from bxcache.buildx.events import Outcome
+from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
+from bxcache.buildx.trace import Trace, TracedStep
+from bxcache.buildx.vertex_names import StepName
+from bxcache.settlement import Heard
+from bxcache.stage_export import list_built
+
+TEXT = """\
+FROM scratch AS Base
+RUN base
+FROM base AS deps
+RUN deps
+FROM base
+COPY --from=deps /x /x
+FROM base AS extra
+RUN extra
+FROM base AS last
+COPY --from=2 /x /x
+"""
+REUSED, EXECUTED = Outcome.REUSED, Outcome.EXECUTED
+Made = tuple[str, Outcome, tuple[str, ...]]
+"""A step: its stage, what became of it, its layers."""
+
+
+def heard(*made: Made, platforms: tuple[str | None, ...] = (None,)) -> Heard:
+    steps, operations = [], []
+    for number, (stage, outcome, layers) in enumerate(made):
+        platform = platforms[number % len(platforms)]
+        name = StepName(platform, stage, 1, 2, "RUN x")
+        steps.append(TracedStep(name, (str(number),), outcome, 1.0))
+        chains = tuple((Layer(layer, 5),) for layer in layers)
+        operations.append(Operation(str(number), chains=chains))
+    definition = Definition(None, "", tuple(operations))
+    return Heard(0, Trace(steps=tuple(steps)), Metadata(None, (definition,)), 1.0)
+
+
+KNOWN = {"base": 5, "deps": 5, "middle": 5, "last": 5}
+ALL: tuple[Made, ...] = (
+    ("base", REUSED, ("base",)),
+    ("deps", REUSED, ("deps",)),
+    ("stage-2", REUSED, ("middle",)),
+    ("last", REUSED, ("last",)),
+)
+
+
+def changed(*other: Made) -> Heard:
+    """All is reused but what is told here."""
+    told = {stage: (stage, outcome, layers) for stage, outcome, layers in other}
+    return heard(*(told.get(each[0], each) for each in ALL))
+
+
+CASES: dict[str, tuple[Heard, str | None, list[str]]] = {
+    "all is known": (changed(), None, []),
+    "a step ran": (changed(("deps", EXECUTED, ("deps",))), None, ["deps"]),
+    "a step failed": (changed(("deps", Outcome.FAILED, ("deps",))), None, ["deps"]),
+    "the registry has not its layer": (changed(("deps", REUSED, ("other",))), None, ["deps"]),
+    "its layer is not told": (changed(("deps", REUSED, ())), None, ["deps"]),
+    "one of two forms is known": (changed(("deps", REUSED, ("other", "deps"))), None, []),
+    # What stands on another base is another image.
+    "its base is new": (
+        changed(("base", EXECUTED, ("base",))),
+        None,
+        ["base", "deps", "stage-2", "last"],
+    ),
+    # What is copied from is told by the copying step alone.
+    "what it copies is new": (changed(("stage-2", EXECUTED, ("x",))), None, ["stage-2"]),
+    "one step of two ran": (
+        heard(*ALL, ("deps", EXECUTED, ("deps",))),
+        None,
+        ["deps"],
+    ),
+    "one platform of two ran": (
+        heard(
+            *ALL, ("deps", EXECUTED, ("deps",)), platforms=("linux/amd64", "linux/arm64")
+        ),
+        None,
+        ["deps"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("built", "target", "new"), CASES.values(), ids=CASES)
+def test_what_is_new_is_told(built: Heard, target: str | None, new: list[str]) -> None:
+    """By hand for each; of a stage, not of a step. A stage that was not built is not told of."""
+    found = list_built(list_stages(TEXT), target, built, KNOWN)
+    assert [each.stage.name for each in found] == ["base", "deps", "stage-2", "last"]
+    assert [each.stage.name for each in found if each.is_new] == new
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, ["last"]),
+        ("last", ["last"]),
+        ("deps", ["deps"]),
+        ("Base", ["base"]),
+        # BuildKit would have refused it.
+        ("absent", []),
+    ],
+)
+def test_the_last_stage_is_the_one_that_was_built(target: str | None, expected: list[str]) -> None:
+    """Whatever stands behind it in the file, in any letters."""
+    found = list_built(list_stages(TEXT), target, changed(), KNOWN)
+    assert [each.stage.name for each in found if each.is_last] == expected
+
+
+def test_the_last_stage_may_have_no_name() -> None:
+    """It is the one at the end."""
+    stages = list_stages("FROM a AS b\nRUN x\nFROM b\nRUN y\n")
+    built = heard(("b", EXECUTED, ()), ("stage-1", EXECUTED, ()))
+    found = list_built(stages, None, built, {})
+    assert [(each.stage.name, each.is_last) for each in found] == [("b", False), ("stage-1", True)]
+
+
+@pytest.mark.parametrize("name", ["", " AS only"])
+def test_the_only_stage_is_not_named_by_buildkit(name: str) -> None:
+    """It shows `[1/2]` alone."""
+    stages = list_stages(f"FROM a{name}\nRUN x\n")
+    (found,) = list_built(stages, None, heard(("stage-0", EXECUTED, ())), {})
+    assert (found.stage, found.is_last, found.is_new) == (stages[0], True, True)
+
+
+def test_a_base_without_a_step_hands_on_what_is_new() -> None:
+    """`FROM base AS alias` makes no layer; what stands on it is new with `base`."""
+    stages = list_stages("FROM a AS base\nRUN x\nFROM base AS alias\nFROM alias AS last\nRUN y\n")
+    built = heard(("base", EXECUTED, ("base",)), ("last", REUSED, ("last",)))
+    found = list_built(stages, None, built, KNOWN)
+    assert [(each.stage.name, each.is_new) for each in found] == [("base", True), ("last", True)]
+
+
+@pytest.mark.parametrize(("text", "made"), [("", ()), ("", ALL), (TEXT, ())])
+def test_without_stages_or_steps_there_is_nothing(text: str, made: tuple[Made, ...]) -> None:
+    """A Dockerfile that docker reads in another language has no stages here."""
+    assert list_built(list_stages(text), None, heard(*made), KNOWN) == []

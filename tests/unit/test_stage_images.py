@@ -1,0 +1,465 @@
+"""What the inline caches of several images tell, in one image."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
+from bxcache.registry.probing import open_repository
+from bxcache.registry.repository import Repository
+from bxcache.registry.stage_images import (
+    StageImage,
+    join_images,
+    merge_images,
+    read_layer_chains,
+)
+from bxcache.store.documents import CacheManifest
+from bxcache.store.merging import Merged
+from tests.unit.layouts import digest_of
+from tests.unit.registries import MemoryRegistry
+from tests.unit.stage_images import (
+    INDEX,
+    INLINE,
+    KINDS,
+    Record,
+    Told,
+    diff_id_of,
+    layer_of,
+    read_cache,
+    write_config,
+    write_index,
+    write_manifest,
+    write_records,
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """An image's documents."""
+
+    manifest: bytes
+    config: bytes
+
+    def parse(self) -> StageImage:
+        return StageImage(CacheManifest.model_validate_json(self.manifest), json.loads(self.config))
+
+
+def image(
+    layers: Sequence[str], records: Sequence[Record] | None, kind: str = "oci", **more: object
+) -> Written:
+    config = write_config(layers, records, **more)
+    return Written(write_manifest(layers, config, kind), config)
+
+
+def step(digest: str, *links: int, layer: int | None = None) -> Record:
+    """A record: a step that follows from others, with what it made if it made something."""
+    record: Record = {"digest": digest}
+    if layer is not None:
+        record["layers"] = [{"layer": layer, "createdAt": "2026-01-02T03:04:05Z"}]
+    if links:
+        record["inputs"] = [[{"link": link}] for link in links]
+    return record
+
+
+@st.composite
+def images(draw: st.DrawFn) -> Written:
+    """An image whose records follow from each other in any way, and name layers in both ways."""
+    layers = draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=4))
+    positions = st.integers(0, len(layers) - 1)
+    records: list[Record] = []
+    for at in range(draw(st.integers(1, 5))):
+        record: Record = {"digest": draw(st.sampled_from(["k1", "k2", "k3"]))}
+        link = st.integers(0, at - 1).map(lambda number: {"link": number}) if at else st.nothing()
+        selected = st.tuples(link, st.sampled_from(["", "/a"])).map(_select)
+        if at:
+            ways = st.lists(st.lists(selected, min_size=1, max_size=2), max_size=2)
+            record["inputs"] = draw(ways)
+        record["layers"] = [{"layer": each} for each in draw(st.lists(positions, max_size=2))]
+        chains = draw(st.lists(st.lists(positions, min_size=1, max_size=3), max_size=1))
+        record["chains"] = [{"layers": chain} for chain in chains]
+        records.append({name: value for name, value in record.items() if value})
+    # BuildKit reads them in any order.
+    order = draw(st.permutations(range(len(records))))
+    return image(layers, [_move(records[at], order) for at in order])
+
+
+def _select(given: tuple[dict[str, int], str]) -> dict[str, Any]:
+    link, selector = given
+    return {**link, "selector": selector} if selector else dict(link)
+
+
+def _move(record: Record, order: Sequence[int]) -> Record:
+    if "inputs" not in record:
+        return record
+    moved = [
+        [{**each, "link": order.index(each["link"])} for each in ways] for ways in record["inputs"]
+    ]
+    return {**record, "inputs": moved}
+
+
+SEVERAL = st.lists(images(), min_size=1, max_size=4)
+
+
+def merge(*several: Written) -> Merged:
+    return merge_images([each.parse() for each in several])
+
+
+def read(*several: Written | Merged) -> Told:
+    """What all of them tell together."""
+    told: Told = {}
+    for each in several:
+        for key, chains in read_cache(each.manifest, each.config).items():
+            told.setdefault(key, set()).update(chains)
+    return told
+
+
+# What is kept.
+
+
+@given(SEVERAL)
+def test_each_key_has_the_results_of_all_and_no_others(several: list[Written]) -> None:
+    """Each by exactly the layers that it had, and each key follows from the same keys."""
+    assert read(merge(*several)) == read(*several)
+
+
+@given(SEVERAL)
+def test_equal_keys_are_written_once(several: list[Written]) -> None:
+    """However many images have them."""
+    document = json.loads(merge(*several).config)
+    records = json.loads(base64.b64decode(document[INLINE]))
+    assert len(records) == len(read(*several))
+
+
+@given(SEVERAL)
+def test_each_layer_is_there_once_with_what_it_holds(several: list[Written]) -> None:
+    """The digest of what it holds and the instruction that made it stand at its place."""
+    merged = merge(*several)
+    layers = [each["digest"] for each in json.loads(merged.manifest)["layers"]]
+    document = json.loads(merged.config)
+    own = {each.digest for written in several for each in written.parse().manifest.layers}
+    assert len(layers) == len(own)
+    assert set(layers) == own
+    known = {layer_of(name): name for name in "abcde"}
+    names = [known[digest] for digest in layers]
+    assert document["rootfs"]["diff_ids"] == [diff_id_of(name) for name in names]
+    assert [each["created_by"] for each in document["history"]] == [f"RUN {n}" for n in names]
+
+
+@given(SEVERAL, st.randoms())
+def test_the_order_of_images_changes_nothing_but_the_order(
+    several: list[Written], drawn: random.Random
+) -> None:
+    """What is told is the same."""
+    other = list(several)
+    drawn.shuffle(other)
+    assert read(merge(*several)) == read(merge(*other))
+
+
+@given(SEVERAL, images())
+def test_what_was_merged_can_be_merged_again(several: list[Written], more: Written) -> None:
+    """It is an image like any other."""
+    merged = merge(*several)
+    again = merge(Written(merged.manifest, merged.config), more, *several)
+    assert read(again) == read(*several, more)
+
+
+@given(SEVERAL)
+def test_the_manifest_names_its_config(several: list[Written]) -> None:
+    """By its digest and its size."""
+    merged = merge(*several)
+    named = json.loads(merged.manifest)["config"]
+    assert (named["digest"], named["size"]) == (digest_of(merged.config), len(merged.config))
+
+
+@given(SEVERAL)
+def test_layers_build_on_each_other_as_in_the_results(several: list[Written]) -> None:
+    """Read back without names: every result is there from the bottom up, and nothing else."""
+    merged = merge(*several)
+    links = read_layer_chains(
+        CacheManifest.model_validate_json(merged.manifest), merged.config
+    ).layers
+    found = set()
+    for link in links:
+        chain, at = [link.blob], link.parent
+        while at >= 0:
+            chain, at = [links[at].blob, *chain], links[at].parent
+        found.add(tuple(chain))
+    results = {chain for chains in read(*several).values() for chain in chains}
+    assert found == {chain[:end] for chain in results for end in range(1, len(chain) + 1)}
+    assert len(found) == len(links)
+
+
+def test_a_layer_that_stands_twice_in_an_image_stays_twice_in_its_chain() -> None:
+    """As two equal instructions make it, such as `RUN true`."""
+    merged = merge(image("aba", [step("k1", layer=2)]))
+    assert read(merged) == {("k1",): {tuple(map(layer_of, "aba"))}}
+    assert len(json.loads(merged.manifest)["layers"]) == 2
+
+
+def test_one_layer_compressed_twice_is_two() -> None:
+    """A chain has the one that its own image has."""
+    config = write_config("a", [step("k1", layer=0)])
+    document = json.loads(write_manifest("a", config))
+    document["layers"][0]["digest"] = layer_of("zstd")
+    other = Written(json.dumps(document).encode(), config)
+    merged = merge(image("a", [step("k1", layer=0)]), other)
+    assert read(merged) == {("k1",): {(layer_of("a"),), (layer_of("zstd"),)}}
+
+
+# What form it has.
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (("oci",), "oci"),
+        (("docker",), "docker"),
+        (("docker", "docker"), "docker"),
+        (("oci", "docker"), "oci"),
+        (("docker", "oci"), "oci"),
+        (("docker", "oci", "docker"), "oci"),
+    ],
+)
+def test_the_form_is_that_of_all_or_ocis(kinds: tuple[str, ...], expected: str) -> None:
+    """A registry may refuse a manifest whose parts have media types of both."""
+    several = [image(str(n), [step("k", layer=0)], kind) for n, kind in enumerate(kinds)]
+    document = json.loads(merge(*several).manifest)
+    assert document["mediaType"] == KINDS[expected]["manifest"]
+    assert document["config"]["mediaType"] == KINDS[expected]["config"]
+    assert {each["mediaType"] for each in document["layers"]} == {KINDS[expected]["layer"]}
+
+
+@pytest.mark.parametrize(
+    ("docker", "oci"),
+    [
+        ("rootfs.diff.tar", "tar"),
+        ("rootfs.diff.tar.gzip", "tar+gzip"),
+        ("rootfs.diff.tar.zstd", "tar+zstd"),
+    ],
+)
+def test_a_layers_compression_is_still_told(docker: str, oci: str) -> None:
+    """https://github.com/opencontainers/image-spec/blob/v1.1.0/media-types.md"""
+    written = image("a", [step("k", layer=0)], "docker")
+    document = json.loads(written.manifest)
+    document["layers"][0]["mediaType"] = f"application/vnd.docker.image.{docker}"
+    first = Written(json.dumps(document).encode(), written.config)
+    merged = json.loads(merge(first, image("b", [step("k", layer=0)])).manifest)
+    assert merged["layers"][0]["mediaType"] == f"application/vnd.oci.image.layer.v1.{oci}"
+
+
+def test_what_a_layer_says_of_itself_is_kept() -> None:
+    """Annotations too."""
+    written = image("a", [step("k", layer=0)])
+    document = json.loads(written.manifest)
+    document["layers"][0]["annotations"] = {"x": "y"}
+    merged = json.loads(merge(Written(json.dumps(document).encode(), written.config)).manifest)
+    assert merged["layers"] == document["layers"]
+
+
+# In a registry.
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a login, who does not wait between attempts."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+
+
+@pytest.fixture
+def registry() -> Iterator[MemoryRegistry]:
+    """A registry that is empty."""
+    with MemoryRegistry() as started:
+        yield started
+
+
+@pytest.fixture
+def repository(registry: MemoryRegistry) -> Repository:
+    """Its repository `app`."""
+    return open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
+
+
+def push(
+    registry: MemoryRegistry, tag: str, written: Written, layers: Sequence[str] = "abcdef"
+) -> str:
+    """Push an image, past all rules; gives its digest."""
+    shelf = registry.shelf()
+    shelf.blobs[digest_of(written.config)] = written.config
+    shelf.blobs |= {layer_of(name): name.encode() for name in layers}
+    kind = json.loads(written.manifest)["mediaType"]
+    return registry.put(tag, written.manifest, kind=kind)
+
+
+def pull(registry: MemoryRegistry, tag: str) -> Written:
+    """What a tag has, by the registry's own account."""
+    shelf = registry.shelf()
+    kind, body = shelf.manifests[shelf.tags[tag]]
+    document = json.loads(body)
+    assert kind == document["mediaType"]
+    return Written(body, shelf.blobs[document["config"]["digest"]])
+
+
+BASE = image("ab", [step("k1", layer=0), step("k2", 0, layer=1)])
+BUILD = image("abc", [step("k1", layer=0), step("k2", 0, layer=1), step("k3", 1, layer=2)])
+PLAIN = image("d", None)
+
+
+def test_what_is_joined_is_what_the_images_tell(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """Under the tag; the images stay as they are."""
+    before = {tag: push(registry, tag, each) for tag, each in (("base", BASE), ("build", BUILD))}
+    joined = join_images(repository, "main", ["base", "build"])
+    assert joined is not None
+    assert read(pull(registry, "main")) == read(BASE, BUILD)
+    digest = registry.shelf().tags["main"]
+    assert joined.manifest.digest == digest
+    assert registry.shelf().tags == {**before, "main": digest}
+
+
+def test_layers_are_told_by_what_they_hold(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """So that an engine's names for them can be translated."""
+    push(registry, "build", BUILD)
+    joined = join_images(repository, "main", ["build"])
+    assert joined is not None
+    told = {diff_id: layer.digest for diff_id, layer in joined.layers.items()}
+    assert told == {diff_id_of(name): layer_of(name) for name in "abc"}
+
+
+def test_each_platform_of_an_index_counts(registry: MemoryRegistry, repository: Repository) -> None:
+    """Attestations beside them have no cache."""
+    other = image("ef", [step("k4", layer=1)])
+    parts = [BUILD, other, PLAIN]
+    for number, each in enumerate(parts):
+        push(registry, f"part{number}", each)
+    registry.put("both", write_index(*(each.manifest for each in parts)), kind=INDEX)
+    assert join_images(repository, "main", ["both"]) is not None
+    assert read(pull(registry, "main")) == read(BUILD, other)
+
+
+@pytest.mark.parametrize("tags", [[], ["absent"], ["plain"], ["plain", "absent", "words"]])
+def test_without_a_cache_nothing_is_written(
+    tags: list[str], registry: MemoryRegistry, repository: Repository
+) -> None:
+    """No image, images without a cache, and what is no image."""
+    push(registry, "plain", PLAIN)
+    registry.put("words", b'"words"')
+    before = dict(registry.shelf().tags)
+    assert join_images(repository, "main", tags) is None
+    assert registry.shelf().tags == before
+
+
+def test_images_without_a_cache_are_passed_over(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """A stage that only copies nothing has no layers of its own to tell of."""
+    push(registry, "plain", PLAIN)
+    push(registry, "base", BASE)
+    assert join_images(repository, "main", ["plain", "absent", "base"]) is not None
+    assert read(pull(registry, "main")) == read(BASE)
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "no layers told": {"rootfs": {}},
+    "fewer layers told": {"rootfs": {"diff_ids": [diff_id_of("a")]}},
+    "rootfs is null": {"rootfs": None},
+    "layers of another shape": {"rootfs": {"diff_ids": [{}, {}]}},
+    "no history": {"history": []},
+    "history of another shape": {"history": ["a", "b"]},
+    "no base64": {INLINE: "?"},
+    "no text": {INLINE: 3},
+    "no JSON": {INLINE: "eA=="},
+    "too deep": {INLINE: base64.b64encode(nested(100_000).encode()).decode()},
+    "no records": {INLINE: write_records(["x"])},  # type: ignore[list-item]
+    "no digest": {INLINE: write_records([{"layers": [{"layer": 0}]}])},
+    "a layer too high": {INLINE: write_records([step("k", layer=2)])},
+    "a layer too low": {INLINE: write_records([step("k", layer=-1)])},
+    "a chain too high": {INLINE: write_records([{"digest": "k", "chains": [{"layers": [2]}]}])},
+    "a chain too low": {INLINE: write_records([{"digest": "k", "chains": [{"layers": [-1]}]}])},
+    "a link too high": {INLINE: write_records([step("k", 1)])},
+    "a link too low": {INLINE: write_records([step("k"), step("l", -2)])},
+    "a link to itself": {INLINE: write_records([step("k", 0)])},
+    "a loop of two": {INLINE: write_records([step("k", 1), step("l", 0)])},
+    "a loop of three": {INLINE: write_records([step("k", 1), step("l", 2), step("m", 0)])},
+    "a loop further down": {INLINE: write_records([step("k"), step("l", 2), step("m", 0, 1)])},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_an_image_as_buildkit_writes_none_is_an_error(
+    broken: dict[str, Any], registry: MemoryRegistry, repository: Repository
+) -> None:
+    """BuildKit reads nothing of it either. The tag is as it was."""
+    push(registry, "base", BASE)
+    push(registry, "broken", image("ab", [], **broken))
+    before = dict(registry.shelf().tags)
+    with pytest.raises(RegistryError) as caught:
+        join_images(repository, "main", ["base", "broken"])
+    assert caught.value.trouble is Trouble.REFUSED
+    assert registry.address in str(caught.value)
+    assert "as BuildKit writes none" in caught.value.cause
+    assert registry.shelf().tags == before
+
+
+@pytest.mark.parametrize("config", [b"", b"{", b"[]", b"3", nested(100_000).encode()])
+def test_a_config_that_is_none_is_passed_over(
+    config: bytes, registry: MemoryRegistry, repository: Repository
+) -> None:
+    """As an image of somebody else's."""
+    push(registry, "base", BASE)
+    push(registry, "other", Written(write_manifest("a", config), config))
+    assert join_images(repository, "main", ["other", "base"]) is not None
+    assert read(pull(registry, "main")) == read(BASE)
+
+
+def test_a_long_row_of_steps_is_no_trouble(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """Each follows from the one before it, and all are told from the last to the first."""
+    size = 3000
+    records = [step(f"k{n}", *([n + 1] if n < size - 1 else []), layer=0) for n in range(size)]
+    push(registry, "long", image("a", records))
+    assert join_images(repository, "main", ["long"]) is not None
+    document = json.loads(pull(registry, "main").config)
+    assert len(json.loads(base64.b64decode(document[INLINE]))) == size
+
+
+def test_more_than_buildkit_reads_is_not_written(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """It would refuse the whole; the tag keeps what was there."""
+    names = [f"{number}" for number in range(8000)]
+    push(registry, "huge", image(names, [step("k", layer=0)]), names)
+    push(registry, "main", BASE)
+    with pytest.raises(RegistryError, match="more than BuildKit reads"):
+        join_images(repository, "main", ["huge"])
+    assert read(pull(registry, "main")) == read(BASE)
+
+
+def test_no_layer_is_fetched(registry: MemoryRegistry, repository: Repository) -> None:
+    """Only each image's manifest and its config are."""
+    tags = [f"t{number}" for number in range(12)]
+    for tag in tags:
+        push(registry, tag, BUILD)
+    join_images(repository, "main", tags)
+    wanted = {*tags, digest_of(BUILD.config)}
+    read_from = {asked.path.rpartition("/")[2] for asked in registry.asked if asked.method == "GET"}
+    assert read_from == wanted

@@ -1,0 +1,198 @@
+"""The images of a scope's stages are listed and go with it, and no other tag does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.errors import RegistryError
+from bxcache.registry.labels import EMPTY, Label, render_label
+from bxcache.registry.registry_cache import RegistryCache
+from bxcache.scope import Scope, name_stage
+from tests.unit.registries import Answer, Asked, MemoryRegistry, cache_manifest, digest_of, refuse
+from tests.unit.stage_images import write_config, write_manifest
+
+NOW = 1_700_000_000.0
+BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a login, who does not wait between attempts."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+
+
+@pytest.fixture
+def registry() -> Iterator[MemoryRegistry]:
+    """A registry that is empty."""
+    with MemoryRegistry() as started:
+        yield started
+
+
+def scope_of(branch: str) -> Scope:
+    return Scope("image", None, ("linux/amd64",), branch)
+
+
+def image(*layers: str) -> bytes:
+    return write_manifest(layers, write_config(layers, []))
+
+
+def save(registry: MemoryRegistry, branch: str, stages: Mapping[str, bytes], body: bytes) -> str:
+    """A scope as a build leaves it: its own tag, that of each stage, and the label."""
+    scope = scope_of(branch)
+    digest = registry.put(scope.name, body)
+    for stage, content in stages.items():
+        registry.put(name_stage(scope.name, stage), content)
+    registry.shelf().blobs[digest_of(EMPTY)] = EMPTY
+    registry.put(f"{scope.name}.bxcache", render_label(Label(scope, digest, NOW, NOW)))
+    return scope.name
+
+
+def tags_of(registry: MemoryRegistry) -> dict[str, str]:
+    shelf = registry.shelf()
+    assert set(shelf.tags.values()) <= shelf.manifests.keys()
+    return dict(shelf.tags)
+
+
+def open_cache(registry: MemoryRegistry) -> RegistryCache:
+    return RegistryCache(f"{registry.address}/app")
+
+
+def prune(registry: MemoryRegistry, *branches: str) -> set[str]:
+    removed = open_cache(registry).prune(branches=branches).removed
+    return {each.scope.tag for each in removed}
+
+
+def below(tags: Mapping[str, str], scope: str) -> set[str]:
+    return {tag for tag in tags if tag == scope or tag.startswith(f"{scope}.")}
+
+
+def test_a_scope_is_listed_with_its_stages(registry: MemoryRegistry) -> None:
+    """Its size is that of the image that has the layers of all."""
+    tag = save(registry, "main", {"base": image("a"), "build": image("a", "bb")}, image("a", "bb"))
+    (found,) = open_cache(registry).list_scopes()
+    assert found.tag == tag
+    assert set(found.stages) == {f"{tag}.base", f"{tag}.build"}
+    assert found.bytes == 3
+    assert not found.changed
+
+
+@BOTH
+def test_stages_go_with_their_scope(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
+    """Those of the scope that stays have the digests that they had, though they share images."""
+    registry.tag_deletes = tag_deletes
+    shared = {"base": image("a"), "bxcache": image("c")}
+    kept = save(registry, "main", {**shared, "build": image("a", "b")}, image("a", "b"))
+    gone = save(registry, "gone", {**shared, "build": image("a", "d")}, image("a", "d"))
+    before = tags_of(registry)
+    assert len(below(before, gone)) == len(below(before, kept)) == 5
+    assert prune(registry, "main") == {gone}
+    assert tags_of(registry) == {tag: before[tag] for tag in below(before, kept)}
+
+
+@BOTH
+@pytest.mark.parametrize("foreign", ["{}.keep", "{}.build", "{}-x", "{}x", "{}_y.build"])
+def test_tags_that_begin_alike_stay_where_the_scope_is_a_cache(
+    registry: MemoryRegistry,
+    foreign: str,
+    tag_deletes: bool,  # noqa: FBT001
+) -> None:
+    """A cache of every stage has no images beside it, so none of them is bxcache's."""
+    registry.tag_deletes = tag_deletes
+    gone = save(registry, "gone", {}, cache_manifest(b"1"))
+    other = foreign.format(gone)
+    digest = registry.put(other, image("x"))
+    assert prune(registry, "main") == {gone}
+    assert tags_of(registry) == {other: digest}
+
+
+@BOTH
+def test_tags_that_begin_alike_without_the_dot_stay(
+    registry: MemoryRegistry,
+    tag_deletes: bool,  # noqa: FBT001
+) -> None:
+    """Another branch, or somebody else's image."""
+    registry.tag_deletes = tag_deletes
+    gone = save(registry, "gone", {"build": image("a")}, image("a"))
+    others = [f"{gone}-build", f"{gone}x", gone.removesuffix("e"), "latest"]
+    for other in others:
+        registry.put(other, image("a"))
+    kept = save(registry, "gone-too", {"build": image("a")}, image("a"))
+    before = tags_of(registry)
+    assert prune(registry, "gone-too") == {gone}
+    assert tags_of(registry) == {tag: before[tag] for tag in (*others, *below(before, kept))}
+
+
+def test_a_changed_scope_stays_with_its_stages(registry: MemoryRegistry) -> None:
+    """Whoever wrote to it knows why."""
+    gone = save(registry, "gone", {"build": image("a")}, image("a"))
+    registry.put(gone, image("b"))
+    before = tags_of(registry)
+    assert prune(registry, "main") == set()
+    assert tags_of(registry) == before
+
+
+@BOTH
+def test_wherever_it_ends_the_next_prune_leaves_nothing(tag_deletes: bool) -> None:  # noqa: FBT001
+    """Tried with an end at every request there is; what stays is whole at any time."""
+    stages = {"base": image("a"), "build": image("a", "b")}
+    for last in range(1000):
+        with MemoryRegistry() as registry:
+            registry.tag_deletes = tag_deletes
+            kept = save(registry, "main", stages, image("a", "b"))
+            save(registry, "gone", {**stages, "test": image("t")}, image("a", "b", "t"))
+            save(registry, "gone-too", stages, image("a", "b"))
+            before = tags_of(registry)
+            expected = {tag: before[tag] for tag in below(before, kept)}
+            left = iter(range(last))
+
+            def end(_: Asked, left: Iterator[int] = left) -> Answer | None:
+                return refuse(500, "X", "the end") if next(left, None) is None else None
+
+            registry.interfere = end
+            try:
+                prune(registry, "main")
+            except RegistryError:
+                found = tags_of(registry)
+                assert {tag: found.get(tag) for tag in expected} == expected
+            else:
+                assert tags_of(registry) == expected
+                break
+            registry.interfere = lambda _: None
+            prune(registry, "main")
+            assert tags_of(registry) == expected
+    assert 15 < last < 999
+
+
+IMAGES = st.sampled_from([image("a"), image("b"), image("a", "b")])
+STAGES = st.dictionaries(st.sampled_from(["base", "build", "bxcache", "x.y"]), IMAGES)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["main", "a", "b"]), st.tuples(STAGES, IMAGES)),
+    st.dictionaries(st.sampled_from(["latest", "image.linux-amd64", "main.build"]), IMAGES),
+    st.booleans(),
+)
+def test_prune_never_touches_anything_else(
+    scopes: Mapping[str, tuple[Mapping[str, bytes], bytes]],
+    foreign: Mapping[str, bytes],
+    tag_deletes: bool,  # noqa: FBT001
+) -> None:
+    """Whichever share an image: what goes is gone, and all else has the digest that it had."""
+    with MemoryRegistry() as registry:
+        registry.tag_deletes = tag_deletes
+        for branch, (stages, body) in scopes.items():
+            save(registry, branch, stages, body)
+        for tag, body in foreign.items():
+            registry.put(tag, body)
+        before = tags_of(registry)
+        removed = prune(registry, "main")
+        assert removed == {scope_of(branch).name for branch in scopes if branch != "main"}
+        gone = {tag for scope in removed for tag in below(before, scope)}
+        assert tags_of(registry) == {tag: d for tag, d in before.items() if tag not in gone}
