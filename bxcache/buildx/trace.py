@@ -145,8 +145,10 @@ class Trace:
     @property
     def last_error(self) -> str:
         """Why docker failed, in its own last words."""
-        said = (line for line in reversed(self.said) if line.startswith(_ERROR))
-        return next(said, "docker did not say why").removeprefix(_ERROR)
+        said = [line.removeprefix(_ERROR) for line in self.said if line.startswith(_ERROR)]
+        # Of several targets that fail at once docker tells of one.
+        steps = [each.error for each in self.steps if each.outcome is Outcome.FAILED]
+        return next(filter(None, (*reversed(said), *steps)), "docker did not say why")
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
         """The imports, or the exports of one type, in the order in which they began."""

@@ -40,8 +40,7 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
         "caches": [_describe_cache(cache) for cache in result.caches],
         "warnings": list(result.warnings),
         "gates": [
-            {"gate": each.gate, "reason": each.reason, "fails": each.fails}
-            for each in result.gates
+            {"gate": each.gate, "reason": each.reason, "fails": each.fails} for each in result.gates
         ],
         "seconds": result.seconds,
     }

@@ -71,7 +71,8 @@ def test_bake(machine: Machine, registry: Registry, base: str, tmp_path: Path) -
     """Every target has a scope of its own, in the store and in the registry, and is reused."""
     checkout = check_out("bake", tmp_path, f"{registry.address}/{tmp_path.name}")
     name, _, layout = base.partition("=")
-    words = ("--set", f"*.contexts.{name}={layout}", "--set", "*.network=none")
+    words = ("--set", f"*.contexts.{name}={layout}")
+    (checkout / "docker-bake.override.hcl").write_text('target "_common" { network = "none" }\n')
     first, second = (bake(machine, checkout, *words) for _ in ("first", "second"))
     assert sorted(first) == ["api", "web", "worker-mails", "worker-orders"]
     for target, document in second.items():

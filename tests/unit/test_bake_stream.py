@@ -264,3 +264,14 @@ def test_an_error_is_that_of_the_target_it_names(line: str, why: dict[str, bool]
     reader = BakeReader(("api", "web"))
     assert len(list(reader.feed(line))) == 1
     assert {name: reader.finish(name).says_why for name in why} == why
+
+
+def test_a_target_whose_error_docker_does_not_tell_has_that_of_its_step() -> None:
+    """Of several that fail at once docker names one."""
+    reader = BakeReader(("api", "web"))
+    for name in ("api", "web"):
+        broken = vertex(name, name, **DONE, error=f"{name} broke")
+        tell(reader, vertexes=[broken])
+    list(reader.feed("ERROR: target web: failed to solve: web broke"))
+    assert reader.finish("api").last_error == "api broke"
+    assert reader.finish("web").last_error == "failed to solve: web broke"
