@@ -1,6 +1,7 @@
 """The definition by which `docker buildx bake` pushes stages as images, all of them at once.
 
-Builds side by side would each send the context; the targets of one bake share what they have of it.
+Builds side by side would each send the context. The targets of one bake send it once for all that
+read the same files of it.
 https://docs.docker.com/build/bake/reference/
 """
 

@@ -215,11 +215,13 @@ def test_the_layers_are_those_of_plain_bake(machine: Machine, shop: Path, tmp_pa
         assert len(layers) == STEPS[name]
 
 
-def test_a_dry_run_prints_what_a_shell_can_run(machine: Machine, shop: Path) -> None:
+def test_a_dry_run_prints_what_a_shell_can_run(
+    machine: Machine, shop: Path, tmp_path: Path
+) -> None:
     """Each target with its reasons; where it exports to has to be made by hand."""
     bake(machine, shop)
     before = snapshot(shop / "store")
-    shown = machine.run("bake", "--dry-run", folder=shop).out
+    shown = machine.run("bake", "--dry-run", folder=shop, TMPDIR=str(tmp_path)).out
     assert snapshot(shop / "store") == before
     assert [line for line in shown.splitlines() if line.startswith("# target ")] == [
         f"# target {name}:" for name in sorted(STEPS)
