@@ -111,8 +111,13 @@ def test_a_matrix_and_what_a_target_needs(machine: Machine, shop: Path) -> None:
     assert sorted(first) == names
     assert scopes(shop) == [scope(name) for name in names]
     again = bake(forget(machine, shop), shop, *words)
-    # `uses` has the five of `api` and two of its own.
-    assert counts(again) == {"api": (5, 0), "mx-one": (5, 0), "mx-two": (5, 0), "uses": (7, 0)}
+    # `uses` has the five of `api` and two of its own. What it shares with `api` cannot be kept
+    # apart, so BuildKit may miss a step there: https://github.com/docker/buildx/issues/3878
+    reused, executed = counts(again).pop("uses")
+    assert reused + executed == 7
+    assert executed <= 1
+    others = {name: counts(again)[name] for name in names if name != "uses"}
+    assert others == dict.fromkeys(others, (5, 0))
 
 
 def test_groups_that_overlap(machine: Machine, shop: Path) -> None:

@@ -156,13 +156,14 @@ def list_tags(job: Job, registry: Registry) -> list[str]:
 def test_github_shows_the_layers_of_every_stage(
     at: MakeRepository, machines: MakeMachine, private_registry: Registry
 ) -> None:
-    """On the run's page, as code, after a push."""
+    """On the run's page, as code, after a push; above it the report of the build."""
     job = at("github-actions").job(new_machine("github-actions", machines, private_registry))
     run_all(job, "github-actions")
     shown = Path(job.known["GITHUB_STEP_SUMMARY"]).read_text()
-    assert shown.startswith("```\n")
-    assert shown.endswith("```\n")
-    assert {"words", "page", "stage-2"} <= {line.split(" ")[0] for line in shown.splitlines()}
+    assert shown.startswith("### ")
+    assert shown.endswith("\n```\n")
+    code = shown.removesuffix("```\n").rpartition("```\n")[2]
+    assert {"words", "page", "stage-2"} <= {line.split(" ")[0] for line in code.splitlines()}
 
 
 def test_a_release_builds_nothing_that_ci_has_built(

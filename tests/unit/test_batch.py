@@ -216,8 +216,11 @@ def test_the_others_are_stopped_where_that_is_asked_for(
 def test_an_interrupt_stops_them_all(request_: BuildRequest, builds: Callable[..., None]) -> None:
     """Ctrl-C comes to whoever waits for them."""
     stopped: list[bool] = []
+    begun = threading.Barrier(len(NAMES))
 
     def build(request: BuildRequest, _: object) -> BuildResult:
+        # One that is not begun by then is never begun.
+        begun.wait(60)
         if request.image == "api":
             raise KeyboardInterrupt
         assert request.stop is not None
