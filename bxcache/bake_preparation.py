@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.bake_contexts import tell_apart
 from bxcache.buildx.bake_definition import BakeTarget, list_linked, parse_definition
-from bxcache.buildx.command import Command
+from bxcache.buildx.command import Command, render_pair
+from bxcache.buildx.raw_stream import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
 from bxcache.plan.candidates import list_candidates
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from bxcache.plan.plan import LocalState
     from bxcache.preparation import Prepared
 
-_ERROR = "ERROR: "
 _SWITCHES = {"push": "--push", "load": "--load", "pull": "--pull", "no_cache": "--no-cache"}
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
 """What a run that only saves sets by itself, so that the caller's `--set` of it does not count."""
@@ -92,8 +92,7 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
 def _find_why(said: str) -> str:
     """Why bake refused: its last error, or what it says first where its usage follows."""
     lines = [line for line in said.splitlines() if line.strip()] or ["docker did not say why"]
-    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
-    return errors[-1] if errors else lines[0]
+    return next(reversed(list_errors(lines)), lines[0])
 
 
 def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> Prepared:
@@ -205,7 +204,7 @@ def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
     return tuple(
         word
         for name, value in target.settings.build_args.items()
-        for word in ("--build-arg", name if value is None else f"{name}={value}")
+        for word in ("--build-arg", render_pair(name, value))
     )
 
 

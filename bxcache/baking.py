@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bxcache.bake_preparation import (
@@ -24,27 +24,26 @@ from bxcache.bake_preparation import (
 from bxcache.batch import ImageOutcome
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES
-from bxcache.buildx.events import Noted, Outcome, Streamed, Warned
-from bxcache.buildx.metadata import Metadata
-from bxcache.buildx.raw_stream import join_documents, redact_line
+from bxcache.buildx.events import Noted, Outcome, Warned
+from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.conclusion import Ended, conclude
-from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
+from bxcache.errors import BuildFailedError, BxcacheError, ResultError, StoppedError
 from bxcache.execution import redacting
 from bxcache.pipeline import open_build
-from bxcache.preparation import look_at_store, open_store, prepare
+from bxcache.preparation import look_at_store, make_folder, open_store, prepare
 from bxcache.redaction import Redactor, find_secrets, redact_argv
 from bxcache.rescue import find_reason
-from bxcache.running import Run, check_stop, read_metadata
+from bxcache.running import Run, read_metadata, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from bxcache.batch import ImageObserver
     from bxcache.buildx.bake_definition import BakeTarget
-    from bxcache.buildx.command import Command
     from bxcache.buildx.events import Event
+    from bxcache.buildx.metadata import Metadata
     from bxcache.buildx.trace import Trace
     from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
@@ -169,7 +168,7 @@ class _Bake:
 
     def run(self, stack: ExitStack) -> dict[str, ImageOutcome]:
         """Bake, and settle each target."""
-        self._make_folder(self._base, stack)
+        make_folder(self._base, stack)
         opened = self._open_all(stack)
         started, buildx = time.time(), stack.enter_context(self._base.docker.asking_buildx())
         heard = self._bake(opened)
@@ -191,7 +190,7 @@ class _Bake:
                 staging=each.staging,
                 reason=reasons[name],
                 started=started,
-                buildx=lambda: version,
+                buildx=version,
             )
             for name, each in opened.items()
         }
@@ -201,16 +200,12 @@ class _Bake:
             }
             return {name: job.result() for name, job in waiting.items()}
 
-    def _make_folder(self, prepared: Prepared, stack: ExitStack) -> None:
-        stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
-        prepared.folder.mkdir(mode=0o700)
-
     def _open_all(self, stack: ExitStack) -> dict[str, _Open]:
         """Open the store for each target, then look up all registries at once."""
         prepared = self.prepare_all()
         stores = []
         for _, own in prepared:
-            self._make_folder(own, stack)
+            make_folder(own, stack)
             stores.append(open_store(own, stack))
         with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
             states = [state for _, state in stores]
@@ -225,10 +220,9 @@ class _Bake:
         return opened
 
     def _make_run(self, baking: Baking) -> Run:
-        def repeat(options: Iterable[tuple[str, str]], metadata: Any) -> Command:  # noqa: ANN401
-            return repeat_target(self._request, self._targets, baking, options, metadata)
-
-        return Run(baking.prepared, self.redact, self._tell_of(baking.target.name), repeat)
+        tell = self._tell_of(baking.target.name)
+        repeat = partial(repeat_target, self._request, self._targets, baking)
+        return Run(baking.prepared, self.redact, tell, repeat)
 
     def _tell_of(self, name: str) -> Callable[[Event], None]:
         observe = self._observe
@@ -238,31 +232,22 @@ class _Bake:
 
     def _bake(self, opened: Mapping[str, _Open]) -> dict[str, Heard]:
         """Run the bake and tell its events; what became of each target."""
-        request, base = self._request.build, self._base
         bakings = [each.baking for each in opened.values()]
         reader = BakeReader(tuple(opened))
-        metadata = base.metadata_file
+        file = self._base.metadata_file
         begun = time.monotonic()
-        with base.docker.build(
-            render_bake(self._request, base, metadata, bakings),
-            variables=VARIABLES,
-            directory=request.directory,
-            stdout=request.stdout,
-            stop=request.stop,
-        ) as process:
-            for line in join_documents(process.read_lines()):
-                if request.raw:
-                    first = next(iter(opened.values()))
-                    first.run.tell(Streamed(redact_line(line, self.redact)))
-                for name, event in reader.feed(line):
-                    opened[name].run.tell(event)
-            status = process.wait()
-        check_stop(request)
+
+        def take(line: str) -> None:
+            for name, event in reader.feed(line):
+                opened[name].run.tell(event)
+
+        # What holds for all of them holds for the first.
+        first = next(iter(opened.values())).run
+        status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
         seconds = time.monotonic() - begun
-        told = {name: read_metadata(metadata, name) for name in opened if not status}
+        told = parse_bake_metadata("" if status else read_metadata(file), opened)
         return {
-            name: _hear(each, reader, told.get(name, Metadata()), status, seconds)
-            for name, each in opened.items()
+            name: _hear(each, reader, told[name], status, seconds) for name, each in opened.items()
         }
 
 
@@ -286,7 +271,7 @@ def _find_reason(each: _Open, heard: Heard) -> str:
 def _conclude(name: str, run: Run, ended: Ended) -> ImageOutcome:
     try:
         return ImageOutcome(name, conclude(run, ended))
-    except (BuildFailedError, CacheError, GateError) as error:
+    except ResultError as error:
         result: Any = error.result
         if isinstance(error, BuildFailedError) and not _has_failed(ended.heard.trace):
             why = "it was stopped, since another target failed"
@@ -300,4 +285,4 @@ def _has_failed(trace: Trace) -> bool:
     """Whether a target has failed by itself, and was not only stopped."""
     failed = [step for step in trace.steps if step.outcome is Outcome.FAILED]
     own = any(not step.error.endswith(_CANCELED) for step in failed)
-    return own or (not failed and any(line.startswith("ERROR: ") for line in trace.said))
+    return own or (not failed and trace.says_why)

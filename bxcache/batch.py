@@ -17,10 +17,9 @@ from bxcache.config.reference import Reference
 from bxcache.errors import (
     BuildFailedError,
     BxcacheError,
-    CacheError,
     ConfigError,
-    GateError,
     Problem,
+    ResultError,
     StoppedError,
 )
 from bxcache.pipeline import run_build
@@ -141,7 +140,7 @@ def _build(
     result: Any = None
     try:
         return ImageOutcome(name, run_build(replace(request, image=name), tell))
-    except (BuildFailedError, CacheError, GateError) as error:
+    except ResultError as error:
         result = error.result
         outcome = ImageOutcome(name, result, error)
     except BxcacheError as error:

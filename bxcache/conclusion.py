@@ -12,7 +12,7 @@ from bxcache.result import BuildResult
 from bxcache.settlement import Settled, list_steps, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from bxcache.insight.gates import Verdict
     from bxcache.insight.record import Record
@@ -38,7 +38,7 @@ class Ended:
         staging: where the build has exported to, for the store.
         reason: why it was run again without its cache, or an empty string.
         started: when it began, in seconds since 1970.
-        buildx: tells buildx's version; empty if unknown.
+        buildx: buildx's version; empty if unknown.
     """
 
     plan: BuildPlan
@@ -48,7 +48,7 @@ class Ended:
     staging: Staging | None
     reason: str
     started: float
-    buildx: Callable[[], str]
+    buildx: str
 
 
 def conclude(run: Run, ended: Ended) -> BuildResult:
@@ -66,7 +66,7 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
     troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))
     settled = replace(settled, warnings=(*troubles, *settled.warnings))
     caches, known = settled.caches, settled.warnings
-    story = Story(plan, ended.arguments, heard, kept, caches, ended.started, ended.buildx(), known)
+    story = Story(plan, ended.arguments, heard, kept, caches, ended.started, ended.buildx, known)
     record = _remember(run, story, stored=ended.staging is not None)
     settled = _collect(run, settled)
     warnings = tuple(map(run.redact, settled.warnings))

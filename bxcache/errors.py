@@ -8,11 +8,12 @@
     ├── StoreError          a local store cannot be used (74)
     ├── RecordError         a record of a build is not there, or is of no use (66)
     ├── PlaceError          git does not tell what has to be known (72)
-    ├── CacheError          a cache failed and `strict` is on (75)
-    ├── GateError           a build is not as `[gate]` wants it (65)
     ├── RegistryError       a registry could not be used (76)
     ├── StoppedError        a build was stopped since another one failed (71)
-    └── BuildFailedError    docker's build failed (docker's own exit status)
+    └── ResultError         docker ran the build; base of those that have its result
+        ├── CacheError          a cache failed and `strict` is on (75)
+        ├── GateError           a build is not as `[gate]` wants it (65)
+        └── BuildFailedError    docker's build failed (docker's own exit status)
 
 The numbers follow sysexits.h where it has a fitting word, so none of them is one that
 docker uses (1, 125, 126, 127, 130, 137). A usage error of the command line is 2, Ctrl-C and
@@ -75,32 +76,28 @@ class StoreError(BxcacheError):
     exit_code = 74
 
 
-class CacheError(BxcacheError):
-    """A cache could not be read or saved, and `strict` asks to fail for that.
+class ResultError(BxcacheError):
+    """Docker ran the build, and it is not as it was to be; never raised itself.
 
     Attributes:
-        result: the `BuildResult` of the build, which succeeded.
+        result: the `BuildResult`, as far as the build came.
     """
-
-    exit_code = 75
 
     def __init__(self, message: str, *, hint: str = "", result: object = None) -> None:
         super().__init__(message, hint=hint)
         self.result = result
 
 
-class GateError(BxcacheError):
-    """A build succeeded, and is not as `[gate]` wants it.
+class CacheError(ResultError):
+    """A cache could not be read or saved, and `strict` asks to fail for that."""
 
-    Attributes:
-        result: the `BuildResult`; its `gates` tell which are not passed.
-    """
+    exit_code = 75
+
+
+class GateError(ResultError):
+    """A build succeeded, and is not as `[gate]` wants it: `gates` of its result tells why."""
 
     exit_code = 65
-
-    def __init__(self, message: str, *, result: object = None) -> None:
-        super().__init__(message)
-        self.result = result
 
 
 class Trouble(StrEnum):
@@ -147,18 +144,16 @@ class StoppedError(BxcacheError):
     exit_code = 71
 
 
-class BuildFailedError(BxcacheError):
+class BuildFailedError(ResultError):
     """Docker ran the build and it failed.
 
     Attributes:
         exit_status: docker's own exit status.
-        result: the `BuildResult` as far as the build came.
     """
 
     def __init__(self, message: str, *, exit_status: int, result: object = None) -> None:
-        super().__init__(message)
+        super().__init__(message, result=result)
         self.exit_status = exit_status
-        self.result = result
 
 
 @dataclass(frozen=True, slots=True)

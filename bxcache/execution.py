@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.events import Noted, Warned, redact_event
 from bxcache.conclusion import Ended, conclude
-from bxcache.preparation import open_store, plan_build, render_arguments, render_save
+from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
 from bxcache.redaction import Redactor, find_secrets
 from bxcache.rescue import find_reason
 from bxcache.running import Run, run_build
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
     """Run the build and settle its caches; what it raises is told at `run_build`."""
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
-        prepared.folder.mkdir(mode=0o700)
+        make_folder(prepared, stack)
         staging, state = open_store(prepared, stack)
         plan = plan_build(prepared, state)
         arguments = render_arguments(prepared, plan)
@@ -48,7 +46,9 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         reason = find_reason(plan, heard, prepared.store, staging)
         if reason:
             plan, heard = _run_again(run, plan, heard, staging, reason)
-        return conclude(run, Ended(plan, arguments, heard, state, staging, reason, started, buildx))
+        version = buildx()
+        ended = Ended(plan, arguments, heard, state, staging, reason, started, version)
+        return conclude(run, ended)
 
 
 def _run_again(

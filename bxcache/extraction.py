@@ -17,7 +17,7 @@ from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
 from bxcache.buildx.option_text import render_options
 from bxcache.config.loading import load_setup
-from bxcache.config.paths import is_remote
+from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import RecordError
 from bxcache.insight.arguments import hash_arguments, list_different
 from bxcache.pipeline import run_build
@@ -113,7 +113,7 @@ def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
     if is_remote(record.context) or "-" in (record.context, record.file):
         raise RecordError("the build context is not on this machine")
     context = root / record.context
-    path = root / record.file if record.file else context / "Dockerfile"
+    path = find_dockerfile(root, record.context, record.file)
     if not path.is_file():
         raise RecordError(
             f"there is no `{path}` to find the stage in",

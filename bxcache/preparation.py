@@ -21,7 +21,7 @@ from bxcache.buildx.command import (
 from bxcache.buildx.events import Noted
 from bxcache.buildx.stage_bake import can_bake
 from bxcache.config.backends import LocalBackend
-from bxcache.config.paths import is_remote
+from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import StoreError
 from bxcache.location import find_location
 from bxcache.placement import Placement, settle_place
@@ -88,6 +88,12 @@ def _find_folder(name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"bxcache-{name}"
 
 
+def make_folder(prepared: Prepared, stack: ExitStack) -> None:
+    """Make the build's own folder for small files; it is gone when the stack ends."""
+    stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
+    prepared.folder.mkdir(mode=0o700)
+
+
 def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:
     """Check everything that can be checked before anything is written.
 
@@ -143,7 +149,7 @@ def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> I
     if not path.is_relative_to(folder) or path == folder:
         return
     top = path.relative_to(folder).parts[0]
-    dockerfile = request.directory / settings.file if settings.file else folder / "Dockerfile"
+    dockerfile = find_dockerfile(request.directory, folder, settings.file)
     files = (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore")
     if not any(_mentions(file, top) for file in files):
         yield (

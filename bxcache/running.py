@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES
-from bxcache.buildx.events import Streamed
-from bxcache.buildx.metadata import Metadata, parse_metadata
+from bxcache.buildx.events import StepStarted, Streamed
+from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.raw_stream import join_documents, redact_line
 from bxcache.buildx.trace import TraceReader
 from bxcache.errors import StoppedError
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from bxcache.buildx.command import Command
@@ -46,50 +46,58 @@ class Run:
     repeat: Callable[[Iterable[tuple[str, str]], Path], Command]
 
 
-@dataclass(frozen=True, slots=True)
-class Leash:
-    """What ends a run early.
-
-    Attributes:
-        seconds: how long it may take.
-        is_wrong: whether an event shows that the run does what it should not.
-    """
-
-    seconds: float
-    is_wrong: Callable[[Event], bool]
-
-
 def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
     """Run the build and tell its events."""
-    prepared = run.prepared
     reader = TraceReader()
     begun = time.monotonic()
-    with prepared.docker.build(
-        arguments,
-        variables=VARIABLES,
-        directory=prepared.request.directory,
-        stdout=prepared.request.stdout,
-        stop=prepared.request.stop,
-    ) as process:
-        for line in join_documents(process.read_lines()):
-            if prepared.request.raw:
-                run.tell(Streamed(redact_line(line, run.redact)))
-            for event in reader.feed(line):
-                run.tell(event)
-        status = process.wait()
-    check_stop(prepared.request)
-    metadata = read_metadata(prepared.metadata_file) if status == 0 else Metadata()
+
+    def take(line: str) -> None:
+        for event in reader.feed(line):
+            run.tell(event)
+
+    status = run_docker(run, arguments, take)
+    metadata = Metadata()
+    if status == 0:
+        metadata = parse_metadata(read_metadata(run.prepared.metadata_file))
     trace = reader.finish(metadata.operations)
     return Heard(status, trace, metadata, time.monotonic() - begun)
 
 
-def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
-    """Run docker without telling its events; also why it was ended early, or an empty string.
+def run_docker(run: Run, arguments: Sequence[str], take: Callable[[str], None]) -> int:
+    """Run docker for a build, and give its exit status.
+
+    Args:
+        run: the build.
+        arguments: what follows `docker`.
+        take: is given each line of the stream.
+    """
+    request = run.prepared.request
+    with run.prepared.docker.build(
+        arguments,
+        variables=VARIABLES,
+        directory=request.directory,
+        stdout=request.stdout,
+        stop=request.stop,
+    ) as process:
+        for line in join_documents(process.read_lines()):
+            if request.raw:
+                run.tell(Streamed(redact_line(line, run.redact)))
+            take(line)
+        status = process.wait()
+    check_stop(request)
+    return status
+
+
+def run_quietly(run: Run, command: Command, seconds: float) -> tuple[Heard, str]:
+    """Save what was built, without telling of it; also why that was ended early, or nothing.
+
+    It is ended when it executes a step: a builder that has dropped what it built is not to build it
+    twice.
 
     Args:
         run: the build.
         command: what to run.
-        leash: what ends the run early.
+        seconds: how long it may take.
     """
     reader = BakeReader(command.targets) if command.targets else BakeReader((_ONLY,))
     begun = time.monotonic()
@@ -99,20 +107,25 @@ def run_quietly(run: Run, command: Command, leash: Leash) -> tuple[Heard, str]:
         variables=command.variables,
         directory=run.prepared.request.directory,
         stdout=None,
-        seconds=leash.seconds,
+        seconds=seconds,
         stop=run.prepared.request.stop,
     ) as process:
         for line in join_documents(process.read_lines()):
-            if any(leash.is_wrong(event) for _, event in reader.feed(line)):
+            if any(executes(event) for _, event in reader.feed(line)):
                 ended = "the builder no longer has what it built"
                 break
         status = 1 if ended else process.wait()
         if process.is_late:
-            ended = f"it took longer than {leash.seconds:.0f} s"
+            ended = f"it took longer than {seconds:.0f} s"
     check_stop(run.prepared.request)
     told = _read_all(command) if status == 0 else Metadata()
     trace = _finish(reader, command, told)
     return Heard(status, trace, told, time.monotonic() - begun), ended
+
+
+def executes(event: Event) -> bool:
+    """Whether a run does more than to save what was built."""
+    return isinstance(event, StepStarted)
 
 
 def _finish(reader: BakeReader, command: Command, told: Metadata) -> Trace:
@@ -123,9 +136,10 @@ def _finish(reader: BakeReader, command: Command, told: Metadata) -> Trace:
 
 
 def _read_all(command: Command) -> Metadata:
+    text = read_metadata(command.metadata)
     if not command.targets:
-        return read_metadata(command.metadata)
-    *others, last = (read_metadata(command.metadata, target) for target in command.targets)
+        return parse_metadata(text)
+    *others, last = parse_bake_metadata(text, command.targets).values()
     return last.completed(others)
 
 
@@ -139,14 +153,9 @@ def check_stop(request: BuildRequest) -> None:
         raise StoppedError("the build was stopped")
 
 
-def read_metadata(file: Path, target: str = "") -> Metadata:
-    """What docker's metadata file says; nothing where there is none.
-
-    Args:
-        file: the file.
-        target: which one of a bake's targets is meant.
-    """
+def read_metadata(file: Path) -> str:
+    """The text of docker's metadata file; empty where there is none."""
     try:
-        return parse_metadata(file.read_text(encoding="utf-8"), target)
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return Metadata()
+        return ""

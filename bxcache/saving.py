@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.events import Noted, Outcome, StepStarted
+from bxcache.buildx.events import Noted, Outcome
 from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.vertex_names import CacheVertex
 from bxcache.config.backends import InlineBackend
@@ -25,7 +25,7 @@ from bxcache.registry.labels import Label
 from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 from bxcache.result import CacheResult
-from bxcache.running import Leash, run_quietly
+from bxcache.running import run_quietly
 from bxcache.settlement import Heard, find_failed_import, find_layers
 from bxcache.stage_export import Export, copy_stages, export_stages
 from bxcache.store.staging import draw_name
@@ -33,7 +33,6 @@ from bxcache.store.staging import draw_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bxcache.buildx.events import Event
     from bxcache.buildx.trace import CacheTransfer
     from bxcache.plan.plan import BuildPlan, RegistrySave
     from bxcache.registry.probing import Sighting
@@ -130,7 +129,7 @@ def _settle_own(plan: BuildPlan, save: RegistrySave, heard: Heard, result: Cache
 
 def _choose_own(save: RegistrySave, written: list[str]) -> list[str]:
     """The manifests that went to this registry: of several, BuildKit does not tell which."""
-    repository = save.source.repository if save.source is not None else _open(save)
+    repository = _find_repository(save)
     return [each for each in dict.fromkeys(written) if repository.read_digest(each)]
 
 
@@ -185,7 +184,7 @@ def _read_label(save: RegistrySave) -> Label | None:
     """What was written down of the scope before; nothing where the registry does not tell."""
     if save.source is not None and save.source.error is not None:
         return None
-    repository = save.source.repository if save.source is not None else _open(save)
+    repository = _find_repository(save)
     with suppress(RegistryError):
         return read_label(repository, _tag_of(save))
     return None
@@ -210,10 +209,9 @@ def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
 def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     run.tell(Noted(f"saving the cache to {save.use.place}"))
     options = [use.option for use in (*plan.imports, save.use)]
-    leash = Leash(save.backend.timeout, _executes)
     # Each run has a file of its own: docker leaves an older one as it is.
     metadata = run.prepared.folder / f"{draw_name()}.json"
-    heard, ended = run_quietly(run, run.repeat(options, metadata), leash)
+    heard, ended = run_quietly(run, run.repeat(options, metadata), save.backend.timeout)
     transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     error = _find_trouble(heard, transfers, ended)
     if error:
@@ -238,7 +236,7 @@ def _export_stages(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) 
 
 
 def _to_export(run: Run, plan: BuildPlan, save: RegistrySave) -> Export:
-    repository = save.source.repository if save.source is not None else _open(save)
+    repository = _find_repository(save)
     source = Reference.parse(save.source_ref).tag if save.source_ref else None
     return Export(run, plan, save, repository, _tag_of(save), source or "")
 
@@ -261,7 +259,7 @@ def _join_nodes(save: RegistrySave, digests: list[str]) -> str:
     *others, last = dict.fromkeys(digests)
     if not others:
         return last
-    repository = save.source.repository if save.source is not None else _open(save)
+    repository = _find_repository(save)
     try:
         return join_scopes(repository, _tag_of(save), [last, *others])
     except StoreError as error:
@@ -274,10 +272,6 @@ def _read_back(save: RegistrySave, digest: str) -> RemoteManifest | None:
     with suppress(RegistryError):
         return save.source.repository.read_manifest(digest) if save.source else None
     return None
-
-
-def _executes(event: Event) -> bool:
-    return isinstance(event, StepStarted)
 
 
 def label_scope(run: Run, kept: Kept, record: bytes, key: str) -> None:
@@ -294,7 +288,7 @@ def label_scope(run: Run, kept: Kept, record: bytes, key: str) -> None:
     if kept.digest is None or (error is not None and error.trouble is Trouble.UNREACHABLE):
         # Only the engine reaches it: nobody here can look after it.
         return
-    repository = source.repository if source is not None else _open(save)
+    repository = _find_repository(save)
     before = kept.label.records if kept.label is not None else ()
     label = Label(save.owner, kept.digest, now, now, before, key)
     try:
@@ -304,7 +298,10 @@ def label_scope(run: Run, kept: Kept, record: bytes, key: str) -> None:
         run.tell(Noted(f"{failure.message}; {unknown}"))
 
 
-def _open(save: RegistrySave) -> Repository:
+def _find_repository(save: RegistrySave) -> Repository:
+    """Where the scope is; with what is known of it already, if it was looked up."""
+    if save.source is not None:
+        return save.source.repository
     reference = Reference.parse(save.use.place)
     return open_repository(reference, os.environ, insecure=save.backend.insecure)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
 from bxcache.buildx.dockerfile import find_base, list_needed, list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
-from bxcache.buildx.events import Noted, Outcome, StepStarted
+from bxcache.buildx.events import Noted, Outcome
 from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stage_bake import (
@@ -28,20 +27,21 @@ from bxcache.buildx.stage_bake import (
     render_stages,
     write_bake,
 )
+from bxcache.config.paths import find_dockerfile
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.scopes import copy_scope
 from bxcache.registry.stage_images import join_images
-from bxcache.running import Leash, run_quietly
+from bxcache.running import run_quietly
 from bxcache.scope import name_stage
 from bxcache.settlement import find_layers
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
+    from pathlib import Path
 
     from bxcache.buildx.dockerfile import DockerfileStage
-    from bxcache.buildx.events import Event
     from bxcache.plan.plan import BuildPlan, RegistrySave
     from bxcache.registry.repository import Repository
     from bxcache.registry.stage_images import Joined
@@ -173,7 +173,7 @@ def copy_stages(export: Export, names: Iterable[str]) -> set[str]:
 def _read_dockerfile(export: Export) -> tuple[Path, str]:
     prepared, save = export.run.prepared, export.save
     settings = prepared.setup.config.build
-    file = prepared.request.directory / (settings.file or Path(settings.context) / "Dockerfile")
+    file = find_dockerfile(prepared.request.directory, settings.context, settings.file)
     try:
         return file, read_dockerfile(file)
     except OSError as error:
@@ -235,7 +235,7 @@ def _bake(export: Export, document: dict[str, dict[str, object]]) -> Heard:
     targets = tuple(document["target"])
     arguments = render_bake(settings, definition, metadata, targets, request.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
-    heard, ended = run_quietly(run, command, Leash(save.backend.timeout, _executes))
+    heard, ended = run_quietly(run, command, save.backend.timeout)
     if ended or heard.exit_status:
         raise explain_transfer(save.use.place, "saving", ended or heard.trace.last_error)
     return heard
@@ -246,7 +246,3 @@ def _check_bake(export: Export, version: str) -> None:
     if found is not None and found < OLDEST_BAKE:
         why = "buildx before 0.17 cannot build stages side by side with a network of their own"
         raise _refuse(export.save, why, "update buildx, or leave `network` out")
-
-
-def _executes(event: Event) -> bool:
-    return isinstance(event, StepStarted)

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import Outcome
+from bxcache.buildx.raw_stream import ERROR
 from bxcache.buildx.trace import Trace, TraceReader, parse_status, read_items
 from bxcache.buildx.vertices import read_text
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.events import Event
 
-_ERROR = "ERROR: "
-_TARGET = re.compile(rf"{_ERROR}target (?P<name>[\w-]+): (?P<rest>.*)", re.DOTALL)
+_TARGET = re.compile(rf"{ERROR}target (?P<name>[\w-]+): (?P<rest>.*)", re.DOTALL)
 
 
 class BakeReader:
@@ -76,8 +76,8 @@ class BakeReader:
         named = _TARGET.fullmatch(line)
         meant = [*self._readers]
         if named is not None and named["name"] in self._readers:
-            meant, line = [named["name"]], f"{_ERROR}{named['rest']}"
-        elif line.startswith(_ERROR):
+            meant, line = [named["name"]], f"{ERROR}{named['rest']}"
+        elif line.startswith(ERROR):
             # An old buildx names none: those are meant that have a step that failed.
             meant = [*filter(self._has_failed, meant)] or meant
         for number, target in enumerate(meant):

@@ -78,9 +78,9 @@ def _valued_options(settings: BuildSettings) -> Iterator[tuple[str, str]]:
     yield from ((flag, value) for flag, value in single.items() if value)
     several = {
         "--tag": settings.tags,
-        "--build-arg": tuple(_render_pair(*pair) for pair in settings.build_args.items()),
-        "--build-context": tuple(_render_pair(*pair) for pair in settings.build_contexts.items()),
-        "--label": tuple(_render_pair(*pair) for pair in settings.labels.items()),
+        "--build-arg": tuple(render_pair(*pair) for pair in settings.build_args.items()),
+        "--build-context": tuple(render_pair(*pair) for pair in settings.build_contexts.items()),
+        "--label": tuple(render_pair(*pair) for pair in settings.labels.items()),
         "--secret": settings.secrets,
         "--ssh": settings.ssh,
         "--output": settings.outputs,
@@ -88,7 +88,8 @@ def _valued_options(settings: BuildSettings) -> Iterator[tuple[str, str]]:
     yield from ((flag, value) for flag, values in several.items() for value in values)
 
 
-def _render_pair(name: str, value: str | None) -> str:
+def render_pair(name: str, value: str | None) -> str:
+    """`NAME=value` as docker's flags have it; `NAME` alone takes it from the environment."""
     return name if value is None else f"{name}={value}"
 
 

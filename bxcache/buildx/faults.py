@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
+from bxcache.buildx.raw_stream import list_errors
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 
@@ -34,9 +35,9 @@ _CACHE_FAULT = re.compile(
 
 def find_cache_fault(trace: Trace) -> str:
     """What docker said that a broken cache explains, or an empty string."""
-    for line in reversed(trace.said):
-        if line.startswith("ERROR: ") and _OWN_FAULT not in line and _CACHE_FAULT.search(line):
-            return line.removeprefix("ERROR: ")
+    for text in reversed(list_errors(trace.said)):
+        if _OWN_FAULT not in text and _CACHE_FAULT.search(text):
+            return text
     return ""
 
 

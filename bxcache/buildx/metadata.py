@@ -150,18 +150,25 @@ class Metadata:
         return {layer.digest: layer.size for chain in chains for layer in chain}
 
 
-def parse_metadata(text: str, target: str = "") -> Metadata:
-    """Read a metadata file's text; what is missing or of another shape is left out.
+def parse_metadata(text: str) -> Metadata:
+    """Read a metadata file's text; what is missing or of another shape is left out."""
+    return _read_metadata(_parse(text))
 
-    Args:
-        text: the text.
-        target: which one of a bake's targets is meant, where it is the file of a bake.
-    """
+
+def parse_bake_metadata(text: str, targets: Iterable[str]) -> dict[str, Metadata]:
+    """Read the text of a bake's metadata file, which has one part for each target."""
+    document = _parse(text)
+    return {target: _read_metadata(_table(document.get(target))) for target in targets}
+
+
+def _parse(text: str) -> Mapping[str, Any]:
     try:
-        document = _table(json.loads(text))
+        return _table(json.loads(text))
     except (ValueError, RecursionError):
-        return Metadata()
-    document = _table(document.get(target)) if target else document
+        return {}
+
+
+def _read_metadata(document: Mapping[str, Any]) -> Metadata:
     definitions = []
     for name, provenance in document.items():
         platform = name.removeprefix(_PROVENANCE)

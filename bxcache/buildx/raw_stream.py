@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from bxcache.redaction import Redactor
 
+ERROR = "ERROR: "
+"""How docker's own errors begin, which stand between the documents."""
 _ENCODED = frozenset({"data", "short", "detail"})
+
+
+def list_errors(lines: Iterable[str]) -> list[str]:
+    """What docker says to be wrong, each without the sign of it."""
+    return [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
 
 
 def join_documents(lines: Iterable[str]) -> Iterator[str]:

@@ -31,6 +31,7 @@ from bxcache.buildx.events import (
     Transferred,
     Warned,
 )
+from bxcache.buildx.raw_stream import list_errors
 from bxcache.buildx.vertex_names import (
     INTERNAL,
     LINK,
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 _NOISE = ("ERROR: (*service).Write failed",)
 # What the export of a cache prints before it tries again; why comes before.
 _PAUSES = "retrying in "
-_ERROR = "ERROR: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,12 @@ class Trace:
     @property
     def says_why(self) -> bool:
         """Whether docker said why it failed."""
-        return any(line.startswith(_ERROR) for line in self.said)
+        return bool(list_errors(self.said))
 
     @property
     def last_error(self) -> str:
         """Why docker failed, in its own last words."""
-        said = [line.removeprefix(_ERROR) for line in self.said if line.startswith(_ERROR)]
+        said = list_errors(self.said)
         # Of several targets that fail at once docker tells of one.
         steps = [each.error for each in self.steps if each.outcome is Outcome.FAILED]
         return next(filter(None, (*reversed(said), *steps)), "docker did not say why")

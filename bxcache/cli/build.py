@@ -72,15 +72,15 @@ def _preview(request: BuildRequest) -> int:
 
 def _build(request: BuildRequest, values: dict[str, Any]) -> int:
     from bxcache.console.annotations import render_annotations  # noqa: PLC0415
-    from bxcache.errors import BuildFailedError, CacheError, GateError  # noqa: PLC0415
+    from bxcache.errors import BuildFailedError, ResultError  # noqa: PLC0415
     from bxcache.pipeline import run_build  # noqa: PLC0415
 
     mode = choose_mode(values)
-    failure: BuildFailedError | CacheError | GateError | None = None
+    failure: ResultError | None = None
     with open_progress(mode) as observer, open_log(values["log"], observer) as observe:
         try:
             result: Any = run_build(request, observe)
-        except (BuildFailedError, CacheError, GateError) as error:
+        except ResultError as error:
             failure, result = error, error.result
     _print_result(result, observer, quiet=mode == "quiet", as_json=values["as_json"])
     if values["layers"]:
@@ -88,7 +88,7 @@ def _build(request: BuildRequest, values: dict[str, Any]) -> int:
     report_build(result, values["reports"])
     for line in render_annotations(result.gates, os.environ):
         click.echo(line, err=True)
-    if isinstance(failure, (CacheError, GateError)):
+    if failure is not None and not isinstance(failure, BuildFailedError):
         raise failure
     return int(result.exit_status)
 

@@ -53,11 +53,12 @@ def complete_stages(context: click.Context, _parameter: click.Parameter, word: s
     """The stages of the Dockerfile that are named."""
     file = context.params.get("file")
     words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
-    path = Path(file) if file else Path(words[0] if words else ".") / "Dockerfile"
     with suppress(OSError):
         from bxcache.buildx.dockerfile import list_stages  # noqa: PLC0415
         from bxcache.buildx.dockerfile_copy import read_dockerfile  # noqa: PLC0415
+        from bxcache.config.paths import find_dockerfile  # noqa: PLC0415
 
+        path = find_dockerfile(Path(), words[0] if words else ".", file)
         stages = list_stages(read_dockerfile(path))
         names = [stage.name for stage in stages if stage.is_named]
         return [name for name in names if name.startswith(word)]

@@ -22,6 +22,17 @@ def is_remote(context: str) -> bool:
     return context == "-" or _REMOTE.match(context) is not None
 
 
+def find_dockerfile(directory: Path, context: str | Path, file: str | None) -> Path:
+    """Where the Dockerfile of a build lies: where it is said to be, else in its context.
+
+    Args:
+        directory: the working directory.
+        context: the build context.
+        file: what `--file` says, if it does.
+    """
+    return directory / (file or Path(context) / "Dockerfile")
+
+
 def anchor_paths(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:
     """The tables of a checked config file with its paths as seen from the working directory.
 

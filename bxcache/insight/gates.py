@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bxcache.config.models import GateSettings
+    from bxcache.insight.history import Stage
     from bxcache.insight.record import Record
 
 _INSTRUCTION = "instruction"
@@ -51,25 +52,28 @@ def judge_gates(
     """
     if record.exit_status:
         return ()
+    stages = view_stages(record)
     first = not earlier and not any(cache.imported for cache in record.caches)
     judged = (
-        *_judge_stage_names(gate, record),
-        *(_judge_reuse(gate, record) if gate.first or not first else ()),
+        *_judge_stage_names(gate, stages),
+        *(_judge_reuse(gate, record, stages) if gate.first or not first else ()),
         *_judge_sizes(gate, record, earlier),
         *_judge_time(gate, record),
     )
     return tuple(Verdict(name, reason, name not in gate.warn) for name, reason in judged)
 
 
-def _judge_stage_names(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:
-    known = [stage.name for stage in view_stages(record)]
+def _judge_stage_names(gate: GateSettings, stages: Sequence[Stage]) -> Iterator[tuple[str, str]]:
+    known = [stage.name for stage in stages]
     for name in gate.require_cached:
         if known and name.lower() not in known:
             listed = ", ".join(f"`{each}`" for each in known)
             yield "require_cached", f"there is no stage `{name}`; the stages are {listed}"
 
 
-def _judge_reuse(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:
+def _judge_reuse(
+    gate: GateSettings, record: Record, stages: Sequence[Stage]
+) -> Iterator[tuple[str, str]]:
     steps = [step for step in record.steps if step.kind == _INSTRUCTION]
     reused = sum(step.outcome is Outcome.REUSED for step in steps)
     wanted = gate.min_hit_ratio
@@ -77,7 +81,7 @@ def _judge_reuse(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]
         share = f"{reused} of {len(steps)} steps were reused ({reused / len(steps):.0%})"
         yield "min_hit_ratio", f"{share}, and at least {wanted:.0%} are wanted"
     names = {name.lower() for name in gate.require_cached}
-    for stage in view_stages(record):
+    for stage in stages:
         own = [step for step in stage.steps if step.kind == _INSTRUCTION]
         executed = [step for step in own if step.outcome is not Outcome.REUSED]
         if stage.name in names and executed:

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 from hypothesis import settings
 
+from bxcache.config.reference import Reference
+from bxcache.registry.probing import open_repository
 from bxcache.store.store import Store
+from tests.unit.registries import MemoryRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from bxcache.registry.repository import Repository
 
 # How long an example takes says nothing on a machine that others use too.
 settings.register_profile("shared machine", deadline=None)
@@ -35,6 +41,27 @@ def _own_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def store(tmp_path: Path) -> Store:
     """A store that is not there yet."""
     return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a login, who does not wait between attempts."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+
+
+@pytest.fixture
+def registry() -> Iterator[MemoryRegistry]:
+    """A registry that is empty."""
+    with MemoryRegistry() as started:
+        yield started
+
+
+@pytest.fixture
+def repository(registry: MemoryRegistry) -> Repository:
+    """Its repository `app`."""
+    return open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
 
 
 @pytest.fixture(autouse=True)

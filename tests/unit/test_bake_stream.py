@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.events import Event, Outcome, Said, StepFinished, StepLogged, Warned
-from bxcache.buildx.metadata import parse_metadata
+from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import Trace, TraceReader
 from bxcache.buildx.vertex_names import CacheVertex
@@ -49,7 +49,8 @@ def feed(name: str) -> tuple[BakeReader, list[tuple[str, Event]]]:
 def trace(name: str, target: str, *, known: bool) -> Trace:
     """A target's trace; with `known` its own vertices are taken from the metadata, if there is."""
     file = STREAMS / "bake" / f"{name}.meta.json"
-    own = parse_metadata(file.read_text(), target).operations if known and file.exists() else ()
+    told = parse_bake_metadata(file.read_text(), [target]) if known and file.exists() else {}
+    own = told[target].operations if told else ()
     return feed(name)[0].finish(target, own)
 
 

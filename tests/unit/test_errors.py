@@ -10,12 +10,13 @@ import pytest
 
 from bxcache import errors
 from bxcache.cli.main import _EPILOG
-from bxcache.errors import BuildFailedError, BxcacheError, ConfigError, Problem
+from bxcache.errors import BuildFailedError, BxcacheError, ConfigError, Problem, ResultError
 
 CLASSES = [
     value
     for _, value in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(value, BxcacheError) and value not in (BxcacheError, BuildFailedError)
+    if issubclass(value, BxcacheError)
+    and value not in (BxcacheError, ResultError, BuildFailedError)
 ]
 DOCKERS_OWN = {0, 1, 125, 126, 127, 130, 137}
 

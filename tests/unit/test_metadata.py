@@ -12,6 +12,7 @@ from bxcache.buildx.metadata import (
     Layer,
     Metadata,
     Operation,
+    parse_bake_metadata,
     parse_metadata,
 )
 from bxcache.buildx.trace import TraceReader
@@ -125,9 +126,10 @@ def test_the_file_of_a_bake_has_a_part_for_each_target() -> None:
     other = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     text = json.dumps({"stage-0": own, "stage-1": other, "buildx.build.warnings": []})
     alone, _ = read("docker-28-cold")
-    assert parse_metadata(text, "stage-0") == read("cold")[0]
-    assert parse_metadata(text, "stage-1") == alone
-    assert parse_metadata(text, "stage-2") == Metadata()
+    told = parse_bake_metadata(text, ("stage-0", "stage-1", "stage-2"))
+    assert told["stage-0"] == read("cold")[0]
+    assert told["stage-1"] == alone
+    assert told["stage-2"] == Metadata()
 
 
 A, B, C = (Layer(f"sha256:{letter * 64}", number) for number, letter in enumerate("abc"))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.labels import EMPTY, Label, parse_label, render_label
-from bxcache.registry.probing import open_repository, probe_refs
+from bxcache.registry.probing import probe_refs
 from bxcache.registry.registry_cache import RegistryCache
 from bxcache.registry.repository import RemoteManifest, Repository
 from bxcache.registry.scopes import copy_scope, list_scopes, read_label, write_label
@@ -30,31 +28,16 @@ from tests.unit.registries import (
     refuse,
 )
 
+pytestmark = pytest.mark.usefixtures("nobody")
+
 DAY = 86_400
 NOW = 1_700_000_000.0
 
 
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A user without a login, at a known time, who does not wait between attempts."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+def _known_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(time=lambda: NOW)
     monkeypatch.setattr("bxcache.registry.registry_cache.time", clock)
-    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
-
-
-@pytest.fixture
-def registry() -> Iterator[MemoryRegistry]:
-    """A registry that is empty."""
-    with MemoryRegistry() as started:
-        yield started
-
-
-@pytest.fixture
-def repository(registry: MemoryRegistry) -> Repository:
-    """Its repository `app`."""
-    return open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
 
 
 def label(digest: str, branch: str | None = "main", *, days: float = 0) -> Label:

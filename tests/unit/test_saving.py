@@ -16,6 +16,7 @@ from bxcache.config.reference import Reference
 from bxcache.plan.plan import EXPORT, CacheUse, RegistrySave
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
+from bxcache.running import executes
 from bxcache.saving import Need, choose_need
 from bxcache.scope import Scope
 from bxcache.settlement import Heard
@@ -103,7 +104,5 @@ def test_what_is_no_cache_is_written_over() -> None:
 
 def test_only_a_step_that_starts_shows_that_something_was_lost() -> None:
     """What is found is told as finished alone."""
-    from bxcache.saving import _executes  # noqa: PLC0415
-
-    assert _executes(StepStarted(name(1)))
-    assert not _executes(StepFinished(name(1), R, 0.0))
+    assert executes(StepStarted(name(1)))
+    assert not executes(StepFinished(name(1), R, 0.0))

@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
-from bxcache.registry.probing import open_repository
 from bxcache.registry.repository import Repository
 from bxcache.registry.stage_images import (
     StageImage,
@@ -42,6 +39,8 @@ from tests.unit.stage_images import (
     write_manifest,
     write_records,
 )
+
+pytestmark = pytest.mark.usefixtures("nobody")
 
 
 @dataclass(frozen=True)
@@ -268,27 +267,6 @@ def test_what_a_layer_says_of_itself_is_kept() -> None:
 
 
 # In a registry.
-
-
-@pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A user without a login, who does not wait between attempts."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
-
-
-@pytest.fixture
-def registry() -> Iterator[MemoryRegistry]:
-    """A registry that is empty."""
-    with MemoryRegistry() as started:
-        yield started
-
-
-@pytest.fixture
-def repository(registry: MemoryRegistry) -> Repository:
-    """Its repository `app`."""
-    return open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
 
 
 def push(

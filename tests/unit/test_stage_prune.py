@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,23 +15,10 @@ from bxcache.scope import Scope, name_stage
 from tests.unit.registries import Answer, Asked, MemoryRegistry, cache_manifest, digest_of, refuse
 from tests.unit.stage_images import write_config, write_manifest
 
+pytestmark = pytest.mark.usefixtures("nobody")
+
 NOW = 1_700_000_000.0
 BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
-
-
-@pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A user without a login, who does not wait between attempts."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
-
-
-@pytest.fixture
-def registry() -> Iterator[MemoryRegistry]:
-    """A registry that is empty."""
-    with MemoryRegistry() as started:
-        yield started
 
 
 def scope_of(branch: str) -> Scope:
