@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.document import describe_layers
 from bxcache.console.history import tell_age
-from bxcache.console.layer_table import INDENT, WIDTH, cut_text
-from bxcache.console.tables import render_table, show_text
+from bxcache.console.layer_table import INDENT, WIDTH
+from bxcache.console.tables import cut_text, render_table, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

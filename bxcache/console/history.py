@@ -15,11 +15,10 @@ from bxcache.console.layer_table import (
     WIDTH,
     Row,
     RowWriter,
-    cut_text,
     render_tables,
 )
 from bxcache.console.progress import format_seconds
-from bxcache.console.tables import show_text
+from bxcache.console.tables import cut_text, show_text
 from bxcache.insight.history import list_layers, list_platforms
 
 if TYPE_CHECKING:

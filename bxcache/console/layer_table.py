@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_size
-from bxcache.console.tables import render_table, show_text
+from bxcache.console.tables import cut_text, render_table, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,15 +26,6 @@ _SHORT_DIGEST = len("sha256:") + 12
 _TEXTS = ("LAYER", "PLATFORM", "INHERITED FROM", "WHERE")
 _FIGURES = ("SIZE", "OUTCOME", "SECONDS", "LINE")
 _CREATED_BY = "CREATED BY"
-
-
-def cut_text(text: str, room: int) -> str:
-    """The text, or as much of it as there is room for.
-
-    >>> cut_text("RUN make", 8), cut_text("RUN make", 7)
-    ('RUN make', 'RUN ma…')
-    """
-    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 class RowWriter:

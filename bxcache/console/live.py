@@ -24,7 +24,7 @@ from bxcache.buildx.events import (
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.board import Board
 from bxcache.console.progress import PlainProgress, format_seconds
-from bxcache.console.tables import show_text
+from bxcache.console.tables import cut_text, show_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -188,7 +188,7 @@ class LiveProgress:
         text = Text(no_wrap=True, overflow="ellipsis")
         for number, (words, style) in enumerate(lines):
             text.append("\n" if number else "")
-            text.append(shorten(words, width), style=style)
+            text.append(cut_text(words, width), style=style)
         return text
 
 
@@ -234,7 +234,7 @@ def _draw_stage(stage: StageState, now: float, names: int) -> list[Line]:
     mark, color = _MARKS[worst] if worst is not None else (" ", "")
     if stage.running:
         mark, color = ">", "yellow"
-    head = f"{mark} {shorten(stage.name, names):<{names}} {done:>3}/{stage.total:<3}"
+    head = f"{mark} {cut_text(stage.name, names):<{names}} {done:>3}/{stage.total:<3}"
     lines = [(f"{head} {', '.join(marks)}", color)]
     for running in stage.running.values():
         lines += _draw_running(running, now)
@@ -268,12 +268,3 @@ def _draw_tally(board: Board, seconds: float) -> Line:
     counts = [f"{board.count(each)} {each.value}" for each in Outcome if board.count(each)]
     counts += [f"{board.running} running"] if board.running else []
     return f"{', '.join(counts) or 'preparing'}, {format_seconds(seconds)}", "bold"
-
-
-def shorten(text: str, width: int) -> str:
-    """A text that fits into so many columns.
-
-    >>> shorten("RUN make all", 8)
-    'RUN mak…'
-    """
-    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"

@@ -44,3 +44,12 @@ def show_text(text: str) -> str:
     'RUN a\\n\\x1b[2J'
     """
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def cut_text(text: str, room: int) -> str:
+    """The text, or as much of it as there is room for.
+
+    >>> cut_text("RUN make", 8), cut_text("RUN make", 7)
+    ('RUN make', 'RUN ma…')
+    """
+    return text if len(text) <= room else f"{text[: max(0, room - 1)]}…"

@@ -10,12 +10,12 @@ from bxcache.console.report.markup import Markup, element, join
 from bxcache.console.report.sections import list_needed
 from bxcache.console.report.texts import (
     clean_text,
-    cut_text,
     format_known_size,
     format_moment,
     format_ratio,
 )
 from bxcache.console.report.timeline import name_class
+from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

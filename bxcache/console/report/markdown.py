@@ -24,7 +24,8 @@ from bxcache.console.report.sections import (
     tell_failure,
     tell_saved,
 )
-from bxcache.console.report.texts import UNKNOWN, Quoted, clean_text, cut_text
+from bxcache.console.report.texts import UNKNOWN, Quoted, clean_text
+from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

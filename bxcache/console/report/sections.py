@@ -10,11 +10,11 @@ from bxcache.console.progress import format_seconds
 from bxcache.console.report.texts import (
     Quoted,
     clean_log,
-    cut_text,
     format_known_size,
     format_moment,
     format_ratio,
 )
+from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

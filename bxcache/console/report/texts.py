@@ -47,11 +47,6 @@ def clean_log(text: str) -> str:
     return "\n".join(show_text(line.expandtabs()) for line in last).strip("\n")
 
 
-def cut_text(text: str, room: int) -> str:
-    """The text, or as much of it as there is room for."""
-    return text if len(text) <= room else f"{text[: room - 1]}…"
-
-
 def format_moment(seconds: float) -> str:
     """A moment for people everywhere.
 

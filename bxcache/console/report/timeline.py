@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.markup import Markup, element
 from bxcache.console.report.sections import list_needed
-from bxcache.console.report.texts import clean_text, cut_text
+from bxcache.console.report.texts import clean_text
+from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
