@@ -15,7 +15,7 @@ from bxcache.buildx.command import Command
 from bxcache.buildx.dockerfile import find_base, list_needed, list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
 from bxcache.buildx.events import Noted, Outcome
-from bxcache.buildx.faults import explain_transfer
+from bxcache.buildx.faults import explain_transfer, is_passing
 from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stage_bake import (
     OLDEST_BAKE,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bxcache.settlement import Heard
 
 _NAME = "bxcache-stage"
+_MORE_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,13 @@ class BuiltStage:
         stage: the stage.
         is_last: it is what was built; docker needs no name for it.
         is_new: not all that it is made of is in the registry.
+        reads: what it rests on of the files that docker sends, as the instructions that copy them.
     """
 
     stage: DockerfileStage
     is_last: bool
     is_new: bool
+    reads: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def list_built(
         known: the layers that the registry has.
     """
     fresh: dict[str, bool] = {}
+    reads: dict[str, frozenset[str]] = {}
     for step in heard.trace.steps:
         layers = {each.digest for each in find_layers(step, heard.metadata)}
         is_known = any(each in known for each in layers)
@@ -106,6 +110,7 @@ def list_built(
         # BuildKit names no stage where there is only one.
         name = stages[0].name if len(stages) == 1 else step.name.stage
         fresh[name] = fresh.get(name, False) or new
+        reads[name] = reads.get(name, frozenset()) | step.reads
     last = (target or stages[-1].name).lower() if stages else ""
     new_at: dict[int, bool] = {}
     built = []
@@ -114,8 +119,23 @@ def list_built(
         below = base is not None and new_at[base]
         new_at[position] = fresh.get(stage.name, False) or below
         if stage.name in fresh:
-            built.append(BuiltStage(stage, stage.name == last, new_at[position]))
+            is_last = stage.name == last
+            built.append(BuiltStage(stage, is_last, new_at[position], reads[stage.name]))
     return built
+
+
+def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
+    """The stages that may be built side by side, those that read most of the context first.
+
+    Of two builds at once that read different files of one context, each is sent all of its own.
+    One after the other, each is sent only what the one before it did not read.
+    """
+    groups: dict[frozenset[str], list[BuiltStage]] = {}
+    # The last stage needs all others. In each group it comes last: what is told of it is told of
+    # all.
+    for each in sorted(stages, key=lambda each: each.is_last):
+        groups.setdefault(each.reads, []).append(each)
+    return [groups[reads] for reads in sorted(groups, key=len, reverse=True)]
 
 
 def export_stages(
@@ -142,12 +162,10 @@ def export_stages(
     built = list_built(stages, settings.target, heard, known)
     old = copy_stages(export, [each.stage.name for each in built if not each.is_new])
     new = [each for each in built if each.stage.name not in old]
-    # The last stage needs all others, so it comes last: what is told of it is told of all.
-    new.sort(key=lambda each: each.is_last)
     told = _push(export, new, file, text) if new else None
     tags = [name_stage(export.tag, each.stage.name) for each in built]
     joined = join_images(export.repository, export.tag, tags)
-    if joined is None or told is None or not new[-1].is_last:
+    if joined is None or told is None or not any(each.is_last for each in new):
         return joined, None
     # An engine without the containerd store compresses layers where it pushes, and tells no more.
     layers = {each: Layer(found.digest, found.size) for each, found in joined.layers.items()}
@@ -194,7 +212,7 @@ def _tell_unneeded(run: Run, stages: Sequence[DockerfileStage], target: str | No
         run.tell(Noted(f"not built, and so not saved, as nothing needs them: {', '.join(others)}"))
 
 
-def _push(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> Heard | None:
+def _push(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> Heard:
     run, settings = export.run, export.run.prepared.setup.config.build
     unnamed = {
         each.stage: f"{_NAME}-{number}"
@@ -212,17 +230,22 @@ def _push(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> H
         extra=run.prepared.request.extra,
         environment=os.environ,
     )
-    exports = [
-        StageExport(
-            f"{repository}:{name_stage(export.tag, each.stage.name)}",
-            settings.target if each.is_last else unnamed.get(each.stage, each.stage.name),
-            file.absolute(),
-        )
-        for each in new
-    ]
     listed = ", ".join(f"`{each.stage.name}`" for each in new)
     run.tell(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
-    return _bake(export, render_stages(repetition, exports))
+    heard = []
+    for group in group_stages(new):
+        exports = [
+            StageExport(
+                f"{repository}:{name_stage(export.tag, each.stage.name)}",
+                settings.target if each.is_last else unnamed.get(each.stage, each.stage.name),
+                file.absolute(),
+            )
+            for each in group
+        ]
+        heard.append(_bake(export, render_stages(repetition, exports)))
+    first, *others = heard
+    metadata = first.metadata.completed(each.metadata for each in others)
+    return replace(first, metadata=metadata)
 
 
 def _bake(export: Export, document: dict[str, dict[str, object]]) -> Heard:
@@ -236,6 +259,9 @@ def _bake(export: Export, document: dict[str, dict[str, object]]) -> Heard:
     arguments = render_bake(settings, definition, metadata, targets, request.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
     heard, ended = run_quietly(run, command, save.backend.timeout)
+    for _ in range(_MORE_ATTEMPTS):
+        if heard.exit_status and not ended and is_passing(heard.trace.last_error):
+            heard, ended = run_quietly(run, command, save.backend.timeout)
     if ended or heard.exit_status:
         raise explain_transfer(save.use.place, "saving", ended or heard.trace.last_error)
     return heard

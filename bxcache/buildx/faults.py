@@ -47,6 +47,22 @@ _LOGIN = re.compile(
 )
 
 
+_PASSING = re.compile(r"unexpected (?:HTTP )?status\b.*: 5\d\d ")
+
+
+def is_passing(said: str) -> bool:
+    """Whether a registry failed in a way that may be gone at once.
+
+    BuildKit tries again by itself; an engine without the containerd image store pushes a manifest
+    once. Of several pushes at once that have a blob in common, docker's own registry refuses one
+    now and then.
+
+    >>> is_passing("Error response from daemon: received unexpected HTTP status: 502 Bad Gateway")
+    True
+    """
+    return _PASSING.search(said) is not None
+
+
 def explain_transfer(ref: str, operation: str, said: str) -> RegistryError:
     """The error of a cache that BuildKit could not read from a registry, or write to one.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +30,10 @@ from bxcache.buildx.events import (
     Transferred,
     Warned,
 )
+from bxcache.buildx.instructions import Instruction, find_reads, join_parts
 from bxcache.buildx.raw_stream import list_errors
 from bxcache.buildx.vertex_names import (
     INTERNAL,
-    LINK,
     CacheVertex,
     StepName,
     find_transfer,
@@ -51,7 +50,7 @@ from bxcache.buildx.vertices import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
 # Exports in parallel collide on one blob and are tried again; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
@@ -69,6 +68,8 @@ class TracedStep:
         log_bytes: how much it printed.
         log: the end of that.
         began: when its work began, in seconds since 1970; None if unknown.
+        reads: what it rests on of the files that the client sends, as the instructions that copy
+            them.
     """
 
     name: StepName
@@ -79,6 +80,7 @@ class TracedStep:
     log_bytes: int = 0
     log: str = ""
     began: float | None = None
+    reads: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,48 +270,36 @@ def _tell_change(vertex: Vertex, outcome: Outcome | None, started: bool) -> Iter
         yield StepFinished(step, vertex.outcome, measure_spans(vertex.spans), vertex.error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Instruction:
-    """What one instruction is made of; the vertex whose outcome counts is `main`."""
-
-    name: StepName
-    main: Vertex
-    parts: tuple[Vertex, ...]
-
-    def is_of(self, own: Container[str]) -> bool:
-        """Whether it is one of these vertices."""
-        return any(part.digest in own for part in self.parts)
-
-    @property
-    def done(self) -> Vertex | None:
-        """What tells the outcome: of a fetch that failed, nothing comes after it."""
-        found = (each for each in (self.main, *self.parts) if each.outcome is not None)
-        return next(found, None)
-
-    def describe(self, done: Vertex, parts: tuple[Vertex, ...]) -> TracedStep:
-        """The step, as it was done; maybe by another build."""
-        spans = {start: end for each in parts for start, end in each.spans.items()}
-        return TracedStep(
-            name=self.name,
-            digests=tuple(part.digest for part in self.parts),
-            outcome=done.outcome or Outcome.FAILED,
-            seconds=measure_spans(spans),
-            error=done.error,
-            log_bytes=sum(part.log_bytes for part in parts),
-            log="".join(part.tail for part in parts),
-            began=find_beginning(spans),
-        )
+def _describe(
+    instruction: Instruction,
+    done: Vertex,
+    parts: tuple[Vertex, ...],
+    reads: Mapping[str, frozenset[str]],
+) -> TracedStep:
+    """The step, as it was done; maybe by another build."""
+    spans = {start: end for each in parts for start, end in each.spans.items()}
+    return TracedStep(
+        name=instruction.name,
+        digests=tuple(part.digest for part in instruction.parts),
+        outcome=done.outcome or Outcome.FAILED,
+        seconds=measure_spans(spans),
+        error=done.error,
+        log_bytes=sum(part.log_bytes for part in parts),
+        log="".join(part.tail for part in parts),
+        began=find_beginning(spans),
+        reads=reads.get(instruction.main.digest, frozenset()),
+    )
 
 
 def _list_steps(
     vertices: list[Vertex], own: Container[str], elsewhere: list[Vertex]
 ) -> Iterator[TracedStep]:
-    instructions = list(_join_parts(vertices))
+    instructions, reads = list(join_parts(vertices)), find_reads(vertices)
     mine = {each.main.digest for each in instructions if each.is_of(own)}
     platforms = {each.name.platform for each in instructions if each.main.digest in mine}
     others = {
         (each.name.stage, each.name.text): each
-        for each in (*_join_parts(elsewhere), *instructions)
+        for each in (*join_parts(elsewhere), *instructions)
         if mine and each.main.digest not in mine and each.done is not None
     }
     for each in instructions:
@@ -319,35 +309,7 @@ def _list_steps(
             continue
         told = each if each.done else others.get((each.name.stage, each.name.text), each)
         if told.done is not None:
-            yield each.describe(told.done, told.parts)
-
-
-def _join_parts(vertices: list[Vertex]) -> Iterator[_Instruction]:
-    """One for each instruction, which can be several vertices.
-
-    An `ADD` of a URL first fetches it; a `COPY --link` is placed by a merge for each stage.
-    """
-    by_digest = {each.digest: each for each in vertices}
-    fetches: dict[str, list[Vertex]] = defaultdict(list)
-    merges: dict[str, list[Vertex]] = defaultdict(list)
-    for vertex in vertices:
-        for other in (by_digest[digest] for digest in vertex.inputs if digest in by_digest):
-            if vertex.step is not None and vertex.step == other.step:
-                fetches[vertex.digest].append(other)
-            elif _is_merge_of(vertex.step, other.step):
-                merges[other.digest].append(vertex)
-    fetched = {each.digest for parts in fetches.values() for each in parts}
-    for vertex in vertices:
-        step = vertex.step
-        if step is None or step.is_base or step.is_link or vertex.digest in fetched:
-            continue
-        yield _Instruction(step, vertex, (*fetches[vertex.digest], vertex, *merges[vertex.digest]))
-
-
-def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
-    if merge is None or copy is None or not merge.is_link:
-        return False
-    return (merge.label, merge.text) == (copy.label, f"{LINK}{copy.text}")
+            yield _describe(each, told.done, told.parts, reads)
 
 
 def _is_source(vertex: Vertex) -> bool:

@@ -18,6 +18,8 @@ _STEP = re.compile(
 LINK = "LINK "
 INTERNAL = "[internal] "
 """How the names of vertices begin that are BuildKit's own business."""
+_CONTEXT = f"{INTERNAL}load build context"
+_NAMED_CONTEXT = " load from client"
 _FROM = "FROM "
 _ONLY_STAGE = "stage-0"
 
@@ -75,6 +77,14 @@ def _split_head(head: str) -> tuple[str | None, str]:
     words = head.split()
     platform = words.pop(0) if words and "/" in words[0] else None
     return platform, " ".join(words) or _ONLY_STAGE
+
+
+def is_local(name: str) -> bool:
+    """Whether a vertex is a context that the client sends, by its name.
+
+    https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
+    """
+    return name == _CONTEXT or name.endswith(_NAMED_CONTEXT)
 
 
 class CacheVertex(StrEnum):

@@ -549,24 +549,33 @@ def test_no_layer_no_image(machines: MakeMachine, shelf: Shelf, project: Path) -
     assert not built["caches"] or not built["caches"][0]["exported"]
 
 
+def test_a_registry_that_fails_for_a_moment(
+    machines: MakeMachine, faulty: Shelf, proxy: FaultyProxy, project: Path
+) -> None:
+    """What an engine pushes only once is pushed again."""
+    proxy.fail(fault=BROKEN, matching=writing_manifests(), times=2)
+    built = machines("classic").build(*faulty.backend(), folder=project)
+    assert built["warnings"] == []
+    assert built["caches"][0]["exported"]
+
+
 # What it costs.
 
 
 @pytest.mark.parametrize("name", ["src/large", "deps.txt"])
-def test_the_context_is_sent_once_more_for_each_part_of_it(
+def test_at_most_one_transfer_of_the_context_more(
     name: str, machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
-    """That stages copy from it: here that of base and deps, and that of build and the last stage,
-    though four are pushed. Counted in the raw streams, as those of a plain build."""
+    """Than a plain build has, in bytes of the raw streams; though stages that read different parts
+    of it are pushed."""
     (project / name).write_bytes(bytes(range(256)) * 20_000)
     machine, log = machines("classic"), tmp_path / "log"
     path = listen(machine.environment(), tmp_path / "bin", log)["PATH"]
     words = ("buildx", "build", "--network", "none", "--progress", "rawjson", ".")
     machine.docker(*words, folder=project, PATH=path)
-    # A transfer in which nothing was asked for has some bytes too.
-    assert len([sent for sent in read_transfers(log) if sent > 5_000_000]) == 1
+    plain = sum(read_transfers(log))
+    assert plain > 5_000_000
     log.unlink()
     built = machines("classic").build(*shelf.backend(), folder=project, PATH=path)
     assert built["caches"][0]["exported"]
-    large = [sent for sent in read_transfers(log) if sent > 1000]
-    assert 1 <= len(large) <= 3
+    assert plain <= sum(read_transfers(log)) <= 2 * plain

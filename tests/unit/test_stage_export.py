@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bxcache.buildx.dockerfile import list_stages
@@ -10,7 +12,7 @@ from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
 from bxcache.buildx.trace import Trace, TracedStep
 from bxcache.buildx.vertex_names import StepName
 from bxcache.settlement import Heard
-from bxcache.stage_export import list_built
+from bxcache.stage_export import BuiltStage, group_stages, list_built
 
 TEXT = """\
 FROM scratch AS Base
@@ -139,3 +141,16 @@ def test_a_base_without_a_step_hands_on_what_is_new() -> None:
 def test_without_stages_or_steps_there_is_nothing(text: str, made: tuple[Made, ...]) -> None:
     """A Dockerfile that docker reads in another language has no stages here."""
     assert list_built(list_stages(text), None, heard(*made), KNOWN) == []
+
+
+def test_stages_that_read_the_same_of_the_context_are_pushed_together() -> None:
+    """Those that read most of it come first; the last stage is in the first group, as its last."""
+    reads: dict[str, set[str]] = {"deps": {"a"}, "tools": set(), "app": {"a", "b"}, "lint": {"b"}}
+    stages = [
+        BuiltStage(stage, is_last=stage.name == "app", is_new=True, reads=frozenset(reads[name]))
+        for name in ("app", "deps", "tools", "lint")
+        for stage in list_stages(f"FROM scratch AS {name}\n")
+    ]
+    twin = replace(stages[0], stage=replace(stages[0].stage, name="twin"), is_last=False)
+    groups = [[each.stage.name for each in group] for group in group_stages([*stages, twin])]
+    assert groups == [["twin", "app"], ["deps"], ["lint"], ["tools"]]

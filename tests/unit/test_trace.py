@@ -280,3 +280,35 @@ def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
     ]
     list(reader.feed(json.dumps({"vertexes": vertices})))
     assert [each.name.text for each in reader.finish({"a"}).steps] == ["RUN mine"]
+
+
+@pytest.mark.parametrize("name", ["cold", "registry-all-reused"])
+def test_what_a_step_reads_of_the_context(name: str) -> None:
+    """The instructions below it that copy from there, whether they are executed or not; by hand."""
+    busybox, lib = "COPY busybox /bin/busybox", "COPY lib /lib-in"
+    every = {busybox, lib, "COPY --link src /src"}
+    trace, _ = read(name)
+    found: dict[str, set[str]] = {}
+    for step in trace.steps:
+        reads = {text.removeprefix("[internal] load build context ") for text in step.reads}
+        found.setdefault(step.name.stage, set()).update(reads)
+    assert found == {
+        "base": {busybox},
+        "deps": {busybox, lib},
+        "build": every,
+        "test": every,
+        "stage-4": every,
+    }
+
+
+def test_vertices_that_need_each_other_read_nothing() -> None:
+    """No build is like that; a stream that says so is read all the same."""
+    reader = TraceReader()
+    names = {"a": "[internal] load build context", "b": "[1/2] COPY x /", "c": "[2/2] RUN y"}
+    inputs = {"a": [], "b": ["a", "c"], "c": ["b"]}
+    told = [
+        {"digest": key, "name": name, "inputs": inputs[key], "completed": "2026-01-01T00:00:00Z"}
+        for key, name in names.items()
+    ]
+    list(reader.feed(json.dumps({"vertexes": told})))
+    assert [step.reads for step in reader.finish().steps] == [frozenset()] * 2
