@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from bxcache.buildx.metadata import Layer
     from bxcache.console.report.rendering import render_report
+    from bxcache.console.report.trace_events import render_trace
     from bxcache.errors import (
         BuildFailedError,
         BxcacheError,
@@ -87,6 +88,7 @@ _HOMES = {
     "Warned": "bxcache.buildx.events",
     "Layer": "bxcache.buildx.metadata",
     "render_report": "bxcache.console.report.rendering",
+    "render_trace": "bxcache.console.report.trace_events",
     "BuildFailedError": "bxcache.errors",
     "BxcacheError": "bxcache.errors",
     "CacheError": "bxcache.errors",
@@ -188,6 +190,7 @@ __all__ = [
     "history",
     "make_report",
     "render_report",
+    "render_trace",
     "report",
 ]
 

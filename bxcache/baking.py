@@ -27,7 +27,7 @@ from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.events import Noted, Outcome, Warned
 from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.vertex_names import EXPORTS
-from bxcache.conclusion import Ended, conclude
+from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.errors import BuildFailedError, BxcacheError, ResultError, StoppedError
 from bxcache.execution import redacting
 from bxcache.pipeline import open_build
@@ -93,7 +93,10 @@ class _Open:
 
 
 def bake_targets(
-    request: BakeRequest, observe: ImageObserver | None = None
+    request: BakeRequest,
+    observe: ImageObserver | None = None,
+    *,
+    accept: Callable[[tuple[str, ...]], None] | None = None,
 ) -> dict[str, ImageOutcome]:
     """Bake targets; every stage is taken from the caches and saved to them.
 
@@ -101,6 +104,8 @@ def bake_targets(
         request: what to bake.
         observe: is told what happens, each event with its target; from several threads, one event
             at a time for each target.
+        accept: is given the names of the targets before anything is built; what it raises is
+            raised.
 
     Returns:
         What became of each target, by its name. A target that ended well is saved, whatever became
@@ -113,9 +118,11 @@ def bake_targets(
     """
     with open_build(request.build) as opening:
         base = prepare(opening, boot=True)
+    targets = read_targets(request, base.docker)
+    if accept is not None:
+        accept(tuple(targets))
     with ExitStack() as stack:
-        bake = _Bake(request, base, read_targets(request, base.docker), observe)
-        return bake.run(stack)
+        return _Bake(request, base, targets, observe).run(stack)
 
 
 def preview_bake(request: BakeRequest) -> BakePreview:
@@ -171,6 +178,10 @@ class _Bake:
         make_folder(self._base, stack)
         opened = self._open_all(stack)
         started, buildx = time.time(), stack.enter_context(self._base.docker.asking_buildx())
+        earlier = {
+            name: begin_asking(each.baking.prepared, each.baking.plan, started)
+            for name, each in opened.items()
+        }
         heard = self._bake(opened)
         reasons = {name: _find_reason(opened[name], heard[name]) for name in opened}
         if any(reasons.values()):
@@ -191,6 +202,7 @@ class _Bake:
                 reason=reasons[name],
                 started=started,
                 buildx=version,
+                earlier=earlier[name],
             )
             for name, each in opened.items()
         }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Noted, Warned
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
+from bxcache.insight.gates import Verdict
+from bxcache.insight.record import RecordedGate
 from bxcache.remembering import Story, keep_record, make_record
 from bxcache.result import BuildResult
 from bxcache.settlement import Settled, list_steps, settle
@@ -14,9 +16,10 @@ from bxcache.settlement import Settled, list_steps, settle
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.gates import Verdict
+    from bxcache.earlier import Asking
     from bxcache.insight.record import Record
     from bxcache.plan.plan import BuildPlan, LocalState
+    from bxcache.preparation import Prepared
     from bxcache.running import Run
     from bxcache.saving import Kept
     from bxcache.settlement import Commit, Heard
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from bxcache.store.journal import Work
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
+
+
+_PATIENCE = 2.0
+"""How long a build waits in the end for what is nice to know, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Ended:
         reason: why it was run again without its cache, or an empty string.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
+        earlier: what reads of earlier builds; None where nothing is read.
     """
 
     plan: BuildPlan
@@ -49,6 +57,7 @@ class Ended:
     reason: str
     started: float
     buildx: str
+    earlier: Asking | None = None
 
 
 def conclude(run: Run, ended: Ended) -> BuildResult:
@@ -66,8 +75,19 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
     troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))
     settled = replace(settled, warnings=(*troubles, *settled.warnings))
     caches, known = settled.caches, settled.warnings
-    story = Story(plan, ended.arguments, heard, kept, caches, ended.started, ended.buildx, known)
-    record = _remember(run, story, stored=ended.staging is not None)
+    story = Story(
+        plan=plan,
+        arguments=ended.arguments,
+        heard=heard,
+        kept=kept,
+        caches=caches,
+        started=ended.started,
+        buildx=ended.buildx,
+        warnings=known,
+        earlier=_find_earlier(run, ended),
+    )
+    record = _judge(run, make_record(run, story), story.earlier)
+    _remember(run, story, record, stored=ended.staging is not None)
     settled = _collect(run, settled)
     warnings = tuple(map(run.redact, settled.warnings))
     for warning in warnings:
@@ -107,9 +127,8 @@ def _merge(settled: Settled, kept: tuple[Kept, ...]) -> Settled:
     return Settled(tuple(caches), tuple(warnings))
 
 
-def _remember(run: Run, story: Story, *, stored: bool) -> Record:
+def _remember(run: Run, story: Story, record: Record, *, stored: bool) -> None:
     """Leave the build's record beside each of its caches."""
-    record = make_record(run, story)
     if story.kept:
         from bxcache.saving import label_scope  # noqa: PLC0415  # only a registry needs it
 
@@ -120,7 +139,6 @@ def _remember(run: Run, story: Story, *, stored: bool) -> Record:
         trouble = keep_record(run, record)
         if trouble:
             run.tell(Noted(trouble))
-    return record
 
 
 def _collect(run: Run, settled: Settled) -> Settled:
@@ -141,7 +159,12 @@ def _collect(run: Run, settled: Settled) -> Settled:
         run.tell(Noted(f"the store {collected.summary}"))
     warnings = (*settled.warnings, *collected.notes)
     caches = list(settled.caches)
-    caches[at] = replace(caches[at], store_bytes=collected.bytes, freed_bytes=collected.freed_bytes)
+    caches[at] = replace(
+        caches[at],
+        store_bytes=collected.bytes,
+        store_budget=limits.max_size,
+        freed_bytes=collected.freed_bytes,
+    )
     return replace(settled, caches=tuple(caches), warnings=warnings)
 
 
@@ -152,21 +175,34 @@ def _list_troubles(state: LocalState | None) -> Iterator[str]:
         yield from (f"in the store `{state.store}`: {note}" for note in state.notes)
 
 
-def _find_earlier(run: Run, record: Record) -> tuple[Record, ...]:
-    """What earlier builds left, where somebody asked; a build without caches reads nothing."""
-    prepared = run.prepared
-    reads = prepared.placement.writes or bool(record.caches)
-    wanted = prepared.request.with_earlier or prepared.setup.config.gate.is_set
-    if not wanted or not reads:
-        return ()
-    from bxcache.earlier import list_holders, read_earlier  # noqa: PLC0415  # few ask for it
+def begin_asking(prepared: Prepared, plan: BuildPlan, started: float) -> Asking | None:
+    """Begin to read what earlier builds left; a build without caches reads nothing.
 
-    return read_earlier(list_holders(prepared.setup), record)
+    All of it where a report or a gate asks for it; else the last of each scope, which has what its
+    steps once took.
+    """
+    if not (prepared.placement.writes or plan.imports):
+        return None
+    from bxcache.earlier import Asking, Question  # noqa: PLC0415  # with all holders
+
+    scopes = (plan.scope.name, *(use.scope for use in plan.imports))
+    last = Question(scopes, started, most=1)
+    return Asking(prepared.setup, Question(scopes, started) if _is_wanted(prepared) else last)
+
+
+def _is_wanted(prepared: Prepared) -> bool:
+    return prepared.request.with_earlier or prepared.setup.config.gate.is_set
+
+
+def _find_earlier(run: Run, ended: Ended) -> tuple[Record, ...]:
+    if ended.earlier is None:
+        return ()
+    # What nobody asked for is not worth to wait for.
+    return ended.earlier.wait(None if _is_wanted(run.prepared) else _PATIENCE)
 
 
 def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildResult:
     config, heard, redact = run.prepared.setup.config, story.heard, run.redact
-    earlier = _find_earlier(run, record)
     result = BuildResult(
         exit_status=heard.exit_status,
         digest=heard.metadata.image_digest,
@@ -176,8 +212,8 @@ def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildRe
         warnings=settled.warnings,
         seconds=round(heard.seconds, 3),
         record=record,
-        earlier=earlier,
-        gates=_judge(run, record, earlier),
+        earlier=story.earlier,
+        gates=tuple(Verdict(each.gate, each.reason, each.fails) for each in record.gates),
     )
     if heard.exit_status:
         why = redact(heard.trace.last_error)
@@ -190,15 +226,18 @@ def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildRe
     return result
 
 
-def _judge(run: Run, record: Record, earlier: tuple[Record, ...]) -> tuple[Verdict, ...]:
+def _judge(run: Run, record: Record, earlier: tuple[Record, ...]) -> Record:
     """Hold the build against the gates, and tell those that only warn."""
     gate = run.prepared.setup.config.gate
     if not gate.is_set:
-        return ()
+        return record
     from bxcache.insight.gates import judge_gates  # noqa: PLC0415  # few have gates
 
     verdicts = judge_gates(gate, record, earlier)
     for each in verdicts:
         if not each.fails:
             run.tell(Warned(str(each)))
-    return verdicts
+    gates = tuple(
+        RecordedGate(gate=each.gate, reason=each.reason, fails=each.fails) for each in verdicts
+    )
+    return record.model_copy(update={"gates": gates})

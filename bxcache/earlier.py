@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from bxcache.config.backends import LocalBackend
@@ -35,29 +37,70 @@ def list_holders(setup: Setup) -> list[Holder]:
     return found
 
 
-def read_earlier(holders: Iterable[Holder], record: Record) -> tuple[Record, ...]:
-    """The records of the builds before one: of its scope, and of those that it started from.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which builds are meant.
 
-    What cannot be read is left out.
+    Attributes:
+        scopes: the scopes that they are of.
+        before: only those that began before this, in seconds since 1970.
+        most: so many of each scope, from the last one.
+    """
+
+    scopes: tuple[str, ...]
+    before: float
+    most: int = MOST_RECORDS
+
+
+def ask_before(record: Record) -> Question:
+    """For the builds before one: of its scope, and of those that it started from."""
+    imported = (cache.scope for cache in record.caches if cache.imported)
+    return Question((record.scope.name, *imported), record.started)
+
+
+def read_earlier(holders: Iterable[Holder], question: Question) -> tuple[Record, ...]:
+    """The records of earlier builds. What cannot be read is left out.
 
     Returns:
         The last build's first.
     """
-    imported = (cache.scope for cache in record.caches if cache.imported)
-    scopes = (record.scope.name, *imported)
     found = {
         (each.scope.name, each.started): each
         for holder in {holder.name: holder for holder in holders}.values()
-        for scope in dict.fromkeys(filter(None, (holder.only, *scopes)))
-        for each in _read_records(holder, scope)
-        if each.started < record.started
+        for scope in dict.fromkeys(filter(None, (holder.only, *question.scopes)))
+        for each in _read_records(holder, scope, question.most)
+        if each.started < question.before
     }
     return tuple(sorted(found.values(), key=lambda each: -each.started))
 
 
-def _read_records(holder: Holder, scope: str) -> Iterator[Record]:
+class Asking:
+    """Reads what earlier builds left while something else goes on."""
+
+    def __init__(self, setup: Setup, question: Question) -> None:
+        """Begin to read from all that the configuration declares."""
+        self._found: tuple[Record, ...] = ()
+        # A registry that does not answer must not keep the process from its end.
+        self._thread = Thread(target=self._read, args=(setup, question), daemon=True)
+        self._thread.start()
+
+    def _read(self, setup: Setup, question: Question) -> None:
+        with suppress(BxcacheError):
+            self._found = read_earlier(list_holders(setup), question)
+
+    def wait(self, seconds: float | None = None) -> tuple[Record, ...]:
+        """What was found: all of it, or nothing where that takes longer.
+
+        Args:
+            seconds: how long to wait for it, None without end.
+        """
+        self._thread.join(seconds)
+        return self._found
+
+
+def _read_records(holder: Holder, scope: str, most: int) -> Iterator[Record]:
     with suppress(BxcacheError):
         content = holder.read(scope)
-        for data in islice(content.records(), MOST_RECORDS) if content is not None else ():
+        for data in islice(content.records(), most) if content is not None else ():
             with suppress(RecordError):
                 yield parse_record(data, scope)

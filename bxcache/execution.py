@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.events import Noted, Warned, redact_event
-from bxcache.conclusion import Ended, conclude
+from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
 from bxcache.redaction import Redactor, find_secrets
 from bxcache.rescue import find_reason
@@ -40,6 +40,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         for note in (*prepared.notes, *plan.notes):
             run.tell(Noted(note))
         started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
+        earlier = begin_asking(prepared, plan, started)
         heard = run_build(run, arguments)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
@@ -47,7 +48,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         if reason:
             plan, heard = _run_again(run, plan, heard, staging, reason)
         version = buildx()
-        ended = Ended(plan, arguments, heard, state, staging, reason, started, version)
+        ended = Ended(plan, arguments, heard, state, staging, reason, started, version, earlier)
         return conclude(run, ended)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.loading import load_setup
 from bxcache.config.quantities import format_count
-from bxcache.earlier import list_holders, read_earlier
+from bxcache.earlier import ask_before, list_holders, read_earlier
 from bxcache.errors import RecordError
 from bxcache.holders import name_holders, open_holder
 from bxcache.insight.chains import read_chains
@@ -143,7 +143,7 @@ class _Search:
             found = [*islice(content.records(), self._back + 1)]
             if len(found) > self._back:
                 record = parse_record(found[self._back], where)
-                earlier = read_earlier([holder, *self._holders], record)
+                earlier = read_earlier([holder, *self._holders], ask_before(record))
                 return make_report((record, *earlier), self._request.platform)
             without = without or f"{_tell_known(len(found))} {where} left a record"
         raise RecordError(without) if without else self._find_nothing()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
+import time
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import Lock, Timer
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+LONGEST_LINE = 160 << 20
+"""How much of a line is read, in characters. One with a log of 100 MB in base64 is whole, which is
+more than BuildKit sends at once: gRPC's messages have up to 16 MiB
+(https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
+_CHUNK = 1 << 16
 _SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 
 
@@ -112,9 +119,30 @@ class RunningProcess:
         self.is_late = False
 
     def read_lines(self) -> Iterator[str]:
-        """Each line of its stderr, as it comes, without its line break."""
-        for line in self._process.stderr or ():
-            yield line.rstrip("\n")
+        """Each line of its stderr, as it comes, without its line break.
+
+        Of one that is longer than `LONGEST_LINE` the rest is left out: one that never ends would
+        take all memory.
+        """
+        stream = self._process.stderr
+        if stream is None:
+            return
+        while line := stream.readline(LONGEST_LINE):
+            is_whole = line.endswith("\n") or len(line) < LONGEST_LINE
+            # A long one is not to be there twice while somebody works on it.
+            line = line.removesuffix("\n")
+            yield line
+            while not is_whole:
+                rest = stream.readline(_CHUNK)
+                is_whole = not rest or rest.endswith("\n")
+
+    def feed(self, text: str) -> None:
+        """Give it all that it reads from stdin. One that has ended does not read it."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(text)
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def wait(self) -> int:
         """Its exit status; one that a signal ended is 128 plus the signal, as in a shell."""
@@ -166,6 +194,7 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
     stdout: int | None,
     seconds: float | None = None,
     stop: Stop | None = None,
+    fed: bool = False,
 ) -> Iterator[RunningProcess]:
     """Run a long command; whatever ends the block ends the command too, in order.
 
@@ -176,9 +205,11 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
         stdout: the file descriptor for its stdout, or None to drop it.
         seconds: how long it may take.
         stop: what ends it from another thread.
+        fed: `RunningProcess.feed` gives it what it reads from stdin.
     """
     process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
         list(command),
+        stdin=subprocess.PIPE if fed else None,
         stdout=subprocess.DEVNULL if stdout is None else stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -227,7 +258,27 @@ def _stop(process: subprocess.Popen[str]) -> None:
         _signal(process, number)
         # A second Ctrl-C goes on to the stronger signal.
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            # Reading on lets the command finish what it has to say, which it would block on.
-            process.communicate(timeout=seconds)
-    if process.stderr is not None:
-        process.stderr.close()
+            _hear_out(process, seconds)
+    for stream in (process.stdin, process.stderr):
+        if stream is not None:
+            with suppress(BrokenPipeError):
+                stream.close()
+
+
+def _hear_out(process: subprocess.Popen[str], seconds: float) -> None:
+    """Wait for a command to end, and drop what it has to say till then, on which it would block.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time.
+    """
+    end, stream = time.monotonic() + seconds, process.stderr
+    with selectors.DefaultSelector() as selector:
+        if stream is not None:
+            selector.register(stream, selectors.EVENT_READ)
+        while stream is not None:
+            # What never ends is over as well when the time is.
+            if not selector.select(end - time.monotonic()) or time.monotonic() > end:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+            if not os.read(stream.fileno(), _CHUNK):
+                break
+    process.wait(max(0.0, end - time.monotonic()))

@@ -24,9 +24,8 @@ _SECRET_NAME = re.compile(
     r"|(?:^|[_-])(?:pw|pwd|pass|pat|auth|apikey|key)(?:$|[_-])|(?:api|access|private|account)key",
     re.IGNORECASE,
 )
-_URL_USER = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^/?#\s@]+(?:@[^/?#\s@]+)*)@"
-)
+# The scheme is looked at last and not as a whole: a long text of letters would take forever.
+_URL_USER = re.compile(r"://(?<=[A-Za-z0-9+.-]://)(?P<user>[^/?#\s@]+(?:@[^/?#\s@]+)*)@")
 _SHORTEST_MASKED_ANYWHERE = 4
 _PLAIN_WORDS = frozenset({"true", "false", "none", "null", "auto", "default", "basic", "bearer"})
 
@@ -46,7 +45,7 @@ def mask_url(text: str) -> str:
     >>> mask_url("https://me:pw@example.com/x")
     'https://***@example.com/x'
     """
-    return _URL_USER.sub(rf"\g<scheme>{MASK}@", text)
+    return _URL_USER.sub(f"://{MASK}@", text)
 
 
 def mask_pair(pair: str) -> str:

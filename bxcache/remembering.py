@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from bxcache import __version__
+from bxcache.buildx.events import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
 from bxcache.insight.arguments import hash_arguments, list_build_arguments
+from bxcache.insight.fitting import fit_record
+from bxcache.insight.past import recall_seconds
 from bxcache.insight.record import (
     Record,
     RecordedArguments,
@@ -27,6 +30,7 @@ from bxcache.insight.recording import (
     list_recorded_stages,
     list_recorded_steps,
 )
+from bxcache.store.records import LARGEST_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +56,7 @@ class Story:
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
         warnings: what a person should look at, as far as that is known.
+        earlier: what earlier builds left, the last one's first.
     """
 
     plan: BuildPlan
@@ -62,6 +67,7 @@ class Story:
     started: float
     buildx: str
     warnings: tuple[str, ...] = ()
+    earlier: tuple[Record, ...] = ()
 
 
 def make_record(run: Run, story: Story) -> Record:
@@ -69,13 +75,13 @@ def make_record(run: Run, story: Story) -> Record:
     prepared, heard, redact = run.prepared, story.heard, run.redact
     settings = prepared.setup.config.build
     account = _choose_account(story, settings.target)
-    return Record(
+    record = Record(
         version=1,
         scope=_describe_scope(prepared),
         started=round(story.started, 3),
         seconds=round(heard.seconds, 3),
         exit_status=heard.exit_status,
-        steps=list_recorded_steps(account, redact),
+        steps=recall_seconds(list_recorded_steps(account, redact), story.earlier),
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
         arguments=_describe_arguments(prepared, story),
@@ -91,13 +97,18 @@ def make_record(run: Run, story: Story) -> Record:
                 scope=each.scope,
                 digest=each.digest,
                 bytes=each.bytes,
+                new_bytes=each.new_bytes,
                 imported=each.imported,
                 exported=each.exported,
             )
             for each in story.caches
         ),
+        pulled_bytes=heard.trace.moved.get(Transfer.PULL, 0),
+        sent_bytes=heard.trace.moved.get(Transfer.SEND, 0),
         warnings=tuple(map(redact, story.warnings)),
+        build_warnings=tuple(map(redact, heard.trace.warnings)),
     )
+    return fit_record(record, LARGEST_RECORD)
 
 
 def keep_record(run: Run, record: Record) -> str:

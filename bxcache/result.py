@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bxcache.insight.gates import Verdict
     from bxcache.insight.history import Stage
     from bxcache.insight.record import Record
+    from bxcache.insight.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class CacheResult:
         unchanged: what there was to save was there already.
         layers: how many different layers the scope has; None if unknown.
         store_bytes: the size of the whole store afterwards; None for other backends.
+        store_budget: how large the store may be, in bytes; None for other backends.
         freed_bytes: the size of what the store dropped afterwards; None for other backends.
         seconds: how long saving to a registry took; None where that was a part of the build.
     """
@@ -73,6 +75,7 @@ class CacheResult:
     unchanged: bool = False
     layers: int | None = None
     store_bytes: int | None = None
+    store_budget: int | None = None
     freed_bytes: int | None = None
     aliased: bool = False
     seconds: float | None = None
@@ -112,6 +115,13 @@ class BuildResult:
         from bxcache.insight.history import view_stages  # noqa: PLC0415  # few ask for it
 
         return {each.name: each for each in view_stages(self.record)} if self.record else {}
+
+    @property
+    def report(self) -> Report | None:
+        """What there is to tell of it, with the figures that people ask for."""
+        from bxcache.insight.reporting import make_report  # noqa: PLC0415  # few ask for it
+
+        return make_report((self.record, *self.earlier)) if self.record else None
 
     def _count(self, outcome: Outcome) -> int:
         return sum(step.outcome is outcome for step in self.steps)

@@ -88,7 +88,14 @@ def run_docker(run: Run, arguments: Sequence[str], take: Callable[[str], None]) 
     return status
 
 
-def run_quietly(run: Run, command: Command, seconds: float) -> tuple[Heard, str]:
+def run_quietly(
+    run: Run,
+    command: Command,
+    seconds: float,
+    *,
+    feed: Callable[[], str] | None = None,
+    hear: Callable[[Event], None] | None = None,
+) -> tuple[Heard, str]:
     """Save what was built, without telling of it; also why that was ended early, or nothing.
 
     It is ended when it executes a step: a builder that has dropped what it built is not to build it
@@ -98,6 +105,8 @@ def run_quietly(run: Run, command: Command, seconds: float) -> tuple[Heard, str]
         run: the build.
         command: what to run.
         seconds: how long it may take.
+        feed: gives what docker reads from its stdin, when the time for that has come.
+        hear: is given what happens nevertheless.
     """
     reader = BakeReader(command.targets) if command.targets else BakeReader((_ONLY,))
     begun = time.monotonic()
@@ -109,11 +118,18 @@ def run_quietly(run: Run, command: Command, seconds: float) -> tuple[Heard, str]
         stdout=None,
         seconds=seconds,
         stop=run.prepared.request.stop,
+        fed=feed is not None,
     ) as process:
+        if feed is not None:
+            process.feed(feed())
         for line in join_documents(process.read_lines()):
-            if any(executes(event) for _, event in reader.feed(line)):
+            events = [event for _, event in reader.feed(line)]
+            if any(map(executes, events)):
                 ended = "the builder no longer has what it built"
                 break
+            if hear is not None:
+                for event in events:
+                    hear(event)
         status = 1 if ended else process.wait()
         if process.is_late:
             ended = f"it took longer than {seconds:.0f} s"

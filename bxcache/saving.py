@@ -27,7 +27,8 @@ from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_l
 from bxcache.result import CacheResult
 from bxcache.running import run_quietly
 from bxcache.settlement import Heard, find_failed_import, find_layers
-from bxcache.stage_export import Export, copy_stages, export_stages
+from bxcache.stage_export import copy_stages, export_stages
+from bxcache.stage_push import Export
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
@@ -292,7 +293,8 @@ def label_scope(run: Run, kept: Kept, record: bytes, key: str) -> None:
     before = kept.label.records if kept.label is not None else ()
     label = Label(save.owner, kept.digest, now, now, before, key)
     try:
-        write_label(repository, _tag_of(save), label, record)
+        is_first = source is None or source.manifest is None
+        write_label(repository, _tag_of(save), label, record, is_first=is_first)
     except RegistryError as failure:
         unknown = "`bxcache registry` and `bxcache history` will not know this scope"
         run.tell(Noted(f"{failure.message}; {unknown}"))

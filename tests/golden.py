@@ -12,13 +12,16 @@ from typing import get_args
 
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import Form, render_report
+from bxcache.console.report.trace_events import render_trace
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
 from tests.unit.histories import STARTED, read_recorded
 
 FOLDER = Path(__file__).parent / "golden"
-SUFFIXES = (*get_args(Form), "txt")
+SUFFIXES = (*get_args(Form), "txt", "trace.json")
+# https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 # What was built, and what before it; tests/streams/README.md says how.
 BUILDS = {
     "cold": ("cold",),
@@ -57,6 +60,8 @@ def render_golden(name: str, suffix: str) -> str:
     report = make_golden(name)
     if suffix == "txt":
         return render_plain(report) + "\n"
+    if suffix == "trace.json":
+        return render_trace(report, TRACEPARENT)
     text = render_report(report, suffix)  # type: ignore[arg-type]  # the others are forms
     if suffix == "html":
         text = re.sub(r"(<(style|script)>).*?(</\2>)", r"\1\3", text, flags=re.DOTALL)

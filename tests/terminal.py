@@ -45,6 +45,11 @@ class Terminal:
         return [line.rstrip() for line in self._screen.display]
 
     @property
+    def is_cursor_hidden(self) -> bool:
+        """Whether a program has hidden the cursor and not shown it again."""
+        return bool(self._screen.cursor.hidden)
+
+    @property
     def all_lines(self) -> list[str]:
         """What has scrolled out at the top, then the screen."""
         above = [

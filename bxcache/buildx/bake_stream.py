@@ -80,9 +80,11 @@ class BakeReader:
         elif line.startswith(ERROR):
             # An old buildx names none: those are meant that have a step that failed.
             meant = [*filter(self._has_failed, meant)] or meant
-        for number, target in enumerate(meant):
+        # An excerpt of a Dockerfile names none either.
+        told = next(filter(self._has_failed, meant), meant[0])
+        for target in meant:
             for event in self._readers[target].hear(line):
-                if not number:
+                if target == told:
                     yield target, event
 
     def _has_failed(self, target: str) -> bool:

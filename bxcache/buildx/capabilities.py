@@ -61,9 +61,10 @@ class Builder:
         return startable and not any(node.status == "running" for node in self.nodes)
 
     @property
-    def has_containerd_store(self) -> bool:
-        """Whether the engine behind the `docker` driver keeps its images in containerd."""
-        return any(_SNAPSHOTTER_LABEL in node.labels for node in self.nodes)
+    def is_classic(self) -> bool:
+        """Whether it is an engine's own that does not keep its images in containerd."""
+        is_labelled = any(_SNAPSHOTTER_LABEL in node.labels for node in self.nodes)
+        return self.driver == "docker" and not is_labelled
 
     @property
     def platform(self) -> str | None:
@@ -72,7 +73,7 @@ class Builder:
 
     def can_export(self, backend: str) -> bool:
         """Whether caches of this type can be exported by it."""
-        return backend == "inline" or self.driver != "docker" or self.has_containerd_store
+        return backend == "inline" or not self.is_classic
 
 
 @dataclass(frozen=True, slots=True)

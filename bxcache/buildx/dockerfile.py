@@ -84,13 +84,17 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     return tuple(stages)
 
 
-def find_base(stages: Sequence[NamedStage], position: int) -> int | None:
-    """The position of the stage that the one at a position builds on.
+def list_bases(stages: Iterable[NamedStage]) -> tuple[int | None, ...]:
+    """For each stage the position of the stage that it builds on; None where that is an image.
 
     Of several stages of one name it is the last one before it, as for BuildKit.
     """
-    base = stages[position].base.lower()
-    return next((at for at in reversed(range(position)) if stages[at].name == base), None)
+    known: dict[str, int] = {}
+    bases = []
+    for position, stage in enumerate(stages):
+        bases.append(known.get(stage.base.lower()))
+        known[stage.name] = position
+    return tuple(bases)
 
 
 def list_needed(stages: Sequence[DockerfileStage], target: str | None) -> frozenset[str]:

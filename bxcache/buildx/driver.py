@@ -213,6 +213,7 @@ class Docker:
         stdout: int | None,
         seconds: float | None = None,
         stop: Stop | None = None,
+        fed: bool = False,
     ) -> AbstractContextManager[RunningProcess]:
         """Run `docker buildx build`; whatever ends the block ends the build too.
 
@@ -223,6 +224,7 @@ class Docker:
             stdout: the file descriptor for the build's stdout, or None to drop it.
             seconds: how long it may take.
             stop: what ends it from another thread.
+            fed: `RunningProcess.feed` gives it what it reads from stdin.
         """
         return run(
             (*self.command, *arguments),
@@ -231,6 +233,7 @@ class Docker:
             stdout=stdout,
             seconds=seconds,
             stop=stop,
+            fed=fed,
         )
 
 

@@ -115,12 +115,11 @@ def redact_event(event: Event, redact: Redactor) -> Event:
     has the names of layers alone."""
     match event:
         case StepLogged(step, line):
-            return StepLogged(replace(step, text=redact(step.text)), redact(line))
+            return StepLogged(_redact_step(step, redact), redact(line))
         case StepStarted(step):
-            return StepStarted(replace(step, text=redact(step.text)))
+            return StepStarted(_redact_step(step, redact))
         case StepFinished(step, outcome, seconds, error):
-            shown = replace(step, text=redact(step.text))
-            return StepFinished(shown, outcome, seconds, redact(error))
+            return StepFinished(_redact_step(step, redact), outcome, seconds, redact(error))
         case Said(line):
             return Said(redact(line))
         case Warned(text):
@@ -129,3 +128,9 @@ def redact_event(event: Event, redact: Redactor) -> Event:
             return Noted(redact(text))
         case Streamed() | Transferred():
             return event
+
+
+def _redact_step(step: StepName, redact: Redactor) -> StepName:
+    text = redact(step.text)
+    # A step has a line for each that it prints, and seldom a secret.
+    return step if text == step.text else replace(step, text=text)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import reduce
 from graphlib import CycleError, TopologicalSorter
+from operator import or_
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.vertex_names import LINK, StepName, is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from bxcache.buildx.vertices import Vertex
 
@@ -62,7 +65,41 @@ def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
     return (merge.label, merge.text) == (copy.label, f"{LINK}{copy.text}")
 
 
-def find_reads(vertices: Iterable[Vertex]) -> dict[str, frozenset[str]]:
+class Reads(AbstractSet[str]):
+    """Instructions that copy from the local contexts.
+
+    Of thousands of vertices each can rest on nearly all of these, so they are bits of a number.
+    """
+
+    __slots__ = ("_every", "_held")
+
+    def __init__(self, every: Sequence[str], held: int) -> None:
+        """Those of a list.
+
+        Args:
+            every: the list.
+            held: has the bit of each that is held, the lowest for the first.
+        """
+        self._every, self._held = every, held
+
+    def __contains__(self, text: object) -> bool:
+        return text in tuple(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for at, text in enumerate(self._every) if self._held >> at & 1)
+
+    def __len__(self) -> int:
+        return self._held.bit_count()
+
+    def __hash__(self) -> int:
+        return self._hash()
+
+    @classmethod
+    def _from_iterable(cls, texts: Iterable[str]) -> frozenset[str]:  # type: ignore[override]
+        return frozenset(texts)
+
+
+def find_reads(vertices: Iterable[Vertex]) -> dict[str, Reads]:
     """What of the local contexts each vertex rests on: the instructions that copy from them."""
     by_digest = {each.digest: each for each in vertices}
     below = {
@@ -70,13 +107,16 @@ def find_reads(vertices: Iterable[Vertex]) -> dict[str, frozenset[str]]:
         for digest, each in by_digest.items()
     }
     graph = {digest: [each.digest for each in others] for digest, others in below.items()}
-    found: dict[str, frozenset[str]] = {}
+    bits: dict[str, int] = {}
+    found: dict[str, int] = {}
     try:
         for digest in TopologicalSorter(graph).static_order():
             vertex = by_digest[digest]
             text = vertex.step.text if vertex.step is not None else vertex.name
             own = (f"{each.name} {text}" for each in below[digest] if is_local(each.name))
-            found[digest] = frozenset(own).union(*(found[each] for each in graph[digest]))
+            held = sum({1 << bits.setdefault(each, len(bits)) for each in own})
+            found[digest] = reduce(or_, (found[each] for each in graph[digest]), held)
     except CycleError:
         return {}
-    return found
+    every = tuple(bits)
+    return {digest: Reads(every, held) for digest, held in found.items()}

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 ERROR = "ERROR: "
 """How docker's own errors begin, which stand between the documents."""
 _ENCODED = frozenset({"data", "short", "detail"})
+_LARGEST_DOCUMENT = 160 << 20
+"""What a document over several lines has at most, in characters: no more than a line has."""
+_PIECE = 1 << 20
+"""How much of a text in base64 is decoded at once; a multiple of four."""
 
 
 def list_errors(lines: Iterable[str]) -> list[str]:
@@ -28,12 +32,14 @@ def list_errors(lines: Iterable[str]) -> list[str]:
 def join_documents(lines: Iterable[str]) -> Iterator[str]:
     """The lines, with a document that is spread over several of them joined to one."""
     document: list[str] = []
+    length = 0
     for line in lines:
-        if document and not line.startswith((" ", "}")):
+        if document and (not line.startswith((" ", "}")) or length > _LARGEST_DOCUMENT):
             yield from document
             document = []
         if document or line == "{":
             document.append(line)
+            length = length + len(line) if len(document) > 1 else 0
         else:
             yield line
         if document and line == "}":
@@ -42,17 +48,27 @@ def join_documents(lines: Iterable[str]) -> Iterator[str]:
     yield from document
 
 
+def decode_base64(text: object) -> Iterator[bytes]:
+    """The bytes that a text in base64 stands for, piece by piece, so that a large one is never
+    there as a whole; what is none ends it."""
+    if not isinstance(text, str):
+        return
+    for start in range(0, len(text), _PIECE):
+        try:
+            yield binascii.a2b_base64(text[start : start + _PIECE], strict_mode=True)
+        except ValueError:
+            return
+
+
 def redact_line(line: str, redact: Redactor) -> str:
     """The line with the secrets masked, also those inside base64."""
     if not line.startswith("{"):
         return redact(line)
     try:
-        document = json.loads(line)
+        masked = _redact_value("", json.loads(line), redact)
+        return json.dumps(masked, separators=(",", ":"), ensure_ascii=False)
     except (ValueError, RecursionError):
         return redact(line)
-    return json.dumps(
-        _redact_value("", document, redact), separators=(",", ":"), ensure_ascii=False
-    )
 
 
 def _redact_value(name: str, value: Any, redact: Redactor) -> Any:  # noqa: ANN401  # any JSON value
@@ -67,8 +83,12 @@ def _redact_value(name: str, value: Any, redact: Redactor) -> Any:  # noqa: ANN4
 
 def _redact_encoded(text: str, redact: Redactor) -> str:
     try:
-        plain = base64.b64decode(text, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return text
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return redact(text)
+    # A log can have any bytes, and a message can end within a character.
+    plain = data.decode(errors="surrogateescape")
     masked = redact(plain)
-    return text if masked == plain else base64.b64encode(masked.encode()).decode()
+    if masked == plain:
+        return text
+    return base64.b64encode(masked.encode(errors="surrogateescape")).decode()

@@ -1,7 +1,7 @@
-"""The definition by which `docker buildx bake` pushes stages as images, all of them at once.
+"""The definition by which `docker buildx bake` pushes stages as images, several of them at once.
 
-Builds side by side would each send the context. The targets of one bake send it once for all that
-read the same files of it.
+Builds side by side would each send the context. The targets of one bake send it once if they read
+the same files of it.
 https://docs.docker.com/build/bake/reference/
 """
 
@@ -112,13 +112,9 @@ def write_bake(document: Mapping[str, Any]) -> str:
 
 
 def render_bake(
-    settings: BuildSettings,
-    file: Path,
-    metadata: Path,
-    targets: Iterable[str],
-    extra: Sequence[str] = (),
+    settings: BuildSettings, metadata: Path, targets: Iterable[str], extra: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """What follows `docker` to push the stages of a bake file."""
+    """What follows `docker` to push the stages of a bake file that it reads from stdin."""
     allowed = [value for flag, value in _split_flags(extra) if flag == "--allow"]
     return (
         "buildx",
@@ -130,7 +126,7 @@ def render_bake(
         *(("--builder", settings.builder) if settings.builder else ()),
         *(word for value in allowed for word in ("--allow", value)),
         "--file",
-        str(file),
+        "-",
         *targets,
     )
 

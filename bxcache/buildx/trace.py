@@ -14,10 +14,9 @@ Which outcome a step has is not written anywhere; it follows from the order of i
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import (
@@ -27,11 +26,12 @@ from bxcache.buildx.events import (
     StepFinished,
     StepLogged,
     StepStarted,
+    Transfer,
     Transferred,
     Warned,
 )
 from bxcache.buildx.instructions import Instruction, find_reads, join_parts
-from bxcache.buildx.raw_stream import list_errors
+from bxcache.buildx.raw_stream import decode_base64, list_errors
 from bxcache.buildx.vertex_names import (
     INTERNAL,
     CacheVertex,
@@ -51,11 +51,16 @@ from bxcache.buildx.vertices import (
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
+_DECODER = json.JSONDecoder()
 # Exports in parallel collide on one blob and are tried again; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
 # What the export of a cache prints before it tries again; why comes before.
 _PAUSES = "retrying in "
+_LONGEST_SAID, _MOST_SAID = 64_000, 1_000
+"""How much is kept of what docker says outside of BuildKit's messages: of a line in characters, and
+lines. It is a few lines as a rule, the first and the last of which are what counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class TracedStep:
     log_bytes: int = 0
     log: str = ""
     began: float | None = None
-    reads: frozenset[str] = frozenset()
+    reads: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,8 @@ class Trace:
         unloaded: why results that were found in a cache could not be loaded.
         sources: where the steps get files from.
         began: when the first of it all began, in seconds since 1970; None if unknown.
+        warnings: what BuildKit warned of, each once.
+        moved: how many bytes were moved, by what moved them.
     """
 
     steps: tuple[TracedStep, ...] = ()
@@ -138,6 +145,8 @@ class Trace:
     unloaded: tuple[str, ...] = ()
     sources: tuple[TracedSource, ...] = ()
     began: float | None = None
+    warnings: tuple[str, ...] = ()
+    moved: Mapping[Transfer, int] = field(default_factory=dict)
 
     @property
     def says_why(self) -> bool:
@@ -167,22 +176,20 @@ class TraceReader:
     def __init__(self) -> None:
         self.vertices: dict[str, Vertex] = {}
         self._said: list[str] = []
+        self._warnings: dict[str, None] = {}
+        self._moved: dict[Transfer, dict[str, int]] = defaultdict(dict)
 
     def feed(self, line: str) -> Iterator[Event]:
         """Take one line and tell what it means, if anything."""
         document = parse_status(line)
-        yield from self.hear(line) if document is None else self.read(document)
+        return self.hear(line) if document is None else self.read(document)
 
     def read(self, document: dict[str, Any]) -> Iterator[Event]:
         """Take one message of BuildKit and tell what it means, if anything."""
-        for message in read_items(document, "vertexes"):
-            yield from self._read_vertex(message)
-        for message in read_items(document, "statuses"):
-            yield from self._read_status(message)
-        for message in read_items(document, "logs"):
-            yield from self._read_log(message)
-        for message in read_items(document, "warnings"):
-            yield Warned(_decode(message.get("short")).strip())
+        for key, take in self._KINDS:
+            if key in document:
+                for message in read_items(document, key):
+                    yield from take(self, message)
 
     def finish(self, own: Container[str] = (), beside: Iterable[TraceReader] = ()) -> Trace:
         """What has been read, as a whole.
@@ -203,58 +210,82 @@ class TraceReader:
             unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
             sources=tuple(_read_source(each) for each in vertices if _is_source(each)),
             began=find_beginning(start for each in vertices for start in each.spans),
+            warnings=tuple(self._warnings),
+            moved={kind: sum(items.values()) for kind, items in self._moved.items()},
         )
 
     def hear(self, line: str) -> Iterator[Event]:
         """Take what docker says outside of BuildKit's messages."""
-        text = line.rstrip()
+        text = line[:_LONGEST_SAID].rstrip()
         if not text.startswith(_NOISE) and (text or self._said):
             self._said.append(text)
+            if len(self._said) > 2 * _MOST_SAID:
+                del self._said[_MOST_SAID // 2 : -_MOST_SAID // 2]
             yield Said(text)
 
-    def _vertex(self, message: dict[str, Any], key: str) -> Vertex:
+    def _vertex(self, message: dict[str, Any], key: str) -> Vertex | None:
+        """The vertex of a message; None where that names none."""
         digest = read_text(message, key)
-        return self.vertices.setdefault(digest, Vertex(digest))
+        if digest and digest not in self.vertices:
+            self.vertices[digest] = Vertex(digest)
+        return self.vertices.get(digest)
 
     def _read_vertex(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "digest")
+        if vertex is None:
+            return
         if not vertex.name:
             vertex.name = read_text(message, "name")
             vertex.step = parse_step_name(vertex.name)
         inputs = message.get("inputs")
-        vertex.inputs = vertex.inputs or tuple(map(str, inputs if isinstance(inputs, list) else ()))
-        started, completed = read_text(message, "started"), read_text(message, "completed")
-        if started and completed:
-            vertex.spans[started] = completed
-        before = vertex.outcome, vertex.started
+        if not vertex.inputs and isinstance(inputs, list):
+            vertex.inputs = tuple(each for each in inputs if isinstance(each, str))
+        outcome, started = vertex.outcome, vertex.started
         advance(vertex, message)
-        yield from _tell_change(vertex, *before)
+        if vertex.outcome is not outcome or vertex.started is not started:
+            yield from _tell_change(vertex, outcome, started)
 
     def _read_status(self, message: dict[str, Any]) -> Iterator[Event]:
         told = read_text(message, "id")
         written = parse_written_manifest(told)
-        if written is not None:
-            self._vertex(message, "vertex").written = written
+        vertex = self._vertex(message, "vertex") if written is not None else None
+        if vertex is not None:
+            vertex.written = written
         moved = find_transfer(told)
         if moved is not None:
-            counts = (read_count(message, "current"), read_count(message, "total"))
-            yield Transferred(*moved, *counts, done="completed" in message)
+            kind, item = moved
+            current, total = read_count(message, "current"), read_count(message, "total")
+            # A layer is fetched once for all that need it; what is sent has one name everywhere.
+            key = f"{read_text(message, 'vertex')} {item}" if kind is Transfer.SEND else item
+            self._moved[kind][key] = max(current, self._moved[kind].get(key, 0))
+            done = bool(read_text(message, "completed"))
+            yield Transferred(kind, item, current, total, done)
 
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")
-        data = _decode_bytes(message.get("data"))
-        text = data.decode("utf-8", errors="replace")
-        vertex.print(data, text)
-        if vertex.step is None:
-            told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
-            vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
+        if vertex is None:
             return
-        stream = 2 if message.get("stream") == 2 else 1  # noqa: PLR2004  # stderr
-        *lines, rest = (vertex.pending.get(stream, "") + text).split("\n")
-        vertex.pending[stream] = rest
-        for line in lines:
-            # What a carriage return would overwrite is not shown: progress bars end in one line.
-            yield StepLogged(vertex.step, line.rstrip("\r").rpartition("\r")[2])
+        step, stream = vertex.step, 2 if message.get("stream") == 2 else 1  # noqa: PLR2004  # stderr
+        for data in decode_base64(message.get("data")):
+            text, reader = vertex.print(data, stream)
+            if step is not None:
+                for line in reader.split(text):
+                    yield StepLogged(step, line)
+            else:
+                told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
+                vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
+
+    def _read_warning(self, message: dict[str, Any]) -> Iterator[Event]:
+        text = b"".join(decode_base64(message.get("short"))).decode(errors="replace").strip()
+        self._warnings[text] = None
+        yield Warned(text)
+
+    _KINDS = (
+        ("vertexes", _read_vertex),
+        ("statuses", _read_status),
+        ("logs", _read_log),
+        ("warnings", _read_warning),
+    )
 
 
 def _tell_change(vertex: Vertex, outcome: Outcome | None, started: bool) -> Iterator[Event]:  # noqa: FBT001
@@ -264,9 +295,8 @@ def _tell_change(vertex: Vertex, outcome: Outcome | None, started: bool) -> Iter
     if vertex.started and not started and vertex.outcome is None:
         yield StepStarted(step)
     if vertex.outcome is not None and vertex.outcome is not outcome:
-        for rest in [text for text in vertex.pending.values() if text]:
+        for rest in vertex.end_lines():
             yield StepLogged(step, rest)
-        vertex.pending.clear()
         yield StepFinished(step, vertex.outcome, measure_spans(vertex.spans), vertex.error)
 
 
@@ -274,7 +304,7 @@ def _describe(
     instruction: Instruction,
     done: Vertex,
     parts: tuple[Vertex, ...],
-    reads: Mapping[str, frozenset[str]],
+    reads: Mapping[str, AbstractSet[str]],
 ) -> TracedStep:
     """The step, as it was done; maybe by another build."""
     spans = {start: end for each in parts for start, end in each.spans.items()}
@@ -336,24 +366,14 @@ def parse_status(line: str) -> dict[str, Any] | None:
     if not line.startswith("{"):
         return None
     try:
-        document = json.loads(line)
+        # It begins with a brace, so it is a table or nothing.
+        document, end = _DECODER.raw_decode(line)
     except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) else None
+    return document if not line[end:].strip(" \t\r\n") else None
 
 
 def read_items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """The messages of one kind."""
     found = document.get(key)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _decode(data: object) -> str:
-    return _decode_bytes(data).decode("utf-8", errors="replace")
-
-
-def _decode_bytes(data: object) -> bytes:
-    try:
-        return base64.b64decode(str(data or ""), validate=True)
-    except (binascii.Error, ValueError):
-        return b""

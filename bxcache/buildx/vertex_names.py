@@ -12,9 +12,8 @@ from enum import StrEnum
 
 from bxcache.buildx.events import Transfer
 
-_STEP = re.compile(
-    r"\[(?:(?P<head>[^\]]*?)\s+)?(?P<index>\d+)/(?P<total>\d+)\] (?P<text>.*)", re.DOTALL
-)
+_STEP = re.compile(r"\[(?P<head>[^\]]*)\] (?P<text>.*)", re.DOTALL)
+_PLACE = re.compile(r"(?P<index>[0-9]{1,9})/(?P<total>[0-9]{1,9})")
 LINK = "LINK "
 INTERNAL = "[internal] "
 """How the names of vertices begin that are BuildKit's own business."""
@@ -66,15 +65,16 @@ def parse_step_name(name: str) -> StepName | None:
     '[linux/arm64 build 2/10]'
     """
     match = _STEP.fullmatch(name)
-    if match is None:
+    words = match["head"].split() if match is not None else []
+    place = _PLACE.fullmatch(words.pop()) if words else None
+    if match is None or place is None:
         return None
-    platform, stage = _split_head(match["head"] or "")
-    return StepName(platform, stage, int(match["index"]), int(match["total"]), match["text"])
+    platform, stage = _split_head(words)
+    return StepName(platform, stage, int(place["index"]), int(place["total"]), match["text"])
 
 
-def _split_head(head: str) -> tuple[str | None, str]:
+def _split_head(words: list[str]) -> tuple[str | None, str]:
     # A stage's name has no `/`, a platform always has one.
-    words = head.split()
     platform = words.pop(0) if words and "/" in words[0] else None
     return platform, " ".join(words) or _ONLY_STAGE
 

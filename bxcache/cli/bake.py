@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bxcache.cli.build_options import choose_mode, to_request, with_bake_options
-from bxcache.cli.progress import open_log
+from bxcache.cli.image_files import ImageFiles, spread_files
+from bxcache.cli.job_log import find_job_log
+from bxcache.cli.outcomes import Outcomes, tell_outcomes
+from bxcache.cli.progress import BAKE, open_batch_progress, open_failures, open_log
+from bxcache.cli.report_files import check_alone
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bxcache.bake_preparation import BakeRequest
     from bxcache.buildx.events import Event
 
@@ -31,6 +36,7 @@ def bake_command(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **v
     mode = choose_mode(values)
     if values["layers"] and (values["as_json"] or mode == "quiet"):
         raise click.UsageError("`--json` has the layers by itself, and `--quiet` prints digests")
+    check_alone(values["trace"], (*values["reports"], values["log"]))
     request = BakeRequest(
         build=to_request(values, extra or ()),
         targets=targets,
@@ -57,20 +63,24 @@ def _ignore(_: Event) -> None:
 def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
     from bxcache.baking import bake_targets  # noqa: PLC0415
     from bxcache.batch import find_status  # noqa: PLC0415
-    from bxcache.cli.batch import print_outcomes  # noqa: PLC0415
-    from bxcache.console.batch import TARGETS, BatchProgress  # noqa: PLC0415
-    from bxcache.console.progress import RawProgress  # noqa: PLC0415
+    from bxcache.console.batch import TARGETS  # noqa: PLC0415
 
-    raw = RawProgress(sys.stderr)
-    lines = BatchProgress(sys.stderr, (), quiet=mode in ("quiet", "none"))
-    begun = time.monotonic()
-    with open_log(values["log"], raw if mode == "rawjson" else _ignore) as keep:
+    files: dict[str, ImageFiles] = {}
+    begun, log = time.monotonic(), find_job_log()
+    with open_failures(log) as failures:
+        with (
+            open_batch_progress(mode, log, failures, BAKE) as progress,
+            open_log(values["log"], _ignore) as keep,
+        ):
 
-        def observe(name: str, event: Event) -> None:
-            keep(event)
-            if mode != "rawjson":
-                lines(name, event)
+            def observe(name: str, event: Event) -> None:
+                keep(event)
+                progress(name, event)
 
-        outcomes = bake_targets(request, observe)
-    print_outcomes(outcomes, values, time.monotonic() - begun, TARGETS)
-    return find_status(outcomes)
+            def accept(names: Sequence[str]) -> None:
+                files.update(spread_files(values, names, with_log=False))
+
+            each = bake_targets(request, observe, accept=accept)
+        outcomes = Outcomes(TARGETS, each, time.monotonic() - begun, files)
+        tell_outcomes(outcomes, values, log, failures)
+    return find_status(each)

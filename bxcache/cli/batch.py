@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bxcache.cli.build_options import choose_mode
-from bxcache.cli.report_files import report_build
+from bxcache.cli.image_files import spread_files
+from bxcache.cli.job_log import find_job_log
+from bxcache.cli.outcomes import Outcomes, tell_outcomes
+from bxcache.cli.progress import BUILD, open_batch_progress, open_failures, open_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.batch import ImageOutcome
     from bxcache.request import BuildRequest
 
 
 def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
     """Build images side by side and print what became of each; all where none is named."""
     from bxcache.batch import MOST_AT_ONCE, build_batch, choose_images, find_status  # noqa: PLC0415
-    from bxcache.console.batch import IMAGES, BatchProgress  # noqa: PLC0415
+    from bxcache.console.batch import IMAGES  # noqa: PLC0415
 
     mode = choose_mode(values)
     if mode == "rawjson":
-        raise click.UsageError("`--progress rawjson` shows the stream of one image")
-    if values["reports"]:
-        raise click.UsageError("`--report` tells of one image; `bxcache report NAME` of each")
-    if values["log"]:
-        raise click.UsageError("`--log` keeps the stream of one image")
+        raise click.UsageError(
+            "`--progress rawjson` shows the stream of one image; `--log FILE` keeps that of each"
+        )
     chosen = choose_images(request, names)
+    files = spread_files(values, chosen, with_log=True)
     if values["dry_run"]:
         return _preview(request, chosen)
-    progress = BatchProgress(sys.stderr, chosen, quiet=mode in ("quiet", "none"))
-    begun = time.monotonic()
     jobs, fast = values["jobs"] or MOST_AT_ONCE, values["fail_fast"]
-    outcomes = build_batch(request, chosen, progress, jobs=jobs, fail_fast=fast)
-    print_outcomes(outcomes, values, time.monotonic() - begun, IMAGES)
-    return find_status(outcomes)
+    begun, log = time.monotonic(), find_job_log()
+    logs = {name: each.log for name, each in files.items()}
+    with open_failures(log) as failures:
+        with (
+            open_batch_progress(mode, log, failures, BUILD, chosen) as progress,
+            open_logs(logs, progress) as observe,
+        ):
+            each = build_batch(request, chosen, observe, jobs=jobs, fail_fast=fast)
+        outcomes = Outcomes(IMAGES, each, time.monotonic() - begun, files)
+        tell_outcomes(outcomes, values, log, failures)
+    return find_status(each)
 
 
 def _preview(request: BuildRequest, names: Sequence[str]) -> int:
@@ -51,32 +57,3 @@ def _preview(request: BuildRequest, names: Sequence[str]) -> int:
     blocks = (f"{name}:\n{text}" for name, text in zip(names, shown, strict=True))
     click.echo("\n\n".join(blocks))
     return 0
-
-
-def print_outcomes(
-    outcomes: dict[str, ImageOutcome], values: dict[str, Any], seconds: float, what: str
-) -> None:
-    """Print what became of several builds.
-
-    Args:
-        outcomes: what became of each.
-        values: the command's options.
-        seconds: how long all of them took.
-        what: what they are.
-    """
-    from bxcache.cli.build import print_layers  # noqa: PLC0415
-    from bxcache.console.batch import describe_batch, render_batch  # noqa: PLC0415
-    from bxcache.console.tables import render_document  # noqa: PLC0415
-
-    quiet = choose_mode(values) == "quiet"
-    if values["as_json"]:
-        click.echo(render_document(describe_batch(outcomes, what)))
-    elif quiet:
-        for name, each in outcomes.items():
-            if each.result is not None and each.result.digest and not each.exit_status:
-                click.echo(f"{name} {each.result.digest}")
-    for result in filter(None, (each.result for each in outcomes.values())):
-        if values["layers"]:
-            print_layers(result)
-        report_build(result, ())
-    click.echo(render_batch(outcomes, seconds, quiet=quiet, what=what), err=True, nl=True)

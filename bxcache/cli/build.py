@@ -11,10 +11,13 @@ import click
 
 from bxcache.cli.build_options import choose_mode, to_request, with_build_options
 from bxcache.cli.completion import complete_images
-from bxcache.cli.progress import open_log, open_progress
-from bxcache.cli.report_files import report_build
+from bxcache.cli.job_log import annotate, find_job_log, list_warnings, repeat_warnings, say
+from bxcache.cli.progress import is_shown, open_failures, open_log, open_progress
+from bxcache.cli.report_files import check_alone, report_build
 
 if TYPE_CHECKING:
+    from bxcache.console.failures import Failures
+    from bxcache.console.job_log import JobLog
     from bxcache.request import BuildRequest
     from bxcache.result import BuildResult
 
@@ -39,6 +42,7 @@ def build_command(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **va
         raise click.UsageError("`--image` names one image; give several names without it")
     if values["every"] and words:
         raise click.UsageError("`--all` builds all images; leave the names out")
+    check_alone(values["trace"], (*values["reports"], values["log"]))
     if values["every"] or len(words) > 1:
         from bxcache.cli.batch import build_several  # noqa: PLC0415
 
@@ -71,44 +75,63 @@ def _preview(request: BuildRequest) -> int:
 
 
 def _build(request: BuildRequest, values: dict[str, Any]) -> int:
-    from bxcache.console.annotations import render_annotations  # noqa: PLC0415
+    log = find_job_log()
+    with open_failures(log) as failures:
+        return _build_telling(request, values, log, failures)
+
+
+def _build_telling(
+    request: BuildRequest, values: dict[str, Any], log: JobLog | None, failures: Failures
+) -> int:
     from bxcache.errors import BuildFailedError, ResultError  # noqa: PLC0415
     from bxcache.pipeline import run_build  # noqa: PLC0415
 
     mode = choose_mode(values)
     failure: ResultError | None = None
-    with open_progress(mode) as observer, open_log(values["log"], observer) as observe:
+    with (
+        open_progress(mode, log, failures) as observer,
+        open_log(values["log"], observer) as observe,
+    ):
         try:
             result: Any = run_build(request, observe)
         except ResultError as error:
             failure, result = error, error.result
-    _print_result(result, observer, quiet=mode == "quiet", as_json=values["as_json"])
+    if not result.exit_status:
+        failures.forgive()
+    if is_shown(mode):
+        repeat_warnings(log, list_warnings(result))
+    said = _print_result(result, observer, log, quiet=mode == "quiet", as_json=values["as_json"])
     if values["layers"]:
-        print_layers(result)
-    report_build(result, values["reports"])
-    for line in render_annotations(result.gates, os.environ):
-        click.echo(line, err=True)
+        print_layers(result, log)
+    report_build(result, values["reports"], values["trace"])
+    words = failures.list_words() or said
+    annotate(log, result, failure.message if failure is not None else "", words)
     if failure is not None and not isinstance(failure, BuildFailedError):
         raise failure
     return int(result.exit_status)
 
 
-def _print_result(result: BuildResult, observer: object, *, quiet: bool, as_json: bool) -> None:
+def _print_result(
+    result: BuildResult, observer: object, log: JobLog | None, *, quiet: bool, as_json: bool
+) -> list[str]:
+    """Print what became of a build, and give what docker said that nothing showed so far."""
     from bxcache.console.document import render_document  # noqa: PLC0415
     from bxcache.console.progress import QuietProgress  # noqa: PLC0415
     from bxcache.console.summary import render_summary  # noqa: PLC0415
 
+    said = observer.said if isinstance(observer, QuietProgress) else []
     if isinstance(observer, QuietProgress) and result.exit_status:
-        click.echo("\n".join(observer.said), err=True)
+        say("\n".join(said), log)
     if as_json:
         click.echo(render_document(result))
     if quiet and not as_json and result.digest:
         click.echo(result.digest)
     if not quiet:
-        click.echo(render_summary(result), err=True)
+        say(render_summary(result), log)
+    return said
 
 
-def print_layers(result: BuildResult) -> None:
+def print_layers(result: BuildResult, log: JobLog | None) -> None:
     """Print the layers of every stage."""
     from bxcache.console.history import render_history  # noqa: PLC0415
     from bxcache.insight.history import History  # noqa: PLC0415
@@ -117,4 +140,4 @@ def print_layers(result: BuildResult) -> None:
     place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
     scope = result.record.scope.name if result.record is not None else ""
     history = History(scope, place, record=result.record, stages=stages)
-    click.echo(render_history(history, stages, chain=False, full=False, places=False))
+    say(render_history(history, stages, chain=False, full=False, places=False), log, err=False)

@@ -9,7 +9,7 @@ import click
 
 from bxcache.cli.completion import complete_stages
 from bxcache.cli.options import CONFIG, IMAGE
-from bxcache.cli.report_files import check_files, is_wanted
+from bxcache.cli.report_files import check_files, check_trace, is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,6 +200,12 @@ _REPORT_OPTIONS = (
         metavar="FILE",
         help="Write a report to a file that ends in .json, .md or .html; can be repeated.",
     ),
+    click.option(
+        "--trace",
+        callback=check_trace,
+        metavar="FILE",
+        help="Write the build to a file as a trace for Perfetto.",
+    ),
 )
 _SEVERAL_OPTIONS = (
     IMAGE,
@@ -231,7 +237,7 @@ def with_build_options(function: Callable[..., int]) -> Callable[..., int]:
 def with_bake_options(function: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options of a bake."""
     own = (*_BAKE_OPTIONS, *_RUN_OPTIONS, *_CACHE_OPTIONS, *_GATE_OPTIONS, *_PLACE_OPTIONS)
-    return _with(function, *own, *_SHOWN_OPTIONS)
+    return _with(function, *own, *_SHOWN_OPTIONS, *_REPORT_OPTIONS)
 
 
 def _with(function: Callable[..., int], *options: Any) -> Callable[..., int]:  # noqa: ANN401

@@ -16,12 +16,15 @@ EXAMPLES = {
         "bxcache build --target test --progress plain .",
         "bxcache build --backend type=registry,ref=registry.example.com/app-cache .",
         "bxcache build api worker --fail-fast",
+        "bxcache build --all --report report.html --log build.log",
         "bxcache build --report report.html --report report.md .",
+        "bxcache build --trace trace.json .",
         "bxcache build --dry-run . -- --ulimit nofile=1024",
     ),
     "bake": (
         "bxcache bake",
         "bxcache bake api web --push",
+        "bxcache bake --report report.html",
         "bxcache bake -f docker-bake.hcl --set '*.platform=linux/arm64' release",
     ),
     "completion": (
@@ -56,6 +59,7 @@ EXAMPLES = {
     "report": (
         "bxcache report",
         "bxcache report -o report.html",
+        "bxcache report ~1 --trace trace.json",
         "bxcache report api~1 --json",
         "bxcache report --from registry.example.com/app-cache --branch main -o report.md",
     ),

@@ -9,7 +9,13 @@ import click
 
 from bxcache.cli.completion import complete_scopes
 from bxcache.cli.options import CONFIG, JSON
-from bxcache.cli.report_files import check_files, write_files
+from bxcache.cli.report_files import (
+    check_alone,
+    check_files,
+    check_trace,
+    write_files,
+    write_trace,
+)
 
 if TYPE_CHECKING:
     from bxcache.lookup import HistoryRequest
@@ -26,6 +32,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write it to a file that ends in .json, .md or .html, and print nothing; can be repeated.",
 )
+@click.option(
+    "--trace",
+    callback=check_trace,
+    metavar="FILE",
+    help="Write it to a file as a trace for Perfetto, and print nothing.",
+)
 @click.option("--platform", metavar="NAME", help="Only what was built for this one.")
 @click.option("--target", metavar="STAGE", help="The stage that was built, if not the last.")
 @click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say.")
@@ -41,6 +53,7 @@ def report_command(  # noqa: PLR0913  # click gives each option by itself
     *,
     name: str | None,
     outputs: tuple[Path, ...],
+    trace: Path | None,
     platform: str | None,
     target: str | None,
     branch: str | None,
@@ -55,6 +68,7 @@ def report_command(  # noqa: PLR0913  # click gives each option by itself
     """
     from bxcache.lookup import HistoryRequest  # noqa: PLC0415
 
+    check_alone(trace, outputs)
     file = Path(config_file) if config_file else None
     _tell(
         HistoryRequest(
@@ -66,18 +80,23 @@ def report_command(  # noqa: PLR0913  # click gives each option by itself
             config_file=file,
         ),
         outputs,
+        trace,
         as_json=as_json,
     )
 
 
-def _tell(request: HistoryRequest, outputs: tuple[Path, ...], *, as_json: bool) -> None:
+def _tell(
+    request: HistoryRequest, outputs: tuple[Path, ...], trace: Path | None, *, as_json: bool
+) -> None:
     from bxcache.console.report.plain import render_plain  # noqa: PLC0415
     from bxcache.console.report.rendering import render_report  # noqa: PLC0415
     from bxcache.lookup import find_report  # noqa: PLC0415
 
     report = find_report(request)
     write_files(report, outputs)
+    if trace is not None:
+        write_trace(report, trace)
     if as_json:
         click.echo(render_report(report, "json"), nl=False)
-    elif not outputs:
+    elif not outputs and trace is None:
         click.echo(render_plain(report))

@@ -1,4 +1,4 @@
-"""Where the reports of a build go: files that are named, and the summary page of a CI job."""
+"""Where reports and the trace of a build go: named files, and the summary page of a CI job."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file of GitHub's summary page."""
 
+TRACEPARENT = "TRACEPARENT"
+"""The variable that names the trace and the span that a build is a part of; buildx reads it too.
+
+https://opentelemetry.io/docs/specs/otel/context/env-carriers/
+"""
+
 
 def check_files(
     _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
@@ -38,6 +44,35 @@ def _check_file(path: Path, parameter: click.Parameter) -> None:
     if _name_form(path) not in FORMS:
         known = ", ".join(f"`.{form}`" for form in FORMS)
         raise click.BadParameter(f"`{path}` has to end in one of {known}", param=parameter)
+    _check_writable(path, parameter)
+
+
+def check_trace(
+    _context: click.Context, parameter: click.Parameter, value: str | None
+) -> Path | None:
+    """The file that the trace is to be written to.
+
+    Raises:
+        click.BadParameter: it cannot be written.
+    """
+    if value is None:
+        return None
+    path = Path(value)
+    _check_writable(path, parameter)
+    return path
+
+
+def check_paths(paths: Iterable[Path]) -> None:
+    """Make sure that files can be written.
+
+    Raises:
+        click.BadParameter: one cannot be.
+    """
+    for path in paths:
+        _check_writable(path)
+
+
+def _check_writable(path: Path, parameter: click.Parameter | None = None) -> None:
     existed = os.path.lexists(path)
     try:
         path.open("ab").close()
@@ -46,6 +81,17 @@ def _check_file(path: Path, parameter: click.Parameter) -> None:
     except OSError as error:
         why = f"`{path}` cannot be written: {error.strerror or error}"
         raise click.BadParameter(why, param=parameter) from error
+
+
+def check_alone(trace: Path | None, others: Iterable[Path | None]) -> None:
+    """Refuse to write the trace to a file that is to hold something else.
+
+    Raises:
+        click.UsageError: it is one of the others.
+    """
+    known = {os.path.realpath(each) for each in others if each is not None}
+    if trace is not None and os.path.realpath(trace) in known:
+        raise click.UsageError(f"`{trace}` is to hold the trace and something else; name two files")
 
 
 def _name_form(path: Path) -> str:
@@ -70,13 +116,34 @@ def write_files(report: Report, paths: Iterable[Path]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def report_build(result: BuildResult, paths: Sequence[Path]) -> None:
+def write_trace(report: Report, path: Path, traceparent: str = "") -> None:
+    """Write a build as a trace.
+
+    Args:
+        report: the build.
+        path: the file.
+        traceparent: the trace and the span that it was a part of, where there is one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from bxcache.console.report.trace_events import render_trace  # noqa: PLC0415
+
+    path.write_text(render_trace(report, traceparent), encoding="utf-8")
+
+
+def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None = None) -> None:
     """Write the reports of a build that is over, and add to the summary page of its job.
+
+    Args:
+        result: what the build gave back.
+        paths: the files of reports.
+        trace: the file of the trace, which is a part of the one that the environment names.
 
     Raises:
         OSError: the build succeeded, and a file cannot be written.
     """
-    if result.record is None or not is_wanted(paths):
+    if result.record is None or not (trace or is_wanted(paths)):
         return
     from bxcache.insight.reporting import make_report  # noqa: PLC0415  # few builds are told of
 
@@ -84,10 +151,12 @@ def report_build(result: BuildResult, paths: Sequence[Path]) -> None:
     add_summary(report)
     try:
         write_files(report, paths)
+        if trace is not None:
+            write_trace(report, trace, os.environ.get(TRACEPARENT, ""))
     except OSError as error:
         if not result.exit_status:
             raise
-        click.echo(f"warning: the report `{error.filename}` was not written: {error}", err=True)
+        click.echo(f"warning: the file `{error.filename}` was not written: {error}", err=True)
 
 
 def add_summary(report: Report) -> None:

@@ -9,11 +9,11 @@ from bxcache.batch import find_status
 from bxcache.config.quantities import format_count
 from bxcache.console.document import describe_result
 from bxcache.console.progress import PlainProgress, QuietProgress, format_seconds
-from bxcache.console.summary import render_summary
-from bxcache.console.tables import show_text
+from bxcache.console.summary import render_totals
+from bxcache.console.tables import show_line, show_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bxcache.batch import ImageOutcome
     from bxcache.buildx.events import Event
@@ -26,17 +26,26 @@ IMAGES, TARGETS = "image", "target"
 class BatchProgress:
     """The events of several builds, each line with its image in front."""
 
-    def __init__(self, stream: TextIO, names: Sequence[str], *, quiet: bool) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        names: Sequence[str],
+        *,
+        quiet: bool,
+        defuse: Callable[[str], str] = show_line,
+    ) -> None:
         """Nothing is written yet.
 
         Args:
             stream: where lines go.
-            names: the images, as far as they are known; the widest of them makes the column.
+            names: the images, as far as they are known; the widest of them makes the column. What
+                has an empty name has none.
             quiet: only keep what docker says.
+            defuse: what makes a line fit to be printed there.
         """
         self._width = max(map(len, names), default=0)
         self._lock = Lock()
-        self._stream, self._quiet = stream, quiet
+        self._stream, self._quiet, self._defuse = stream, quiet, defuse
         self._writers: dict[str, QuietProgress | PlainProgress] = {}
 
     def __call__(self, name: str, event: Event) -> None:
@@ -50,7 +59,8 @@ class BatchProgress:
     def _open(self, name: str) -> QuietProgress | PlainProgress:
         if self._quiet:
             return QuietProgress()
-        return PlainProgress(self._stream, f"{name:<{self._width}} | ")
+        label = f"{name:<{self._width}} | " if name else ""
+        return PlainProgress(self._stream, label, self._defuse)
 
 
 def render_batch(
@@ -60,7 +70,7 @@ def render_batch(
     lines = []
     for name, each in outcomes.items():
         if each.result is not None and not quiet:
-            lines += [f"{name}: {line}" for line in render_summary(each.result).splitlines()]
+            lines += [f"{name}: {line}" for line in render_totals(each.result).splitlines()]
         if each.error is not None:
             words = str(each.error).splitlines()
             lines += [f"{name}: {show_text(line)}" for line in words if line]

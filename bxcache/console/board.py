@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,16 +44,35 @@ class StageState:
         total: how many steps it has.
         outcomes: what became of those that are done, by their numbers.
         running: those that are being executed, by their numbers.
+        counts: how many have come to what.
     """
 
     name: str
     total: int
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     running: dict[int, RunningStep] = field(default_factory=dict)
+    counts: Counter[Outcome] = field(default_factory=Counter)
+
+    def start(self, step: StepName, now: float) -> None:
+        """A step is executed from now on, whatever was told of it before."""
+        self._forget(step.index)
+        self.running[step.index] = RunningStep(step, now)
+
+    def finish(self, step: StepName, outcome: Outcome) -> None:
+        """A step has come to something."""
+        self._forget(step.index)
+        self.running.pop(step.index, None)
+        self.outcomes[step.index] = outcome
+        self.counts[outcome] += 1
+
+    def _forget(self, index: int) -> None:
+        known = self.outcomes.pop(index, None)
+        if known is not None:
+            self.counts[known] -= 1
 
     def count(self, outcome: Outcome) -> int:
         """How many steps have come to this."""
-        return sum(each is outcome for each in self.outcomes.values())
+        return self.counts[outcome]
 
     @property
     def is_done(self) -> bool:
@@ -104,17 +124,13 @@ class Board:
         """
         match event:
             case StepStarted(step):
-                stage = self._find_stage(step, label)
-                stage.outcomes.pop(step.index, None)
-                stage.running[step.index] = RunningStep(step, now)
+                self._find_stage(step, label).start(step, now)
             case StepLogged(step, line):
                 running = self._find_stage(step, label).running.get(step.index)
                 if running is not None and line.strip():
                     running.line = line
             case StepFinished(step, outcome, _, _):
-                stage = self._find_stage(step, label)
-                stage.running.pop(step.index, None)
-                stage.outcomes[step.index] = outcome
+                self._find_stage(step, label).finish(step, outcome)
             case Transferred() as moved:
                 self._move(moved, now)
             case _:

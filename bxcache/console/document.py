@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.metadata import Layer
     from bxcache.insight.history import Stage
-    from bxcache.insight.record import RecordedLayer
+    from bxcache.insight.record import Record, RecordedLayer
     from bxcache.result import BuildResult, CacheResult, Step
 
 VERSION = "1"
@@ -39,10 +39,23 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
         },
         "caches": [_describe_cache(cache) for cache in result.caches],
         "warnings": list(result.warnings),
+        **_describe_amounts(result.record),
         "gates": [
             {"gate": each.gate, "reason": each.reason, "fails": each.fails} for each in result.gates
         ],
         "seconds": result.seconds,
+    }
+
+
+def _describe_amounts(record: Record | None) -> dict[str, Any]:
+    if record is None:
+        return {}
+    saved = sum(step.saved for step in record.steps if step.saved is not None)
+    return {
+        "build_warnings": list(record.build_warnings),
+        "saved_seconds": round(saved, 3),
+        "pulled_bytes": record.pulled_bytes,
+        "sent_bytes": record.sent_bytes,
     }
 
 
@@ -89,5 +102,6 @@ def _describe_cache(cache: CacheResult) -> dict[str, Any]:
         "aliased": cache.aliased,
         "seconds": cache.seconds,
         "store_bytes": cache.store_bytes,
+        "store_budget": cache.store_budget,
         "freed_bytes": cache.freed_bytes,
     }

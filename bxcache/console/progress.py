@@ -17,8 +17,11 @@ from bxcache.buildx.events import (
     Warned,
 )
 from bxcache.console.style import Style
+from bxcache.console.tables import show_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bxcache.buildx.vertex_names import StepName
 
 _COLORS = {Outcome.REUSED: "cyan", Outcome.EXECUTED: "green", Outcome.FAILED: "red"}
@@ -30,21 +33,34 @@ _INDENT = " " * (_STATE_WIDTH + _TIME_WIDTH + 2)
 class PlainProgress:
     """Each step with its outcome, and its log as it comes."""
 
-    def __init__(self, stream: TextIO, label: str = "") -> None:
+    def __init__(
+        self, stream: TextIO, label: str = "", defuse: Callable[[str], str] = show_line
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            stream: where lines go.
+            label: what each of them begins with.
+            defuse: what makes a line fit to be printed there.
+        """
         self._stream = stream
-        self._label = label
+        self._label, self._defuse = label, defuse
         self._style = Style.of(stream)
 
     def __call__(self, event: Event) -> None:
         """Write an event, where it has something to say."""
         text = self.render(event)
         if text is not None:
-            lines = text.split("\n") if self._label else [text]
-            shown = "\n".join(f"{self._label}{line}" for line in lines)
-            print(shown, file=self._stream, flush=True)
+            print(text, file=self._stream, flush=True)
 
     def render(self, event: Event) -> str | None:
-        """An event as text; None where it has nothing to say."""
+        """An event as lines, each with its label; None where it has nothing to say."""
+        text = self._render(event)
+        if text is None:
+            return None
+        return "\n".join(self._defuse(f"{self._label}{line}") for line in text.split("\n"))
+
+    def _render(self, event: Event) -> str | None:
         match event:
             case StepStarted(step):
                 return self._line("started", "", step)

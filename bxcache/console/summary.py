@@ -1,28 +1,84 @@
-"""The last two lines of a build: its steps, and what was saved where."""
+"""What a build says in the end: its stages, what took long, its steps, what was saved where."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_size
+from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
+from bxcache.console.report.plain import render_rows
+from bxcache.console.report.sections import tabulate_work
+from bxcache.console.report.texts import clean_text
+from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.insight.record import Record
+    from bxcache.insight.report import Report
     from bxcache.result import BuildResult, CacheResult
+
+_MOST_SLOWEST = 3
+_LONGEST = 60
 
 
 def render_summary(result: BuildResult) -> str:
-    """Two lines."""
+    """All of it; the last two lines are the totals."""
+    return "\n".join([*_list_blocks(result.report), render_totals(result)])
+
+
+def render_totals(result: BuildResult) -> str:
+    """Two lines: what became of the steps, what was saved where."""
     return f"{_render_steps(result)}\n{_render_saved(result)}"
 
 
+def _list_blocks(report: Report | None) -> Iterator[str]:
+    if report is None:
+        return
+    table = tabulate_work(report)
+    if len(table.rows) > 1:
+        yield render_rows(table)
+    slowest = [report.steps[at] for at in report.slowest[:_MOST_SLOWEST]]
+    if len(slowest) > 1:
+        told = (
+            f"{format_seconds(each.seconds)} `{clean_text(cut_text(each.text, _LONGEST))}`"
+            for each in slowest
+        )
+        yield f"slowest: {', '.join(told)}"
+    names = [_name_warning(each) for each in report.build_warnings]
+    if names:
+        count = format_count(len(names), "warning")
+        yield f"{count} of BuildKit, see above: {', '.join(names)}"
+
+
+def _name_warning(text: str) -> str:
+    """What a warning is about: the name of the check, where it has one.
+
+    https://docs.docker.com/reference/build-checks/
+    """
+    name, colon, _ = text.partition(": ")
+    return clean_text(name if colon and name.isalnum() else cut_text(text, _LONGEST))
+
+
 def _render_steps(result: BuildResult) -> str:
-    count = len(result.steps)
+    count = format_count(len(result.steps), "step")
     parts = [f"{result.reused} reused", f"{result.executed} executed"]
     if result.failed:
         parts.append(f"{result.failed} failed")
-    noun = "step" if count == 1 else "steps"
-    return f"{count} {noun}: {', '.join(parts)}, in {format_seconds(result.seconds)}"
+    more = "".join(f", {words}" for words in _list_amounts(result.record))
+    return f"{count}: {', '.join(parts)}, in {format_seconds(result.seconds)}{more}"
+
+
+def _list_amounts(record: Record | None) -> Iterator[str]:
+    if record is None:
+        return
+    saved = [step.saved for step in record.steps if step.saved is not None]
+    if saved:
+        yield f"{format_seconds(sum(saved))} saved"
+    if record.pulled_bytes:
+        yield f"{format_size(record.pulled_bytes)} fetched"
+    if record.sent_bytes:
+        yield f"{format_size(record.sent_bytes)} sent"
 
 
 def _render_saved(result: BuildResult) -> str:
@@ -44,4 +100,11 @@ def _render_cache(cache: CacheResult) -> str:
         how = " without an upload" if cache.aliased else ""
         return f"{size}{layers}at {cache.place}{how}"
     news = "unchanged" if cache.unchanged else f"{format_size(cache.new_bytes or 0)} new"
-    return f"{size}{layers}as `{cache.scope}` in {cache.place} ({news})"
+    return f"{size}{layers}as `{cache.scope}` in {cache.place} ({news}{_render_budget(cache)})"
+
+
+def _render_budget(cache: CacheResult) -> str:
+    if cache.store_bytes is None:
+        return ""
+    budget = "" if cache.store_budget is None else f" of {format_size(cache.store_budget)}"
+    return f"; the store has {format_size(cache.store_bytes)}{budget}"

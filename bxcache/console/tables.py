@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERSION = "1"
+_KEPT = re.compile(r"(\x1b\[[0-9;]*m|\t)")
 
 
 def render_document(document: dict[str, Any]) -> str:
@@ -43,7 +45,21 @@ def show_text(text: str) -> str:
     >>> show_text("RUN a\n\x1b[2J")
     'RUN a\\n\\x1b[2J'
     """
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def show_line(line: str) -> str:
+    r"""A line that came from elsewhere, as `show_text` has it, but with its colours and tabs.
+
+    >>> show_line("\x1b[32mok\x1b[0m\t\x1b[2J\r")
+    '\x1b[32mok\x1b[0m\t\\x1b[2J\\r'
+    """
+    if line.isprintable():
+        return line
+    parts = enumerate(_KEPT.split(line))
+    return "".join(part if at % 2 else show_text(part) for at, part in parts)
 
 
 def cut_text(text: str, room: int) -> str:

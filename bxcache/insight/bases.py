@@ -7,10 +7,11 @@ context it tells none, though its layers are in the cache as well.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.dockerfile import find_base, list_needed, list_stages
+from bxcache.buildx.dockerfile import list_bases, list_needed, list_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ def find_base_lines(
         target: the stage that was built, or None for the last one.
     """
     stages = list_stages(definition.dockerfile)
+    below = list_bases(stages)
     names = list_needed(stages, target)
     needed = {stage.line for stage in stages if stage.name in names}
     images = {each.vertex: each for each in definition.operations if _is_image(each)}
@@ -43,10 +45,11 @@ def find_base_lines(
         source = sources.get(vertex)
         context = _CONTEXT.match(source.text) if source is not None else None
         if context is not None:
-            found[vertex] |= _list_named(stages, context["name"]) & needed
+            found[vertex] |= _list_named(stages, below, context["name"]) & needed
     for operation in definition.operations:
         if operation.below in images:
-            found[operation.below] |= {_find_root(stages, line) for line in operation.lines}
+            roots = {_find_root(stages, below, line) for line in operation.lines}
+            found[operation.below] |= roots
     claimed = {line for lines in found.values() for line in lines}
     if len(images) == 1:
         # A base whose name is a variable's value can then be no other.
@@ -59,18 +62,21 @@ def _is_image(operation: Operation) -> bool:
     return operation.source.startswith(IMAGES)
 
 
-def _list_named(stages: Sequence[DockerfileStage], name: str) -> set[int]:
+def _list_named(
+    stages: Sequence[DockerfileStage], below: Sequence[int | None], name: str
+) -> set[int]:
     return {
         stage.line
-        for number, stage in enumerate(stages)
-        if stage.base.lower() == name.lower() and find_base(stages, number) is None
+        for stage, base in zip(stages, below, strict=True)
+        if stage.base.lower() == name.lower() and base is None
     }
 
 
-def _find_root(stages: Sequence[DockerfileStage], line: int) -> int:
+def _find_root(stages: Sequence[DockerfileStage], below: Sequence[int | None], line: int) -> int:
     """The line of the stage that the stage of a line builds on in the end; 0 if unknown."""
-    at = next((n for n, each in enumerate(stages) if each.line <= line <= each.last_line), None)
+    last = bisect_right(stages, line, key=lambda each: each.line) - 1
+    at = last if last >= 0 and line <= stages[last].last_line else None
     root = at
     while at is not None:
-        root, at = at, find_base(stages, at)
+        root, at = at, below[at]
     return stages[root].line if root is not None else 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.dockerfile import find_base
+from bxcache.buildx.dockerfile import list_bases
 from bxcache.errors import RecordError
 
 if TYPE_CHECKING:
@@ -196,12 +197,14 @@ class _StageReader:
         self._steps = steps
         self._platforms = platforms
         self.heads = list(_list_heads(record))
+        self._bases = list_bases(self.heads)
+        finder = _HeadFinder(self.heads)
         self._own: dict[int, list[int]] = {number: [] for number in range(len(self.heads))}
         for position, step in enumerate(self._steps):
             if _is_for(step, platforms):
-                for number, head in enumerate(self.heads):
-                    if _is_in(step, head):
-                        self._own[number].append(position)
+                for number in finder.find(step):
+                    self._own[number].append(position)
+        self._owned = {number: frozenset(own) for number, own in self._own.items()}
 
     def read(self, number: int) -> Stage:
         """The stage at a position."""
@@ -213,7 +216,7 @@ class _StageReader:
             base=head.base,
             needed=head.needed or bool(own),
             steps=tuple(self._steps[each] for each in own),
-            inherited=self._inherit(number, frozenset(own)),
+            inherited=self._inherit(number, self._owned[number]),
             next_line=head.next_line,
         )
 
@@ -244,9 +247,9 @@ class _StageReader:
 
     def _find_owner(self, number: int, position: int) -> str:
         """The stage that a stage has an inherited step from."""
-        base = find_base(self.heads, number)
-        while base is not None and position not in self._own[base]:
-            base = find_base(self.heads, base)
+        base = self._bases[number]
+        while base is not None and position not in self._owned[base]:
+            base = self._bases[base]
         return self._steps[position].stage if base is None else self.heads[base].name
 
     def _descend(self, number: int, platform: str | None) -> list[int]:
@@ -255,7 +258,7 @@ class _StageReader:
         stage: int | None = number
         while top is None and stage is not None:
             own = (at for at in self._own[stage] if _is_for(self._steps[at], (platform,)))
-            top, stage = max(own, default=None), find_base(self.heads, stage)
+            top, stage = max(own, default=None), self._bases[stage]
         path: list[int] = []
         while top is not None:
             path.append(top)
@@ -273,10 +276,29 @@ def _list_heads(record: Record) -> Iterator[_Head]:
     yield from (_Head(name) for name in dict.fromkeys(named) if name not in known)
 
 
-def _is_in(step: RecordedStep, head: _Head) -> bool:
-    if step.lines and head.line is not None:
-        return any(_covers(head, line) for line in step.lines)
-    return (head.line is None or not step.lines) and step.stage == head.name
+class _HeadFinder:
+    """Finds the stages that steps stand in, without looking at all of them for each step."""
+
+    def __init__(self, heads: Sequence[_Head]) -> None:
+        self._named: dict[str, list[int]] = defaultdict(list)
+        for number, head in enumerate(heads):
+            self._named[head.name].append(number)
+        lined = [(head.line, number) for number, head in enumerate(heads) if head.line is not None]
+        self._lined = sorted(lined)
+        self._heads = heads
+
+    def find(self, step: RecordedStep) -> list[int]:
+        """The positions of the stages that have a step: by its lines, or else by their names."""
+        found = {at for line in step.lines for at in self._find_line(line)}
+        for number in self._named.get(step.stage, ()):
+            if self._heads[number].line is None or not step.lines:
+                found.add(number)
+        return sorted(found)
+
+    def _find_line(self, line: int) -> Iterator[int]:
+        last = bisect_right(self._lined, (line, len(self._heads))) - 1
+        if last >= 0 and _covers(self._heads[self._lined[last][1]], line):
+            yield self._lined[last][1]
 
 
 def _covers(head: _Head, line: int) -> bool:

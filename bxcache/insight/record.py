@@ -68,6 +68,9 @@ class RecordedStep(_Part):
     began: Seconds | None = None
     """When that began, in seconds from the first thing that BuildKit did; None if unknown."""
 
+    saved: Seconds | None = None
+    """Of a reused one how long it took when it was executed last; None if unknown."""
+
     log_bytes: Size = 0
     """How much it printed."""
 
@@ -151,8 +154,24 @@ class RecordedCache(_Part):
     scope: Text
     digest: str | None = None
     bytes: int | None = None
+    new_bytes: int | None = None
+    """The part of `bytes` that was not there before; None if unknown."""
+
     imported: bool = False
     exported: bool = False
+
+
+class RecordedGate(_Part):
+    """A gate that the build does not pass."""
+
+    gate: Text
+    """Its key in `[gate]`."""
+
+    reason: Text
+    """What was wanted, and what is."""
+
+    fails: bool
+    """It makes the build fail; else it is only told."""
 
 
 class RecordedScope(_Part):
@@ -199,8 +218,20 @@ class Record(_Part):
     place: RecordedPlace = RecordedPlace()
     tools: RecordedTools = RecordedTools()
     caches: tuple[RecordedCache, ...] = ()
+    pulled_bytes: Size = 0
+    """How much of layers and base images was fetched."""
+
+    sent_bytes: Size = 0
+    """How much of the build context was sent."""
+
     warnings: tuple[Text, ...] = ()
     """What a person should have looked at, secrets masked."""
+
+    build_warnings: tuple[Text, ...] = ()
+    """What BuildKit warned of, such as a bad habit in the Dockerfile, secrets masked."""
+
+    gates: tuple[RecordedGate, ...] = ()
+    """The gates that it does not pass."""
 
     def to_json(self) -> bytes:
         """The record as one line, without what is as by default."""

@@ -92,6 +92,7 @@ class _StepWriter:
 
     def __init__(self, account: Account, redact: Redactor) -> None:
         self.steps: dict[str, RecordedStep] = {}
+        self._positions: dict[str, int] = {}
         self._redact = redact
         self._begun = account.built.began
         self._told, self._target = account.told, account.target
@@ -121,13 +122,16 @@ class _StepWriter:
                 if step is not None:
                     parent = self._find_parent(operation, known)
                     known_to = {"platforms": platforms, "parent": parent}
+                    self._positions[vertex] = len(self.steps)
                     self.steps[vertex] = step.model_copy(update=known_to)
 
     def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
-        below = operation.below
-        while below is not None and below not in self.steps:
+        below, passed = operation.below, set[str]()
+        # Metadata that is damaged may lead in a circle.
+        while below is not None and below not in self._positions and below not in passed:
+            passed.add(below)
             below = known[below].below if below in known else None
-        return list(self.steps).index(below) if below is not None else None
+        return self._positions.get(below) if below is not None else None
 
     def _describe(self, operation: Operation, bases: Sequence[int]) -> RecordedStep | None:
         if bases:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bxcache.buildx.events import Outcome
 from bxcache.insight.record import (
     RecordedCache,
+    RecordedGate,
     RecordedImage,
     RecordedLayer,
     RecordedPlace,
@@ -179,8 +180,20 @@ class Report(_Part):
     """The positions of the steps that took longest of those that were executed or failed."""
 
     caches: tuple[RecordedCache, ...] = ()
+    pulled_bytes: Size = 0
+    """How much of layers and base images was fetched."""
+
+    sent_bytes: Size = 0
+    """How much of the build context was sent."""
+
     warnings: tuple[Text, ...] = ()
     """What a person should look at."""
+
+    build_warnings: tuple[Text, ...] = ()
+    """What BuildKit warned of, such as a bad habit in the Dockerfile."""
+
+    gates: tuple[RecordedGate, ...] = ()
+    """The gates that it does not pass."""
 
     images: tuple[RecordedImage, ...] = ()
     tools: RecordedTools = RecordedTools()

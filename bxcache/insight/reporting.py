@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
 from bxcache.insight.history import Stage, list_layers, view_stages
+from bxcache.insight.past import Past
 from bxcache.insight.report import (
     Report,
     ReportedBuild,
@@ -17,7 +18,7 @@ from bxcache.insight.report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bxcache.insight.record import Record, RecordedStep
 
@@ -45,8 +46,8 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
     record, *earlier = records
     views = view_stages(record, platform)
     chosen = _choose_steps(record, platform)
-    past = _Past(earlier)
-    steps = tuple(_report_step(step, past.find_seconds(step)) for step in chosen)
+    past = Past(earlier)
+    steps = tuple(_report_step(step, past) for step in chosen)
     stages = tuple(_report_stages(views, chosen, steps))
     own = (each for each in records if each.scope.name == record.scope.name)
     return Report(
@@ -60,7 +61,11 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
         steps=steps,
         slowest=_find_slowest(steps),
         caches=record.caches,
+        pulled_bytes=record.pulled_bytes,
+        sent_bytes=record.sent_bytes,
         warnings=record.warnings,
+        build_warnings=record.build_warnings,
+        gates=record.gates,
         images=record.images,
         tools=record.tools,
         place=record.place,
@@ -97,9 +102,11 @@ def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, .
     )
 
 
-def _report_step(step: RecordedStep, took: float | None) -> ReportedStep:
-    told = {name: getattr(step, name) for name in ReportedStep.model_fields if name != "saved"}
-    return ReportedStep(**told, saved=took if step.outcome is Outcome.REUSED else None)
+def _report_step(step: RecordedStep, past: Past) -> ReportedStep:
+    told = {name: getattr(step, name) for name in ReportedStep.model_fields}
+    if step.outcome is Outcome.REUSED and step.saved is None:
+        told["saved"] = past.find_seconds(step)
+    return ReportedStep(**told)
 
 
 def _report_stages(
@@ -170,47 +177,3 @@ def _report_build(record: Record) -> ReportedBuild:
         hit_ratio=_divide(counts[Outcome.REUSED], counts.total()),
         bytes=_measure_layers(record.steps),
     )
-
-
-class _Past:
-    """What steps took in earlier builds."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._builds = [_list_times(record) for record in records]
-
-    def find_seconds(self, step: RecordedStep) -> float | None:
-        """How long a step took in the last of them that executed it; None if in none.
-
-        It is known by its layers, or else by its stage and text. Two steps may have made the same
-        layer, so the one that has both comes first.
-        """
-        keys = [*_list_keys(step)]
-        for times in self._builds:
-            for key in keys:
-                if key in times:
-                    return times[key]
-        return None
-
-
-def _list_times(record: Record) -> Mapping[tuple[object, ...], float]:
-    """What each step took that a build executed, by all that it is known by."""
-    times: dict[tuple[object, ...], float] = {}
-    for step in record.steps:
-        if step.outcome is Outcome.EXECUTED:
-            for key in _list_keys(step):
-                times.setdefault(key, step.seconds)
-    return times
-
-
-def _list_keys(step: RecordedStep) -> Iterator[tuple[object, ...]]:
-    """What a step is known by in other builds, best first."""
-    forms = [digests for digests in _list_forms(step) if digests]
-    named = (step.stage, step.text, step.platforms)
-    yield from ((*named, digests) for digests in forms)
-    yield from ((digests,) for digests in forms)
-    yield named
-
-
-def _list_forms(step: RecordedStep) -> Iterator[tuple[str, ...]]:
-    for layers in (step.layers, *step.alternatives):
-        yield tuple(layer.digest for layer in layers)

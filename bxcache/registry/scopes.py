@@ -56,7 +56,12 @@ class RemoteScope:
 
 
 def write_label(
-    repository: Repository, tag: str, label: Label, record: bytes | None = None
+    repository: Repository,
+    tag: str,
+    label: Label,
+    record: bytes | None = None,
+    *,
+    is_first: bool = False,
 ) -> None:
     """Write down what a scope's tag is.
 
@@ -65,6 +70,8 @@ def write_label(
         tag: its tag.
         label: what to write down.
         record: the record of the build that wrote it, to be added to those that the label has.
+        is_first: it may be the first of the repository, which brings the blob that all of them
+            have.
 
     Raises:
         RegistryError: the registry does not take it.
@@ -73,15 +80,16 @@ def write_label(
     if name is None:
         return
     if record is not None:
-        repository.write_blob(record)
+        blobs = (record, EMPTY) if is_first else (record,)
+        with ThreadPoolExecutor(len(blobs)) as pool:
+            list(pool.map(repository.write_blob, blobs))
         label = label.with_record(record)
     try:
         repository.write_manifest(name, render_label(label), MANIFEST_TYPE)
     except RegistryError as error:
         if error.trouble is not Trouble.REFUSED:
             raise
-        # The first label of a repository brings the blob that all of them have. Later, what it
-        # refuses is a record that somebody has deleted.
+        # What it refuses is a record that somebody has deleted, or that blob is gone.
         repository.write_blob(EMPTY)
         known = label.records[: record is not None]
         repository.write_manifest(name, render_label(replace(label, records=known)), MANIFEST_TYPE)

@@ -13,6 +13,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from bxcache.config.quantities import format_size
+from bxcache.errors import StoreError
 from bxcache.store.files import list_folder, read_bounded, write_atomically
 from bxcache.store.journal import spell_scope
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 MOST_RECORDS = 10
 """So many builds of a scope are remembered."""
 LARGEST_FILE = 4 << 20
+"""So many bytes all of them have together."""
+LARGEST_RECORD = 2_000_000
+"""What one of them is to have at most, so that there is another to compare it with."""
 _SUFFIX = ".jsonl"
 _STRAYS_STAY = 30 * 86_400
 """How long the records of builds stay that never had a cache, since they failed; in seconds."""
@@ -51,8 +56,14 @@ class Records:
 
         Raises:
             OSError: they cannot be written.
+            StoreError: one is too large to be kept; the others stay as they are.
         """
         added = tuple(records)
+        if any(len(each) > LARGEST_FILE for each in added):
+            raise StoreError(
+                f"the record of the build has more than {format_size(LARGEST_FILE)}",
+                hint="a build of fewer steps leaves a smaller one; the cache is as good without",
+            )
         kept = [each for each in self.read(scope) if each not in added]
         lines = [*kept, *added][-MOST_RECORDS:]
         while sum(map(len, lines)) > LARGEST_FILE:

@@ -179,7 +179,7 @@ class Store:
             record: one line.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: it cannot be written, or is too large.
         """
         with self._changing(f"remembering a build of `{scope}`"):
             self._catalog.records.add(scope, [record])

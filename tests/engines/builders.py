@@ -86,10 +86,13 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def container_builder(engine: Engine, *, network: str = "none") -> Iterator[str]:
+def container_builder(
+    engine: Engine, *, network: str = "none", lasting: bool = False
+) -> Iterator[str]:
     """Give the engine a builder of the docker-container driver; yield its name.
 
-    With the network "host" it reaches registries on the loopback interface and the world.
+    With the network "host" it reaches registries on the loopback interface and the world. One that
+    is lasting ends with the engine, which takes no time.
     """
     image = load_builder_image(engine)
     group = f"/{engine.folder.name}/buildx"
@@ -100,7 +103,8 @@ def container_builder(engine: Engine, *, network: str = "none") -> Iterator[str]
         engine.docker(*create, "docker-container", "--driver-opt", options)
         yield name
     finally:
-        engine.docker("buildx", "rm", "--force", name, check=False)
+        if not lasting:
+            engine.docker("buildx", "rm", "--force", name, check=False)
 
 
 @contextmanager

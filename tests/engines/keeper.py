@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -40,15 +41,29 @@ def keep_server(folder: Path, command: list[str]) -> None:
 
 
 def stop_group(server: "subprocess.Popen[bytes]") -> None:
-    """Ask a server and its helpers to end, and make them after a while."""
+    """End a server and its helpers at once: nothing of what they have is kept.
+
+    A server with process numbers of its own is the child of what gave it them, and that one ends
+    when all of the server's processes are gone.
+    """
     if server.poll() is not None:
         return
-    os.killpg(server.pid, signal.SIGTERM)
-    try:
-        server.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
+    for child in _list_children(server.pid):
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(PATIENCE)
+    with suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    server.wait()
+
+
+def _list_children(process: int) -> list[int]:
+    listed = Path(f"/proc/{process}/task/{process}/children")
+    try:
+        return [int(each) for each in listed.read_text().split()]
+    except OSError:
+        return []
 
 
 def clear(folder: Path) -> None:

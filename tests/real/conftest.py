@@ -67,7 +67,7 @@ def _start(kind: str, **known: Mapping[str, Any]) -> Iterator[tuple[DockerClient
         builder = ""
         if kind == "docker-container":
             # The registry of the tests is on this machine's loopback.
-            builder = stack.enter_context(container_builder(engine, network="host"))
+            builder = stack.enter_context(container_builder(engine, network="host", lasting=True))
             _tell_container(engine, builder)
         elif kind == "remote":
             builder = stack.enter_context(remote_builder(engine))

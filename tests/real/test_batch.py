@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,9 @@ from bxcache.store.store import Store
 from tests.engines import busybox_image
 from tests.real.machines import Machine, count
 from tests.real.test_examples import check_out
+from tests.terminal import Terminal
+from tests.unit.job_logs import list_others, read_github
+from tests.unit.places.recordings import read_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,11 +77,16 @@ def test_images_are_named_on_the_command_line(machine: Machine, shop: Path) -> N
     assert "./api" in shown
 
 
-def test_one_that_fails_leaves_the_others_alone(machine: Machine, shop: Path) -> None:
-    """They are saved; docker's own status and words are told."""
+def test_one_that_fails_leaves_the_others_alone(
+    machine: Machine, shop: Path, tmp_path: Path
+) -> None:
+    """They are saved; docker's own status and words are told, in a job outside of what folds."""
     with (shop / "worker" / "Dockerfile").open("a") as file:
-        file.write("RUN exit 3\n")
-    document = build_all(machine, shop, status=1)
+        file.write("RUN echo ::endgroup:: && echo '##[error]why' && exit 3\n")
+    job = read_recording("github").write(tmp_path)
+    options = ("--all", "--json", "--report", "report.html", "--log", "build.log")
+    ran = machine.run("build", *options, *words(), folder=shop, status=1, **job)
+    document = json.loads(ran.out)
     assert {name: each["exit_status"] for name, each in document["images"].items()} == {
         "api": 0,
         "worker": 1,
@@ -85,6 +95,34 @@ def test_one_that_fails_leaves_the_others_alone(machine: Machine, shop: Path) ->
     assert "exit code: 3" in document["images"]["worker"]["error"]
     scopes = Store(shop / ".bxcache").read_scopes()
     assert sorted(name.partition(".")[0] for name in scopes) == ["api", "web"]
+    shown = read_github(ran.err)
+    [begun, ended, note] = shown.obeyed
+    assert (begun, ended) == ("::group::docker buildx build", "::endgroup::")
+    assert re.match("::error file=worker/Dockerfile,line=[0-9]+,title=worker%3A ", note)
+    assert {line.partition(" ")[0] for line in shown.folded} == set(NAMES)
+    assert re.fullmatch(r"log of worker \| \[\S+ \d/\d\] RUN echo .*:", list_others(shown.open)[-3])
+    assert list_others(shown.open)[-2:] == [": :endgroup::", "# #[error]why"]
+    for name in NAMES:
+        assert f"{name}." in (shop / f"report.{name}.html").read_text()
+        assert '"vertexes"' in (shop / f"build.{name}.log").read_text()
+
+
+def test_several_images_are_drawn_on_one_terminal(machine: Machine, shop: Path) -> None:
+    """Each stage with its image, then what became of each, then the log of the one that failed."""
+    with (shop / "worker" / "Dockerfile").open("a") as file:
+        file.write("RUN sleep 1 && echo why && exit 3\n")
+    terminal = Terminal(80, 24)
+    command = machine.command(sys.executable, "-m", "bxcache", "build", *words("api", "worker"))
+    environment = machine.environment(TERM="xterm-256color")
+    assert terminal.run(command, folder=shop, environment=environment) == 1
+    drawn = {line.split()[1] for screen in terminal.seen for line in screen if line[:2] == "> "}
+    assert drawn == {"api", "worker"}
+    lines = [line for line in terminal.all_lines if line]
+    assert not [line for line in lines if line.startswith(("> ", "+ ", "= "))]
+    assert lines[-1] == "why"
+    assert lines[-2].startswith("log of worker | [")
+    assert any(line.startswith("2 images: 1 built, 1 failed, in ") for line in lines)
+    assert not terminal.is_cursor_hidden
 
 
 def test_the_others_are_stopped_where_that_is_asked_for(machine: Machine, shop: Path) -> None:

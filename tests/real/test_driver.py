@@ -59,6 +59,14 @@ def test_lines_and_status_are_dockers(tmp_path: Path) -> None:
     assert build(docker, tmp_path) == (17, ["one b x", "last"])
 
 
+def test_docker_has_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `TRACEPARENT` buildx knows whose trace its own spans belong to."""
+    context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    monkeypatch.setenv("TRACEPARENT", context)
+    docker = script(tmp_path, 'echo "$TRACEPARENT" >&2')
+    assert build(docker, tmp_path) == (0, [context])
+
+
 def test_a_status_by_signal_is_that_of_a_shell(tmp_path: Path) -> None:
     """128 plus the signal."""
     assert build(script(tmp_path, "kill -9 $$"), tmp_path)[0] == 137

@@ -25,11 +25,13 @@ def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, pro
     again = machine.build(*words, folder=project)
     assert (again["counts"]["executed"], again["gates"]) == (0, [])
     (project / "deps.txt").write_text(f"changed {project}\n")
-    command = ("build", "--json", "--network", "none", *words)
+    report = project.parent / "report.json"
+    command = ("build", "--json", "--network", "none", "--report", str(report), *words)
     failed = machine.run(*command, folder=project, status=GateError.exit_code)
     told = json.loads(failed.out)["gates"]
     assert [each["gate"] for each in told] == ["min_hit_ratio", "require_cached"]
     assert all(each["fails"] for each in told)
+    assert json.loads(report.read_text())["gates"] == told
     assert "error: the gate `min_hit_ratio` is not passed" in failed.err
     saved = machine.build(*words, folder=project)
     assert count(saved)[1] == 0
@@ -66,7 +68,7 @@ def test_github_shows_it_beside_the_job(machine: Machine, project: Path) -> None
         status=GateError.exit_code,
         GITHUB_ACTIONS="true",
     )
-    shown = [line for line in ran.err.splitlines() if line.startswith("::")]
+    shown = [line for line in ran.err.splitlines() if line.startswith("::error ")]
     assert [line.partition("`")[2].partition("`")[0] for line in shown] == [
         "require_cached",
         "max_seconds",

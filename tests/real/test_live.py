@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,16 +31,18 @@ def step(stage: str, index: int, total: int = 3, text: str = "RUN make") -> Step
 
 
 def show(
-    stream: str | Path,
+    stream: str | Path | Mapping[str, str | Path],
     terminal: Terminal,
     seconds: float = 1.0,
     watch: Callable[[Terminal, int], None] = lambda *_: None,
 ) -> int:
-    """Replay a stream on a terminal."""
+    """Replay a stream on a terminal, or several by their images."""
     # Where they are set, rich believes them more than the terminal.
     known = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     environment = {**known, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
-    command = (sys.executable, "-m", "tests.replay", str(stream), str(seconds))
+    streams = stream if isinstance(stream, Mapping) else {"": stream}
+    words = [f"{name}={each}" if name else str(each) for name, each in streams.items()]
+    command = (sys.executable, "-m", "tests.replay", *words, str(seconds))
     return terminal.run(command, folder=ROOT, environment=environment, watch=watch)
 
 
@@ -121,6 +123,43 @@ def test_a_failed_step_shows_its_whole_log_last(tmp_path: Path) -> None:
     assert lines.index("ERROR: failed to build: exit code: 2") < lines.index(
         "log of [build 1/1] RUN make:"
     )
+
+
+def test_several_images_have_one_view() -> None:
+    """Each line and stage has its image, there is one tally, and nothing of it is left behind."""
+    terminal = Terminal(80, 24)
+    assert show({"api": "cold", "worker": "docker-28-cold"}, terminal, 1.0) == 0
+    drawn = [[line for line in screen if line] for screen in terminal.seen]
+    stages = [
+        [line.split()[1] for line in lines if line[:2] in ("> ", "+ ", "= ")] for lines in drawn
+    ]
+    both = [lines for lines, names in zip(drawn, stages, strict=True) if len({*names}) == 2]
+    assert both
+    assert {name for names in stages for name in names} == {"api", "worker"}
+    for lines in both:
+        assert [line for line in lines if TALLY.match(line)] == lines[-1:]
+    stayed = [line for line in terminal.all_lines if " | executed" in line]
+    for name, stream in (("api", "cold"), ("worker", "docker-28-cold")):
+        own = [line for line in stayed if line.startswith(f"{name} | ")]
+        assert len(own) == count_executed(stream)
+    assert not [line for line in terminal.all_lines if line.startswith(("> ", "+ ", "= "))]
+    assert not terminal.is_cursor_hidden
+
+
+def test_of_several_images_the_log_of_the_one_that_failed_stands_last(tmp_path: Path) -> None:
+    """With its name, also where another one still printed."""
+    name = "[build 1/1] RUN make"
+    printed = b"".join(b"line %d\n" % number for number in range(500))
+    failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
+    words = vertex(name), log(name, printed), failed, "ERROR: failed to build: exit code: 2"
+    broken = write_stream(tmp_path / "broken.ndjson", *words)
+    good = write_stream(tmp_path / "good.ndjson", vertex(name), *[log(name, b"well\n")] * 9)
+    terminal = Terminal(80, 24)
+    assert show({"api": good, "worker": broken}, terminal, 0.5) == 0
+    lines = [line for line in terminal.all_lines if line]
+    assert lines[-500:] == printed.decode().splitlines()
+    assert lines[-501] == "log of worker | [build 1/1] RUN make:"
+    assert lines[-502] == "worker | ERROR: failed to build: exit code: 2"
 
 
 def test_what_a_step_prints_moves_no_cursor(tmp_path: Path) -> None:

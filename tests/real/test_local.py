@@ -68,6 +68,10 @@ def test_a_fresh_machine_reuses_every_stage(
     (cache,) = warm["caches"]
     assert (cache["imported"], cache["exported"]) == (True, True)
     assert layers_in(tmp_path / "store", cache) == layers
+    # What reuse saved is what the first machine spent; the store keeps that too.
+    spent = sum(step["seconds"] for step in cold["steps"])
+    assert warm["saved_seconds"] == pytest.approx(spent)
+    assert cache["store_bytes"] <= cache["store_budget"] == 20_000_000_000
 
 
 @pytest.mark.parametrize("kind", ["docker", "oldest"])

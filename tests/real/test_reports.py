@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.engines import Registry
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine
 from tests.real.manifests import stored_layers
@@ -23,10 +24,11 @@ def read(folder: Path) -> Any:  # noqa: ANN401  # a document
     return json.loads((folder / "r.json").read_text())
 
 
-def ask(machine: Machine, project: Path, store: Path, folder: Path, name: str = "~0") -> None:
-    """Have `bxcache report` write the same files."""
+def ask(machine: Machine, project: Path, store: Path | str, folder: Path, name: str = "~0") -> None:
+    """Have `bxcache report` write the same files, and the trace."""
     folder.mkdir()
     words = [word.replace("--report", "-o") for word in words_for(folder)]
+    words += ["--trace", str(folder / "trace")]
     machine.run("report", name, "--from", str(store), *words, folder=project)
 
 
@@ -59,21 +61,30 @@ def test_a_report_tells_what_the_build_did(
     assert [build["hit_ratio"] for build in warm["trend"]] == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("kept", ["local", "registry"])
 def test_a_past_build_has_the_report_that_it_wrote(
-    machine: Machine, project: Path, tmp_path: Path
+    kept: str, machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Byte for byte, in every form: of the last build and of the one before it."""
-    store = tmp_path / "store"
-    backend = ("--backend", f"type=local,dir={store}")
+    """Byte for byte, in every form: of the last build and of the one before it. So has the trace,
+    which has an event for the build and one for each step."""
+    repository = f"{registry.address}/{tmp_path.name}"
+    spec, store = {
+        "local": (f"type=local,dir={tmp_path}/store", f"{tmp_path}/store"),
+        "registry": (f"type=registry,ref={repository}", repository),
+    }[kept]
+    backend = ("--backend", spec)
     for number in (1, 2):
         (tmp_path / f"{number}").mkdir()
         (project / "src" / "main.c").write_text(f"// {tmp_path} {number}\n")
-        machine.build(*backend, *words_for(tmp_path / f"{number}"), folder=project)
+        words = (*words_for(tmp_path / f"{number}"), "--trace", f"{tmp_path}/{number}/trace")
+        machine.build(*backend, *words, folder=project, TRACEPARENT="")
     for name, number in (("~0", 2), ("~1", 1)):
         ask(machine, project, store, tmp_path / name, name)
-        for form in FORMS:
-            wrote = (tmp_path / f"{number}" / f"r.{form}").read_bytes()
-            assert (tmp_path / name / f"r.{form}").read_bytes() == wrote
+        for file in (*(f"r.{form}" for form in FORMS), "trace"):
+            wrote = (tmp_path / f"{number}" / file).read_bytes()
+            assert (tmp_path / name / file).read_bytes() == wrote
+        events = json.loads((tmp_path / name / "trace").read_bytes())["traceEvents"]
+        assert sum(event["ph"] == "X" for event in events) == 1 + STEPS
 
 
 def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_path: Path) -> None:

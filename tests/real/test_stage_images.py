@@ -573,9 +573,14 @@ def test_at_most_one_transfer_of_the_context_more(
     path = listen(machine.environment(), tmp_path / "bin", log)["PATH"]
     words = ("buildx", "build", "--network", "none", "--progress", "rawjson", ".")
     machine.docker(*words, folder=project, PATH=path)
-    plain = sum(read_transfers(log))
+    plain = count_bytes(log)
     assert plain > 5_000_000
     log.unlink()
     built = machines("classic").build(*shelf.backend(), folder=project, PATH=path)
     assert built["caches"][0]["exported"]
-    assert plain <= sum(read_transfers(log)) <= 2 * plain
+    assert plain <= count_bytes(log) <= 2 * plain
+
+
+def count_bytes(log: Path) -> int:
+    """What was sent; a transfer in which nothing was asked for has some bytes too."""
+    return sum(sent for sent in read_transfers(log) if sent > 1000)

@@ -24,6 +24,13 @@ settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
 
+CI_MARKS = (
+    *("CI", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "JENKINS_URL", "JENKINS_HOME"),
+    *("TF_BUILD", "BITBUCKET_BUILD_NUMBER", "TRAVIS", "CI_SYSTEM_NAME", "DRONE"),
+    "TEAMCITY_VERSION",
+)
+
+
 @pytest.fixture(autouse=True)
 def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
@@ -72,4 +79,5 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError("git")
 
     monkeypatch.setattr("bxcache.place.repository.ask", absent)
-    monkeypatch.delenv("CI", raising=False)
+    for name in CI_MARKS:
+        monkeypatch.delenv(name, raising=False)

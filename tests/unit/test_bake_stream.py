@@ -123,7 +123,7 @@ def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
     said = [(owner, each.line) for owner, each in events if isinstance(each, Said)]
     assert said[-1] == ("bad", f"ERROR: {why}")
     # The excerpt of the Dockerfile is told once, and kept for all.
-    assert [line for _, line in said].count("Dockerfile:6") == 1
+    assert [each for each in said if each[1] == "Dockerfile:6"] == [("bad", "Dockerfile:6")]
     assert "Dockerfile:6" in reader.finish("slow").said
 
 

@@ -69,7 +69,7 @@ def test_a_builder_is_read() -> None:
     builder = parse_builder(DOCKER_DRIVER)
     assert (builder.name, builder.driver, builder.error) == ("default", "docker", "")
     assert builder.platform == "linux/amd64"
-    assert builder.has_containerd_store
+    assert not builder.is_classic
     assert builder.nodes[0].version == "v0.0.0+unknown"
 
 
@@ -79,7 +79,7 @@ def test_every_node_is_read() -> None:
     assert [node.name for node in builder.nodes] == ["multi0", "multi1"]
     assert [node.status for node in builder.nodes] == ["running", "inactive"]
     assert builder.platform == "linux/arm64"
-    assert not builder.has_containerd_store
+    assert not builder.is_classic
 
 
 def test_a_builder_out_of_reach_has_its_error() -> None:

@@ -17,7 +17,7 @@ from bxcache.buildx.vertex_names import StepName
 from bxcache.cli.main import run
 from bxcache.console.document import describe_result
 from bxcache.console.progress import format_seconds
-from bxcache.console.summary import render_summary
+from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError
 from bxcache.request import BuildRequest
 from bxcache.result import BuildResult, CacheResult, Step
@@ -253,14 +253,14 @@ def test_the_document_has_the_published_keys() -> None:
     json.dumps(document)
 
 
-def test_a_summary_is_two_lines() -> None:
+def test_the_totals_are_two_lines() -> None:
     """Whatever there is to say."""
     for result in (
         RESULT,
         replace(RESULT, steps=(), caches=()),
         replace(RESULT, exit_status=1, steps=(Step("a", "RUN x", 1, Outcome.FAILED, 1.0),)),
     ):
-        assert len(render_summary(result).splitlines()) == 2
+        assert len(render_totals(result).splitlines()) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,16 @@ class Library:
         self.outcomes: dict[str, ImageOutcome] = {"api": ImageOutcome("api", RESULT)}
         self.error: Exception | None = None
 
-    def __call__(self, request: BakeRequest, observe: Any) -> dict[str, ImageOutcome]:  # noqa: ANN401
+    def __call__(
+        self,
+        request: BakeRequest,
+        observe: Any,  # noqa: ANN401
+        *,
+        accept: Callable[[tuple[str, ...]], None] | None = None,
+    ) -> dict[str, ImageOutcome]:
         self.requests.append(request)
+        if accept is not None:
+            accept(tuple(self.outcomes))
         for name, event in self.events:
             observe(name, event)
         if self.error is not None:

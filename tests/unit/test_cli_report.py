@@ -192,15 +192,3 @@ def test_a_summary_page_that_cannot_be_written_is_a_warning(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "summary.md"))
     assert run(["build"]) == 0
     assert "warning: the summary page was not written" in capsys.readouterr().err
-
-
-def test_several_images_have_no_one_report(
-    library: Library, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """It is said how to have one of each."""
-    (tmp_path / "bxcache.toml").write_text("[images.a]\n[images.b]\n")
-    for words in (["build", "a", "b"], ["build", "--all"]):
-        assert run([*words, "--report", "r.md"]) == 2
-        assert "`bxcache report NAME`" in capsys.readouterr().err
-    assert run(["bake", "--report", "r.md"]) == 2
-    assert library.asked == []

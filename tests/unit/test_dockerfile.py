@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.dockerfile import DockerfileStage, find_base, list_needed, list_stages
+from bxcache.buildx.dockerfile import DockerfileStage, list_bases, list_needed, list_stages
 
 RECORDED = (Path(__file__).parents[1] / "streams" / "Dockerfile").read_text()
 
@@ -169,7 +169,7 @@ def test_only_a_line_feed_ends_a_line(character: str) -> None:
 def test_a_base_is_the_last_stage_of_that_name_before() -> None:
     """An image is none, nor is a stage that comes later, or itself."""
     stages = list_stages("FROM b AS a\nFROM A AS b\nFROM x AS a\nFROM a AS a\nFROM c")
-    assert [find_base(stages, number) for number in range(5)] == [None, 0, None, 2, None]
+    assert list_bases(stages) == (None, 0, None, 2, None)
 
 
 # Each instruction with what it uses.

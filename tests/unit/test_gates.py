@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 
 from bxcache.buildx.events import Outcome
 from bxcache.config.models import GateSettings
-from bxcache.console.annotations import render_annotations
-from bxcache.insight.gates import Verdict, judge_gates
+from bxcache.insight.gates import judge_gates
 from bxcache.insight.record import Record, RecordedCache
 from tests.unit.histories import make_record, make_stages, make_step
 
@@ -116,22 +114,3 @@ def test_a_gate_that_warns_does_not_fail(name: str) -> None:
         "min_hit_ratio": name != "min_hit_ratio",
         "max_size": name != "max_size",
     }
-
-
-@pytest.mark.parametrize(
-    ("variables", "shape"),
-    [
-        ({}, None),
-        ({"GITHUB_ACTIONS": "true"}, r"::(error|warning) title=bxcache::[^\n]*100%25[^\n]*"),
-        ({"TF_BUILD": "True"}, r"##vso\[task\.logissue type=(error|warning)\][^\n]*100%[^\n]*"),
-    ],
-)
-def test_a_ci_system_is_told_in_its_own_words(variables: dict[str, str], shape: str | None) -> None:
-    """On one line, its own signs escaped, whatever a step's text has in it."""
-    verdicts = [Verdict("x", "100% of\n::error::`RUN`", fails) for fails in (True, False)]
-    lines = list(render_annotations(verdicts, variables))
-    assert len(lines) == (2 if shape else 0)
-    for line, kind in zip(lines, ("error", "warning"), strict=bool(shape)):
-        match = re.fullmatch(shape or "", line)
-        assert match is not None
-        assert match[1] == kind

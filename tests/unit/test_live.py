@@ -62,6 +62,20 @@ def test_whatever_happens_there_is_room(events: list[object], width: int, height
         assert all(words in shown for block in running for words, _ in block)
 
 
+@given(EVENTS, st.integers(20, 200), st.integers(2, 12))
+def test_what_there_is_no_room_for_need_not_be_drawn(
+    events: list[object], width: int, height: int
+) -> None:
+    """The lines are the same whether all stages are drawn, or only those that may be seen."""
+    board = Board()
+    for number, event in enumerate(events):
+        # Many stages, most of them done.
+        board.take(event, float(number), label=str(number % 9))  # type: ignore[arg-type]  # any of the events
+    every = draw_board(board, float(len(events)), width)
+    some = draw_board(board, float(len(events)), width, height)
+    assert fit_lines(some, height - 1) == fit_lines(every, height - 1)
+
+
 @given(EVENTS)
 def test_a_step_is_counted_once(events: list[object]) -> None:
     """As what became of it last, or as running."""

@@ -235,7 +235,6 @@ def test_the_command_names_the_builder_and_what_is_allowed() -> None:
     """And the stages in their order."""
     words = render_bake(
         BuildSettings(builder="mine"),
-        Path("/t/bake.json"),
         Path("/t/meta.json"),
         ["stage-0", "stage-1"],
         ("--allow", "network.host", "--build-arg", "A=1", "--allow=security.insecure"),
@@ -243,5 +242,5 @@ def test_the_command_names_the_builder_and_what_is_allowed() -> None:
     assert words == (
         *("buildx", "bake", "--progress", "rawjson", "--metadata-file", "/t/meta.json"),
         *("--builder", "mine", "--allow", "network.host", "--allow", "security.insecure"),
-        *("--file", "/t/bake.json", "stage-0", "stage-1"),
+        *("--file", "-", "stage-0", "stage-1"),
     )

@@ -12,7 +12,8 @@ from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
 from bxcache.buildx.trace import Trace, TracedStep
 from bxcache.buildx.vertex_names import StepName
 from bxcache.settlement import Heard
-from bxcache.stage_export import BuiltStage, group_stages, list_built
+from bxcache.stage_export import list_built
+from bxcache.stage_push import BuiltStage, group_stages
 
 TEXT = """\
 FROM scratch AS Base

@@ -27,6 +27,7 @@ FLOORS = [
     {"bxcache.rescue", "bxcache.earlier"},
     {"bxcache.preparation"},
     {"bxcache.running"},
+    {"bxcache.stage_push"},
     {"bxcache.stage_export"},
     {"bxcache.saving"},
     {"bxcache.remembering"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import Event, Outcome, Said, StepFinished, StepLogged, StepStarted
+from bxcache.buildx.events import (
+    Event,
+    Outcome,
+    Said,
+    StepFinished,
+    StepLogged,
+    StepStarted,
+    Transfer,
+    Warned,
+)
 from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import Trace, TraceReader
 from bxcache.buildx.vertex_names import CacheVertex
@@ -312,3 +322,30 @@ def test_vertices_that_need_each_other_read_nothing() -> None:
     ]
     list(reader.feed(json.dumps({"vertexes": told})))
     assert [step.reads for step in reader.finish().steps] == [frozenset()] * 2
+
+
+@pytest.mark.parametrize("name", ["cold", "registry-all-reused", "two-platforms"])
+def test_what_moved_is_the_last_that_is_told_of_each(name: str) -> None:
+    """A layer by its digest, files by the vertex that sends them: read anew from the lines."""
+    pulled, sent = dict[str, int](), dict[tuple[str, str], int]()
+    for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
+        if line.startswith("{"):
+            for status in json.loads(line).get("statuses") or ():
+                current = status.get("current") or 0
+                if status["id"].startswith("sha256:"):
+                    pulled[status["id"]] = max(current, pulled.get(status["id"], 0))
+                if status["id"].startswith("transferring"):
+                    key = status["vertex"], status["id"]
+                    sent[key] = max(current, sent.get(key, 0))
+    moved = read(name)[0].moved
+    assert moved.get(Transfer.PULL, 0) == sum(pulled.values())
+    assert moved.get(Transfer.SEND, 0) == sum(sent.values()) > 0
+
+
+def test_what_buildkit_warns_of_is_kept_once() -> None:
+    """In the order in which it is told."""
+    reader = TraceReader()
+    for text in ("one", "two", "one"):
+        short = base64.b64encode(text.encode()).decode()
+        assert list(reader.feed(json.dumps({"warnings": [{"short": short}]}))) == [Warned(text)]
+    assert reader.finish().warnings == ("one", "two")

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.sections import (
     Table,
+    is_refused,
     list_failed,
     list_unneeded,
+    list_warnings,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
@@ -43,11 +45,11 @@ def render_markdown(report: Report) -> str:
 
 
 def _list_blocks(report: Report) -> Iterator[str]:
-    mark = "❌" if report.exit_status else "✅"
+    mark = "❌" if report.exit_status or is_refused(report) else "✅"
     yield f"### {mark} {quote(report.scope.name)} {tell_build(report)}"
     parts = (f"**{tell_counts(report.counts)}**", tell_saved(report.counts))
     yield "; ".join(filter(None, parts))
-    yield from (f"⚠️ {quote(warning)}" for warning in report.warnings[:_MOST_ROWS])
+    yield from (f"⚠️ {quote(warning)}" for warning in list_warnings(report)[:_MOST_ROWS])
     yield from (_render_failed(report.steps[at]) for at in [*list_failed(report)][:_MOST_FAILED])
     yield from _render_tables(tabulate_stages(report))
     unneeded = ", ".join(map(quote, list_unneeded(report)[:_MOST_ROWS]))

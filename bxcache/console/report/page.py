@@ -20,9 +20,11 @@ from bxcache.console.report.details import draw_failed, draw_steps
 from bxcache.console.report.markup import Markup, element, join
 from bxcache.console.report.sections import (
     Table,
+    is_refused,
     list_facts,
     list_needed,
     list_unneeded,
+    list_warnings,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
@@ -101,14 +103,11 @@ def _list_sections(report: Report) -> list[Markup]:
 
 
 def _draw_head(report: Report) -> Markup:
-    failed = bool(report.exit_status)
-    badge = element(
-        "span",
-        "✕ failed" if failed else "✓ built",
-        class_=f"badge {'failed' if failed else 'built'}",
-    )
+    failed, refused = bool(report.exit_status), is_refused(report)
+    words = "✕ failed" if failed else "✕ built, gate not passed" if refused else "✓ built"
+    badge = element("span", words, class_=f"badge {'failed' if failed or refused else 'built'}")
     started = element("p", f"{tell_build(report)}, {format_moment(report.started)}")
-    warnings = [element("p", f"Warning: {clean_text(each)}") for each in report.warnings]
+    warnings = [element("p", f"Warning: {clean_text(each)}") for each in list_warnings(report)]
     notes = [element("div", *warnings, class_="warnings", role="note")] if warnings else []
     title = element("h1", badge, " ", clean_text(report.scope.name))
     return element("header", title, started, _draw_tiles(report), *notes)

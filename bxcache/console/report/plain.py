@@ -8,6 +8,7 @@ from bxcache.console.report.sections import (
     Table,
     list_failed,
     list_unneeded,
+    list_warnings,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
@@ -38,7 +39,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     lines = [
         f"{clean_text(report.scope.name)}: {tell_build(report)}, {started}",
         "; ".join(filter(None, (tell_counts(report.counts), tell_saved(report.counts)))),
-        *(f"warning: {clean_text(warning)}" for warning in report.warnings),
+        *(f"warning: {clean_text(warning)}" for warning in list_warnings(report)),
     ]
     yield "\n".join(lines)
     yield from (_render_failed(report.steps[at]) for at in list_failed(report))
@@ -55,12 +56,16 @@ def _render_failed(step: ReportedStep) -> str:
 
 
 def _render_table(table: Table) -> str:
+    return "\n".join([table.title.lower(), *map(_indent, render_rows(table).splitlines())])
+
+
+def render_rows(table: Table) -> str:
+    """A table as plain lines, without its title."""
     rows = [
         [clean_text(cell) if isinstance(cell, Quoted) else cell for cell in row]
         for row in table.rows
     ]
-    lines = render_table([name.upper() for name in table.head], rows, table.texts).splitlines()
-    return "\n".join([table.title.lower(), *map(_indent, lines)])
+    return render_table([name.upper() for name in table.head], rows, table.texts)
 
 
 def _indent(line: str) -> str:

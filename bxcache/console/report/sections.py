@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_size
@@ -46,6 +46,17 @@ def tell_build(report: Report) -> str:
     """What became of the build, and how long it took."""
     verb = "failed after" if report.exit_status else "built in"
     return f"{verb} {format_seconds(report.seconds)}"
+
+
+def is_refused(report: Report) -> bool:
+    """Whether a gate makes a build fail that succeeded by itself."""
+    return any(gate.fails for gate in report.gates)
+
+
+def list_warnings(report: Report) -> list[str]:
+    """What a person should look at: gates, bxcache's warnings, those of BuildKit."""
+    gates = [f"the gate {each.gate} is not passed: {each.reason}" for each in report.gates]
+    return [*gates, *report.warnings, *report.build_warnings]
 
 
 def tell_counts(counts: ReportedCounts) -> str:
@@ -94,6 +105,13 @@ def tabulate_stages(report: Report) -> Table:
     rows = tuple(_write_stage(stage) for stage in list_needed(report))
     head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
     return _drop_empty(Table("Stages", head, rows))
+
+
+def tabulate_work(report: Report) -> Table:
+    """The same without what the stages hold."""
+    whole = tabulate_stages(report)
+    count = sum(name not in ("Layers", "Size") for name in whole.head)
+    return replace(whole, head=whole.head[:count], rows=tuple(row[:count] for row in whole.rows))
 
 
 def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
@@ -175,6 +193,8 @@ def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
         ("Pull request", place.pull_request or ""),
         ("Base branch", place.base or ""),
         ("Built on", place.provider),
+        ("Fetched", _tell_bytes(report.pulled_bytes)),
+        ("Context sent", _tell_bytes(report.sent_bytes)),
         ("bxcache", tools.bxcache),
         ("docker", tools.docker),
         ("engine", tools.engine),
@@ -183,6 +203,10 @@ def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
         ("Driver", tools.driver),
     )
     return tuple((name, Quoted(value)) for name, value in found if value)
+
+
+def _tell_bytes(size: int) -> str:
+    return format_size(size) if size else ""
 
 
 def list_unneeded(report: Report) -> list[str]:

@@ -1,0 +1,86 @@
+"""The files that several images leave: one for each, with its name before the suffix."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bxcache.cli.report_files import check_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+"""What some system has in no name of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The files of one image.
+
+    Attributes:
+        reports: those of reports.
+        trace: that of the trace.
+        log: that of BuildKit's stream.
+    """
+
+    reports: tuple[Path, ...] = ()
+    trace: Path | None = None
+    log: Path | None = None
+
+    def list_paths(self) -> Iterator[Path]:
+        """All of them."""
+        yield from self.reports
+        yield from filter(None, (self.trace, self.log))
+
+
+def name_file(path: Path, name: str) -> Path:
+    """The file of one image, where a file is named for all of them.
+
+    >>> from pathlib import Path
+    >>> print(name_file(Path("out/report.html"), "team/api"))
+    out/report.team_api.html
+    """
+    return path.with_name(f"{path.stem}.{_NO_FILE_NAME.sub('_', name)}{path.suffix}")
+
+
+def spread_files(
+    values: Mapping[str, Any], names: Sequence[str], *, with_log: bool
+) -> dict[str, ImageFiles]:
+    """The files of each image.
+
+    Args:
+        values: the command's options.
+        names: the images.
+        with_log: each has a file of its own for BuildKit's stream.
+
+    Raises:
+        click.UsageError: a file cannot be written, or would be by two of them.
+    """
+    trace, log = values["trace"], values["log"] if with_log else None
+    files = {
+        name: ImageFiles(
+            tuple(name_file(each, name) for each in values["reports"]),
+            name_file(trace, name) if trace is not None else None,
+            name_file(log, name) if log is not None else None,
+        )
+        for name in names
+    }
+    _check_owners(files)
+    check_paths(path for each in files.values() for path in each.list_paths())
+    return files
+
+
+def _check_owners(files: Mapping[str, ImageFiles]) -> None:
+    owners: dict[str, tuple[str, Path]] = {}
+    for name, own in files.items():
+        for path in own.list_paths():
+            # Some systems take large and small letters for the same.
+            other, first = owners.setdefault(os.path.realpath(path).casefold(), (name, path))
+            if other != name:
+                raise click.UsageError(f"`{other}` and `{name}` would both write `{first}`")

@@ -1,0 +1,77 @@
+"""What a CI job is told in its own words: warnings, notes beside it, and nothing by mistake."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bxcache.console.job_log import JobLog
+    from bxcache.result import BuildResult
+
+
+def find_job_log() -> JobLog | None:
+    """The log of the CI job that this is a part of; None elsewhere."""
+    from bxcache.console.job_log import JobLog  # noqa: PLC0415
+    from bxcache.place.providers import name_providers  # noqa: PLC0415  # with what each one says
+    from bxcache.place.variables import Variables  # noqa: PLC0415
+
+    variables = Variables(os.environ)
+    provider = next(iter(name_providers(variables)), "")
+    return JobLog(provider) if provider or variables.is_on("CI") else None
+
+
+def say(text: str, log: JobLog | None, *, err: bool = True) -> None:
+    """Print a text that came from elsewhere, in which a CI job finds no command."""
+    lines = text.split("\n")
+    click.echo("\n".join(lines if log is None else map(log.defuse, lines)), err=err)
+
+
+def repeat_warnings(log: JobLog | None, warnings: Iterable[str], name: str = "") -> None:
+    """Print warnings again, which a CI job has in a section that is folded."""
+    if log is None or not log.folds:
+        return
+    for text in dict.fromkeys(warnings):
+        say(f"{name}: warning: {text}" if name else f"warning: {text}", log)
+
+
+def list_warnings(result: BuildResult) -> Iterator[str]:
+    """What of a build was told as a warning, but for what BuildKit warns of."""
+    yield from result.warnings
+    yield from (str(each) for each in result.gates if not each.fails)
+
+
+def annotate(
+    log: JobLog | None,
+    result: BuildResult,
+    error: str = "",
+    words: Sequence[str] = (),
+    name: str = "",
+) -> None:
+    """Have a CI job show, beside its log, the gates that are not passed and the steps that failed.
+
+    Args:
+        log: the log of the job, if this is one.
+        result: what the build gave back.
+        error: why it failed, if it did.
+        words: docker's last words.
+        name: the image, where several are built.
+    """
+    if log is None:
+        return
+    from bxcache.console.annotations import (  # noqa: PLC0415
+        annotate_failure,
+        annotate_gates,
+        render_annotations,
+    )
+
+    notes = (
+        *annotate_gates(result.gates, name),
+        *annotate_failure(result, error, words, name),
+    )
+    for line in render_annotations(notes, log.provider):
+        click.echo(line, err=True)

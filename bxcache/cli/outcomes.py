@@ -1,0 +1,118 @@
+"""What became of several builds, in words, documents and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bxcache.cli.build_options import choose_mode
+from bxcache.cli.image_files import ImageFiles
+from bxcache.cli.job_log import annotate, list_warnings, repeat_warnings, say
+from bxcache.cli.progress import is_shown
+from bxcache.cli.report_files import report_build
+from bxcache.errors import StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bxcache.batch import ImageOutcome
+    from bxcache.console.failures import Failures
+    from bxcache.console.job_log import JobLog
+    from bxcache.result import BuildResult
+
+_NONE = ImageFiles()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of several builds.
+
+    Attributes:
+        what: what they are: images or targets.
+        each: what became of each, by its name.
+        seconds: how long all of them took.
+        files: the files that each is to leave.
+    """
+
+    what: str
+    each: Mapping[str, ImageOutcome]
+    seconds: float
+    files: Mapping[str, ImageFiles] = field(default_factory=dict)
+
+
+def tell_outcomes(
+    outcomes: Outcomes, values: dict[str, Any], log: JobLog | None, failures: Failures
+) -> None:
+    """Print what became of several builds, and write the reports of each.
+
+    Args:
+        outcomes: what became of them.
+        values: the command's options.
+        log: the log of the CI job that this is, if it is one.
+        failures: what is told after that.
+
+    Raises:
+        OSError: a file of a build that succeeded cannot be written; all else is told and written.
+    """
+    from bxcache.console.batch import describe_batch, render_batch  # noqa: PLC0415
+    from bxcache.console.tables import render_document  # noqa: PLC0415
+
+    quiet = choose_mode(values) == "quiet"
+    if values["as_json"]:
+        click.echo(render_document(describe_batch(outcomes.each, outcomes.what)))
+    elif quiet:
+        _print_digests(outcomes)
+    trouble: OSError | None = None
+    for name, outcome in outcomes.each.items():
+        if not outcome.exit_status:
+            failures.forgive(name)
+        if outcome.result is not None:
+            trouble = _leave_files(name, outcome.result, outcomes, values, log) or trouble
+    for name, outcome in outcomes.each.items():
+        if outcome.result is not None and is_shown(choose_mode(values)):
+            repeat_warnings(log, _list_all_warnings(outcome.result), name)
+    say(render_batch(outcomes.each, outcomes.seconds, quiet=quiet, what=outcomes.what), log)
+    _annotate_all(outcomes, log, failures)
+    if trouble is not None:
+        raise trouble
+
+
+def _print_digests(outcomes: Outcomes) -> None:
+    for name, each in outcomes.each.items():
+        if each.result is not None and each.result.digest and not each.exit_status:
+            click.echo(f"{name} {each.result.digest}")
+
+
+def _leave_files(
+    name: str,
+    result: BuildResult,
+    outcomes: Outcomes,
+    values: dict[str, Any],
+    log: JobLog | None,
+) -> OSError | None:
+    """Print the layers and write the reports of a build; why these cannot be, if so."""
+    from bxcache.cli.build import print_layers  # noqa: PLC0415
+
+    if values["layers"]:
+        print_layers(result, log)
+    files = outcomes.files.get(name, _NONE)
+    try:
+        report_build(result, files.reports, files.trace)
+    except OSError as error:
+        return error
+    return None
+
+
+def _list_all_warnings(result: BuildResult) -> tuple[str, ...]:
+    built = result.record.build_warnings if result.record is not None else ()
+    return (*list_warnings(result), *built)
+
+
+def _annotate_all(outcomes: Outcomes, log: JobLog | None, failures: Failures) -> None:
+    for name, each in outcomes.each.items():
+        # What was stopped is no news.
+        if each.result is not None and not isinstance(each.error, StoppedError):
+            error = each.error.message if each.error is not None else ""
+            annotate(log, each.result, error, failures.list_words(name), name)

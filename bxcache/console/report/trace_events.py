@@ -1,0 +1,206 @@
+"""A build as a trace for Perfetto and `chrome://tracing`, in the Trace Event Format.
+
+https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bxcache.console.report.texts import clean_log, clean_text
+from bxcache.console.report.timeline import name_class
+from bxcache.place.trace_context import parse_traceparent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bxcache.insight.report import Report, ReportedStep
+    from bxcache.place.trace_context import TraceContext
+
+_PROCESS = 1
+_BUILD = 1
+"""The track of the whole build. Perfetto shows the one first that is named as the process is."""
+
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """Steps of one stage and the same platforms, none of which overlaps another.
+
+    Attributes:
+        name: what it is called.
+        steps: their positions, in the order of time.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+
+
+def render_trace(report: Report, traceparent: str = "") -> str:
+    """A build as a trace, a JSON document in the Trace Event Format.
+
+    The whole build is one event, and each step whose beginning is known; `steps_left_out` is the
+    number of the others. Moments are microseconds since 1970, counted from when the build began.
+
+    Args:
+        report: the build.
+        traceparent: the trace and the span that the build is a part of, as W3C Trace Context writes
+            them; each event has a span id of its own then. What is malformed counts as nothing.
+    """
+    context = parse_traceparent(traceparent)
+    tracks = [*_list_tracks(report)]
+    about = _describe_build(report, tracks, context)
+    document = {
+        "displayTimeUnit": "ms",
+        "otherData": about,
+        "traceEvents": [
+            *_name_tracks(report, tracks),
+            _draw_build(report, tracks, about | _identify(report, context, None)),
+            *_draw_steps(report, tracks, context),
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _list_tracks(report: Report) -> Iterator[_Track]:
+    """The tracks, in the order of the Dockerfile. A step of several stages is told in the first."""
+    told: set[int] = set()
+    for stage in report.stages:
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for at in stage.steps:
+            step = report.steps[at]
+            if step.began is not None and at not in told:
+                groups.setdefault(step.platforms, []).append(at)
+                told.add(at)
+        for platforms, positions in groups.items():
+            where = f" ({', '.join(platforms)})" if platforms else ""
+            name = clean_text(f"{stage.name or '(no stage)'}{where}")
+            for number, lane in enumerate(_split(report.steps, positions), 1):
+                yield _Track(name if number == 1 else f"{name} {number}", lane)
+
+
+def _split(steps: Sequence[ReportedStep], positions: Iterable[int]) -> list[tuple[int, ...]]:
+    """The steps on as few lanes as there can be without one that overlaps another."""
+    lanes: list[list[int]] = []
+    ends: list[int] = []
+    for at in sorted(positions, key=lambda at: _find_span(steps[at])):
+        begins, took = _find_span(steps[at])
+        lane = next((lane for lane, end in enumerate(ends) if end <= begins), len(ends))
+        if lane == len(ends):
+            lanes.append([])
+            ends.append(0)
+        lanes[lane].append(at)
+        ends[lane] = begins + took
+    return [*map(tuple, lanes)]
+
+
+def _find_span(step: ReportedStep) -> tuple[int, int]:
+    """When a step began, from the beginning of the build, and how long it took."""
+    return _to_microseconds(step.began or 0.0), _to_microseconds(step.seconds)
+
+
+def _to_microseconds(seconds: float) -> int:
+    whole = math.floor(seconds)
+    return whole * _MICROSECONDS + round((seconds - whole) * _MICROSECONDS)
+
+
+def _describe_build(
+    report: Report, tracks: Iterable[_Track], context: TraceContext | None
+) -> dict[str, Any]:
+    """What is to be known of the whole."""
+    scope, counts = report.scope, report.counts
+    of_trace = {"trace_id": context.trace_id, "parent_span_id": context.span_id} if context else {}
+    return {
+        "scope": scope.name,
+        "image": scope.image,
+        "bxcache": report.tools.bxcache,
+        "started": report.started,
+        "seconds": report.seconds,
+        "exit_status": report.exit_status,
+        "reused": counts.reused,
+        "executed": counts.executed,
+        "failed": counts.failed,
+        "hit_ratio": counts.hit_ratio,
+        "bytes": report.bytes,
+        "steps_left_out": len(report.steps) - sum(len(track.steps) for track in tracks),
+        **of_trace,
+    }
+
+
+def _identify(report: Report, context: TraceContext | None, step: int | None) -> dict[str, str]:
+    """The ids of a step's span and of its parent's, or of the build's; none without a trace."""
+    if context is None:
+        return {}
+    parent = context.span_id if step is None else _name_span(report, context, None)
+    return {"span_id": _name_span(report, context, step), "parent_span_id": parent}
+
+
+def _name_span(report: Report, context: TraceContext, step: int | None) -> str:
+    """A span's id, made of what tells it from all others: one build always has the same ones."""
+    known = (context.trace_id, context.span_id, report.scope.name, report.started, step)
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+
+
+def _name_tracks(report: Report, tracks: Iterable[_Track]) -> Iterator[dict[str, Any]]:
+    """The metadata events: what the process and the tracks are called, and the tracks' order."""
+    yield _tell(_BUILD, "process_name", name=clean_text(report.scope.name))
+    names = ("whole build", *(track.name for track in tracks))
+    for number, name in enumerate(names, _BUILD):
+        yield _tell(number, "thread_name", name=name)
+        yield _tell(number, "thread_sort_index", sort_index=number)
+
+
+def _tell(track: int, what: str, **args: object) -> dict[str, Any]:
+    return {"name": what, "ph": "M", "pid": _PROCESS, "tid": track, "args": args}
+
+
+def _draw_build(report: Report, tracks: Iterable[_Track], args: dict[str, Any]) -> dict[str, Any]:
+    """The event of the whole build, which lasts at least as long as its steps."""
+    spans = (_find_span(report.steps[at]) for track in tracks for at in track.steps)
+    took = max(_to_microseconds(report.seconds), *map(sum, spans), 0)
+    name = clean_text(f"build {report.scope.image}")
+    kind = "failed" if report.exit_status else "built"
+    return _draw(_BUILD, name, kind, (_to_microseconds(report.started), took), args)
+
+
+def _draw_steps(
+    report: Report, tracks: Iterable[_Track], context: TraceContext | None
+) -> Iterator[dict[str, Any]]:
+    started = _to_microseconds(report.started)
+    for number, track in enumerate(tracks, _BUILD + 1):
+        for at in track.steps:
+            step = report.steps[at]
+            begins, took = _find_span(step)
+            args = _describe_step(step) | _identify(report, context, at)
+            span = (started + begins, took)
+            yield _draw(number, clean_text(step.text), name_class(step), span, args)
+
+
+def _draw(
+    track: int, name: str, kind: str, span: tuple[int, int], args: dict[str, Any]
+) -> dict[str, Any]:
+    """A complete event."""
+    begins, took = span
+    place = {"pid": _PROCESS, "tid": track, "ts": begins, "dur": took}
+    return {"name": name, "cat": kind, "ph": "X", **place, "args": args}
+
+
+def _describe_step(step: ReportedStep) -> dict[str, Any]:
+    """What is known of a step."""
+    told = {
+        "outcome": step.outcome,
+        "stage": clean_text(step.stage),
+        "lines": step.lines,
+        "platforms": step.platforms,
+        "bytes": sum(layer.size for layer in step.layers) or None,
+        "layers": [{"digest": layer.digest, "size": layer.size} for layer in step.layers],
+        "log_bytes": step.log_bytes,
+        "saved": step.saved,
+        "error": clean_log(step.error),
+    }
+    return {key: value for key, value in told.items() if value not in (None, "", (), [])}

@@ -1,0 +1,76 @@
+"""What steps took when they were executed last, as the records of earlier builds tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.events import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from bxcache.insight.record import Record, RecordedStep
+
+
+def recall_seconds(
+    steps: Iterable[RecordedStep], earlier: Iterable[Record]
+) -> tuple[RecordedStep, ...]:
+    """The steps, those that were reused with what they took when they were executed last.
+
+    Args:
+        steps: those of a build.
+        earlier: what earlier builds left, the last one's first.
+    """
+    past = Past(earlier)
+    return tuple(
+        step.model_copy(update={"saved": past.find_seconds(step)})
+        if step.outcome is Outcome.REUSED
+        else step
+        for step in steps
+    )
+
+
+class Past:
+    """What steps took in earlier builds."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        """Take what builds left, the last one's first."""
+        self._builds = [_list_times(record) for record in records]
+
+    def find_seconds(self, step: RecordedStep) -> float | None:
+        """How long a step took in the last of them that knows; None if none does.
+
+        It is known by its layers, or else by its stage and text. Two steps may have made the same
+        layer, so the one that has both comes first.
+        """
+        keys = [*_list_keys(step)]
+        for times in self._builds:
+            for key in keys:
+                if key in times:
+                    return times[key]
+        return None
+
+
+def _list_times(record: Record) -> Mapping[tuple[object, ...], float]:
+    """What each step took when it was executed last, as far as a build knows, by all its keys."""
+    times: dict[tuple[object, ...], float] = {}
+    for step in record.steps:
+        took = step.seconds if step.outcome is Outcome.EXECUTED else step.saved
+        if took is not None:
+            for key in _list_keys(step):
+                times.setdefault(key, took)
+    return times
+
+
+def _list_keys(step: RecordedStep) -> Iterator[tuple[object, ...]]:
+    """What a step is known by in other builds, best first."""
+    forms = [digests for digests in _list_forms(step) if digests]
+    named = (step.stage, step.text, step.platforms)
+    yield from ((*named, digests) for digests in forms)
+    yield from ((digests,) for digests in forms)
+    yield named
+
+
+def _list_forms(step: RecordedStep) -> Iterator[tuple[str, ...]]:
+    for layers in (step.layers, *step.alternatives):
+        yield tuple(layer.digest for layer in layers)

@@ -1,0 +1,248 @@
+"""A run of docker's own that pushes stages as images, and finds everything built."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from threading import Event as Signal
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.capabilities import parse_version
+from bxcache.buildx.command import Command
+from bxcache.buildx.dockerfile_copy import copy_dockerfile
+from bxcache.buildx.events import Noted, Transfer, Transferred
+from bxcache.buildx.faults import explain_transfer, is_passing
+from bxcache.buildx.stage_bake import (
+    OLDEST_BAKE,
+    VARIABLES,
+    Repetition,
+    StageExport,
+    needs_new_bake,
+    render_bake,
+    render_stages,
+    write_bake,
+)
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, StoppedError, Trouble
+from bxcache.process import Stop
+from bxcache.running import run_quietly
+from bxcache.scope import name_stage
+from bxcache.store.staging import draw_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from bxcache.buildx.dockerfile import DockerfileStage
+    from bxcache.buildx.events import Event
+    from bxcache.plan.plan import BuildPlan, RegistrySave
+    from bxcache.registry.repository import Repository
+    from bxcache.running import Run
+    from bxcache.settlement import Heard
+
+_Document = dict[str, dict[str, object]]
+_NAME = "bxcache-stage"
+_MORE_ATTEMPTS = 2
+_MOST_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltStage:
+    """A stage that was part of a build.
+
+    Attributes:
+        stage: the stage.
+        is_last: it is what was built; docker needs no name for it.
+        is_new: not all that it is made of is in the registry.
+        reads: what it rests on of the files that docker sends, as the instructions that copy them.
+    """
+
+    stage: DockerfileStage
+    is_last: bool
+    is_new: bool
+    reads: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What there is to export.
+
+    Attributes:
+        run: the build.
+        plan: what it was to do about caches.
+        save: the scope, with what was found of it.
+        repository: where it is.
+        tag: its tag.
+        source: the tag of the scope that the build started from; empty if there is none.
+    """
+
+    run: Run
+    plan: BuildPlan
+    save: RegistrySave
+    repository: Repository
+    tag: str
+    source: str
+
+
+def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
+    """The stages that read the same files of the context, those that read most of it first.
+
+    Of two builds at once that read different files of one context, each is sent all of its own.
+    One after the other, each is sent only what the one before it did not read.
+    """
+    groups: dict[frozenset[str], list[BuiltStage]] = {}
+    # The last stage needs all others. In each group it comes last: what is told of it is told of
+    # all.
+    for each in sorted(stages, key=lambda each: each.is_last):
+        groups.setdefault(each.reads, []).append(each)
+    return [groups[reads] for reads in sorted(groups, key=len, reverse=True)]
+
+
+def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> Heard:
+    """Push stages as images.
+
+    Args:
+        export: where to.
+        new: the stages.
+        file: the Dockerfile.
+        text: what it holds.
+
+    Returns:
+        what the run of the last stage told, with the layers that only the others tell.
+
+    Raises:
+        RegistryError: they cannot be pushed.
+    """
+    run, settings = export.run, export.run.prepared.setup.config.build
+    unnamed = {
+        each.stage: f"{_NAME}-{number}"
+        for number, each in enumerate(new)
+        if not (each.stage.is_named or each.is_last)
+    }
+    if unnamed:
+        file = copy_dockerfile(file, text, unnamed, run.prepared.folder)
+    repository = Reference.parse(export.save.use.place).name
+    repetition = Repetition(
+        settings=settings,
+        context=(run.prepared.request.directory / settings.context).absolute(),
+        cache_from=tuple(use.option[1] for use in export.plan.imports),
+        insecure=export.save.backend.insecure,
+        extra=run.prepared.request.extra,
+        environment=os.environ,
+    )
+    listed = ", ".join(f"`{each.stage.name}`" for each in new)
+    run.tell(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
+    if needs_new_bake(settings, run.prepared.request.extra):
+        _check_bake(export, run.prepared.docker.ask_buildx_version())
+    documents = [
+        render_stages(
+            repetition,
+            [
+                StageExport(
+                    f"{repository}:{name_stage(export.tag, each.stage.name)}",
+                    settings.target if each.is_last else unnamed.get(each.stage, each.stage.name),
+                    file.absolute(),
+                )
+                for each in group
+            ],
+        )
+        for group in group_stages(new)
+    ]
+    first, *others = _bake_all(export, documents)
+    metadata = first.metadata.completed(each.metadata for each in others)
+    return replace(first, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """When a bake may have the context.
+
+    Attributes:
+        has_come: the one before it has let go of the context.
+        has_gone: the next one may have it.
+        is_over: no other is to come.
+    """
+
+    has_come: Signal
+    has_gone: Signal
+    is_over: Signal
+
+    def wait(self) -> None:
+        """Wait for it.
+
+        Raises:
+            StoppedError: it will not come.
+        """
+        self.has_come.wait()
+        if self.is_over.is_set():
+            raise StoppedError("the stages before it were not saved")
+
+
+def _bake_all(export: Export, documents: Sequence[_Document]) -> list[Heard]:
+    """Bake one after the other: whoever asks for a context that another has is sent all of it.
+
+    All begin at once, and are told what to bake when their turn has come.
+    """
+    request = export.run.prepared.request
+    stop, is_over = request.stop or Stop(), Signal()
+    prepared = replace(export.run.prepared, request=replace(request, stop=stop))
+    export = replace(export, run=replace(export.run, prepared=prepared))
+    signals = [Signal() for _ in range(len(documents) + 1)]
+    signals[0].set()
+    turns = [_Turn(come, gone, is_over) for come, gone in pairwise(signals)]
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        jobs = [pool.submit(_bake, export, *each) for each in zip(documents, turns, strict=True)]
+        try:
+            return [job.result() for job in jobs]
+        except KeyboardInterrupt:
+            is_over.set()
+            stop.set()
+            for signal in signals:
+                signal.set()
+            raise
+
+
+def _bake(export: Export, document: _Document, turn: _Turn) -> Heard:
+    run, request, save = export.run, export.run.prepared.request, export.save
+    settings, seconds = run.prepared.setup.config.build, save.backend.timeout
+    metadata, targets = run.prepared.folder / f"{draw_name()}.json", tuple(document["target"])
+    arguments = render_bake(settings, metadata, targets, request.extra)
+    command = Command(arguments, metadata, VARIABLES, targets)
+
+    def feed() -> str:
+        turn.wait()
+        return write_bake(document)
+
+    def hear(event: Event) -> None:
+        # Others than engines of the classic image store push while they have the context.
+        is_push = isinstance(event, Transferred) and event.kind is Transfer.PUSH
+        if is_push and run.prepared.capabilities.builder.is_classic:
+            turn.has_gone.set()
+
+    try:
+        heard, ended = run_quietly(run, command, seconds, feed=feed, hear=hear)
+        for _ in range(_MORE_ATTEMPTS):
+            if heard.exit_status and not ended and is_passing(heard.trace.last_error):
+                heard, ended = run_quietly(run, command, seconds, feed=feed, hear=hear)
+        if ended or heard.exit_status:
+            turn.is_over.set()
+            raise explain_transfer(save.use.place, "saving", ended or heard.trace.last_error)
+    finally:
+        turn.has_gone.set()
+    return heard
+
+
+def _check_bake(export: Export, version: str) -> None:
+    found = parse_version(version)
+    if found is not None and found < OLDEST_BAKE:
+        why = "buildx before 0.17 cannot build stages side by side with a network of their own"
+        raise refuse(export.save, why, "update buildx, or leave `network` out")
+
+
+def refuse(save: RegistrySave, why: str, hint: str) -> RegistryError:
+    """The error of stages that are not saved."""
+    place, trouble = save.use.place, Trouble.REFUSED
+    host = Reference.parse(place).host
+    return RegistryError(host, f"saving `{place}`", why, trouble=trouble, hint=hint)

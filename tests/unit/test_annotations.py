@@ -1,0 +1,138 @@
+"""Notes beside a job: what they say, of which line, and that they say nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.events import Outcome
+from bxcache.console.annotations import (
+    Annotation,
+    annotate_failure,
+    annotate_gates,
+    render_annotations,
+)
+from bxcache.insight.gates import Verdict
+from bxcache.result import BuildResult, Step
+from tests.unit.histories import make_record
+
+RULE = "-" * 20
+WORDS = ("Dockerfile:17", RULE, "  17 | >>> RUN make", RULE, "ERROR: failed: exit code: 2")
+STEP = Step("build", "RUN make\nRUN x", None, Outcome.FAILED, 1.0, error="exit code: 2")
+RECORD = make_record().model_copy(update={"context": ".", "file": ""})
+
+
+def failed(*steps: Step, file: str = "", context: str = ".") -> BuildResult:
+    record = RECORD.model_copy(update={"context": context, "file": file})
+    return BuildResult(1, None, (), steps, (), (), 1.0, record=record)
+
+
+def position(each: Annotation) -> tuple[str, int | None]:
+    return each.file, each.line
+
+
+@pytest.mark.parametrize(
+    ("file", "context", "expected"),
+    [
+        ("", ".", "Dockerfile"),
+        ("", "api", "api/Dockerfile"),
+        ("docker/api.Dockerfile", "api", "docker/api.Dockerfile"),
+        # What is not in the repository is nothing that a page could show.
+        ("../Dockerfile", ".", ""),
+        ("", "https://example.com/x.git", ""),
+        ("-", ".", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_step_that_failed_is_told_with_its_file_and_line(
+    file: str, context: str, expected: str
+) -> None:
+    """The line is the one that docker points at, the file is from the top of the repository."""
+    [note] = annotate_failure(failed(STEP, file=file, context=context), "it broke", WORDS)
+    assert note == Annotation("exit code: 2", True, "[build] RUN make", expected, 17)  # noqa: FBT003
+
+
+def test_the_line_of_one_is_no_line_of_another() -> None:
+    """Docker points at one step only; what is known of a step by itself counts first."""
+    several = failed(STEP, replace(STEP, stage="test", line=3))
+    assert [position(each) for each in annotate_failure(several, "it broke", WORDS)] == [
+        ("Dockerfile", None),
+        ("Dockerfile", 3),
+    ]
+
+
+def test_where_no_step_is_to_blame_the_error_is_told() -> None:
+    """Such as for a Dockerfile that cannot be read, at the line that docker points at."""
+    [note] = annotate_failure(failed(), "unknown instruction: RUNN", WORDS, "api")
+    assert note == Annotation("unknown instruction: RUNN", True, "api: bxcache", "Dockerfile", 17)  # noqa: FBT003
+    [note] = annotate_failure(failed(), "no space left", ())
+    assert position(note) == ("", None)
+    assert list(annotate_failure(replace(failed(STEP), exit_status=0), "", ())) == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        (
+            "github",
+            [
+                "::error file=a%2Cb,line=7,title=x%3A%3A%25::50%25 of\\n::error::y",
+                "::warning title=bxcache::the gate `max_size` is not passed: too large",
+            ],
+        ),
+        (
+            "azure",
+            [
+                (
+                    "##vso[task.logissue type=error;sourcepath=a,b;linenumber=7]"
+                    "x::%AZP25: 50%AZP25 of\\n::error::y"
+                ),
+                "##vso[task.logissue type=warning]the gate `max_size` is not passed: too large",
+            ],
+        ),
+        *((provider, []) for provider in ("gitlab", "buildkite", "jenkins", "teamcity", "")),
+    ],
+)
+def test_a_provider_is_told_in_its_own_words(provider: str, expected: list[str]) -> None:
+    """On one line, its own signs escaped, where it has notes at all."""
+    notes = [
+        Annotation("50% of\n::error::y", title="x::%", file="a,b", line=7),
+        *annotate_gates([Verdict("max_size", "too large", fails=False)]),
+    ]
+    assert list(render_annotations(notes, provider)) == expected
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
+    ["::endgroup::", "a,line=9", "x::y", "]##vso[task.complete]", "a;type=warning", "%0A::error::"]
+)
+
+
+@given(TEXTS, TEXTS.filter(bool), TEXTS)
+def test_no_text_gets_out_of_its_place(text: str, title: str, file: str) -> None:
+    """Read as the providers read it, a note has the parts that it was made of."""
+    note = Annotation(text, title=title, file=file, line=7)
+    [github] = render_annotations([note], "github")
+    match = re.fullmatch(r"::error ([^:]*)::(.*)", github)
+    assert match is not None
+    properties = dict(each.split("=", 1) for each in match[1].split(","))
+    assert set(properties) <= {"file", "line", "title"}
+    assert properties.get("line") == ("7" if file else None)
+    assert unquote(match[2]) == escape(text)
+    assert unquote(properties["title"]) == escape(title)
+    [azure] = render_annotations([note], "azure")
+    head, _, rest = azure.removeprefix("##vso[task.logissue ").partition("]")
+    assert {each.split("=", 1)[0] for each in head.split(";")} <= {
+        *("type", "sourcepath", "linenumber")
+    }
+    told = text if title == "bxcache" else f"{title}: {text}"
+    assert unquote(rest.replace("%AZP25", "%25")) == escape(told)
+
+
+def escape(text: str) -> str:
+    """A text as it is shown: what is no sign of its own as Python writes it."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

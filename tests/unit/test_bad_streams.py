@@ -1,0 +1,444 @@
+"""A stream that is damaged, or whose clock is, is read as far as it goes, and nothing breaks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import tracemalloc
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any, TextIO, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.bake_stream import BakeReader
+from bxcache.buildx.events import (
+    Event,
+    Outcome,
+    Said,
+    StepFinished,
+    StepLogged,
+    StepStarted,
+    Transferred,
+)
+from bxcache.buildx.metadata import Metadata
+from bxcache.buildx.raw_stream import join_documents, redact_line
+from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.vertex_names import StepName, parse_step_name
+from bxcache.buildx.vertices import LONGEST_LINE
+from bxcache.console.board import Board
+from bxcache.console.live import draw_board, fit_lines
+from bxcache.console.progress import PlainProgress
+from bxcache.console.report.rendering import FORMS, render_report
+from bxcache.console.report.timeline import measure_time, place_bars
+from bxcache.insight.record import parse_record
+from bxcache.insight.recording import Account, list_recorded_steps
+from bxcache.insight.reporting import make_report
+from bxcache.process import RunningProcess, _hear_out
+from bxcache.redaction import Redactor, mask_url
+from tests.unit.histories import make_record
+
+STREAMS = Path(__file__).parents[1] / "streams"
+LINES = {
+    path.stem: list(join_documents(path.read_text().splitlines()))
+    for path in sorted(STREAMS.glob("*.ndjson"))
+}
+DEEP = "[" * 600 + "]" * 600
+NAME = "[build 1/2] RUN make"
+STEP = parse_step_name(NAME)
+BEGUN = "2026-01-01T00:00:00Z"
+
+
+def read(lines: Iterable[str]) -> tuple[Trace, list[Event]]:
+    reader = TraceReader()
+    events = [event for line in join_documents(lines) for event in reader.feed(line)]
+    return reader.finish(), events
+
+
+def vertex(**more: object) -> str:
+    return json.dumps({"vertexes": [{"digest": "a", "name": NAME, "started": BEGUN, **more}]})
+
+
+def log(data: bytes, stream: int = 1) -> str:
+    text = base64.b64encode(data).decode()
+    return json.dumps({"logs": [{"vertex": "a", "stream": stream, "data": text}]})
+
+
+def list_lines(events: Iterable[Event]) -> list[str]:
+    return [event.line for event in events if isinstance(event, StepLogged)]
+
+
+def show_all(trace: Trace, events: Iterable[Event]) -> None:
+    """All that is made of a stream: lines, a live view, a record, a report in each form."""
+    plain, board = PlainProgress(io.StringIO()), Board()
+    for now, event in enumerate(events):
+        plain(event)
+        board.take(event, float(now))
+        fit_lines(draw_board(board, now + 1.0, 80, 24), 23)
+    steps = list_recorded_steps(Account(trace, trace, Metadata()), Redactor(["hunter2"]))
+    record = parse_record(make_record(*steps).to_json(), "here")
+    for form in FORMS:
+        render_report(make_report([record]), cast("Any", form))
+
+
+WRONG: st.SearchStrategy[object] = st.sampled_from(
+    [None, True, 0, -1, 2**70, 10**400, 1e308, "", "x", "\ud800", "\0\x1b[2J", [], {}, [None], [[]]]
+) | st.sampled_from(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", BEGUN, "sha256:a"])
+
+
+def replace_value(value: Any, wrong: object, draw: st.DataObject) -> Any:  # noqa: ANN401  # any JSON
+    """The same with another value somewhere in it."""
+    if isinstance(value, dict) and value and draw.draw(st.integers(0, 9)):
+        key = draw.draw(st.sampled_from(sorted(value)))
+        return {**value, key: replace_value(value[key], wrong, draw)}
+    if isinstance(value, list) and value and draw.draw(st.integers(0, 9)):
+        at = draw.draw(st.integers(0, len(value) - 1))
+        return [*value[:at], replace_value(value[at], wrong, draw), *value[at + 1 :]]
+    return wrong
+
+
+def mutate(line: str, draw: st.DataObject) -> list[str]:
+    """A line cut, torn, told twice, or with something else in it."""
+    at = draw.draw(st.integers(0, len(line)))
+    kind = draw.draw(st.sampled_from(["cut", "torn", "twice", "left out", "other", "value"]))
+    wrong = draw.draw(WRONG)
+    changed = line
+    if kind == "value" and line.startswith("{"):
+        changed = json.dumps(replace_value(json.loads(line), wrong, draw))
+    return {
+        "cut": [line[:at]],
+        "torn": [line[:at], line[at:]],
+        "twice": [line, line],
+        "left out": [],
+        "other": [line[:at] + draw.draw(st.text(max_size=3)) + line[at + 1 :]],
+        "value": [changed],
+    }[kind]
+
+
+@given(st.sampled_from(sorted(LINES)), st.data())
+def test_no_damage_to_a_stream_breaks_what_reads_it(name: str, draw: st.DataObject) -> None:
+    """Nor what shows it, records it and reports it."""
+    lines = list(LINES[name])
+    for _ in range(draw.draw(st.integers(1, 6))):
+        at = draw.draw(st.integers(0, len(lines) - 1))
+        lines[at : at + 1] = mutate(lines[at], draw) or [""]
+    trace, events = read(lines)
+    show_all(trace, events)
+    reader = BakeReader(("app", "other"))
+    for line in lines:
+        list(reader.feed(line))
+        redact_line(line, Redactor(["hunter2"]))
+    reader.finish("app")
+
+
+# None of these tells anything of a vertex.
+BAD_LINES = [
+    '{"vertexes":[{"digest":"sha256:cut',
+    "{",
+    "}",
+    "[]",
+    "null",
+    "12",
+    '{"vertexes":null,"statuses":7,"logs":{},"warnings":"x"}',
+    '{"vertexes":[null,7,[],"x",{"digest":null,"name":"[a 1/1] RUN x","started":null}]}',
+    '{"logs":[null,{"vertex":null,"data":"eA=="},{"vertex":"","stream":[],"data":null}]}',
+    '{"statuses":[{"id":null},{"vertex":[],"id":"writing cache manifest sha256:x"}]}',
+    f'{{"vertexes":{DEEP}}}',
+    '{"vertexes":' + "[" * 100_000,
+    f'{{"statuses":[{{"id":"x","current":{"9" * 5_000}}}]}}',
+    '{"vertexes":[{"digest":"","name":"[a 1/1] RUN x","completed":"2026-01-01T00:00:00Z"}]}',
+]
+
+
+@pytest.mark.parametrize("name", sorted(LINES))
+@pytest.mark.parametrize("bad", BAD_LINES)
+def test_what_stands_around_a_bad_line_is_read_as_ever(name: str, bad: str) -> None:
+    """Before and after each line of the stream."""
+    lines = LINES[name]
+    trace, events = read([each for line in lines for each in (bad, line)])
+    expected, told = read(lines)
+    assert trace.steps == expected.steps
+    assert trace.transfers == expected.transfers
+    assert (trace.sources, trace.began) == (expected.sources, expected.began)
+    assert [e for e in events if not isinstance(e, Said)] == [
+        e for e in told if not isinstance(e, Said)
+    ]
+
+
+@pytest.mark.parametrize("name", [f"[a {'1' * 5_000}/2] RUN x", "[" + " " * 200_000, "[a ٣/٤] x"])
+def test_a_name_of_another_shape_is_no_steps(name: str) -> None:
+    """However long it is: it is looked at once."""
+    assert parse_step_name(name) is None
+
+
+def test_counts_that_buildkit_cannot_have_are_unknown() -> None:
+    """They are int64: what is more would not even be a float."""
+    status = {"id": "sha256:x", "vertex": "a", "current": 10**4_000, "total": -5, "completed": None}
+    _, events = read([json.dumps({"statuses": [status]})])
+    (moved,) = [event for event in events if isinstance(event, Transferred)]
+    assert (moved.current, moved.total, moved.done) == (0, 0, False)
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900, 50_000])
+def test_a_deep_document_is_masked_or_left(depth: int) -> None:
+    """Where it is too deep to be looked into, its text is masked as it is."""
+    line = f'{{"a":{"[" * depth}"hunter2"{"]" * depth}}}'
+    assert "hunter2" not in redact_line(line, Redactor(["hunter2"]))
+
+
+@pytest.mark.parametrize("data", [b"\xff hunter2", b"hunter2 \xc3", "hunter2é".encode()])
+def test_a_secret_among_bytes_that_are_no_text_is_masked(data: bytes) -> None:
+    """The other bytes are as they were."""
+    masked = json.loads(redact_line(log(data), Redactor(["hunter2"])))
+    assert base64.b64decode(masked["logs"][0]["data"]) == data.replace(b"hunter2", b"***")
+
+
+MOMENTS = st.sampled_from(
+    [
+        *(f"2026-01-01T00:00:{second:02}.5Z" for second in range(0, 60, 7)),
+        *("1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "0001-01-01"),
+        *("", "yesterday", "2026-13-45T99:00:00Z"),
+    ]
+)
+SPANS = st.lists(
+    st.tuples(st.sampled_from("abc"), MOMENTS, MOMENTS, st.booleans()), min_size=1, max_size=12
+)
+
+
+@given(SPANS)
+def test_no_time_is_negative_whatever_the_clock_says(
+    spans: list[tuple[str, str, str, bool]],
+) -> None:
+    """Not in events, steps, records, reports and their drawings."""
+    lines = []
+    for digest, started, completed, cached in spans:
+        name = f"[{digest} 1/1] RUN make"
+        told = {"started": started, "completed": completed, "cached": cached}
+        lines.append(json.dumps({"vertexes": [{"digest": digest, "name": name, **told}]}))
+    trace, events = read(lines)
+    assert all(event.seconds >= 0 for event in events if isinstance(event, StepFinished))
+    assert all(step.seconds >= 0 and (step.began or 0) >= 0 for step in trace.steps)
+    assert (trace.began or 0) >= 0
+    # What a time is told from is known: no step lasts from 1970 until today.
+    assert all(step.began is not None or not step.seconds for step in trace.steps)
+    steps = list_recorded_steps(Account(trace, trace, Metadata()), Redactor())
+    report = make_report([parse_record(make_record(*steps).to_json(), "here")])
+    assert all(step.seconds >= 0 and (step.began or 0) >= 0 for step in report.steps)
+    whole = measure_time(report)
+    for stage in report.stages:
+        assert all(bar.left >= 0 < bar.width for bar in place_bars(stage, report.steps, whole))
+
+
+def test_a_step_that_ended_before_it_began_took_no_time() -> None:
+    """And one that was worked on twice took what it can have taken."""
+    back = vertex(started="2026-01-01T00:00:09Z", completed="2026-01-01T00:00:03Z")
+    assert [step.seconds for step in read([back])[0].steps] == [0.0]
+    again = vertex(completed="2026-01-01T00:00:04Z")
+    assert [step.seconds for step in read([back, again])[0].steps] == [4.0]
+
+
+def test_no_elapsed_time_is_negative() -> None:
+    """Also where a clock that should only go forward does not."""
+    assert STEP is not None
+    board = Board()
+    board.take(StepStarted(STEP), 100.0)
+    assert not [
+        words for block in draw_board(board, 40.0, 80) for words, _ in block if "-" in words
+    ]
+
+
+def cut_anywhere(data: bytes, draw: st.DataObject) -> list[bytes]:
+    cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=6)))
+    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+@given(st.text(alphabet="aé\U0001f40b\r\n", max_size=40), st.data())
+def test_lines_do_not_depend_on_how_a_log_is_cut(text: str, draw: st.DataObject) -> None:
+    """Not even within a character; what a carriage return goes back over is written over."""
+    chunks = cut_anywhere(text.encode(), draw)
+    lines = [vertex(), *map(log, chunks), vertex(completed="2026-01-01T00:00:01Z")]
+    *whole, last = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    trace, events = read(lines)
+    assert list_lines(events) == [*whole, *([last] if last else [])]
+    assert [step.log for step in trace.steps] == [text]
+    assert [step.log_bytes for step in trace.steps] == [len(text.encode())]
+
+
+@given(st.binary(max_size=40), st.data())
+def test_bytes_that_are_no_text_are_shown_as_such(data: bytes, draw: st.DataObject) -> None:
+    """As Python replaces them, wherever the log is cut; an unended character at the end is one."""
+    chunks = cut_anywhere(data, draw)
+    lines = [vertex(), *map(log, chunks), vertex(completed="2026-01-01T00:00:01Z")]
+    expected = data.decode(errors="replace").split("\n")
+    shown = [line.rstrip("\r").rpartition("\r")[2] for line in expected]
+    assert list_lines(read(lines)[1]) == (shown if shown[-1] else shown[:-1])
+
+
+def test_two_streams_of_a_step_have_lines_of_their_own() -> None:
+    """What is printed in between does not end a line."""
+    lines = [vertex(), log(b"out", 1), log(b"err\n", 2), log(b"put\n", 1)]
+    assert list_lines(read(lines)[1]) == ["err", "output"]
+
+
+def measure_peak(lines: Iterable[str]) -> int:
+    """The most bytes that reading takes, besides the lines."""
+    reader = TraceReader()
+    tracemalloc.start()
+    try:
+        for line in lines:
+            for _ in reader.feed(line):
+                pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("chunk", [b"x" * 32_000, b"10%\r" * 8_000, b"word " * 6_400])
+def test_a_line_without_end_takes_bounded_memory(chunk: bytes) -> None:
+    """As much for 30 MB as for a few."""
+    message = log(chunk)
+    assert measure_peak([vertex(), *([message] * 1_000)]) < 12 * LONGEST_LINE
+
+
+def test_a_long_line_in_one_message_takes_a_few_times_as_much() -> None:
+    """Its message is decoded piece by piece."""
+    size = 20_000_000
+    assert measure_peak([vertex(), log(b"x" * size)]) < 3 * size
+
+
+def test_nothing_of_a_long_line_is_lost() -> None:
+    """It comes in several, cut where a word ends."""
+    text = "".join(f"{number:07} " for number in range(500_000))
+    chunks = [text[at : at + 30_011].encode() for at in range(0, len(text), 30_011)]
+    lines = [vertex(), *map(log, chunks), log(b"\nnext\n")]
+    *parts, last = list_lines(read(lines)[1])
+    assert "".join(parts) == text
+    assert len(parts) == 4
+    assert all(len(part) <= LONGEST_LINE + 31_000 for part in parts)
+    assert all(part.startswith(" ") for part in parts[1:])
+    assert last == "next"
+
+
+def test_what_docker_says_is_kept_in_bounds() -> None:
+    """The first and the last of it, which say what kind of docker it is and why it failed."""
+    reader = TraceReader()
+    for number in range(50_000):
+        list(reader.hear(f"line {number}" + "x" * 100))
+    list(reader.hear("ERROR: " + "y" * 1_000_000))
+    said = reader.finish().said
+    assert len(said) < 3_000
+    assert [line.partition("x")[0] for line in said[:2]] == ["line 0", "line 1"]
+    assert said[-1].startswith("ERROR: yyy")
+    assert len(said[-1]) < 100_000
+
+
+class Process:
+    """A process that has said something."""
+
+    def __init__(self, said: bytes) -> None:
+        self.stderr: TextIO = io.TextIOWrapper(io.BytesIO(said), encoding="utf-8", errors="replace")
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("length", [0, 9, 10, 11, 200_000])
+def test_of_a_line_that_never_ends_the_beginning_is_read(
+    monkeypatch: pytest.MonkeyPatch, length: int, end: str
+) -> None:
+    """And what comes after it as ever."""
+    monkeypatch.setattr("bxcache.process.LONGEST_LINE", 10)
+    said = f"first\n\n{'x' * length}\nlast{end}".encode() + b"\xff" * bool(end)
+    running = RunningProcess(cast("Any", Process(said)))
+    ends = ["\ufffd"] if end else []
+    assert [*running.read_lines()] == ["first", "", "x" * min(length, 10), "last", *ends]
+
+
+class Talker(Process):
+    """A process that talks on while it is told to end."""
+
+    args = "talker"
+
+    def __init__(self, megabytes: int) -> None:
+        reading, self._writing = os.pipe()
+        self.stderr = os.fdopen(reading)
+        self._talk = Thread(target=self._write, args=[megabytes])
+        self._talk.start()
+
+    def _write(self, megabytes: int) -> None:
+        with suppress(BrokenPipeError), os.fdopen(self._writing, "wb") as stream:
+            for _ in range(megabytes):
+                stream.write(b"x" * 1_000_000)
+
+    def wait(self, seconds: float) -> None:
+        self._talk.join(seconds)
+        assert not self._talk.is_alive()
+
+
+def test_what_a_command_says_when_it_is_stopped_is_dropped() -> None:
+    """It is read, since the command could not end otherwise, and takes no memory."""
+    process = cast("Any", Talker(50))
+    tracemalloc.start()
+    try:
+        _hear_out(process, 60.0)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+        process.stderr.close()
+
+
+def test_a_command_that_talks_on_is_not_waited_for_longer() -> None:
+    """The next signal is a stronger one."""
+    process = cast("Any", Talker(100_000))
+    with pytest.raises(subprocess.TimeoutExpired):
+        _hear_out(process, 0.1)
+    process.stderr.close()
+    process.wait(10.0)
+
+
+def test_a_document_that_never_ends_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an old buildx, whose documents have several lines."""
+    monkeypatch.setattr("bxcache.buildx.raw_stream._LARGEST_DOCUMENT", 100)
+    given = ["{", *([" x"] * 1_000)]
+    reads = 0
+
+    def count() -> Iterable[str]:
+        nonlocal reads
+        for line in given:
+            reads += 1
+            yield line
+
+    joined = join_documents(count())
+    assert next(iter(joined)) == "{"
+    assert reads < 60
+    assert [*joined] == given[1:]
+
+
+HOSTILE = "a\x1b[2Jb\x1b]0;title\x07\x9b31mc\x1b[31mred\x1b[0m\td\x08"
+SHOWN = "a\\x1b[2Jb\\x1b]0;title\\x07\\x9b31mc\x1b[31mred\x1b[0m\td\\x08"
+
+
+def test_plain_lines_obey_no_control_sequence() -> None:
+    """Colours are kept, as docker's own plain lines have them; all else is shown."""
+    stream = io.StringIO()
+    plain = PlainProgress(stream)
+    step = StepName(None, "build\x1b[2J", 1, 1, f"RUN {HOSTILE}")
+    for event in (StepStarted(step), StepLogged(step, HOSTILE), Said(HOSTILE)):
+        plain(event)
+    plain(StepFinished(step, Outcome.EXECUTED, 1.0))
+    written = stream.getvalue()
+    assert written.count(SHOWN) == 4
+    assert "\x1b[2J" not in written
+    assert not {"\x07", "\x08", "\x9b"} & {*written}
+
+
+def test_masking_looks_at_a_long_line_once() -> None:
+    """A line of letters alone could begin with the scheme of a URL anywhere."""
+    assert mask_url("a" * 3_000_000) == "a" * 3_000_000
+    text = "a" * 1_000_000 + "://me:pw@example.com/"
+    assert mask_url(text) == "a" * 1_000_000 + "://***@example.com/"

@@ -1,0 +1,162 @@
+"""`--trace`: what it writes for a build and for a past one, and which files it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.cli.main import run
+from bxcache.console.report.trace_events import render_trace
+from bxcache.errors import BuildFailedError
+from bxcache.insight.reporting import make_report
+from bxcache.request import BuildRequest
+from bxcache.result import BuildResult
+from tests.unit.histories import make_record, make_step
+
+RECORD = make_record(make_step("RUN a", 2, layers="a:10", began=0.5, seconds=7.0))
+REPORT = make_report([RECORD])
+RESULT = BuildResult(0, None, (), (), (), (), 1.0, record=RECORD)
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+class Library:
+    """Stands in for the library: knows one build, and makes the same again."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.outcome: BuildResult | Exception = RESULT
+
+    def find(self, request: object) -> object:
+        self.asked.append(request)
+        return REPORT
+
+    def build(self, request: BuildRequest, _: object = None) -> BuildResult:
+        self.asked.append(request)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
+    """Knows one build, and makes the same again."""
+    stand_in = Library()
+    monkeypatch.setattr("bxcache.lookup.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.pipeline.run_build", stand_in.build)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return stand_in
+
+
+def test_a_build_leaves_its_trace(library: Library, tmp_path: Path) -> None:
+    """Under any name, beside its reports; earlier builds need not be looked for."""
+    assert run(["build", "--trace", "r.trace"]) == 0
+    assert (tmp_path / "r.trace").read_text() == render_trace(REPORT)
+    assert library.asked[0].with_earlier is False
+    assert run(["build", "--trace", "both", "--report", "r.json"]) == 0
+    assert (tmp_path / "both").read_text() == render_trace(REPORT)
+    assert json.loads((tmp_path / "r.json").read_text())["version"] == 1
+
+
+def test_a_build_that_fails_leaves_one_too(library: Library, tmp_path: Path) -> None:
+    """Its exit status is docker's."""
+    failed = replace(RESULT, exit_status=3)
+    library.outcome = BuildFailedError("it broke", exit_status=3, result=failed)
+    assert run(["build", "--trace", "t"]) == 3
+    assert (tmp_path / "t").read_text() == render_trace(REPORT)
+
+
+@pytest.mark.usefixtures("library")
+def test_a_build_is_a_part_of_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `TRACEPARENT` says; a past build was not a part of this one."""
+    monkeypatch.setenv("TRACEPARENT", TRACEPARENT)
+    assert run(["build", "--trace", "now"]) == 0
+    assert (tmp_path / "now").read_text() == render_trace(REPORT, TRACEPARENT)
+    assert run(["report", "--trace", "past"]) == 0
+    assert (tmp_path / "past").read_text() == render_trace(REPORT)
+
+
+@pytest.mark.usefixtures("library")
+def test_a_past_build_has_one_and_nothing_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But what is asked for besides."""
+    assert run(["report", "--trace", "t"]) == 0
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "t").read_text() == render_trace(REPORT)
+    assert run(["report", "--trace", "t", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == 1
+
+
+@pytest.mark.parametrize("command", ["build", "report"])
+@pytest.mark.parametrize("name", ["nowhere/t.json", "folder", ""])
+def test_a_file_that_cannot_be_is_refused_first(
+    command: str,
+    name: str,
+    library: Library,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """With a usage error that names it; nothing was built or looked for, and no file is left."""
+    (tmp_path / "folder").mkdir()
+    assert run([command, "--trace", name]) == 2
+    said = capsys.readouterr().err
+    assert "--trace" in said
+    assert f"`{name or '.'}` cannot be written" in said
+    assert library.asked == []
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "--report", "t.json", "--trace", "t.json"],
+        ["build", "--report", "t.json", "--trace", "./nowhere/../t.json"],
+        ["build", "--log", "t.json", "--trace", "t.json"],
+        ["report", "-o", "t.json", "--trace", "t.json"],
+    ],
+)
+def test_one_file_does_not_hold_two_things(
+    words: list[str], library: Library, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """However it is written; what is there is left as it is."""
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "t.json").write_text("old")
+    assert run(words) == 2
+    assert "name two files" in capsys.readouterr().err
+    assert library.asked == []
+    assert (tmp_path / "t.json").read_text() == "old"
+
+
+@pytest.mark.usefixtures("library")
+def test_a_trace_that_cannot_be_written_after_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: Library
+) -> None:
+    """A build that succeeded says 74, and one that failed keeps its status."""
+
+    def fail(path: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    assert run(["build", "--trace", "t"]) == 74
+    assert "No space left on device" in capsys.readouterr().err
+    failed = replace(RESULT, exit_status=3)
+    library.outcome = BuildFailedError("it broke", exit_status=3, result=failed)
+    assert run(["build", "--trace", "t"]) == 3
+    assert "`t` was not written" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(
+    library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """There is nothing to tell of."""
+    monkeypatch.setattr("bxcache.pipeline.preview_build", lambda _: None)
+    monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
+    assert run(["build", "--dry-run", "--trace", "t"]) == 0
+    assert library.asked == []
+    assert [*tmp_path.iterdir()] == []

@@ -1,0 +1,207 @@
+"""`--report`, `--trace` and `--log` for several images and for bake: a file for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.batch import ImageOutcome
+from bxcache.buildx.events import Outcome, Streamed
+from bxcache.cli.image_files import name_file
+from bxcache.cli.main import run
+from bxcache.errors import BuildFailedError
+from bxcache.result import BuildResult
+from tests.unit.histories import STARTED, make_record, make_step
+
+RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.EXECUTED))
+RESULT = BuildResult(0, None, (), (), (), (), 1.0, record=RECORD)
+FAILED = replace(
+    RESULT,
+    exit_status=2,
+    record=make_record(
+        make_step("RUN b", 2, outcome=Outcome.FAILED), started=STARTED, exit_status=2
+    ),
+)
+STREAM = '{"vertexes":[]}'
+
+
+@dataclass
+class Library:
+    """Stands in for builds of several images: the first fails where that is wanted."""
+
+    requests: list[Any] = field(default_factory=list)
+    results: dict[str, BuildResult] = field(default_factory=dict)
+    names: Sequence[str] = ("api", "worker")
+
+    def build(self, request: Any, *rest: Any, accept: Any = None, **_: Any) -> Any:  # noqa: ANN401
+        names = rest[0] if len(rest) == 2 else self.names  # of a bake it is the observer alone
+        if accept is not None:
+            accept(tuple(names))
+        self.requests.append(request)
+        outcomes = {}
+        for name in names:
+            rest[-1](name, Streamed(f"{STREAM[:-1]} {name}"))
+            result = self.results.get(name, RESULT)
+            error = BuildFailedError("broke", exit_status=2) if result.exit_status else None
+            outcomes[name] = ImageOutcome(name, result, error)
+        return outcomes
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
+    """Two images, `api` and `worker`."""
+    stand_in = Library()
+    monkeypatch.setattr("bxcache.batch.build_batch", stand_in.build)
+    monkeypatch.setattr("bxcache.baking.bake_targets", stand_in.build)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    declare("api", "worker")
+    return stand_in
+
+
+def declare(*names: str) -> None:
+    Path("bxcache.toml").write_text("".join(f"[images.{json.dumps(name)}]\n" for name in names))
+
+
+def list_files() -> list[str]:
+    return sorted(path.name for path in Path().iterdir() if path.name != "bxcache.toml")
+
+
+BOTH = pytest.mark.parametrize("words", [["build", "--all"], ["build", "api", "worker"], ["bake"]])
+
+
+@BOTH
+def test_each_image_has_reports_and_a_trace_of_its_own(library: Library, words: list[str]) -> None:
+    """With its name before the suffix; one that failed too."""
+    library.results["worker"] = FAILED
+    options = ["--report", "r.json", "--report", "page.html", "--trace", "t.json"]
+    assert run([*words, *options]) == 2
+    assert list_files() == [
+        *("page.api.html", "page.worker.html", "r.api.json", "r.worker.json"),
+        *("t.api.json", "t.worker.json"),
+    ]
+    texts = {name: Path(f"r.{name}.json").read_text() for name in ("api", "worker")}
+    assert {name: json.loads(text)["exit_status"] for name, text in texts.items()} == {
+        "api": 0,
+        "worker": 2,
+    }
+    assert "RUN b" in Path("page.worker.html").read_text()
+    [request] = library.requests
+    assert getattr(request, "build", request).with_earlier
+
+
+def test_each_image_has_a_stream_of_its_own(library: Library) -> None:
+    """A bake has one stream, and so one file."""
+    assert run(["build", "--all", "--log", "build.log"]) == 0
+    assert list_files() == ["build.api.log", "build.worker.log"]
+    assert Path("build.api.log").read_text() == f"{STREAM[:-1]} api\n"
+    assert library.requests[0].raw
+    assert run(["bake", "--log", "bake.log"]) == 0
+    assert Path("bake.log").read_text().splitlines() == [
+        f"{STREAM[:-1]} api",
+        f"{STREAM[:-1]} worker",
+    ]
+    assert library.requests[1].build.raw
+
+
+@BOTH
+@pytest.mark.parametrize("option", ["--report", "--trace"])
+def test_a_file_that_cannot_be_written_stops_all_before_it_begins(
+    library: Library, words: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file of one image is enough."""
+    Path("r.worker.json").mkdir()
+    assert run([*words, option, "r.json"]) == 2
+    assert "`r.worker.json` cannot be written: Is a directory" in capsys.readouterr().err
+    assert library.requests == []
+    assert list_files() == ["r.worker.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (("a/b", "a:b"), ["--report", "r.json"]),
+        (("api", "API"), ["--report", "r.json"]),
+        (("a?", "a*"), ["--log", "b.log"]),
+        (("a?", "a*"), ["--trace", "t.json"]),
+        # One image's report is another one's, where the names of files have dots.
+        (("b.c", "c"), ["--report", "r.json", "--report", "r.b.json"]),
+    ],
+)
+def test_no_two_images_write_one_file(
+    library: Library,
+    names: tuple[str, str],
+    options: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where the file system would take two names for one; it is said which images."""
+    declare(*names)
+    assert run(["build", "--all", *options]) == 2
+    err = capsys.readouterr().err
+    assert f"`{names[0]}` and `{names[1]}` would both write" in err
+    assert library.requests == []
+    assert list_files() == []
+
+
+def test_a_link_to_another_images_file_is_that_file(library: Library) -> None:
+    """What is written is what counts."""
+    Path("r.api.json").symlink_to("r.worker.json")
+    assert run(["build", "--all", "--report", "r.json"]) == 2
+    assert library.requests == []
+
+
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+
+
+@given(NAMES)
+def test_any_name_can_be_a_part_of_a_files_name(name: str) -> None:
+    """It stays in the folder, and keeps the suffix."""
+    named = name_file(Path("out") / "report.html", name)
+    assert named.parent == Path("out")
+    assert named.suffix == ".html"
+    assert not set(named.name) & set('/\\:*?"<>|\0\n')
+
+
+def test_one_report_that_fails_leaves_the_others(
+    library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All else is written and told, and the command fails for it."""
+    write_text = Path.write_text
+
+    def refuse(path: Path, *rest: Any, **more: Any) -> int:  # noqa: ANN401
+        if path.name == "r.api.md":
+            raise OSError(28, "No space left on device", str(path))
+        return write_text(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert run(["build", "--all", "--report", "r.md"]) == 74
+    assert "r.worker.md" in list_files()
+    err = capsys.readouterr().err
+    assert "2 images: 2 built" in err
+    assert "No space left on device: `r.api.md`" in err
+    assert len(library.requests) == 1
+
+
+def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to report of."""
+    monkeypatch.setattr("bxcache.pipeline.preview_build", lambda _: None)
+    monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
+    assert run(["build", "--all", "--report", "r.json", "--log", "b.log", "--dry-run"]) == 0
+    assert list_files() == []
+    assert library.requests == []
+
+
+def test_the_rawjson_of_several_is_refused_with_a_way_out(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Streams of several would be mixed on one terminal."""
+    assert run(["build", "--all", "--progress", "rawjson"]) == 2
+    assert "`--log FILE` keeps that of each" in capsys.readouterr().err
+    assert library.requests == []

@@ -1,0 +1,250 @@
+"""What a CI job shows: one section for all that docker does, and the rest outside of it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.batch import ImageOutcome
+from bxcache.buildx.events import (
+    Event,
+    Noted,
+    Outcome,
+    Said,
+    StepFinished,
+    StepLogged,
+    StepStarted,
+    Warned,
+)
+from bxcache.buildx.vertex_names import StepName
+from bxcache.cli.job_log import find_job_log
+from bxcache.cli.main import run
+from bxcache.console.job_log import JobLog
+from bxcache.errors import BuildFailedError
+from bxcache.result import BuildResult, Step
+from tests.unit.job_logs import FOLDING, HOSTILE, READERS, Shown, list_others, read_plainly
+from tests.unit.places.recordings import PROVIDERS, read_recording
+
+STEP = StepName(None, "build", 2, 3, "RUN make")
+ERROR = "exit code: 2"
+POSITION = ("Dockerfile:3", "-" * 20, "  3 | >>> RUN make", "-" * 20, f"ERROR: failed: {ERROR}")
+BEGINNINGS = {
+    "github": r"::group::docker buildx build\n::stop-commands::[0-9a-f]{32}\n",
+    "gitlab": r"\x1b\[0Ksection_start:\d{10}:bxcache_[0-9a-f]{32}\[collapsed=true\]\r\x1b\[0K"
+    r"docker buildx build\n",
+    "azure": r"##\[group\]docker buildx build\n",
+    "buildkite": r"--- docker buildx build\n",
+    "travis": r"travis_fold:start:bxcache_[0-9a-f]{32}\r\x1b\[0Kdocker buildx build\n",
+}
+
+
+def list_events(log: tuple[str, ...]) -> list[Event]:
+    """Those of a build that fails, with the log of the step that does."""
+    return [
+        Noted("a note"),
+        StepStarted(STEP),
+        *(StepLogged(STEP, line) for line in log),
+        Warned("careful"),
+        StepFinished(STEP, Outcome.FAILED, 1.2, ERROR),
+        *(Said(line) for line in POSITION),
+    ]
+
+
+FAILED = BuildResult(
+    exit_status=2,
+    digest=None,
+    tags=(),
+    steps=(Step("build", "RUN make", None, Outcome.FAILED, 1.2, error=ERROR),),
+    caches=(),
+    warnings=("careful",),
+    seconds=1.3,
+)
+
+Build = Callable[..., Shown]
+
+
+@pytest.fixture
+def job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Build:
+    """Runs a command as a job at a provider, with a library that has certain events."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bxcache.toml").write_text("[images.api]\n[images.worker]\n")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+    def run_job(provider: str, *words: str, events: list[Event], status: int = 2) -> Shown:
+        for name, value in read_recording(provider).write(tmp_path).items():
+            monkeypatch.setenv(name, value)
+        failed = BuildFailedError("failed", exit_status=2, result=FAILED)
+        outcome = {"api": ImageOutcome("api", FAILED, failed), "worker": ImageOutcome("worker")}
+
+        def build(_: object, observe: Any) -> BuildResult:  # noqa: ANN401
+            for event in events:
+                observe(event)
+            if status:
+                raise failed
+            return replace(FAILED, exit_status=0, steps=())
+
+        def build_all(_: object, *rest: Any, **__: object) -> dict[str, ImageOutcome]:  # noqa: ANN401
+            for name in ("api", "worker"):
+                for event in events if name == "api" else [Noted("mine")]:
+                    rest[-1](name, event)
+            return outcome
+
+        monkeypatch.setattr("bxcache.pipeline.run_build", build)
+        monkeypatch.setattr("bxcache.batch.build_batch", build_all)
+        monkeypatch.setattr("bxcache.baking.bake_targets", build_all)
+        capsys.readouterr()
+        assert run(words) == status
+        shown = READERS.get(provider, read_plainly)(capsys.readouterr().err)
+        shown.folded, shown.open = list_others(shown.folded), list_others(shown.open)
+        return shown
+
+    return run_job
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_job_is_known_by_the_variables_of_its_provider(
+    provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A job at another one by `CI`; elsewhere there is none."""
+    assert find_job_log() is None
+    monkeypatch.setenv("CI", "true")
+    unknown = find_job_log()
+    assert unknown is not None
+    assert (unknown.provider, unknown.folds) == ("", False)
+    for name, value in read_recording(provider).write(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    log = find_job_log()
+    assert log is not None
+    assert (log.provider, log.folds) == (provider, provider in FOLDING)
+
+
+@pytest.mark.parametrize("provider", FOLDING)
+def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
+    """With what it is called; where it has a name that a step could print, no one can know that."""
+    begun = [[*log.begin("docker buildx build"), *log.stop()] for log in [JobLog(provider)] * 2]
+    assert begun[0] == begun[1]
+    assert re.fullmatch(BEGINNINGS[provider], "".join(f"{line}\n" for line in begun[0]))
+    other = JobLog(provider)
+    named = "[0-9a-f]" in BEGINNINGS[provider]
+    assert ([*other.begin("docker buildx build"), *other.stop()] != begun[0]) is named
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_why_a_build_failed_stands_last_and_is_not_folded(job: Build, provider: str) -> None:
+    """All that docker does is; then come warnings, the summary, and the whole log of the step."""
+    printed = tuple(f"line {number}" for number in range(3000))
+    shown = job(provider, "build", events=list_events(printed))
+    if provider in FOLDING:
+        assert shown.folded[0] == "note: a note"
+        assert len(shown.folded) == 1 + 1 + 3000 + 1 + 1 + len(POSITION)
+        assert shown.open[0] == "warning: careful"
+        assert shown.open[1].startswith("1 step: 0 reused, 0 executed, 1 failed, in ")
+        assert shown.open[2].startswith("nothing saved")
+        assert len(shown.open) == 3 + len(POSITION) + 1 + 3000
+    assert shown.open[-3000:] == list(printed)
+    assert shown.open[-3001] == "log of [build 2/3] RUN make:"
+    assert shown.open[-3001 - len(POSITION) : -3001] == list(POSITION)
+
+
+@pytest.mark.parametrize("provider", FOLDING)
+def test_a_good_build_says_no_more_than_its_summary_outside(job: Build, provider: str) -> None:
+    """Also where its first run failed, and a second one without the cache did not."""
+    events = [
+        *list_events(("a",)),
+        Warned("it is run again"),
+        StepStarted(STEP),
+        StepFinished(STEP, Outcome.EXECUTED, 1.0),
+    ]
+    shown = job(provider, "build", events=events, status=0)
+    assert [line.partition(":")[0] for line in shown.open] == [
+        "warning",
+        "0 steps",
+        "nothing saved",
+    ]
+
+
+@pytest.mark.parametrize("words", [("build", "--all"), ("bake",)])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_several_images_have_one_section(job: Build, provider: str, words: tuple[str, ...]) -> None:
+    """The log of what failed is told with its image."""
+    shown = job(provider, *words, events=list_events(("a", "b")))
+    if provider in FOLDING:
+        assert {line.partition(" ")[0] for line in shown.folded} == {"api", "worker"}
+        assert shown.open[0] == "api: warning: careful"
+    assert shown.open[-3:] == ["log of api | [build 2/3] RUN make:", "a", "b"]
+
+
+@pytest.mark.parametrize("provider", sorted(READERS))
+@pytest.mark.parametrize("words", [("build",), ("build", "-q"), ("build", "--all")])
+def test_no_line_of_a_build_is_a_command(job: Build, provider: str, words: tuple[str, ...]) -> None:
+    """What a step prints, what it is, and what docker says."""
+    step = replace(STEP, text="RUN echo '##vso[a.b]' ##[error] ##teamcity[x]")
+    lines: list[Event] = [StepStarted(step)]
+    for line in HOSTILE:
+        lines += [StepLogged(step, line), Said(line), Warned(line)]
+    lines += [StepFinished(step, Outcome.FAILED, 1.0, ERROR), *map(Said, HOSTILE)]
+    shown = job(provider, *words, events=lines)
+    own = (
+        r"::(end)?group::|::error |##\[(end)?group\]|##vso\[task\.logissue |(---|\+\+\+) (docker|b)"
+    )
+    own += r"|\x1b\[0Ksection_(start|end):\d+:bxcache_|travis_fold:(start|end):bxcache_"
+    assert [line for line in shown.obeyed if not re.match(own, line)] == []
+    folds = 2 if provider in FOLDING and "-q" not in words else 0
+    notes = 1 if provider in ("github", "azure") else 0
+    assert len(shown.obeyed) == folds + notes
+
+
+PARTS = st.lists(
+    st.one_of(
+        st.sampled_from([*HOSTILE, "#", "##", ":", "::", "[", "vso[", "-", "---", " ", "\x1b[0m"]),
+        st.text(max_size=3),
+    ),
+    max_size=6,
+).map("".join)
+
+
+@given(st.sampled_from(sorted(READERS)), PARTS)
+def test_whatever_a_line_is_it_stays_one_that_is_only_shown(provider: str, text: str) -> None:
+    """To the provider itself, as a line of its own."""
+    line = text.replace("\n", "")
+    defused = JobLog(provider).defuse(line)
+    shown = READERS[provider](defused)
+    assert shown.obeyed == []
+    assert len(shown.open) == 1
+
+
+@pytest.mark.parametrize("provider", sorted(READERS))
+def test_a_usual_line_is_printed_as_it_is(provider: str) -> None:
+    """Colours and tabs included, as far as they hide nothing."""
+    for line in ("+ make -j4", "a :: b", "\x1b[32mok\x1b[0m\t1", "# comment [x]", "--flag", ""):
+        assert JobLog(provider).defuse(line) == line
+
+
+def test_elsewhere_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plain lines come as they come, and are not repeated."""
+
+    def build(_: object, observe: Any) -> BuildResult:  # noqa: ANN401
+        for event in list_events(("a", "::error::b")):
+            observe(event)
+        raise BuildFailedError("failed", exit_status=2, result=FAILED)
+
+    monkeypatch.setattr("bxcache.pipeline.run_build", build)
+    assert run(["build", "--progress", "plain"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert err[:2] == ["note: a note", "started           [build 2/3] RUN make"]
+    assert err[3] == "                  [build 2/3] ::error::b"
+    assert err[-2].startswith("1 step")
+    assert sum("RUN make" in line for line in err) == 3
+    assert not sys.stderr.isatty()

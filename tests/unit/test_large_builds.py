@@ -1,0 +1,218 @@
+"""Builds of thousands of steps are read, recorded and reported, in time that grows as they do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from bxcache.buildx.events import Outcome, StepFinished, StepStarted
+from bxcache.buildx.instructions import Reads
+from bxcache.buildx.metadata import Layer, Metadata, parse_metadata
+from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.vertex_names import StepName
+from bxcache.console.board import Board
+from bxcache.console.live import draw_board, fit_lines
+from bxcache.console.report.rendering import render_report
+from bxcache.errors import StoreError
+from bxcache.insight.fitting import fit_record
+from bxcache.insight.record import Record, parse_record
+from bxcache.insight.recording import Account, list_recorded_stages, list_recorded_steps
+from bxcache.insight.reporting import make_report
+from bxcache.redaction import Redactor
+from bxcache.settlement import Heard
+from bxcache.store.records import LARGEST_FILE, LARGEST_RECORD
+from bxcache.store.store import Store
+from tests.recording_once import SCOPE, record_build
+from tests.synthetic_build import make_build, make_run
+from tests.unit.histories import make_record
+
+FEW, MANY = 200, 800
+MOST = 4.6
+"""Four times the steps take so many times the calls at most; what is quadratic takes 16 times."""
+
+
+def count_calls(action: Callable[[], object]) -> int:
+    """How many functions are called, those of Python itself included."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def read_chain(count: int) -> TraceReader:
+    """A build in which each step copies from the context and builds on the one before."""
+    reader = TraceReader()
+    told = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:01Z"}
+    context = {"digest": "context", "name": "[internal] load build context", **told}
+    list(reader.feed(json.dumps({"vertexes": [context]})))
+    for at in range(count):
+        inputs = ["context", f"step{at - 1}"]
+        step = {"digest": f"step{at}", "name": f"[{at + 1}/{count}] COPY {at} /", **told}
+        list(reader.feed(json.dumps({"vertexes": [{**step, "inputs": inputs}]})))
+    return reader
+
+
+def record(count: int) -> Record:
+    trace, metadata = make_build(count)
+    account = Account(trace, trace, metadata)
+    steps = list_recorded_steps(account, Redactor())
+    return make_record(*steps, stages=list_recorded_stages(account, Redactor()))
+
+
+def prepare_reading(count: int) -> Callable[[], object]:
+    return lambda: read_chain(count).finish()
+
+
+def prepare_recording(count: int) -> Callable[[], object]:
+    trace, metadata = make_build(count)
+    return lambda: list_recorded_steps(Account(trace, trace, metadata), Redactor())
+
+
+def prepare_report(count: int) -> Callable[[], object]:
+    found = record(count)
+    return lambda: make_report([found, found])
+
+
+def prepare_page(count: int) -> Callable[[], object]:
+    report = make_report([record(count)])
+    return lambda: render_report(report, "html")
+
+
+def prepare_view(count: int) -> Callable[[], object]:
+    board = Board()
+    for at in range(count):
+        board.take(StepFinished(StepName(None, f"stage-{at}", 1, 1, "RUN x"), Outcome.REUSED, 0), 0)
+    return lambda: fit_lines(draw_board(board, 1.0, 80, 24), 23)
+
+
+@pytest.mark.parametrize(
+    "prepare", [prepare_reading, prepare_recording, prepare_report, prepare_page, prepare_view]
+)
+def test_work_grows_as_the_steps_do(prepare: Callable[[int], Callable[[], object]]) -> None:
+    """Reading a stream, recording it, reporting that and its page, and one picture of a view."""
+    few, many = prepare(FEW), prepare(MANY)
+    # The first time loads and remembers.
+    few()
+    many()
+    assert count_calls(many) <= MOST * count_calls(few)
+
+
+def test_a_picture_takes_as_long_however_many_steps_are_done() -> None:
+    """It is drawn several times a second."""
+
+    def draw(count: int) -> int:
+        board = Board()
+        for at in range(1, count + 1):
+            board.take(StepFinished(StepName(None, "a", at, count, "RUN"), Outcome.REUSED, 0.0), 0)
+        return count_calls(lambda: fit_lines(draw_board(board, 1.0, 80, 24), 23))
+
+    assert draw(5_000) == draw(50)
+
+
+def test_what_steps_read_of_the_context_is_not_kept_for_each() -> None:
+    """5,000 steps that rest on each other would have 12 million."""
+    steps = read_chain(5_000).finish().steps
+    first, last = steps[0], steps[-1]
+    assert first.reads == {"[internal] load build context COPY 0 /"}
+    assert len(last.reads) == 5_000
+    kept = [each.reads._held for each in steps if isinstance(each.reads, Reads)]
+    assert len(kept) == len(steps)
+    assert sum(map(sys.getsizeof, kept)) < 5_000_000
+
+
+def make_wordy_build(count: int) -> tuple[Trace, Metadata]:
+    """A build in which each step has a long text in three-byte letters, a log and an error."""
+    trace, metadata = make_build(count)
+    steps = tuple(
+        replace(
+            step,
+            name=replace(step.name, text="RUN " + "語" * 2_000),
+            log="x" * 4_000 + f"end of {at}",
+            outcome=Outcome.FAILED if at == count - 2 else step.outcome,
+        )
+        for at, step in enumerate(trace.steps)
+    )
+    [definition] = metadata.definitions
+    other = Layer("sha256:" + "f" * 64, 5)
+    operations = tuple(
+        replace(each, chains=(*each.chains, (*each.chains[0][:-1], other))) if each.chains else each
+        for each in definition.operations
+    )
+    definition = replace(definition, operations=operations)
+    return replace(trace, steps=steps), replace(metadata, definitions=(definition,))
+
+
+def test_the_record_of_5_000_steps_is_kept_beside_another(tmp_path: Path) -> None:
+    """With all of its steps, what they are made of, and the end of what the failed one printed."""
+    store = Store(tmp_path / "store")
+    run = make_run(tmp_path, store, SCOPE)
+    found = record_build(run, Heard(1, *make_wordy_build(5_000), 1.0))
+    line = found.to_json()
+    assert len(line) <= LARGEST_RECORD
+    store.add_record("app", line)
+    store.add_record("app", line.replace(b'"seconds":1.0', b'"seconds":2.0'))
+    assert len(store.read_records("app")) == 2
+    steps = parse_record(line, "here").steps
+    assert len(steps) == 5_000
+    assert all(step.layers and step.lines and step.text.startswith("RUN") for step in steps[1:])
+    assert [step.parent for step in steps[:4]] == [None, 0, 1, 2]
+    failed = [step for step in steps if step.outcome is Outcome.FAILED]
+    assert [step.log[-11:] for step in failed] == ["end of 4998"]
+
+
+def test_a_record_that_has_room_is_left_as_it_is() -> None:
+    """Of as many bytes as there may be; of one less it is shortened."""
+    found = record(50)
+    size = len(found.to_json())
+    assert fit_record(found, size) is found
+    assert len(fit_record(found, size - 1).to_json()) < size
+
+
+def test_a_record_that_is_too_large_is_refused_and_leaves_the_others(tmp_path: Path) -> None:
+    """And is not dropped without a word."""
+    store = Store(tmp_path / "store")
+    store.add_record("app", b'{"version":1}\n')
+    with pytest.raises(StoreError, match=r"more than 4\.2 MB"):
+        store.add_record("app", b"x" * LARGEST_FILE + b"\n")
+    assert store.read_records("app") == (b'{"version":1}\n',)
+
+
+def test_metadata_that_leads_in_a_circle_is_read() -> None:
+    """No build is like that."""
+    trace, _ = make_build(3)
+    vertices = {
+        digest: f"step{at}" for at, step in enumerate(trace.steps) for digest in step.digests
+    }
+    vertices |= {"sha256:x": "x", "sha256:y": "y"}
+    exec_op = {"op": {"Op": {"exec": {"mounts": [{"dest": "/"}]}}}}
+    listed = [{"id": step, "inputs": ["x:0"], **exec_op} for step in vertices.values()]
+    listed += [{"id": "x", "inputs": ["y:0"], **exec_op}, {"id": "y", "inputs": ["x:0"], **exec_op}]
+    built = {"digestMapping": vertices, "llbDefinition": listed}
+    metadata = parse_metadata(json.dumps({"buildx.build.provenance": {"buildConfig": built}}))
+    steps = list_recorded_steps(Account(trace, trace, metadata), Redactor())
+    assert {step.parent for step in steps} == {None}
+
+
+def test_a_step_that_was_started_again_is_counted_once() -> None:
+    """As what it has come to last."""
+    step = StepName(None, "a", 1, 1, "RUN x")
+    board = Board()
+    board.take(StepFinished(step, Outcome.REUSED, 0.0), 0.0)
+    board.take(StepFinished(step, Outcome.EXECUTED, 0.0), 0.0)
+    board.take(StepStarted(step), 0.0)
+    assert [board.count(each) for each in Outcome] == [0, 0, 0]
+    assert board.running == 1

@@ -1,0 +1,51 @@
+"""What a step once took is known as long as builds reuse it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.events import Outcome
+from bxcache.insight.past import recall_seconds
+from tests.unit.histories import make_record, make_step
+
+REUSED, EXECUTED = Outcome.REUSED, Outcome.EXECUTED
+NAMES = ("a", "b", "c")
+Took = dict[str, float | None]
+BUILDS = st.lists(
+    st.fixed_dictionaries({name: st.none() | st.floats(0.1, 900.0) for name in NAMES}), min_size=1
+)
+"""For each build what its steps took; None where a step was reused."""
+
+
+@given(BUILDS)
+def test_the_last_record_knows_what_all_before_it_took(
+    builds: list[dict[str, float | None]],
+) -> None:
+    """Each build has read the record of the one before it, and no other."""
+    last: dict[str, float] = {}
+    record = make_record()
+    for took in builds:
+        steps = [
+            make_step(
+                f"RUN {name}",
+                2,
+                layers=f"{name}:10",
+                seconds=took[name] or 0.0,
+                outcome=REUSED if took[name] is None else EXECUTED,
+            )
+            for name in NAMES
+        ]
+        record = make_record(*recall_seconds(steps, [record]))
+        expected = {name: last.get(name) if took[name] is None else None for name in NAMES}
+        assert dict(zip(NAMES, (step.saved for step in record.steps), strict=True)) == expected
+        last |= {name: seconds for name, seconds in took.items() if seconds is not None}
+
+
+def test_what_failed_or_is_a_base_image_saves_nothing() -> None:
+    """Only what is reused would have taken time."""
+    before = make_record(
+        make_step("RUN a", 2, layers="a:10", seconds=5.0), make_step("FROM x", 1, layers="x:10")
+    )
+    steps = [make_step("RUN a", 2, outcome=Outcome.FAILED), make_step("FROM x", 1, layers="x:10")]
+    assert [step.saved for step in recall_seconds(steps, [before])] == [None, None]

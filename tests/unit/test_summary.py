@@ -1,0 +1,102 @@
+"""What a build says in the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bxcache.buildx.events import Outcome
+from bxcache.console.summary import render_summary, render_totals
+from bxcache.result import BuildResult, CacheResult, Step
+from tests.unit.histories import make_record, make_stages, make_step
+
+REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED
+STAGES = make_stages(("deps", 1, "scratch"), ("app", 4, "deps"))
+RECORD = make_record(
+    make_step("COPY lib /", 2, layers="a:10", outcome=REUSED, seconds=0.1, saved=2.0),
+    make_step("RUN deps", 3, layers="b:20", outcome=REUSED, seconds=0.1, saved=70.0),
+    make_step("RUN \x1b[2Jmake", 5, layers="c:30", outcome=EXECUTED, seconds=4.25),
+    make_step("RUN test", 6, layers="d:40", outcome=EXECUTED, seconds=1.5),
+    stages=STAGES,
+    pulled_bytes=12_300_000,
+    sent_bytes=4_500,
+    build_warnings=("StageNameCasing: stage `Deps`", "two\nlines"),
+)
+CACHE = CacheResult(
+    backend="local",
+    place="/store",
+    scope="image.main",
+    exported=True,
+    bytes=4_100_000,
+    new_bytes=70,
+    layers=4,
+    store_bytes=120_000_000,
+    store_budget=20_000_000_000,
+)
+STEPS = tuple(
+    Step("app", step.text, None, step.outcome or REUSED, step.seconds) for step in RECORD.steps
+)
+STORED = "(70 B new; the store has 120.0 MB of 20.0 GB)"
+RESULT = BuildResult(0, None, (), STEPS, (CACHE,), (), 6.2, record=RECORD)
+
+
+def test_each_stage_has_a_line() -> None:
+    """With what became of its steps, the time they took and would have taken."""
+    lines = [line.split() for line in render_summary(RESULT).splitlines()[:3]]
+    assert lines == [
+        ["STAGE", "REUSED", "EXECUTED", "TIME", "SAVED"],
+        ["deps", "2", "0", "0.2", "s", "1", "m", "12", "s"],
+        ["app", "0", "2", "5.8", "s"],
+    ]
+
+
+def test_what_took_long_and_what_buildkit_warned_of_come_next() -> None:
+    """On one line each, with nothing that a terminal obeys."""
+    assert render_summary(RESULT).splitlines()[3:-2] == [
+        "slowest: 4.2 s `RUN make`, 1.5 s `RUN test`",
+        r"2 warnings of BuildKit, see above: StageNameCasing, two\nlines",
+    ]
+
+
+def test_the_totals_come_last() -> None:
+    """What became of the steps, what moved, and how full the store is."""
+    assert render_summary(RESULT).splitlines()[-2:] == [
+        "4 steps: 2 reused, 2 executed, in 6.2 s, 1 m 12 s saved, 12.3 MB fetched, 4.5 kB sent",
+        f"saved 4.1 MB in 4 layers as `image.main` in /store {STORED}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cache", "words"),
+    [
+        (replace(CACHE, store_budget=None), "(70 B new; the store has 120.0 MB)"),
+        (replace(CACHE, unchanged=True), "(unchanged; the store has 120.0 MB of 20.0 GB)"),
+        (replace(CACHE, store_bytes=None), "(70 B new)"),
+    ],
+)
+def test_what_is_not_known_of_the_store_is_left_out(cache: CacheResult, words: str) -> None:
+    """A store without bounds has no budget."""
+    assert render_totals(replace(RESULT, caches=(cache,))).endswith(words)
+
+
+def test_a_failed_build_tells_its_stages_too() -> None:
+    """By BuildKit's names: nothing tells of its Dockerfile."""
+    steps = [
+        make_step("COPY lib /", outcome=REUSED, stage="deps"),
+        make_step("RUN x", outcome=FAILED, seconds=1.0, stage="app", error="exit code: 1"),
+    ]
+    record = make_record(*steps, exit_status=1)
+    lines = render_summary(replace(RESULT, exit_status=1, record=record)).splitlines()
+    assert [line.split()[:4] for line in lines[:3]] == [
+        ["STAGE", "REUSED", "EXECUTED", "FAILED"],
+        ["deps", "1", "0", "0.0"],
+        ["app", "0", "0", "1"],
+    ]
+
+
+def test_one_stage_needs_no_table() -> None:
+    """The totals say the same."""
+    record = make_record(make_step("RUN x", 2, seconds=1.0), stages=STAGES[:1])
+    result = replace(RESULT, record=record)
+    assert render_summary(result) == render_totals(result)

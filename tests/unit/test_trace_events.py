@@ -1,0 +1,332 @@
+"""A build as a trace: what the Trace Event Format demands, and what a report tells.
+
+https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from itertools import combinations
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.buildx.events import Outcome
+from bxcache.console.report.trace_events import render_trace
+from bxcache.insight.record import RecordedScope, RecordedStep
+from bxcache.insight.report import Report
+from bxcache.insight.reporting import make_report
+from tests.golden import BUILDS, make_golden
+from tests.unit.histories import STARTED, make_record, make_stages, make_step, name_digest
+
+Document = dict[str, Any]
+
+# What the format says of the events that are used here.
+COUNT = {"type": "integer", "minimum": 0}
+EVENT = {
+    "oneOf": [
+        {
+            "properties": {
+                "ph": {"const": "X"},
+                "name": {"type": "string"},
+                "cat": {"type": "string", "pattern": "^[a-z]+$"},
+                "ts": {"type": "integer"},
+                "dur": COUNT,
+                "pid": COUNT,
+                "tid": COUNT,
+                "args": {"type": "object"},
+            },
+            "required": ["ph", "name", "cat", "ts", "dur", "pid", "tid"],
+            "additionalProperties": False,
+        },
+        *(
+            {
+                "properties": {
+                    "ph": {"const": "M"},
+                    "name": {"const": name},
+                    "pid": COUNT,
+                    "tid": COUNT,
+                    "args": {"properties": {key: kind}, "required": [key], "maxProperties": 1},
+                },
+                "required": ["ph", "name", "pid", "tid", "args"],
+                "additionalProperties": False,
+            }
+            for name, key, kind in (
+                ("process_name", "name", {"type": "string"}),
+                ("thread_name", "name", {"type": "string"}),
+                ("thread_sort_index", "sort_index", {"type": "integer"}),
+            )
+        ),
+    ]
+}
+FORMAT = {
+    "type": "object",
+    "properties": {
+        "traceEvents": {"type": "array", "items": EVENT},
+        "displayTimeUnit": {"enum": ["ms", "ns"]},
+        "otherData": {"type": "object"},
+    },
+    "required": ["traceEvents"],
+    "additionalProperties": False,
+}
+HEADS = make_stages(("one", 1, "debian"), ("two", 5, "one"))
+PARENT = "00f067aa0ba902b7"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
+
+
+def read(report: Report, traceparent: str = "") -> Document:
+    """The trace of a report, of which the format is sure."""
+    document: Document = json.loads(render_trace(report, traceparent))
+    jsonschema.Draft202012Validator(FORMAT).validate(document)
+    return document
+
+
+def list_complete(document: Document) -> list[Document]:
+    return [event for event in document["traceEvents"] if event["ph"] == "X"]
+
+
+def list_steps(document: Document) -> list[Document]:
+    """The events of steps: all but the one of the build, which is the first."""
+    return list_complete(document)[1:]
+
+
+def name_tracks(document: Document) -> dict[int, str]:
+    """What the tracks are called."""
+    named = [event for event in document["traceEvents"] if event["name"] == "thread_name"]
+    assert len({event["tid"] for event in named}) == len(named)
+    return {event["tid"]: event["args"]["name"] for event in named}
+
+
+def overlap(first: Document, second: Document) -> bool:
+    """Whether both last at one moment."""
+    (begin, end), (other_begin, other_end) = find_span(first), find_span(second)
+    return max(begin, other_begin) < min(end, other_end)
+
+
+def find_span(event: Document) -> tuple[int, int]:
+    """When an event begins and ends."""
+    return event["ts"], event["ts"] + event["dur"]
+
+
+MOMENTS = st.integers(0, 30).map(lambda tenths: tenths / 10) | st.floats(0, 1e7)
+STEPS = st.builds(
+    RecordedStep,
+    text=st.sampled_from(["RUN a", "COPY b c"]),
+    stage=st.sampled_from(["one", "two", "elsewhere", ""]),
+    lines=st.sampled_from([(), (2,), (6,), (2, 6)]),
+    platforms=st.sampled_from([(), ("linux/amd64",), ("linux/arm64",)]),
+    outcome=st.sampled_from([None, *Outcome]),
+    seconds=MOMENTS,
+    began=st.none() | MOMENTS,
+)
+REPORTS = st.builds(
+    lambda steps, seconds: make_report([make_record(*steps, stages=HEADS, seconds=seconds)]),
+    st.lists(STEPS, max_size=12),
+    MOMENTS,
+)
+
+
+@given(REPORTS)
+def test_no_events_of_a_track_overlap(report: Report) -> None:
+    """The format wants them to nest, and steps are no part of each other."""
+    tracks = defaultdict(list)
+    for event in list_complete(read(report)):
+        tracks[event["tid"]].append(event)
+    for events in tracks.values():
+        assert not any(overlap(*pair) for pair in combinations(events, 2))
+
+
+@given(REPORTS)
+def test_a_stage_has_as_many_tracks_as_steps_that_run_at_once(report: Report) -> None:
+    """For each of the platforms that they were done for."""
+    document = read(report)
+    names = name_tracks(document)
+    steps = defaultdict(list)
+    for event in list_steps(document):
+        steps[names[event["tid"]].rstrip(" 0123456789")].append(event)
+    for events in steps.values():
+        most = max(count_beside(event["ts"], events) for event in events)
+        assert len({event["tid"] for event in events}) == most
+
+
+def count_beside(moment: int, events: list[Document]) -> int:
+    """How many tracks the events of a moment need; of those that take no time one is enough."""
+    spans = [find_span(event) for event in events]
+    inside = sum(begin < moment < end for begin, end in spans)
+    begun = sum(begin == moment < end for begin, end in spans)
+    return inside + max(1, begun)
+
+
+@given(REPORTS)
+def test_a_step_is_told_once(report: Report) -> None:
+    """With when it began and how long it took; of the others the number is told."""
+    document = read(report)
+    known = [step for step in report.steps if step.began is not None]
+    told = Counter((e["name"], e["cat"]) for e in list_steps(document))
+    outcomes = ((step.outcome.value if step.outcome else "unknown") for step in known)
+    assert told == Counter(zip((step.text for step in known), outcomes, strict=True))
+    assert document["otherData"]["steps_left_out"] == len(report.steps) - len(known)
+    expected = sorted((STARTED + (step.began or 0), step.seconds) for step in known)
+    spans = sorted((e["ts"] / 1e6, e["dur"] / 1e6) for e in list_steps(document))
+    assert spans == [pytest.approx(span, abs=2e-6) for span in expected]
+
+
+@given(REPORTS)
+def test_the_build_lasts_as_long_as_its_steps(report: Report) -> None:
+    """Or longer, where docker did more."""
+    whole, *steps = list_complete(read(report))
+    assert whole["ts"] == STARTED * 1e6
+    assert whole["dur"] >= round(report.seconds * 1e6)
+    for event in steps:
+        assert whole["ts"] <= event["ts"]
+        assert event["ts"] + event["dur"] <= whole["ts"] + whole["dur"]
+
+
+@given(REPORTS)
+def test_every_track_has_a_name_and_a_place(report: Report) -> None:
+    """One process has them all."""
+    document = read(report)
+    used = {event["tid"] for event in list_complete(document)}
+    sorting = [e for e in document["traceEvents"] if e["name"] == "thread_sort_index"]
+    assert name_tracks(document).keys() == used == {event["tid"] for event in sorting}
+    assert len({event["args"]["sort_index"] for event in sorting}) == len(used)
+    assert len({event["pid"] for event in document["traceEvents"]}) == 1
+
+
+@given(REPORTS)
+def test_each_event_hangs_below_the_build_and_that_below_the_pipeline(report: Report) -> None:
+    """With a span id of its own, the same whenever it is written."""
+    document = read(report, TRACEPARENT)
+    whole, *steps = (event["args"] for event in list_complete(document))
+    assert document["otherData"]["trace_id"] == TRACE
+    assert document["otherData"]["parent_span_id"] == whole["parent_span_id"] == PARENT
+    assert all(args["parent_span_id"] == whole["span_id"] for args in steps)
+    spans = {PARENT, *(args["span_id"] for args in (whole, *steps))}
+    assert len(spans) == 2 + len(steps)
+    assert all(len(span) == 16 and int(span, 16) for span in spans)
+    assert document == read(report, TRACEPARENT)
+
+
+def test_builds_of_one_pipeline_have_no_span_in_common() -> None:
+    """Neither of two images nor of one that is built again."""
+    other = RecordedScope(name="other", image="other")
+    step = make_step("RUN a", 2, began=0.0)
+    records = (
+        make_record(step),
+        make_record(step, scope=other),
+        make_record(step, started=STARTED + 0.001),
+    )
+    traces = [list_complete(read(make_report([record]), TRACEPARENT)) for record in records]
+    spans = [event["args"]["span_id"] for trace in traces for event in trace]
+    assert len({*spans}) == 6
+
+
+@pytest.mark.parametrize("text", ["", "00-0-0-0", TRACEPARENT.upper()])
+def test_without_a_trace_there_are_no_ids(text: str) -> None:
+    """As without `TRACEPARENT`, so with one that is malformed."""
+    shown = render_trace(make_golden("cold"), text)
+    assert "span_id" not in shown
+    assert "trace_id" not in shown
+
+
+def test_tracks_are_in_the_order_of_the_dockerfile() -> None:
+    """Platform by platform, below the whole build."""
+    assert [*name_tracks(read(make_golden("two-platforms"))).values()] == [
+        "whole build",
+        "base (linux/amd64, linux/amd64/v2)",
+        *(
+            f"{stage} ({platform})"
+            for stage in ("base", "deps", "build", "test", "stage-4")
+            for platform in ("linux/amd64", "linux/amd64/v2")
+        ),
+    ]
+
+
+def test_steps_side_by_side_are_on_tracks_of_their_own() -> None:
+    """One that begins when another ends follows it."""
+    steps = (
+        make_step("RUN a", 2, began=0.0, seconds=2.0, stage="one"),
+        make_step("COPY --link b", 3, began=1.0, seconds=2.0, stage="one"),
+        make_step("RUN c", 4, began=2.0, seconds=1.0, stage="one"),
+    )
+    document = read(make_report([make_record(*steps, stages=HEADS)]))
+    names = name_tracks(document)
+    told = {event["name"]: names[event["tid"]] for event in list_steps(document)}
+    assert told == {"RUN a": "one", "COPY --link b": "one 2", "RUN c": "one"}
+
+
+def test_a_step_tells_what_is_known_of_it() -> None:
+    """Its moments are microseconds since 1970; what is unknown is left out."""
+    failed = make_step(
+        "RUN make",
+        6,
+        layers="a:30 b:12",
+        outcome=Outcome.FAILED,
+        began=1.25,
+        seconds=0.003,
+        stage="two",
+        platforms=("linux/arm64",),
+        log_bytes=77,
+        error="exit code: 2",
+    )
+    base = make_step("FROM debian", 1, began=0.0, seconds=4.0, stage="one")
+    record = make_record(base, failed, stages=HEADS, started=STARTED + 0.5, seconds=5.0)
+    whole, first, second = list_complete(read(make_report([record])))
+    assert (whole["ts"], whole["dur"]) == (1_700_000_000_500_000, 5_000_000)
+    assert (first["ts"], first["dur"], first["cat"]) == (whole["ts"], 4_000_000, "from")
+    assert first["args"] == {"stage": "one", "lines": [1], "log_bytes": 0}
+    assert (second["name"], second["cat"]) == ("RUN make", "failed")
+    assert (second["ts"], second["dur"]) == (1_700_000_001_750_000, 3_000)
+    assert second["args"] == {
+        "outcome": "failed",
+        "stage": "two",
+        "lines": [6],
+        "platforms": ["linux/arm64"],
+        "bytes": 42,
+        "layers": [
+            {"digest": name_digest("a"), "size": 30},
+            {"digest": name_digest("b"), "size": 12},
+        ],
+        "log_bytes": 77,
+        "error": "exit code: 2",
+    }
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_the_build_is_told_of_twice(name: str) -> None:
+    """As the trace's metadata, and with its event: Perfetto does not show the first."""
+    report = make_golden(name)
+    document = read(report)
+    known = document["otherData"]
+    assert list_complete(document)[0]["args"] == known
+    assert (known["scope"], known["started"]) == (report.scope.name, report.started)
+    assert known["hit_ratio"] == report.counts.hit_ratio
+    assert known["exit_status"] == report.exit_status
+    (process,) = [e for e in document["traceEvents"] if e["name"] == "process_name"]
+    assert process["args"]["name"] == report.scope.name
+
+
+@pytest.mark.parametrize("moment", [1e300, 1.7e308, 5e-324])
+def test_a_record_can_say_anything_of_time(moment: float) -> None:
+    """It is a trace, whether or not anybody can look at it."""
+    step = make_step("RUN a", 2, began=moment, seconds=moment)
+    document = read(make_report([make_record(step, seconds=moment, started=moment)]))
+    assert len(list_steps(document)) == 1
+
+
+@given(st.text())
+def test_no_text_leaves_its_place(text: str) -> None:
+    """All is ASCII without control characters, which no reader stumbles over."""
+    step = RecordedStep(
+        text=text, stage=text, platforms=(text,), outcome=Outcome.FAILED, error=text, began=0.0
+    )
+    scope = RecordedScope(name=text, image=text)
+    report = make_report([make_record(step, scope=scope)])
+    shown = render_trace(report, TRACEPARENT)
+    assert all(" " <= each <= "~" or each == "\n" for each in shown)
+    assert len(list_complete(read(report))) == 2
