@@ -25,6 +25,7 @@ from bxcache.batch import ImageOutcome
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.events import Noted, Outcome, Warned
+from bxcache.buildx.faults import is_locked_out
 from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.conclusion import Ended, begin_asking, conclude
@@ -33,7 +34,7 @@ from bxcache.execution import redacting
 from bxcache.pipeline import open_build
 from bxcache.preparation import look_at_store, make_folder, open_store, prepare
 from bxcache.redaction import Redactor, find_secrets, redact_argv
-from bxcache.rescue import find_reason
+from bxcache.rescue import LOCKED_OUT, find_reason
 from bxcache.running import Run, read_metadata, run_docker
 from bxcache.settlement import Heard
 
@@ -183,6 +184,12 @@ class _Bake:
             for name, each in opened.items()
         }
         heard = self._bake(opened)
+        if any(is_locked_out(each.trace) for each in heard.values()):
+            for each in opened.values():
+                each.run.tell(Noted(LOCKED_OUT))
+                if each.staging is not None:
+                    each.staging.empty()
+            heard = self._bake(opened)
         reasons = {name: _find_reason(opened[name], heard[name]) for name in opened}
         if any(reasons.values()):
             # One run for all: what one of them imported may be what another one imported.

@@ -186,7 +186,7 @@ def begin_asking(prepared: Prepared, plan: BuildPlan, started: float) -> Asking 
     from bxcache.earlier import Asking, Question  # noqa: PLC0415  # with all holders
 
     scopes = (plan.scope.name, *(use.scope for use in plan.imports))
-    last = Question(scopes, started, most=1)
+    last = Question(scopes, started, most=1, everywhere=False)
     return Asking(prepared.setup, Question(scopes, started) if _is_wanted(prepared) else last)
 
 

@@ -45,11 +45,13 @@ class Question:
         scopes: the scopes that they are of.
         before: only those that began before this, in seconds since 1970.
         most: so many of each scope, from the last one.
+        everywhere: all places are asked; else for each scope the first that knows it.
     """
 
     scopes: tuple[str, ...]
     before: float
     most: int = MOST_RECORDS
+    everywhere: bool = True
 
 
 def ask_before(record: Record) -> Question:
@@ -64,13 +66,15 @@ def read_earlier(holders: Iterable[Holder], question: Question) -> tuple[Record,
     Returns:
         The last build's first.
     """
-    found = {
-        (each.scope.name, each.started): each
-        for holder in {holder.name: holder for holder in holders}.values()
-        for scope in dict.fromkeys(filter(None, (holder.only, *question.scopes)))
-        for each in _read_records(holder, scope, question.most)
-        if each.started < question.before
-    }
+    found: dict[tuple[str, float], Record] = {}
+    known: set[str] = set()
+    for holder in {holder.name: holder for holder in holders}.values():
+        for scope in dict.fromkeys(filter(None, (holder.only, *question.scopes))):
+            if question.everywhere or scope not in known:
+                for each in _read_records(holder, scope, question.most):
+                    known.add(scope)
+                    if each.started < question.before:
+                        found[each.scope.name, each.started] = each
     return tuple(sorted(found.values(), key=lambda each: -each.started))
 
 

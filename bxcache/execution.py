@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.events import Noted, Warned, redact_event
+from bxcache.buildx.faults import is_locked_out
 from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
 from bxcache.redaction import Redactor, find_secrets
-from bxcache.rescue import find_reason
+from bxcache.rescue import LOCKED_OUT, find_reason
 from bxcache.running import Run, run_build
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
         earlier = begin_asking(prepared, plan, started)
         heard = run_build(run, arguments)
+        if staging is not None and is_locked_out(heard.trace):
+            run.tell(Noted(LOCKED_OUT))
+            staging.empty()
+            heard = run_build(run, arguments)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
         reason = find_reason(plan, heard, prepared.store, staging)

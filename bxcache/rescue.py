@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from bxcache.store.store import Store
 
 
+LOCKED_OUT = (
+    "two nodes of the builder were to write the cache at the same instant, which buildx refuses; "
+    "the build is run again"
+)
+
+
 def find_reason(plan: BuildPlan, heard: Heard, store: Store | None, staging: Staging | None) -> str:
     """Why a failed build deserves another run without its cache; an empty string if it does not.
 

@@ -1,7 +1,8 @@
 """All tests, from a clean clone: `python3 -m tests [pytest arguments]`.
 
 Makes the project's environment first; the tests themselves fetch the engines they need. Two files
-are tested at a time: most of a real test is waiting. `-n 0` tests one after the other.
+are tested at a time, the quick unit tests last, so that both end together. `-n 0` tests one after
+the other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ def main() -> int:
     enter("tests")
     import pytest  # noqa: PLC0415  # only the environment has it
 
-    return pytest.main(["--numprocesses", "2", "--dist", "loadfile", *sys.argv[1:]])
+    spread = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    return pytest.main([*spread, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -41,6 +41,20 @@ def find_cache_fault(trace: Trace) -> str:
     return ""
 
 
+_LOCKED = re.compile(
+    r"could not lock .*index\.json\.lock|rename tmp file: rename .*/ingest/", re.DOTALL
+)
+
+
+def is_locked_out(trace: Trace) -> bool:
+    """Whether two nodes of a builder were to write one layout at the same instant.
+
+    It does not wait for the lock that it takes, and its files have the same names:
+    https://github.com/moby/buildkit/blob/v0.25.2/client/ociindex/ociindex.go
+    """
+    return any(_LOCKED.search(text) for text in list_errors(trace.said))
+
+
 _LOGIN = re.compile(
     r"\b40[13]\b|unauthorized|no basic auth credentials|insufficient_scope|access (?:is )?denied",
     re.IGNORECASE,

@@ -143,11 +143,9 @@ def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None 
     Raises:
         OSError: the build succeeded, and a file cannot be written.
     """
-    if result.record is None or not (trace or is_wanted(paths)):
+    report = result.report if trace or is_wanted(paths) else None
+    if report is None:
         return
-    from bxcache.insight.reporting import make_report  # noqa: PLC0415  # few builds are told of
-
-    report = make_report((result.record, *result.earlier))
     add_summary(report)
     try:
         write_files(report, paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -258,6 +259,34 @@ def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     assert "the reason" in ran.err
     assert ran.err.splitlines()[-1].startswith("nothing saved: the build failed")
     assert snapshot(store) == before
+
+
+LOCKED_OUT = """\
+#!/bin/sh
+case "$* $(cat {folder}/count)" in
+    "buildx build "*" first")
+        echo second > {folder}/count
+        echo "ERROR: failed to build: could not lock {folder}/index.json.lock" >&2
+        exit 1;;
+esac
+exec {docker} "$@"
+"""
+
+
+def test_nodes_that_meet_in_the_store_fail_no_build(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """buildx does not wait for its lock. The build is run again, and saved."""
+    environment, folder = machine.environment(), tmp_path / "bin"
+    folder.mkdir()
+    docker = shutil.which("docker", path=environment["PATH"])
+    (folder / "docker").write_text(LOCKED_OUT.format(folder=folder, docker=docker))
+    (folder / "docker").chmod(0o755)
+    (folder / "count").write_text("first")
+    backend, path = local(tmp_path / "store"), f"{folder}:{environment['PATH']}"
+    built = machine.build("--backend", backend, folder=project, PATH=path)
+    assert (folder / "count").read_text() == "second\n"
+    assert (count(built), built["caches"][0]["exported"]) == ((0, STEPS), True)
 
 
 def test_compression_is_that_of_the_config(machine: Machine, project: Path, tmp_path: Path) -> None:

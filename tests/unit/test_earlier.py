@@ -91,6 +91,18 @@ def test_so_many_of_each_scope_as_are_asked_for(store: Store) -> None:
     assert [(each.scope.name, each.started) for each in found] == [(OWN, 2.0), (OTHER, 2.0)]
 
 
+def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
+    store: Store, tmp_path: Path
+) -> None:
+    """Another place is asked for what it does not know."""
+    copy = Store(tmp_path / "copy")
+    keep(store, record(OWN, 1.0))
+    keep(copy, record(OWN, 2.0), record(OTHER, 3.0))
+    holders = [DirectoryHolder(each.path) for each in (store, copy)]
+    found = read_earlier(holders, Question((OWN, OTHER), 9.0, everywhere=False))
+    assert [(each.scope.name, each.started) for each in found] == [(OTHER, 3.0), (OWN, 1.0)]
+
+
 def test_they_are_read_beside_something_else(store: Store, project: Path) -> None:
     """From all that the configuration declares; whoever waits has them."""
     keep(store, record(OWN, 1.0))

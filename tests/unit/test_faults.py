@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.faults import blames_process, find_cache_fault
+from bxcache.buildx.faults import blames_process, find_cache_fault, is_locked_out
 from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import Trace, TraceReader
 
@@ -153,3 +153,17 @@ def test_only_docker_is_heard() -> None:
     log = {"vertex": ONE, "stream": 2, "data": "RVJST1I6IHVuZXhwZWN0ZWQgY29tbWl0IGRpZ2VzdCAK"}
     trace = say(json.dumps({"vertexes": [vertex], "logs": [log]}), "unexpected commit digest ")
     assert find_cache_fault(trace) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("failed to build: could not lock /store/x/index.json.lock", True),
+        ("error writing layer blob: rename tmp file: rename /s/ingest/ab/data: no such file", True),
+        ("failed to solve: could not lock the door", False),
+        ("failed to solve: process did not complete successfully: exit code: 1", False),
+    ],
+)
+def test_nodes_that_meet_in_one_layout(said: str, expected: bool) -> None:  # noqa: FBT001
+    """By buildx's own words, as it was seen to say them."""
+    assert is_locked_out(say(f"ERROR: {said}")) is expected
