@@ -6,6 +6,7 @@ run of docker's own after the build, which finds everything built.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from bxcache.settlement import find_layers
 from bxcache.stage_push import BuiltStage, push_stages, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bxcache.buildx.dockerfile import DockerfileStage
@@ -89,13 +90,27 @@ def export_stages(
     old = copy_stages(export, [each.stage.name for each in built if not each.is_new])
     new = [each for each in built if each.stage.name not in old]
     told = push_stages(export, new, file, text) if new else None
-    tags = [name_stage(export.tag, each.stage.name) for each in built]
-    joined = join_images(export.repository, export.tag, tags)
+    tags = {each.stage.name: name_stage(export.tag, each.stage.name) for each in built}
+    joined = join_images(export.repository, export.tag, tags.values())
     if joined is None or told is None or not any(each.is_last for each in new):
         return joined, None
     # An engine without the containerd store compresses layers where it pushes, and tells no more.
     layers = {each: Layer(found.digest, found.size) for each, found in joined.layers.items()}
-    return joined, replace(told, metadata=told.metadata.with_layers(layers))
+    metadata = told.metadata.with_layers(layers)
+    results = dict(_list_results(stages, tags, joined))
+    return joined, replace(told, metadata=metadata.with_results(results))
+
+
+def _list_results(
+    stages: Sequence[DockerfileStage], tags: Mapping[str, str], joined: Joined
+) -> Iterator[tuple[range, tuple[Layer, ...]]]:
+    """The layers of each stage's image, by the stage's lines."""
+    ends = (*(stage.line for stage in stages[1:]), sys.maxsize)
+    for stage, end in zip(stages, ends, strict=True):
+        found = joined.images.get(tags.get(stage.name, ""), ())
+        if found:
+            chain = tuple(Layer(each.digest, each.size) for each in found)
+            yield range(stage.line, end), chain
 
 
 def copy_stages(export: Export, names: Iterable[str]) -> set[str]:

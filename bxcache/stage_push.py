@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from threading import Event as Signal
+from threading import Semaphore
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import parse_version
@@ -156,17 +158,19 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class Turn:
     """When a bake may have the context.
 
     Attributes:
-        has_come: the one before it has let go of the context.
-        has_gone: the next one may have it.
+        has_come: the one before it has been sent its context.
+        has_gone: this one has.
+        places: as many as may have the context at a time.
         is_over: no other is to come.
     """
 
     has_come: Signal
     has_gone: Signal
+    places: Semaphore
     is_over: Signal
 
     def wait(self) -> None:
@@ -176,22 +180,27 @@ class _Turn:
             StoppedError: it will not come.
         """
         self.has_come.wait()
+        self.places.acquire()
         if self.is_over.is_set():
+            self.places.release()
             raise StoppedError("the stages before it were not saved")
 
 
 def _bake_all(export: Export, documents: Sequence[_Document]) -> list[Heard]:
     """Bake one after the other: whoever asks for a context that another has is sent all of it.
 
-    All begin at once, and are told what to bake when their turn has come.
+    All begin at once, and are told what to bake when their turn has come. An engine of the classic
+    image store pushes when it has let go of the context, so two of its builds may have it, one of
+    which only pushes in most cases. Others push while they have it.
     """
     request = export.run.prepared.request
     stop, is_over = request.stop or Stop(), Signal()
+    places = Semaphore(2 if export.run.prepared.capabilities.builder.is_classic else 1)
     prepared = replace(export.run.prepared, request=replace(request, stop=stop))
     export = replace(export, run=replace(export.run, prepared=prepared))
     signals = [Signal() for _ in range(len(documents) + 1)]
     signals[0].set()
-    turns = [_Turn(come, gone, is_over) for come, gone in pairwise(signals)]
+    turns = [Turn(come, gone, places, is_over) for come, gone in pairwise(signals)]
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
         jobs = [pool.submit(_bake, export, *each) for each in zip(documents, turns, strict=True)]
         try:
@@ -204,22 +213,25 @@ def _bake_all(export: Export, documents: Sequence[_Document]) -> list[Heard]:
             raise
 
 
-def _bake(export: Export, document: _Document, turn: _Turn) -> Heard:
+def _bake(export: Export, document: _Document, turn: Turn) -> Heard:
     run, request, save = export.run, export.run.prepared.request, export.save
     settings, seconds = run.prepared.setup.config.build, save.backend.timeout
     metadata, targets = run.prepared.folder / f"{draw_name()}.json", tuple(document["target"])
     arguments = render_bake(settings, metadata, targets, request.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
+    place = ExitStack()
 
     def feed() -> str:
         turn.wait()
+        place.callback(turn.places.release)
         return write_bake(document)
 
     def hear(event: Event) -> None:
-        # Others than engines of the classic image store push while they have the context.
+        if isinstance(event, Transferred) and event.kind is Transfer.SEND and event.done:
+            turn.has_gone.set()
         is_push = isinstance(event, Transferred) and event.kind is Transfer.PUSH
         if is_push and run.prepared.capabilities.builder.is_classic:
-            turn.has_gone.set()
+            place.close()
 
     try:
         heard, ended = run_quietly(run, command, seconds, feed=feed, hear=hear)
@@ -230,6 +242,7 @@ def _bake(export: Export, document: _Document, turn: _Turn) -> Heard:
             turn.is_over.set()
             raise explain_transfer(save.use.place, "saving", ended or heard.trace.last_error)
     finally:
+        place.close()
         turn.has_gone.set()
     return heard
 

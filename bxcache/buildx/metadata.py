@@ -101,6 +101,20 @@ class Definition:
         )
         return replace(self, operations=tuple(completed))
 
+    def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Definition:
+        """The same with chains for what is last in some lines, where it has none, and below it."""
+        operations = list(self.operations)
+        for lines, chain in results.items():
+            ends = {
+                max(line for line in each.lines if line in lines): at
+                for at, each in enumerate(operations)
+                if any(line in lines for line in each.lines)
+            }
+            at = ends[max(ends)] if ends else None
+            if at is not None and not operations[at].chains:
+                operations[at] = replace(operations[at], chains=(chain,))
+        return replace(self, operations=_complete_chains(operations))
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -142,6 +156,19 @@ class Metadata:
             if each.lines and each.chains
         }
         return replace(self, definitions=tuple(each.completed(told) for each in self.definitions))
+
+    def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Metadata:
+        """The same with the layers of some stages, as far as they are not told.
+
+        Of what two builds of one engine have in common at the same time, only one may tell them.
+        Of several platforms nothing is added: their layers differ.
+
+        Args:
+            results: what a stage is made of, from the bottom, by its lines in the Dockerfile.
+        """
+        if len(self.definitions) != 1:
+            return self
+        return replace(self, definitions=(self.definitions[0].with_results(results),))
 
     @cached_property
     def layers(self) -> Mapping[str, int]:

@@ -71,10 +71,13 @@ class Joined:
     Attributes:
         manifest: the image that has it.
         layers: its layers, by the digests of what they hold when they are not compressed.
+        images: the layers of each of the images, by its tag or digest, from the bottom; those that
+            are for several platforms are left out.
     """
 
     manifest: RemoteManifest
     layers: dict[str, Descriptor]
+    images: dict[str, tuple[Descriptor, ...]]
 
 
 def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Joined | None:
@@ -91,9 +94,10 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
     Raises:
         RegistryError: the registry does not tell, or does not take it.
     """
+    names = tuple(images)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        read = pool.map(lambda each: list(_read_images(repository, each)), images)
-        found = [image for images in read for image in images if INLINE in image.config]
+        read = list(pool.map(lambda each: list(_read_images(repository, each)), names))
+    found = [image for several in read for image in several if INLINE in image.config]
     if not found:
         return None
     operation = f"writing `{repository.name}:{tag}`"
@@ -112,7 +116,12 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
     kind = json.loads(merged.manifest)["mediaType"]
     repository.write_manifest(tag, merged.manifest, kind)
     digest = compute_digest(merged.manifest)
-    return Joined(RemoteManifest(digest, kind, merged.manifest), layers)
+    own = {
+        name: several[0].manifest.layers
+        for name, several in zip(names, read, strict=True)
+        if len(several) == 1
+    }
+    return Joined(RemoteManifest(digest, kind, merged.manifest), layers, own)
 
 
 def _list_layers(images: Iterable[StageImage]) -> Iterator[tuple[str, Descriptor]]:

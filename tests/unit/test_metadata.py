@@ -186,3 +186,44 @@ def test_what_other_targets_tell_is_added(
 ) -> None:
     """Only layers, and only where it tells none itself: a line is the same line in all of them."""
     assert own.completed(others) == expected
+
+
+FIRST, SECOND, THIRD, OTHER = (Layer(f"sha256:{sign * 64}", 5) for sign in "abcd")
+WHOLE = (FIRST, SECOND, THIRD)
+UNTOLD = Definition(
+    None,
+    "",
+    (
+        Operation("base", lines=(2,), chains=((FIRST,),)),
+        Operation("one", lines=(5,), below="base"),
+        Operation("two", lines=(6,), below="one"),
+        Operation("last", lines=(9,), below="two", chains=((OTHER,),)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ({}, [((FIRST,),), (), (), ((OTHER,),)]),
+        (
+            {range(4, 8): (FIRST, SECOND, THIRD)},
+            [((FIRST,),), ((FIRST, SECOND),), ((FIRST, SECOND, THIRD),), ((OTHER,),)],
+        ),
+        ({range(8, 99): (FIRST, SECOND)}, [((FIRST,),), (), (), ((OTHER,),)]),
+        ({range(10, 99): (FIRST, SECOND)}, [((FIRST,),), (), (), ((OTHER,),)]),
+    ],
+    ids=["nothing", "a stage", "what is told", "no step"],
+)
+def test_what_a_stage_is_made_of_fills_what_is_not_told(
+    results: dict[range, tuple[Layer, ...]], expected: list[tuple[tuple[Layer, ...], ...]]
+) -> None:
+    """The last step of these lines has it, and what it builds on has all but the top."""
+    (definition,) = Metadata(None, (UNTOLD,)).with_results(results).definitions
+    assert [each.chains for each in definition.operations] == expected
+
+
+def test_of_several_platforms_nothing_is_filled() -> None:
+    """Their layers differ."""
+    both = Metadata(None, (UNTOLD, UNTOLD))
+    assert both.with_results({range(4, 8): WHOLE}) == both

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event, Semaphore
 
 import pytest
 
@@ -11,9 +13,10 @@ from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
 from bxcache.buildx.trace import Trace, TracedStep
 from bxcache.buildx.vertex_names import StepName
+from bxcache.errors import StoppedError
 from bxcache.settlement import Heard
 from bxcache.stage_export import list_built
-from bxcache.stage_push import BuiltStage, group_stages
+from bxcache.stage_push import BuiltStage, Turn, group_stages
 
 TEXT = """\
 FROM scratch AS Base
@@ -155,3 +158,14 @@ def test_stages_that_read_the_same_of_the_context_are_pushed_together() -> None:
     twin = replace(stages[0], stage=replace(stages[0].stage, name="twin"), is_last=False)
     groups = [[each.stage.name for each in group] for group in group_stages([*stages, twin])]
     assert groups == [["twin", "app"], ["deps"], ["lint"], ["tools"]]
+
+
+def test_nobody_waits_for_a_turn_that_does_not_come() -> None:
+    """However many there are, and though only two may have the context."""
+    is_over, places = Event(), Semaphore(2)
+    is_over.set()
+    turns = [Turn(is_over, Event(), places, is_over) for _ in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(each.wait) for each in turns]
+        errors = [each.exception(timeout=30) for each in waiting]
+    assert all(isinstance(each, StoppedError) for each in errors)
