@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.raw_stream import join_documents
 from tests.engines.confinement import directly, dressed
 
 if TYPE_CHECKING:
@@ -107,6 +109,24 @@ class Machine:
         """Run plain `docker buildx build`, without bxcache."""
         build = ("buildx", "build", "--network", "none", *arguments)
         return self.docker(*build, folder=folder, check=check)
+
+    def list_cached(self, source: str, folder: Path) -> set[str]:
+        """The vertices of the steps that plain buildx finds in a cache.
+
+        From the raw stream: whether the plain one calls a step cached that is fetched right away
+        is a matter of chance.
+
+        Args:
+            source: the cache, as `--cache-from` has it.
+            folder: the build context.
+        """
+        done = self.raw("--progress", "rawjson", "--cache-from", source, ".", folder=folder)
+        lines = join_documents(done.stderr.splitlines())
+        documents = (json.loads(line) for line in lines if line.startswith("{"))
+        told = [vertex for each in documents for vertex in each.get("vertexes") or ()]
+        failed = {vertex["digest"] for vertex in told if vertex.get("error")}
+        steps = (each for each in told if re.match(r"\[[^]]+/\d+\] (?:COPY|RUN)", each["name"]))
+        return {each["digest"] for each in steps if each.get("cached")} - failed
 
     def docker(
         self, *arguments: str, folder: Path, check: bool = True, **more: str

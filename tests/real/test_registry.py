@@ -100,10 +100,7 @@ def test_inline_reuses_the_final_stages_chain(
     machines(kind).build(*words, folder=project)
     warm = machines(kind).build(*words, folder=project)
     assert warm["caches"][0] == warm["caches"][0] | {"imported": True, "exported": True}
-    raw = machines(kind).raw(
-        *("--progress", "plain", "--cache-from", f"type=registry,ref={ref}", "."), folder=project
-    )
-    cached = [line for line in raw.stderr.splitlines() if line.endswith(" CACHED")]
+    cached = machines(kind).list_cached(f"type=registry,ref={ref}", project)
     reused, _ = count(warm)
     assert reused == len(cached) > 0
     chain = {s["stage"] for s in warm["steps"] if s["outcome"] == "reused"}
