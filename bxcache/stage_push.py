@@ -227,16 +227,19 @@ def _bake(export: Export, document: _Document, turn: Turn) -> Heard:
         return write_bake(document)
 
     def hear(event: Event) -> None:
-        if isinstance(event, Transferred) and event.kind is Transfer.SEND and event.done:
+        if not isinstance(event, Transferred):
+            return
+        if event.kind is Transfer.SEND and event.done:
             turn.has_gone.set()
-        is_push = isinstance(event, Transferred) and event.kind is Transfer.PUSH
-        if is_push and run.prepared.capabilities.builder.is_classic:
+        if event.kind is Transfer.PUSH and run.prepared.capabilities.builder.is_classic:
             place.close()
 
     try:
         heard, ended = run_quietly(run, command, seconds, feed=feed, hear=hear)
         for _ in range(_MORE_ATTEMPTS):
             if heard.exit_status and not ended and is_passing(heard.trace.last_error):
+                # Another attempt waits for a place as the first one did.
+                place.close()
                 heard, ended = run_quietly(run, command, seconds, feed=feed, hear=hear)
         if ended or heard.exit_status:
             turn.is_over.set()
