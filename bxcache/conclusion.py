@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Noted, Warned
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
-from bxcache.insight.gates import Verdict
+from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
 from bxcache.remembering import Story, keep_record, make_record
 from bxcache.result import BuildResult
@@ -231,8 +231,6 @@ def _judge(run: Run, record: Record, earlier: tuple[Record, ...]) -> Record:
     gate = run.prepared.setup.config.gate
     if not gate.is_set:
         return record
-    from bxcache.insight.gates import judge_gates  # noqa: PLC0415  # few have gates
-
     verdicts = judge_gates(gate, record, earlier)
     for each in verdicts:
         if not each.fails:
