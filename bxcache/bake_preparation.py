@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.bake_contexts import tell_apart
 from bxcache.buildx.bake_definition import BakeTarget, list_linked, parse_definition
-from bxcache.buildx.command import Command, render_pair
+from bxcache.buildx.command import Command, Saving, render_pair
 from bxcache.buildx.raw_stream import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
@@ -171,8 +171,7 @@ def repeat_target(
     request: BakeRequest,
     targets: Mapping[str, BakeTarget],
     baking: Baking,
-    options: Iterable[tuple[str, str]],
-    metadata: Path,
+    saving: Saving,
 ) -> Command:
     """A run that only saves what a target has made.
 
@@ -180,23 +179,24 @@ def repeat_target(
         request: the bake.
         targets: all targets.
         baking: the target.
-        options: its cache options.
-        metadata: where docker leaves the metadata.
+        saving: what it saves.
     """
-    name = baking.target.name
-    kept = [each for each in request.sets if _find_key(each) not in _SAVED_BY_ITSELF]
-    nothing = (f"{name}.output=type=cacheonly", f"{name}.tags=")
+    name, platform = baking.target.name, saving.platform
+    own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
+    kept = [each for each in request.sets if _find_key(each) not in own]
+    nothing = [f"{name}.output=type=cacheonly", f"{name}.tags="]
+    nothing += [f"{name}.platform={platform}"] if platform else []
     caches = [f"{name}.cache-from={each}" for each in baking.target.cache_from]
-    caches += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in options]
+    caches += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in saving.options]
     arguments = (
-        *_begin(metadata),
+        *_begin(saving.metadata),
         *_render_builder(baking.prepared),
         *_render_files(request, (*kept, *nothing, *caches)),
         *_render_switches({"pull": request.build.options.get("pull")}),
         *request.build.extra,
         name,
     )
-    return Command(arguments, metadata, targets=list_linked(targets, name))
+    return Command(arguments, saving.metadata, targets=list_linked(targets, name))
 
 
 def describe_arguments(target: BakeTarget) -> tuple[str, ...]:

@@ -25,16 +25,16 @@ from bxcache.batch import ImageOutcome
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.events import Noted, Outcome, Warned
-from bxcache.buildx.faults import is_locked_out
 from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.errors import BuildFailedError, BxcacheError, ResultError, StoppedError
 from bxcache.execution import redacting
+from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.pipeline import open_build
 from bxcache.preparation import look_at_store, make_folder, open_store, prepare
 from bxcache.redaction import Redactor, find_secrets, redact_argv
-from bxcache.rescue import LOCKED_OUT, find_reason
+from bxcache.rescue import AGAIN, find_reason
 from bxcache.running import Run, read_metadata, run_docker
 from bxcache.settlement import Heard
 
@@ -84,6 +84,11 @@ class _Open:
     run: Run
     staging: Staging | None
     state: LocalState | None
+
+    def avoid_meeting(self, heard: Heard) -> _Open:
+        """The same as it is to be baked again where the nodes of the builder met; else itself."""
+        plan = avoid_meeting(self.run, self.baking.plan, heard, self.staging)
+        return self if plan is None else replace(self, baking=replace(self.baking, plan=plan))
 
     def without_imports(self) -> _Open:
         """The same, to be built from nothing."""
@@ -184,12 +189,12 @@ class _Bake:
             for name, each in opened.items()
         }
         heard = self._bake(opened)
-        if any(is_locked_out(each.trace) for each in heard.values()):
-            for each in opened.values():
-                each.run.tell(Noted(LOCKED_OUT))
-                if each.staging is not None:
-                    each.staging.empty()
-            heard = self._bake(opened)
+        for _ in range(MORE_RUNS):
+            apart = {name: each.avoid_meeting(heard[name]) for name, each in opened.items()}
+            if all(apart[name] is each for name, each in opened.items()):
+                break
+            again = self._bake(apart)
+            heard = {name: again[name].after(heard[name]) for name in opened}
         reasons = {name: _find_reason(opened[name], heard[name]) for name in opened}
         if any(reasons.values()):
             # One run for all: what one of them imported may be what another one imported.
@@ -284,7 +289,8 @@ def _hear(each: _Open, reader: BakeReader, told: Metadata, status: int, seconds:
 
 
 def _find_reason(each: _Open, heard: Heard) -> str:
-    return find_reason(each.baking.plan, heard, each.run.prepared.store, each.staging)
+    reason = find_reason(each.baking.plan, heard, each.run.prepared.store, each.staging)
+    return f"{AGAIN}: {reason}" if reason else ""
 
 
 def _conclude(name: str, run: Run, ended: Ended) -> ImageOutcome:

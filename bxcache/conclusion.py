@@ -9,6 +9,7 @@ from bxcache.buildx.events import Noted, Warned
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
+from bxcache.node_export import export_again
 from bxcache.remembering import Story, keep_record, make_record
 from bxcache.result import BuildResult
 from bxcache.settlement import Settled, list_steps, settle
@@ -43,7 +44,7 @@ class Ended:
         heard: what became of it.
         state: the store as the build found it, where there is one.
         staging: where the build has exported to, for the store.
-        reason: why it was run again without its cache, or an empty string.
+        reason: what is told of it where its cache made it fail, or an empty string.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
         earlier: what reads of earlier builds; None where nothing is read.
@@ -68,7 +69,8 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
         CacheError: a cache failed and `strict` is on; the image was built.
         GateError: it is not as `[gate]` wants it; the image was built and the caches are saved.
     """
-    plan, heard, reason = ended.plan, ended.heard, ended.reason
+    plan, reason = ended.plan, ended.reason
+    heard = export_again(run, plan, ended.heard, ended.staging)
     settled = settle(plan, heard, _make_commit(run.prepared.store, ended.staging, heard))
     kept = _save_registries(run, plan, heard, settled)
     settled = _merge(settled, kept)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
+from bxcache.buildx.command import reads_stdin
 from bxcache.buildx.events import Noted, Warned, redact_event
-from bxcache.buildx.faults import is_locked_out
 from bxcache.conclusion import Ended, begin_asking, conclude
+from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
 from bxcache.redaction import Redactor, find_secrets
-from bxcache.rescue import LOCKED_OUT, find_reason
+from bxcache.rescue import AGAIN, ONCE, find_reason
 from bxcache.running import Run, run_build
 
 if TYPE_CHECKING:
@@ -43,30 +43,33 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
         earlier = begin_asking(prepared, plan, started)
         heard = run_build(run, arguments)
-        if staging is not None and is_locked_out(heard.trace):
-            run.tell(Noted(LOCKED_OUT))
-            staging.empty()
-            heard = run_build(run, arguments)
+        for _ in range(MORE_RUNS):
+            apart = avoid_meeting(run, plan, heard, staging)
+            if apart is None:
+                break
+            heard = run_build(run, render_arguments(prepared, apart)).after(heard)
         if heard.exit_status and _refused_stream(heard):
             check_buildx(prepared.docker.ask_buildx_version())
         reason = find_reason(plan, heard, prepared.store, staging)
         if reason:
-            plan, heard = _run_again(run, plan, heard, staging, reason)
+            once = reads_stdin(prepared.setup.config.build)
+            reason = f"{ONCE if once else AGAIN}: {reason}"
+            run.tell(Warned(reason))
+            if not once:
+                plan, heard = _run_again(run, plan, heard, staging)
         version = buildx()
         ended = Ended(plan, arguments, heard, state, staging, reason, started, version, earlier)
         return conclude(run, ended)
 
 
 def _run_again(
-    run: Run, plan: BuildPlan, first: Heard, staging: Staging | None, reason: str
+    run: Run, plan: BuildPlan, first: Heard, staging: Staging | None
 ) -> tuple[BuildPlan, Heard]:
     """Build once more, from nothing: what was imported is not trusted any more."""
-    run.tell(Warned(reason))
     if staging is not None:
         staging.empty()
     plan = plan.without_imports()
-    heard = run_build(run, render_arguments(run.prepared, plan))
-    return plan, replace(heard, seconds=first.seconds + heard.seconds)
+    return plan, run_build(run, render_arguments(run.prepared, plan)).after(first)
 
 
 def _refused_stream(heard: Heard) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_capabilities
 from bxcache.buildx.command import (
     Command,
+    Saving,
     as_repetition,
     can_repeat,
     exports_image,
@@ -34,7 +35,7 @@ from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from contextlib import ExitStack
 
     from bxcache.buildx.capabilities import Capabilities
@@ -276,12 +277,12 @@ def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
     )
 
 
-def render_save(prepared: Prepared, options: Iterable[tuple[str, str]], metadata: Path) -> Command:
+def render_save(prepared: Prepared, saving: Saving) -> Command:
     """A run of docker that only saves what the build has made."""
     arguments = render_build(
-        as_repetition(prepared.setup.config.build),
-        cache_options=options,
-        metadata_file=str(metadata),
+        as_repetition(prepared.setup.config.build, saving.platform),
+        cache_options=saving.options,
+        metadata_file=str(saving.metadata),
         extra=prepared.request.extra,
     )
-    return Command(arguments, metadata)
+    return Command(arguments, saving.metadata)

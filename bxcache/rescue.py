@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
 
-
-LOCKED_OUT = (
-    "two nodes of the builder were to write the cache at the same instant, which buildx refuses; "
-    "the build is run again"
+AGAIN = "the build failed because of its cache and is run again without it"
+ONCE = (
+    "the build failed because of its cache, and what it read from stdin is gone; run it anew, "
+    "with `--no-cache` if that fails too"
 )
 
 
 def find_reason(plan: BuildPlan, heard: Heard, store: Store | None, staging: Staging | None) -> str:
-    """Why a failed build deserves another run without its cache; an empty string if it does not.
+    """What is wrong with the cache because of which a build failed; else an empty string.
 
     The scope that was imported from the store is verified, and mended, on the way.
     """
@@ -35,7 +35,4 @@ def find_reason(plan: BuildPlan, heard: Heard, store: Store | None, staging: Sta
     if store is not None and staging is not None and staging.donors:
         with suppress(StoreError):
             notes = store.repair(full=True, scopes=[each.ref_name for each in staging.donors])
-    found = "; ".join((*([fault] if fault else []), *notes))
-    if not found:
-        return ""
-    return f"the build failed because of its cache and is run again without it: {found}"
+    return "; ".join((*([fault] if fault else []), *notes))

@@ -16,10 +16,10 @@ from bxcache.errors import StoppedError
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from bxcache.buildx.command import Command
+    from bxcache.buildx.command import Command, Saving
     from bxcache.buildx.events import Event
     from bxcache.buildx.trace import Trace
     from bxcache.preparation import Prepared
@@ -36,14 +36,13 @@ class Run:
     """What every run of docker in a build has in common.
 
     Attributes:
-        repeat: what to run to save what was built, by the cache options that this takes and the
-            file where docker leaves the metadata.
+        repeat: what to run to save what was built.
     """
 
     prepared: Prepared
     redact: Redactor
     tell: Callable[[Event], None]
-    repeat: Callable[[Iterable[tuple[str, str]], Path], Command]
+    repeat: Callable[[Saving], Command]
 
 
 def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:

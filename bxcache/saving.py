@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.command import Saving
 from bxcache.buildx.events import Noted, Outcome
 from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.vertex_names import CacheVertex
@@ -26,7 +27,7 @@ from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 from bxcache.result import CacheResult
 from bxcache.running import run_quietly
-from bxcache.settlement import Heard, find_failed_import, find_layers
+from bxcache.settlement import Heard, find_failed_import, find_layers, find_trouble
 from bxcache.stage_export import copy_stages, export_stages
 from bxcache.stage_push import Export
 from bxcache.store.staging import draw_name
@@ -34,7 +35,6 @@ from bxcache.store.staging import draw_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bxcache.buildx.trace import CacheTransfer
     from bxcache.plan.plan import BuildPlan, RegistrySave
     from bxcache.registry.probing import Sighting
     from bxcache.registry.repository import RemoteManifest, Repository
@@ -209,12 +209,12 @@ def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
 
 def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     run.tell(Noted(f"saving the cache to {save.use.place}"))
-    options = [use.option for use in (*plan.imports, save.use)]
+    options = tuple(use.option for use in (*plan.imports, save.use))
     # Each run has a file of its own: docker leaves an older one as it is.
     metadata = run.prepared.folder / f"{draw_name()}.json"
-    heard, ended = run_quietly(run, run.repeat(options, metadata), save.backend.timeout)
+    heard, ended = run_quietly(run, run.repeat(Saving(options, metadata)), save.backend.timeout)
     transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
-    error = _find_trouble(heard, transfers, ended)
+    error = find_trouble(heard, transfers, ended)
     if error:
         raise explain_transfer(save.use.place, "saving", error)
     digests = [each.digest for each in transfers if each.digest]
@@ -240,15 +240,6 @@ def _to_export(run: Run, plan: BuildPlan, save: RegistrySave) -> Export:
     repository = _find_repository(save)
     source = Reference.parse(save.source_ref).tag if save.source_ref else None
     return Export(run, plan, save, repository, _tag_of(save), source or "")
-
-
-def _find_trouble(heard: Heard, transfers: list[CacheTransfer], ended: str) -> str:
-    """Why a run that was to save something did not, or an empty string."""
-    if ended:
-        return ": ".join([ended, *[each.log for each in transfers if each.log][-1:]])
-    if not transfers:
-        return heard.trace.last_error if heard.exit_status else "BuildKit did not export it"
-    return next((each.error for each in transfers if each.error), "")
 
 
 def _join_nodes(save: RegistrySave, digests: list[str]) -> str:

@@ -16,7 +16,7 @@ from bxcache.store.committing import Saved
 from bxcache.store.journal import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bxcache.buildx.metadata import Layer, Metadata, Operation
     from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
@@ -41,6 +41,20 @@ class Heard:
     trace: Trace
     metadata: Metadata
     seconds: float
+
+    def after(self, first: Heard) -> Heard:
+        """The same as the second run of one build: what the first one executed was executed."""
+        executed = {
+            step.name: step for step in first.trace.steps if step.outcome is Outcome.EXECUTED
+        }
+        steps = tuple(
+            replace(executed[step.name], digests=step.digests)
+            if step.outcome is Outcome.REUSED and step.name in executed
+            else step
+            for step in self.trace.steps
+        )
+        trace = replace(self.trace, steps=steps)
+        return replace(self, trace=trace, seconds=first.seconds + self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +120,21 @@ def find_failed_import(plan: BuildPlan, heard: Heard, ref: str) -> str:
             if error and not error.endswith(_ABSENT):
                 return error
     return ""
+
+
+def find_trouble(heard: Heard, transfers: Sequence[CacheTransfer], ended: str) -> str:
+    """Why a run that was to save something did not, or an empty string.
+
+    Args:
+        heard: what became of the run.
+        transfers: its exports of what was to be saved.
+        ended: why it was ended early, or an empty string.
+    """
+    if ended:
+        return ": ".join([ended, *[each.log for each in transfers if each.log][-1:]])
+    if not transfers:
+        return heard.trace.last_error if heard.exit_status else "BuildKit did not export it"
+    return next((each.error for each in transfers if each.error), "")
 
 
 def _tell_failure(use: CacheUse, operation: str, error: str) -> str:

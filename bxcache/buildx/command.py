@@ -37,6 +37,21 @@ class Command:
     targets: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What a run of docker saves of what a build has made.
+
+    Attributes:
+        options: its cache flags.
+        metadata: where docker leaves the metadata.
+        platform: the only platform that it is for; all of the build's where it is empty.
+    """
+
+    options: tuple[tuple[str, str], ...]
+    metadata: Path
+    platform: str = ""
+
+
 def render_build(
     settings: BuildSettings,
     *,
@@ -119,14 +134,26 @@ def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
     docker is to build without a cache. Arguments of the caller's own may have any effect.
     """
     flags = {word.partition("=")[0] for word in extra if word.startswith("-")}
-    once = settings.context == "-" or settings.file == "-" or is_remote(settings.context)
+    once = reads_stdin(settings) or is_remote(settings.context)
     return not once and not settings.no_cache and flags <= _REPEATABLE
 
 
-def as_repetition(settings: BuildSettings) -> BuildSettings:
-    """The settings of a build that makes the same layers and leaves nothing behind."""
+def reads_stdin(settings: BuildSettings) -> bool:
+    """Whether the build reads its context or its Dockerfile from stdin, which it can do once."""
+    return "-" in (settings.context, settings.file)
+
+
+def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:
+    """The settings of a build that makes the same layers and leaves nothing behind.
+
+    Args:
+        settings: the build's.
+        platform: the only one to build for; all of them where it is empty.
+    """
+    platforms = (platform,) if platform else settings.platforms
     nothing = {"tags": (), "labels": {}, "push": False, "load": False}
-    return settings.model_copy(update={**nothing, "outputs": ("type=cacheonly",)})
+    changed = {**nothing, "outputs": ("type=cacheonly",), "platforms": platforms}
+    return settings.model_copy(update=changed)
 
 
 def writes_stdout(settings: BuildSettings) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.raw_stream import list_errors
+from bxcache.buildx.vertex_names import CacheVertex
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 
@@ -41,18 +42,24 @@ def find_cache_fault(trace: Trace) -> str:
     return ""
 
 
-_LOCKED = re.compile(
-    r"could not lock .*index\.json\.lock|rename tmp file: rename .*/ingest/", re.DOTALL
+_COLLISION = re.compile(
+    r"could not lock .*index\.json\.lock"
+    r"|/ingest/[0-9a-f]+\b.*(?:no such file or directory|file exists|directory not empty)",
+    re.DOTALL,
 )
 
 
-def is_locked_out(trace: Trace) -> bool:
+def have_nodes_met(trace: Trace) -> bool:
     """Whether two nodes of a builder were to write one layout at the same instant.
 
-    It does not wait for the lock that it takes, and its files have the same names:
+    buildx does not wait for the lock that it takes for the index, which fails the build, and the
+    nodes' unfinished copies of one blob have one name, which fails the export alone:
     https://github.com/moby/buildkit/blob/v0.25.2/client/ociindex/ociindex.go
+    https://github.com/containerd/containerd/blob/v2.1.4/plugins/content/local/store.go
     """
-    return any(_LOCKED.search(text) for text in list_errors(trace.said))
+    exports = trace.find_transfers(CacheVertex.EXPORT_LOCAL)
+    texts = (*list_errors(trace.said), *(each.error for each in exports))
+    return any(map(_COLLISION.search, texts))
 
 
 _LOGIN = re.compile(

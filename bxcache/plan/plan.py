@@ -142,6 +142,16 @@ class BuildPlan:
         saves = tuple(replace(each, source=None, source_ref="") for each in self.saves)
         return replace(self, uses=self.exports, saves=saves)
 
+    def without_local_export(self) -> BuildPlan:
+        """The same, but for what it writes to the store."""
+        uses = tuple(each for each in self.uses if each is not self.local_export)
+        return replace(self, uses=uses)
+
+    @property
+    def local_export(self) -> CacheUse | None:
+        """What the build writes to the store, if it does."""
+        return next((each for each in self.exports if each.backend == "local"), None)
+
     @property
     def imports(self) -> tuple[CacheUse, ...]:
         """What the build starts from."""

@@ -50,6 +50,10 @@ class Staging:
         with suppress(OSError):
             _make_layout(self.path)
 
+    def drop_unfinished(self) -> None:
+        """Take out the blobs that are not there as a whole."""
+        shutil.rmtree(self.path / "ingest", ignore_errors=True)
+
     def remove(self) -> None:
         """Remove the layout and give up its lock."""
         shutil.rmtree(self.path, ignore_errors=True)

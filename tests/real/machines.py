@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,32 @@ case "$1 $registry" in
         ;;
 esac
 """
+
+# A docker whose first build says that the nodes of its builder met in one layout: as it was seen to
+# say so where that fails the build, and where it fails the export alone.
+MET = """\
+#!/bin/sh
+case "$* $(cat {folder}/count)" in
+    "buildx b"*" --metadata-file "*" first")
+        echo second > {folder}/count
+        if [ {how} = build ]; then
+            echo "ERROR: failed to build: could not lock {folder}/index.json.lock" >&2
+            exit 1
+        fi
+        {docker} "$@"
+        status=$?
+        echo '{vertex}' >&2
+        exit $status;;
+esac
+exec {docker} "$@"
+"""
+FAILED_EXPORT = {
+    "digest": f"sha256:{'0' * 64}",
+    "name": "exporting cache to client directory",
+    "started": "2026-01-01T00:00:00Z",
+    "completed": "2026-01-01T00:00:01Z",
+    "error": "error writing layer blob: rename /s/ingest/ab/t: no such file or directory",
+}
 
 
 @dataclass(frozen=True)
@@ -162,6 +189,27 @@ class Machine:
             HELPER_SCRIPT.format(address=address, user=login.user, password=login.password)
         )
         helper.chmod(0o755)
+        return machine
+
+    def where_nodes_meet(self, how: str, folder: Path) -> Machine:
+        """This machine with a docker whose first build says that two nodes met.
+
+        Args:
+            how: what that fails, the `build` or its `export`.
+            folder: where that docker is to be.
+        """
+        machine = self._with_settings({})
+        assert machine.settings is not None
+        script = MET.format(
+            folder=folder,
+            how=how,
+            docker=shutil.which("docker", path=self.environment()["PATH"]),
+            vertex=json.dumps({"vertexes": [FAILED_EXPORT]}),
+        )
+        folder.mkdir()
+        (folder / "count").write_text("first")
+        (machine.settings / "bin" / "docker").write_text(script)
+        (machine.settings / "bin" / "docker").chmod(0o755)
         return machine
 
     def _with_settings(self, content: dict[str, Any]) -> Machine:

@@ -122,9 +122,17 @@ def two_nodes(home: Path) -> Iterator[Machine]:
             yield Machine(first, home, name)
 
 
-@pytest.mark.parametrize("later", [(), IN_THE_BUILD], ids=["apart", "in the build"])
+@pytest.mark.parametrize(
+    ("later", "meet"),
+    [((), False), (IN_THE_BUILD, False), ((), True)],
+    ids=["apart", "in the build", "having met"],
+)
 def test_a_builder_of_two_nodes_loses_nothing(
-    later: tuple[str, ...], registry: Registry, project: Path, tmp_path: Path
+    later: tuple[str, ...],
+    meet: bool,  # noqa: FBT001
+    registry: Registry,
+    project: Path,
+    tmp_path: Path,
 ) -> None:
     """Plain buildx keeps what the last of them has saved; here both are read again."""
     (project / "Dockerfile").write_text(TWO)
@@ -134,7 +142,9 @@ def test_a_builder_of_two_nodes_loses_nothing(
     backends = (f"type=local,dir={store}", f"type=registry,ref={ref}")
     job = ("--platform", "linux/amd64,linux/arm64", "-o", "type=cacheonly")
     with two_nodes(tmp_path / "home") as machine:
-        first = machine.build(*words(*backends), *job, *later, folder=project)
+        own = machine.where_nodes_meet("export", tmp_path / "met") if meet else machine
+        first = own.build(*words(*backends), *job, *later, folder=project)
+    assert not meet or (tmp_path / "met" / "count").read_text() == "second\n"
     assert count(first) == (0, 2 * TWO_STEPS)
     assert first["warnings"] == []
     recorded = first["stages"]

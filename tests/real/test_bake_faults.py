@@ -81,6 +81,18 @@ def test_a_target_alone_that_fails(machine: Machine, shop: Path) -> None:
     assert scopes(shop) == []
 
 
+def test_nodes_that_meet_in_the_store_fail_no_target(
+    machine: Machine, shop: Path, tmp_path: Path
+) -> None:
+    """The targets are baked again, and what each of them built is saved afterwards."""
+    targets = bake(machine.where_nodes_meet("build", tmp_path / "met"), shop, "api", "worker")
+    assert (tmp_path / "met" / "count").read_text() == "second\n"
+    assert [each["warnings"] for each in targets.values()] == [[], []]
+    assert scopes(shop) == [scope("api"), scope("worker")]
+    again = bake(machine, shop, "api", "worker")
+    assert [each["caches"][0]["unchanged"] for each in again.values()] == [True, True]
+
+
 def read_until(process: subprocess.Popen[str], patterns: set[str]) -> None:
     """Read the progress until each of these was told."""
     assert process.stderr is not None

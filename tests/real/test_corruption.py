@@ -290,6 +290,27 @@ def test_a_changed_layer_that_others_stand_on(
     assert count(cache.build(machines(kind))) == (STEPS, 0)
 
 
+def test_what_was_read_from_stdin_is_not_read_again(cache: Cache, machines: MakeMachine) -> None:
+    """Such a build fails as docker says, and why is told; the next one does not."""
+    damage(cache.layer(PARENT), "changed")
+    machine = machines()
+    words = ("build", "--network", "none", *cache.backend, "-f", "-", ".")
+    for status in (1, 0):
+        ran = subprocess.run(
+            machine.command(sys.executable, "-m", "bxcache", *words),
+            cwd=cache.project,
+            env=machine.environment(),
+            input=(cache.project / "Dockerfile").read_text(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == status, ran.stderr
+        told = "warning: the build failed because of its cache, and what it read from stdin is gone"
+        assert ran.stderr.count(told) == status
+    cache.check_whole()
+
+
 @pytest.mark.parametrize("name", [TOP, ASIDE])
 def test_a_changed_layer_that_no_other_needs(
     name: str, cache: Cache, machines: MakeMachine

@@ -22,6 +22,7 @@ from bxcache.bake_preparation import (
     repeat_target,
 )
 from bxcache.buildx.bake_definition import BakeTarget, parse_definition
+from bxcache.buildx.command import Saving
 from bxcache.buildx.driver import Docker
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
@@ -116,7 +117,7 @@ def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
     assert list(arguments) == [*BEGIN, "--builder", "big"]
     api = target("api")
     own = Baking(api, prepare_target(base, ask(base), api), BuildPlan(base.scope, (), ()))
-    saved = repeat_target(ask(base), {"api": api}, own, (), METADATA)
+    saved = repeat_target(ask(base), {"api": api}, own, Saving((), METADATA))
     assert list(saved.arguments[len(BEGIN) :][:2]) == ["--builder", "big"]
 
 
@@ -167,7 +168,7 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
         extra=("--allow", "network.host"),
     )
     api = target("api", cache_from=["type=registry,ref=r/own"])
-    command = repeat_target(request, {"api": api}, baking(base, api), SAVED, METADATA)
+    command = repeat_target(request, {"api": api}, baking(base, api), Saving(SAVED, METADATA))
     assert list(command.arguments) == [
         *BEGIN,
         *("--file", "a.hcl"),
@@ -183,10 +184,20 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
     assert (command.metadata, command.targets) == (METADATA, ("api",))
 
 
+def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> None:
+    """Nor for those of the caller's own `--set`, since such are added up."""
+    api = target("api", platforms=["linux/amd64", "linux/arm64"])
+    request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
+    saving = Saving((), METADATA, "linux/arm64")
+    command = repeat_target(request, {"api": api}, baking(base, api), saving)
+    sets = [each for each in command.arguments if "platform" in each or "args" in each]
+    assert sets == ["*.args.A=1", "api.platform=linux/arm64"]
+
+
 def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
     """The layers that these make are told for them alone, so they are listed, itself the last."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
-    command = repeat_target(ask(base), targets, baking(base, targets["app"]), (), METADATA)
+    command = repeat_target(ask(base), targets, baking(base, targets["app"]), Saving((), METADATA))
     assert command.arguments[-1] == "app"
     assert command.targets == ("base", "app")
 

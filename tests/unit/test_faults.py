@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.faults import blames_process, find_cache_fault, is_locked_out
+from bxcache.buildx.faults import blames_process, find_cache_fault, have_nodes_met
 from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import Trace, TraceReader
 
@@ -159,11 +159,21 @@ def test_only_docker_is_heard() -> None:
     ("said", "expected"),
     [
         ("failed to build: could not lock /store/x/index.json.lock", True),
-        ("error writing layer blob: rename tmp file: rename /s/ingest/ab/data: no such file", True),
+        ("rename tmp file: rename /s/ingest/ab/data /s/b: no such file or directory", True),
+        ("failed to open writer: mkdir /s/ingest/ab: permission denied", False),
+        ("failed to solve: write /s/ingest/ab/data: no space left on device", False),
         ("failed to solve: could not lock the door", False),
         ("failed to solve: process did not complete successfully: exit code: 1", False),
     ],
 )
 def test_nodes_that_meet_in_one_layout(said: str, expected: bool) -> None:  # noqa: FBT001
     """By buildx's own words, as it was seen to say them."""
-    assert is_locked_out(say(f"ERROR: {said}")) is expected
+    assert have_nodes_met(say(f"ERROR: {said}")) is expected
+    assert have_nodes_met(say(tell_export("exporting cache to client directory", said))) is expected
+    assert not have_nodes_met(say(tell_export("exporting cache to registry", said)))
+
+
+def tell_export(name: str, error: str) -> str:
+    when = "2026-01-01T00:00:00Z"
+    vertex = {"digest": ONE, "name": name, "started": when, "completed": when, "error": error}
+    return json.dumps({"vertexes": [vertex]})

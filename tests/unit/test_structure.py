@@ -27,7 +27,7 @@ FLOORS = [
     {"bxcache.rescue", "bxcache.earlier"},
     {"bxcache.preparation"},
     {"bxcache.running"},
-    {"bxcache.stage_push"},
+    {"bxcache.stage_push", "bxcache.node_export"},
     {"bxcache.stage_export"},
     {"bxcache.saving"},
     {"bxcache.remembering"},

@@ -1,0 +1,38 @@
+"""What two runs of one build come to."""
+
+from __future__ import annotations
+
+from bxcache.buildx.events import Outcome
+from bxcache.buildx.metadata import Metadata
+from bxcache.buildx.trace import Trace, TracedStep
+from bxcache.buildx.vertex_names import StepName
+from bxcache.settlement import Heard
+
+EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
+
+
+def hear(outcomes: dict[str, Outcome], seconds: float, run: str) -> Heard:
+    """A run whose steps took as long as it did."""
+    steps = tuple(
+        TracedStep(StepName(None, text, 1, 2, text), (f"{run} {text}",), outcome, seconds, log=run)
+        for text, outcome in outcomes.items()
+    )
+    return Heard(0, Trace(steps), Metadata(), seconds)
+
+
+def test_what_the_first_of_two_runs_executed_was_executed() -> None:
+    """The second one finds it in the builder: that is no step saved. Its vertices are what counts,
+    since its metadata names these."""
+    first = hear({"a": EXECUTED, "b": REUSED, "c": FAILED}, 7.0, "first")
+    second = hear({"a": REUSED, "b": REUSED, "c": EXECUTED, "d": EXECUTED}, 2.0, "second")
+    told = second.after(first)
+    assert [
+        (each.name.text, each.outcome, each.seconds, each.log) for each in told.trace.steps
+    ] == [
+        ("a", EXECUTED, 7.0, "first"),
+        ("b", REUSED, 2.0, "second"),
+        ("c", EXECUTED, 2.0, "second"),
+        ("d", EXECUTED, 2.0, "second"),
+    ]
+    assert [each.digests[0].split()[0] for each in told.trace.steps] == ["second"] * 4
+    assert told.seconds == 9.0
