@@ -21,6 +21,7 @@ from bxcache.buildx.stage_bake import (
     VARIABLES,
     Repetition,
     StageExport,
+    list_refs,
     needs_new_bake,
     render_bake,
     render_stages,
@@ -247,7 +248,15 @@ def _bake(export: Export, document: _Document, turn: Turn) -> Heard:
     finally:
         place.close()
         turn.has_gone.set()
+        _forget(export, list_refs(document))
     return heard
+
+
+def _forget(export: Export, refs: Sequence[str]) -> None:
+    """Take images out of the engine, where its image store has kept what it was only to push."""
+    builder = export.run.prepared.capabilities.builder
+    if builder.is_classic:
+        export.run.prepared.docker.remove_images(builder.name, refs)
 
 
 def _check_bake(export: Export, version: str) -> None:

@@ -8,7 +8,7 @@ without quoting, and leaves buildx running when its log generator is abandoned.
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -193,6 +193,12 @@ class Docker:
             yield lambda: _read_version(question)
         finally:
             question.end()
+
+    def remove_images(self, context: str, refs: Sequence[str]) -> None:
+        """Remove images from the engine of a docker context, as far as they are there."""
+        # What is left costs some room; the build is as good.
+        with suppress(EngineError):
+            self._ask("--context", context, "image", "rm", *refs)
 
     def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
         question = self._start(arguments)

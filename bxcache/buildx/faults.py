@@ -68,11 +68,17 @@ _LOGIN = re.compile(
 )
 
 
-_PASSING = re.compile(r"unexpected (?:HTTP )?status\b.*: 5\d\d ")
+_PASSING = re.compile(
+    r"unexpected (?:HTTP )?status\b.*: 5\d\d "
+    # Two that upload one blob at the same instant may each be told that it is not there.
+    r"|blob unknown to registry"
+    # Another build has pushed the same image, and removed it from the engine.
+    r"|No such image: |does not exist locally with the tag: |tag does not exist: "
+)
 
 
 def is_passing(said: str) -> bool:
-    """Whether a registry failed in a way that may be gone at once.
+    """Whether a push failed in a way that may be gone at once.
 
     BuildKit tries again by itself; an engine without the containerd image store pushes a manifest
     once. Of several pushes at once that have a blob in common, docker's own registry refuses one

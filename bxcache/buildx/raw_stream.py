@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ERROR = "ERROR: "
 """How docker's own errors begin, which stand between the documents."""
+_LIST = "errors:"
 _ENCODED = frozenset({"data", "short", "detail"})
 _LARGEST_DOCUMENT = 160 << 20
 """What a document over several lines has at most, in characters: no more than a line has."""
@@ -25,8 +26,25 @@ _PIECE = 1 << 20
 
 
 def list_errors(lines: Iterable[str]) -> list[str]:
-    """What docker says to be wrong, each without the sign of it."""
-    return [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+    """What docker says to be wrong, each without the sign of it.
+
+    Where a registry has several objections they follow, one on each line:
+    https://github.com/distribution/distribution/blob/v2.8.3/registry/api/errcode/errors.go
+
+    >>> list_errors(["ERROR: failed to push: errors:", "denied: no", "unknown: sorry", "", "Bye"])
+    ['failed to push: errors: denied: no; unknown: sorry']
+    """
+    found: list[str] = []
+    listing = False
+    for line in lines:
+        if line.startswith(ERROR):
+            found.append(line.removeprefix(ERROR))
+            listing = line.endswith(_LIST)
+        elif listing and line:
+            found[-1] += f"{' ' if found[-1].endswith(_LIST) else '; '}{line}"
+        else:
+            listing = False
+    return found
 
 
 def join_documents(lines: Iterable[str]) -> Iterator[str]:

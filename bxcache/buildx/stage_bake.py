@@ -92,7 +92,8 @@ def needs_new_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
 def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dict[str, Any]:
     """The bake file that pushes stages, as a document; a target for each of them."""
     common = _render_common(repetition)
-    push = {"type": "image", "push": "true"}
+    # The classic image store keeps it nevertheless.
+    push = {"type": "image", "push": "true", "store": "false"}
     push |= {"registry.insecure": "true"} if repetition.insecure else {}
     targets = {}
     for number, each in enumerate(exports):
@@ -104,6 +105,11 @@ def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dic
         }
         targets[f"stage-{number}"] = _escape({**common, **own})
     return {"target": targets}
+
+
+def list_refs(document: Mapping[str, Any]) -> list[str]:
+    """The images that a bake file pushes."""
+    return [ref for target in document["target"].values() for ref in target["tags"]]
 
 
 def write_bake(document: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _MOST_PAGES = 1000
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _ACCEPT = {"Accept": ", ".join(sorted(MANIFEST_TYPES))}
+_PAUSES = (0.2, 0.5)
+"""How long to wait before what was refused is tried again, in seconds."""
 _OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
 
 
@@ -149,6 +152,28 @@ class Repository:
         kind = {"Content-Type": media_type}
         expected = (_OK, _CREATED, _ACCEPTED)
         self._ask(Query("PUT", path, operation, expected, headers=kind, body=body))
+
+    def write_with_config(
+        self, reference: str, manifest: bytes, media_type: str, config: bytes
+    ) -> None:
+        """Put a manifest under a tag, and the config that it names before it.
+
+        Two that upload one blob at the same instant may each be told that it is not there, by
+        docker's own registry at least. A refusal is believed when it has been said again.
+
+        Raises:
+            RegistryError: the registry does not take it.
+        """
+        for pause in (*_PAUSES, None):
+            try:
+                self.write_blob(config)
+                self.write_manifest(reference, manifest, media_type)
+            except RegistryError as error:
+                if error.trouble is not Trouble.REFUSED or pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                return
 
     def read_blob(self, digest: str) -> bytes | None:
         """A small blob, its digest checked; None where there is none.

@@ -132,9 +132,8 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
             raise StoreError(f"`{digest}` is no cache any more")
         caches.append((content, config))
     merged = merge_caches(caches)
-    repository.write_blob(merged.config)
     kind = caches[0][0].media_type or MANIFEST_TYPE
-    repository.write_manifest(tag, merged.manifest, kind)
+    repository.write_with_config(tag, merged.manifest, kind, merged.config)
     return compute_digest(merged.manifest)
 
 

@@ -112,9 +112,8 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
             f"the list of all layers takes {len(merged.manifest)} bytes, more than BuildKit reads"
         )
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED)
-    repository.write_blob(merged.config)
     kind = json.loads(merged.manifest)["mediaType"]
-    repository.write_manifest(tag, merged.manifest, kind)
+    repository.write_with_config(tag, merged.manifest, kind, merged.config)
     digest = compute_digest(merged.manifest)
     own = {
         name: several[0].manifest.layers

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.faults import blames_process, find_cache_fault, have_nodes_met
+from bxcache.buildx.faults import blames_process, find_cache_fault, have_nodes_met, is_passing
 from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import Trace, TraceReader
 
@@ -177,3 +177,20 @@ def tell_export(name: str, error: str) -> str:
     when = "2026-01-01T00:00:00Z"
     vertex = {"digest": ONE, "name": name, "started": when, "completed": when, "error": error}
     return json.dumps({"vertexes": [vertex]})
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Error response from daemon: received unexpected HTTP status: 502 Bad Gateway", True),
+        ("failed to push r/a:b: unexpected status from PUT request: 500 Internal Error", True),
+        ("Error response from daemon: No such image: 127.0.0.1:5000/app:main.build", True),
+        ("An image does not exist locally with the tag: 127.0.0.1:5000/app", True),
+        ("failed to push: errors: blob unknown: blob unknown to registry; digest invalid", True),
+        ("failed to push r/a:b: unexpected status from PUT request: 403 Forbidden", False),
+        ("denied: requested access to the resource is denied", False),
+    ],
+)
+def test_a_push_that_is_worth_another_attempt(said: str, expected: bool) -> None:  # noqa: FBT001
+    """The registry was at fault, or another build has taken the image away; not the login."""
+    assert is_passing(said) is expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -181,6 +182,28 @@ def test_a_blob_is_uploaded_in_one_piece(registry: MemoryRegistry, repository: R
     """Where the registry says; it checks the digest."""
     repository.write_blob(b"data")
     assert registry.shelf().blobs == {digest_of(b"data"): b"data"}
+
+
+@pytest.mark.parametrize("refusals", [0, 1, 2, 3])
+def test_a_manifest_that_is_refused_is_written_again(
+    registry: MemoryRegistry, repository: Repository, refusals: int
+) -> None:
+    """With its config, as another may have uploaded that at the same instant; not for ever."""
+    left = [refuse(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown")] * refusals
+    registry.interfere = lambda asked: (
+        left.pop() if left and "/manifests/" in asked.path and asked.method == "PUT" else None
+    )
+    config, manifest = b'{"layers":[]}', cache_manifest()
+    write = partial(repository.write_with_config, "main", manifest, MANIFEST, config)
+    if refusals < 3:
+        write()
+        assert registry.shelf().tags == {"main": digest_of(manifest)}
+        assert registry.shelf().blobs == {digest_of(config): config}
+    else:
+        with pytest.raises(RegistryError, match=r"writing `app:main` failed: 400 blob unknown"):
+            write()
+    uploads = [each for each in registry.asked if each.method == "POST"]
+    assert len(uploads) == min(refusals + 1, 3)
 
 
 @pytest.mark.parametrize("location", ["/elsewhere", "?x=1", "", "http://["])

@@ -54,7 +54,7 @@ ALWAYS = {
     "dockerfile": "/p/app/Dockerfile",
     "cache-to": ["type=inline"],
     "attest": ["type=provenance,disabled=true", "type=sbom,disabled=true"],
-    "output": ["type=image,push=true"],
+    "output": ["type=image,push=true,store=false"],
 }
 
 
@@ -147,6 +147,7 @@ def test_an_insecure_registry_is_said_to_be_one() -> None:
         assert dict(parse_options(output)) == {
             "type": "image",
             "push": "true",
+            "store": "false",
             "registry.insecure": "true",
         }
 
