@@ -29,7 +29,7 @@ _KIND = CacheVertex.EXPORT_LOCAL
 _MET = "two nodes of the builder were to write the store at the same instant, which buildx refuses"
 _SECONDS = 600.0
 """How long the export of one platform may take."""
-MORE_RUNS = 3
+MORE_RUNS = 2
 """How often a build is run again whose nodes go on to meet."""
 
 

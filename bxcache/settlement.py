@@ -43,7 +43,12 @@ class Heard:
     seconds: float
 
     def after(self, first: Heard) -> Heard:
-        """The same as the second run of one build: what the first one executed was executed."""
+        """The same as the second run of one build: what the first one executed was executed.
+
+        One that failed does not count where the first one did not.
+        """
+        if self.exit_status and not first.exit_status:
+            return first
         executed = {
             step.name: step for step in first.trace.steps if step.outcome is Outcome.EXECUTED
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.trace import Trace, TracedStep
@@ -11,13 +13,13 @@ from bxcache.settlement import Heard
 EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
 
 
-def hear(outcomes: dict[str, Outcome], seconds: float, run: str) -> Heard:
+def hear(outcomes: dict[str, Outcome], seconds: float, run: str, status: int = 0) -> Heard:
     """A run whose steps took as long as it did."""
     steps = tuple(
         TracedStep(StepName(None, text, 1, 2, text), (f"{run} {text}",), outcome, seconds, log=run)
         for text, outcome in outcomes.items()
     )
-    return Heard(0, Trace(steps), Metadata(), seconds)
+    return Heard(status, Trace(steps), Metadata(), seconds)
 
 
 def test_what_the_first_of_two_runs_executed_was_executed() -> None:
@@ -36,3 +38,13 @@ def test_what_the_first_of_two_runs_executed_was_executed() -> None:
     ]
     assert [each.digests[0].split()[0] for each in told.trace.steps] == ["second"] * 4
     assert told.seconds == 9.0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"), [(0, 0, 2), (0, 1, 1), (1, 0, 2), (1, 1, 2)]
+)
+def test_a_build_that_succeeded_has_succeeded(first: int, second: int, counts: int) -> None:
+    """Whatever becomes of a second run that was only to save it."""
+    runs = [hear({}, 1.0, "run", status) for status in (first, second)]
+    told = runs[1].after(runs[0])
+    assert told.exit_status == (first, second)[counts - 1]
