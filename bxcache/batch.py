@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.command import find_destination
 from bxcache.buildx.events import Event
 from bxcache.config.backends import LocalBackend
 from bxcache.config.loading import load_setup
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 4
 """So many images are built at once, unless the caller says otherwise."""
+
+_FILES = frozenset(("--metadata-file", "--iidfile"))
+"""Arguments for docker that name a file, which each build would write."""
 
 ImageObserver = Callable[[str, Event], None]
 """What a caller gives to be told of the events of several builds, each with its image."""
@@ -115,7 +119,7 @@ def build_batch(
         ConfigError: the configuration is wrong, or two of them would write to one place; nothing
             was built.
     """
-    _check_destinations(_load_setups(request, names))
+    _check_destinations(_load_setups(request, names), request.extra)
     stop = Stop()
     build = partial(_build, replace(request, stop=stop), stop, observe, fail_fast)
     with ThreadPoolExecutor(max(1, jobs)) as pool:
@@ -170,9 +174,11 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
     return setups
 
 
-def _check_destinations(setups: Mapping[str, Setup]) -> None:
+def _check_destinations(setups: Mapping[str, Setup], extra: Sequence[str]) -> None:
     """Refuse images that would write over each other."""
     writers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for flag in _FILES.intersection(word.partition("=")[0] for word in extra):
+        writers[flag, f"the file of {flag}"] += setups
     for name, setup in setups.items():
         for destination in dict.fromkeys(_list_destinations(setup)):
             writers[destination].append(name)
@@ -192,8 +198,11 @@ def _list_destinations(setup: Setup) -> Iterator[tuple[str, str]]:
             reference = Reference.parse(backend.ref)
             if reference.tag is not None or not backend.keeps_all:
                 yield "cache.backends", str(reference)
-    yield from (("build.tags", tag) for tag in setup.config.build.tags)
-    yield from (("build.outputs", output) for output in setup.config.build.outputs if "=" in output)
+    yield from (("build.tags", tag.removesuffix(":latest")) for tag in setup.config.build.tags)
+    for output in setup.config.build.outputs:
+        where = find_destination(output)
+        if where:
+            yield "build.outputs", where
 
 
 def _join(names: Sequence[str]) -> str:

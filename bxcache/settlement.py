@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bxcache.redaction import Redactor
 
 _ABSENT = "not found"
+_FROM_STORE = " from local:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def settle(plan: BuildPlan, heard: Heard, commit: Commit | None) -> Settled:
 def _settle_imports(plan: BuildPlan, heard: Heard, warnings: list[str]) -> Iterator[CacheResult]:
     transfers = heard.trace.find_transfers(CacheVertex.IMPORT)
     for number, use in enumerate(plan.imports):
-        failed = _find_import_error(use, number, transfers)
+        failed = _find_import_error(plan.imports[number:], transfers)
         if failed and not failed.endswith(_ABSENT):
             warnings.append(_tell_failure(use, "reading", failed))
         imported = bool(transfers) and not failed
@@ -108,10 +109,18 @@ def _settle_imports(plan: BuildPlan, heard: Heard, warnings: list[str]) -> Itera
         yield CacheResult(use.backend, use.place, use.scope, digest=digest, imported=imported)
 
 
-def _find_import_error(use: CacheUse, number: int, transfers: list[CacheTransfer]) -> str:
-    """Why an import failed: registries are named by BuildKit, stores are not."""
+def _find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) -> str:
+    """Why the first of some imports failed, the others being all that follow.
+
+    Registries are named by BuildKit, stores are not. What a bake file imports by itself comes
+    before all of them.
+    """
+    use = uses[0]
     named = [each for each in transfers if each.name.endswith(use.place)]
-    unnamed = transfers[number : number + 1]
+    if use.backend == "local":
+        transfers = [each for each in transfers if _FROM_STORE in each.name]
+        uses = [each for each in uses if each.backend == "local"]
+    unnamed = transfers[-len(uses) :][:1]
     return next((each.error for each in named or unnamed if each.error), "")
 
 
@@ -121,7 +130,7 @@ def find_failed_import(plan: BuildPlan, heard: Heard, ref: str) -> str:
     transfers = heard.trace.find_transfers(CacheVertex.IMPORT)
     for number, use in enumerate(plan.imports):
         if use.backend != "local" and Reference.parse(use.place).name == repository:
-            error = _find_import_error(use, number, transfers)
+            error = _find_import_error(plan.imports[number:], transfers)
             if error and not error.endswith(_ABSENT):
                 return error
     return ""

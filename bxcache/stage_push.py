@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -205,13 +205,18 @@ def _bake_all(export: Export, documents: Sequence[_Document]) -> list[Heard]:
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
         jobs = [pool.submit(_bake, export, *each) for each in zip(documents, turns, strict=True)]
         try:
-            return [job.result() for job in jobs]
+            wait(jobs)
         except KeyboardInterrupt:
             is_over.set()
             stop.set()
             for signal in signals:
                 signal.set()
             raise
+    failed = [error for error in (job.exception() for job in jobs) if error is not None]
+    # Those whose turn did not come have not failed by themselves.
+    for error in sorted(failed, key=lambda each: isinstance(each, StoppedError)):
+        raise error
+    return [job.result() for job in jobs]
 
 
 def _bake(export: Export, document: _Document, turn: Turn) -> Heard:

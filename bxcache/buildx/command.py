@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -170,6 +171,24 @@ def _is_stdout(output: str) -> bool:
     piped = ("tar", "oci", "docker")
     default = "" if attributes.get("type") in ("tar", "oci") else "none"
     return attributes.get("type") in piped and attributes.get("dest", default) in ("", "-")
+
+
+def find_destination(output: str) -> str:
+    """Where an output is written that no other build may write: a path, an image, `-` for stdout.
+
+    It is empty for an output that has no place of its own, such as an image that only tags name.
+
+    >>> [find_destination(each) for each in ("out/", "type=tar,dest=a.tar", "type=cacheonly", "-")]
+    ['out', 'a.tar', '', '-']
+    """
+    if _is_stdout(output):
+        return "-"
+    try:
+        attributes = dict(parse_options(output))
+    except ValueError:
+        return posixpath.normpath(output)
+    path = attributes.get("dest", "")
+    return posixpath.normpath(path) if path else attributes.get("name", "")
 
 
 def exports_image(settings: BuildSettings, driver: str) -> bool:

@@ -45,6 +45,14 @@ class StepLogged:
     line: str
 
 
+@dataclass(frozen=True, slots=True)
+class StepShown:
+    """A step shows a line that it is about to write over, such as a progress bar."""
+
+    step: StepName
+    line: str
+
+
 class Transfer(StrEnum):
     """What moves bytes."""
 
@@ -105,7 +113,17 @@ class Streamed:
     line: str
 
 
-Event = StepStarted | StepFinished | StepLogged | Transferred | Said | Warned | Noted | Streamed
+Event = (
+    StepStarted
+    | StepFinished
+    | StepLogged
+    | StepShown
+    | Transferred
+    | Said
+    | Warned
+    | Noted
+    | Streamed
+)
 Observer = Callable[[Event], None]
 """What a caller gives to be told of a build's events."""
 
@@ -116,6 +134,8 @@ def redact_event(event: Event, redact: Redactor) -> Event:
     match event:
         case StepLogged(step, line):
             return StepLogged(_redact_step(step, redact), redact(line))
+        case StepShown(step, line):
+            return StepShown(_redact_step(step, redact), redact(line))
         case StepStarted(step):
             return StepStarted(_redact_step(step, redact))
         case StepFinished(step, outcome, seconds, error):

@@ -80,6 +80,9 @@ def can_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
     """Whether bake can do what a build does: its Dockerfile is here, it knows the arguments."""
     if settings.file and is_remote(settings.file):
         return False
+    # What another target of a bake builds is not there when this one's stages are baked.
+    if any((where or "").startswith("target:") for where in settings.build_contexts.values()):
+        return False
     known = _DROPPED | _LISTS.keys() | _PAIRS.keys() | _SINGLE.keys()
     return {flag for flag, _ in _split_flags(extra)} <= known
 

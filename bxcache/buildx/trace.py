@@ -25,6 +25,7 @@ from bxcache.buildx.events import (
     Said,
     StepFinished,
     StepLogged,
+    StepShown,
     StepStarted,
     Transfer,
     Transferred,
@@ -271,6 +272,8 @@ class TraceReader:
             if step is not None:
                 for line in reader.split(text):
                     yield StepLogged(step, line)
+                if "\r" in text and (shown := reader.find_shown()):
+                    yield StepShown(step, shown)
             else:
                 told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
                 vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 1 << 20
 """Where a line that a step prints is cut to several, in characters, so that memory is bounded."""
+_LONGEST_SHOWN = 4_000
+"""How long a line that is written over again and again may be, in characters."""
 _LONGEST_TAIL = 8_000
 _LARGEST_COUNT = (1 << 63) - 1
 """What a count of BuildKit's can be: it is an int64."""
@@ -55,6 +57,19 @@ class LineReader:
             self.length += len(rest)
         if self.length > LONGEST_LINE:
             yield from self._cut()
+
+    def find_shown(self) -> str:
+        """What the line is that is about to be written over; empty where none is.
+
+        It is whole, so that a secret in it can be known: a carriage return has ended it.
+        """
+        tail = ""
+        for piece in reversed(self.pieces):
+            tail = f"{piece}{tail}"
+            if tail.count("\r") > 1 or len(tail) > _LONGEST_SHOWN:
+                break
+        shown, returned, _ = tail.rpartition("\r")
+        return _write_over(shown) if returned and len(tail) <= _LONGEST_SHOWN else ""
 
     def end(self) -> Iterator[str]:
         """Give what is left."""

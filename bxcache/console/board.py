@@ -10,6 +10,7 @@ from bxcache.buildx.events import (
     Outcome,
     StepFinished,
     StepLogged,
+    StepShown,
     StepStarted,
     Transfer,
     Transferred,
@@ -125,7 +126,7 @@ class Board:
         match event:
             case StepStarted(step):
                 self._find_stage(step, label).start(step, now)
-            case StepLogged(step, line):
+            case StepLogged(step, line) | StepShown(step, line):
                 running = self._find_stage(step, label).running.get(step.index)
                 if running is not None and line.strip():
                     running.line = line

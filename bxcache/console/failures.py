@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, TextIO
 
 from bxcache.buildx.events import Outcome, Said, StepFinished, StepLogged, StepStarted
 from bxcache.buildx.raw_stream import ERROR
-from bxcache.console.tables import show_text
+from bxcache.console.tables import show_line
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,7 +39,7 @@ class Failures:
             log: the log of the CI job that this is, if it is one.
         """
         self._stream, self._log = stream, log
-        self._show = log.defuse if log is not None else show_text
+        self._show = log.defuse if log is not None else show_line
         # None is a log that could not be kept.
         self._logs: dict[Key, IO[str] | None] = {}
         self._failed: dict[Key, None] = {}

@@ -22,7 +22,7 @@ from bxcache.buildx.events import (
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.board import Board
 from bxcache.console.progress import PlainProgress, format_seconds
-from bxcache.console.tables import cut_text, show_line, show_text
+from bxcache.console.tables import cut_text, show_line, show_plain, show_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -224,7 +224,7 @@ def _draw_running(running: RunningStep, now: float, width: int) -> list[Line]:
     first = running.step.text[:width].partition("\n")[0]
     lines = [(f"  {took:>9} {show_text(first)}", "")]
     if running.line:
-        lines.append((f"            {show_text(running.line[:width])}", "dim"))
+        lines.append((f"            {show_plain(running.line[: 4 * width])[:width]}", "dim"))
     return lines
 
 

@@ -11,6 +11,7 @@ from bxcache.buildx.events import (
     Said,
     StepFinished,
     StepLogged,
+    StepShown,
     StepStarted,
     Streamed,
     Transferred,
@@ -75,7 +76,7 @@ class PlainProgress:
                 return f"{self._style.paint('warning:', 'yellow')} {text}"
             case Noted(text):
                 return f"{self._style.paint('note:', 'dim')} {text}"
-            case Streamed() | Transferred():
+            case StepShown() | Streamed() | Transferred():
                 return None
 
     def _line(self, state: str, took: str, step: StepName, color: str = "dim") -> str:

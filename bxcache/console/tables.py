@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERSION = "1"
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _KEPT = re.compile(r"(\x1b\[[0-9;]*m|\t)")
 
 
@@ -60,6 +61,15 @@ def show_line(line: str) -> str:
         return line
     parts = enumerate(_KEPT.split(line))
     return "".join(part if at % 2 else show_text(part) for at, part in parts)
+
+
+def show_plain(line: str) -> str:
+    r"""A line that came from elsewhere, as `show_line` has it, but without its colours.
+
+    >>> show_plain("\x1b[32mok\x1b[0m\tdone\x1b[2J")
+    'ok      done\\x1b[2J'
+    """
+    return show_text(_COLORS.sub("", line).expandtabs())
 
 
 def cut_text(text: str, room: int) -> str:

@@ -86,7 +86,13 @@ def test_without_images_there_is_nothing_to_build(tmp_path: Path) -> None:
     [
         ("", {"tags": ["x"]}, ["`x` would be written by `api`, `worker` and `web`"]),
         ('tags = ["shop/api"]\n', {}, ["`shop/api` would be written by `api` and `web`"]),
-        ("", {"outputs": ["type=local,dest=out"]}, ["`type=local,dest=out` would be written"]),
+        ('tags = ["same", "same:latest"]\n', {"tags": ["same"]}, ["`same` would be written by"]),
+        ("", {"outputs": ["type=local,dest=out"]}, ["`out` would be written by"]),
+        ("", {"outputs": ["./out"]}, ["`out` would be written by"]),
+        ("", {"outputs": ["type=tar,dest=-"]}, ["`-` would be written by"]),
+        ("", {"outputs": ["type=image,name=r/app,push=true"]}, ["`r/app` would be written by"]),
+        ("", {"outputs": ["type=cacheonly"]}, []),
+        ("", {"outputs": ["type=docker"]}, []),
         (
             '[[cache.backends]]\ntype = "registry"\nref = "r.example.com/app:main"\n',
             {},
@@ -126,6 +132,17 @@ def test_what_would_be_written_twice_is_refused_before_anything_runs(
         build_batch(request, NAMES)
     assert ran == []
     assert all(each in str(caught.value) for each in told)
+
+
+@pytest.mark.parametrize("words", [("--metadata-file", "m.json"), ("--iidfile=id",)])
+def test_a_file_that_docker_would_write_for_each_is_refused(
+    request_: BuildRequest, words: tuple[str, ...]
+) -> None:
+    """For one image it is docker's own business."""
+    request = BuildRequest(extra=words, directory=request_.directory)
+    flag = words[0].partition("=")[0]
+    with pytest.raises(ConfigError, match=f"the file of {flag}` would be written by"):
+        build_batch(request, NAMES)
 
 
 def test_what_is_wrong_with_any_image_is_told_at_once(request_: BuildRequest) -> None:

@@ -51,6 +51,12 @@ def fail(label: str, *lines: str, index: int = 1) -> list[tuple[Event, str]]:
     ]
 
 
+def test_a_log_keeps_its_colours_and_tabs() -> None:
+    """As it was printed while it ran; only what moves the cursor is made visible."""
+    log = tell(fail("", "\tat com.foo.Bar", "\x1b[31mFAIL\x1b[0m", "\x1b[2Jx"))[-3:]
+    assert log == ["\tat com.foo.Bar", "\x1b[31mFAIL\x1b[0m", r"\x1b[2Jx"]
+
+
 def test_words_come_first_then_the_log_of_each() -> None:
     """With the image, where there are several; no log is mixed with another."""
     both = zip(fail("api", "a", "b"), fail("web", "x", "y"), strict=True)

@@ -9,6 +9,7 @@ from bxcache.buildx.events import (
     Outcome,
     StepFinished,
     StepLogged,
+    StepShown,
     StepStarted,
     Transfer,
     Transferred,
@@ -45,6 +46,16 @@ EVENTS = st.lists(
     ),
     max_size=60,
 )
+
+
+def test_the_last_line_of_a_step_is_readable() -> None:
+    """Also one that is written over; without colours and tabs, for which there is no room."""
+    board, running = Board(), step("a", 1)
+    board.take(StepStarted(running), 0.0)
+    board.take(StepLogged(running, "\x1b[32mok\x1b[0m\tdone"), 1.0)
+    assert draw_board(board, 2.0, 80)[0][-1][0].strip() == "ok      done"
+    board.take(StepShown(running, "45 %"), 3.0)
+    assert draw_board(board, 4.0, 80)[0][-1][0].strip() == "45 %"
 
 
 @given(EVENTS, st.integers(20, 200), st.integers(2, 60))

@@ -6,9 +6,11 @@ import pytest
 
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata
-from bxcache.buildx.trace import Trace, TracedStep
+from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
 from bxcache.buildx.vertex_names import StepName
-from bxcache.settlement import Heard
+from bxcache.plan.plan import BuildPlan, CacheUse
+from bxcache.scope import Scope
+from bxcache.settlement import Heard, settle
 
 EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
 
@@ -48,3 +50,42 @@ def test_a_build_that_succeeded_has_succeeded(first: int, second: int, counts: i
     runs = [hear({}, 1.0, "run", status) for status in (first, second)]
     told = runs[1].after(runs[0])
     assert told.exit_status == (first, second)[counts - 1]
+
+
+FROM = "importing cache manifest from"
+OWN, STORE, REGISTRY = "r.example.com/own:x", "local:4887694664242991879", "r.example.com/app:main"
+
+
+@pytest.mark.parametrize(
+    ("broken", "warned"),
+    [
+        ((), []),
+        # What the bake file imports by itself is docker's business.
+        ((OWN,), []),
+        ((STORE,), ["the local cache `/store` could not be read: broken"]),
+        (
+            (OWN, REGISTRY),
+            ["the registry `r.example.com`: reading `r.example.com/app:main` failed"],
+        ),
+    ],
+)
+def test_an_import_that_failed_is_the_one_that_is_warned_of(
+    broken: tuple[str, ...], warned: list[str]
+) -> None:
+    """A store has no name in the stream, and others may be imported before it."""
+    names = [OWN, STORE, REGISTRY]
+    transfers = tuple(
+        CacheTransfer(f"{FROM} {name}", None, "broken" if name in broken else "") for name in names
+    )
+    uses = tuple(
+        CacheUse("--cache-from", backend, place, "main", (), "")
+        for backend, place in (("local", "/store"), ("registry", REGISTRY))
+    )
+    plan = BuildPlan(Scope("image", None, (), "main"), uses, ())
+    heard = Heard(0, Trace(transfers=transfers), Metadata(), 0.0)
+    told = settle(plan, heard, None)
+    assert [each.imported for each in told.caches] == [
+        name not in broken for name in (STORE, REGISTRY)
+    ]
+    assert len(told.warnings) == len(warned)
+    assert all(each.startswith(start) for each, start in zip(told.warnings, warned, strict=True))

@@ -189,6 +189,9 @@ def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str
         ({}, ("--secret", "id=a", "--ssh", "default", "--ulimit", "nofile=9"), True),
         ({}, ("--allow", "network.host", "--shm-size=1g", "--add-host", "h:1.2.3.4"), True),
         ({}, ("--build-context", "a=b"), True),
+        # Another target of a bake is not there.
+        ({"build_contexts": {"base": "target:base"}}, (), False),
+        ({"build_contexts": {"base": "docker-image://busybox"}}, (), True),
         # There is no attribute for it.
         ({}, ("--cgroup-parent", "x"), False),
         ({}, ("--cgroup-parent=x",), False),

@@ -16,6 +16,7 @@ from bxcache.buildx.events import (
     Said,
     StepFinished,
     StepLogged,
+    StepShown,
     StepStarted,
     Transfer,
     Warned,
@@ -212,6 +213,31 @@ def test_log_lines_are_whole() -> None:
     events = [event for line in lines for event in reader.feed(line)]
     assert [e.line for e in events if isinstance(e, StepLogged)] == ["abcd", "efgh", "part"]
     assert [e.seconds for e in events if isinstance(e, StepFinished)] == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "shown"),
+    [
+        # A carriage return comes before what is written, or behind it.
+        (["\r10%", "\r20%", "\r30%"], ["10%", "20%"]),
+        (["10%\r", "20%\r"], ["10%", "20%"]),
+        (["a\n\r1", "0%", "\r20%", "\rdone\n"], ["10%"]),
+        # What has not come to an end may be a half of a secret.
+        (["pass", "word"], []),
+        (["\rpass"], []),
+        (["dos\r\n", "lines\r\n"], []),
+        ([f"\r{'x' * 5000}", "\r"], []),
+    ],
+)
+def test_what_is_written_over_is_shown(chunks: list[str], shown: list[str]) -> None:
+    """Only what is whole, and no more often than it changes."""
+    vertex = {"digest": "sha256:1", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
+    reader = TraceReader()
+    list(reader.read({"vertexes": [vertex]}))
+    datas = [base64.b64encode(each.encode()).decode() for each in chunks]
+    messages = [{"logs": [{"vertex": "sha256:1", "data": data}]} for data in datas]
+    events = [event for each in messages for event in reader.read(each)]
+    assert [each.line for each in events if isinstance(each, StepShown)] == shown
 
 
 @given(st.text())
