@@ -222,9 +222,9 @@ def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildRe
         raise BuildFailedError(why, exit_status=heard.exit_status, result=result)
     if config.cache.strict and settled.warnings:
         raise CacheError("; ".join(settled.warnings), result=result)
-    failed = [str(each) for each in result.gates if each.fails]
+    failed = [each for each in result.gates if each.fails]
     if failed:
-        raise GateError("; ".join(failed), result=result)
+        raise GateError(failed, result=result)
     return result
 
 

@@ -99,6 +99,10 @@ class GateError(ResultError):
 
     exit_code = 65
 
+    def __init__(self, gates: Iterable[object], *, result: object = None) -> None:
+        """With a line for each gate that makes it fail."""
+        super().__init__("\n".join(map(str, gates)), result=result)
+
 
 class Trouble(StrEnum):
     """What kind of trouble a registry makes."""

@@ -13,7 +13,7 @@ from typing import get_args
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import Form, render_report
 from bxcache.console.report.trace_events import render_trace
-from bxcache.insight.record import Record, RecordedCache, RecordedScope
+from bxcache.insight.record import Record, RecordedCache, RecordedGate, RecordedScope
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
 from tests.unit.histories import STARTED, read_recorded
@@ -29,6 +29,10 @@ BUILDS = {
     "failing-step": ("docker-26-failing-step", "docker-26-cold"),
     "two-platforms": ("two-platforms",),
 }
+GATES = (
+    RecordedGate(gate="max_seconds", reason="the build took 12.3 s, and may take 10 s", fails=True),
+    RecordedGate(gate="max_growth", reason="the cache grew by 2.0 MB", fails=False),
+)
 HOUR = 3600.0
 SCOPE = RecordedScope(
     name="app.linux-amd64.main", image="app", platforms=("linux/amd64",), branch="main"
@@ -51,6 +55,7 @@ def _read(stream: str, hours: int) -> Record:
         "exit_status": status,
         "caches": () if status else (CACHE,),
         "warnings": ("the registry `r.example.com` is down",) if status else (),
+        "gates": GATES if "edit" in stream else (),
     }
     return read_recorded(stream).model_copy(update=known)
 

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from bxcache.config.quantities import Age, Size
+from bxcache.config.quantities import Age, Duration, Size
 from bxcache.config.reference import Reference
 
 Compression = Literal["uncompressed", "gzip", "estargz", "zstd"]
@@ -109,7 +109,7 @@ class RegistryBackend(CompressedBackend):
     insecure: bool = False
     """Allow plain HTTP and unverified TLS to this registry."""
 
-    timeout: Age = 600
+    timeout: Duration = 600
     """How long saving may take before it is given up, such as `20m`. Default: 10 minutes."""
 
     image_manifest: bool = True
@@ -155,7 +155,7 @@ class InlineBackend(Declaration):
     insecure: bool = False
     """Allow plain HTTP and unverified TLS to this registry."""
 
-    timeout: Age = 600
+    timeout: Duration = 600
     """How long saving all stages may take before it is given up. Default: 10 minutes."""
 
     @field_validator("stages", mode="after")

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bxcache.config.backends import Backend, Declaration, LocalBackend
-from bxcache.config.quantities import Age, Size
+from bxcache.config.quantities import Duration, Size
 
 TextList = Annotated[tuple[str, ...], Field(strict=False)]
 TextTable = dict[str, str]
@@ -147,8 +147,8 @@ class GateSettings(Declaration):
     max_size: Size | None = None
     """How large the cache may be, such as `2GB`."""
 
-    max_seconds: Age | None = None
-    """How long the build may take, such as `10m`."""
+    max_seconds: Duration | None = None
+    """How long the build may take, such as `90s` or `10m`."""
 
     warn: Annotated[tuple[GateName, ...], Field(strict=False)] = ()
     """Gates that are only told when they are not passed."""

@@ -1,16 +1,24 @@
-"""Sizes and ages as people write them: `5GB`, `512MiB`, `14d`."""
+"""Sizes, ages, times and shares as people write them: `5GB`, `512MiB`, `14d`, `1.5s`, `80 %`."""
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Number = TypeVar("_Number", int, float)
 
 _SIZE = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kKMGT]?i?B?)\s*")
 _AGE = re.compile(r"\s*(?P<number>\d+)\s*(?P<unit>[smhdw])\s*")
+_DURATION = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw]?)\s*")
 _PREFIXES: Final = "KMGT"
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MOST_DIGITS = 3
 
 
 def parse_size(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatever the user wrote
@@ -30,7 +38,10 @@ def parse_size(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatev
     unit = match["unit"].upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
     power = _PREFIXES.index(unit[0]) + 1 if unit and unit[0] in _PREFIXES else 0
-    return int(float(match["number"]) * base**power)
+    size = float(match["number"]) * base**power
+    if math.isinf(size):
+        raise ValueError(f"`{value[:40]}…` is more than any size there is")
+    return int(size)
 
 
 def parse_age(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatever the user wrote
@@ -50,18 +61,72 @@ def parse_age(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whateve
     return int(match["number"]) * _SECONDS[match["unit"]]
 
 
-def format_size(size: int) -> str:
+def parse_duration(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatever the user wrote
+    """Seconds from a number or a text such as `90s`, `1.5s`, `10m`, `1h`; without a unit, seconds.
+
+    >>> parse_duration("1.5m"), parse_duration("90"), parse_duration(60)
+    (90.0, 90.0, 60)
+
+    Raises:
+        ValueError: the text is no time.
+    """
+    if isinstance(value, bool) or not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise ValueError(f"`{value}` is no time; write it like `90s`, `10m` or `1h`")
+    return float(match["number"]) * _SECONDS[match["unit"] or "s"]
+
+
+def format_size(size: int, digits: int = 1) -> str:
     """A byte count for people, in powers of 1000 as docker prints them.
 
-    >>> format_size(0), format_size(1999), format_size(205_300_000)
-    ('0 B', '2.0 kB', '205.3 MB')
+    >>> format_size(0), format_size(1999), format_size(205_300_000), format_size(1_042_000, 2)
+    ('0 B', '2.0 kB', '205.3 MB', '1.04 MB')
     """
     number = float(size)
     for unit in ("B", "kB", "MB", "GB"):
-        if number < 999.95:  # noqa: PLR2004  # what would round up to 1000.0 takes the next unit
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        # What would round up to 1000 takes the next unit.
+        if number < 1000 - 0.5 * 10**-digits:
+            return f"{number:.0f} B" if unit == "B" else f"{number:.{digits}f} {unit}"
         number /= 1000
-    return f"{number:.1f} TB"
+    return f"{number:.{digits}f} TB"
+
+
+def format_ratio(ratio: float, digits: int = 0) -> str:
+    """A share for people; only what is all is 100 %, only what is nothing is 0 %.
+
+    >>> format_ratio(0.666), format_ratio(0.9999), format_ratio(0.001), format_ratio(43 / 54, 1)
+    ('67 %', '99 %', '1 %', '79.6 %')
+    """
+    percent, least = round(ratio * 100, digits), 10**-digits
+    if 0 < ratio < 1:
+        percent = min(100 - least, max(least, percent))
+    return f"{percent:.{digits}f} %"
+
+
+def format_apart(
+    one: _Number, other: _Number, show: Callable[[_Number, int], str], digits: int, unit: str = ""
+) -> tuple[str, str]:
+    """Two figures that differ, as texts that differ too.
+
+    Args:
+        one: the first.
+        other: the second.
+        show: writes a figure with so many digits behind the point.
+        digits: how many are enough, as long as the texts differ; else there are more, up to three.
+        unit: what stands behind the exact figures where that does not help either.
+
+    >>> format_apart(1_042_000, 1_040_000, format_size, 1, "B")
+    ('1.042 MB', '1.040 MB')
+    >>> format_apart(10_000_001, 10_000_000, format_size, 1, "B")
+    ('10000001 B', '10000000 B')
+    """
+    for many in range(digits, _MOST_DIGITS + 1):
+        texts = show(one, many), show(other, many)
+        if texts[0] != texts[1]:
+            return texts
+    return f"{one} {unit}".rstrip(), f"{other} {unit}".rstrip()
 
 
 def format_count(number: int, noun: str) -> str:
@@ -88,17 +153,16 @@ def format_age(seconds: float) -> str:
     return f"{int(seconds / 86_400)} days"
 
 
-def _quantity_schema(pattern: str, example: str) -> WithJsonSchema:
-    return WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": pattern}],
-            "examples": [example],
-        }
-    )
+def _quantity_schema(
+    pattern: str, example: str, number: dict[str, Any] | None = None
+) -> WithJsonSchema:
+    known = number or {"type": "integer", "minimum": 1}
+    text = {"type": "string", "pattern": pattern}
+    return WithJsonSchema({"anyOf": [known, text], "examples": [example]})
 
 
 def _require_positive(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, int) and not isinstance(value, bool) and value <= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
         raise ValueError("must be more than zero")
     return value
 
@@ -112,4 +176,12 @@ Age = Annotated[
     int,
     BeforeValidator(lambda value: _require_positive(parse_age(value))),
     _quantity_schema(r"^\s*\d+\s*[smhdw]\s*$", "14d"),
+]
+Duration = Annotated[
+    float,
+    Field(allow_inf_nan=False),
+    BeforeValidator(lambda value: _require_positive(parse_duration(value))),
+    _quantity_schema(
+        r"^\s*\d+(\.\d+)?\s*[smhdw]?\s*$", "10m", {"type": "number", "exclusiveMinimum": 0}
+    ),
 ]

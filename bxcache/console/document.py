@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.events import Outcome
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -50,13 +52,19 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
 def _describe_amounts(record: Record | None) -> dict[str, Any]:
     if record is None:
         return {}
-    saved = sum(step.saved for step in record.steps if step.saved is not None)
     return {
         "build_warnings": list(record.build_warnings),
-        "saved_seconds": round(saved, 3),
+        "saved_seconds": _add_saved(record),
         "pulled_bytes": record.pulled_bytes,
         "sent_bytes": record.sent_bytes,
     }
+
+
+def _add_saved(record: Record) -> float | None:
+    """What the reused steps took before, as far as that is known; None where none of it is."""
+    saved = [step.saved for step in record.steps if step.saved is not None]
+    reused = any(step.outcome is Outcome.REUSED for step in record.steps)
+    return round(sum(saved), 3) if saved or not reused else None
 
 
 def describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
-from bxcache.config.quantities import format_size
+from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.insight.history import view_stages
 
 if TYPE_CHECKING:
@@ -78,15 +78,16 @@ def _judge_reuse(
     reused = sum(step.outcome is Outcome.REUSED for step in steps)
     wanted = gate.min_hit_ratio
     if wanted is not None and steps and reused / len(steps) < wanted:
-        share = f"{reused} of {len(steps)} steps were reused ({reused / len(steps):.0%})"
-        yield "min_hit_ratio", f"{share}, and at least {wanted:.0%} are wanted"
+        share, least = format_apart(reused / len(steps), wanted, format_ratio, 0)
+        count = f"{reused} of {len(steps)} steps were reused ({share})"
+        yield "min_hit_ratio", f"{count}, and at least {least} are wanted"
     names = {name.lower() for name in gate.require_cached}
     for stage in stages:
         own = [step for step in stage.steps if step.kind == _INSTRUCTION]
         executed = [step for step in own if step.outcome is not Outcome.REUSED]
         if stage.name in names and executed:
             count = f"{len(executed)} of {len(own)}"
-            first = executed[0].text.splitlines()[0][:80]
+            first = executed[0].text.partition("\n")[0][:80]
             yield "require_cached", f"`{stage.name}` executed {count} steps, first `{first}`"
 
 
@@ -96,13 +97,13 @@ def _judge_sizes(
     sizes = _list_sizes(record)
     size = max(sizes.values(), default=0)
     if gate.max_size is not None and size > gate.max_size:
-        most = format_size(gate.max_size)
-        yield "max_size", f"the cache has {format_size(size)}, and may have {most}"
+        has, most = format_apart(size, gate.max_size, format_size, 1, "B")
+        yield "max_size", f"the cache has {has}, and may have {most}"
     before = _list_sizes(next((each for each in earlier if not each.exit_status), None))
     grown = max((sizes[each] - before[each] for each in sizes.keys() & before), default=0)
     if gate.max_growth is not None and grown > gate.max_growth:
-        most = format_size(gate.max_growth)
-        yield "max_growth", f"the cache grew by {format_size(grown)}, and may grow by {most}"
+        grew, most = format_apart(grown, gate.max_growth, format_size, 1, "B")
+        yield "max_growth", f"the cache grew by {grew}, and may grow by {most}"
 
 
 def _list_sizes(record: Record | None) -> dict[tuple[str, str], int]:
@@ -112,6 +113,11 @@ def _list_sizes(record: Record | None) -> dict[tuple[str, str], int]:
 
 
 def _judge_time(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:
-    most = gate.max_seconds
-    if most is not None and record.seconds > most:
-        yield "max_seconds", f"the build took {record.seconds:.1f} s, and may take {most} s"
+    if gate.max_seconds is not None and record.seconds > gate.max_seconds:
+        took, most = format_apart(record.seconds, gate.max_seconds, _format_time, 1, "s")
+        yield "max_seconds", f"the build took {took}, and may take {most}"
+
+
+def _format_time(seconds: float, digits: int) -> str:
+    """Seconds as a person writes a limit: `12 s`, `12.3 s`."""
+    return f"{round(seconds, digits):.{digits}f}".rstrip("0").rstrip(".") + " s"

@@ -30,7 +30,7 @@ from bxcache.buildx.events import (
 )
 from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.raw_stream import join_documents, redact_line
-from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.trace import Trace, TraceReader, parse_status
 from bxcache.buildx.vertex_names import StepName, parse_step_name
 from bxcache.buildx.vertices import LONGEST_LINE
 from bxcache.console.board import Board
@@ -109,9 +109,9 @@ def mutate(line: str, draw: st.DataObject) -> list[str]:
     at = draw.draw(st.integers(0, len(line)))
     kind = draw.draw(st.sampled_from(["cut", "torn", "twice", "left out", "other", "value"]))
     wrong = draw.draw(WRONG)
-    changed = line
-    if kind == "value" and line.startswith("{"):
-        changed = json.dumps(replace_value(json.loads(line), wrong, draw))
+    # It may have been damaged before.
+    document = parse_status(line) if kind == "value" else None
+    changed = line if document is None else json.dumps(replace_value(document, wrong, draw))
     return {
         "cut": [line[:at]],
         "torn": [line[:at], line[at:]],

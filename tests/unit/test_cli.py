@@ -18,9 +18,10 @@ from bxcache.cli.main import run
 from bxcache.console.document import describe_result
 from bxcache.console.progress import format_seconds
 from bxcache.console.summary import render_totals
-from bxcache.errors import BuildFailedError, CacheError, EngineError
+from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.request import BuildRequest
 from bxcache.result import BuildResult, CacheResult, Step
+from tests.unit.histories import make_record, make_step
 
 STEP = StepName(None, "build", 2, 4, "RUN make\nRUN install")
 RESULT = BuildResult(
@@ -175,6 +176,16 @@ def test_strict_failures_show_the_result_first(
     assert err.endswith("error: the registry is down\n")
 
 
+def test_each_gate_that_is_not_passed_has_a_line(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where several are not."""
+    library.outcome = GateError(["the gate `a` is no", "the gate `b` is no"], result=RESULT)
+    assert run(["build"]) == 65
+    _, told = capsys.readouterr().err.split("error: ")
+    assert told.splitlines() == ["the gate `a` is no", "the gate `b` is no"]
+
+
 def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """And says what became of the caches."""
     library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
@@ -251,6 +262,25 @@ def test_the_document_has_the_published_keys() -> None:
     assert {"backend", "scope", "digest", "bytes", "exported"} <= document["caches"][0].keys()
     assert document["warnings"] == ["careful"]
     json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([(Outcome.REUSED, None)], None),
+        ([(Outcome.REUSED, 1.5), (Outcome.REUSED, None)], 1.5),
+        ([(Outcome.REUSED, 0.0)], 0.0),
+        ([(Outcome.EXECUTED, None)], 0.0),
+        ([], 0.0),
+    ],
+)
+def test_seconds_saved_are_null_where_no_record_tells_them(
+    steps: list[tuple[Outcome, float | None]], expected: float | None
+) -> None:
+    """What is not known is not nothing."""
+    made = (make_step("RUN x", outcome=outcome, saved=saved) for outcome, saved in steps)
+    document = describe_result(replace(RESULT, record=make_record(*made)))
+    assert document["saved_seconds"] == expected
 
 
 def test_the_totals_are_two_lines() -> None:

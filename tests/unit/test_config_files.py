@@ -286,7 +286,7 @@ def test_unknown_variables_are_noted(repo: Path) -> None:
     [
         ("min_hit_ratio = 1.5", "less than or equal to 1"),
         ("max_size = '2 apples'", "is no size"),
-        ("max_seconds = 'soon'", "is no age"),
+        ("max_seconds = 'soon'", "is no time; write it like `90s`"),
         ("require_cached = 'deps'", "must be a list"),
         ("warn = ['max_sise']", "max_size"),
         ("max_time = 3", "max_time"),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bxcache.batch import ImageOutcome
 from bxcache.buildx.events import Outcome
 from bxcache.config.models import GateSettings
+from bxcache.config.quantities import format_apart, format_ratio, format_size
+from bxcache.console.batch import render_batch
+from bxcache.errors import GateError
 from bxcache.insight.gates import judge_gates
 from bxcache.insight.record import Record, RecordedCache
 from tests.unit.histories import make_record, make_stages, make_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 R, X = Outcome.REUSED, Outcome.EXECUTED
 STAGES = make_stages(
@@ -43,7 +52,13 @@ FAILED = build(R, R, R, R, exit_status=1, caches=(cache(1),))
 CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
     ("nothing is wanted", {}, HALF, [], []),
     ("just enough", {"min_hit_ratio": 0.5}, HALF, BEFORE, []),
-    ("too little", {"min_hit_ratio": 0.51}, HALF, BEFORE, ["2 of 4 steps were reused (50%)"]),
+    (
+        "too little",
+        {"min_hit_ratio": 0.51},
+        HALF,
+        BEFORE,
+        ["2 of 4 steps were reused (50 %), and at least 51 % are wanted"],
+    ),
     ("all of it", {"min_hit_ratio": 1.0}, ALL, BEFORE, []),
     ("the first build", {"min_hit_ratio": 1.0, "require_cached": ["deps"]}, FIRST, [], []),
     (
@@ -66,6 +81,13 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
     ),
     ("as large as it may be", {"max_size": 100}, ALL, [], []),
     ("larger", {"max_size": 99}, ALL, [], ["the cache has 100 B, and may have 99 B"]),
+    (
+        "shown as the limit",
+        {"max_size": "1.04MB"},
+        build(R, R, R, R, caches=(cache(1_043_999),)),
+        [],
+        ["the cache has 1.044 MB, and may have 1.040 MB"],
+    ),
     ("grown as it may", {"max_growth": 60}, ALL, BEFORE, []),
     ("grown more", {"max_growth": 59}, ALL, BEFORE, ["grew by 60 B, and may grow by 59 B"]),
     ("nothing before", {"max_growth": 1}, ALL, [], []),
@@ -77,6 +99,29 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
         BEFORE,
         [],
     ),
+    (
+        "a little too little",
+        {"min_hit_ratio": 0.504},
+        HALF,
+        BEFORE,
+        ["2 of 4 steps were reused (50.0 %), and at least 50.4 % are wanted"],
+    ),
+    (
+        "all of it is wanted, and almost all is there",
+        {"min_hit_ratio": 1.0},
+        build(*[R] * 3, X),
+        BEFORE,
+        ["(75 %), and at least 100 % are wanted"],
+    ),
+    (
+        "grown a little more",
+        {"max_growth": 1_040_000},
+        build(R, R, R, R, caches=(cache(1_042_040),)),
+        BEFORE,
+        ["grew by 1.042 MB, and may grow by 1.040 MB"],
+    ),
+    ("a little too slow", {"max_seconds": "12.3s"}, ALL, [], ["took 12.34 s, and may take 12.3 s"]),
+    ("in minutes", {"max_seconds": "0.2m"}, ALL, [], ["took 12.3 s, and may take 12 s"]),
     ("fast enough", {"max_seconds": "13s"}, ALL, [], []),
     ("too slow", {"max_seconds": 12}, ALL, [], ["took 12.3 s, and may take 12 s"]),
     ("it failed", {"min_hit_ratio": 1.0, "max_size": 1}, FAILED, [], []),
@@ -114,3 +159,30 @@ def test_a_gate_that_warns_does_not_fail(name: str) -> None:
         "min_hit_ratio": name != "min_hit_ratio",
         "max_size": name != "max_size",
     }
+
+
+KINDS: dict[str, tuple[Callable[[float, int], str], int, st.SearchStrategy[float]]] = {
+    "size": (lambda size, digits: format_size(int(size), digits), 1, st.integers(0, 10**13)),
+    "share": (format_ratio, 0, st.floats(0, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_two_figures_that_differ_are_shown_apart(kind: str, data: st.DataObject) -> None:
+    """However near they are, a message does not say the same of both."""
+    show, digits, numbers = KINDS[kind]
+    one = data.draw(numbers)
+    near = st.floats(0.999, 1.001).map(lambda factor: type(one)(one * factor))
+    other = data.draw(st.one_of(numbers, near).filter(lambda each: each != one))
+    first, second = format_apart(one, other, show, digits)
+    assert first != second
+
+
+def test_an_error_has_a_line_for_each_gate() -> None:
+    """So it reads on a terminal, and for each of several images with its name in front."""
+    verdicts = judge_gates(GateSettings(min_hit_ratio=1.0, max_size=1), HALF, BEFORE)
+    error = GateError(verdicts)
+    assert error.message.split("\n") == [str(each) for each in verdicts]
+    shown = render_batch({"api": ImageOutcome("api", error=error)}, 2.0, quiet=True).splitlines()
+    assert shown == [*(f"api: {each}" for each in verdicts), "1 image: 0 built, 1 failed, in 2.0 s"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from bxcache.config.quantities import format_size, parse_age, parse_size
+from bxcache.config.quantities import Duration, format_size, parse_age, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,13 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text)
 
 
+@pytest.mark.parametrize("text", [f"{'9' * 400}GB", f"{'9' * 305}TB"])
+def test_a_size_beyond_all_is_refused(text: str) -> None:
+    """It fits in no float."""
+    with pytest.raises(ValueError, match="is more than any size there is"):
+        parse_size(text)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("30s", 30), ("90m", 5_400), ("36h", 129_600), ("14d", 1_209_600), ("2w", 1_209_600)],
@@ -53,6 +61,39 @@ def test_what_is_no_age_is_refused(text: str) -> None:
     """The error shows the right form."""
     with pytest.raises(ValueError, match="is no age; write it like `12h`"):
         parse_age(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", 90),
+        ("0.1s", 0.1),
+        ("1.5 m", 90),
+        ("10m", 600),
+        ("1h", 3600),
+        ("1d", 86_400),
+        ("5", 5),
+    ],
+)
+def test_times_are_read(text: str, expected: float) -> None:
+    """Seconds, from a number, a fraction too, and a unit that may be left out."""
+    assert parse_duration(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "m", "-1s", "1.s", ".5s", "1e3s", "1.5 days"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    """The error speaks of a time, and shows the right form."""
+    with pytest.raises(ValueError, match="is no time; write it like `90s`, `10m` or `1h`"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "value", ["0s", "0.0m", 0, 0.0, -1.5, "9" * 400, float("inf"), float("nan")]
+)
+def test_a_limit_of_time_is_more_than_nothing_and_has_an_end(value: object) -> None:
+    """As text and as number."""
+    with pytest.raises(ValidationError, match=r"more than zero|finite"):
+        TypeAdapter(Duration).validate_python(value)
 
 
 @given(st.integers(min_value=0, max_value=10**15))

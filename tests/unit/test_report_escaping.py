@@ -18,6 +18,7 @@ from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.console.report.texts import clean_log, clean_text
 from bxcache.insight.record import (
     RecordedCache,
+    RecordedGate,
     RecordedImage,
     RecordedPlace,
     RecordedScope,
@@ -91,6 +92,10 @@ def fill(text: str) -> Report:
         tools=RecordedTools(**dict.fromkeys(RecordedTools.model_fields, text)),
         caches=(RecordedCache(backend=text, place=text, scope=text, bytes=1, imported=True),),
         warnings=(text,),
+        gates=(
+            RecordedGate(gate="max_size", reason=text, fails=True),
+            RecordedGate(gate="max_size", reason=text, fails=False),
+        ),
     )
     return make_report([record, record.model_copy(update={"started": 1.0})])
 
@@ -172,7 +177,8 @@ def test_markdown_says_what_the_text_said(text: str) -> None:
     codes = [c.content for t in tokens for c in t.children or () if c.type == "code_inline"]
     expected = clean_text(text)
     assert codes
-    assert all(code.strip(" ") == expected.strip(" ") for code in codes if len(expected) < 100)
+    told = [code.removeprefix("the gate max_size is not passed: ") for code in codes]
+    assert all(code.strip(" ") == expected.strip(" ") for code in told if len(expected) < 100)
     (fence,) = [token for token in tokens if token.type == "fence"]
     assert fence.content.startswith(clean_log(text))
 

@@ -24,6 +24,19 @@ def test_there_are_no_others() -> None:
     assert {path.name for path in FOLDER.iterdir()} == known
 
 
+@pytest.mark.parametrize(
+    ("suffix", "fails", "warns"),
+    [("md", "❌ `", "⚠️ `"), ("txt", "failed: ", "warning: "), ("html", ">Failed: ", ">Warning: ")],
+)
+def test_a_gate_that_fails_is_told_from_one_that_warns(suffix: str, fails: str, warns: str) -> None:
+    """And a build that was ended by one says so where it says how long it took."""
+    text = render_golden("source-edit", suffix)
+    assert f"{fails}the gate max_seconds is not passed" in text
+    assert f"{warns}the gate max_growth is not passed" in text
+    assert "built in 12.3 s, failed by 1 gate" in text
+    assert "failed by" not in render_golden("cold", suffix)
+
+
 @pytest.mark.parametrize("name", BUILDS)
 def test_all_forms_tell_the_same_of_each_stage(name: str) -> None:
     """The figures of the document are those of the tables of Markdown and of plain lines."""

@@ -10,9 +10,9 @@ from bxcache.console.report.markup import Markup, element, join
 from bxcache.console.report.sections import list_needed
 from bxcache.console.report.texts import (
     clean_text,
+    format_known_ratio,
     format_known_size,
     format_moment,
-    format_ratio,
 )
 from bxcache.console.report.timeline import name_class
 from bxcache.console.tables import cut_text
@@ -90,7 +90,7 @@ def draw_trend(report: Report) -> Markup:
     """Time, hit ratio and size of the last builds."""
     kinds: tuple[tuple[str, Callable[[ReportedBuild], float | None], Callable[..., str]], ...] = (
         ("Time", lambda build: build.seconds, format_seconds),
-        ("Reused", lambda build: build.hit_ratio, format_ratio),
+        ("Reused", lambda build: build.hit_ratio, format_known_ratio),
         ("Size", lambda build: build.bytes, format_known_size),
     )
     figures = (_draw_builds(report.trend, *kind) for kind in kinds)

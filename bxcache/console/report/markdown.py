@@ -15,6 +15,7 @@ from bxcache.console.report.sections import (
     Table,
     is_refused,
     list_failed,
+    list_refusals,
     list_unneeded,
     list_warnings,
     tabulate_caches,
@@ -49,6 +50,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield f"### {mark} {quote(report.scope.name)} {tell_build(report)}"
     parts = (f"**{tell_counts(report.counts)}**", tell_saved(report.counts))
     yield "; ".join(filter(None, parts))
+    yield from (f"❌ {quote(refusal)}" for refusal in list_refusals(report)[:_MOST_ROWS])
     yield from (f"⚠️ {quote(warning)}" for warning in list_warnings(report)[:_MOST_ROWS])
     yield from (_render_failed(report.steps[at]) for at in [*list_failed(report)][:_MOST_FAILED])
     yield from _render_tables(tabulate_stages(report))

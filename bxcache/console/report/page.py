@@ -23,6 +23,7 @@ from bxcache.console.report.sections import (
     is_refused,
     list_facts,
     list_needed,
+    list_refusals,
     list_unneeded,
     list_warnings,
     tabulate_caches,
@@ -35,9 +36,9 @@ from bxcache.console.report.texts import (
     UNKNOWN,
     Quoted,
     clean_text,
+    format_known_ratio,
     format_known_size,
     format_moment,
-    format_ratio,
 )
 from bxcache.console.report.timeline import draw_timeline
 
@@ -107,8 +108,14 @@ def _draw_head(report: Report) -> Markup:
     words = "✕ failed" if failed else "✕ built, gate not passed" if refused else "✓ built"
     badge = element("span", words, class_=f"badge {'failed' if failed or refused else 'built'}")
     started = element("p", f"{tell_build(report)}, {format_moment(report.started)}")
-    warnings = [element("p", f"Warning: {clean_text(each)}") for each in list_warnings(report)]
-    notes = [element("div", *warnings, class_="warnings", role="note")] if warnings else []
+    told = [
+        *(
+            element("p", f"Failed: {clean_text(each)}", class_="failed")
+            for each in list_refusals(report)
+        ),
+        *(element("p", f"Warning: {clean_text(each)}") for each in list_warnings(report)),
+    ]
+    notes = [element("div", *told, class_="warnings", role="note")] if told else []
     title = element("h1", badge, " ", clean_text(report.scope.name))
     return element("header", title, started, _draw_tiles(report), *notes)
 
@@ -121,7 +128,7 @@ def _draw_tiles(report: Report) -> Markup:
     stages = format_count(len(list_needed(report)), "stage")
     tiles = (
         ("Time", format_seconds(report.seconds), f"{format_seconds(counts.spent)} of work"),
-        ("Reused", format_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
+        ("Reused", format_known_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
         ("Saved", saved, _tell_unknown(counts)),
         ("Layers", format_known_size(report.bytes), f"{len(layers)} in {stages}"),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.console.report.sections import (
     Table,
     list_failed,
+    list_refusals,
     list_unneeded,
     list_warnings,
     tabulate_caches,
@@ -39,6 +40,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     lines = [
         f"{clean_text(report.scope.name)}: {tell_build(report)}, {started}",
         "; ".join(filter(None, (tell_counts(report.counts), tell_saved(report.counts)))),
+        *(f"failed: {clean_text(refusal)}" for refusal in list_refusals(report)),
         *(f"warning: {clean_text(warning)}" for warning in list_warnings(report)),
     ]
     yield "\n".join(lines)

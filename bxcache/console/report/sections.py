@@ -10,16 +10,16 @@ from bxcache.console.progress import format_seconds
 from bxcache.console.report.texts import (
     Quoted,
     clean_log,
+    format_known_ratio,
     format_known_size,
     format_moment,
-    format_ratio,
 )
 from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bxcache.insight.record import RecordedCache
+    from bxcache.insight.record import RecordedCache, RecordedGate
     from bxcache.insight.report import Report, ReportedCounts, ReportedStage, ReportedStep
 
 _LONGEST_STEP = 100
@@ -45,7 +45,9 @@ class Table:
 def tell_build(report: Report) -> str:
     """What became of the build, and how long it took."""
     verb = "failed after" if report.exit_status else "built in"
-    return f"{verb} {format_seconds(report.seconds)}"
+    refusals = len(list_refusals(report))
+    end = f", failed by {format_count(refusals, 'gate')}" if refusals else ""
+    return f"{verb} {format_seconds(report.seconds)}{end}"
 
 
 def is_refused(report: Report) -> bool:
@@ -53,10 +55,19 @@ def is_refused(report: Report) -> bool:
     return any(gate.fails for gate in report.gates)
 
 
+def list_refusals(report: Report) -> list[str]:
+    """The gates that make the build fail."""
+    return [_tell_gate(each) for each in report.gates if each.fails]
+
+
 def list_warnings(report: Report) -> list[str]:
-    """What a person should look at: gates, bxcache's warnings, those of BuildKit."""
-    gates = [f"the gate {each.gate} is not passed: {each.reason}" for each in report.gates]
+    """What a person should look at: gates that only warn, bxcache's warnings, those of BuildKit."""
+    gates = [_tell_gate(each) for each in report.gates if not each.fails]
     return [*gates, *report.warnings, *report.build_warnings]
+
+
+def _tell_gate(gate: RecordedGate) -> str:
+    return f"the gate {gate.gate} is not passed: {gate.reason}"
 
 
 def tell_counts(counts: ReportedCounts) -> str:
@@ -64,7 +75,7 @@ def tell_counts(counts: ReportedCounts) -> str:
     total = counts.reused + counts.executed + counts.failed
     if not total:
         return "no steps"
-    ratio = f" ({format_ratio(counts.hit_ratio)})"
+    ratio = f" ({format_known_ratio(counts.hit_ratio)})"
     parts = [
         f"{counts.reused} of {format_count(total, 'step')} reused{ratio}",
         f"{counts.executed} executed",
@@ -171,7 +182,7 @@ def tabulate_trend(report: Report) -> Table:
             format_moment(each.started),
             "failed" if each.exit_status else "built",
             format_seconds(each.seconds),
-            format_ratio(each.hit_ratio),
+            format_known_ratio(each.hit_ratio),
             format_known_size(each.bytes),
         )
         for each in reversed(report.trend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from bxcache.config.quantities import format_size
+from bxcache.config.quantities import format_ratio, format_size
 from bxcache.console.tables import show_text
 
 _CONTROL = re.compile(
@@ -59,18 +59,9 @@ def format_moment(seconds: float) -> str:
         return f"{seconds:.0f} s after 1970"
 
 
-def format_ratio(ratio: float | None) -> str:
-    """A share for people; only what is all is 100 %.
-
-    >>> format_ratio(0.666), format_ratio(0.9999), format_ratio(0.001), format_ratio(None)
-    ('67 %', '99 %', '1 %', '-')
-    """
-    if ratio is None:
-        return UNKNOWN
-    percent = round(ratio * 100)
-    if 0 < ratio < 1:
-        percent = min(99, max(1, percent))
-    return f"{percent} %"
+def format_known_ratio(ratio: float | None) -> str:
+    """A share, or a sign for one that is not known."""
+    return UNKNOWN if ratio is None else format_ratio(ratio)
 
 
 def format_known_size(size: int | None) -> str:
