@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.bake_contexts import tell_apart
 from bxcache.buildx.bake_definition import BakeTarget, list_linked, parse_definition
+from bxcache.buildx.bake_entitlements import (
+    FILES_VARIABLE,
+    FIRST_BUILDX,
+    are_files_free,
+    concerns_files,
+    find_values,
+    list_missing,
+)
+from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command, Saving, render_pair
 from bxcache.buildx.raw_stream import list_errors
 from bxcache.config.paths import is_remote
@@ -25,10 +36,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.buildx.driver import Docker
+    from bxcache.config.loading import Setup
     from bxcache.plan.plan import LocalState
     from bxcache.preparation import Prepared
 
 _SWITCHES = {"push": "--push", "load": "--load", "pull": "--pull", "no_cache": "--no-cache"}
+_QUESTIONS = frozenset(
+    ("--print", "--check", "--call", "--list", "--list-targets", "--list-variables")
+)
+_UNASKED = ("build", "false")
+"""What turns them off, as in `--call build`."""
+_HARMLESS = ("-D", "--debug")
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
 """What a run that only saves sets by itself, so that the caller's `--set` of it does not count."""
 
@@ -65,6 +83,20 @@ class Baking:
     plan: BuildPlan
 
 
+def find_question(extra: Sequence[str]) -> str:
+    """What bake is asked behind `--` instead of building, or an empty string.
+
+    >>> find_question(["--set", "a.b=c", "--list=targets"]), find_question(["--call", "build"])
+    ('--list', '')
+    """
+    for word, following in pairwise((*extra, "")):
+        flag, equals, value = word.partition("=")
+        said = following if flag == "--call" and not equals else value
+        if flag in _QUESTIONS and said not in _UNASKED:
+            return flag
+    return ""
+
+
 def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     """The targets that a bake would build, those included that others need.
 
@@ -75,6 +107,11 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     if "-" in request.files:
         why = "bake reads its files twice here; `-` can be read only once"
         raise ConfigError([Problem("--file", "", why)])
+    question = find_question(request.build.extra)
+    if question:
+        why = "bake builds nothing with it, so no cache has a part in it"
+        hint = "`docker buildx bake` answers it, and `bxcache bake` without `--json` or `--dry-run`"
+        raise ConfigError([Problem("--", question, why)], hint=hint)
     words = (*_render_files(request, request.sets), *request.build.extra, *request.targets)
     answer = docker.print_bake(words, request.build.directory)
     if answer.status:
@@ -86,7 +123,33 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     except ValueError as error:
         why = f"what `--print` shows is not understood: {error}"
         raise ConfigError([Problem("docker buildx bake", "", why)]) from error
+    _check_entitlements(request, targets, docker)
     return targets
+
+
+def _check_entitlements(
+    request: BakeRequest, targets: Mapping[str, BakeTarget], docker: Docker
+) -> None:
+    """Make sure that the targets ask for no more than the caller lets them, as plain bake does.
+
+    Raises:
+        ConfigError: they do.
+    """
+    extra, directory = request.build.extra, request.build.directory
+    sets = (*request.sets, *find_values(extra, "--set"))
+    missing = list_missing(targets, find_values(extra, "--allow"), sets, directory)
+    if are_files_free(os.environ, remote=any(map(is_remote, request.targets))):
+        missing = tuple(each for each in missing if not concerns_files(each))
+    if not missing:
+        return
+    version = parse_version(docker.ask_buildx_version())
+    if version is not None and version < FIRST_BUILDX:
+        return
+    flags = dict.fromkeys(f"--allow {shlex.quote(each.allow)}" for each in missing)
+    hint = f"if you trust the bake file, `bxcache bake … -- {' '.join(flags)}` lets it"
+    if any(map(concerns_files, missing)):
+        hint += f";\n`{FILES_VARIABLE}=0` in the environment lets it have all files"
+    raise ConfigError([Problem(f"target `{e.target}`", "", e.meaning) for e in missing], hint=hint)
 
 
 def _find_why(said: str) -> str:
@@ -121,7 +184,7 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
     path = store.path if store is not None else None
     return replace(
         base,
-        request=replace(base.request, extra=target.extra),
+        request=replace(base.request, extra=(*target.extra, *_as_flags(request.build.extra))),
         setup=replace(base.setup, config=config),
         placement=placement,
         scope=scope,
@@ -130,6 +193,20 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
         name=draw_name(),
         notes=(),
     )
+
+
+def _as_flags(words: Iterable[str]) -> tuple[str, ...]:
+    """What the caller passes to bake, as a build has it: behind `--`, where it cannot be judged.
+
+    What bake may do is no matter of a build, nor is how much it tells.
+    """
+    rest, following = [], iter(words)
+    for word in following:
+        if word == "--allow":
+            next(following, "")
+        elif word not in _HARMLESS and not word.startswith("--allow="):
+            rest.append(word)
+    return ("--", *rest) if rest else ()
 
 
 def _name_image(base: Prepared, target: str) -> str:
@@ -159,8 +236,20 @@ def render_bake(
     sets += _tell_apart(request, bakings)
     return (
         *_begin(metadata),
-        *_render_builder(base),
+        *_render_builder(base.setup),
         *_render_files(request, (*request.sets, *sets)),
+        *_render_switches(request.build.options),
+        *request.build.extra,
+        *request.targets,
+    )
+
+
+def render_question(request: BakeRequest, setup: Setup, progress: str) -> tuple[str, ...]:
+    """What follows `docker` in a bake that is only asked something."""
+    return (
+        *("buildx", "bake", "--progress", progress),
+        *_render_builder(setup),
+        *_render_files(request, request.sets),
         *_render_switches(request.build.options),
         *request.build.extra,
         *request.targets,
@@ -190,7 +279,7 @@ def repeat_target(
     caches += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in saving.options]
     arguments = (
         *_begin(saving.metadata),
-        *_render_builder(baking.prepared),
+        *_render_builder(baking.prepared.setup),
         *_render_files(request, (*kept, *nothing, *caches)),
         *_render_switches({"pull": request.build.options.get("pull")}),
         *request.build.extra,
@@ -212,8 +301,8 @@ def _begin(metadata: Path) -> Iterator[str]:
     yield from ("buildx", "bake", "--progress", "rawjson", "--metadata-file", str(metadata))
 
 
-def _render_builder(prepared: Prepared) -> Iterator[str]:
-    builder = prepared.setup.config.build.builder
+def _render_builder(setup: Setup) -> Iterator[str]:
+    builder = setup.config.build.builder
     yield from ("--builder", builder) if builder else ()
 
 

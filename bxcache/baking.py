@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from bxcache.bake_preparation import (
     prepare_target,
     read_targets,
     render_bake,
+    render_question,
     repeat_target,
 )
 from bxcache.batch import ImageOutcome
@@ -33,13 +34,14 @@ from bxcache.execution import redacting
 from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.pipeline import open_build
 from bxcache.preparation import look_at_store, make_folder, open_store, prepare
+from bxcache.process import Stop
 from bxcache.redaction import Redactor, find_secrets, redact_argv
 from bxcache.rescue import AGAIN, find_reason
 from bxcache.running import Run, read_metadata, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bxcache.batch import ImageObserver
     from bxcache.buildx.bake_definition import BakeTarget
@@ -115,16 +117,20 @@ def bake_targets(
 
     Returns:
         What became of each target, by its name. A target that ended well is saved, whatever became
-        of the others.
+        of the others. It is empty where there is no target, as of a group that has none.
 
     Raises:
         ConfigError: the configuration is wrong, or the bake file; nothing was built.
         EngineError: docker cannot do it; nothing was built.
         StoreError: the local store's directory cannot be one; nothing was built.
     """
+    # What saves runs in threads, which no signal reaches.
+    request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))
     with open_build(request.build) as opening:
         base = prepare(opening, boot=True)
     targets = read_targets(request, base.docker)
+    if not targets:
+        return {}
     if accept is not None:
         accept(tuple(targets))
     with ExitStack() as stack:
@@ -154,6 +160,56 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     )
 
 
+def ask_bake(request: BakeRequest, tell: Callable[[str], None], progress: str = "plain") -> int:
+    """Have bake answer what it is asked behind `--` instead of building, such as `--print`.
+
+    No cache has a part in it.
+
+    Args:
+        request: the bake, of which `find_question` finds a question.
+        tell: is given each line that docker writes to its stderr, secrets masked.
+        progress: what it writes there, as its `--progress` has it.
+
+    Returns:
+        Docker's exit status.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        EngineError: there is no docker.
+    """
+    build = request.build
+    with open_build(build) as opening:
+        docker, arguments = opening.docker, render_question(request, opening.setup, progress)
+    redact = Redactor(find_secrets((*docker.command, *arguments), os.environ))
+    with docker.build(
+        arguments, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
+    ) as process:
+        for line in process.read_lines():
+            tell(redact(line))
+        return process.wait()
+
+
+@contextmanager
+def _open_pool(stop: Stop) -> Iterator[ThreadPoolExecutor]:
+    """Threads; an error in the block ends what they run, and begins nothing that waits."""
+    pool = ThreadPoolExecutor(_MOST_AT_ONCE)
+    try:
+        yield pool
+    except BaseException:
+        _end(pool, stop)
+        raise
+    pool.shutdown()
+
+
+def _end(pool: ThreadPoolExecutor, stop: Stop) -> None:
+    while True:
+        # Another Ctrl-C goes on to docker, which leaves at once when it has been told three times.
+        with suppress(KeyboardInterrupt):
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            return
+
+
 class _Bake:
     """One bake."""
 
@@ -165,7 +221,7 @@ class _Bake:
         observe: ImageObserver | None,
     ) -> None:
         self._request, self._base, self._targets = request, base, targets
-        self._observe = observe
+        self._observe, self._stop = observe, request.build.stop or Stop()
         words = [word for each in targets.values() for word in describe_arguments(each)]
         mentioned = (*words, *request.sets, *request.build.extra, *base.docker.command)
         self.redact = Redactor(find_secrets(mentioned, os.environ))
@@ -218,7 +274,7 @@ class _Bake:
             )
             for name, each in opened.items()
         }
-        with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        with _open_pool(self._stop) as pool:
             waiting = {
                 name: pool.submit(_conclude, name, opened[name].run, ended[name]) for name in opened
             }
@@ -231,7 +287,7 @@ class _Bake:
         for _, own in prepared:
             make_folder(own, stack)
             stores.append(open_store(own, stack))
-        with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        with _open_pool(self._stop) as pool:
             states = [state for _, state in stores]
             bakings = list(pool.map(self.plan, *zip(*prepared, strict=True), states))
         opened = {
@@ -270,22 +326,37 @@ class _Bake:
         status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
         seconds = time.monotonic() - begun
         told = parse_bake_metadata("" if status else read_metadata(file), opened)
-        return {
-            name: _hear(each, reader, told[name], status, seconds) for name, each in opened.items()
+        heard = {
+            name: _hear(each.baking, reader, told[name], status, seconds)
+            for name, each in opened.items()
         }
+        if status and not any(each.exit_status for each in heard.values()):
+            # What failed is no target, so none of them is known to be as it was to be.
+            return {name: replace(each, exit_status=status) for name, each in heard.items()}
+        return heard
 
 
-def _hear(each: _Open, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:
+def _hear(baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:
     """What became of a target: one that came to its end has not failed with the others."""
-    trace = reader.finish(each.baking.target.name, told.operations)
-    finished = any(
+    trace = reader.finish(baking.target.name, told.operations)
+    failed = any(step.outcome is Outcome.FAILED for step in trace.steps)
+    ended_well = not failed and _has_ended(baking, reader, trace)
+    return Heard(0 if ended_well else status, trace, told, seconds)
+
+
+def _has_ended(baking: Baking, reader: BakeReader, trace: Trace) -> bool:
+    """Whether a target came to its end: buildx says so, or its cache was exported, as the last."""
+    settings, builder = baking.prepared.setup.config.build, baking.prepared.capabilities.builder
+    # Of several nodes each comes to an end of its own, and not all of them may work for a target.
+    if len(builder.nodes) <= 1 or len(settings.platforms) <= 1:
+        ended = reader.find_end(baking.target.name)
+        if ended is not None:
+            return ended
+    return bool(baking.plan.exports) and any(
         transfer.digest and not transfer.error
         for kind in EXPORTS.values()
         for transfer in trace.find_transfers(kind)
     )
-    failed = any(step.outcome is Outcome.FAILED for step in trace.steps)
-    ended_well = finished and not failed and bool(each.baking.plan.exports)
-    return Heard(0 if ended_well else status, trace, told, seconds)
 
 
 def _find_reason(each: _Open, heard: Heard) -> str:

@@ -132,7 +132,7 @@ class _Search:
                 return found
             without = without or found
         if without is None:
-            raise self._find_nothing()
+            raise self._find_nothing("history")
         return without
 
     def report(self) -> Report:
@@ -146,7 +146,7 @@ class _Search:
                 earlier = read_earlier([holder, *self._holders], ask_before(record))
                 return make_report((record, *earlier), self._request.platform)
             without = without or f"{_tell_known(len(found))} {where} left a record"
-        raise RecordError(without) if without else self._find_nothing()
+        raise RecordError(without) if without else self._find_nothing("report")
 
     def _list_contents(self) -> Iterator[tuple[Holder, Content, str]]:
         """What each holder has of the first scope that it knows, and what a person should know."""
@@ -218,18 +218,36 @@ class _Search:
             if owner != placement.owner:
                 yield owner, what
 
-    def _find_nothing(self) -> RecordError:
+    def _find_nothing(self, command: str) -> RecordError:
         known = [name for holder in self._holders for name in holder.list_scopes()]
         shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
         more = len(known) - _MOST_NAMES
         wanted = self._name or (self._find_scope().image if self._is_project else "")
         what = f"`{wanted}`" if wanted else "that"
         hint = f"the scopes are {shown}" + (f" and {more} more" if more > 0 else "")
+        others = [name for name in known if name.partition(".")[0] != write_part(wanted)]
+        if others:
+            hint = f"{self._suggest(others[0], command)} tells of another image; {hint}"
         if not known:
             hint = "there are none yet; `bxcache build` leaves one"
         return RecordError(
             f"no build of {what} is known in {name_holders(self._holders)}", hint=hint
         )
+
+    def _suggest(self, scope: str, command: str) -> str:
+        """The command that tells of a scope; it names the image where that is enough."""
+        request = self._request
+        image = scope.partition(".")[0].replace("_", "/")
+        plain = HistoryRequest(
+            name=image,
+            source=request.source,
+            config_file=request.config_file,
+            directory=request.directory,
+        )
+        search = _Search(plain)
+        wanted = (name for holder in search._holders for name, _ in search._list_wanted(holder))
+        name = image if scope in wanted else scope
+        return f"`bxcache {command}{f' --from {request.source}' if request.source else ''} {name}`"
 
     def _describe(self, holder: Holder, content: Content, note: str) -> History:
         record, notes = self._choose_record(holder, content)

@@ -7,7 +7,9 @@ run of docker's own after the build, which finds everything built.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.dockerfile import list_bases, list_needed, list_stages
@@ -53,16 +55,43 @@ def list_built(
         name = stages[0].name if len(stages) == 1 else step.name.stage
         fresh[name] = fresh.get(name, False) or new
         reads[name] = reads.get(name, frozenset()) | step.reads
-    last = (target or stages[-1].name).lower() if stages else ""
+    last = _find_last(stages, target)
+    names = Counter(stage.name for stage in stages)
+    needed, labels = list_needed(stages, target), label_stages(stages)
     new_at: dict[int, bool] = {}
     built = []
     for position, (stage, base) in enumerate(zip(stages, list_bases(stages), strict=True)):
         below = base is not None and new_at[base]
         new_at[position] = fresh.get(stage.name, False) or below
-        if stage.name in fresh:
-            is_last = stage.name == last
-            built.append(BuiltStage(stage, is_last, new_at[position], reads[stage.name]))
+        # Of stages of one name the stream does not tell which it was.
+        if stage.name in fresh and (names[stage.name] == 1 or stage in needed):
+            is_last, read = stage == last, reads[stage.name]
+            built.append(BuiltStage(stage, is_last, new_at[position], read, labels[stage]))
     return built
+
+
+def _find_last(stages: Sequence[DockerfileStage], target: str | None) -> DockerfileStage | None:
+    """The stage that is built."""
+    if not target:
+        return stages[-1] if stages else None
+    named = [stage for stage in stages if stage.is_named and stage.name == target.lower()]
+    return named[-1] if named else None
+
+
+def label_stages(stages: Sequence[DockerfileStage]) -> dict[DockerfileStage, str]:
+    """What the image of each stage is called: its name; of several of one name that of the last.
+
+    >>> [*label_stages(list_stages("FROM a AS x\\nFROM b AS x")).values()]
+    ['x-0', 'x']
+    """
+    ends = {stage.name: stage for stage in stages}
+    taken, labels = {*ends}, {}
+    for stage in stages:
+        free = (f"{stage.name}-{number}" for number in count())
+        is_end = ends[stage.name] == stage
+        labels[stage] = stage.name if is_end else next(each for each in free if each not in taken)
+        taken.add(labels[stage])
+    return labels
 
 
 def export_stages(
@@ -87,10 +116,10 @@ def export_stages(
     stages = list_stages(text)
     _tell_unneeded(export.run, stages, settings.target)
     built = list_built(stages, settings.target, heard, known)
-    old = copy_stages(export, [each.stage.name for each in built if not each.is_new])
-    new = [each for each in built if each.stage.name not in old]
+    old = copy_stages(export, [each.label for each in built if not each.is_new])
+    new = [each for each in built if each.label not in old]
     told = push_stages(export, new, file, text) if new else None
-    tags = {each.stage.name: name_stage(export.tag, each.stage.name) for each in built}
+    tags = {each.stage: name_stage(export.tag, each.label) for each in built}
     joined = join_images(export.repository, export.tag, tags.values())
     if joined is None or told is None or not any(each.is_last for each in new):
         return joined, None
@@ -102,12 +131,12 @@ def export_stages(
 
 
 def _list_results(
-    stages: Sequence[DockerfileStage], tags: Mapping[str, str], joined: Joined
+    stages: Sequence[DockerfileStage], tags: Mapping[DockerfileStage, str], joined: Joined
 ) -> Iterator[tuple[range, tuple[Layer, ...]]]:
     """The layers of each stage's image, by the stage's lines."""
     ends = (*(stage.line for stage in stages[1:]), sys.maxsize)
     for stage, end in zip(stages, ends, strict=True):
-        found = joined.images.get(tags.get(stage.name, ""), ())
+        found = joined.images.get(tags.get(stage, ""), ())
         if found:
             chain = tuple(Layer(each.digest, each.size) for each in found)
             yield range(stage.line, end), chain
@@ -142,6 +171,6 @@ def _read_dockerfile(export: Export) -> tuple[Path, str]:
 
 def _tell_unneeded(run: Run, stages: Sequence[DockerfileStage], target: str | None) -> None:
     needed = list_needed(stages, target)
-    others = [f"`{stage.name}`" for stage in stages if stage.name not in needed]
+    others = [f"`{stage.name}`" for stage in stages if stage not in needed]
     if others:
         run.tell(Noted(f"not built, and so not saved, as nothing needs them: {', '.join(others)}"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
+from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile
 from bxcache.buildx.events import Noted, Transfer, Transferred
 from bxcache.buildx.faults import explain_transfer, is_passing
@@ -35,11 +36,12 @@ from bxcache.scope import name_stage
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.events import Event
+    from bxcache.buildx.vertex_names import StepName
     from bxcache.plan.plan import BuildPlan, RegistrySave
     from bxcache.registry.repository import Repository
     from bxcache.running import Run
@@ -60,12 +62,14 @@ class BuiltStage:
         is_last: it is what was built; docker needs no name for it.
         is_new: not all that it is made of is in the registry.
         reads: what it rests on of the files that docker sends, as the instructions that copy them.
+        label: what its image is called; no other stage's is called so.
     """
 
     stage: DockerfileStage
     is_last: bool
     is_new: bool
     reads: frozenset[str] = frozenset()
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +123,8 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         RegistryError: they cannot be pushed.
     """
     run, settings = export.run, export.run.prepared.setup.config.build
-    unnamed = {
-        each.stage: f"{_NAME}-{number}"
-        for number, each in enumerate(new)
-        if not (each.stage.is_named or each.is_last)
-    }
-    if unnamed:
-        file = copy_dockerfile(file, text, unnamed, run.prepared.folder)
+    names = _name_unnamed(new)
+    files = _StageFiles(file.absolute(), text, names, run.prepared.folder)
     repository = Reference.parse(export.save.use.place).name
     repetition = Repetition(
         settings=settings,
@@ -135,7 +134,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         extra=run.prepared.request.extra,
         environment=os.environ,
     )
-    listed = ", ".join(f"`{each.stage.name}`" for each in new)
+    listed = ", ".join(f"`{each.label}`" for each in new)
     run.tell(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
     if needs_new_bake(settings, run.prepared.request.extra):
         _check_bake(export, run.prepared.docker.ask_buildx_version())
@@ -144,9 +143,9 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
             repetition,
             [
                 StageExport(
-                    f"{repository}:{name_stage(export.tag, each.stage.name)}",
-                    settings.target if each.is_last else unnamed.get(each.stage, each.stage.name),
-                    file.absolute(),
+                    f"{repository}:{name_stage(export.tag, each.label)}",
+                    settings.target if each.is_last else names.get(each.stage, each.stage.name),
+                    files.find(each.stage),
                 )
                 for each in group
             ],
@@ -155,7 +154,74 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     ]
     first, *others = _bake_all(export, documents)
     metadata = first.metadata.completed(each.metadata for each in others)
-    return replace(first, metadata=metadata)
+    return restore_names(replace(first, metadata=metadata), text, names)
+
+
+def _name_unnamed(new: Iterable[BuiltStage]) -> dict[DockerfileStage, str]:
+    """Names for the stages without one that docker is to build by themselves."""
+    return {
+        each.stage: f"{_NAME}-{number}"
+        for number, each in enumerate(new)
+        if not (each.stage.is_named or each.is_last)
+    }
+
+
+class _StageFiles:
+    """The Dockerfiles that stages are built from: of each stage's lines all have the same."""
+
+    def __init__(
+        self, file: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
+    ) -> None:
+        self._original, self._text, self._folder = file, text, folder
+        self._file = copy_dockerfile(file, text, names, folder) if names else file
+        self._ends = {stage.name: stage for stage in list_stages(text) if stage.is_named}
+
+    def find(self, stage: DockerfileStage) -> Path:
+        """The file that has a stage under the name that it is built by.
+
+        Of several stages of one name docker builds the last one, so others need a file that ends
+        with them.
+        """
+        if not stage.is_named or self._ends[stage.name] == stage:
+            return self._file
+        folder = self._folder / f"{_NAME}-{stage.line}"
+        folder.mkdir(exist_ok=True)
+        return copy_dockerfile(self._original, cut_dockerfile(self._text, stage), {}, folder)
+
+
+def cut_dockerfile(text: str, stage: DockerfileStage) -> str:
+    """A Dockerfile without what comes after a stage."""
+    # BuildKit names no stage where there is only one.
+    return "\n".join([*text.split("\n")[: stage.last_line], "FROM scratch", ""])
+
+
+def restore_names(heard: Heard, text: str, names: Mapping[DockerfileStage, str]) -> Heard:
+    """What a run told of a copy of a Dockerfile, as it is of the Dockerfile itself.
+
+    Args:
+        heard: what it told.
+        text: what the Dockerfile holds.
+        names: the names that stages have in the copy.
+    """
+    own = {name: stage.name for stage, name in names.items()}
+    trace = replace(
+        heard.trace,
+        steps=tuple(replace(step, name=_rename(step.name, own)) for step in heard.trace.steps),
+        sources=tuple(
+            replace(source, step=_rename(source.step, own)) if source.step is not None else source
+            for source in heard.trace.sources
+        ),
+    )
+    shown = text.encode(errors="surrogateescape").decode(errors="replace")
+    definitions = tuple(
+        replace(each, dockerfile=shown) if each.dockerfile else each
+        for each in heard.metadata.definitions
+    )
+    return replace(heard, trace=trace, metadata=replace(heard.metadata, definitions=definitions))
+
+
+def _rename(step: StepName, names: Mapping[str, str]) -> StepName:
+    return replace(step, stage=names.get(step.stage, step.stage))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os.path
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.option_text import render_options
@@ -42,6 +42,7 @@ class BakeTarget:
         links: the targets whose results it uses.
         cache_from: what it imports by itself, as option text.
         keeps_cache: it exports a cache by itself.
+        told: what `--print` says of it, as it is.
     """
 
     name: str
@@ -50,6 +51,7 @@ class BakeTarget:
     links: tuple[str, ...] = ()
     cache_from: tuple[str, ...] = ()
     keeps_cache: bool = False
+    told: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def parse_definition(text: str) -> dict[str, BakeTarget]:
@@ -107,6 +109,7 @@ def _read_target(name: str, told: Mapping[str, Any]) -> BakeTarget:
         links=tuple(dict.fromkeys(links)),
         cache_from=_render_all(told.get("cache-from")),
         keeps_cache=bool(_list(told.get("cache-to"))),
+        told=told,
     )
 
 

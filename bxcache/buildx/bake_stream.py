@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.events import Event
 
+_RESOLVING = "resolving provenance for metadata file"
+_PUSHING = re.compile(r"pushing .* with docker", re.DOTALL)
 _TARGET = re.compile(rf"{ERROR}target (?P<name>[\w-]+): (?P<rest>.*)", re.DOTALL)
 
 
@@ -55,6 +57,22 @@ class BakeReader:
         """
         others = (reader for name, reader in self._readers.items() if name != target)
         return self._readers[target].finish(own or self._guess_own(target), others)
+
+    def find_end(self, target: str) -> bool | None:
+        """Whether a target was built with all that it leaves; None where the stream does not tell.
+
+        Once BuildKit has built a target and exported it, buildx since 0.14 resolves its provenance,
+        and then pushes what a classic engine holds:
+        https://github.com/docker/buildx/blob/v0.29.1/build/build.go
+
+        Of several nodes of a builder each one tells its own part.
+        """
+        vertices = self._readers[target].vertices.values()
+        resolved = [each.outcome for each in vertices if each.name == _RESOLVING]
+        pushed = [each.outcome for each in vertices if _PUSHING.fullmatch(each.name)]
+        if any(each is not Outcome.EXECUTED for each in pushed):
+            return False
+        return True if Outcome.EXECUTED in resolved else None
 
     def _guess_own(self, target: str) -> frozenset[str]:
         """Its own vertices, as far as the stream tells; empty if it is alone.

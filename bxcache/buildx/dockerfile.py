@@ -97,11 +97,20 @@ def list_bases(stages: Iterable[NamedStage]) -> tuple[int | None, ...]:
     return tuple(bases)
 
 
-def list_needed(stages: Sequence[DockerfileStage], target: str | None) -> frozenset[str]:
-    """The names of the stages that feed a target: BuildKit builds no others."""
-    names = {stage.name: number for number, stage in enumerate(stages)}
+def list_needed(
+    stages: Sequence[DockerfileStage], target: str | None
+) -> frozenset[DockerfileStage]:
+    """The stages that feed a target: BuildKit builds no others.
+
+    Of several stages of one name it is the last one before that has it, and the last one of all
+    that is the target, as for BuildKit.
+    """
+    names: dict[str, list[int]] = {}
+    for number, stage in enumerate(stages):
+        if stage.is_named:
+            names.setdefault(stage.name, []).append(number)
     last = len(stages) - 1
-    waiting = [names.get(target.lower(), last) if target else last] if stages else []
+    waiting = [names.get((target or "").lower(), [last])[-1]] if stages else []
     found: set[int] = set()
     while waiting:
         at = waiting.pop()
@@ -109,10 +118,10 @@ def list_needed(stages: Sequence[DockerfileStage], target: str | None) -> frozen
             continue
         found.add(at)
         for used in (stages[at].base, *stages[at].uses):
-            number = int(used) if used.isdecimal() else names.get(used.lower(), len(stages))
+            numbers = [int(used)] if used.isdecimal() else names.get(used.lower(), [])
             # A stage can only use those before it.
-            waiting += [number] if number < at else []
-    return frozenset(stages[number].name for number in found)
+            waiting += [number for number in numbers if number < at][-1:]
+    return frozenset(stages[number] for number in found)
 
 
 def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:

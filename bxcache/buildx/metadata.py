@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 _PROVENANCE = "buildx.build.provenance"
+_CONTEXT, _INPUT = "context:", "input:"
 _BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
 
 
@@ -46,6 +47,8 @@ class Operation:
         beside: the vertex whose files a merge lays over them, or None.
         source: where it gets files from, such as `docker-image://docker.io/library/busybox`, or
             an empty string.
+        is_linked: it belongs to another build with a Dockerfile of its own, whose result is a named
+            context of this one.
     """
 
     vertex: str
@@ -54,6 +57,7 @@ class Operation:
     below: str | None = None
     beside: str | None = None
     source: str = ""
+    is_linked: bool = False
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -70,12 +74,14 @@ class Definition:
         dockerfile: the text of the Dockerfile, or an empty string.
         operations: what was done, each after what it needs.
         images: the digests of the images that it was made from, by their names.
+        links: the named contexts that are results of other builds.
     """
 
     platform: str | None
     dockerfile: str
     operations: tuple[Operation, ...]
     images: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[str, ...] = ()
 
     def with_layers(self, names: Mapping[str, Layer]) -> Definition:
         """The same with other names for some layers."""
@@ -210,12 +216,14 @@ def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Def
     vertices = {str(step): vertex for vertex, step in _table(built.get("digestMapping")).items()}
     listed = (_table(each) for each in _list(built.get("llbDefinition")))
     described = {str(each.get("id")): each for each in listed}
-    reader = _OperationReader(noted, vertices)
     known = [step for step in described if step in vertices]
+    sources = _Sources(_table(noted.get("source")), known)
+    reader = _OperationReader(noted, sources, vertices)
     operations = [reader.read(step, described[step]) for step in known]
     operations += [reader.read(step, {}) for step in vertices if step not in described]
     images = dict(_read_images(provenance))
-    return Definition(platform, _read_dockerfile(noted), _complete_chains(operations), images)
+    links = tuple(_read_links(provenance))
+    return Definition(platform, sources.text, _complete_chains(operations), images, links)
 
 
 def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
@@ -244,14 +252,65 @@ def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name.replace("@", ":", 1), f"sha256:{digest}"
 
 
+def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
+    """The named contexts that BuildKit is given as results: `context:base` is `input:0-base`.
+
+    https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
+    """
+    arguments = _table(_table(_table(provenance.get("invocation")).get("parameters")).get("args"))
+    for name, value in arguments.items():
+        if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):
+            # One for a single platform is `context:base::linux/amd64`.
+            yield name.removeprefix(_CONTEXT).partition("::")[0]
+
+
+class _Sources:
+    """The Dockerfiles that the operations of one definition stand in.
+
+    With named contexts that are results of other builds there are several.
+
+    Attributes:
+        text: the text of the definition's own, or an empty string.
+    """
+
+    def __init__(self, noted: Mapping[str, Any], steps: Iterable[str]) -> None:
+        """Find the definition's own: the one that has the last of its steps."""
+        texts = [_decode(_table(each).get("data")) for each in _list(noted.get("infos"))]
+        self._locations = _table(noted.get("locations"))
+        located = (max(map(_find_source, self._list_places(each)), default=None) for each in steps)
+        own = ([each for each in located if each is not None] or [0])[-1]
+        self.text = texts[own] if 0 <= own < len(texts) else ""
+        # Two targets of a bake may have one Dockerfile.
+        self._own = {own, *(at for at, text in enumerate(texts) if text == self.text)}
+
+    def read_lines(self, step: str) -> tuple[int, ...]:
+        """The lines of a step in the definition's own Dockerfile."""
+        own = (each for each in self._list_places(step) if _find_source(each) in self._own)
+        return tuple(_read_lines(own))
+
+    def is_elsewhere(self, step: str) -> bool:
+        """Whether a step stands in other Dockerfiles alone."""
+        found = {_find_source(each) for each in self._list_places(step)}
+        return bool(found) and not found & self._own
+
+    def _list_places(self, step: str) -> list[Mapping[str, Any]]:
+        return [*map(_table, _list(_table(self._locations.get(step)).get("locations")))]
+
+
+def _find_source(place: Mapping[str, Any]) -> int:
+    return _number(place.get("sourceIndex"))
+
+
 class _OperationReader:
     """Reads the operations of one definition.
 
     https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto
     """
 
-    def __init__(self, noted: Mapping[str, Any], vertices: Mapping[str, str]) -> None:
-        self._locations = _table(_table(noted.get("source")).get("locations"))
+    def __init__(
+        self, noted: Mapping[str, Any], sources: _Sources, vertices: Mapping[str, str]
+    ) -> None:
+        self._sources = sources
         self._layers = _table(noted.get("layers"))
         self._vertices = vertices
 
@@ -269,11 +328,12 @@ class _OperationReader:
         chains = [tuple(_read_layers(each)) for each in _list(self._layers.get(f"{step}:0"))]
         return Operation(
             vertex=self._vertices[step],
-            lines=tuple(_read_lines(self._locations.get(step))),
+            lines=self._sources.read_lines(step),
             chains=tuple(chain for chain in chains if chain),
             below=below,
             beside=beside,
             source=_text(_table(op.get("source")).get("identifier")) or "",
+            is_linked=self._sources.is_elsewhere(step),
         )
 
 
@@ -301,20 +361,18 @@ def _find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | N
     return None, None
 
 
-def _read_lines(location: object) -> Iterator[int]:
-    for place in _list(_table(location).get("locations")):
-        ranges = map(_table, _list(_table(place).get("ranges")))
+def _read_lines(places: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    for place in places:
+        ranges = map(_table, _list(place.get("ranges")))
         lines = [_table(each.get("start")).get("line") for each in ranges]
         yield from sorted(line for line in lines if isinstance(line, int))[:1]
 
 
-def _read_dockerfile(noted: Mapping[str, Any]) -> str:
-    infos = _list(_table(noted.get("source")).get("infos"))
+def _decode(data: object) -> str:
     try:
-        data = base64.b64decode(str(_table(infos[0]).get("data")), validate=True)
-    except (IndexError, ValueError):
+        return base64.b64decode(str(data), validate=True).decode("utf-8", errors="replace")
+    except ValueError:
         return ""
-    return data.decode("utf-8", errors="replace")
 
 
 def _read_layers(chain: object) -> Iterator[Layer]:

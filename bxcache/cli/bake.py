@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bxcache.cli.build_options import choose_mode, to_request, with_bake_options
 from bxcache.cli.image_files import ImageFiles, spread_files
-from bxcache.cli.job_log import find_job_log
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.outcomes import Outcomes, tell_outcomes
 from bxcache.cli.progress import BAKE, open_batch_progress, open_failures, open_log
 from bxcache.cli.report_files import check_alone
@@ -29,14 +30,15 @@ def bake_command(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **v
     """Build the targets of a bake file with docker buildx bake, each from a cache of its own.
 
     What is built is said by the bake file alone; the caches are those of bxcache. A target that has
-    a `cache-to` of its own is left as it is. What follows `--` is passed to bake unchanged.
+    a `cache-to` of its own is left as it is. What follows `--` is passed to bake unchanged, also
+    what it is to answer instead of building, such as `--print`.
     """
-    from bxcache.bake_preparation import BakeRequest  # noqa: PLC0415
+    from bxcache.bake_preparation import BakeRequest, find_question  # noqa: PLC0415
 
     mode = choose_mode(values)
     if values["layers"] and (values["as_json"] or mode == "quiet"):
         raise click.UsageError("`--json` has the layers by itself, and `--quiet` prints digests")
-    check_alone(values["trace"], (*values["reports"], values["log"]))
+    check_alone((*values["reports"], values["trace"], values["log"]))
     request = BakeRequest(
         build=to_request(values, extra or ()),
         targets=targets,
@@ -45,6 +47,8 @@ def bake_command(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **v
     )
     if values["dry_run"]:
         return _preview(request)
+    if find_question(request.build.extra) and not values["as_json"]:
+        return _ask(request, mode)
     return _bake(request, mode, values)
 
 
@@ -56,8 +60,14 @@ def _preview(request: BakeRequest) -> int:
     return 0
 
 
-def _ignore(_: Event) -> None:
-    """Nobody wants the stream."""
+def _ask(request: BakeRequest, mode: str) -> int:
+    """Pass on what bake answers: to stdout, whatever is printed there of a build."""
+    from bxcache.baking import ask_bake  # noqa: PLC0415
+    from bxcache.request import STDOUT  # noqa: PLC0415
+
+    log, progress = find_job_log(), {"rawjson": "rawjson", "quiet": "quiet", "none": "quiet"}
+    request = replace(request, build=replace(request.build, stdout=STDOUT))
+    return ask_bake(request, lambda line: say(line, log), progress.get(mode, "plain"))
 
 
 def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
@@ -69,8 +79,8 @@ def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
     begun, log = time.monotonic(), find_job_log()
     with open_failures(log) as failures:
         with (
+            open_log(values["log"]) as keep,
             open_batch_progress(mode, log, failures, BAKE) as progress,
-            open_log(values["log"], _ignore) as keep,
         ):
 
             def observe(name: str, event: Event) -> None:
@@ -81,6 +91,8 @@ def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
                 files.update(spread_files(values, names, with_log=False))
 
             each = bake_targets(request, observe, accept=accept)
+        if not each:
+            say("there is no target to build", log)
         outcomes = Outcomes(TARGETS, each, time.monotonic() - begun, files)
         tell_outcomes(outcomes, values, log, failures)
     return find_status(each)

@@ -16,6 +16,7 @@ from bxcache.cli.progress import BUILD, open_batch_progress, open_failures, open
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bxcache.buildx.events import Event
     from bxcache.request import BuildRequest
 
 
@@ -38,9 +39,14 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
     logs = {name: each.log for name, each in files.items()}
     with open_failures(log) as failures:
         with (
+            open_logs(logs) as keep,
             open_batch_progress(mode, log, failures, BUILD, chosen) as progress,
-            open_logs(logs, progress) as observe,
         ):
+
+            def observe(name: str, event: Event) -> None:
+                keep(name, event)
+                progress(name, event)
+
             each = build_batch(request, chosen, observe, jobs=jobs, fail_fast=fast)
         outcomes = Outcomes(IMAGES, each, time.monotonic() - begun, files)
         tell_outcomes(outcomes, values, log, failures)

@@ -16,6 +16,7 @@ from bxcache.cli.progress import is_shown, open_failures, open_log, open_progres
 from bxcache.cli.report_files import check_alone, report_build
 
 if TYPE_CHECKING:
+    from bxcache.buildx.events import Event
     from bxcache.console.failures import Failures
     from bxcache.console.job_log import JobLog
     from bxcache.request import BuildRequest
@@ -42,7 +43,7 @@ def build_command(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **va
         raise click.UsageError("`--image` names one image; give several names without it")
     if values["every"] and words:
         raise click.UsageError("`--all` builds all images; leave the names out")
-    check_alone(values["trace"], (*values["reports"], values["log"]))
+    check_alone((*values["reports"], values["trace"], values["log"]))
     if values["every"] or len(words) > 1:
         from bxcache.cli.batch import build_several  # noqa: PLC0415
 
@@ -88,10 +89,12 @@ def _build_telling(
 
     mode = choose_mode(values)
     failure: ResultError | None = None
-    with (
-        open_progress(mode, log, failures) as observer,
-        open_log(values["log"], observer) as observe,
-    ):
+    with open_log(values["log"]) as keep, open_progress(mode, log, failures) as observer:
+
+        def observe(event: Event) -> None:
+            keep(event)
+            observer(event)
+
         try:
             result: Any = run_build(request, observe)
         except ResultError as error:
@@ -103,9 +106,9 @@ def _build_telling(
     said = _print_result(result, observer, log, quiet=mode == "quiet", as_json=values["as_json"])
     if values["layers"]:
         print_layers(result, log)
-    report_build(result, values["reports"], values["trace"])
     words = failures.list_words() or said
     annotate(log, result, failure.message if failure is not None else "", words)
+    report_build(result, values["reports"], values["trace"])
     if failure is not None and not isinstance(failure, BuildFailedError):
         raise failure
     return int(result.exit_status)

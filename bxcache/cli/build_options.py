@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.completion import complete_stages
+from bxcache.cli.completion import complete_gates, complete_stages
 from bxcache.cli.options import CONFIG, IMAGE
 from bxcache.cli.report_files import check_files, check_trace, is_wanted
 
@@ -157,6 +157,7 @@ _GATE_OPTIONS = (
         "gate",
         multiple=True,
         callback=_gates,
+        shell_complete=complete_gates,
         metavar="NAME=VALUE",
         help="What the build must reach, such as `min_hit_ratio=0.8`; see [gate].",
     ),

@@ -65,6 +65,37 @@ def complete_stages(context: click.Context, _parameter: click.Parameter, word: s
     return []
 
 
+def complete_kept_stages(
+    context: click.Context, parameter: click.Parameter, word: str
+) -> list[str]:
+    """The stages that the local store knows of what is named; else those of the Dockerfile."""
+    with suppress(Exception):
+        from bxcache.location import choose_location  # noqa: PLC0415
+        from bxcache.lookup import HistoryRequest, find_history  # noqa: PLC0415
+
+        # A registry would let the shell wait.
+        store = choose_location(Path.cwd(), os.environ).store
+        given = context.params
+        request = HistoryRequest(
+            name=given.get("name") or given.get("after"),
+            source=str(store.path),
+            target=given.get("target"),
+            branch=given.get("branch"),
+        )
+        history = find_history(request)
+        return [each.name for each in history.stages if each.name.startswith(word)]
+    return complete_stages(context, parameter, word)
+
+
+def complete_gates(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """What can be wanted of a build."""
+    with suppress(Exception):
+        from bxcache.config.models import GateSettings  # noqa: PLC0415
+
+        return [f"{name}=" for name in GateSettings.model_fields if name.startswith(word)]
+    return []
+
+
 def complete_scopes(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
     """The scopes of the local store."""
     with suppress(Exception):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.completion import complete_scopes
+from bxcache.cli.completion import complete_kept_stages, complete_scopes, complete_stages
 from bxcache.cli.options import CONFIG, JSON
 
 if TYPE_CHECKING:
@@ -20,10 +20,20 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option(
-        "--stage", "stages", multiple=True, metavar="NAME", help="Only this stage; can be repeated."
+        "--stage",
+        "stages",
+        multiple=True,
+        shell_complete=complete_kept_stages,
+        metavar="NAME",
+        help="Only this stage; can be repeated.",
     ),
     click.option("--platform", metavar="NAME", help="Only what was built for this one."),
-    click.option("--target", metavar="STAGE", help="The stage that was built, if not the last."),
+    click.option(
+        "--target",
+        shell_complete=complete_stages,
+        metavar="STAGE",
+        help="The stage that was built, if not the last.",
+    ),
     click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
     click.option(
         "--from",
@@ -116,8 +126,8 @@ def _export(
 
 
 @click.command("diff", short_help="Compare the layers of two builds, stage by stage.")
-@click.argument("before", default="~1")
-@click.argument("after", required=False)
+@click.argument("before", default="~1", shell_complete=complete_scopes)
+@click.argument("after", required=False, shell_complete=complete_scopes)
 @_with_options
 def diff_command(
     before: str,

@@ -12,7 +12,7 @@ import click
 from bxcache.cli.report_files import check_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
@@ -57,7 +57,7 @@ def spread_files(
     Args:
         values: the command's options.
         names: the images.
-        with_log: each has a file of its own for BuildKit's stream.
+        with_log: each has a file of its own for BuildKit's stream; else all have one.
 
     Raises:
         click.UsageError: a file cannot be written, or would be by two of them.
@@ -71,16 +71,21 @@ def spread_files(
         )
         for name in names
     }
-    _check_owners(files)
+    shared = () if with_log or values["log"] is None else (values["log"],)
+    _check_owners(files, shared)
     check_paths(path for each in files.values() for path in each.list_paths())
     return files
 
 
-def _check_owners(files: Mapping[str, ImageFiles]) -> None:
+def _check_owners(files: Mapping[str, ImageFiles], shared: Iterable[Path]) -> None:
     owners: dict[str, tuple[str, Path]] = {}
-    for name, own in files.items():
-        for path in own.list_paths():
-            # Some systems take large and small letters for the same.
-            other, first = owners.setdefault(os.path.realpath(path).casefold(), (name, path))
-            if other != name:
-                raise click.UsageError(f"`{other}` and `{name}` would both write `{first}`")
+    own = [(f"`{name}`", path) for name, each in files.items() for path in each.list_paths()]
+    for owner, path in (*(("`--log`", path) for path in shared), *own):
+        # Some systems take large and small letters for the same.
+        real = os.path.realpath(path).casefold()
+        other, first = owners.setdefault(real, (owner, path))
+        if (other, first) != (owner, path):
+            who = f"{owner} would write `{first}` twice"
+            if other != owner:
+                who = f"{other} and {owner} would both write `{first}`"
+            raise click.UsageError(who)

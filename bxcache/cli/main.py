@@ -20,16 +20,19 @@ from bxcache.cli.key import key_command
 from bxcache.cli.registry import registry_group
 from bxcache.cli.report import report_command
 from bxcache.cli.store import store_group
+from bxcache.cli.streams import open_streams
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
+    from bxcache.cli.streams import Sink
+
 _EPILOG = """\b
 Exit status: 0 done; docker's own for a failed build;
 2 usage; 65 gate; 66 record; 69 docker or builder; 70 bug; 71 stopped; 72 git; 74 store;
-75 cache, with strict; 76 registry; 78 configuration; 130 Ctrl-C or SIGTERM.
+75 cache, with strict; 76 registry; 78 configuration; 130 Ctrl-C, SIGTERM or stdout is gone.
 """
 
 
@@ -59,9 +62,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     # A process this short has nothing worth collecting while it loads its modules.
     gc.disable()
+    output = open_streams()
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    status = run(sys.argv[1:] if argv is None else argv)
+    status = judge_output(run(sys.argv[1:] if argv is None else argv), output)
     # Nor when it ends: without this the last collection takes 40 ms.
     gc.freeze()
     sys.exit(status)
@@ -86,14 +90,29 @@ def run(argv: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; no cache is left half saved", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return EXIT_INTERRUPTED
     except OSError as error:
         where = f": `{error.filename}`" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", StoreError.exit_code)
     except Exception:  # noqa: BLE001  # the last boundary: a bug is told as one
         return _report_bug()
     return status if isinstance(status, int) else 0
+
+
+def judge_output(status: int, output: Sink) -> int:
+    """The exit status, where what went to stdout counts too.
+
+    Args:
+        status: that of the command.
+        output: where stdout goes.
+    """
+    sys.stdout.flush()
+    trouble = output.trouble
+    if status or trouble is None:
+        return status
+    if isinstance(trouble, BrokenPipeError):
+        return EXIT_INTERRUPTED
+    why = f"stdout cannot be written: {trouble.strerror or trouble}; all else is done"
+    return _fail(why, StoreError.exit_code)
 
 
 def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -12,7 +12,7 @@ from bxcache.cli.image_files import ImageFiles
 from bxcache.cli.job_log import annotate, list_warnings, repeat_warnings, say
 from bxcache.cli.progress import is_shown
 from bxcache.cli.report_files import report_build
-from bxcache.errors import StoppedError
+from bxcache.errors import StoppedError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ def tell_outcomes(
         failures: what is told after that.
 
     Raises:
-        OSError: a file of a build that succeeded cannot be written; all else is told and written.
+        StoreError: a file of a build that succeeded cannot be written; all else is told and done.
     """
     from bxcache.console.batch import describe_batch, render_batch  # noqa: PLC0415
     from bxcache.console.tables import render_document  # noqa: PLC0415
@@ -64,7 +64,7 @@ def tell_outcomes(
         click.echo(render_document(describe_batch(outcomes.each, outcomes.what)))
     elif quiet:
         _print_digests(outcomes)
-    trouble: OSError | None = None
+    trouble: StoreError | None = None
     for name, outcome in outcomes.each.items():
         if not outcome.exit_status:
             failures.forgive(name)
@@ -91,7 +91,7 @@ def _leave_files(
     outcomes: Outcomes,
     values: dict[str, Any],
     log: JobLog | None,
-) -> OSError | None:
+) -> StoreError | None:
     """Print the layers and write the reports of a build; why these cannot be, if so."""
     from bxcache.cli.build import print_layers  # noqa: PLC0415
 
@@ -100,7 +100,7 @@ def _leave_files(
     files = outcomes.files.get(name, _NONE)
     try:
         report_build(result, files.reports, files.trace)
-    except OSError as error:
+    except StoreError as error:
         return error
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -103,52 +103,73 @@ def is_live(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and "CI" not in os.environ
 
 
+class KeptLog:
+    """Keeps BuildKit's stream in a file, as far as that can be written."""
+
+    def __init__(self, path: Path) -> None:
+        """The file is empty.
+
+        Raises:
+            click.UsageError: it cannot be written.
+        """
+        from bxcache.console.progress import RawProgress  # noqa: PLC0415
+
+        self._path, self._file = path, _open_file(path)
+        self._write = RawProgress(self._file)
+        self._trouble: OSError | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Keep what is of the stream."""
+        if self._trouble is None:
+            try:
+                self._write(event)
+            except OSError as error:
+                # It is no reason to stop the build.
+                self._trouble = error
+
+    def close(self) -> None:
+        """Close the file, and say what became of it if it is not whole."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self._trouble = self._trouble or error
+        if self._trouble is not None:
+            why = self._trouble.strerror or self._trouble
+            click.echo(f"warning: the log `{self._path}` is not whole: {why}", err=True)
+
+
 @contextmanager
-def open_log(
-    path: Path | None, observe: Callable[[Event], None]
-) -> Iterator[Callable[[Event], None]]:
-    """An observer that also keeps BuildKit's stream in a file, where one is named.
+def open_log(path: Path | None) -> Iterator[Callable[[Event], None]]:
+    """An observer that keeps BuildKit's stream in a file, where one is named.
+
+    What is wrong with the file is told in the end, where nothing is drawn any more.
 
     Raises:
         click.UsageError: the file cannot be written.
     """
-    if path is None:
-        yield observe
-        return
-    from bxcache.console.progress import RawProgress  # noqa: PLC0415
-
-    with _open_file(path) as file:
-        keep = RawProgress(file)
-
-        def tell(event: Event) -> None:
-            keep(event)
-            observe(event)
-
-        yield tell
+    with open_logs({"": path}) as keep:
+        yield lambda event: keep("", event)
 
 
 @contextmanager
-def open_logs(paths: Mapping[str, Path | None], observe: ImageObserver) -> Iterator[ImageObserver]:
+def open_logs(paths: Mapping[str, Path | None]) -> Iterator[ImageObserver]:
     """The same for several images, each of which has a file of its own.
 
     Raises:
         click.UsageError: a file cannot be written.
     """
-    from bxcache.console.progress import RawProgress  # noqa: PLC0415
-
     with ExitStack() as stack:
-        keepers = {
-            name: RawProgress(stack.enter_context(_open_file(path)))
+        logs = {
+            name: stack.enter_context(closing(KeptLog(path)))
             for name, path in paths.items()
             if path is not None
         }
 
-        def tell(name: str, event: Event) -> None:
-            if name in keepers:
-                keepers[name](event)
-            observe(name, event)
+        def keep(name: str, event: Event) -> None:
+            if name in logs:
+                logs[name](event)
 
-        yield tell
+        yield keep
 
 
 def _open_file(path: Path) -> TextIO:

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bxcache.cli.completion import complete_scopes
+from bxcache.cli.completion import complete_scopes, complete_stages
 from bxcache.cli.options import CONFIG, JSON
-from bxcache.cli.report_files import (
-    check_alone,
-    check_files,
-    check_trace,
-    write_files,
-    write_trace,
-)
+from bxcache.cli.report_files import check_alone, check_files, check_trace, write_files
 
 if TYPE_CHECKING:
     from bxcache.lookup import HistoryRequest
@@ -39,7 +33,12 @@ if TYPE_CHECKING:
     help="Write it to a file as a trace for Perfetto, and print nothing.",
 )
 @click.option("--platform", metavar="NAME", help="Only what was built for this one.")
-@click.option("--target", metavar="STAGE", help="The stage that was built, if not the last.")
+@click.option(
+    "--target",
+    shell_complete=complete_stages,
+    metavar="STAGE",
+    help="The stage that was built, if not the last.",
+)
 @click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say.")
 @click.option(
     "--from",
@@ -68,7 +67,7 @@ def report_command(  # noqa: PLR0913  # click gives each option by itself
     """
     from bxcache.lookup import HistoryRequest  # noqa: PLC0415
 
-    check_alone(trace, outputs)
+    check_alone((*outputs, trace))
     file = Path(config_file) if config_file else None
     _tell(
         HistoryRequest(
@@ -93,9 +92,7 @@ def _tell(
     from bxcache.lookup import find_report  # noqa: PLC0415
 
     report = find_report(request)
-    write_files(report, outputs)
-    if trace is not None:
-        write_trace(report, trace)
+    write_files(report, outputs, trace)
     if as_json:
         click.echo(render_report(report, "json"), nl=False)
     elif not outputs and trace is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bxcache.console.report.rendering import FORMS
+from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,15 +84,18 @@ def _check_writable(path: Path, parameter: click.Parameter | None = None) -> Non
         raise click.BadParameter(why, param=parameter) from error
 
 
-def check_alone(trace: Path | None, others: Iterable[Path | None]) -> None:
-    """Refuse to write the trace to a file that is to hold something else.
+def check_alone(paths: Iterable[Path | None]) -> None:
+    """Refuse to write two things to one file, however it is named.
 
     Raises:
-        click.UsageError: it is one of the others.
+        click.UsageError: two of the paths are one file.
     """
-    known = {os.path.realpath(each) for each in others if each is not None}
-    if trace is not None and os.path.realpath(trace) in known:
-        raise click.UsageError(f"`{trace}` is to hold the trace and something else; name two files")
+    known: set[str] = set()
+    for path in filter(None, paths):
+        real = os.path.realpath(path)
+        if real in known:
+            raise click.UsageError(f"`{path}` is to hold two things; name two files")
+        known.add(real)
 
 
 def _name_form(path: Path) -> str:
@@ -103,33 +107,42 @@ def is_wanted(paths: Sequence[Path]) -> bool:
     return bool(paths or os.environ.get(SUMMARY))
 
 
-def write_files(report: Report, paths: Iterable[Path]) -> None:
-    """Write a report to each file, in the form that its suffix says.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    from bxcache.console.report.rendering import render_report  # noqa: PLC0415  # with all forms
-
-    for path in paths:
-        text = render_report(report, _name_form(path))  # type: ignore[arg-type]  # it was checked
-        path.write_text(text, encoding="utf-8")
-
-
-def write_trace(report: Report, path: Path, traceparent: str = "") -> None:
-    """Write a build as a trace.
+def write_files(
+    report: Report, paths: Iterable[Path], trace: Path | None = None, traceparent: str = ""
+) -> None:
+    """Write a report to each file, in the form that its suffix says, and the build as a trace.
 
     Args:
         report: the build.
-        path: the file.
+        paths: the files of reports.
+        trace: the file of the trace.
         traceparent: the trace and the span that it was a part of, where there is one.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: a file, which it names, cannot be written; the others are.
     """
+    from bxcache.console.report.rendering import render_report  # noqa: PLC0415  # with all forms
     from bxcache.console.report.trace_events import render_trace  # noqa: PLC0415
 
-    path.write_text(render_trace(report, traceparent), encoding="utf-8")
+    troubles = [
+        _try_writing(path, render_report(report, _name_form(path)))  # type: ignore[arg-type]  # it was checked
+        for path in paths
+    ]
+    if trace is not None:
+        troubles.append(_try_writing(trace, render_trace(report, traceparent)))
+    for error in filter(None, troubles):
+        raise error
+
+
+def _try_writing(path: Path, text: str) -> OSError | None:
+    """Write a file; why it cannot be, if so, which names it."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        # A disk that is full when something is written does not say of which file.
+        error.filename = error.filename or str(path)
+        return error
+    return None
 
 
 def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None = None) -> None:
@@ -141,20 +154,20 @@ def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None 
         trace: the file of the trace, which is a part of the one that the environment names.
 
     Raises:
-        OSError: the build succeeded, and a file cannot be written.
+        StoreError: the build succeeded, and a file cannot be written; the others are.
     """
     report = result.report if trace or is_wanted(paths) else None
     if report is None:
         return
     add_summary(report)
     try:
-        write_files(report, paths)
-        if trace is not None:
-            write_trace(report, trace, os.environ.get(TRACEPARENT, ""))
+        write_files(report, paths, trace, os.environ.get(TRACEPARENT, ""))
     except OSError as error:
+        why = f"the file `{error.filename}` was not written: {error.strerror or error}"
         if not result.exit_status:
-            raise
-        click.echo(f"warning: the file `{error.filename}` was not written: {error}", err=True)
+            hint = "`bxcache report` writes files of a past build"
+            raise StoreError(f"the build is done, but {why}", hint=hint) from error
+        click.echo(f"warning: {why}", err=True)
 
 
 def add_summary(report: Report) -> None:

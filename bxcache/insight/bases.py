@@ -1,7 +1,8 @@
 """Which stages begin with which base image.
 
 BuildKit tells the lines of a base image that it found by itself. Of one that was given as a named
-context it tells none, though its layers are in the cache as well.
+context it tells none, though its layers are in the cache as well. A named context can be the result
+of another build, too; then all its layers are those of the base.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ IMAGES = ("docker-image://", "oci-layout://")
 def find_base_lines(
     definition: Definition, sources: Mapping[str, TracedSource], target: str | None
 ) -> dict[str, tuple[int, ...]]:
-    """The lines of the `FROM`s that each base image stands behind, by its vertex.
+    """The lines of the `FROM`s that each base stands behind, by its vertex.
 
     Args:
         definition: what was built.
@@ -36,9 +37,9 @@ def find_base_lines(
     """
     stages = list_stages(definition.dockerfile)
     below = list_bases(stages)
-    names = list_needed(stages, target)
-    needed = {stage.line for stage in stages if stage.name in names}
+    needed = {stage.line for stage in list_needed(stages, target)}
     images = {each.vertex: each for each in definition.operations if _is_image(each)}
+    linked = [each.vertex for each in definition.operations if each.is_linked]
     found: dict[str, set[int]] = defaultdict(set)
     for vertex, image in images.items():
         found[vertex] |= {stage.line for stage in stages} & {*image.lines}
@@ -46,16 +47,25 @@ def find_base_lines(
         context = _CONTEXT.match(source.text) if source is not None else None
         if context is not None:
             found[vertex] |= _list_named(stages, below, context["name"]) & needed
+    bases = {*images, *linked}
     for operation in definition.operations:
-        if operation.below in images:
+        if operation.below in bases:
             roots = {_find_root(stages, below, line) for line in operation.lines}
             found[operation.below] |= roots
-    claimed = {line for lines in found.values() for line in lines}
-    if len(images) == 1:
+    if linked and len(definition.links) == 1:
+        # All that is linked is its, and the last of it the result.
+        named = _list_named(stages, below, definition.links[0]) & needed
+        found[linked[-1]] |= named - _join(found)
+    known = [*(vertex for vertex in images if vertex not in linked), *linked[-1:]]
+    if len(known) == 1 and len(definition.links) <= 1:
         # A base whose name is a variable's value can then be no other.
         unknown = {stage.line for stage in stages if "$" in stage.base}
-        found[next(iter(images))] |= (unknown & needed) - claimed
+        found[known[0]] |= (unknown & needed) - _join(found)
     return {vertex: tuple(sorted(lines - {0})) for vertex, lines in found.items() if lines - {0}}
+
+
+def _join(found: Mapping[str, set[int]]) -> set[int]:
+    return {line for lines in found.values() for line in lines}
 
 
 def _is_image(operation: Operation) -> bool:

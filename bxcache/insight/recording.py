@@ -16,6 +16,7 @@ from bxcache.insight.record import RecordedImage, RecordedLayer, RecordedStage, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
     from bxcache.buildx.trace import Trace, TracedSource, TracedStep
     from bxcache.redaction import Redactor
@@ -51,7 +52,7 @@ def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedSt
     needed = list_needed(stages, account.target)
     return tuple(
         RecordedStage(
-            name=stage.name, line=stage.line, base=redact(stage.base), needed=stage.name in needed
+            name=stage.name, line=stage.line, base=redact(stage.base), needed=stage in needed
         )
         for stage in stages
     )
@@ -93,6 +94,7 @@ class _StepWriter:
     def __init__(self, account: Account, redact: Redactor) -> None:
         self.steps: dict[str, RecordedStep] = {}
         self._positions: dict[str, int] = {}
+        self._heads: dict[int, DockerfileStage] = {}
         self._redact = redact
         self._begun = account.built.began
         self._told, self._target = account.told, account.target
@@ -109,7 +111,8 @@ class _StepWriter:
         known = {each.vertex: each for each in definition.operations}
         bases = find_base_lines(definition, self._sources, self._target)
         # What a merge lays over is no step of its own, it is the first half of a `COPY --link`.
-        halves = {each.beside for each in definition.operations if each.lines}
+        halves = {each.beside for each in definition.operations if each.lines or each.is_linked}
+        self._heads = {stage.line: stage for stage in list_stages(definition.dockerfile)}
         platforms = (definition.platform,) if definition.platform else ()
         for operation in definition.operations:
             vertex = operation.vertex
@@ -126,22 +129,29 @@ class _StepWriter:
                     self.steps[vertex] = step.model_copy(update=known_to)
 
     def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
-        below, passed = operation.below, set[str]()
+        # What another build is made of is all told of its result.
+        below, passed = None if operation.is_linked else operation.below, set[str]()
         # Metadata that is damaged may lead in a circle.
         while below is not None and below not in self._positions and below not in passed:
             passed.add(below)
-            below = known[below].below if below in known else None
+            is_own = below in known and not known[below].is_linked
+            below = known[below].below if is_own else None
         return self._positions.get(below) if below is not None else None
 
     def _describe(self, operation: Operation, bases: Sequence[int]) -> RecordedStep | None:
         if bases:
             layers, *others = dict.fromkeys(map(_write_layers, operation.chains)) or [()]
-            step = self._write_base(self._sources.get(operation.vertex), operation.source)
-            lines = bases
+            source, lines = self._sources.get(operation.vertex), bases
+            step = (
+                self._write_linked(self._heads[bases[0]])
+                if operation.is_linked
+                else self._write_base(source, operation.source)
+            )
         else:
             traced = self._traced.get(operation.vertex) or self._traced.get(operation.beside or "")
-            if traced is None or operation.source:
-                # BuildKit's own business, such as the build context, or what is fetched for a step.
+            if traced is None or operation.source or operation.is_linked:
+                # BuildKit's own business, such as the build context, or what is fetched for a step;
+                # or that of another build.
                 return None
             tops = (chain[-1:] for chain in operation.chains)
             layers, *others = dict.fromkeys(map(_write_layers, tops)) or [()]
@@ -173,6 +183,10 @@ class _StepWriter:
             seconds=round(source.seconds, 3) if source is not None else 0.0,
             began=self._find_offset(source.began) if source is not None else None,
         )
+
+    def _write_linked(self, head: DockerfileStage) -> RecordedStep:
+        text = self._shorten(f"{_FROM}{head.base}")
+        return RecordedStep(kind="from", text=text, stage=head.name)
 
     def _find_offset(self, began: float | None) -> float | None:
         """A moment from the beginning of the build; of a run that only saves, none is told."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bxcache.store.store import Store
-from tests.engines.faults import FORBIDDEN, writing_blobs
+from tests.engines.faults import FORBIDDEN, Stall, writing_blobs
 from tests.engines.proxy import FaultyProxy
 from tests.real.bakes import (
     LOCAL,
@@ -72,6 +72,20 @@ def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
     assert sum(counts(targets)["api"]) == STEPS["api"]
 
 
+def test_a_target_that_came_to_its_end_is_saved_to_a_registry(
+    machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
+) -> None:
+    """Where no store is exported to in the run; one that was stopped is told as that."""
+    declare(shop, f'type = "registry"\nref = "{proxy.address}/{tmp_path.name.lower()}"')
+    replace(shop / "Dockerfile", "RUN echo $WORD", "RUN sleep 4; exit 3; echo $WORD")
+    replace(shop / "Dockerfile", "RUN cp /blob", "RUN sleep 300; cp /blob")
+    targets = bake(machine, shop, status=1)
+    statuses = {name: each["exit_status"] for name, each in targets.items()}
+    assert statuses == {"api": 0, "web": 71, "worker": 1}
+    assert [cache["exported"] for cache in targets["api"]["caches"]] == [True]
+    assert targets["api"]["warnings"] == []
+
+
 def test_a_target_alone_that_fails(machine: Machine, shop: Path) -> None:
     """Docker's status and words, and nothing saved."""
     replace(shop / "Dockerfile", "RUN echo $WORD", "RUN exit 3; echo $WORD")
@@ -123,6 +137,24 @@ def test_ctrl_c_stops_them_all(machine: Machine, shop: Path, tmp_path: Path) -> 
     assert snapshot(shop / "store") == before
 
 
+def test_ctrl_c_ends_what_saves_to_a_registry(
+    machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
+) -> None:
+    """At once, though the registry would hold it up for long; no process is left."""
+    declare(shop, f'type = "registry"\nref = "{proxy.address}/{tmp_path.name.lower()}"')
+    proxy.fail(fault=Stall(), matching=writing_blobs())
+    with machine.start("bake", folder=shop) as process:
+        proxy.wait_for(writing_blobs())
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 10
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "stopped; no cache is left half saved"
+    assert mentioned(str(shop)) == []
+    assert mentioned(proxy.address) == []
+
+
 def test_a_broken_layer_heals(machines: MakeMachine, shop: Path) -> None:
     """All are baked again without their caches, and the next fresh machine reuses everything."""
     bake(machines(), shop)
@@ -166,3 +198,23 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
         assert f"`{proxy.address}`" in warning
         assert each["image"]["digest"]
         assert each["exit_status"] == 75
+
+
+def test_a_bake_file_has_to_be_allowed_what_lies_outside(machine: Machine, shop: Path) -> None:
+    """As plain bake has it, which says what to allow; with that it is baked."""
+    part = shop / "part"
+    part.mkdir()
+    text = 'target "default" {\n context = ".."\n target = "base"\n network = "none"\n'
+    outputs = f'output = ["type=local,dest={shop / "made"}"]'
+    (part / "docker-bake.hcl").write_text(f"{text} {outputs}\n}}\n")
+    plain = machine.docker("buildx", "bake", "--progress=plain", folder=part, check=False)
+    flags = ["--allow=fs.read=..", "--allow=fs.write=.."]
+    assert plain.returncode == 1
+    assert f'Pass "{" ".join(flags[:1])}' in plain.stderr or "--allow=fs=.." in plain.stderr
+    refused = machine.run("bake", folder=part, status=78)
+    assert "reads `..`" in refused.err
+    assert "writes `..`" in refused.err
+    assert not (shop / "made").exists()
+    [target] = bake(machine, part, "--", *flags).values()
+    assert target["exit_status"] == 0
+    assert (shop / "made" / "own").read_text() == f"{shop}\n"

@@ -379,16 +379,22 @@ def build_twice(
 def test_stages_without_names_are_pushed_too(
     machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
-    """Used by their numbers; the name of a base goes on behind a comment, or stands in RUN."""
+    """Used by their numbers; the name of a base goes on behind a comment, or stands in RUN. One is
+    called as docker shows another; history has the names that docker shows."""
     extend(
         bare,
         "FROM base\nRUN echo base > /one\n"
         "FROM \\\n# not the base\n  base\nRUN echo base > /two\n"
-        "FROM base\nCOPY --from=1 /one /one\nCOPY --from=2 /two /two\n",
+        "FROM base AS stage-1\nRUN echo three > /three\n"
+        "FROM base\nCOPY --from=1 /one /one\nCOPY --from=2 /two /two\n"
+        "COPY --from=3 /three /three\n",
     )
     build_twice(machines, shelf, bare)
-    assert shelf.stages() == {"base", "stage-1", "stage-2", "stage-3"}
-    assert (bare / "Dockerfile").read_text().count(" AS ") == 1
+    assert shelf.stages() == {"base", "stage-1-0", "stage-1", "stage-2", "stage-4"}
+    assert (bare / "Dockerfile").read_text().count(" AS ") == 2
+    told = machines("classic").run("history", "--json", "--from", shelf.ref, folder=bare).out
+    stages = [stage["name"] for stage in json.loads(told)["stages"]]
+    assert stages == ["base", "stage-1", "stage-2", "stage-1", "stage-4"]
 
 
 ODD = ["from", "context", "all", "as", "copy", "stage-0", "v1.2", "a_b", "bxcache", "final"]

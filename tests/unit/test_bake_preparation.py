@@ -14,16 +14,19 @@ from bxcache.bake_preparation import (
     BakeRequest,
     Baking,
     describe_arguments,
+    find_question,
     note_folders,
     plan_target,
     prepare_target,
     read_targets,
     render_bake,
+    render_question,
     repeat_target,
 )
 from bxcache.buildx.bake_definition import BakeTarget, parse_definition
-from bxcache.buildx.command import Saving
+from bxcache.buildx.command import Saving, can_repeat
 from bxcache.buildx.driver import Docker
+from bxcache.buildx.stage_bake import can_bake
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
 from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse, LocalState
@@ -289,6 +292,86 @@ def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
     request = ask(base, targets=("api",), files=("a.hcl",), sets=("a.b=c",), extra=("--x",))
     assert sorted(read_targets(request, docker)) == ["api", "web"]
     assert docker.words == ["--file", "a.hcl", "--set", "a.b=c", "--x", "api"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "question"),
+    [
+        ((), ""),
+        (("--print",), "--print"),
+        (("--allow", "network.host", "--print"), "--print"),
+        (("--list=targets",), "--list"),
+        (("--list", "variables"), "--list"),
+        (("--list-targets",), "--list-targets"),
+        (("--check",), "--check"),
+        (("--call=outline",), "--call"),
+        (("--call", "outline"), "--call"),
+        (("--call=build",), ""),
+        (("--call", "build"), ""),
+        (("--print=false",), ""),
+        (("--set", "*.args.A=--print", "--push"), ""),
+    ],
+)
+def test_a_question_is_not_built(base: Prepared, extra: tuple[str, ...], question: str) -> None:
+    """It is refused before docker is asked, in words that say what to do."""
+    docker = Asked(Answer(0, '{"target": {"api": {}}}', ""))
+    request = ask(base, extra=extra)
+    assert find_question(extra) == question
+    if not question:
+        assert list(read_targets(request, docker)) == ["api"]
+        return
+    with pytest.raises(ConfigError, match=question) as caught:
+        read_targets(request, docker)
+    assert "`docker buildx bake` answers it" in caught.value.hint
+    assert docker.words == [""]
+
+
+def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
+    """With the same files, values and flags, and no cache."""
+    request = ask(
+        base,
+        targets=("api",),
+        files=("a.hcl",),
+        sets=("a.b=c",),
+        options={"pull": True},
+        extra=("--print",),
+    )
+    assert list(render_question(request, base.setup, "plain")) == [
+        *("buildx", "bake", "--progress", "plain", "--file", "a.hcl", "--set", "a.b=c"),
+        *("--pull", "--print", "api"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "again"),
+    [
+        ((), True),
+        (("--allow", "network.host"), True),
+        (("--allow=fs.read=/srv", "-D", "--debug"), True),
+        # It would be written again, without the image's digest.
+        (("--metadata-file", "m.json"), False),
+        # These would push again.
+        (("--set", "api.output=type=registry"), False),
+        (("--push",), False),
+        # Another target would be baked too.
+        (("web",), False),
+        (("--allow", "network.host", "web"), False),
+        (("--unknown",), False),
+    ],
+)
+def test_what_is_passed_on_is_judged(
+    base: Prepared,
+    extra: tuple[str, ...],
+    again: bool,  # noqa: FBT001
+) -> None:
+    """With words of the caller's own of unknown effect no run repeats the bake."""
+    told = target("api", shm_size="1g")
+    prepared = prepare_target(base, ask(base, extra=extra), told)
+    judged = prepared.request.extra
+    settings = prepared.setup.config.build
+    assert (can_repeat(settings, judged), can_bake(settings, judged)) == (again, again)
+    # What bake may do is not said of the stages that are baked on their own.
+    assert not again or judged == ("--shm-size", "1g")
 
 
 REFUSALS = [

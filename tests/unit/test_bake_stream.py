@@ -141,6 +141,51 @@ def test_an_export_is_that_of_its_target() -> None:
     assert found["bad"] == found["slow"] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "ended"),
+    [
+        ("failing", ["fast"]),
+        # An old buildx does not tell.
+        ("failing-old", []),
+        ("linked", ["api", "uses"]),
+        ("merged", ["api", "web", "other"]),
+    ],
+)
+def test_the_end_of_a_target_is_told(name: str, ended: list[str]) -> None:
+    """Of those that were built, whether or not they export an image or a cache."""
+    reader, _ = feed(name)
+    assert [each for each in TARGETS[name] if reader.find_end(each)] == ended
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"), [("", True), ("denied", False), ("context canceled", False)]
+)
+def test_a_push_that_follows_belongs_to_the_target(error: str, *, ended: bool) -> None:
+    """A classic engine's images are pushed when all else is done."""
+    lines = (STREAMS / "bake" / "merged.ndjson").read_text().splitlines()
+    reader = BakeReader(tuple(TARGETS["merged"]))
+    for line in join_documents(lines):
+        document = json.loads(line)
+        for each in document.get("vertexes") or ():
+            if each["name"].startswith("[web] pushing ") and each.get("completed"):
+                each["error"] = error
+        list(reader.feed(json.dumps(document)))
+    assert reader.find_end("web") is ended
+    assert reader.find_end("api") is True
+
+
+def test_no_end_is_told_while_a_target_runs() -> None:
+    """At no line of a stream before the one that tells that it was built."""
+    reader = BakeReader(tuple(TARGETS["failing"]))
+    told = []
+    for line in join_documents((STREAMS / "bake" / "failing.ndjson").read_text().splitlines()):
+        list(reader.feed(line))
+        told.append((reader.find_end("fast"), "[fast] resolving provenance" in line))
+    first = next(n for n, (ended, _) in enumerate(told) if ended)
+    assert told[first][1]
+    assert reader.find_end("bad") is reader.find_end("slow") is None
+
+
 RECORDED = [*STREAMS.glob("*.ndjson"), STREAMS / "bake" / "single.ndjson"]
 
 

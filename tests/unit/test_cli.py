@@ -243,6 +243,20 @@ def test_raw_progress_is_buildkits_stream(
     assert capsys.readouterr().err.splitlines()[0] == '{"vertexes":[]}'
 
 
+def test_a_stream_that_cannot_be_kept_stops_no_build(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It costs one warning, which names the file, before the digest or the summary."""
+    library.events = [Streamed("{}"), Streamed("{}"), StepFinished(STEP, Outcome.REUSED, 0)]
+    assert run(["build", "--log", "/dev/full", "-q"]) == 0
+    warning = "warning: the log `/dev/full` is not whole: No space left on device\n"
+    assert capsys.readouterr() == (f"{RESULT.digest}\n", warning)
+    assert run(["build", "--log", "/dev/full", "--progress", "plain"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("warning: the log") == 1
+    assert "2 steps: 1 reused, 1 executed" in err
+
+
 def test_the_document_has_the_published_keys() -> None:
     """Later versions add keys and rename none."""
     document = describe_result(RESULT)

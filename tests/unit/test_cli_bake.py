@@ -137,6 +137,48 @@ def test_stdout_is_for_data(library: Library) -> None:
         assert library.requests[-1].build.stdout == descriptor
 
 
+@pytest.mark.parametrize(
+    ("arguments", "progress"),
+    [([], "plain"), (["-q"], "quiet"), (["--progress", "rawjson"], "rawjson")],
+)
+@pytest.mark.parametrize("words", [["--print"], ["--list=targets"], ["--call", "check"]])
+def test_a_question_is_passed_on(
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    progress: str,
+    words: list[str],
+) -> None:
+    """Bake answers it on stdout, with its own exit status; nothing is built."""
+    asked: list[Any] = []
+
+    def ask(request: BakeRequest, tell: Callable[[str], None], progress: str) -> int:
+        asked.append((request.build.extra, request.targets, request.build.stdout, progress))
+        tell("docker says")
+        return 7
+
+    monkeypatch.setattr("bxcache.baking.ask_bake", ask)
+    assert run(["bake", "api", *arguments, "--", *words]) == 7
+    assert asked == [(tuple(words), ("api",), 1, progress)]
+    assert capsys.readouterr().err == "docker says\n"
+    assert library.requests == []
+
+
+@pytest.mark.parametrize("json_", [True, False])
+def test_without_a_target_nothing_is_done(
+    library: Library,
+    capsys: pytest.CaptureFixture[str],
+    json_: bool,  # noqa: FBT001
+) -> None:
+    """That is said, and is no error: a group may have no targets."""
+    library.outcomes = {}
+    assert run(["bake", *(["--json"] if json_ else [])]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[0] == "there is no target to build"
+    assert json.loads(out)["targets"] == {} if json_ else out == ""
+
+
 FAILED = BuildFailedError("it broke", exit_status=3, result=None)
 OUTCOMES = {
     "api": ImageOutcome("api", RESULT),

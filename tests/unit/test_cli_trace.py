@@ -133,22 +133,31 @@ def test_one_file_does_not_hold_two_things(
     assert (tmp_path / "t.json").read_text() == "old"
 
 
-@pytest.mark.usefixtures("library")
-def test_a_trace_that_cannot_be_written_after_all(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: Library
+@pytest.mark.parametrize("option", ["--trace", "--report"])
+def test_a_file_that_cannot_be_written_after_all(
+    option: str, capsys: pytest.CaptureFixture[str], library: Library
 ) -> None:
-    """A build that succeeded says 74, and one that failed keeps its status."""
-
-    def fail(path: Path, *_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(Path, "write_text", fail)
-    assert run(["build", "--trace", "t"]) == 74
-    assert "No space left on device" in capsys.readouterr().err
+    """It is named; a build that succeeded says 74, and one that failed keeps its status."""
+    Path("full.md").symlink_to("/dev/full")
+    words = ["build", option, "full.md"]
+    why = "the file `full.md` was not written: No space left on device"
+    assert run(words) == 74
+    assert f"error: the build is done, but {why}" in capsys.readouterr().err
     failed = replace(RESULT, exit_status=3)
     library.outcome = BuildFailedError("it broke", exit_status=3, result=failed)
-    assert run(["build", "--trace", "t"]) == 3
-    assert "`t` was not written" in capsys.readouterr().err
+    assert run(words) == 3
+    assert f"warning: {why}" in capsys.readouterr().err
+    assert run(["report", "-o" if option == "--report" else option, "full.md"]) == 74
+    assert "error: No space left on device: `full.md`" in capsys.readouterr().err
+
+
+def test_one_file_that_cannot_be_written_leaves_the_others(library: Library) -> None:
+    """Whichever it is."""
+    Path("full.md").symlink_to("/dev/full")
+    assert run(["build", "--report", "full.md", "--report", "r.json", "--trace", "t"]) == 74
+    assert json.loads(Path("r.json").read_text())["version"] == 1
+    assert Path("t").read_text() == render_trace(REPORT)
+    assert len(library.asked) == 1
 
 
 def test_a_dry_run_writes_nothing(

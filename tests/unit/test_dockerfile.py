@@ -202,7 +202,7 @@ USES = [
 def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
     """By name or by number, and only stages before it."""
     stages = list_stages(f"FROM i AS a\nFROM i AS b\nFROM i AS last\n{instruction}\n")
-    assert list_needed(stages, None) == {"last", *used}
+    assert {stage.name for stage in list_needed(stages, None)} == {"last", *used}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,26 @@ def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
 )
 def test_only_what_feeds_the_target_is_needed(target: str | None, needed: set[str]) -> None:
     """As read by hand from the recorded Dockerfile."""
-    assert list_needed(list_stages(RECORDED), target) == needed
+    assert {stage.name for stage in list_needed(list_stages(RECORDED), target)} == needed
+
+
+@pytest.mark.parametrize(
+    ("end", "target", "lines"),
+    [
+        ("FROM x", None, {2, 4}),
+        ("FROM x", "x", {2}),
+        ("FROM i AS x", "X", {4}),
+        ("FROM x AS x", "x", {2, 4}),
+        # A stage without a name is not found by what BuildKit shows for it.
+        ("FROM stage-2", None, {4}),
+    ],
+)
+def test_of_stages_of_one_name_the_last_one_before_is_used(
+    end: str, target: str | None, lines: set[int]
+) -> None:
+    """A target is the last of all."""
+    stages = list_stages(f"FROM i AS x\nFROM i AS x\nFROM i\n{end}\n")
+    assert {stage.line for stage in list_needed(stages, target)} == lines
 
 
 def test_without_stages_nothing_is_needed() -> None:

@@ -150,6 +150,60 @@ def test_no_two_images_write_one_file(
     assert list_files() == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--report", "r.html", "--log", "r.html"],
+        ["--report", "r.html", "--log", "./x/../r.html"],
+        ["--report", "r.html", "--report", "./r.html"],
+        ["--trace", "r.json", "--log", "r.json"],
+        ["--report", "r.json", "--trace", "r.json"],
+    ],
+)
+@pytest.mark.parametrize("words", [["build", "."], ["build", "--all"], ["build", "api"], ["bake"]])
+def test_no_two_things_are_written_to_one_file(
+    library: Library, words: list[str], options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However it is named; nothing is built."""
+    assert run([*words, *options]) == 2
+    assert "name two files" in capsys.readouterr().err
+    assert library.requests == []
+    assert list_files() == []
+
+
+def test_the_stream_of_a_bake_is_no_report_of_a_target(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The names of the files are known when the targets are."""
+    assert run(["bake", "--report", "r.html", "--log", "r.api.html"]) == 2
+    assert "`--log` and `api` would both write `r.api.html`" in capsys.readouterr().err
+    assert library.requests == []
+
+
+def test_one_images_files_are_two(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where a link makes them one."""
+    Path("r.api.html").symlink_to("l.api.html")
+    assert run(["build", "--all", "--report", "r.html", "--log", "l.html"]) == 2
+    assert "`api` would write `r.api.html` twice" in capsys.readouterr().err
+    assert library.requests == []
+
+
+@pytest.mark.parametrize("words", [["build", "--all"], ["bake"]])
+def test_a_stream_that_cannot_be_kept_stops_no_build(
+    library: Library, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One warning names the file."""
+    for name in ("b.log", "b.api.log"):
+        Path(name).symlink_to("/dev/full")
+    assert run([*words, "--log", "b.log"]) == 0
+    file = "b.log" if words == ["bake"] else "b.api.log"
+    err = capsys.readouterr().err
+    assert err.count("warning:") == 1
+    assert f"warning: the log `{file}` is not whole: No space left on device" in err
+    assert "2 images: 2 built" in err or "2 targets: 2 built" in err
+    assert len(library.requests) == 1
+
+
 def test_a_link_to_another_images_file_is_that_file(library: Library) -> None:
     """What is written is what counts."""
     Path("r.api.json").symlink_to("r.worker.json")
@@ -185,7 +239,7 @@ def test_one_report_that_fails_leaves_the_others(
     assert "r.worker.md" in list_files()
     err = capsys.readouterr().err
     assert "2 images: 2 built" in err
-    assert "No space left on device: `r.api.md`" in err
+    assert "the build is done, but the file `r.api.md` was not written: No space" in err
     assert len(library.requests) == 1
 
 

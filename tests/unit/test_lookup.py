@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from bxcache.insight.record import (
     RecordedStage,
     RecordedStep,
 )
-from bxcache.lookup import HistoryRequest, find_history
+from bxcache.lookup import HistoryRequest, find_history, find_report
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
 from bxcache.registry.scopes import read_label, write_label
@@ -339,6 +340,30 @@ def test_what_is_not_there_is_told_with_what_is(
         find_history(HistoryRequest(**request_, directory=project))
     assert expected in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("whose", "words"),
+    [
+        (scope(image="sub"), "sub"),
+        (scope(image="services/api"), "services/api"),
+        # That of another branch is not found by the image alone.
+        (scope("topic", image="sub"), scope("topic", image="sub").name),
+        (scope(image="my_app"), scope(image="my_app").name.partition(".")[0]),
+    ],
+    ids=str,
+)
+def test_where_only_another_image_is_known_a_command_tells_of_it(
+    store: Store, project: Path, whose: Scope, words: str
+) -> None:
+    """It is one that works."""
+    keep(store, whose, b"one")
+    request = HistoryRequest(directory=project)
+    for find, command in ((find_history, "history"), (find_report, "report")):
+        with pytest.raises(RecordError) as caught:
+            find(request)
+        assert f"`bxcache {command} {words}` tells of another image" in caught.value.hint
+        find(replace(request, name=words))
 
 
 def test_where_nothing_was_built_that_is_said(project: Path) -> None:

@@ -15,7 +15,7 @@ from bxcache.buildx.trace import Trace, TracedStep
 from bxcache.buildx.vertex_names import StepName
 from bxcache.errors import StoppedError
 from bxcache.settlement import Heard
-from bxcache.stage_export import list_built
+from bxcache.stage_export import label_stages, list_built
 from bxcache.stage_push import BuiltStage, Turn, group_stages
 
 TEXT = """\
@@ -145,6 +145,31 @@ def test_a_base_without_a_step_hands_on_what_is_new() -> None:
 def test_without_stages_or_steps_there_is_nothing(text: str, made: tuple[Made, ...]) -> None:
     """A Dockerfile that docker reads in another language has no stages here."""
     assert list_built(list_stages(text), None, heard(*made), KNOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("FROM a AS x\nFROM a AS X\nFROM a AS x-0\n", ["x-1", "x", "x-0"]),
+        ("FROM a AS x\nFROM a AS x\nFROM a AS x\n", ["x-0", "x-1", "x"]),
+        ("FROM a\nFROM a AS stage-0\nFROM a\n", ["stage-0-0", "stage-0", "stage-2"]),
+    ],
+)
+def test_no_two_stages_have_one_image(text: str, labels: list[str]) -> None:
+    """However they are called; the last one of a name, which docker builds by it, keeps it."""
+    assert [*label_stages(list_stages(text)).values()] == labels
+
+
+def test_of_stages_of_one_name_those_are_saved_that_are_needed() -> None:
+    """The stream names all of them alike; the one in the middle was not built."""
+    text = "FROM a AS x\nRUN 1\nFROM a AS x\nRUN 2\nFROM a AS x\nRUN 3\nFROM x\nCOPY --from=0 / /\n"
+    built = heard(("x", EXECUTED, ()), ("x", EXECUTED, ()), ("stage-3", EXECUTED, ()))
+    found = list_built(list_stages(text), None, built, {})
+    assert [(each.stage.line, each.is_last) for each in found] == [
+        (1, False),
+        (5, False),
+        (7, True),
+    ]
 
 
 def test_stages_that_read_the_same_of_the_context_are_pushed_together() -> None:

@@ -1,0 +1,330 @@
+"""What a bake has to be allowed: buildx's own rules and the cases of its own tests.
+
+https://github.com/docker/buildx/blob/v0.29.1/bake/entitlements_test.go
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bxcache.bake_preparation import BakeRequest, read_targets
+from bxcache.buildx.bake_definition import BakeTarget, parse_definition
+from bxcache.buildx.bake_entitlements import (
+    Entitlement,
+    are_files_free,
+    concerns_files,
+    list_missing,
+)
+from bxcache.buildx.driver import Docker
+from bxcache.errors import ConfigError
+from bxcache.process import Answer
+from bxcache.request import BuildRequest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working directory with neighbours, and links that lead out of it."""
+    here = tmp_path / "home" / "me" / "project"
+    for path in ("src/sub", "git@x", "..data"):
+        (here / path).mkdir(parents=True)
+    (here.parent / "one" / "sub").mkdir(parents=True)
+    (here.parent / "two").mkdir()
+    (here.parent / "projects").mkdir()
+    (here.parent / "one" / "file").write_text("x")
+    (here / "out").symlink_to("../one")
+    (here / "lost").symlink_to("../../nowhere")
+    (here / "src" / "Dockerfile").symlink_to("../../one/file")
+    (here.parent / "back").symlink_to("project/src")
+    return here
+
+
+def define(**told: dict[str, Any]) -> dict[str, BakeTarget]:
+    return parse_definition(json.dumps({"target": told}))
+
+
+def ask(folder: Path, told: dict[str, Any], *allowed: str, sets: tuple[str, ...] = ()) -> list[str]:
+    """What has to be allowed to one target."""
+    return [each.allow for each in list_missing(define(app=told), allowed, sets, folder)]
+
+
+def local(path: str) -> dict[str, str]:
+    return {"type": "local", "dest": path}
+
+
+HERE: list[dict[str, Any]] = [
+    {},
+    {"context": "."},
+    {"context": "src/sub", "dockerfile": "../../Dockerfile"},
+    {"context": "../project/src/sub"},
+    {"context": "../back/sub"},
+    {"context": "..data"},
+    {"context": "https://github.com/acme/app.git#main"},
+    {"context": "git@github.com:acme/app.git", "ssh": [{"id": "key", "paths": ["key.pem"]}]},
+    {"context": "http://host/../../x.tar"},
+    {"context": "src/sub", "contexts": {"a": "target:b", "b": "docker-image://x", "c": "src"}},
+    {"contexts": {"a": "cwd://src"}, "dockerfile": "cwd://Dockerfile"},
+    {"output": [local("new/folder"), {"type": "image", "name": "x/../../../y", "push": "true"}]},
+    {"output": [{"type": "tar", "dest": "-"}, {"type": "docker"}]},
+    {"output": ["out2", "-", "type=tar,dest=-", "type=registry"]},
+    {"secret": [{"id": "a", "src": "a.txt"}, {"id": "b", "env": "../B"}, {"id": "c"}]},
+    {"secret": ["id=a,src=a.txt", "type=env,id=b,src=../B"]},
+    {"ssh": [{"id": "key", "paths": ["key.pem"]}]},
+    {"cache-from": [{"type": "registry", "ref": "../x"}, {"type": "local", "src": "c"}]},
+    {"cache-to": [{"type": "local", "dest": "c"}, {"type": "inline"}]},
+    {"cache-from": None, "secret": None, "ssh": None, "output": None, "entitlements": None},
+]
+
+
+@pytest.mark.parametrize("told", HERE, ids=json.dumps)
+def test_what_is_below_the_working_directory_is_free(folder: Path, told: dict[str, Any]) -> None:
+    """So is what lies elsewhere, and what is no path."""
+    assert ask(folder, told) == []
+
+
+BEYOND: list[tuple[dict[str, Any], list[str]]] = [
+    ({"context": ".."}, ["fs.read=.."]),
+    ({"context": "../../me"}, ["fs.read=.."]),
+    ({"context": "../projects"}, ["fs.read=../projects"]),
+    ({"context": "out"}, ["fs.read=../one"]),
+    ({"context": "src"}, ["fs.read=../one/file"]),
+    ({"context": "src/sub", "dockerfile": "../../../one/file"}, ["fs.read=../one/file"]),
+    ({"dockerfile": "cwd://../one/file"}, ["fs.read=../one/file"]),
+    ({"context": "https://x/y.git", "dockerfile": "../one/file"}, ["fs.read=../one/file"]),
+    ({"contexts": {"a": "../one"}}, ["fs.read=../one"]),
+    ({"contexts": {"a": "cwd://../one"}}, ["fs.read=../one"]),
+    # It is a folder that has the look of something else.
+    ({"context": "git@x/../../one"}, ["fs.read=../one"]),
+    ({"context": "oci-layout://../../one"}, ["fs.read=../one"]),
+    ({"context": "../one", "contexts": {"a": "../one/sub"}}, ["fs.read=../one"]),
+    ({"contexts": {"a": "../one", "b": "../two"}}, ["fs.read=../one", "fs.read=../two"]),
+    ({"context": "/"}, ["fs.read=/"]),
+    ({"context": "//"}, ["fs.read=/"]),
+    ({"output": [local("../one")]}, ["fs.write=../one"]),
+    ({"output": [local("../one"), local("../one/sub")]}, ["fs.write=../one"]),
+    ({"output": [local("../none/deep")]}, ["fs.write=.."]),
+    ({"output": [{"type": "oci", "dest": "../a.tar"}]}, ["fs.write=.."]),
+    ({"output": ["../one"]}, ["fs.write=../one"]),
+    ({"output": ["type=tar,dest=../one/a.tar"]}, ["fs.write=../one"]),
+    ({"secret": [{"id": "a", "src": "../one/file"}]}, ["fs.read=../one/file"]),
+    ({"secret": [{"id": "a=b", "src": "../one/file"}]}, ["fs.read=../one/file"]),
+    ({"secret": ["id=a,source=../one/file"]}, ["fs.read=../one/file"]),
+    ({"secret": [{"id": "../one/file"}]}, ["fs.read=../one/file"]),
+    ({"ssh": [{"id": "a=b", "paths": ["../one/file"]}]}, ["fs.read=../one/file"]),
+    ({"ssh": ["k=a,../one/file"]}, ["fs.read=../one/file"]),
+    ({"ssh": [{"id": "default"}]}, ["ssh"]),
+    ({"ssh": ["default"]}, ["ssh"]),
+    ({"context": "git@github.com:acme/app.git"}, ["ssh"]),
+    ({"cache-from": [{"type": "local", "src": "../one"}]}, ["fs.read=../one"]),
+    ({"cache-from": ["type=local,src=../one"]}, ["fs.read=../one"]),
+    ({"cache-to": [{"type": "local", "dest": "../one"}]}, ["fs.write=../one"]),
+    ({"entitlements": ["network.host"], "network": "host"}, ["network.host"]),
+    ({"network": "host"}, ["network.host"]),
+    ({"entitlements": ["security.insecure"]}, ["security.insecure"]),
+    ({"entitlements": ["device=vendor/gpu,optional"]}, ["device=vendor/gpu"]),
+    ({"context": "..", "output": [local("..")]}, ["fs.read=..", "fs.write=.."]),
+]
+
+
+@pytest.mark.parametrize(("told", "missing"), BEYOND, ids=json.dumps)
+def test_what_is_beyond_has_to_be_allowed(
+    folder: Path, told: dict[str, Any], missing: list[str]
+) -> None:
+    """It is named as `--allow` takes it, and goes with that."""
+    assert ask(folder, told) == missing
+    assert ask(folder, told, *missing) == []
+
+
+# `escape` is a link to what is not there: what is looked at is the folder that it would be in.
+UPSTREAM: list[tuple[str, dict[str, Any], tuple[str, ...], list[str]]] = [
+    ("NetworkHostSet", {"network": "host"}, ("network.host",), []),
+    (
+        "SecurityMissingAndNetworkHostSet",
+        {"entitlements": ["network.host", "security.insecure"]},
+        ("network.host",),
+        ["security.insecure"],
+    ),
+    ("SecretFromSubFile", {"secret": [{"src": "../one/subfile"}]}, ("fs.read=../one",), []),
+    ("SecretFromEscapeLink", {"secret": [{"src": "lost"}]}, ("fs.read=../one",), ["{top}"]),
+    ("SecretFromEscapeLinkAllowRoot", {"secret": [{"src": "lost"}]}, ("fs.read=/",), []),
+    ("SecretFromEscapeLinkAllowAny", {"secret": [{"src": "lost"}]}, ("fs.read=*",), []),
+    (
+        "NonExistingAllowedPathSubpath",
+        {"output": [local("../one")]},
+        ("fs.write=../one/not/exists",),
+        ["fs.write=../one"],
+    ),
+    (
+        "NonExistingAllowedPathMatches",
+        {"output": [local("../one/not/exists")]},
+        ("fs.write=../one/not/exists",),
+        ["fs.write=../one"],
+    ),
+    ("NonExistingBuildPath", {"output": [local("../one/not")]}, ("fs.write=../one",), []),
+    ("both", {"context": "..", "output": [local("..")]}, ("fs=..",), []),
+    ("both, any", {"context": "/", "output": [local("/")]}, ("fs=*",), []),
+    ("one is not the other", {"context": ".."}, ("fs.write=..",), ["fs.read=.."]),
+    ("a link is allowed", {"context": "../one"}, ("fs.read=out",), []),
+    ("any device", {"entitlements": ["device=a"]}, ("device",), []),
+    ("another device", {"entitlements": ["device=a"]}, ("device=b",), ["device=a"]),
+]
+
+
+@pytest.mark.parametrize(("told", "allowed", "missing"), [each[1:] for each in UPSTREAM])
+def test_what_is_allowed_is_free(
+    folder: Path, told: dict[str, Any], allowed: tuple[str, ...], missing: list[str]
+) -> None:
+    """As buildx's own tests have it."""
+    top = f"fs.read={folder.parents[1].resolve()}"
+    assert ask(folder, told, *allowed) == [each.format(top=top) for each in missing]
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"output": [local("../one")]}, "app.output=type=local,dest=../one"),
+        ({"cache-to": [{"type": "local", "dest": ".."}]}, "*.cache-to+=type=local,dest=.."),
+        ({"cache-from": [{"type": "local", "src": ".."}]}, "*.cache-from=type=local,src=.."),
+        ({"secret": [{"id": "a", "src": "../one/file"}]}, "app.secrets=id=a,src=../one/file"),
+        ({"secret": [{"id": "a", "src": "../one/file"}]}, "app.secret.a=src=../one/file"),
+        ({"ssh": [{"id": "a", "paths": ["../one/file"]}]}, "app.ssh=a=../one/file"),
+        ({"entitlements": ["network.host"]}, "app.entitlements=network.host"),
+    ],
+)
+def test_what_a_caller_sets_is_allowed(folder: Path, told: dict[str, Any], text: str) -> None:
+    """Naming it is enough, and only it; a folder to read has to be allowed for all that."""
+    assert ask(folder, told, sets=(text,)) == []
+    assert ask(folder, {**told, "context": "/"}, sets=(text, "*.context=/")) == ["fs.read=/"]
+
+
+def test_each_target_is_looked_at(folder: Path) -> None:
+    """Each is named with what it does."""
+    targets = define(a={"context": ".."}, b={}, c={"context": "..", "network": "host"})
+    outside = "it reads `..`, which is outside of the working directory"
+    assert list_missing(targets, (), (), folder) == (
+        Entitlement("a", "fs.read=..", outside),
+        Entitlement("c", "network.host", "it runs with the network of the host"),
+        Entitlement("c", "fs.read=..", outside),
+    )
+
+
+def test_the_working_directory_may_be_a_link(folder: Path) -> None:
+    """`..` is above the link, as a shell has it, and what is below is free."""
+    link = folder.parent / "two" / "link"
+    link.symlink_to(folder)
+    assert ask(link, {"context": "src/sub", "output": [local("new")]}) == []
+    assert ask(link, {"context": ".."}) == ["fs.read=../two"]
+
+
+@given(st.lists(st.sampled_from(["..", ".", "src", "sub", "out", "lost", "x\0", "", "/"])))
+def test_no_path_gets_away(parts: list[str]) -> None:
+    """Whatever a path is made of, it is asked for if it leads out, and then allowed."""
+    path = "/".join(parts) or "."
+    told, here = {"output": [local(path)]}, Path(__file__).parent
+    missing = ask(here, told)
+    there = Path(os.path.realpath(os.path.normpath(here / path.replace("\0", ""))))
+    assert bool(missing) != there.is_relative_to(here.resolve())
+    assert ask(here, told, *missing) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "remote", "free"),
+    [
+        ({}, False, False),
+        ({"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}, False, True),
+        ({"BUILDX_BAKE_ENTITLEMENTS_FS": "false"}, True, True),
+        ({"BUILDX_BAKE_ENTITLEMENTS_FS": "1"}, False, False),
+        ({"BUILDX_BAKE_ENTITLEMENTS_FS": ""}, False, False),
+        ({"BAKE_ALLOW_REMOTE_FS_ACCESS": "1"}, True, True),
+        ({"BAKE_ALLOW_REMOTE_FS_ACCESS": "1"}, False, False),
+        ({"BAKE_ALLOW_REMOTE_FS_ACCESS": "0"}, True, False),
+        ({"BAKE_ALLOW_REMOTE_FS_ACCESS": "1", "BUILDX_BAKE_ENTITLEMENTS_FS": "1"}, True, False),
+    ],
+)
+def test_buildx_variables_turn_off_what_concerns_files(
+    variables: dict[str, str],
+    remote: bool,  # noqa: FBT001
+    free: bool,  # noqa: FBT001
+) -> None:
+    """With the ssh agent, and nothing else."""
+    assert are_files_free(variables, remote=remote) == free
+    words = {"fs.read=..": True, "fs.write=/": True, "ssh": True, "network.host": False}
+    assert {word: concerns_files(Entitlement("a", word, "")) for word in words} == words
+
+
+class Asked(Docker):
+    """A docker whose bake file has targets that read and write beside the project."""
+
+    version = "github.com/docker/buildx v0.29.1 abc"
+
+    def print_bake(self, arguments: Any, directory: Path) -> Answer:  # noqa: ANN401, ARG002
+        targets = {
+            "p": {"context": ".."},
+            "q": {"context": "..", "network": "host", "output": [local("../a b")]},
+        }
+        return Answer(0, json.dumps({"target": targets}), "")
+
+    def ask_buildx_version(self, client: str = "") -> str:  # noqa: ARG002
+        return self.version
+
+
+def read(folder: Path, *extra: str, docker: Docker | None = None) -> list[str]:
+    request = BakeRequest(BuildRequest(directory=folder, extra=extra))
+    return [*read_targets(request, docker or Asked(("docker",)))]
+
+
+def test_a_bake_that_asks_for_more_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that it asks for, and what to say to let it."""
+    monkeypatch.delenv("BUILDX_BAKE_ENTITLEMENTS_FS", raising=False)
+    (folder.parent / "a b").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        read(folder)
+    assert list(map(str, caught.value.problems)) == [
+        "target `p`: it reads `..`, which is outside of the working directory",
+        "target `q`: it runs with the network of the host",
+        "target `q`: it reads `..`, which is outside of the working directory",
+        "target `q`: it writes `../a b`, which is outside of the working directory",
+    ]
+    flags = ("--allow", "fs.read=..", "--allow", "network.host", "--allow", "fs.write=../a b")
+    shown = "--allow fs.read=.. --allow network.host --allow 'fs.write=../a b'"
+    assert f"`bxcache bake … -- {shown}`" in caught.value.hint
+    assert read(folder, *flags) == ["p", "q"]
+    assert read(folder, "--allow=fs=*", "--set=*.entitlements=network.host") == ["p", "q"]
+
+
+def test_buildx_variable_lets_files_alone_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What concerns the host stays asked for."""
+    monkeypatch.setenv("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
+    with pytest.raises(ConfigError) as caught:
+        read(folder)
+    assert len(caught.value.problems) == 1
+    assert "BUILDX" not in caught.value.hint
+    assert read(folder, "--allow", "network.host") == ["p", "q"]
+
+
+@pytest.mark.parametrize(
+    ("version", "asks"), [("v0.16.2", False), ("v0.17.0", True), ("v0.0.0+unknown", True)]
+)
+def test_a_buildx_without_the_flag_asks_for_nothing(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    asks: bool,  # noqa: FBT001
+) -> None:
+    """Its bake could not be given `--allow`."""
+    monkeypatch.delenv("BUILDX_BAKE_ENTITLEMENTS_FS", raising=False)
+    docker = Asked(("docker",))
+    monkeypatch.setattr(Asked, "version", f"github.com/docker/buildx {version} abc")
+    if asks:
+        with pytest.raises(ConfigError):
+            read(folder, docker=docker)
+    else:
+        assert read(folder, docker=docker) == ["p", "q"]

@@ -1,0 +1,175 @@
+"""What becomes of the targets of one bake, and of what saves them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bxcache import baking
+from bxcache.bake_preparation import BakeRequest, Baking
+from bxcache.baking import bake_targets
+from bxcache.buildx.bake_definition import BakeTarget
+from bxcache.buildx.bake_stream import BakeReader
+from bxcache.buildx.capabilities import Node
+from bxcache.buildx.metadata import Metadata
+from bxcache.buildx.raw_stream import join_documents
+from bxcache.config.models import BuildSettings
+from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
+from bxcache.process import Stop
+from bxcache.request import BuildRequest
+from bxcache.scope import Scope
+from bxcache.store.store import Store
+from tests.synthetic_build import make_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from bxcache.preparation import Prepared
+
+STREAMS = Path(__file__).parents[1] / "streams" / "bake"
+SCOPE = Scope("image", None, ("linux/amd64",), "main")
+LOCAL = CacheUse(EXPORT, "local", "/s", "scope", (("type", "local"),), "why")
+
+
+def declare(
+    monkeypatch: pytest.MonkeyPatch,
+    base: Prepared,
+    read_targets: Callable[[BakeRequest], dict[str, BakeTarget]],
+) -> BakeRequest:
+    """A bake whose targets are these; docker is not asked."""
+    monkeypatch.setattr(baking, "open_build", lambda _: nullcontext())
+    monkeypatch.setattr(baking, "prepare", lambda *_, **__: base)
+    monkeypatch.setattr(baking, "read_targets", lambda request, _: read_targets(request))
+    return BakeRequest(BuildRequest(directory=base.request.directory))
+
+
+@pytest.fixture
+def base(tmp_path: Path, store: Store) -> Prepared:
+    """What is known of a project before its targets are."""
+    (tmp_path / "shop" / ".git").mkdir(parents=True)
+    return make_run(tmp_path / "shop", store, SCOPE).prepared
+
+
+def read(name: str) -> BakeReader:
+    reader = BakeReader(("fast", "bad", "slow"))
+    for line in join_documents((STREAMS / f"{name}.ndjson").read_text().splitlines()):
+        list(reader.feed(line))
+    return reader
+
+
+def statuses(prepared: Prepared, name: str, *uses: CacheUse) -> dict[str, int]:
+    reader = read(name)
+    found = {}
+    for target in ("fast", "bad", "slow"):
+        told = BakeTarget(target, BuildSettings())
+        each = Baking(told, prepared, BuildPlan(prepared.scope, uses, ()))
+        found[target] = baking._hear(each, reader, Metadata(), 1, 2.0).exit_status
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stream", "uses", "ended"),
+    [
+        ("failing", (LOCAL,), True),
+        # Where nothing is exported in the run, as for a registry.
+        ("failing", (), True),
+        # There only the export tells.
+        ("failing-old", (LOCAL,), True),
+        ("failing-old", (), False),
+    ],
+)
+def test_a_target_that_came_to_its_end_has_not_failed(
+    base: Prepared,
+    stream: str,
+    uses: tuple[CacheUse, ...],
+    ended: bool,  # noqa: FBT001
+) -> None:
+    """Nor has one that was stopped come to its end; docker's status is that of those."""
+    assert statuses(base, stream, *uses) == {"fast": 0 if ended else 1, "bad": 1, "slow": 1}
+
+
+def test_one_node_of_several_does_not_speak_for_all(base: Prepared) -> None:
+    """Another one may still work for the target's other platform."""
+    builder = base.capabilities.builder
+    nodes = (*builder.nodes, Node("other", "running", "v0.25.2"))
+    capabilities = replace(base.capabilities, builder=replace(builder, nodes=nodes))
+    settings = base.setup.config.build.model_copy(
+        update={"platforms": ("linux/amd64", "linux/arm64")}
+    )
+    config = base.setup.config.model_copy(update={"build": settings})
+    setup = replace(base.setup, config=config)
+    base = replace(base, capabilities=capabilities, setup=setup)
+    assert statuses(base, "failing") == {"fast": 1, "bad": 1, "slow": 1}
+
+
+class Insisted(Stop):
+    """Ctrl-C is pressed again while what runs is told to end; then that ends."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left, self.told, self.over = times, 0, Event()
+
+    def set(self) -> None:
+        super().set()
+        self.told += 1
+        if self.left:
+            self.left -= 1
+            raise KeyboardInterrupt
+        self.over.set()
+
+
+@pytest.mark.parametrize("more", [0, 1, 5])
+def test_ctrl_c_ends_what_saves(more: int) -> None:
+    """All that runs is told each time, what waits is not begun, and no thread is left."""
+    stop = Insisted(more)
+    begun: list[int] = []
+
+    def save(number: int) -> None:
+        begun.append(number)
+        assert stop.over.wait(30)
+
+    jobs: list[Future[None]] = []
+
+    def wait() -> None:
+        with baking._open_pool(stop) as pool:
+            jobs.extend(pool.submit(save, number) for number in range(20))
+            while len(begun) < 4:
+                time.sleep(0.001)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert stop.is_set
+    assert stop.told == more + 1
+    assert begun == [0, 1, 2, 3]
+    assert [each.cancelled() for each in jobs] == [False] * 4 + [True] * 16
+
+
+def test_a_bake_can_be_stopped_in_all_that_it_runs(
+    base: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request has what ends its runs of docker; it is the caller's own where there is one."""
+    seen: list[Stop | None] = []
+
+    def look(request: BakeRequest) -> dict[str, BakeTarget]:
+        seen.append(request.build.stop)
+        return {}
+
+    request, own = declare(monkeypatch, base, look), Stop()
+    bake_targets(request)
+    bake_targets(replace(request, build=replace(request.build, stop=own)))
+    assert isinstance(seen[0], Stop)
+    assert seen[1] is own
+
+
+def test_no_target_is_no_bake(base: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked to accept nothing, and docker is not run."""
+    request = declare(monkeypatch, base, lambda _: {})
+    assert bake_targets(request, accept=lambda _: pytest.fail("asked")) == {}

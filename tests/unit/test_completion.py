@@ -1,0 +1,83 @@
+"""What a shell is offered for the words that only the project knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from bxcache.cli.completion import VARIABLE
+from bxcache.cli.main import cli
+from bxcache.scope import Scope, guess_platform
+from tests.unit.histories import make_record, make_step
+from tests.unit.layouts import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bxcache.store.store import Store
+
+NAME = Scope("image", None, (guess_platform(),)).name
+
+
+@pytest.fixture
+def project(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that has a Dockerfile and a store of its own."""
+    folder = tmp_path / "project"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM a AS deps\nFROM deps AS dev\nFROM deps\n")
+    (folder / "bxcache.toml").write_text(
+        f'[[cache.backends]]\ntype = "local"\ndir = "{store.path}"\n'
+    )
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def complete(*words: str) -> list[str]:
+    """What is offered for the last of some words."""
+    offered = ShellComplete(cli, {}, "bxcache", VARIABLE)
+    return [each.value for each in offered.get_completions(list(words[:-1]), words[-1])]
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("command", ["history", "diff"])
+def test_the_stages_of_the_dockerfile_are_offered(command: str) -> None:
+    """Where nothing was built yet."""
+    assert complete(command, "--stage", "d") == ["deps", "dev"]
+    assert complete(command, "--target", "de") == ["deps", "dev"]
+    assert complete("report", "--target", "dev") == ["dev"]
+
+
+@pytest.mark.usefixtures("project")
+def test_the_stages_that_were_built_are_offered(store: Store) -> None:
+    """Of the last build of what is named, whatever the Dockerfile says now."""
+    build(store, NAME, b"one")
+    store.add_record(NAME, make_record(make_step("RUN a", 2, stage="dist")).to_json())
+    assert complete("history", "--stage", "d") == ["dist"]
+    assert complete("history", NAME, "--stage", "d") == ["dist"]
+
+
+@pytest.mark.usefixtures("project")
+def test_scopes_are_offered_wherever_one_is_named(store: Store) -> None:
+    """Both that are compared, too."""
+    build(store, NAME, b"one")
+    for words in (["history"], ["report"], ["diff"], ["diff", NAME]):
+        assert complete(*words, "im") == [NAME]
+
+
+def test_gates_are_offered() -> None:
+    """Each with its sign."""
+    assert complete("build", "--gate", "max_s") == ["max_size=", "max_seconds="]
+    assert "warn=" in complete("bake", "--gate", "")
+    assert complete("build", "--gate", "x") == []
+
+
+@pytest.mark.parametrize("option", ["--stage", "--target"])
+def test_a_broken_project_offers_nothing(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says nothing."""
+    (tmp_path / "bxcache.toml").write_text("[images\n")
+    monkeypatch.chdir(tmp_path)
+    assert complete("history", option, "a") == []

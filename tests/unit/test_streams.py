@@ -1,0 +1,118 @@
+"""Standard streams that nobody reads, that lead to a full disk, or that are closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bxcache.buildx.events import Outcome, StepFinished, Warned
+from bxcache.buildx.vertex_names import StepName
+from bxcache.cli.main import judge_output, run
+from bxcache.cli.streams import open_streams
+from bxcache.result import BuildResult
+from tests.unit.histories import make_record, make_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bxcache.cli.streams import Sink
+
+RECORD = make_record(make_step("RUN make", 1))
+RESULT = BuildResult(0, "sha256:" + "d" * 64, (), (), (), (), 1.0, record=RECORD)
+STEP = StepFinished(StepName(None, "build", 1, 1, "RUN make"), Outcome.EXECUTED, 1.0)
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The builds that came to their end."""
+    ended: list[str] = []
+
+    def build(_: object, observe: Callable[[object], None]) -> BuildResult:
+        for event in (STEP, Warned("careful")):
+            observe(event)
+        ended.append("built")
+        return RESULT
+
+    monkeypatch.setattr("bxcache.pipeline.run_build", build)
+    monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
+    return ended
+
+
+def open_file(path: str) -> int:
+    return os.open(path, os.O_WRONLY)
+
+
+def open_broken() -> int:
+    """A pipe whose reader has gone."""
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+@contextmanager
+def started(stdout: int | None, stderr: int | None) -> Iterator[Sink]:
+    """The command's streams, where the process was started with these; None is a closed one."""
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        for name, number in (("stdout", stdout), ("stderr", stderr)):
+            stream = None if number is None else stack.enter_context(os.fdopen(number, "w"))
+            patch.setattr(sys, name, stream)
+        output = open_streams()
+        with sys.stdout, sys.stderr:
+            yield output
+
+
+def open_full() -> int:
+    """A file on a disk that is full."""
+    return open_file("/dev/full")
+
+
+def closed() -> None:
+    """As Python has a stream that is closed."""
+
+
+@pytest.mark.parametrize("bad", [open_broken, open_full, closed])
+@pytest.mark.parametrize("mode", ["auto", "plain", "tty", "rawjson", "quiet", "none"])
+def test_progress_that_nobody_can_read_stops_no_build(
+    bad: Callable[[], int | None], mode: str, builds: list[str]
+) -> None:
+    """It goes on quietly, and is done."""
+    with started(open_file(os.devnull), bad()) as output:
+        status = judge_output(run(["build", "--progress", mode]), output)
+    assert (status, builds) == (0, ["built"])
+
+
+@pytest.mark.parametrize(("bad", "expected"), [(open_broken, 130), (open_full, 74), (closed, 0)])
+def test_data_that_nobody_can_read_is_told_by_the_status(
+    bad: Callable[[], int | None], expected: int, builds: list[str], tmp_path: Path
+) -> None:
+    """All else is done first; who closed stdout did not want it."""
+    with started(bad(), open_file(os.devnull)) as output:
+        words = ["build", "--json", "--report", str(tmp_path / "r.json")]
+        status = judge_output(run(words), output)
+    assert (status, builds) == (expected, ["built"])
+    assert (tmp_path / "r.json").exists()
+
+
+@pytest.mark.usefixtures("builds")
+def test_what_can_be_written_is_written(tmp_path: Path) -> None:
+    """Data to stdout, and talk to stderr."""
+    files = [tmp_path / "out", tmp_path / "err"]
+    for each in files:
+        each.touch()
+    with started(*(open_file(str(each)) for each in files)) as output:
+        assert judge_output(run(["build", "-q"]), output) == 0
+        assert run(["build", "--progress", "plain"]) == 0
+    assert files[0].read_text() == f"{RESULT.digest}\n"
+    assert "warning: careful\n" in files[1].read_text()
+
+
+def test_a_status_of_its_own_is_kept() -> None:
+    """What failed is worse than that nobody heard of it."""
+    with started(open_broken(), None) as output:
+        print("lost", flush=True)
+        assert judge_output(65, output) == 65
