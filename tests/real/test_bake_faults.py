@@ -210,7 +210,7 @@ def test_a_bake_file_has_to_be_allowed_what_lies_outside(machine: Machine, shop:
     plain = machine.docker("buildx", "bake", "--progress=plain", folder=part, check=False)
     flags = ["--allow=fs.read=..", "--allow=fs.write=.."]
     assert plain.returncode == 1
-    assert f'Pass "{" ".join(flags[:1])}' in plain.stderr or "--allow=fs=.." in plain.stderr
+    assert 'Pass "--allow=fs=.."' in plain.stderr
     refused = machine.run("bake", folder=part, status=78)
     assert "reads `..`" in refused.err
     assert "writes `..`" in refused.err
