@@ -14,10 +14,12 @@ from typing import Self
 
 from tests.engines.client import CommandLine, DockerClient, prepare_settings
 from tests.engines.confinement import directly, isolated, lay_out_etc
+from tests.engines.errors import EngineError
 from tests.engines.packages import Toolset, ensure_suite
 from tests.engines.servers import Launch, Server, Service
 
 ETC = "etc"
+_LATE = "timeout waiting for containerd to start"
 
 
 class Engine(DockerClient, Service[CommandLine]):
@@ -73,7 +75,14 @@ class Engine(DockerClient, Service[CommandLine]):
         """Start the engine and wait until it answers."""
         tools = self.tools
         path = f"{tools.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        server = Server.start(f"dockerd of {self.suite}", partial(self._prepare, path))
+        name, prepare = f"dockerd of {self.suite}", partial(self._prepare, path)
+        try:
+            server = Server.start(name, prepare)
+        except EngineError as error:
+            # dockerd gives containerd a few seconds, whether or not the machine stands still.
+            if _LATE not in str(error):
+                raise
+            server = Server.start(name, prepare)
         client = CommandLine(f"unix://{server.folder}/socket", server.folder, path)
         self._running = server, client
         return self
