@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.command import Saving, can_repeat, reads_stdin
+from bxcache.buildx.command import can_repeat, reads_stdin
 from bxcache.buildx.events import Noted
 from bxcache.buildx.faults import have_nodes_met
 from bxcache.buildx.trace import CacheTransfer
 from bxcache.buildx.vertex_names import CacheVertex
-from bxcache.running import run_quietly
-from bxcache.settlement import find_trouble
-from bxcache.store.staging import draw_name
+from bxcache.running import save_quietly
 
 if TYPE_CHECKING:
-    from bxcache.plan.plan import BuildPlan, CacheUse
+    from bxcache.plan.plan import BuildPlan
     from bxcache.running import Run
     from bxcache.settlement import Heard
     from bxcache.store.staging import Staging
@@ -77,7 +75,8 @@ def export_again(run: Run, plan: BuildPlan, heard: Heard, staging: Staging | Non
     kept = [each for each in heard.trace.transfers if not each.name.startswith(_KIND)]
     for platform in run.prepared.setup.config.build.platforms or ("",):
         staging.drop_unfinished()
-        kept += _export(run, plan, use, platform)
+        _, transfers, error = save_quietly(run, plan, use, _SECONDS, platform)
+        kept += [CacheTransfer(_KIND, None, error)] if error else transfers
     return replace(heard, trace=replace(heard.trace, transfers=tuple(kept)))
 
 
@@ -88,13 +87,3 @@ def _is_due(run: Run, heard: Heard) -> bool:
 
 def _can_repeat(run: Run) -> bool:
     return can_repeat(run.prepared.setup.config.build, run.prepared.request.extra)
-
-
-def _export(run: Run, plan: BuildPlan, use: CacheUse, platform: str) -> list[CacheTransfer]:
-    """Save what was built for one platform; how that went."""
-    options = tuple(each.option for each in (*plan.imports, use))
-    saving = Saving(options, run.prepared.folder / f"{draw_name()}.json", platform)
-    heard, ended = run_quietly(run, run.repeat(saving), _SECONDS)
-    transfers = heard.trace.find_transfers(_KIND)
-    error = find_trouble(heard, transfers, ended)
-    return transfers if not error else [CacheTransfer(_KIND, None, error)]

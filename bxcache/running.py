@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake_stream import BakeReader
-from bxcache.buildx.command import VARIABLES
+from bxcache.buildx.command import VARIABLES, Saving
 from bxcache.buildx.events import StepStarted, Streamed
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.raw_stream import join_documents, redact_line
 from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.errors import StoppedError
-from bxcache.settlement import Heard
+from bxcache.settlement import Heard, find_trouble
+from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from bxcache.buildx.command import Command, Saving
+    from bxcache.buildx.command import Command
     from bxcache.buildx.events import Event
-    from bxcache.buildx.trace import Trace
+    from bxcache.buildx.trace import CacheTransfer, Trace
+    from bxcache.plan.plan import BuildPlan, CacheUse
     from bxcache.preparation import Prepared
     from bxcache.redaction import Redactor
     from bxcache.request import BuildRequest
@@ -136,6 +139,29 @@ def run_quietly(
     told = _read_all(command) if status == 0 else Metadata()
     trace = _finish(reader, command, told)
     return Heard(status, trace, told, time.monotonic() - begun), ended
+
+
+def save_quietly(
+    run: Run, plan: BuildPlan, use: CacheUse, seconds: float, platform: str = ""
+) -> tuple[Heard, list[CacheTransfer], str]:
+    """Save what was built to one cache.
+
+    Args:
+        run: the build.
+        plan: what it was to do about caches.
+        use: the cache.
+        seconds: how long that may take.
+        platform: the only platform that is saved; all of the build's where it is empty.
+
+    Returns:
+        what became of the run, its exports, and why they are not what they were to be, or nothing.
+    """
+    options = tuple(each.option for each in (*plan.imports, use))
+    # Each run has a file of its own: docker leaves an older one as it is.
+    saving = Saving(options, run.prepared.folder / f"{draw_name()}.json", platform)
+    heard, ended = run_quietly(run, run.repeat(saving), seconds)
+    transfers = heard.trace.find_transfers(EXPORTS[use.backend])
+    return heard, transfers, find_trouble(heard, transfers, ended)
 
 
 def executes(event: Event) -> bool:

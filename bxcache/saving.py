@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.command import Saving
 from bxcache.buildx.events import Noted, Outcome
 from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.vertex_names import CacheVertex
@@ -26,11 +25,10 @@ from bxcache.registry.labels import Label
 from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 from bxcache.result import CacheResult
-from bxcache.running import run_quietly
-from bxcache.settlement import Heard, find_failed_import, find_layers, find_trouble
+from bxcache.running import save_quietly
+from bxcache.settlement import Heard, find_failed_import, find_layers
 from bxcache.stage_export import copy_stages, export_stages
 from bxcache.stage_push import Export
-from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -209,12 +207,7 @@ def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
 
 def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     run.tell(Noted(f"saving the cache to {save.use.place}"))
-    options = tuple(use.option for use in (*plan.imports, save.use))
-    # Each run has a file of its own: docker leaves an older one as it is.
-    metadata = run.prepared.folder / f"{draw_name()}.json"
-    heard, ended = run_quietly(run, run.repeat(Saving(options, metadata)), save.backend.timeout)
-    transfers = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
-    error = find_trouble(heard, transfers, ended)
+    heard, transfers, error = save_quietly(run, plan, save.use, save.backend.timeout)
     if error:
         raise explain_transfer(save.use.place, "saving", error)
     digests = [each.digest for each in transfers if each.digest]

@@ -30,11 +30,9 @@ def parse_size(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatev
     Raises:
         ValueError: the text is no size.
     """
-    if isinstance(value, bool) or not isinstance(value, str):
+    if not isinstance(value, str):
         return value
-    match = _SIZE.fullmatch(value)
-    if match is None:
-        raise ValueError(f"`{value}` is no size; write it like `500MB`, `5GB` or `4GiB`")
+    match = _match(_SIZE, value, "size; write it like `500MB`, `5GB` or `4GiB`")
     unit = match["unit"].upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
     power = _PREFIXES.index(unit[0]) + 1 if unit and unit[0] in _PREFIXES else 0
@@ -53,11 +51,9 @@ def parse_age(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whateve
     Raises:
         ValueError: the text is no age.
     """
-    if isinstance(value, bool) or not isinstance(value, str):
+    if not isinstance(value, str):
         return value
-    match = _AGE.fullmatch(value)
-    if match is None:
-        raise ValueError(f"`{value}` is no age; write it like `12h`, `14d` or `2w`")
+    match = _match(_AGE, value, "age; write it like `12h`, `14d` or `2w`")
     return int(match["number"]) * _SECONDS[match["unit"]]
 
 
@@ -70,12 +66,17 @@ def parse_duration(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over wh
     Raises:
         ValueError: the text is no time.
     """
-    if isinstance(value, bool) or not isinstance(value, str):
+    if not isinstance(value, str):
         return value
-    match = _DURATION.fullmatch(value)
-    if match is None:
-        raise ValueError(f"`{value}` is no time; write it like `90s`, `10m` or `1h`")
+    match = _match(_DURATION, value, "time; write it like `90s`, `10m` or `1h`")
     return float(match["number"]) * _SECONDS[match["unit"] or "s"]
+
+
+def _match(pattern: re.Pattern[str], text: str, form: str) -> re.Match[str]:
+    match = pattern.fullmatch(text)
+    if match is None:
+        raise ValueError(f"`{text}` is no {form}")
+    return match
 
 
 def format_size(size: int, digits: int = 1) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
-_KEPT = re.compile(r"(\x1b\[[0-9;]*m|\t)")
+_KEPT = re.compile(rf"({_COLORS.pattern}|\t)")
 
 
 def render_document(document: dict[str, Any]) -> str:
