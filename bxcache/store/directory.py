@@ -113,6 +113,10 @@ class Directory:
                 f"the directory `{self.path}` is a cache of plain buildx, and no bxcache store",
                 hint=f"`bxcache store adopt {self.path}` makes it one; or {_ELSEWHERE}",
             )
+        if self.is_store:
+            # Another build has made it one since we looked.
+            self._check_store()
+            return
         stranger = min(strangers or names, default=None)
         if stranger is not None:
             raise StoreError(

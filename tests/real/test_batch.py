@@ -153,8 +153,8 @@ def test_ctrl_c_stops_them_all(machine: Machine, shop: Path) -> None:
             if not waiting:
                 break
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 130
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
     left = subprocess.run(["pgrep", "-f", str(shop)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
     assert list((shop / ".bxcache" / ".bxcache" / "staging").iterdir()) == []

@@ -8,7 +8,9 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -262,6 +264,41 @@ def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> Non
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(StoreError, match=r"is no bxcache store: it holds `thesis.txt`"):
         Store(tmp_path).check()
+
+
+@pytest.mark.parametrize("step", ["exists", "iterdir"])
+def test_a_store_that_another_build_makes_meanwhile_is_one(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was looked at before it was there."""
+    directory, asked = tmp_path / "cache", getattr(Path, step)
+    directory.mkdir()
+
+    def make_before(path: Path) -> object:
+        monkeypatch.undo()
+        build(Store(directory), "app", b"one")
+        return asked(path)
+
+    monkeypatch.setattr(Path, step, make_before)
+    Store(directory).check()
+    assert list(Store(directory).read_scopes()) == ["app"]
+
+
+def test_builds_that_find_no_store_make_one_together(tmp_path: Path) -> None:
+    """None of them takes for a stranger what another one has just made."""
+    for number in range(40):
+        directory, begin = tmp_path / str(number), Barrier(4)
+
+        def use(scope: str, directory: Path = directory, begin: Barrier = begin) -> None:
+            begin.wait()
+            store = Store(directory)
+            store.check()
+            build(store, scope, b"one")
+
+        scopes = ["api", "docs", "web", "worker"]
+        with ThreadPoolExecutor(len(scopes)) as pool:
+            list(pool.map(use, scopes))
+        assert sorted(Store(directory).read_scopes()) == scopes
 
 
 def test_the_root_of_a_volume_is_nobodys(tmp_path: Path) -> None:
