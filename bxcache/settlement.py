@@ -253,8 +253,12 @@ def measure_work(heard: Heard) -> Work:
 
 
 def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:
-    """The steps, those of one stage together, in the order of the Dockerfile as far as known."""
-    found = [(step, _find_line(step, metadata)) for step in trace.steps]
+    """The steps, those of one stage together, in the order of the Dockerfile as far as known.
+
+    Those of another build, whose result is a named context of this one, are that one's.
+    """
+    own = (step for step in trace.steps if not _is_linked(step, metadata))
+    found = [(step, _find_line(step, metadata)) for step in own]
     first: dict[str, float] = {}
     for step, line in found:
         stage = step.name.stage
@@ -292,6 +296,11 @@ def _find_line(step: TracedStep, metadata: Metadata) -> int | None:
     return min(
         (line for each in _find_operations(step, metadata) for line in each.lines), default=None
     )
+
+
+def _is_linked(step: TracedStep, metadata: Metadata) -> bool:
+    known = _find_operations(step, metadata)
+    return bool(known) and all(each.is_linked for each in known)
 
 
 def _find_operations(step: TracedStep, metadata: Metadata) -> list[Operation]:

@@ -56,7 +56,7 @@ def _preview(request: BakeRequest) -> int:
     from bxcache.baking import preview_bake  # noqa: PLC0415
     from bxcache.console.preview import render_bake_preview  # noqa: PLC0415
 
-    click.echo(render_bake_preview(preview_bake(request)))
+    say(render_bake_preview(preview_bake(request)), find_job_log(), err=False)
     return 0
 
 

@@ -9,7 +9,7 @@ import click
 
 from bxcache.cli.build_options import choose_mode
 from bxcache.cli.image_files import spread_files
-from bxcache.cli.job_log import find_job_log
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.outcomes import Outcomes, tell_outcomes
 from bxcache.cli.progress import BUILD, open_batch_progress, open_failures, open_logs
 
@@ -61,5 +61,5 @@ def _preview(request: BuildRequest, names: Sequence[str]) -> int:
 
     shown = [render_preview(preview_build(replace(request, image=name))) for name in names]
     blocks = (f"{name}:\n{text}" for name, text in zip(names, shown, strict=True))
-    click.echo("\n\n".join(blocks))
+    say("\n\n".join(blocks), find_job_log(), err=False)
     return 0

@@ -71,7 +71,7 @@ def _preview(request: BuildRequest) -> int:
     from bxcache.console.preview import render_preview  # noqa: PLC0415
     from bxcache.pipeline import preview_build  # noqa: PLC0415
 
-    click.echo(render_preview(preview_build(request)))
+    say(render_preview(preview_build(request)), find_job_log(), err=False)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bxcache.cli.completion import complete_kept_stages, complete_scopes, complete_stages
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.options import CONFIG, JSON
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def history_command(  # noqa: PLR0913  # click gives each option by itself
         digests = render_digests(history, chosen, chain=chain)
         click.echo(digests, nl=bool(digests))
     else:
-        click.echo(render_history(history, chosen, chain=chain, full=full, places=places))
+        text = render_history(history, chosen, chain=chain, full=full, places=places)
+        say(text, find_job_log(), err=False)
 
 
 def _export(
@@ -157,7 +159,8 @@ def diff_command(
     if as_json:
         click.echo(render_document(describe_difference(first, second, differences)))
     else:
-        click.echo(render_difference(first, second, differences, full=full))
+        text = render_difference(first, second, differences, full=full)
+        say(text, find_job_log(), err=False)
 
 
 def _make_request(
@@ -207,4 +210,4 @@ def _tell_notes(*histories: History) -> None:
 
     notes: Iterable[str] = dict.fromkeys(note for each in histories for note in each.notes)
     for note in notes:
-        click.echo(f"note: {show_text(note)}", err=True)
+        say(f"note: {show_text(note)}", find_job_log())

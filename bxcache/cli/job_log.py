@@ -26,9 +26,11 @@ def find_job_log() -> JobLog | None:
 
 
 def say(text: str, log: JobLog | None, *, err: bool = True) -> None:
-    """Print a text that came from elsewhere, in which a CI job finds no command."""
-    lines = text.split("\n")
-    click.echo("\n".join(lines if log is None else map(log.defuse, lines)), err=err)
+    """Print a text that came from elsewhere: it moves no cursor, and a CI job finds no command."""
+    from bxcache.console.tables import show_line  # noqa: PLC0415
+
+    show = show_line if log is None else log.defuse
+    click.echo("\n".join(map(show, text.split("\n"))), err=err)
 
 
 def repeat_warnings(log: JobLog | None, warnings: Iterable[str], name: str = "") -> None:

@@ -131,13 +131,11 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _fail(message: str, status: int) -> int:
     import os  # noqa: PLC0415  # only a failure needs it
 
-    from bxcache.console.tables import show_text  # noqa: PLC0415
+    from bxcache.cli.job_log import find_job_log, say  # noqa: PLC0415
     from bxcache.redaction import Redactor, find_secrets  # noqa: PLC0415
 
     redact = Redactor(find_secrets(sys.argv, os.environ))
-    # What it quotes may come from anywhere.
-    shown = "\n".join(map(show_text, redact(message).split("\n")))
-    click.echo(f"{click.style('error:', fg='red')} {shown}", err=True)
+    say(f"{click.style('error:', fg='red')} {redact(message)}", find_job_log())
     return status
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bxcache.cli.completion import complete_scopes, complete_stages
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.options import CONFIG, JSON
 from bxcache.cli.report_files import check_alone, check_files, check_trace, write_files
 
@@ -96,4 +97,4 @@ def _tell(
     if as_json:
         click.echo(render_report(report, "json"), nl=False)
     elif not outputs and trace is None:
-        click.echo(render_plain(report))
+        say(render_plain(report), find_job_log(), err=False)

@@ -301,3 +301,25 @@ def test_the_help_tells_how_builds_are_named(
     out = ask(capsys, command, "--help")
     assert "[NAME]" in out or "[BEFORE] [AFTER]" in out
     assert "the build before the last one" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("command", [["history"], ["history", "unknown ##vso[task.x]"], ["diff"]])
+def test_an_instruction_is_no_command_to_a_ci_job(
+    known: Known,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Azure looks for commands within a line, whatever is printed; so a space breaks their sign."""
+    hostile = make_record(
+        make_step("RUN echo ##vso[task.x]", 2, layers="new:1"),
+        stages=make_stages(("one", 1, "scratch")),
+    )
+    known.histories[None] = known.histories["~0"] = make_history(hostile)
+    run(command)
+    plain = "".join(capsys.readouterr())
+    monkeypatch.setenv("TF_BUILD", "True")
+    run(command)
+    told = "".join(capsys.readouterr())
+    assert "##vso[" in plain
+    assert told == plain.replace("##vso[", "# #vso[")
