@@ -143,6 +143,9 @@ class ReportedBuild(_Part):
     exit_status: int = 0
     """Docker's; 0 is a build that succeeded."""
 
+    refused: bool = False
+    """It succeeded by itself, and a gate made it fail."""
+
     hit_ratio: Ratio | None = None
     """The share of its steps that was reused; None where it had none."""
 
@@ -153,7 +156,7 @@ class ReportedBuild(_Part):
 class Report(_Part):
     """What there is to tell of a build."""
 
-    version: Literal[1] = 1
+    version: Literal["1"] = "1"
     scope: RecordedScope
     started: float
     """When it began."""

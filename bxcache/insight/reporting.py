@@ -174,6 +174,7 @@ def _report_build(record: Record) -> ReportedBuild:
         started=record.started,
         seconds=record.seconds,
         exit_status=record.exit_status,
+        refused=not record.exit_status and any(gate.fails for gate in record.gates),
         hit_ratio=_divide(counts[Outcome.REUSED], counts.total()),
         bytes=_measure_layers(record.steps),
     )

@@ -60,7 +60,7 @@ def test_a_build_leaves_its_trace(library: Library, tmp_path: Path) -> None:
     assert library.asked[0].with_earlier is False
     assert run(["build", "--trace", "both", "--report", "r.json"]) == 0
     assert (tmp_path / "both").read_text() == render_trace(REPORT)
-    assert json.loads((tmp_path / "r.json").read_text())["version"] == 1
+    assert json.loads((tmp_path / "r.json").read_text())["version"] == "1"
 
 
 def test_a_build_that_fails_leaves_one_too(library: Library, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_past_build_has_one_and_nothing_is_printed(
     assert capsys.readouterr().out == ""
     assert (tmp_path / "t").read_text() == render_trace(REPORT)
     assert run(["report", "--trace", "t", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["version"] == 1
+    assert json.loads(capsys.readouterr().out)["version"] == "1"
 
 
 @pytest.mark.parametrize("command", ["build", "report"])
@@ -155,7 +155,7 @@ def test_one_file_that_cannot_be_written_leaves_the_others(library: Library) -> 
     """Whichever it is."""
     Path("full.md").symlink_to("/dev/full")
     assert run(["build", "--report", "full.md", "--report", "r.json", "--trace", "t"]) == 74
-    assert json.loads(Path("r.json").read_text())["version"] == 1
+    assert json.loads(Path("r.json").read_text())["version"] == "1"
     assert Path("t").read_text() == render_trace(REPORT)
     assert len(library.asked) == 1
 

@@ -10,10 +10,12 @@ import jsonschema
 import pytest
 
 from bxcache.buildx.events import Outcome
+from bxcache.console.report.sections import tabulate_trend
 from bxcache.errors import RecordError
 from bxcache.insight.record import (
     Record,
     RecordedCache,
+    RecordedGate,
     RecordedPlace,
     RecordedScope,
     RecordedStep,
@@ -169,6 +171,18 @@ def test_the_trend_is_of_the_last_ten_builds() -> None:
         (1, 0.0, None),
         (0, 0.5, 600),
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "fails", "end"),
+    [(0, True, "gate not passed"), (0, False, "built"), (1, True, "failed")],
+)
+def test_the_trend_tells_how_a_build_ended(status: int, fails: bool, end: str) -> None:  # noqa: FBT001
+    """Also where a gate alone made it fail; one that only warns does not."""
+    gates = (RecordedGate(gate="max_size", reason="too large", fails=fails),)
+    before = earlier(make_step("RUN a", 2), minutes=1, exit_status=status, gates=gates)
+    rows = tabulate_trend(make_report([LAST, before])).rows
+    assert [row[1] for row in rows] == ["built", end]
 
 
 def test_what_a_record_says_of_the_build_is_told() -> None:

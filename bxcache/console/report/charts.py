@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import list_needed
+from bxcache.console.report.sections import list_needed, tell_end
 from bxcache.console.report.texts import (
     clean_text,
     format_known_ratio,
@@ -126,7 +126,8 @@ def _draw_build(
     room = _HEIGHT - _HEAD
     high = max(2, round(room * value / most)) if value and most else 2
     middle = f"{left + slot / 2:.2f}%"
-    status = "failed, " if build.exit_status else ""
+    end = tell_end(build)
+    status = "" if end == "built" else f"{end}, "
     title = element("title", f"{format_moment(build.started)}: {status}{show(value)}")
     rect = element(
         "rect",

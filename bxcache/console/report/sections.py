@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bxcache.insight.record import RecordedCache, RecordedGate
-    from bxcache.insight.report import Report, ReportedCounts, ReportedStage, ReportedStep
+    from bxcache.insight.report import (
+        Report,
+        ReportedBuild,
+        ReportedCounts,
+        ReportedStage,
+        ReportedStep,
+    )
 
 _LONGEST_STEP = 100
 
@@ -180,7 +186,7 @@ def tabulate_trend(report: Report) -> Table:
     rows = tuple(
         (
             format_moment(each.started),
-            "failed" if each.exit_status else "built",
+            tell_end(each),
             format_seconds(each.seconds),
             format_known_ratio(each.hit_ratio),
             format_known_size(each.bytes),
@@ -188,6 +194,13 @@ def tabulate_trend(report: Report) -> Table:
         for each in reversed(report.trend)
     )
     return Table("Last builds", ("Started", "Outcome", "Time", "Reused", "Size"), rows, 2)
+
+
+def tell_end(build: ReportedBuild) -> str:
+    """What became of one of the last builds."""
+    if build.exit_status:
+        return "failed"
+    return "gate not passed" if build.refused else "built"
 
 
 def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
