@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,6 +17,7 @@ from bxcache.cli.report_files import check_alone, report_build
 
 if TYPE_CHECKING:
     from bxcache.buildx.events import Event
+    from bxcache.config.loading import Setup
     from bxcache.console.failures import Failures
     from bxcache.console.job_log import JobLog
     from bxcache.request import BuildRequest
@@ -58,13 +59,30 @@ def build_command(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **va
 
 
 def _is_image(word: str, config_file: str | None) -> bool:
-    """Whether a word names an image of the config file, and so is no path."""
+    """Whether a word names an image of the config file, and so is no path.
+
+    Raises:
+        ConfigError: images are declared, and it is neither one of them nor a path.
+    """
     if not _NAME.fullmatch(word):
         return False
     from bxcache.config.loading import load_setup  # noqa: PLC0415
 
     file = Path(config_file) if config_file else None
-    return word in load_setup(Path.cwd(), os.environ, file=file).config.images
+    setup = load_setup(Path.cwd(), os.environ, file=file)
+    images = setup.config.images
+    if images and word not in images and not Path(word).exists():
+        _refuse(word, setup)
+    return word in images
+
+
+def _refuse(word: str, setup: Setup) -> NoReturn:
+    from bxcache.errors import ConfigError, Problem  # noqa: PLC0415
+
+    source = str(setup.file.path) if setup.file is not None else "no config file"
+    known = ", ".join(f"`{name}`" for name in setup.config.images)
+    text = f"`{word}` is neither declared nor a path; known: {known}"
+    raise ConfigError([Problem(source, "images", text)])
 
 
 def _preview(request: BuildRequest) -> int:

@@ -405,3 +405,39 @@ def test_an_error_moves_no_cursor(library: Library, capsys: pytest.CaptureFixtur
     assert run(["build", "."]) == 69
     err = capsys.readouterr().err
     assert err.splitlines() == ["error: no `\\x1b[2J\\x07x`", "", "hint: a", "b\\rc"]
+
+
+@pytest.mark.parametrize(
+    ("word", "image", "context"),
+    [("api", "api", None), ("web", None, "web"), ("./aip", None, "./aip"), ("-", None, "-")],
+)
+def test_a_word_is_an_image_or_a_path(
+    word: str,
+    image: str | None,
+    context: str | None,
+    library: Library,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An image that is declared, before a folder; all that looks like a path is one."""
+    (tmp_path / "bxcache.toml").write_text("[images.api]\ncontext = 'api'\n")
+    for folder in ("api", "web"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(["build", word]) == 0
+    (request,) = library.requests
+    assert (request.image, request.options.get("context")) == (image, context)
+
+
+def test_a_word_that_is_neither_is_refused(
+    library: Library,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the images that are known."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bxcache.toml").write_text("[images.api]\ncontext = 'api'\n[images.web]\n")
+    assert run(["build", "aip"]) == 78
+    assert "`aip` is neither declared nor a path; known: `api`, `web`" in capsys.readouterr().err
+    assert not library.requests
