@@ -5,7 +5,8 @@ and whatever stands before the `@` of a URL. A value found once is masked wherev
 later: in a step's text, in a log line, in docker's own error.
 
 What this cannot do: a secret that docker reads from a file by itself (`--secret src=`) is never
-known here, and one that a step prints in another encoding is not recognised.
+known here, one that a step prints in another encoding is not recognised, nor is the user part of a
+URL that comes in two pieces.
 """
 
 from __future__ import annotations
@@ -95,11 +96,33 @@ class Redactor:
         words = {line.strip() for secret in secrets for line in (secret, *secret.splitlines())}
         masked = sorted(filter(_is_worth_masking, words), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, masked))) if masked else None
+        self._words = tuple(word.encode(errors="surrogateescape") for word in masked)
 
     def __call__(self, text: str) -> str:
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
         return mask_url(text)
+
+    def find_cut(self, data: bytes) -> int:
+        """Where a text that goes on can be cut: before what may be the beginning of a secret.
+
+        >>> Redactor(["hunter2"]).find_cut(b"it is hunt")
+        6
+        """
+        cut = len(data) - max((_count_begun(data, word) for word in self._words), default=0)
+        if cut == len(data):
+            return cut
+        # A secret that ends as one begins stays whole.
+        found = re.finditer(b"|".join(map(re.escape, self._words)), data)
+        return next((each.start() for each in found if each.start() < cut < each.end()), cut)
+
+
+def _count_begun(data: bytes, word: bytes) -> int:
+    # Most pieces end with a line, and words have no such end.
+    if data[-1:] not in word:
+        return 0
+    most = min(len(data), len(word) - 1)
+    return next((n for n in range(most, 0, -1) if data.endswith(word[:n])), 0)
 
 
 def _is_worth_masking(word: str) -> bool:

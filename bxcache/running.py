@@ -10,7 +10,7 @@ from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES, Saving
 from bxcache.buildx.events import StepStarted, Streamed
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
-from bxcache.buildx.raw_stream import join_documents, redact_line
+from bxcache.buildx.raw_stream import StreamRedactor, join_documents
 from bxcache.buildx.trace import TraceReader
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.errors import StoppedError
@@ -73,7 +73,7 @@ def run_docker(run: Run, arguments: Sequence[str], take: Callable[[str], None]) 
         arguments: what follows `docker`.
         take: is given each line of the stream.
     """
-    request = run.prepared.request
+    request, mask = run.prepared.request, StreamRedactor(run.redact)
     with run.prepared.docker.build(
         arguments,
         variables=VARIABLES,
@@ -83,9 +83,11 @@ def run_docker(run: Run, arguments: Sequence[str], take: Callable[[str], None]) 
     ) as process:
         for line in join_documents(process.read_lines()):
             if request.raw:
-                run.tell(Streamed(redact_line(line, run.redact)))
+                run.tell(Streamed(mask(line)))
             take(line)
         status = process.wait()
+    for line in mask.finish():
+        run.tell(Streamed(line))
     check_stop(request)
     return status
 

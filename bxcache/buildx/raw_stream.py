@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,15 +79,75 @@ def decode_base64(text: object) -> Iterator[bytes]:
             return
 
 
-def redact_line(line: str, redact: Redactor) -> str:
-    """The line with the secrets masked, also those inside base64."""
-    if not line.startswith("{"):
-        return redact(line)
-    try:
-        masked = _redact_value("", json.loads(line), redact)
+class StreamRedactor:
+    """Masks the secrets in the lines of one stream, also inside base64.
+
+    What a step prints comes in pieces, which can end anywhere: what may be the beginning of a
+    secret waits for the next piece, or for the end of the step.
+    """
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        self._held: dict[tuple[str, str], dict[str, Any]] = {}
+        """The end of the last piece of each step and output, as a piece of its own."""
+
+    def __call__(self, line: str) -> str:
+        """The line with the secrets masked."""
+        if not line.startswith("{"):
+            return self._redact(line)
+        try:
+            document = json.loads(line)
+            self._join_pieces(document)
+            return self._mask(document)
+        except (ValueError, RecursionError):
+            return self._redact(line)
+
+    def finish(self) -> Iterator[str]:
+        """What still waits, as one more line."""
+        if self._held:
+            yield self._mask({"logs": list(self._held.values())})
+            self._held.clear()
+
+    def _mask(self, document: object) -> str:
+        masked = _redact_value("", document, self._redact)
         return json.dumps(masked, separators=(",", ":"), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return redact(line)
+
+    def _join_pieces(self, document: dict[str, Any]) -> None:
+        pieces = _list_objects(document, "logs")
+        for piece in pieces:
+            # One that is no base64 is no reason to leave the others.
+            with suppress(ValueError):
+                self._join_piece(piece)
+        vertexes = _list_objects(document, "vertexes")
+        ended = {str(each.get("digest")) for each in vertexes if each.get("completed")}
+        rest = [self._held.pop(key) for key in tuple(self._held) if key[0] in ended]
+        if rest:
+            document["logs"] = [*pieces, *rest]
+
+    def _join_piece(self, piece: dict[str, Any]) -> None:
+        text = piece.get("data")
+        if not isinstance(text, str):
+            return
+        key = (str(piece.get("vertex")), str(piece.get("stream")))
+        end = binascii.a2b_base64(text[-_PIECE:], strict_mode=True)
+        if key not in self._held and self._redact.find_cut(end) == len(end):
+            return
+        data = binascii.a2b_base64(text, strict_mode=True)
+        if key in self._held:
+            data = binascii.a2b_base64(self._held.pop(key)["data"]) + data
+        cut = self._redact.find_cut(data)
+        if cut < len(data):
+            self._held[key] = {**piece, "data": _encode(data[cut:])}
+        piece["data"] = _encode(data[:cut])
+
+
+def _list_objects(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    listed = document.get(name)
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
+def _encode(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _redact_value(name: str, value: Any, redact: Redactor) -> Any:  # noqa: ANN401  # any JSON value
@@ -109,4 +170,4 @@ def _redact_encoded(text: str, redact: Redactor) -> str:
     masked = redact(plain)
     if masked == plain:
         return text
-    return base64.b64encode(masked.encode(errors="surrogateescape")).decode()
+    return _encode(masked.encode(errors="surrogateescape"))

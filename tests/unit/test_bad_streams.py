@@ -29,7 +29,7 @@ from bxcache.buildx.events import (
     Transferred,
 )
 from bxcache.buildx.metadata import Metadata
-from bxcache.buildx.raw_stream import join_documents, redact_line
+from bxcache.buildx.raw_stream import StreamRedactor, join_documents
 from bxcache.buildx.trace import Trace, TraceReader, parse_status
 from bxcache.buildx.vertex_names import StepName, parse_step_name
 from bxcache.buildx.vertices import LONGEST_LINE
@@ -131,10 +131,11 @@ def test_no_damage_to_a_stream_breaks_what_reads_it(name: str, draw: st.DataObje
         lines[at : at + 1] = mutate(lines[at], draw) or [""]
     trace, events = read(lines)
     show_all(trace, events)
-    reader = BakeReader(("app", "other"))
+    reader, mask = BakeReader(("app", "other")), StreamRedactor(Redactor(["hunter2"]))
     for line in lines:
         list(reader.feed(line))
-        redact_line(line, Redactor(["hunter2"]))
+        mask(line)
+    list(mask.finish())
     reader.finish("app")
 
 
@@ -190,13 +191,13 @@ def test_counts_that_buildkit_cannot_have_are_unknown() -> None:
 def test_a_deep_document_is_masked_or_left(depth: int) -> None:
     """Where it is too deep to be looked into, its text is masked as it is."""
     line = f'{{"a":{"[" * depth}"hunter2"{"]" * depth}}}'
-    assert "hunter2" not in redact_line(line, Redactor(["hunter2"]))
+    assert "hunter2" not in StreamRedactor(Redactor(["hunter2"]))(line)
 
 
 @pytest.mark.parametrize("data", [b"\xff hunter2", b"hunter2 \xc3", "hunter2é".encode()])
 def test_a_secret_among_bytes_that_are_no_text_is_masked(data: bytes) -> None:
     """The other bytes are as they were."""
-    masked = json.loads(redact_line(log(data), Redactor(["hunter2"])))
+    masked = json.loads(StreamRedactor(Redactor(["hunter2"]))(log(data)))
     assert base64.b64decode(masked["logs"][0]["data"]) == data.replace(b"hunter2", b"***")
 
 

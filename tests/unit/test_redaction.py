@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.raw_stream import redact_line
+from bxcache.buildx.raw_stream import StreamRedactor
 from bxcache.redaction import MASK, Redactor, find_secrets, is_secret_name, redact_argv
 
 SECRET = "hunter2-hunter2"
@@ -95,7 +95,7 @@ def test_secrets_in_the_raw_stream_are_masked_inside_base64() -> None:
     """A log line is encoded there."""
     data = base64.b64encode(f"token is {SECRET}\n".encode()).decode()
     line = json.dumps({"logs": [{"vertex": "v", "data": data}], "note": SECRET})
-    shown = json.loads(redact_line(line, Redactor([SECRET])))
+    shown = json.loads(StreamRedactor(Redactor([SECRET]))(line))
     assert base64.b64decode(shown["logs"][0]["data"]).decode() == f"token is {MASK}\n"
     assert shown["note"] == MASK
 
@@ -105,3 +105,41 @@ def test_masking_is_stable(text: str) -> None:
     """Masking what is masked changes nothing."""
     redact = Redactor([SECRET])
     assert redact(redact(text)) == redact(text)
+
+
+def mask_pieces(secrets: list[str], pieces: list[tuple[int, bytes]], *, ends: bool) -> list[bytes]:
+    """What a step that prints these pieces to two outputs has printed in the end."""
+    mask = StreamRedactor(Redactor(secrets))
+    lines = [
+        {"logs": [{"vertex": "v", "stream": stream, "data": base64.b64encode(piece).decode()}]}
+        for stream, piece in pieces
+    ]
+    end = {"vertexes": [{"digest": "v", "completed": "2026-01-01T00:00:00Z"}]} if ends else {}
+    shown = [mask(json.dumps(line)) for line in [*lines, end]]
+    assert not (ends and list(mask.finish()))
+    logs = [
+        log
+        for line in [*shown, *([] if ends else mask.finish())]
+        for log in json.loads(line).get("logs", [])
+    ]
+    return [
+        b"".join(base64.b64decode(log["data"]) for log in logs if log["stream"] == stream)
+        for stream in (1, 2)
+    ]
+
+
+@given(
+    st.lists(st.text("ab", min_size=4, max_size=6), min_size=1, max_size=3),
+    st.lists(st.tuples(st.sampled_from([1, 2]), st.text("ab\n", max_size=7)), max_size=12),
+    st.booleans(),
+)
+def test_a_secret_in_several_pieces_is_masked(
+    secrets: list[str],
+    pieces: list[tuple[int, str]],
+    ends: bool,  # noqa: FBT001
+) -> None:
+    """As if each output had come at once, and nothing of it is lost."""
+    encoded = [(stream, piece.encode()) for stream, piece in pieces]
+    redact = Redactor(secrets)
+    whole = ("".join(piece for stream, piece in pieces if stream == number) for number in (1, 2))
+    assert mask_pieces(secrets, encoded, ends=ends) == [redact(each).encode() for each in whole]
