@@ -16,11 +16,17 @@ from bxcache.buildx.bake_entitlements import (
     FIRST_BUILDX,
     are_files_free,
     concerns_files,
-    find_values,
     list_missing,
 )
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command, Saving, render_pair
+from bxcache.buildx.extra_flags import (
+    INLINE,
+    LAYERLESS,
+    adds_inline,
+    drop_flags,
+    find_values,
+)
 from bxcache.buildx.raw_stream import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
@@ -46,7 +52,7 @@ _QUESTIONS = frozenset(
 )
 _UNASKED = ("build", "false")
 """What turns them off, as in `--call build`."""
-_HARMLESS = ("-D", "--debug")
+_HARMLESS = LAYERLESS | {"-D", "--debug", "--allow"}
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
 """What a run that only saves sets by itself, so that the caller's `--set` of it does not count."""
 
@@ -195,17 +201,12 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
     )
 
 
-def _as_flags(words: Iterable[str]) -> tuple[str, ...]:
+def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
     """What the caller passes to bake, as a build has it: behind `--`, where it cannot be judged.
 
-    What bake may do is no matter of a build, nor is how much it tells.
+    What bake may do is no matter of a build, nor is how much it tells, or what it says of images.
     """
-    rest, following = [], iter(words)
-    for word in following:
-        if word == "--allow":
-            next(following, "")
-        elif word not in _HARMLESS and not word.startswith("--allow="):
-            rest.append(word)
+    rest = drop_flags(words, _HARMLESS)
     return ("--", *rest) if rest else ()
 
 
@@ -282,7 +283,7 @@ def repeat_target(
         *_render_builder(baking.prepared.setup),
         *_render_files(request, (*kept, *nothing, *caches)),
         *_render_switches({"pull": request.build.options.get("pull")}),
-        *request.build.extra,
+        *drop_flags(request.build.extra, LAYERLESS),
         name,
     )
     return Command(arguments, saving.metadata, targets=list_linked(targets, name))
@@ -295,6 +296,13 @@ def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
         for name, value in target.settings.build_args.items()
         for word in ("--build-arg", render_pair(name, value))
     )
+
+
+def list_words(target: BakeTarget) -> Iterator[str]:
+    """What a target is given that can have a secret in it, as a build's command has it."""
+    yield from describe_arguments(target)
+    yield from (word for each in target.settings.secrets for word in ("--secret", each))
+    yield from (*target.settings.outputs, *target.cache_from, *target.cache_to)
 
 
 def _begin(metadata: Path) -> Iterator[str]:
@@ -321,7 +329,10 @@ def _render_caches(baking: Baking) -> Iterator[str]:
     if plan.imports:
         imports = (*baking.target.cache_from, *(use.option[1] for use in plan.imports))
         yield from (f"{name}.cache-from={text}" for text in imports)
-    yield from (f"{name}.cache-to={use.option[1]}" for use in plan.exports)
+    settings, extra = baking.prepared.setup.config.build, baking.prepared.request.extra
+    by_itself = [INLINE] if adds_inline(settings, extra) else []
+    exports = (use.option[1] for use in plan.exports)
+    yield from (f"{name}.cache-to={text}" for text in exports if text not in by_itself)
 
 
 def _tell_apart(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from bxcache.bake_preparation import (
     BakeRequest,
     Baking,
     describe_arguments,
+    list_words,
     note_folders,
     plan_target,
     prepare_target,
@@ -222,7 +223,7 @@ class _Bake:
     ) -> None:
         self._request, self._base, self._targets = request, base, targets
         self._observe, self._stop = observe, request.build.stop or Stop()
-        words = [word for each in targets.values() for word in describe_arguments(each)]
+        words = [word for each in targets.values() for word in list_words(each)]
         mentioned = (*words, *request.sets, *request.build.extra, *base.docker.command)
         self.redact = Redactor(find_secrets(mentioned, os.environ))
 
@@ -249,8 +250,7 @@ class _Bake:
             apart = {name: each.avoid_meeting(heard[name]) for name, each in opened.items()}
             if all(apart[name] is each for name, each in opened.items()):
                 break
-            again = self._bake(apart)
-            heard = {name: again[name].after(heard[name]) for name in opened}
+            heard = self._bake_again(apart, heard)
         reasons = {name: _find_reason(opened[name], heard[name]) for name in opened}
         if any(reasons.values()):
             # One run for all: what one of them imported may be what another one imported.
@@ -258,7 +258,7 @@ class _Bake:
                 if reason:
                     opened[name].run.tell(Warned(reason))
             opened = {name: each.without_imports() for name, each in opened.items()}
-            heard = self._bake(opened)
+            heard = self._bake_again(opened, heard)
         version = buildx()
         ended = {
             name: Ended(
@@ -309,6 +309,12 @@ class _Bake:
         if observe is None:
             return lambda _: None
         return redacting(lambda event: observe(name, event), self.redact)
+
+    def _bake_again(
+        self, opened: Mapping[str, _Open], first: Mapping[str, Heard]
+    ) -> dict[str, Heard]:
+        """Run the bake once more; what the first run executed was executed."""
+        return {name: each.after(first[name]) for name, each in self._bake(opened).items()}
 
     def _bake(self, opened: Mapping[str, _Open]) -> dict[str, Heard]:
         """Run the bake and tell its events; what became of each target."""

@@ -15,12 +15,13 @@ from bxcache.buildx.command import (
     Command,
     Saving,
     as_repetition,
-    can_repeat,
+    explain_once,
     exports_image,
     render_build,
 )
 from bxcache.buildx.events import Noted
-from bxcache.buildx.stage_bake import can_bake
+from bxcache.buildx.extra_flags import LAYERLESS, drop_flags
+from bxcache.buildx.stage_bake import explain_unbaked
 from bxcache.config.backends import LocalBackend
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import StoreError
@@ -245,8 +246,8 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
             local=state,
             sightings=_probe_refs(prepared, state),
             makes_image=exports_image(settings, prepared.capabilities.builder.driver),
-            repeatable=can_repeat(settings, prepared.request.extra),
-            bakeable=can_bake(settings, prepared.request.extra),
+            once=explain_once(settings, prepared.request.extra),
+            unbaked=explain_unbaked(settings, prepared.request.extra),
         )
     )
 
@@ -283,6 +284,6 @@ def render_save(prepared: Prepared, saving: Saving) -> Command:
         as_repetition(prepared.setup.config.build, saving.platform),
         cache_options=saving.options,
         metadata_file=str(saving.metadata),
-        extra=prepared.request.extra,
+        extra=drop_flags(prepared.request.extra, LAYERLESS),
     )
     return Command(arguments, saving.metadata)

@@ -41,7 +41,7 @@ class BakeTarget:
         extra: what these have no words for, as flags of `docker buildx build`.
         links: the targets whose results it uses.
         cache_from: what it imports by itself, as option text.
-        keeps_cache: it exports a cache by itself.
+        cache_to: what it exports by itself, as option text.
         told: what `--print` says of it, as it is.
     """
 
@@ -50,8 +50,13 @@ class BakeTarget:
     extra: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     cache_from: tuple[str, ...] = ()
-    keeps_cache: bool = False
+    cache_to: tuple[str, ...] = ()
     told: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def keeps_cache(self) -> bool:
+        """It exports a cache by itself."""
+        return bool(self.cache_to)
 
 
 def parse_definition(text: str) -> dict[str, BakeTarget]:
@@ -96,7 +101,7 @@ def _read_target(name: str, told: Mapping[str, Any]) -> BakeTarget:
         build_contexts=contexts,
         labels={key: str(value or "") for key, value in _table(told.get("labels")).items()},
         secrets=_render_all(told.get("secret")),
-        ssh=_render_all(told.get("ssh")),
+        ssh=tuple(map(_render_ssh, _list(told.get("ssh")))),
         outputs=_render_all(told.get("output")),
         network=told.get("network"),
         pull=bool(told.get("pull")),
@@ -108,7 +113,7 @@ def _read_target(name: str, told: Mapping[str, Any]) -> BakeTarget:
         extra=tuple(_render_extra(told)),
         links=tuple(dict.fromkeys(links)),
         cache_from=_render_all(told.get("cache-from")),
-        keeps_cache=bool(_list(told.get("cache-to"))),
+        cache_to=_render_all(told.get("cache-to")),
         told=told,
     )
 
@@ -137,15 +142,18 @@ def _render_all(options: object) -> tuple[str, ...]:
 def _render_option(option: object) -> str:
     if isinstance(option, str):
         return option
-    fields = {str(key): value for key, value in _table(option).items()}
-    if "paths" in fields:
-        # An SSH key: `default`, or `id=path,path`.
-        paths = ",".join(map(str, _list(fields["paths"])))
-        return f"{fields.get('id', 'default')}={paths}" if paths else str(fields.get("id", ""))
-    if fields.keys() == {"id"}:
-        return str(fields["id"])
+    fields = {str(key): str(value) for key, value in _table(option).items()}
     kind = {"type": fields.pop("type")} if "type" in fields else {}
-    return render_options([(key, str(value)) for key, value in {**kind, **fields}.items()])
+    return render_options(tuple({**kind, **fields}.items()))
+
+
+def _render_ssh(agent: object) -> str:
+    """An SSH agent or its keys: `default`, or `id=path,path`."""
+    if isinstance(agent, str):
+        return agent
+    fields = _table(agent)
+    name, paths = str(fields.get("id", "default")), _list(fields.get("paths"))
+    return f"{name}={','.join(map(str, paths))}" if paths else name
 
 
 def _table(value: object) -> dict[str, Any]:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import os.path
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.option_text import parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bxcache.buildx.bake_definition import BakeTarget
 
@@ -81,19 +80,6 @@ def list_missing(
     limits = _Allowed(known, {key: _find_folders(known, key, directory) for key in (READ, WRITE)})
     return tuple(
         each for target in targets.values() for each in _find_missing(target, limits, directory)
-    )
-
-
-def find_values(words: Sequence[str], flag: str) -> tuple[str, ...]:
-    """The values of a flag of docker's.
-
-    >>> find_values(["--allow", "ssh", "--allow=fs=.."], "--allow")
-    ('ssh', 'fs=..')
-    """
-    return tuple(
-        following if word == flag else word.removeprefix(f"{flag}=")
-        for word, following in pairwise((*words, ""))
-        if word == flag or word.startswith(f"{flag}=")
     )
 
 

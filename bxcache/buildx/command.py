@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, list_flags
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.paths import is_remote
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from bxcache.config.models import BuildSettings
 
+EXPORT = "--cache-to"
 VARIABLES = {PROVENANCE_VARIABLE: "max"}
 """What a build needs in its environment for its metadata to tell of every step."""
 
@@ -68,7 +70,9 @@ def render_build(
         metadata_file: where buildx leaves the build's metadata.
         extra: arguments to pass on unchanged.
     """
-    pairs = (*_valued_options(settings), *cache_options)
+    twice = (EXPORT, INLINE) if adds_inline(settings, extra) else None
+    caches = (each for each in cache_options if each != twice)
+    pairs = (*_valued_options(settings), *caches)
     return (
         "buildx",
         "build",
@@ -129,14 +133,24 @@ _REPEATABLE = frozenset(
 
 
 def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether a build can be run again with nothing else coming of it than its cache.
+    """Whether a build can be run again with nothing else coming of it than its cache."""
+    return not explain_once(settings, extra)
+
+
+def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str:
+    """Why a build cannot be run again for nothing but its cache, or an empty string.
 
     A context that is read once, or may have changed meanwhile, cannot be built again, nor can what
     docker is to build without a cache. Arguments of the caller's own may have any effect.
     """
-    flags = {word.partition("=")[0] for word in extra if word.startswith("-")}
-    once = reads_stdin(settings) or is_remote(settings.context)
-    return not once and not settings.no_cache and flags <= _REPEATABLE
+    if reads_stdin(settings):
+        return "it reads stdin, which can be read once"
+    if is_remote(settings.context):
+        return "its context is remote, and may be another one by then"
+    if settings.no_cache:
+        return "it is built without a cache"
+    unknown = [flag for flag in list_flags(extra) if flag not in _REPEATABLE | LAYERLESS]
+    return f"`{unknown[0]}` may have any effect" if unknown else ""
 
 
 def reads_stdin(settings: BuildSettings) -> bool:

@@ -11,12 +11,20 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.extra_flags import (
+    INLINE,
+    INLINE_ARGUMENT,
+    LAYERLESS,
+    find_values,
+    list_flags,
+    split_flags,
+)
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
 from bxcache.buildx.option_text import render_options
 from bxcache.config.paths import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from bxcache.config.models import BuildSettings
@@ -27,7 +35,7 @@ names; bake must not ask again."""
 
 OLDEST_BAKE = (0, 17)
 """The first buildx whose bake takes a network and entitlements from a file."""
-_DROPPED = frozenset(("--label", "-D", "--debug"))
+_DROPPED = LAYERLESS | {"--label", "-D", "--debug"}
 _LISTS = {
     "--secret": "secret",
     "--ssh": "ssh",
@@ -36,7 +44,6 @@ _LISTS = {
 }
 _PAIRS = {"--build-arg": "args", "--build-context": "contexts", "--add-host": "extra-hosts"}
 _SINGLE = {"--shm-size": "shm-size"}
-_WITHOUT_VALUE = ("-D", "--debug")
 _NO_ATTESTATIONS = [f"type={kind},disabled=true" for kind in ("provenance", "sbom")]
 
 
@@ -64,7 +71,7 @@ class Repetition:
         context: the build context.
         cache_from: what they are built from, as `--cache-from` has it.
         insecure: whether their registry may be.
-        extra: arguments of the caller's own, which `can_bake`.
+        extra: arguments of the caller's own, which bake has words for.
         environment: has the build arguments that are given without a value.
     """
 
@@ -76,20 +83,21 @@ class Repetition:
     environment: Mapping[str, str]
 
 
-def can_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether bake can do what a build does: its Dockerfile is here, it knows the arguments."""
+def explain_unbaked(settings: BuildSettings, extra: Sequence[str]) -> str:
+    """Why bake cannot do what a build does, or an empty string."""
     if settings.file and is_remote(settings.file):
-        return False
+        return "its Dockerfile is remote"
     # What another target of a bake builds is not there when this one's stages are baked.
     if any((where or "").startswith("target:") for where in settings.build_contexts.values()):
-        return False
+        return "it is made from another target"
     known = _DROPPED | _LISTS.keys() | _PAIRS.keys() | _SINGLE.keys()
-    return {flag for flag, _ in _split_flags(extra)} <= known
+    unknown = [flag for flag in list_flags(extra) if flag not in known]
+    return f"bake has no word for `{unknown[0]}`" if unknown else ""
 
 
 def needs_new_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
     """Whether only newer versions of bake do what the build does; older ones leave it out."""
-    return bool(settings.network) or any(flag == "--allow" for flag, _ in _split_flags(extra))
+    return bool(settings.network) or "--allow" in list_flags(extra)
 
 
 def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dict[str, Any]:
@@ -124,7 +132,7 @@ def render_bake(
     settings: BuildSettings, metadata: Path, targets: Iterable[str], extra: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """What follows `docker` to push the stages of a bake file that it reads from stdin."""
-    allowed = [value for flag, value in _split_flags(extra) if flag == "--allow"]
+    allowed = find_values(extra, "--allow")
     return (
         "buildx",
         "bake",
@@ -145,7 +153,7 @@ def _render_common(repetition: Repetition) -> dict[str, Any]:
     common: dict[str, Any] = {
         "context": str(repetition.context),
         "cache-from": list(repetition.cache_from),
-        "cache-to": ["type=inline"],
+        "cache-to": [INLINE],
         "attest": _NO_ATTESTATIONS,
         "args": dict(settings.build_args),
         "contexts": dict(settings.build_contexts),
@@ -155,7 +163,7 @@ def _render_common(repetition: Repetition) -> dict[str, Any]:
         "network": settings.network,
         "pull": settings.pull or None,
     }
-    for flag, value in _split_flags(repetition.extra):
+    for _, flag, value in split_flags(repetition.extra):
         if flag in _LISTS:
             common.setdefault(_LISTS[flag], []).append(value)
         elif flag in _PAIRS:
@@ -169,19 +177,10 @@ def _render_common(repetition: Repetition) -> dict[str, Any]:
     asked = {
         k: repetition.environment.get(k) if v is None else v for k, v in common["args"].items()
     }
+    # It would be a second inline cache.
+    asked.pop(INLINE_ARGUMENT, None)
     common["args"] = {name: value for name, value in asked.items() if value is not None}
     return {name: value for name, value in common.items() if value}
-
-
-def _split_flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each flag with its value; a word that stands alone is a flag without one."""
-    following = iter(words)
-    for word in following:
-        flag, equals, value = word.partition("=")
-        if equals or flag in _WITHOUT_VALUE or not flag.startswith("-"):
-            yield flag, value
-        else:
-            yield flag, next(following, "")
 
 
 def _escape(value: Any) -> Any:  # noqa: ANN401  # any part of a document

@@ -48,8 +48,8 @@ class Outlook:
         local: the store, where one is declared.
         sightings: what was found at each ref that was looked up.
         makes_image: whether the build makes an image, which an inline cache needs.
-        repeatable: whether the build can be run again to save what it built.
-        bakeable: whether its stages can be built by bake too.
+        once: why the build cannot be run again to save what it built, or an empty string.
+        unbaked: why its stages cannot be built by bake too, or an empty string.
     """
 
     config: Config
@@ -59,8 +59,8 @@ class Outlook:
     local: LocalState | None
     sightings: Mapping[str, Sighting]
     makes_image: bool
-    repeatable: bool = True
-    bakeable: bool = True
+    once: str = ""
+    unbaked: str = ""
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
@@ -167,10 +167,11 @@ def _choose_save(
 ) -> Iterator[RegistrySave]:
     if isinstance(backend, RegistryBackend):
         yield _plan_save(outlook, backend, export_registry(backend, outlook.scope), imports)
-    elif outlook.repeatable and outlook.bakeable:
+    elif not (outlook.once or outlook.unbaked):
         yield _plan_save(outlook, backend, export_stages(backend, outlook.scope), imports)
     else:
-        notes.append("the stages are not saved: this build cannot be run again for each of them")
+        why = outlook.once or outlook.unbaked
+        notes.append(f"the stages are not saved: this build cannot be run again for them, as {why}")
 
 
 def _plan_save(
@@ -187,7 +188,7 @@ def _plan_save(
     ]
     return RegistrySave(
         use=use,
-        apart=outlook.repeatable,
+        apart=not outlook.once,
         backend=backend,
         owner=outlook.scope,
         source=outlook.sightings.get(started[0]) if started else None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.engines import FaultyProxy, Registry
 
-IN_THE_BUILD = ("--", "--provenance=false")
+IN_THE_BUILD = ("--", "--no-cache-filter=absent")
 """What bxcache does not know the meaning of: such a build saves while it builds."""
 
 

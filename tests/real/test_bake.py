@@ -291,12 +291,17 @@ def test_digests_layers_and_nothing_else(machine: Machine, shop: Path) -> None:
 
 def test_a_secret_is_never_told(machine: Machine, shop: Path) -> None:
     """Not in what is printed, planned or kept; of a build that works and of one that fails."""
-    secret = "sw0rdf1sh"
+    secret, variable = "sw0rdf1sh", "0penSesame"
     with (shop / "docker-bake.hcl").open("a") as file:
         file.write(f'target "worker" {{ args = {{ TOKEN = "{secret}" }} }}\n')
+        file.write('target "web" { secret = ["type=env,id=key,env=KEY_OF_WEB"] }\n')
     with (shop / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("RUN --mount=type=secret,id=key cat /run/secrets/key\n")
         dockerfile.write("FROM worker AS failing\nARG TOKEN\nRUN echo $TOKEN && exit 3\n")
     fails = ("--set", "worker.target=failing", "worker")
+    web = machine.run("bake", "--json", "web", folder=shop, KEY_OF_WEB=variable)
+    assert "cat /run/secrets/key" in web.out
+    assert variable not in web.out + web.err
     ran = [
         machine.run("bake", "--dry-run", folder=shop),
         machine.run("bake", "--set", f"api.args.TOKEN={secret}", "api", folder=shop),
@@ -310,4 +315,5 @@ def test_a_secret_is_never_told(machine: Machine, shop: Path) -> None:
     kept = [path for path in (shop / "store").rglob("*") if path.is_file()]
     records = [path for path in kept if "blobs" not in path.parts]
     assert any("records" in path.parts for path in records)
-    assert not any(secret.encode() in path.read_bytes() for path in records)
+    hidden = (secret.encode(), variable.encode())
+    assert not any(each in path.read_bytes() for path in records for each in hidden)

@@ -65,6 +65,14 @@ def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
     assert local == {"type=local", "src=c"}
 
 
+def test_what_is_named_alone_is_told_as_docker_takes_it() -> None:
+    """A secret has to be `id=NAME` for buildx; an agent may be `NAME` only."""
+    told = {"secret": [{"id": "TOKEN"}], "ssh": [{"id": "default"}, {"id": "key", "paths": []}]}
+    settings = parse(told).settings
+    assert settings.secrets == ("id=TOKEN",)
+    assert settings.ssh == ("default", "key")
+
+
 @pytest.mark.parametrize("name", ["print", "print-old"])
 def test_a_target_that_says_nothing_has_the_defaults_of_a_build(name: str) -> None:
     """The usual Dockerfile in the working directory, and no option at all."""

@@ -26,7 +26,7 @@ from bxcache.bake_preparation import (
 from bxcache.buildx.bake_definition import BakeTarget, parse_definition
 from bxcache.buildx.command import Saving, can_repeat
 from bxcache.buildx.driver import Docker
-from bxcache.buildx.stage_bake import can_bake
+from bxcache.buildx.stage_bake import explain_unbaked
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
 from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse, LocalState
@@ -256,6 +256,21 @@ def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
     assert plan.notes == ("it has a `cache-to` of its own; its caches are left to bake",)
 
 
+@pytest.mark.parametrize(("args", "asked"), [({}, True), ({"BUILDKIT_INLINE_CACHE": "1"}, False)])
+def test_an_inline_cache_is_asked_for_once(
+    base: Prepared,
+    args: dict[str, str],
+    asked: bool,  # noqa: FBT001
+) -> None:
+    """For that build argument buildx asks by itself."""
+    told = target("api", args=args)
+    prepared = prepare_target(base, ask(base), told)
+    use = CacheUse(EXPORT, "inline", "r/app", prepared.scope.name, (("type", "inline"),), "why")
+    baking = Baking(told, prepared, BuildPlan(prepared.scope, (use,), ()))
+    words = render_bake(ask(base), base, Path("m.json"), [baking])
+    assert ("api.cache-to=type=inline" in words) == asked
+
+
 def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -> None:
     """Where a cache of ours is imported too."""
     told = target("api", cache_from=["type=local,src=c"])
@@ -348,6 +363,8 @@ def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
         ((), True),
         (("--allow", "network.host"), True),
         (("--allow=fs.read=/srv", "-D", "--debug"), True),
+        # No layer is another one with it.
+        (("--provenance=false", "--sbom", "true"), True),
         # It would be written again, without the image's digest.
         (("--metadata-file", "m.json"), False),
         # These would push again.
@@ -369,7 +386,8 @@ def test_what_is_passed_on_is_judged(
     prepared = prepare_target(base, ask(base, extra=extra), told)
     judged = prepared.request.extra
     settings = prepared.setup.config.build
-    assert (can_repeat(settings, judged), can_bake(settings, judged)) == (again, again)
+    assert can_repeat(settings, judged) == again
+    assert (not explain_unbaked(settings, judged)) == again
     # What bake may do is not said of the stages that are baked on their own.
     assert not again or judged == ("--shm-size", "1g")
 

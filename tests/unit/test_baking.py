@@ -17,13 +17,17 @@ from bxcache.baking import bake_targets
 from bxcache.buildx.bake_definition import BakeTarget
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.capabilities import Node
+from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.raw_stream import join_documents
+from bxcache.buildx.trace import Trace, TracedStep
+from bxcache.buildx.vertex_names import StepName
 from bxcache.config.models import BuildSettings
 from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
 from bxcache.process import Stop
 from bxcache.request import BuildRequest
 from bxcache.scope import Scope
+from bxcache.settlement import Heard
 from bxcache.store.store import Store
 from tests.synthetic_build import make_run
 
@@ -173,3 +177,23 @@ def test_no_target_is_no_bake(base: Prepared, monkeypatch: pytest.MonkeyPatch) -
     """Nobody is asked to accept nothing, and docker is not run."""
     request = declare(monkeypatch, base, lambda _: {})
     assert bake_targets(request, accept=lambda _: pytest.fail("asked")) == {}
+
+
+def test_what_the_first_of_two_runs_executed_was_executed(
+    base: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second finds it built; a target that ended well has not failed with the second."""
+
+    def hear(outcome: Outcome, status: int) -> Heard:
+        name = StepName(None, "app", 1, 1, "RUN make")
+        step = TracedStep(name, ("v",), outcome, 1.0)
+        return Heard(status, Trace(steps=(step,)), Metadata(), 2.0)
+
+    bake = baking._Bake(BakeRequest(), base, {}, None)
+    second = {"api": hear(Outcome.REUSED, 0), "web": hear(Outcome.REUSED, 1)}
+    monkeypatch.setattr(bake, "_bake", lambda _: second)
+    first = {"api": hear(Outcome.EXECUTED, 1), "web": hear(Outcome.EXECUTED, 0)}
+    heard = bake._bake_again({}, first)
+    assert [each.outcome for each in heard["api"].trace.steps] == [Outcome.EXECUTED]
+    assert (heard["api"].exit_status, heard["api"].seconds) == (0, 4.0)
+    assert heard["web"] == first["web"]

@@ -67,6 +67,27 @@ def test_extra_arguments_are_passed_on_unchanged() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("args", "extra", "asked"),
+    [
+        ({"BUILDKIT_INLINE_CACHE": "1"}, (), 0),
+        ({"BUILDKIT_INLINE_CACHE": "0"}, (), 1),
+        ({}, ("--build-arg", "BUILDKIT_INLINE_CACHE=true"), 0),
+        ({}, ("--build-arg=BUILDKIT_INLINE_CACHE=1",), 0),
+        ({"OTHER": "1"}, (), 1),
+    ],
+)
+def test_an_inline_cache_is_asked_for_once(
+    args: dict[str, str], extra: tuple[str, ...], asked: int
+) -> None:
+    """For that build argument buildx asks by itself, and 28.5 refuses to be asked twice."""
+    options = [("--cache-to", "type=inline"), ("--cache-to", "type=local,dest=x")]
+    settings = BuildSettings(build_args=args)
+    found = render_build(settings, cache_options=options, metadata_file="/m", extra=extra)
+    assert found.count("type=inline") == asked
+    assert found.count("type=local,dest=x") == 1
+
+
 def test_a_quoted_command_is_the_command() -> None:
     """A shell splits it into the very same words."""
     words = ["docker", "build", "--label", "a=it's $HOME", "--tag", "x y", ".", "--", "\n"]

@@ -84,8 +84,8 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
                 **given.get("seen", {}),
             },
             makes_image=given.get("makes_image", True),
-            repeatable=given.get("repeatable", True),
-            bakeable=given.get("bakeable", True),
+            once=given.get("once", ""),
+            unbaked=given.get("unbaked", ""),
         )
     )
 
@@ -134,7 +134,7 @@ def test_a_registry_cache_has_a_tag_for_each_scope() -> None:
 
 def test_a_build_that_cannot_be_repeated_saves_by_itself() -> None:
     """The registry's export is a flag of the build then."""
-    found = plan(REGISTRY, refs={REF: True}, repeatable=False)
+    found = plan(REGISTRY, refs={REF: True}, once="it reads stdin")
     assert [save.apart for save in found.saves] == [False]
     assert [use.place for use in found.exports] == [REF]
 
@@ -401,7 +401,7 @@ def test_no_cache_imports_nothing_and_saves() -> None:
 
 def test_the_local_export_comes_last() -> None:
     """BuildKit writes the digest of the last export into the local index."""
-    found = plan(LOCAL, REGISTRY, INLINE, local=state(), repeatable=False)
+    found = plan(LOCAL, REGISTRY, INLINE, local=state(), once="it reads stdin")
     assert [use.backend for use in found.exports] == ["registry", "inline", "local"]
 
 
@@ -463,14 +463,14 @@ def test_all_stages_are_saved_apart_from_the_build() -> None:
         assert not found.notes
 
 
-@pytest.mark.parametrize("given", [{"repeatable": False}, {"bakeable": False}])
-def test_stages_of_a_build_that_runs_once_are_not_saved(given: dict[str, bool]) -> None:
+@pytest.mark.parametrize("given", [{"once": "it is odd"}, {"unbaked": "it is odd"}])
+def test_stages_of_a_build_that_runs_once_are_not_saved(given: dict[str, str]) -> None:
     """They are still read, and it is said why."""
     found = plan(ALL, refs={stages_of(MAIN): True}, **given)
     assert [use.place for use in found.imports] == [stages_of(MAIN)]
     assert not found.exports
     assert not found.saves
-    assert "cannot be run again" in " ".join(found.notes)
+    assert "cannot be run again for them, as it is odd" in " ".join(found.notes)
 
 
 def test_an_untrusted_build_saves_no_stages() -> None:

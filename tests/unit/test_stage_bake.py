@@ -17,7 +17,7 @@ from bxcache.buildx.option_text import parse_options
 from bxcache.buildx.stage_bake import (
     Repetition,
     StageExport,
-    can_bake,
+    explain_unbaked,
     needs_new_bake,
     render_bake,
     render_stages,
@@ -93,6 +93,9 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
     ("shm", {}, ("--shm-size", "1g"), {"shm-size": "1g"}),
     ("allow", {}, ("--allow", "network.host"), {"entitlements": ["network.host"]}),
     ("debug", {}, ("-D", "--debug", "--shm-size=1g"), {"shm-size": "1g"}),
+    # It would be a second inline cache.
+    ("inline", {"build_args": {"BUILDKIT_INLINE_CACHE": "1"}}, (), {}),
+    ("provenance", {}, ("--provenance=false", "--sbom", "true"), {}),
     # A value that looks like a flag is a value.
     ("odd value", {}, ("--build-arg", "--secret"), {}),
 ]
@@ -195,7 +198,7 @@ def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str
         # There is no attribute for it.
         ({}, ("--cgroup-parent", "x"), False),
         ({}, ("--cgroup-parent=x",), False),
-        ({}, ("--annotation", "a=b"), False),
+        ({}, ("--annotation", "a=b", "--provenance=false", "--sbom", "false"), True),
         ({}, ("--no-such-flag",), False),
         # A flag behind one that has no value is still looked at.
         ({}, ("-D", "--cgroup-parent", "x"), False),
@@ -211,7 +214,7 @@ def test_what_bake_has_no_word_for_is_not_left_out(
     expected: bool,  # noqa: FBT001
 ) -> None:
     """A stage without it would be another stage."""
-    assert can_bake(BuildSettings.model_validate(settings), extra) is expected
+    assert (not explain_unbaked(BuildSettings.model_validate(settings), extra)) is expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""Flags of docker's that a caller gives by themselves, behind `--`."""
+
+from __future__ import annotations
+
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Sequence
+
+    from bxcache.config.models import BuildSettings
+
+_WITHOUT_VALUE = ("-D", "--debug")
+LAYERLESS = frozenset(("--annotation", "--attest", "--provenance", "--sbom"))
+"""Flags that concern what is said of an image, and no layer of it."""
+INLINE = "type=inline"
+"""What asks for an inline cache."""
+INLINE_ARGUMENT = "BUILDKIT_INLINE_CACHE"
+"""The build argument for which buildx saves an inline cache by itself:
+https://github.com/docker/buildx/blob/v0.29.1/build/opt.go"""
+_ON = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+"""What is true to Go: https://pkg.go.dev/strconv#ParseBool"""
+
+
+def split_flags(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """The words of each flag, the flag and its value; one that stands alone has none.
+
+    >>> [each[1:] for each in split_flags(["--allow", "ssh", "-D", "--ulimit=nofile=9"])]
+    [('--allow', 'ssh'), ('-D', ''), ('--ulimit', 'nofile=9')]
+    """
+    following = iter(words)
+    for word in following:
+        flag, equals, value = word.partition("=")
+        if equals or flag in _WITHOUT_VALUE or not flag.startswith("-"):
+            yield (word,), flag, value
+        else:
+            rest = tuple(islice(following, 1))
+            yield (word, *rest), flag, "".join(rest)
+
+
+def list_flags(words: Sequence[str]) -> tuple[str, ...]:
+    """The flags, each once; a word that stands alone is one."""
+    return tuple(dict.fromkeys(flag for _, flag, _ in split_flags(words)))
+
+
+def drop_flags(words: Sequence[str], flags: Container[str]) -> tuple[str, ...]:
+    """The words without some flags and their values."""
+    return tuple(word for own, flag, _ in split_flags(words) if flag not in flags for word in own)
+
+
+def find_values(words: Sequence[str], flag: str) -> tuple[str, ...]:
+    """The values of a flag, wherever it stands.
+
+    >>> find_values(["--allow", "ssh", "--allow=fs=.."], "--allow")
+    ('ssh', 'fs=..')
+    """
+    return tuple(
+        following if word == flag else word.removeprefix(f"{flag}=")
+        for word, following in pairwise((*words, ""))
+        if word == flag or word.startswith(f"{flag}=")
+    )
+
+
+def adds_inline(settings: BuildSettings, extra: Sequence[str]) -> bool:
+    """Whether buildx saves an inline cache by itself; engines refuse a second one."""
+    given = dict(settings.build_args)
+    for text in find_values(extra, "--build-arg"):
+        name, _, value = text.partition("=")
+        given[name] = value
+    return given.get(INLINE_ARGUMENT) in _ON
