@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,14 +34,14 @@ from bxcache.execution import redacting
 from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.pipeline import open_build
 from bxcache.preparation import look_at_store, make_folder, open_store, prepare
-from bxcache.process import Stop
+from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor, find_secrets, redact_argv
 from bxcache.rescue import AGAIN, find_reason
 from bxcache.running import Run, read_metadata, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from bxcache.batch import ImageObserver
     from bxcache.buildx.bake_definition import BakeTarget
@@ -190,27 +189,6 @@ def ask_bake(request: BakeRequest, tell: Callable[[str], None], progress: str = 
         return process.wait()
 
 
-@contextmanager
-def _open_pool(stop: Stop) -> Iterator[ThreadPoolExecutor]:
-    """Threads; an error in the block ends what they run, and begins nothing that waits."""
-    pool = ThreadPoolExecutor(_MOST_AT_ONCE)
-    try:
-        yield pool
-    except BaseException:
-        _end(pool, stop)
-        raise
-    pool.shutdown()
-
-
-def _end(pool: ThreadPoolExecutor, stop: Stop) -> None:
-    while True:
-        # Another Ctrl-C goes on to docker, which leaves at once when it has been told three times.
-        with suppress(KeyboardInterrupt):
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            return
-
-
 class _Bake:
     """One bake."""
 
@@ -274,7 +252,7 @@ class _Bake:
             )
             for name, each in opened.items()
         }
-        with _open_pool(self._stop) as pool:
+        with open_pool(self._stop, _MOST_AT_ONCE) as pool:
             waiting = {
                 name: pool.submit(_conclude, name, opened[name].run, ended[name]) for name in opened
             }
@@ -287,7 +265,7 @@ class _Bake:
         for _, own in prepared:
             make_folder(own, stack)
             stores.append(open_store(own, stack))
-        with _open_pool(self._stop) as pool:
+        with open_pool(self._stop, _MOST_AT_ONCE) as pool:
             states = [state for _, state in stores]
             bakings = list(pool.map(self.plan, *zip(*prepared, strict=True), states))
         opened = {

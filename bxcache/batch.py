@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.command import find_destination
+from bxcache.buildx.command import list_destinations
 from bxcache.buildx.events import Event
+from bxcache.buildx.extra_flags import list_flags
 from bxcache.config.backends import LocalBackend
-from bxcache.config.loading import load_setup
+from bxcache.config.loading import explain_unknown, load_setup
 from bxcache.config.reference import Reference
 from bxcache.errors import (
     BuildFailedError,
@@ -24,7 +24,7 @@ from bxcache.errors import (
     StoppedError,
 )
 from bxcache.pipeline import run_build
-from bxcache.process import Stop
+from bxcache.process import Stop, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -80,9 +80,8 @@ def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...
     setup = load_setup(request.directory, os.environ, file=request.config_file)
     known = tuple(setup.config.images)
     source = str(setup.file.path) if setup.file is not None else "no config file"
-    listed = ", ".join(f"`{name}`" for name in known) or "none"
     problems = [
-        Problem(source, "images", f"`{name}` is not declared; known: {listed}")
+        Problem(source, "images", f"`{name}` {explain_unknown(known)}")
         for name in dict.fromkeys(names)
         if name not in known
     ]
@@ -119,16 +118,12 @@ def build_batch(
         ConfigError: the configuration is wrong, or two of them would write to one place; nothing
             was built.
     """
-    _check_destinations(_load_setups(request, names), request.extra)
+    _check_destinations(_load_setups(request, names), request)
     stop = Stop()
     build = partial(_build, replace(request, stop=stop), stop, observe, fail_fast)
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    with open_pool(stop, jobs) as pool:
         waiting = {name: pool.submit(build, name) for name in names}
-        try:
-            return {name: outcome.result() for name, outcome in waiting.items()}
-        except BaseException:
-            stop.set()
-            raise
+        return {name: outcome.result() for name, outcome in waiting.items()}
 
 
 def _build(
@@ -174,35 +169,77 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
     return setups
 
 
-def _check_destinations(setups: Mapping[str, Setup], extra: Sequence[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Something that two images must not have in common.
+
+    Attributes:
+        key: where it is declared.
+        place: it as it is known to all that write it.
+        shown: it as it was declared.
+        verb: what becomes of it.
+        hint: how to have one for each image.
+    """
+
+    key: str
+    place: tuple[str, str]
+    shown: str = field(compare=False)
+    verb: str = field(default="written", compare=False)
+    hint: str = field(default="give each image one of its own in `[images.NAME]`", compare=False)
+
+
+def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> None:
     """Refuse images that would write over each other."""
+    found: dict[tuple[str, str], _Destination] = {}
     writers: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for flag in _FILES.intersection(word.partition("=")[0] for word in extra):
-        writers[flag, f"the file of {flag}"] += setups
     for name, setup in setups.items():
-        for destination in dict.fromkeys(_list_destinations(setup)):
-            writers[destination].append(name)
-    problems = [
-        Problem(key, "", f"`{where}` would be written by {_join(names)}")
-        for (key, where), names in writers.items()
-        if len(names) > 1
-    ]
+        own = {each.place: each for each in _list_destinations(setup, request)}
+        found = own | found
+        for place in own:
+            writers[place].append(name)
+    twice = [each for place, each in found.items() if len(writers[place]) > 1]
+    problems = []
+    for each in twice:
+        why = f"`{each.shown}` would be {each.verb} by {_join(writers[each.place])}"
+        problems.append(Problem(each.key, "", why))
     if problems:
-        raise ConfigError(problems, hint="give each image one of its own in `[images.NAME]`")
+        raise ConfigError(problems, hint=";\n".join(dict.fromkeys(each.hint for each in twice)))
 
 
-def _list_destinations(setup: Setup) -> Iterator[tuple[str, str]]:
+def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destination]:
     """What a build writes to that another could write to as well: its scopes are its own."""
-    for backend in setup.config.cache.backends:
-        if not isinstance(backend, LocalBackend):
-            reference = Reference.parse(backend.ref)
-            if reference.tag is not None or not backend.keeps_all:
-                yield "cache.backends", str(reference)
-    yield from (("build.tags", tag.removesuffix(":latest")) for tag in setup.config.build.tags)
+    for flag in _FILES.intersection(list_flags(request.extra)):
+        yield _Destination(flag, ("file", flag), f"the file of {flag}")
+    yield from _list_caches(setup)
+    for tag in setup.config.build.tags:
+        yield _Destination("build.tags", ("image", _name_image(tag)), tag)
     for output in setup.config.build.outputs:
-        where = find_destination(output)
-        if where:
-            yield "build.outputs", where
+        for kind, shown in list_destinations(output):
+            place = _name_image(shown) if kind == "image" else str(request.directory / shown)
+            yield _Destination("build.outputs", (kind, place), shown)
+
+
+def _list_caches(setup: Setup) -> Iterator[_Destination]:
+    for backend in setup.config.cache.backends:
+        if isinstance(backend, LocalBackend):
+            continue
+        reference = Reference.parse(backend.ref)
+        place, shown = ("cache", _name_image(backend.ref)), str(reference)
+        if not backend.keeps_all:
+            hint = 'with `stages = "all"` an inline cache has a tag for each image'
+            yield _Destination("cache.backends", place, shown, "imported", hint)
+        elif reference.tag is not None:
+            hint = "leave the tag out of the `ref` of a cache: bxcache makes one for each image"
+            yield _Destination("cache.backends", place, shown, hint=hint)
+
+
+def _name_image(text: str) -> str:
+    """An image's whole name; what is no name stays as it is."""
+    try:
+        found = Reference.parse(text)
+    except ValueError:
+        return text
+    return f"{found.host}/{found.path}:{found.tag or 'latest'}"
 
 
 def _join(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
 LONGEST_LINE = 160 << 20
@@ -177,6 +178,34 @@ class Stop:
         finally:
             with self._lock:
                 self._processes.discard(process)
+
+
+@contextmanager
+def open_pool(stop: Stop, threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; an error in the block ends what they run, and begins nothing that waits.
+
+    Args:
+        stop: ends the commands.
+        threads: how many there are.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # 10 ms, for several builds
+
+    pool = ThreadPoolExecutor(max(1, threads))
+    try:
+        yield pool
+    except BaseException:
+        _end(pool, stop)
+        raise
+    pool.shutdown()
+
+
+def _end(pool: ThreadPoolExecutor, stop: Stop) -> None:
+    while True:
+        # Another Ctrl-C goes on to docker, which leaves at once when it has been told three times.
+        with suppress(KeyboardInterrupt):
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            return
 
 
 def _signal(process: subprocess.Popen[str], number: int) -> None:

@@ -128,8 +128,9 @@ def run_quietly(
             process.feed(feed())
         for line in join_documents(process.read_lines()):
             events = [event for _, event in reader.feed(line)]
-            if any(map(executes, events)):
-                ended = "the builder no longer has what it built"
+            again = next(filter(executes, events), None)
+            if again is not None:
+                ended = _tell_again(again)
                 break
             if hear is not None:
                 for event in events:
@@ -169,6 +170,12 @@ def save_quietly(
 def executes(event: Event) -> bool:
     """Whether a run does more than to save what was built."""
     return isinstance(event, StepStarted)
+
+
+def _tell_again(event: Event) -> str:
+    step = f"`{event.step.label} {event.step.text}`" if isinstance(event, StepStarted) else "a step"
+    why = "the builder no longer has it, or the context has changed meanwhile"
+    return f"{step} would be executed again: {why}"
 
 
 def _finish(reader: BakeReader, command: Command, told: Metadata) -> Trace:

@@ -192,8 +192,9 @@ def _read_label(save: RegistrySave) -> Label | None:
 def _alias(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
     source, manifest = _expect_source(save)
     if isinstance(save.backend, InlineBackend):
-        names = dict.fromkeys(step.name.stage for step in heard.trace.steps)
-        copy_stages(_to_export(run, plan, save), names)
+        content = _read_content(save, manifest)
+        known = content.layer_sizes if content is not None else {}
+        copy_stages(_to_export(run, plan, save), heard, known)
     copy_scope(source.repository, manifest, _tag_of(save))
     run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
     return Kept(replace(_describe(save, manifest), aliased=True), save, manifest.digest)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.faults import explain_transfer
-from bxcache.buildx.vertex_names import EXPORTS, CacheVertex
+from bxcache.buildx.vertex_names import CacheVertex
 from bxcache.config.reference import Reference
 from bxcache.errors import StoreError
 from bxcache.result import CacheResult, Step
@@ -164,38 +164,63 @@ def _settle_exports(
     commit: Commit | None,
     warnings: list[str],
 ) -> Iterator[CacheResult]:
-    pending = {kind: heard.trace.find_transfers(vertex) for kind, vertex in EXPORTS.items()}
+    registries = [use for use in plan.exports if use.backend == "registry"]
+    pushed = _match_transfers(registries, heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY))
     for use in plan.exports:
         if use.backend == "inline":
             exported = heard.metadata.image_digest is not None
             yield CacheResult(use.backend, use.place, use.scope, exported=exported)
             continue
-        transfer = _take_transfer(use, pending[use.backend])
-        error = transfer.error if transfer else "BuildKit did not export it"
-        if error:
+        # Each node of a builder writes the store.
+        written = heard.trace.find_transfers(CacheVertex.EXPORT_LOCAL)
+        own = written if use.backend == "local" else pushed.get(use.place, [])
+        error = next((each.error for each in own if each.error), "")
+        if error or not own:
             # One warning for each registry.
             if use.backend == "local" or not find_failed_import(plan, heard, use.place):
-                warnings.append(_tell_failure(use, "saving", error))
+                why = error or "BuildKit did not export it"
+                warnings.append(_tell_failure(use, "saving", why))
             yield CacheResult(use.backend, use.place, use.scope)
         elif use.backend == "local":
-            written = (transfer, *pending[use.backend])
-            digests = tuple(each.digest for each in written if each and each.digest)
+            digests = tuple(each.digest for each in own if each.digest)
             yield _save(use, digests, heard, commit, warnings)
         else:
-            yield _tell_registry(use, transfer, heard.metadata)
+            yield _tell_registry(use, own[0], heard.metadata)
 
 
-def _take_transfer(use: CacheUse, pending: list[CacheTransfer]) -> CacheTransfer | None:
-    """The export that is this one: BuildKit names all exports to registries alike.
+def _match_transfers(
+    uses: Sequence[CacheUse], transfers: Sequence[CacheTransfer]
+) -> dict[str, list[CacheTransfer]]:
+    """Which export went to which registry: BuildKit names all of them alike.
 
-    The error of one that failed has its registry's host; those that succeeded are alike.
+    The error of one that failed has its repository, or at least its host; those that succeeded are
+    alike.
     """
-    host = use.place.partition("/")[0]
-    own = [each for each in pending if each.error and host in each.error]
-    chosen = next(iter((*own, *(each for each in pending if not each.error), *pending)), None)
-    if chosen is not None:
-        pending.remove(chosen)
-    return chosen
+    found: dict[str, list[CacheTransfer]] = {}
+    left = list(transfers)
+    for fits in (_names_repository, _names_host, _has_succeeded, _is_any):
+        for use in uses:
+            own = [each for each in left if use.place not in found and fits(each, use)][:1]
+            if own:
+                found[use.place] = own
+                left.remove(own[0])
+    return found
+
+
+def _names_repository(transfer: CacheTransfer, use: CacheUse) -> bool:
+    return _names_host(transfer, use) and Reference.parse(use.place).path in transfer.error
+
+
+def _names_host(transfer: CacheTransfer, use: CacheUse) -> bool:
+    return Reference.parse(use.place).host in transfer.error
+
+
+def _has_succeeded(transfer: CacheTransfer, _: CacheUse) -> bool:
+    return not transfer.error
+
+
+def _is_any(_transfer: CacheTransfer, _use: CacheUse) -> bool:
+    return True
 
 
 def _save(
@@ -226,10 +251,8 @@ def _save(
     )
 
 
-def _tell_registry(
-    use: CacheUse, transfer: CacheTransfer | None, metadata: Metadata
-) -> CacheResult:
-    digest = transfer.digest if transfer else None
+def _tell_registry(use: CacheUse, transfer: CacheTransfer, metadata: Metadata) -> CacheResult:
+    digest = transfer.digest
     layers = metadata.layers if digest else {}
     return CacheResult(
         backend=use.backend,
@@ -290,6 +313,16 @@ def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
     """The layers that a step made, as far as they are known."""
     known = _find_operations(step, metadata)
     return tuple(dict.fromkeys(layer for each in known for layer in each.layers))
+
+
+def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ...]]:
+    """The digests of all layers of what a step left, from the bottom, as far as they are known.
+
+    There is one for each form that it is known in.
+    """
+    known = _find_operations(step, metadata)
+    chains = (chain for each in known for chain in each.chains)
+    return frozenset(tuple(layer.digest for layer in chain) for chain in chains)
 
 
 def _find_line(step: TracedStep, metadata: Metadata) -> int | None:

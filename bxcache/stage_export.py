@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ from bxcache.buildx.events import Noted, Outcome
 from bxcache.buildx.metadata import Layer
 from bxcache.config.paths import find_dockerfile
 from bxcache.registry.scopes import copy_scope
-from bxcache.registry.stage_images import join_images
+from bxcache.registry.stage_images import join_images, list_chains
 from bxcache.scope import name_stage
-from bxcache.settlement import find_layers
+from bxcache.settlement import find_chains, find_layers
 from bxcache.stage_push import BuiltStage, push_stages, refuse
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.buildx.dockerfile import DockerfileStage
+    from bxcache.buildx.trace import TracedStep
     from bxcache.registry.stage_images import Joined
     from bxcache.running import Run
     from bxcache.settlement import Heard
@@ -45,29 +46,69 @@ def list_built(
         heard: what became of the build.
         known: the layers that the registry has.
     """
-    fresh: dict[str, bool] = {}
-    reads: dict[str, frozenset[str]] = {}
-    for step in heard.trace.steps:
-        layers = {each.digest for each in find_layers(step, heard.metadata)}
-        is_known = any(each in known for each in layers)
-        new = step.outcome is not Outcome.REUSED or not is_known
-        # BuildKit names no stage where there is only one.
-        name = stages[0].name if len(stages) == 1 else step.name.stage
-        fresh[name] = fresh.get(name, False) or new
-        reads[name] = reads.get(name, frozenset()) | step.reads
+    told = _read_steps(stages, heard, known)
     last = _find_last(stages, target)
     names = Counter(stage.name for stage in stages)
     needed, labels = list_needed(stages, target), label_stages(stages)
     new_at: dict[int, bool] = {}
     built = []
     for position, (stage, base) in enumerate(zip(stages, list_bases(stages), strict=True)):
+        own = told.get(stage.name)
         below = base is not None and new_at[base]
-        new_at[position] = fresh.get(stage.name, False) or below
+        new_at[position] = below or (own is not None and own.is_new)
         # Of stages of one name the stream does not tell which it was.
-        if stage.name in fresh and (names[stage.name] == 1 or stage in needed):
-            is_last, read = stage == last, reads[stage.name]
-            built.append(BuiltStage(stage, is_last, new_at[position], read, labels[stage]))
+        if own is not None and (names[stage.name] == 1 or stage in needed):
+            built.append(
+                BuiltStage(
+                    stage=stage,
+                    is_last=stage == last,
+                    is_new=new_at[position],
+                    reads=own.reads,
+                    label=labels[stage],
+                    chains=own.chains,
+                )
+            )
     return built
+
+
+@dataclass(slots=True)
+class _ToldStage:
+    """What a build tells of the steps of one stage.
+
+    Attributes:
+        is_new: the registry has not all that they made.
+        reads: what they rest on of the files that docker sends.
+        chains: the layers of the last of them.
+        end: its number.
+    """
+
+    is_new: bool = False
+    reads: frozenset[str] = frozenset()
+    chains: frozenset[tuple[str, ...]] = frozenset()
+    end: int = 0
+
+
+def _read_steps(
+    stages: Sequence[DockerfileStage], heard: Heard, known: Container[str]
+) -> dict[str, _ToldStage]:
+    """What is told of each stage, by its name."""
+    told: dict[str, _ToldStage] = {}
+    for step in heard.trace.steps:
+        layers = {each.digest for each in find_layers(step, heard.metadata)}
+        is_known = any(each in known for each in layers)
+        stage = told.setdefault(_name_stage(step, stages), _ToldStage())
+        stage.is_new = stage.is_new or step.outcome is not Outcome.REUSED or not is_known
+        stage.reads |= step.reads
+        if step.name.index > stage.end:
+            stage.end, stage.chains = step.name.index, frozenset()
+        if step.name.index == stage.end:
+            stage.chains |= find_chains(step, heard.metadata)
+    return told
+
+
+def _name_stage(step: TracedStep, stages: Sequence[DockerfileStage]) -> str:
+    # BuildKit names no stage where there is only one.
+    return stages[0].name if len(stages) == 1 else step.name.stage
 
 
 def _find_last(stages: Sequence[DockerfileStage], target: str | None) -> DockerfileStage | None:
@@ -111,12 +152,9 @@ def export_stages(
     Raises:
         RegistryError: the registry does not take it.
     """
-    settings = export.run.prepared.setup.config.build
-    file, text = _read_dockerfile(export)
+    file, text, built = _list_built(export, heard, known)
     stages = list_stages(text)
-    _tell_unneeded(export.run, stages, settings.target)
-    built = list_built(stages, settings.target, heard, known)
-    old = copy_stages(export, [each.label for each in built if not each.is_new])
+    old = _copy_stages(export, [each for each in built if not each.is_new])
     new = [each for each in built if each.label not in old]
     told = push_stages(export, new, file, text) if new else None
     tags = {each.stage: name_stage(export.tag, each.label) for each in built}
@@ -142,20 +180,61 @@ def _list_results(
             yield range(stage.line, end), chain
 
 
-def copy_stages(export: Export, names: Iterable[str]) -> set[str]:
-    """Have the images of stages under the scope's own tags too, and name those that there are.
+def copy_stages(export: Export, heard: Heard, known: Container[str]) -> None:
+    """Have the images of all stages under the scope's own tags too, as far as there are such.
+
+    Args:
+        export: where to.
+        heard: what became of the build, which made nothing new.
+        known: the layers that the registry has.
 
     Raises:
         RegistryError: the registry does not tell, or does not take it.
     """
-    copied = set()
-    for name in names if export.source else ():
-        found = export.repository.read_manifest(name_stage(export.source, name))
-        if found is not None:
-            copied.add(name)
+    _, _, built = _list_built(export, heard, known)
+    _copy_stages(export, built)
+
+
+def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> set[str]:
+    """Have images under the scope's own tags too, and name those that there are.
+
+    An image is a stage's own if it has its layers: a stage without a name is called by its place,
+    and any can be given the name of another one.
+    """
+    copied, repository = set(), export.repository
+    for each in built if export.source else ():
+        found = repository.read_manifest(name_stage(export.source, each.label))
+        if found is not None and _is_image_of(each, [*list_chains(repository, found)]):
+            copied.add(each.label)
             if export.source != export.tag:
-                copy_scope(export.repository, found, name_stage(export.tag, name))
+                copy_scope(repository, found, name_stage(export.tag, each.label))
     return copied
+
+
+def _is_image_of(stage: BuiltStage, chains: Sequence[tuple[str, ...]]) -> bool:
+    return bool(chains) and all(each in stage.chains for each in chains)
+
+
+def _list_built(
+    export: Export, heard: Heard, known: Container[str]
+) -> tuple[Path, str, list[BuiltStage]]:
+    """The Dockerfile, what it holds, and the stages of it that were built.
+
+    Raises:
+        RegistryError: it is not what was built.
+    """
+    target = export.run.prepared.setup.config.build.target
+    file, text = _read_dockerfile(export)
+    stages = list_stages(text)
+    built = list_built(stages, target, heard, known)
+    unread = {_name_stage(step, stages) for step in heard.trace.steps}
+    unread -= {stage.name for stage in stages}
+    if unread:
+        why = f"`{file}` has no stage {_join(sorted(unread))}, which the build had"
+        hint = "if it was not changed meanwhile, keep the cache in a `registry` backend"
+        raise refuse(export.save, why, hint)
+    _tell_unneeded(export.run, stages, target, built)
+    return file, text, built
 
 
 def _read_dockerfile(export: Export) -> tuple[Path, str]:
@@ -169,8 +248,15 @@ def _read_dockerfile(export: Export) -> tuple[Path, str]:
         raise refuse(save, why, "the next build that finds it saves all stages") from error
 
 
-def _tell_unneeded(run: Run, stages: Sequence[DockerfileStage], target: str | None) -> None:
-    needed = list_needed(stages, target)
-    others = [f"`{stage.name}`" for stage in stages if stage not in needed]
+def _tell_unneeded(
+    run: Run, stages: Sequence[DockerfileStage], target: str | None, built: Iterable[BuiltStage]
+) -> None:
+    # What a variable names is known to be needed when it was built.
+    needed = list_needed(stages, target) | {each.stage for each in built}
+    others = [stage.name for stage in stages if stage not in needed]
     if others:
-        run.tell(Noted(f"not built, and so not saved, as nothing needs them: {', '.join(others)}"))
+        run.tell(Noted(f"not built, and so not saved, as nothing needs them: {_join(others)}"))
+
+
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

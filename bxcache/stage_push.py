@@ -63,6 +63,7 @@ class BuiltStage:
         is_new: not all that it is made of is in the registry.
         reads: what it rests on of the files that docker sends, as the instructions that copy them.
         label: what its image is called; no other stage's is called so.
+        chains: the digests of the layers that an image of it can have, from the bottom.
     """
 
     stage: DockerfileStage
@@ -70,6 +71,7 @@ class BuiltStage:
     is_new: bool
     reads: frozenset[str] = frozenset()
     label: str = ""
+    chains: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +303,7 @@ def _bake(export: Export, document: _Document, turn: Turn) -> Heard:
     def hear(event: Event) -> None:
         if not isinstance(event, Transferred):
             return
-        if event.kind is Transfer.SEND and event.done:
+        if event.is_context and event.done:
             turn.has_gone.set()
         if event.kind is Transfer.PUSH and run.prepared.capabilities.builder.is_classic:
             place.close()

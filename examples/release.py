@@ -43,10 +43,10 @@ def render_steps(result: bxcache.BuildResult) -> str:
 
 def main() -> int:
     """Release, or say why not."""
-    if not sys.argv[1:]:
+    version, *pairs = sys.argv[1:] or [""]
+    if not version or not all("=" in pair for pair in pairs):
         print(__doc__, file=sys.stderr)
         return 2
-    version, *pairs = sys.argv[1:]
     contexts = dict(pair.split("=", 1) for pair in pairs)
     try:
         result = release(version, contexts)

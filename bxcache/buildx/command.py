@@ -187,22 +187,28 @@ def _is_stdout(output: str) -> bool:
     return attributes.get("type") in piped and attributes.get("dest", default) in ("", "-")
 
 
-def find_destination(output: str) -> str:
-    """Where an output is written that no other build may write: a path, an image, `-` for stdout.
+def list_destinations(output: str) -> Iterator[tuple[str, str]]:
+    """What an output writes that no other build may write: kinds and places.
 
-    It is empty for an output that has no place of its own, such as an image that only tags name.
+    The kind is `path`, or `image` for one that is named, or `stdout`. There is none for an output
+    that has no place of its own, such as an image that only tags name.
 
-    >>> [find_destination(each) for each in ("out/", "type=tar,dest=a.tar", "type=cacheonly", "-")]
-    ['out', 'a.tar', '', '-']
+    >>> [*list_destinations("out/"), *list_destinations("type=image,push=true,name=r/app")]
+    [('path', 'out'), ('image', 'r/app')]
     """
     if _is_stdout(output):
-        return "-"
+        yield "stdout", "-"
+        return
     try:
         attributes = dict(parse_options(output))
     except ValueError:
-        return posixpath.normpath(output)
+        yield "path", posixpath.normpath(output)
+        return
     path = attributes.get("dest", "")
-    return posixpath.normpath(path) if path else attributes.get("name", "")
+    if path:
+        yield "path", posixpath.normpath(path)
+    else:
+        yield from (("image", name) for name in attributes.get("name", "").split(",") if name)
 
 
 def exports_image(settings: BuildSettings, driver: str) -> bool:

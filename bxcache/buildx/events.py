@@ -76,6 +76,7 @@ class Transferred:
         current: how many bytes have moved; 0 where that is not told.
         total: how many there are; 0 where that is not known.
         done: all have.
+        is_context: what is sent is a build context, and not one of the small files beside it.
     """
 
     kind: Transfer
@@ -83,6 +84,7 @@ class Transferred:
     current: int
     total: int
     done: bool
+    is_context: bool = False
 
 
 @dataclass(frozen=True, slots=True)

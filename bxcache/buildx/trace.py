@@ -38,6 +38,7 @@ from bxcache.buildx.vertex_names import (
     CacheVertex,
     StepName,
     find_transfer,
+    is_local,
     parse_step_name,
     parse_written_manifest,
 )
@@ -260,7 +261,9 @@ class TraceReader:
             key = f"{read_text(message, 'vertex')} {item}" if kind is Transfer.SEND else item
             self._moved[kind][key] = max(current, self._moved[kind].get(key, 0))
             done = bool(read_text(message, "completed"))
-            yield Transferred(kind, item, current, total, done)
+            sender = self.vertices.get(read_text(message, "vertex"))
+            is_context = kind is Transfer.SEND and sender is not None and is_local(sender.name)
+            yield Transferred(kind, item, current, total, done, is_context)
 
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")

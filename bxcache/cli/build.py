@@ -77,11 +77,11 @@ def _is_image(word: str, config_file: str | None) -> bool:
 
 
 def _refuse(word: str, setup: Setup) -> NoReturn:
+    from bxcache.config.loading import explain_unknown  # noqa: PLC0415
     from bxcache.errors import ConfigError, Problem  # noqa: PLC0415
 
     source = str(setup.file.path) if setup.file is not None else "no config file"
-    known = ", ".join(f"`{name}`" for name in setup.config.images)
-    text = f"`{word}` is neither declared nor a path; known: {known}"
+    text = f"`{word}` is no path, and {explain_unknown(setup.config.images)}"
     raise ConfigError([Problem(source, "images", text)])
 
 

@@ -25,7 +25,7 @@ from bxcache.config.sources import DEFAULT, Key, Layer, Origin, Source, find_lea
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bxcache.config.positions import Position
 
@@ -184,13 +184,22 @@ def _name_of(layer: Layer, place: Position) -> str:
     return str(layer.source_of(tuple(step for step in place if isinstance(step, str))))
 
 
+def explain_unknown(known: Iterable[str]) -> str:
+    """What is said of the name of an image that is not declared.
+
+    Args:
+        known: the names that are, in the order of the file.
+    """
+    listed = ", ".join(f"`{name}`" for name in known) or "none"
+    return f"is not declared in [images]; known: {listed}"
+
+
 def _check_image(image: str | None, layer: Layer) -> list[Problem]:
     images = layer.values.get("images")
-    known = sorted(images) if isinstance(images, dict) else []
+    known = images if isinstance(images, dict) else {}
     if image is None or image in known:
         return []
-    listed = ", ".join(f"`{name}`" for name in known) or "none"
-    return [Problem("--image", "", f"`{image}` is not declared in [images]; known: {listed}")]
+    return [Problem("--image", "", f"`{image}` {explain_unknown(known)}")]
 
 
 def _anchor(layer: Layer, file: ConfigFile | None, directory: Path) -> Layer:

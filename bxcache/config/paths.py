@@ -16,6 +16,8 @@ _REMOTE = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://|git@|github\.com/|docker-image:|oci-layout:|target:"
 )
 
+_USUAL = "Dockerfile"
+
 
 def is_remote(context: str) -> bool:
     """Whether a context is read from elsewhere, or from stdin, and so is no folder here."""
@@ -25,12 +27,17 @@ def is_remote(context: str) -> bool:
 def find_dockerfile(directory: Path, context: str | Path, file: str | None) -> Path:
     """Where the Dockerfile of a build lies: where it is said to be, else in its context.
 
+    Where there is none of that name, buildx takes one in small letters (`handleLowercaseDockerfile`
+    in https://github.com/docker/buildx/blob/v0.29.1/build/opt.go).
+
     Args:
         directory: the working directory.
         context: the build context.
         file: what `--file` says, if it does.
     """
-    return directory / (file or Path(context) / "Dockerfile")
+    path = directory / (file or Path(context) / _USUAL)
+    small = path.with_name(_USUAL.lower())
+    return small if path.name == _USUAL and small.exists() and not path.exists() else path
 
 
 def anchor_paths(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:

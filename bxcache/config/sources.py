@@ -85,11 +85,23 @@ def insert_leaf(table: dict[str, Any], key: Key, value: object) -> None:
 
 
 def merge_layers(layers: list[Layer]) -> Layer:
-    """One layer where each leaf is that of the last layer that has it."""
+    """One layer where each leaf is that of the last layer that has it.
+
+    An empty table takes nothing away from one that is there.
+    """
     values: dict[str, Any] = {}
     sources: dict[Key, Source] = {}
     for layer in layers:
         for key, value in find_leaves(layer.values):
+            if value == {} and _is_table(values, key):
+                continue
             insert_leaf(values, key, value)
             sources[key] = layer.source_of(key)
     return Layer(values, sources)
+
+
+def _is_table(table: Mapping[str, Any], key: Key) -> bool:
+    found: object = table
+    for name in key:
+        found = found.get(name) if isinstance(found, dict) else None
+    return isinstance(found, dict)

@@ -50,9 +50,15 @@ def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedSt
     texts = (each.dockerfile for each in account.metadata.definitions)
     stages = list_stages(next(filter(None, texts), ""))
     needed = list_needed(stages, account.target)
+    # What a variable names is known to be needed when something of it was done.
+    operations = account.metadata.operations.values()
+    done = {line for each in operations if not each.is_linked for line in each.lines}
     return tuple(
         RecordedStage(
-            name=stage.name, line=stage.line, base=redact(stage.base), needed=stage in needed
+            name=stage.name,
+            line=stage.line,
+            base=redact(stage.base),
+            needed=stage in needed or any(stage.line <= at <= stage.last_line for at in done),
         )
         for stage in stages
     )

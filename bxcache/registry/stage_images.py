@@ -123,6 +123,28 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
     return Joined(RemoteManifest(digest, kind, merged.manifest), layers, own)
 
 
+def list_chains(repository: Repository, found: RemoteManifest) -> Iterator[tuple[str, ...]]:
+    """The digests of the layers of an image, from the bottom, for each of its platforms.
+
+    Args:
+        repository: where it is.
+        found: its manifest.
+
+    Raises:
+        RegistryError: the registry does not tell.
+    """
+    try:
+        content = CacheManifest.model_validate_json(found.body)
+    except ValueError:
+        return
+    if content.layers:
+        yield tuple(layer.digest for layer in content.layers)
+    for each in content.manifests:
+        below = repository.read_manifest(each.digest)
+        if below is not None:
+            yield from list_chains(repository, below)
+
+
 def _list_layers(images: Iterable[StageImage]) -> Iterator[tuple[str, Descriptor]]:
     for image in images:
         yield from zip(image.config["rootfs"]["diff_ids"], image.manifest.layers, strict=True)

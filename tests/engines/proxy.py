@@ -123,11 +123,13 @@ class FaultyProxy:
         if closed:
             self._listen()
 
-    def wait_for(self, matching: Rule, within: float = 60.0) -> Request:
-        """Return the first request of a rule, once it has come in."""
+    def wait_for(self, matching: Rule, within: float = 60.0, *, after: int = 0) -> Request:
+        """Return the first request of a rule, after some that count no more, once it has come."""
 
         def found() -> Request | None:
-            meant = (one for one in self._requests if matching.matches(one.method, one.path))
+            meant = (
+                one for one in self._requests[after:] if matching.matches(one.method, one.path)
+            )
             return next(meant, None)
 
         with self._changed:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engines import busybox_image
-from tests.real.bakes import bake
+from tests.real.bakes import bake, forget
 
 if TYPE_CHECKING:
     from tests.engines import Registry
@@ -73,7 +73,8 @@ def test_bake(machine: Machine, registry: Registry, base: str, tmp_path: Path) -
     name, _, layout = base.partition("=")
     words = ("--set", f"*.contexts.{name}={layout}")
     (checkout / "docker-bake.override.hcl").write_text('target "_common" { network = "none" }\n')
-    first, second = (bake(machine, checkout, *words) for _ in ("first", "second"))
+    first = bake(machine, checkout, *words)
+    second = bake(forget(machine, checkout), checkout, *words)
     assert sorted(first) == ["api", "web", "worker-mails", "worker-orders"]
     for target, document in second.items():
         assert document["counts"]["executed"] == document["counts"]["failed"] == 0
@@ -90,9 +91,9 @@ def test_caches_in_a_registry(
 ) -> None:
     """The second build finds what the first one has pushed."""
     checkout = check_out(name, tmp_path, f"{registry.address}/{tmp_path.name}")
-    first, second = (
-        machine.build("--build-context", base, folder=checkout) for _ in ("first", "second")
-    )
+    words = ("--build-context", base)
+    first = machine.build(*words, folder=checkout)
+    second = forget(machine, checkout).build(*words, folder=checkout)
     assert first["counts"]["failed"] == second["counts"]["failed"] == 0
     assert first["caches"][0]["exported"]
     assert second["caches"][0]["imported"]
@@ -120,11 +121,21 @@ def test_release(machine: Machine, base: str, tmp_path: Path) -> None:
     """A second release of the same source executes nothing."""
     checkout = check_out("registry", tmp_path)
     (checkout / "bxcache.toml").write_text('[build]\nnetwork = "none"\n')
-    ran = [run_release(machine, checkout, "1.0", base) for _ in ("first", "second")]
+    ran = [run_release(machine, checkout, "1.0", base)]
+    ran += [run_release(forget(machine, checkout), checkout, "1.0", base)]
     assert [each.returncode for each in ran] == [0, 0], ran[0].stderr + ran[1].stderr
     assert "app:1.0 is sha256:" in ran[0].stdout
     assert "3 of 3 steps reused" in ran[1].stdout
     assert f"saved to {machine.home}" in ran[1].stdout
+
+
+def test_a_release_says_how_it_is_used(machine: Machine, base: str, tmp_path: Path) -> None:
+    """A word that is no named context builds nothing."""
+    checkout = check_out("registry", tmp_path)
+    ran = run_release(machine, checkout, "1.0", base.partition("=")[0])
+    assert ran.returncode == 2
+    assert "release.py VERSION" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_no_release_of_a_failed_build(machine: Machine, base: str, tmp_path: Path) -> None:

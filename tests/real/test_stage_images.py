@@ -313,13 +313,12 @@ def test_a_push_that_is_stopped_leaves_nothing_behind(
     (project / "src" / "main.c").write_text("// another one\n")
     rule = Rule("PUT", re.compile(rf"/{faulty.name}/manifests/"))
     proxy.fail(fault=Stall(), matching=rule)
-    seen = len([one for one in proxy.requests if rule.matches(one.method, one.path)])
+    seen = len(proxy.requests)
     folder = tmp_path / "tmp"
     folder.mkdir()
     words = ("build", "--network", "none", *faulty.backend())
     with machine.start(*words, folder=project, TMPDIR=str(folder)) as process:
-        while len([r for r in proxy.requests if rule.matches(r.method, r.path)]) == seen:
-            assert process.poll() is None
+        proxy.wait_for(rule, after=seen)
         process.send_signal(sent)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -395,6 +394,53 @@ def test_stages_without_names_are_pushed_too(
     told = machines("classic").run("history", "--json", "--from", shelf.ref, folder=bare).out
     stages = [stage["name"] for stage in json.loads(told)["stages"]]
     assert stages == ["base", "stage-1", "stage-2", "stage-1", "stage-4"]
+
+
+@pytest.mark.parametrize("kind", ["classic", "docker"])
+def test_a_stage_that_comes_in_front_takes_no_image_of_another(
+    kind: str, machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """Stages without names are called by their places; each still has its own layers afterwards."""
+    start = (bare / "Dockerfile").read_text()
+    one, two = (f"FROM base\nRUN echo {name} > /{name}\n" for name in ("one", "two"))
+    last = "FROM base\nCOPY --from=1 /{} /x\nCOPY --from=2 /{} /y\n"
+    extend(bare, one + two + last.format("one", "two"))
+    machines(kind).build(*shelf.backend(), folder=bare)
+    of_one, of_two = (shelf.diff_ids(f"{SCOPE}.{stage}") for stage in ("stage-1", "stage-2"))
+    (bare / "Dockerfile").write_text(start + two + one + last.format("two", "one"))
+    swapped = machines(kind).build(*shelf.backend(), folder=bare)
+    assert swapped["warnings"] == []
+    assert shelf.diff_ids(f"{SCOPE}.stage-1") == of_two
+    assert shelf.diff_ids(f"{SCOPE}.stage-2") == of_one
+    new = "FROM base\nRUN echo new > /new\nFROM base\nCOPY --from=1 /new /new\n"
+    (bare / "Dockerfile").write_text(
+        start + new + two + one + last.replace("1", "4").format("one", "new")
+    )
+    built = machines(kind).build(*shelf.backend(), folder=bare)
+    again = machines(kind).build(*shelf.backend(), folder=bare)
+    assert (count(again), told(again)) == ((sum(count(built)), 0), UNCHANGED)
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"), [((), "small"), (("--build-arg", "KIND=small"), "full")]
+)
+def test_a_stage_that_a_variable_names_is_one_that_is_needed(
+    words: tuple[str, ...], unneeded: str, machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """It is saved, and history has it as a part of the build; the other one is not built."""
+    text = (bare / "Dockerfile").read_text()
+    stages = "".join(
+        f"FROM base AS {name}\nRUN echo {name} > /kind\n" for name in ("small", "full")
+    )
+    last = "FROM ${KIND} AS last\nRUN echo last > /last\n"
+    (bare / "Dockerfile").write_text(f"ARG KIND=full\n{text}{stages}{last}")
+    line = ("build", "--network", "none", *shelf.backend(), *words)
+    said = machines("classic").run(*line, folder=bare).err
+    assert f"not built, and so not saved, as nothing needs them: `{unneeded}`\n" in said
+    assert shelf.stages() == {"base", "small", "full", "last"} - {unneeded}
+    told = machines("classic").run("history", "--json", "--from", shelf.ref, folder=bare).out
+    needed = [stage["name"] for stage in json.loads(told)["stages"] if stage["needed"]]
+    assert set(needed) == shelf.stages()
 
 
 ODD = ["from", "context", "all", "as", "copy", "stage-0", "v1.2", "a_b", "bxcache", "final"]
@@ -539,11 +585,16 @@ def test_a_dockerfile_elsewhere_and_a_context_elsewhere(
 
 
 def test_one_stage_is_one_image_and_the_one_image(
-    machines: MakeMachine, shelf: Shelf, bare: Path
+    machines: MakeMachine, shelf: Shelf, bare: Path, tmp_path: Path
 ) -> None:
-    """BuildKit does not name the only stage of a Dockerfile."""
+    """BuildKit does not name the only stage of a Dockerfile. Another branch has it too."""
     build_twice(machines, shelf, bare)
     assert shelf.stages() == {"base"}
+    main, topic = (SCOPE.replace("no-branch", name) for name in ("main", "topic"))
+    for name in ("main", "topic"):
+        event = push(name, tmp_path / name)
+        machines("classic").build(*shelf.backend(), folder=bare, **event)
+    assert shelf.stages(main) == shelf.stages(topic) == {"base"}
 
 
 def test_no_layer_no_image(machines: MakeMachine, shelf: Shelf, project: Path) -> None:

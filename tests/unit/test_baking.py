@@ -24,7 +24,7 @@ from bxcache.buildx.trace import Trace, TracedStep
 from bxcache.buildx.vertex_names import StepName
 from bxcache.config.models import BuildSettings
 from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
-from bxcache.process import Stop
+from bxcache.process import Stop, open_pool
 from bxcache.request import BuildRequest
 from bxcache.scope import Scope
 from bxcache.settlement import Heard
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_what_saves(more: int) -> None:
     jobs: list[Future[None]] = []
 
     def wait() -> None:
-        with baking._open_pool(stop) as pool:
+        with open_pool(stop, 4) as pool:
             jobs.extend(pool.submit(save, number) for number in range(20))
             while len(begun) < 4:
                 time.sleep(0.001)

@@ -439,5 +439,6 @@ def test_a_word_that_is_neither_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bxcache.toml").write_text("[images.api]\ncontext = 'api'\n[images.web]\n")
     assert run(["build", "aip"]) == 78
-    assert "`aip` is neither declared nor a path; known: `api`, `web`" in capsys.readouterr().err
+    said = "`aip` is no path, and is not declared in [images]; known: `api`, `web`"
+    assert said in capsys.readouterr().err
     assert not library.requests

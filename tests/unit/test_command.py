@@ -82,7 +82,7 @@ def test_an_inline_cache_is_asked_for_once(
 ) -> None:
     """For that build argument buildx asks by itself, and 28.5 refuses to be asked twice."""
     options = [("--cache-to", "type=inline"), ("--cache-to", "type=local,dest=x")]
-    settings = BuildSettings(build_args=args)
+    settings = BuildSettings(build_args={**args})
     found = render_build(settings, cache_options=options, metadata_file="/m", extra=extra)
     assert found.count("type=inline") == asked
     assert found.count("type=local,dest=x") == 1

@@ -131,6 +131,16 @@ def test_an_image_goes_before_the_build_section(repo: Path) -> None:
     assert sources(setup)["build.network"].endswith("bxcache.toml:2")
 
 
+def test_an_image_that_says_nothing_is_built_as_the_build_section_says(repo: Path) -> None:
+    """An empty table takes nothing away, nor does one in it."""
+    text = "[build]\nfile = 'Containerfile'\nbuild_args = { A = '1' }\n"
+    write(repo / "bxcache.toml", f"{text}[images.api]\n[images.web]\nbuild_args = {{}}\n")
+    plain = load_setup(repo, {}).config.build
+    assert plain.build_args == {"A": "1"}
+    for image in ("api", "web"):
+        assert load_setup(repo, {}, image=image).config.build == plain
+
+
 def test_an_unknown_image_is_an_error_that_lists_the_known(repo: Path) -> None:
     """A wrong name builds nothing."""
     write(repo / "bxcache.toml", "[images.api]\n[images.web]\n")

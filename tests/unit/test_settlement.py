@@ -7,7 +7,7 @@ import pytest
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.vertex_names import CacheVertex, StepName
 from bxcache.plan.plan import BuildPlan, CacheUse
 from bxcache.scope import Scope
 from bxcache.settlement import Heard, settle
@@ -89,3 +89,31 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
     ]
     assert len(told.warnings) == len(warned)
     assert all(each.startswith(start) for each, start in zip(told.warnings, warned, strict=True))
+
+
+A, B, C = "r.example.com/team/a:main", "r.example.com/team/b:main", "other.example.com/a:main"
+
+
+@pytest.mark.parametrize(
+    ("errors", "failed"),
+    [
+        (("", "", ""), []),
+        # Whichever export comes first; errors tell the repository as a ref or as a URL.
+        (("failed to push r.example.com/team/b:main: denied", "", ""), [B]),
+        (("", 'PUT "https://r.example.com/v2/team/b/blobs/": 500', ""), [B]),
+        (("", "", "dial other.example.com: refused"), [C]),
+        (("dial other.example.com: refused", "", "push to r.example.com/team/a: no"), [A, C]),
+        (("odd", "odd", "odd"), [A, B, C]),
+    ],
+)
+def test_the_registry_that_failed_is_the_one_that_is_warned_of(
+    errors: tuple[str, ...], failed: list[str]
+) -> None:
+    """Two of them may be on one host; BuildKit names all exports alike."""
+    name = CacheVertex.EXPORT_REGISTRY
+    transfers = tuple(CacheTransfer(name, None if each else "sha256:d", each) for each in errors)
+    uses = tuple(CacheUse("--cache-to", "registry", place, "main", (), "") for place in (A, B, C))
+    plan = BuildPlan(Scope("image", None, (), "main"), uses, ())
+    told = settle(plan, Heard(0, Trace(transfers=transfers), Metadata(), 0.0), None)
+    assert [each.place for each in told.caches if not each.exported] == failed
+    assert len(told.warnings) == len(failed)

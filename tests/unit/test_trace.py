@@ -19,6 +19,7 @@ from bxcache.buildx.events import (
     StepShown,
     StepStarted,
     Transfer,
+    Transferred,
     Warned,
 )
 from bxcache.buildx.raw_stream import join_documents
@@ -44,6 +45,25 @@ def read(name: str) -> tuple[Trace, list[Event]]:
     lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
     events = [event for line in join_documents(lines) for event in reader.feed(line)]
     return reader.finish(), events
+
+
+@pytest.mark.parametrize("name", ["cold", "docker-28-cold", "fresh-builder-source-edit"])
+def test_the_context_is_told_from_what_is_sent_beside_it(name: str) -> None:
+    """The Dockerfile and the file of what is ignored come first, and are not the context."""
+    lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
+    named, ended, sent = dict[str, str](), list[str](), list[bool]()
+    reader = TraceReader()
+    for line in join_documents(lines):
+        document = json.loads(line) if line.startswith("{") else {}
+        named |= {each["digest"]: each["name"] for each in document.get("vertexes", ())}
+        for status in document.get("statuses", ()):
+            if status["id"].startswith("transferring ") and status.get("completed"):
+                ended.append(named[status["vertex"]])
+        moved = [each for each in reader.feed(line) if isinstance(each, Transferred)]
+        sent += [each.is_context for each in moved if each.kind is Transfer.SEND and each.done]
+    assert sent == [each == "[internal] load build context" for each in ended]
+    assert len(ended) >= 3
+    assert sent.count(True) == 1
 
 
 def outcomes(trace: Trace) -> dict[tuple[str, str], Outcome]:
