@@ -56,7 +56,7 @@ class BakeReader:
             own: the vertices that are its own; empty if that is not known.
         """
         others = (reader for name, reader in self._readers.items() if name != target)
-        return self._readers[target].finish(own or self._guess_own(target), others)
+        return self._readers[target].finish(own, others, self._guess_own(target))
 
     def find_end(self, target: str) -> bool | None:
         """Whether a target was built with all that it leaves; None where the stream does not tell.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import (
@@ -52,7 +52,7 @@ from bxcache.buildx.vertices import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
 _DECODER = json.JSONDecoder()
@@ -193,20 +193,27 @@ class TraceReader:
                 for message in read_items(document, key):
                     yield from take(self, message)
 
-    def finish(self, own: Container[str] = (), beside: Iterable[TraceReader] = ()) -> Trace:
+    def finish(
+        self,
+        own: Collection[str] = (),
+        beside: Iterable[TraceReader] = (),
+        guessed: Collection[str] = (),
+    ) -> Trace:
         """What has been read, as a whole.
 
         What two builds of one engine have in common is done once. Both streams tell of the vertex
-        of the build that was first, and the other's own may never be told to be done.
+        of the build that was first, and the other's own may never be told to be done. That
+        something was not needed is told to one of them only.
 
         Args:
-            own: the vertices that are the build's own; empty if that is not known.
+            own: the vertices of a build that has come to its end; empty if they are not known.
             beside: what has been read of builds that ran at the same time.
+            guessed: its vertices as far as they are known, where it has come to no end.
         """
         elsewhere = [vertex for each in beside for vertex in each.vertices.values()]
         vertices = list(self.vertices.values())
         return Trace(
-            steps=tuple(_list_steps(vertices, own, elsewhere)),
+            steps=tuple(_list_steps(vertices, own or guessed, elsewhere, ended=bool(own))),
             transfers=tuple(_read_transfer(each) for each in vertices if _is_transfer(each.name)),
             said=tuple(self._said),
             unloaded=tuple(each.unloaded for each in vertices if each.unloaded),
@@ -328,7 +335,7 @@ def _describe(
 
 
 def _list_steps(
-    vertices: list[Vertex], own: Container[str], elsewhere: list[Vertex]
+    vertices: list[Vertex], own: Container[str], elsewhere: list[Vertex], *, ended: bool
 ) -> Iterator[TracedStep]:
     instructions, reads = list(join_parts(vertices)), find_reads(vertices)
     mine = {each.main.digest for each in instructions if each.is_of(own)}
@@ -346,6 +353,8 @@ def _list_steps(
         told = each if each.done else others.get((each.name.stage, each.name.text), each)
         if told.done is not None:
             yield _describe(each, told.done, told.parts, reads)
+        elif ended and each.main.digest in mine:
+            yield replace(_describe(each, each.main, (), reads), outcome=Outcome.REUSED)
 
 
 def _is_source(vertex: Vertex) -> bool:

@@ -127,9 +127,8 @@ class FaultyProxy:
         """Return the first request of a rule, after some that count no more, once it has come."""
 
         def found() -> Request | None:
-            meant = (
-                one for one in self._requests[after:] if matching.matches(one.method, one.path)
-            )
+            counted = self._requests[after:]
+            meant = (one for one in counted if matching.matches(one.method, one.path))
             return next(meant, None)
 
         with self._changed:

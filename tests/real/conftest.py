@@ -6,6 +6,7 @@ Where no engine can be had, a test is skipped on a laptop and fails in CI (`CI` 
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -82,6 +83,12 @@ def _tell_container(engine: Engine, builder: str) -> None:
         place = f"/etc/docker/certs.d/{registry}"
         engine.docker("exec", container, "mkdir", "-p", place)
         engine.docker("cp", str(authority), f"{container}:{place}/ca.crt")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """What tests start can be stopped by Ctrl-C, which a shell has its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -75,6 +75,14 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
+def test_every_room_is_in_the_picture() -> None:
+    """CONTRIBUTING.md tells whoever is new what each of them is for."""
+    drawn = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    rooms = {name.removeprefix("bxcache.") for floor in FLOORS for name in floor} - LAZY
+    missing = {room for room in rooms if not (f"`{room}/`" in drawn or f"`{room}.py`" in drawn)}
+    assert missing <= {"__main__"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_room_imports_only_rooms_below(path: Path) -> None:
     """Type-only imports count too."""

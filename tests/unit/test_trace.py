@@ -326,6 +326,29 @@ def test_a_step_that_another_build_did_is_told_once() -> None:
     assert len(reader.finish().steps) == 2
 
 
+@pytest.mark.parametrize(("own", "told"), [({"a", "b", "c"}, 3), (set[str](), 1)])
+def test_what_a_build_did_not_need_is_reused_though_only_another_one_is_told(
+    own: set[str], told: int
+) -> None:
+    """As an engine of 28.5 tells the second of two builds that find the same in its cache: of what
+    is below that, nothing but names. Of a build that has come to no end that says nothing."""
+    reader = TraceReader()
+    vertices = [
+        {"digest": "a", "name": "[deps 1/2] COPY deps.txt /deps.txt"},
+        {"digest": "b", "name": "[deps 2/2] RUN make", "inputs": ["a"]},
+        {"digest": "c", "name": "[app 1/1] COPY --from=deps /deps /deps", "inputs": ["b"]},
+        {"digest": "d", "name": "[deps 2/2] RUN make", "cached": True}
+        | {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"},
+        {"digest": "e", "name": "[other 1/1] RUN other"},
+    ]
+    list(reader.feed(json.dumps({"vertexes": vertices})))
+    steps = reader.finish(own).steps
+    assert len(steps) == told
+    assert {each.outcome for each in steps} == {Outcome.REUSED}
+    assert not any(each.name.stage == "other" for each in steps)
+    assert [each.began for each in steps if each.name.index == 1] == [None] * (told - 1)
+
+
 def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
     """Its vertices are not the build's own."""
     reader = TraceReader()
