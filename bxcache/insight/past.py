@@ -41,7 +41,8 @@ class Past:
         """How long a step took in the last of them that knows; None if none does.
 
         It is known by its layers, or else by its stage and text. Two steps may have made the same
-        layer, so the one that has both comes first.
+        layer, as a `RUN` and the `COPY` of all that it made: the one that has both comes first,
+        then one of the same kind.
         """
         keys = [*_list_keys(step)]
         for times in self._builds:
@@ -67,7 +68,8 @@ def _list_keys(step: RecordedStep) -> Iterator[tuple[object, ...]]:
     forms = [digests for digests in _list_forms(step) if digests]
     named = (step.stage, step.text, step.platforms)
     yield from ((*named, digests) for digests in forms)
-    yield from ((digests,) for digests in forms)
+    kind = step.text.partition(" ")[0]
+    yield from ((kind, digests) for digests in forms)
     yield named
 
 

@@ -49,3 +49,16 @@ def test_what_failed_or_is_a_base_image_saves_nothing() -> None:
     )
     steps = [make_step("RUN a", 2, outcome=Outcome.FAILED), make_step("FROM x", 1, layers="x:10")]
     assert [step.saved for step in recall_seconds(steps, [before])] == [None, None]
+
+
+def test_of_two_steps_that_made_one_layer_the_one_of_the_same_kind_is_known() -> None:
+    """The stage that is copied from has another name now, and so has the text of the copy."""
+    before = make_record(
+        make_step("RUN make", 2, layers="a:10", seconds=5.0),
+        make_step("COPY --from=deps /x /x", 4, layers="a:10", seconds=0.1),
+    )
+    steps = [
+        make_step("COPY --from=tools /x /x", 4, layers="a:10", outcome=REUSED),
+        make_step("RUN make all", 2, layers="a:10", outcome=REUSED),
+    ]
+    assert [step.saved for step in recall_seconds(steps, [before])] == [0.1, 5.0]
