@@ -21,10 +21,21 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RunStarted:
+    """docker is run for the build, maybe again: what was told of steps is of an earlier run."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step is being executed."""
+    """A step is being executed.
+
+    Attributes:
+        step: its name, which two steps can have, such as those of two platforms.
+        vertex: BuildKit's digest for it, which tells them apart; the same in all events of a step.
+    """
 
     step: StepName
+    vertex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class StepFinished:
     outcome: Outcome
     seconds: float
     error: str = ""
+    vertex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class StepLogged:
 
     step: StepName
     line: str
+    vertex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,7 @@ class StepShown:
 
     step: StepName
     line: str
+    vertex: str = ""
 
 
 class Transfer(StrEnum):
@@ -116,7 +130,8 @@ class Streamed:
 
 
 Event = (
-    StepStarted
+    RunStarted
+    | StepStarted
     | StepFinished
     | StepLogged
     | StepShown
@@ -134,21 +149,22 @@ def redact_event(event: Event, redact: Redactor) -> Event:
     """The event with the secrets masked. A streamed line is masked where it is read, and what moves
     has the names of layers alone."""
     match event:
-        case StepLogged(step, line):
-            return StepLogged(_redact_step(step, redact), redact(line))
-        case StepShown(step, line):
-            return StepShown(_redact_step(step, redact), redact(line))
-        case StepStarted(step):
-            return StepStarted(_redact_step(step, redact))
-        case StepFinished(step, outcome, seconds, error):
-            return StepFinished(_redact_step(step, redact), outcome, seconds, redact(error))
+        case StepLogged(step, line, vertex):
+            return StepLogged(_redact_step(step, redact), redact(line), vertex)
+        case StepShown(step, line, vertex):
+            return StepShown(_redact_step(step, redact), redact(line), vertex)
+        case StepStarted(step, vertex):
+            return StepStarted(_redact_step(step, redact), vertex)
+        case StepFinished(step, outcome, seconds, error, vertex):
+            step, error = _redact_step(step, redact), redact(error)
+            return StepFinished(step, outcome, seconds, error, vertex)
         case Said(line):
             return Said(redact(line))
         case Warned(text):
             return Warned(redact(text))
         case Noted(text):
             return Noted(redact(text))
-        case Streamed() | Transferred():
+        case RunStarted() | Streamed() | Transferred():
             return event
 
 

@@ -47,7 +47,7 @@ def join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
     merges: dict[str, list[Vertex]] = defaultdict(list)
     for vertex in vertices:
         for other in (by_digest[digest] for digest in vertex.inputs if digest in by_digest):
-            if vertex.step is not None and vertex.step == other.step:
+            if other.is_part_of(vertex):
                 fetches[vertex.digest].append(other)
             elif _is_merge_of(vertex.step, other.step):
                 merges[other.digest].append(vertex)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from bxcache.buildx.events import (
     Event,
     Outcome,
+    RunStarted,
     Said,
     StepFinished,
     StepLogged,
@@ -177,6 +178,7 @@ class TraceReader:
 
     def __init__(self) -> None:
         self.vertices: dict[str, Vertex] = {}
+        self._has_begun = False
         self._said: list[str] = []
         self._warnings: dict[str, None] = {}
         self._moved: dict[Transfer, dict[str, int]] = defaultdict(dict)
@@ -188,6 +190,9 @@ class TraceReader:
 
     def read(self, document: dict[str, Any]) -> Iterator[Event]:
         """Take one message of BuildKit and tell what it means, if anything."""
+        if not self._has_begun:
+            self._has_begun = True
+            yield RunStarted()
         for key, take in self._KINDS:
             if key in document:
                 for message in read_items(document, key):
@@ -249,10 +254,16 @@ class TraceReader:
         inputs = message.get("inputs")
         if not vertex.inputs and isinstance(inputs, list):
             vertex.inputs = tuple(each for each in inputs if isinstance(each, str))
+            vertex.told_as = self._find_told(vertex)
         outcome, started = vertex.outcome, vertex.started
         advance(vertex, message)
         if vertex.outcome is not outcome or vertex.started is not started:
             yield from _tell_change(vertex, outcome, started)
+
+    def _find_told(self, vertex: Vertex) -> str:
+        """What a step is told as: its own digest, or that of what it was fetched by."""
+        inputs = (self.vertices[each] for each in vertex.inputs if each in self.vertices)
+        return next((each.told_as for each in inputs if each.is_part_of(vertex)), vertex.digest)
 
     def _read_status(self, message: dict[str, Any]) -> Iterator[Event]:
         told = read_text(message, "id")
@@ -281,9 +292,9 @@ class TraceReader:
             text, reader = vertex.print(data, stream)
             if step is not None:
                 for line in reader.split(text):
-                    yield StepLogged(step, line)
+                    yield StepLogged(step, line, vertex.told_as)
                 if "\r" in text and (shown := reader.find_shown()):
-                    yield StepShown(step, shown)
+                    yield StepShown(step, shown, vertex.told_as)
             else:
                 told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
                 vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
@@ -306,11 +317,12 @@ def _tell_change(vertex: Vertex, outcome: Outcome | None, started: bool) -> Iter
     if step is None or step.is_base or step.is_link:
         return
     if vertex.started and not started and vertex.outcome is None:
-        yield StepStarted(step)
+        yield StepStarted(step, vertex.told_as)
     if vertex.outcome is not None and vertex.outcome is not outcome:
         for rest in vertex.end_lines():
-            yield StepLogged(step, rest)
-        yield StepFinished(step, vertex.outcome, measure_spans(vertex.spans), vertex.error)
+            yield StepLogged(step, rest, vertex.told_as)
+        seconds = measure_spans(vertex.spans)
+        yield StepFinished(step, vertex.outcome, seconds, vertex.error, vertex.told_as)
 
 
 def _describe(

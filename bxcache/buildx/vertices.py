@@ -115,6 +115,7 @@ class Vertex:
         spans: when it was worked on, ends by starts.
         printing: what it prints, by stream.
         tail: the end of what it printed.
+        told_as: the digest by which its step is told; another one's where the step is several.
     """
 
     digest: str
@@ -132,6 +133,14 @@ class Vertex:
     spans: dict[str, str] = field(default_factory=dict)
     printing: dict[int, LineReader] = field(default_factory=dict)
     tail: str = ""
+    told_as: str = ""
+
+    def __post_init__(self) -> None:
+        self.told_as = self.told_as or self.digest
+
+    def is_part_of(self, other: Vertex) -> bool:
+        """Whether both are one step, as what an `ADD` fetches and what it places."""
+        return self.step is not None and self.step == other.step
 
     def print(self, data: bytes, stream: int) -> tuple[str, LineReader]:
         """Take what it prints; of a long log only the end is kept.

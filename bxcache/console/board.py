@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import (
     Outcome,
+    RunStarted,
     StepFinished,
     StepLogged,
     StepShown,
@@ -19,6 +20,9 @@ from bxcache.buildx.events import (
 if TYPE_CHECKING:
     from bxcache.buildx.events import Event
     from bxcache.buildx.vertex_names import StepName
+
+    Key = tuple[int, str]
+    """The number of a step, and what tells it from another one of that number."""
 
 
 @dataclass(slots=True)
@@ -42,43 +46,57 @@ class StageState:
 
     Attributes:
         name: what it is called, with the image and the platform where there are several.
-        total: how many steps it has.
-        outcomes: what became of those that are done, by their numbers.
-        running: those that are being executed, by their numbers.
+        numbered: how many steps it has by their numbers.
+        label: the image that it is a part of, where there are several.
+        outcomes: what became of those that are done.
+        running: those that are being executed.
         counts: how many have come to what.
+        known: the vertices that were told of each number.
     """
 
     name: str
-    total: int
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    running: dict[int, RunningStep] = field(default_factory=dict)
+    numbered: int
+    label: str = ""
+    outcomes: dict[Key, Outcome] = field(default_factory=dict)
+    running: dict[Key, RunningStep] = field(default_factory=dict)
     counts: Counter[Outcome] = field(default_factory=Counter)
+    known: dict[int, set[str]] = field(default_factory=dict)
+    _more: int = 0
 
-    def start(self, step: StepName, now: float) -> None:
+    @property
+    def total(self) -> int:
+        """How many steps it has, as far as that is known: two platforms can share a number."""
+        return self.numbered + self._more
+
+    def start(self, step: StepName, now: float, vertex: str = "") -> None:
         """A step is executed from now on, whatever was told of it before."""
-        self._forget(step.index)
-        self.running[step.index] = RunningStep(step, now)
+        key = self._meet(step, vertex)
+        self._forget(key)
+        self.running[key] = RunningStep(step, now)
 
-    def finish(self, step: StepName, outcome: Outcome) -> None:
+    def finish(self, step: StepName, outcome: Outcome, vertex: str = "") -> None:
         """A step has come to something."""
-        self._forget(step.index)
-        self.running.pop(step.index, None)
-        self.outcomes[step.index] = outcome
+        key = self._meet(step, vertex)
+        self._forget(key)
+        self.running.pop(key, None)
+        self.outcomes[key] = outcome
         self.counts[outcome] += 1
 
-    def _forget(self, index: int) -> None:
-        known = self.outcomes.pop(index, None)
+    def _meet(self, step: StepName, vertex: str) -> Key:
+        others = self.known.setdefault(step.index, set())
+        if vertex not in others:
+            self._more += bool(others)
+            others.add(vertex)
+        return step.index, vertex
+
+    def _forget(self, key: Key) -> None:
+        known = self.outcomes.pop(key, None)
         if known is not None:
             self.counts[known] -= 1
 
     def count(self, outcome: Outcome) -> int:
         """How many steps have come to this."""
         return self.counts[outcome]
-
-    @property
-    def is_done(self) -> bool:
-        """Nothing of it runs, and the last of its steps is done."""
-        return not self.running and self.total in self.outcomes
 
 
 @dataclass(slots=True)
@@ -124,14 +142,16 @@ class Board:
             label: the image, where several are built.
         """
         match event:
-            case StepStarted(step):
-                self._find_stage(step, label).start(step, now)
-            case StepLogged(step, line) | StepShown(step, line):
-                running = self._find_stage(step, label).running.get(step.index)
+            case RunStarted():
+                self._forget(label)
+            case StepStarted(step, vertex):
+                self._find_stage(step, label).start(step, now, vertex)
+            case StepLogged(step, line, vertex) | StepShown(step, line, vertex):
+                running = self._find_stage(step, label).running.get((step.index, vertex))
                 if running is not None and line.strip():
                     running.line = line
-            case StepFinished(step, outcome, _, _):
-                self._find_stage(step, label).finish(step, outcome)
+            case StepFinished(step, outcome, _, _, vertex):
+                self._find_stage(step, label).finish(step, outcome, vertex)
             case Transferred() as moved:
                 self._move(moved, now)
             case _:
@@ -151,8 +171,12 @@ class Board:
         name = " ".join(filter(None, parts))
         stage = self.stages.get(name)
         if stage is None:
-            stage = self.stages[name] = StageState(name, step.total)
+            stage = self.stages[name] = StageState(name, step.total, label)
         return stage
+
+    def _forget(self, label: str) -> None:
+        """Another run begins of what was told so far."""
+        self.stages = {name: each for name, each in self.stages.items() if each.label != label}
 
     def _move(self, moved: Transferred, now: float) -> None:
         movement = self.movements.get(moved.kind)

@@ -6,7 +6,14 @@ import tempfile
 from collections import deque
 from typing import IO, TYPE_CHECKING, TextIO
 
-from bxcache.buildx.events import Outcome, Said, StepFinished, StepLogged, StepStarted
+from bxcache.buildx.events import (
+    Outcome,
+    RunStarted,
+    Said,
+    StepFinished,
+    StepLogged,
+    StepStarted,
+)
 from bxcache.buildx.raw_stream import ERROR
 from bxcache.console.tables import show_line
 
@@ -18,7 +25,8 @@ if TYPE_CHECKING:
     from bxcache.buildx.vertex_names import StepName
     from bxcache.console.job_log import JobLog
 
-    Key = tuple[str, StepName]
+    Key = tuple[str, StepName, str]
+    """The image, the step, and what tells it from another one of its name."""
 
 _LARGEST_IN_MEMORY = 64_000
 _MOST_WORDS = 1000
@@ -68,14 +76,16 @@ class Failures:
             label: the image, where several are built.
         """
         match event:
-            case StepStarted(step):
-                self._forget((label, step))
-            case StepLogged(step, line):
-                self._keep((label, step), line)
-            case StepFinished(step, Outcome.FAILED, _, _):
-                self._failed[label, step] = None
-            case StepFinished(step, _, _, _):
-                self._forget((label, step))
+            case RunStarted():
+                self._forget_all(label)
+            case StepStarted(step, vertex):
+                self._forget((label, step, vertex))
+            case StepLogged(step, line, vertex):
+                self._keep((label, step, vertex), line)
+            case StepFinished(step, Outcome.FAILED, _, _, vertex):
+                self._failed[label, step, vertex] = None
+            case StepFinished(step, _, _, _, vertex):
+                self._forget((label, step, vertex))
             case Said(line) if self._is_last(line):
                 self._said.append((label, line))
                 return True
@@ -96,7 +106,10 @@ class Failures:
         others = [each for each in self._said if each[0] != label]
         self._said.clear()
         self._said.extend(others)
-        for key in [key for key in self._failed if key[0] == label]:
+        self._forget_all(label)
+
+    def _forget_all(self, label: str) -> None:
+        for key in [key for key in (*self._failed, *self._logs) if key[0] == label]:
             self._forget(key)
 
     def _keep(self, key: Key, line: str) -> None:
@@ -136,7 +149,7 @@ class Failures:
     def _tell_log(self, key: Key) -> None:
         if key not in self._logs:
             return
-        label, step = key
+        label, step, _ = key
         head = f"{label} | {step.label}" if label else step.label
         log = self._logs[key]
         lost = " it could not be kept" if log is None else ""

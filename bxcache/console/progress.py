@@ -8,6 +8,7 @@ from bxcache.buildx.events import (
     Event,
     Noted,
     Outcome,
+    RunStarted,
     Said,
     StepFinished,
     StepLogged,
@@ -65,7 +66,7 @@ class PlainProgress:
         match event:
             case StepStarted(step):
                 return self._line("started", "", step)
-            case StepFinished(step, outcome, seconds, _):
+            case StepFinished(step, outcome, seconds):
                 took = "" if outcome is Outcome.REUSED else format_seconds(seconds)
                 return self._line(outcome.value, took, step, _COLORS[outcome])
             case StepLogged(step, line):
@@ -76,7 +77,7 @@ class PlainProgress:
                 return f"{self._style.paint('warning:', 'yellow')} {text}"
             case Noted(text):
                 return f"{self._style.paint('note:', 'dim')} {text}"
-            case StepShown() | Streamed() | Transferred():
+            case RunStarted() | StepShown() | Streamed() | Transferred():
                 return None
 
     def _line(self, state: str, took: str, step: StepName, color: str = "dim") -> str:

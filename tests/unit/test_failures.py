@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from bxcache.buildx.events import (
     Event,
     Outcome,
+    RunStarted,
     Said,
     StepFinished,
     StepLogged,
     StepStarted,
+    redact_event,
 )
 from bxcache.buildx.vertex_names import StepName
 from bxcache.console.failures import Failures
+from bxcache.redaction import Redactor
 
 
 def step(index: int = 1) -> StepName:
@@ -75,6 +78,40 @@ def test_nothing_is_told_of_what_went_well() -> None:
     assert tell([*fail("api", "a"), *fail("web", "x")], "api", "web") == []
     told = tell([*fail("api", "a"), *fail("web", "x")], "api")
     assert told == ["web | ERROR: web broke", "", "log of web | [build 1/3] RUN make:", "x"]
+
+
+def test_two_steps_of_one_name_are_told_apart() -> None:
+    """As those of two platforms; the log of one that fails is not mixed with the other's."""
+    ended = {"amd64": Outcome.EXECUTED, "arm64": Outcome.FAILED}
+    events: list[Event] = [
+        *(StepStarted(step(), vertex) for vertex in ended),
+        *(StepLogged(step(), f"of {vertex}", vertex) for vertex in ended),
+        *(StepFinished(step(), ended[each], 1.0, vertex=each) for each in ("arm64", "amd64")),
+    ]
+    assert tell((each, "") for each in events) == ["", "log of [build 1/3] RUN make:", "of arm64"]
+
+
+@pytest.mark.parametrize("vertex", ["", "sha256:ab"])
+def test_an_event_that_is_masked_is_still_of_its_step(vertex: str) -> None:
+    """Whatever else of it is a secret."""
+    redact, told = Redactor(["make"]), StepLogged(step(), "to make", vertex)
+    masked = StepName(None, "build", 1, 3, "RUN ***\nRUN more")
+    assert redact_event(told, redact) == StepLogged(masked, "to ***", vertex)
+    assert redact_event(StepStarted(step(), vertex), redact) == StepStarted(masked, vertex)
+    for each in (Outcome.EXECUTED, Outcome.FAILED):
+        done = StepFinished(step(), each, 1.0, "make: no", vertex)
+        assert redact_event(done, redact) == StepFinished(masked, each, 1.0, "***: no", vertex)
+
+
+def test_of_a_second_run_other_vertices_have_the_same_names() -> None:
+    """What failed in the first one is told no more; of another image it is."""
+    old, new = (StepFinished(step(), Outcome.FAILED, 1.0, vertex=each) for each in ("a", "b"))
+    again: list[Event] = [RunStarted(), StepLogged(step(), "second", "b"), new]
+    first: list[Event] = [StepLogged(step(), "first", "a"), old]
+    told = tell(
+        [*((each, "api") for each in first), *fail("web", "x"), *((e, "api") for e in again)]
+    )
+    assert [line for line in told if line in {"first", "second", "x"}] == ["x", "second"]
 
 
 def test_a_second_run_counts_alone() -> None:

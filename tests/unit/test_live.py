@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.buildx.events import (
     Outcome,
+    RunStarted,
     StepFinished,
     StepLogged,
     StepShown,
@@ -14,9 +18,11 @@ from bxcache.buildx.events import (
     Transfer,
     Transferred,
 )
+from bxcache.buildx.trace import TraceReader
 from bxcache.buildx.vertex_names import StepName
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines
+from tests.replay import STREAMS
 
 
 def step(stage: str, index: int) -> StepName:
@@ -101,6 +107,34 @@ def test_a_step_is_counted_once(events: list[object]) -> None:
     for outcome in Outcome:
         assert board.count(outcome) == sum(each is outcome for each in last.values())
     assert board.running == sum(each == "running" for each in last.values())
+
+
+def test_the_steps_of_two_platforms_are_counted_apart() -> None:
+    """Though most have the same name: as many run and are done as the stream says, at any time."""
+    reader, board = TraceReader(), Board()
+    begun: set[str] = set()
+    done: set[str] = set()
+    for line in (STREAMS / "two-platforms.ndjson").read_text().splitlines():
+        for event in reader.feed(line):
+            board.take(event, 0.0)
+        for each in json.loads(line).get("vertexes") or [] if line.startswith("{") else []:
+            if re.match(r"\[.*\d/\d\] (?!LINK)", each["name"]) and each.get("started"):
+                (done if each.get("completed") else begun).add(each["digest"])
+        assert (board.running, board.count(Outcome.EXECUTED)) == (len(begun - done), len(done))
+    assert len(done) == 20
+    totals = {name: (len(each.outcomes), each.total) for name, each in board.stages.items()}
+    assert totals["base"] == totals["deps"] == (2, 3)
+
+
+def test_a_second_run_begins_anew() -> None:
+    """Its vertices are others; what an image beside it has come to still counts."""
+    board = Board()
+    for label in ("api", "web"):
+        board.take(StepFinished(step("a", 1), Outcome.EXECUTED, 1.0, vertex="old"), 0.0, label)
+    board.take(RunStarted(), 1.0, "api")
+    assert [*board.stages] == ["web a"]
+    board.take(StepFinished(step("a", 1), Outcome.REUSED, 1.0, vertex="new"), 2.0, "api")
+    assert (board.count(Outcome.EXECUTED), board.count(Outcome.REUSED)) == (1, 1)
 
 
 def test_bytes_that_moved_are_added_up_by_layer() -> None:

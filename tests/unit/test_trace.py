@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bxcache.buildx.events import (
     Event,
     Outcome,
+    RunStarted,
     Said,
     StepFinished,
     StepLogged,
@@ -416,5 +417,28 @@ def test_what_buildkit_warns_of_is_kept_once() -> None:
     reader = TraceReader()
     for text in ("one", "two", "one"):
         short = base64.b64encode(text.encode()).decode()
-        assert list(reader.feed(json.dumps({"warnings": [{"short": short}]}))) == [Warned(text)]
+        told = list(reader.feed(json.dumps({"warnings": [{"short": short}]})))
+        assert told[-1:] == [Warned(text)]
     assert reader.finish().warnings == ("one", "two")
+
+
+def test_what_an_add_fetches_is_told_as_the_step_that_it_is_for() -> None:
+    """All of its events have one vertex, and those of a step of its name another one."""
+    name = "[base 1/1] ADD https://example.com/a /a"
+    done = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:01Z"}
+    vertexes = [
+        {"digest": "fetch", "name": name, **done},
+        {"digest": "place", "name": name, "inputs": ["fetch"], **done},
+        {"digest": "other", "name": name, **done},
+    ]
+    events = list(TraceReader().feed(json.dumps({"vertexes": vertexes})))
+    told = [each.vertex for each in events if isinstance(each, StepFinished)]
+    assert told == ["fetch", "fetch", "other"]
+
+
+def test_a_run_begins_once() -> None:
+    """Before all else that is told of it, so that steps of an earlier run can be forgotten."""
+    lines = (STREAMS / "cold.ndjson").read_text().splitlines()
+    reader = TraceReader()
+    events = [event for line in lines for event in reader.feed(line)]
+    assert [at for at, each in enumerate(events) if isinstance(each, RunStarted)] == [0]
