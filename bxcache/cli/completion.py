@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_BXCACHE_COMPLETE"
+_RETURN = "    return 0\n"
+# What ends in a sign waits for its value.
+_BASH_SIGNS = """\
+    local each signs=0
+    for each in "${COMPREPLY[@]}"; do
+        [[ $each == *= ]] || return 0
+        signs=1
+    done
+    [[ $signs == 0 ]] || compopt -o nospace
+
+"""
 
 
 @click.command("completion", short_help="Print what a shell needs to complete commands.")
@@ -30,7 +41,10 @@ def completion_command(shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    click.echo(found(cli, {}, "bxcache", VARIABLE).source())
+    source = found(cli, {}, "bxcache", VARIABLE).source()
+    if shell == "bash":
+        source = source.replace(_RETURN, f"{_BASH_SIGNS}{_RETURN}", 1)
+    click.echo(source)
 
 
 def complete_images(
@@ -46,7 +60,8 @@ def complete_images(
 
         names = list(load_setup(Path.cwd(), os.environ).config.images)
     found = [CompletionItem(name) for name in names if name.startswith(word)]
-    return [*found, CompletionItem(word, type="dir")]
+    # For bash all that comes before the folders is nothing.
+    return [CompletionItem(word, type="dir"), *found]
 
 
 def complete_stages(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:

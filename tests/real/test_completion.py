@@ -40,11 +40,54 @@ def test_images_stages_and_options_are_offered(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / "bxcache.toml").write_text("[images.api]\n[images.app]\n[images.web]\n")
     (tmp_path / "Dockerfile").write_text("FROM a AS deps\nFROM deps AS dev\nFROM deps\n")
-    assert complete("bxcache build a", tmp_path)[:2] == ["api", "app"]
+    assert complete("bxcache build a", tmp_path)[1:] == ["api", "app"]
     assert complete("bxcache build --target de", tmp_path) == ["deps", "dev"]
     assert "--platform" in complete("bxcache build --pl", tmp_path)
     assert complete("bxcache build --progress ra", tmp_path) == ["rawjson"]
     assert complete("bxcache st", tmp_path) == ["store"]
+
+
+BASH = """
+eval "$(bxcache completion bash)"
+compopt() { echo compopt "$@"; }
+COMP_WORDS=(%s)
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_bxcache_completion bxcache
+printf '%%s\n' "${COMPREPLY[@]}"
+"""
+
+
+def complete_in_bash(words: str, folder: Path) -> list[str]:
+    """What bash itself has made of the script, and what it was told to do beside that."""
+    program = folder / "bin" / "bxcache"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m bxcache "$@"\n')
+    program.chmod(0o755)
+    known = {key: value for key, value in os.environ.items() if not key.startswith("BXCACHE_")}
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", BASH % words],
+        cwd=folder,
+        env={**known, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split("\n")[:-1]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_offers_what_it_was_given(tmp_path: Path) -> None:
+    """Images, and folders where none fits; behind a sign it puts no space, elsewhere it does."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "bxcache.toml").write_text("[images.api]\n[images.app]\n[images.web]\n")
+    folders = "compopt -o dirnames"
+    assert complete_in_bash("bxcache build a", tmp_path) == [folders, "api", "app"]
+    assert complete_in_bash("bxcache build x", tmp_path) == [folders, ""]
+    gates = complete_in_bash("bxcache build --gate min_h", tmp_path)
+    assert gates == ["compopt -o nospace", "min_hit_ratio="]
+    assert complete_in_bash("bxcache st", tmp_path) == ["store"]
 
 
 def test_a_broken_project_offers_nothing_and_says_nothing(tmp_path: Path) -> None:
