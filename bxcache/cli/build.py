@@ -136,15 +136,16 @@ def _print_result(
     result: BuildResult, observer: object, log: JobLog | None, *, quiet: bool, as_json: bool
 ) -> list[str]:
     """Print what became of a build, and give what docker said that nothing showed so far."""
-    from bxcache.console.document import render_document  # noqa: PLC0415
+    from bxcache.console.document import describe_result  # noqa: PLC0415
     from bxcache.console.progress import QuietProgress  # noqa: PLC0415
     from bxcache.console.summary import render_summary  # noqa: PLC0415
+    from bxcache.console.tables import render_document  # noqa: PLC0415
 
     said = observer.said if isinstance(observer, QuietProgress) else []
     if isinstance(observer, QuietProgress) and result.exit_status:
         say("\n".join(said), log)
     if as_json:
-        click.echo(render_document(result))
+        click.echo(render_document(describe_result(result)))
     if quiet and not as_json and result.digest:
         click.echo(result.digest)
     if not quiet:

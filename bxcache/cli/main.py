@@ -63,12 +63,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     # A process this short has nothing worth collecting while it loads its modules.
     gc.disable()
     output = open_streams()
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    hear_signals()
     status = judge_output(run(sys.argv[1:] if argv is None else argv), output)
     # Nor when it ends: without this the last collection takes 40 ms.
     gc.freeze()
     sys.exit(status)
+
+
+def hear_signals() -> None:
+    """Stop in good order when told to; what the caller ignores, as nohup does, stays ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,10 +26,18 @@ class Sink(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         """Write what can be written, and say that all of it was."""
         try:
-            return super().write(data)
+            written = self._try_writing(data)
+            while written is None:
+                select.select((), (self,), ())
+                written = self._try_writing(data)
         except OSError as error:
             self.trouble = self.trouble or error
             return memoryview(data).nbytes
+        return written
+
+    def _try_writing(self, data: ReadableBuffer) -> int | None:
+        """Write; None where another process has made it a file that waits for nobody."""
+        return super().write(data)
 
 
 def open_streams() -> Sink:

@@ -5,10 +5,10 @@ Sizes are bytes, times are seconds.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import Outcome
+from bxcache.console.tables import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from bxcache.insight.history import Stage
     from bxcache.insight.record import Record, RecordedLayer
     from bxcache.result import BuildResult, CacheResult, Step
-
-VERSION = "1"
-
-
-def render_document(result: BuildResult) -> str:
-    """The document as text."""
-    return json.dumps(describe_result(result), indent=2, ensure_ascii=False)
 
 
 def describe_result(result: BuildResult) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -174,6 +175,20 @@ def test_strict_failures_show_the_result_first(
     out, err = capsys.readouterr()
     assert json.loads(out)["image"]["digest"] == RESULT.digest
     assert err.endswith("error: the registry is down\n")
+
+
+def test_a_path_that_is_not_utf8_is_json_all_the_same(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its bytes have the escape that JSON has for them, and Python reads them as a path again."""
+    cache = replace(RESULT.caches[0], place=os.fsdecode(b"/caf\xe9"))
+    library.outcome = replace(RESULT, caches=(cache,))
+    assert run(["build", "--json"]) == 0
+    out, _ = capsys.readouterr()
+    assert out.encode()
+    document = json.loads(out)
+    assert document["version"] == "1"
+    assert os.fsencode(document["caches"][0]["place"]) == b"/caf\xe9"
 
 
 def test_each_gate_that_is_not_passed_has_a_line(

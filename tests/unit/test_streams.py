@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import ExitStack, contextmanager
+from threading import Thread, Timer
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bxcache.buildx.events import Outcome, StepFinished, Warned
 from bxcache.buildx.vertex_names import StepName
-from bxcache.cli.main import judge_output, run
+from bxcache.cli.main import hear_signals, judge_output, run
 from bxcache.cli.streams import open_streams
 from bxcache.result import BuildResult
 from tests.unit.histories import make_record, make_step
@@ -109,6 +111,50 @@ def test_what_can_be_written_is_written(tmp_path: Path) -> None:
         assert run(["build", "--progress", "plain"]) == 0
     assert files[0].read_text() == f"{RESULT.digest}\n"
     assert "warning: careful\n" in files[1].read_text()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_pipe_that_is_full_is_waited_for(stream: str) -> None:
+    """Also one that another process has made non-blocking; no byte is lost."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    text = "x" * 1_000_000
+    got: list[bytes] = []
+
+    def consume() -> None:
+        while data := os.read(read, 1000):
+            got.append(data)
+
+    reader = Thread(target=consume)
+    with started(*(write if each == stream else None for each in ("stdout", "stderr"))) as output:
+        Timer(0.2, reader.start).start()
+        print(text, file=getattr(sys, stream), flush=True)
+        assert judge_output(0, output) == 0
+    reader.join(60)
+    os.close(read)
+    assert b"".join(got).decode() == f"{text}\n"
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """What signals do is put back afterwards."""
+    known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in known.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_ignored(ignored: signal.Signals) -> None:
+    """As nohup wants it; the other one stops what is done."""
+    (other,) = {signal.SIGHUP, signal.SIGTERM} - {ignored}
+    signal.signal(ignored, signal.SIG_IGN)
+    signal.signal(other, signal.SIG_DFL)
+    hear_signals()
+    signal.raise_signal(ignored)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(other)
 
 
 def test_a_status_of_its_own_is_kept() -> None:
