@@ -55,8 +55,18 @@ def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[s
             except ValueError as error:
                 raise click.BadParameter(f"`{text}` is no share; write it like 0.8") from error
         else:
-            gate[name] = text == "true" if name == "first" else text
+            gate[name] = _read_switch(text) if name == "first" else text
     return gate
+
+
+def _read_switch(text: str) -> Any:  # noqa: ANN401  # it is a bool
+    """A switch as its variable has it."""
+    from bxcache.config.environment import parse_text  # noqa: PLC0415
+
+    try:
+        return parse_text(("gate", "first"), text)
+    except ValueError as error:
+        raise click.BadParameter(f"`first` {error}") from error
 
 
 def _split_value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:  # noqa: ANN401

@@ -154,7 +154,8 @@ class GateSettings(Declaration):
     """Gates that are only told when they are not passed."""
 
     first: bool = False
-    """Judge how much was reused also of the first build of a scope, which can reuse nothing."""
+    """Judge a first build too: one that starts from no cache, of a scope of which no build that
+    succeeded is known."""
 
     @property
     def is_set(self) -> bool:

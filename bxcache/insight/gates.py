@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
@@ -10,7 +11,7 @@ from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.insight.history import view_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bxcache.config.models import GateSettings
     from bxcache.insight.history import Stage
@@ -42,25 +43,34 @@ def judge_gates(
 ) -> tuple[Verdict, ...]:
     """The gates that a build does not pass.
 
-    A build that started from nothing, of a scope that nothing is known of, is not judged by what it
-    could not reach: how much it reused.
+    A first build is not judged by what it could not reach: it has to make everything. That a stage
+    is wanted that there is not is told of it too.
 
     Args:
         gate: what is wanted.
         record: what the build left; of one that failed nothing is judged.
-        earlier: what earlier builds of the scope left, the last one's first.
+        earlier: what earlier builds left, of its scope and of those that it started from, the last
+            one's first.
     """
     if record.exit_status:
         return ()
-    stages = view_stages(record)
-    first = not earlier and not any(cache.imported for cache in record.caches)
-    judged = (
-        *_judge_stage_names(gate, stages),
-        *(_judge_reuse(gate, record, stages) if gate.first or not first else ()),
-        *_judge_sizes(gate, record, earlier),
-        *_judge_time(gate, record),
-    )
+    stages, good = view_stages(record), [each for each in earlier if not each.exit_status]
+    judged = _judge_stage_names(gate, stages)
+    if gate.first or not _is_first(record, good):
+        judged = chain(
+            judged,
+            _judge_reuse(gate, record, stages),
+            _judge_size(gate, record),
+            _judge_growth(gate, record, good),
+            _judge_time(gate, record),
+        )
     return tuple(Verdict(name, reason, name not in gate.warn) for name, reason in judged)
+
+
+def _is_first(record: Record, good: Iterable[Record]) -> bool:
+    """Whether a build started from no cache, and none of its scope came to a good end before."""
+    is_known = any(each.scope.name == record.scope.name for each in good)
+    return not is_known and not any(cache.imported for cache in record.caches)
 
 
 def _judge_stage_names(gate: GateSettings, stages: Sequence[Stage]) -> Iterator[tuple[str, str]]:
@@ -91,25 +101,41 @@ def _judge_reuse(
             yield "require_cached", f"`{stage.name}` executed {count} steps, first `{first}`"
 
 
-def _judge_sizes(
-    gate: GateSettings, record: Record, earlier: Sequence[Record]
-) -> Iterator[tuple[str, str]]:
-    sizes = _list_sizes(record)
-    size = max(sizes.values(), default=0)
+def _judge_size(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:
+    size = max(_list_sizes(record).values(), default=0)
     if gate.max_size is not None and size > gate.max_size:
         has, most = format_apart(size, gate.max_size, format_size, 1, "B")
         yield "max_size", f"the cache has {has}, and may have {most}"
-    before = _list_sizes(next((each for each in earlier if not each.exit_status), None))
+
+
+def _judge_growth(
+    gate: GateSettings, record: Record, good: Sequence[Record]
+) -> Iterator[tuple[str, str]]:
+    sizes, before = _list_sizes(record), _list_sizes(_find_before(record, good))
     grown = max((sizes[each] - before[each] for each in sizes.keys() & before), default=0)
     if gate.max_growth is not None and grown > gate.max_growth:
         grew, most = format_apart(grown, gate.max_growth, format_size, 1, "B")
         yield "max_growth", f"the cache grew by {grew}, and may grow by {most}"
 
 
+def _find_before(record: Record, good: Sequence[Record]) -> Record | None:
+    """The build to compare with: the scope's last one, or of the one scope that it started from."""
+    own = [each for each in good if each.scope.name == record.scope.name]
+    if own:
+        return own[0]
+    scopes = {each.scope.name for each in good}
+    return good[0] if len(scopes) == 1 else None
+
+
 def _list_sizes(record: Record | None) -> dict[tuple[str, str], int]:
     """How large the scope is in each cache that is known to have it."""
     caches = record.caches if record is not None else ()
-    return {(each.backend, each.place): each.bytes for each in caches if each.bytes is not None}
+    return {
+        # In a registry each scope has a tag of its own.
+        (each.backend, each.place.removesuffix(f":{each.scope}")): each.bytes
+        for each in caches
+        if each.bytes is not None
+    }
 
 
 def _judge_time(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:

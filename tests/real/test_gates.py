@@ -40,12 +40,15 @@ def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, pro
 
 
 def test_a_gate_that_only_warns_lets_the_build_pass(machine: Machine, project: Path) -> None:
-    """It is told as a warning."""
-    words = ("--backend", f"type=local,dir={project.parent / 'store'}", "--gate", "max_size=1kB")
-    ran = machine.run(
-        "build", "--network", "none", *words, "--gate", "warn=max_size", folder=project
-    )
-    assert "warning: the gate `max_size` is not passed: the cache has" in ran.err
+    """It is told as a warning, of a first build only where that is asked for."""
+    store = ("--backend", f"type=local,dir={project.parent / 'store'}")
+    gates = ("--gate", "max_size=1kB", "--gate", "warn=max_size", "--gate", "first=yes")
+    command = ("build", "--network", "none", *store)
+    warning = "warning: the gate `max_size` is not passed: the cache has"
+    assert warning not in machine.run(*command, *gates[:4], folder=project).err
+    assert warning in machine.run(*command, *gates[:4], folder=project).err
+    (project.parent / "store").rename(project.parent / "old")
+    assert warning in machine.run(*command, *gates, folder=project).err
 
 
 def test_an_unknown_stage_is_told_with_the_known_ones(machine: Machine, project: Path) -> None:
@@ -61,7 +64,7 @@ def test_an_unknown_stage_is_told_with_the_known_ones(machine: Machine, project:
 
 def test_github_shows_it_beside_the_job(machine: Machine, project: Path) -> None:
     """By a line of its own form for each gate."""
-    gates = ("--gate", "max_seconds=1s", "--gate", "require_cached=none")
+    gates = ("--gate", "max_seconds=1s", "--gate", "require_cached=none", "--gate", "first=1")
     with (project / "Dockerfile").open("a") as file:
         file.write("RUN sleep 1.5\n")
     ran = machine.run(

@@ -15,7 +15,7 @@ from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.console.batch import render_batch
 from bxcache.errors import GateError
 from bxcache.insight.gates import judge_gates
-from bxcache.insight.record import Record, RecordedCache
+from bxcache.insight.record import Record, RecordedCache, RecordedScope
 from tests.unit.histories import make_record, make_stages, make_step
 
 if TYPE_CHECKING:
@@ -49,6 +49,18 @@ ALL, HALF = build(R, R, R, R), build(R, R, X, X)
 FIRST = build(X, X, X, X, imported=False)
 BEFORE = [build(R, R, R, R, caches=(cache(40),))]
 FAILED = build(R, R, R, R, exit_status=1, caches=(cache(1),))
+
+
+def of(scope: str, size: int, place: str = "/store", kind: str = "local") -> Record:
+    """A good build of another scope, whose cache had a size."""
+    named = RecordedScope(name=scope, image="image", platforms=("linux/amd64",))
+    kept = RecordedCache(backend=kind, place=place, scope=scope, bytes=size, exported=True)
+    return build(R, R, R, R, scope=named, caches=(kept,))
+
+
+PUSHED = RecordedCache(
+    backend="registry", place="r.io/c:image.topic", scope="image.topic", bytes=100, imported=True
+)
 CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
     ("nothing is wanted", {}, HALF, [], []),
     ("just enough", {"min_hit_ratio": 0.5}, HALF, BEFORE, []),
@@ -68,6 +80,23 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
         [],
         ["0 of 4 steps"],
     ),
+    ("after one that failed", {"min_hit_ratio": 1.0}, FIRST, [FAILED, FAILED], []),
+    ("after one of another scope", {"min_hit_ratio": 1.0}, FIRST, [of("image.main", 9)], []),
+    (
+        "after one that failed, from another scope",
+        {"min_hit_ratio": 1.0},
+        HALF,
+        [FAILED],
+        ["2 of 4 steps"],
+    ),
+    ("the first build, of any size", {"max_size": 1, "max_seconds": 1}, FIRST, [], []),
+    (
+        "the first build, judged by all",
+        {"max_size": 1, "max_seconds": 1, "first": True},
+        FIRST,
+        [],
+        ["the cache has 100 B", "took"],
+    ),
     ("from nothing, but known", {"min_hit_ratio": 1.0}, FIRST, BEFORE, ["0 of 4 steps"]),
     ("the stage is cached", {"require_cached": ["base"]}, HALF, BEFORE, []),
     ("in any case", {"require_cached": ["DEPS"]}, HALF, BEFORE, ["`deps` executed 1 of 2 steps"]),
@@ -85,13 +114,41 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
         "shown as the limit",
         {"max_size": "1.04MB"},
         build(R, R, R, R, caches=(cache(1_043_999),)),
-        [],
+        BEFORE,
         ["the cache has 1.044 MB, and may have 1.040 MB"],
     ),
     ("grown as it may", {"max_growth": 60}, ALL, BEFORE, []),
     ("grown more", {"max_growth": 59}, ALL, BEFORE, ["grew by 60 B, and may grow by 59 B"]),
     ("nothing before", {"max_growth": 1}, ALL, [], []),
     ("a failed one before", {"max_growth": 59}, ALL, [FAILED, *BEFORE], ["grew by 60 B"]),
+    (
+        "grown since the scope's own",
+        {"max_growth": 59},
+        ALL,
+        [of("image.main", 99), *BEFORE, of("image.main", 1)],
+        ["grew by 60 B"],
+    ),
+    (
+        "grown since the one it started from",
+        {"max_growth": 59},
+        ALL,
+        [FAILED, of("image.main", 40), of("image.main", 1)],
+        ["grew by 60 B"],
+    ),
+    (
+        "started from several",
+        {"max_growth": 1},
+        ALL,
+        [of("image.main", 40), of("image.next", 40)],
+        [],
+    ),
+    (
+        "grown since the one it started from, in a registry",
+        {"max_growth": 59},
+        build(R, R, R, R, caches=(PUSHED,)),
+        [of("image.main", 40, "r.io/c:image.main", "registry")],
+        ["grew by 60 B"],
+    ),
     (
         "grown elsewhere",
         {"max_growth": 1},
