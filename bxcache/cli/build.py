@@ -11,8 +11,8 @@ import click
 
 from bxcache.cli.build_options import choose_mode, to_request, with_build_options
 from bxcache.cli.completion import complete_images
-from bxcache.cli.job_log import annotate, find_job_log, list_warnings, repeat_warnings, say
-from bxcache.cli.progress import is_shown, open_failures, open_log, open_progress
+from bxcache.cli.job_log import annotate, find_job_log, say, tell_warnings
+from bxcache.cli.progress import open_failures, open_log, open_progress
 from bxcache.cli.report_files import check_alone, report_build
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ def _build_telling(
             failure, result = error, error.result
     if not result.exit_status:
         failures.forgive()
-    if is_shown(mode):
-        repeat_warnings(log, list_warnings(result))
+    tell_warnings(mode, log, result)
     said = _print_result(result, observer, log, quiet=mode == "quiet", as_json=values["as_json"])
     if values["layers"]:
         print_layers(result, log)

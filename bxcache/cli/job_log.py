@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
+from bxcache.cli.progress import QUIET, is_shown
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bxcache.console.job_log import JobLog
     from bxcache.result import BuildResult
@@ -33,18 +36,28 @@ def say(text: str, log: JobLog | None, *, err: bool = True) -> None:
     click.echo("\n".join(map(show, text.split("\n"))), err=err)
 
 
-def repeat_warnings(log: JobLog | None, warnings: Iterable[str], name: str = "") -> None:
-    """Print warnings again, which a CI job has in a section that is folded."""
-    if log is None or not log.folds:
+def tell_warnings(mode: str, log: JobLog | None, result: BuildResult, name: str = "") -> None:
+    """Print the warnings of a build that is over, where they were not shown, or are folded up.
+
+    Args:
+        mode: how progress was shown.
+        log: the log of the CI job that this is, if it is one.
+        result: what the build gave back.
+        name: the image, where several are built.
+    """
+    shown, folded = is_shown(mode), log is not None and log.folds
+    if mode == QUIET or (shown and not folded):
         return
-    for text in dict.fromkeys(warnings):
-        say(f"{name}: warning: {text}" if name else f"warning: {text}", log)
+    head = f"{name}: warning:" if name else "warning:"
+    for text in dict.fromkeys(_list_warnings(result, with_builds=not shown)):
+        say(f"{head} {text}", log)
 
 
-def list_warnings(result: BuildResult) -> Iterator[str]:
-    """What of a build was told as a warning, but for what BuildKit warns of."""
-    yield from result.warnings
-    yield from (str(each) for each in result.gates if not each.fails)
+def _list_warnings(result: BuildResult, *, with_builds: bool) -> Iterator[str]:
+    # What BuildKit warns of is named in the summary, and is read where it was printed.
+    built = result.record.build_warnings if with_builds and result.record is not None else ()
+    gates = (str(each) for each in result.gates if not each.fails)
+    return chain(built, result.warnings, gates)
 
 
 def annotate(

@@ -9,8 +9,8 @@ import click
 
 from bxcache.cli.build_options import choose_mode
 from bxcache.cli.image_files import ImageFiles
-from bxcache.cli.job_log import annotate, list_warnings, repeat_warnings, say
-from bxcache.cli.progress import is_shown
+from bxcache.cli.job_log import annotate, say, tell_warnings
+from bxcache.cli.progress import QUIET
 from bxcache.cli.report_files import report_build
 from bxcache.errors import StoppedError, StoreError
 
@@ -59,7 +59,8 @@ def tell_outcomes(
     from bxcache.console.batch import describe_batch, render_batch  # noqa: PLC0415
     from bxcache.console.tables import render_document  # noqa: PLC0415
 
-    quiet = choose_mode(values) == "quiet"
+    mode = choose_mode(values)
+    quiet = mode == QUIET
     if values["as_json"]:
         click.echo(render_document(describe_batch(outcomes.each, outcomes.what)))
     elif quiet:
@@ -71,8 +72,8 @@ def tell_outcomes(
         if outcome.result is not None:
             trouble = _leave_files(name, outcome.result, outcomes, values, log) or trouble
     for name, outcome in outcomes.each.items():
-        if outcome.result is not None and is_shown(choose_mode(values)):
-            repeat_warnings(log, _list_all_warnings(outcome.result), name)
+        if outcome.result is not None:
+            tell_warnings(mode, log, outcome.result, name)
     say(render_batch(outcomes.each, outcomes.seconds, quiet=quiet, what=outcomes.what), log)
     _annotate_all(outcomes, log, failures)
     if trouble is not None:
@@ -103,11 +104,6 @@ def _leave_files(
     except StoreError as error:
         return error
     return None
-
-
-def _list_all_warnings(result: BuildResult) -> tuple[str, ...]:
-    built = result.record.build_warnings if result.record is not None else ()
-    return (*list_warnings(result), *built)
 
 
 def _annotate_all(outcomes: Outcomes, log: JobLog | None, failures: Failures) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 BUILD, BAKE = "docker buildx build", "docker buildx bake"
 """What the section of a CI job's log is called."""
-_SILENT = ("quiet", "none")
+QUIET = "quiet"
+_SILENT = (QUIET, "none")
 
 
 def open_failures(log: JobLog | None) -> Failures:

@@ -9,7 +9,7 @@ from bxcache.batch import find_status
 from bxcache.config.quantities import format_count
 from bxcache.console.document import describe_result
 from bxcache.console.progress import PlainProgress, QuietProgress, format_seconds
-from bxcache.console.summary import render_totals
+from bxcache.console.summary import render_summary
 from bxcache.console.tables import show_line, show_text
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 IMAGES, TARGETS = "image", "target"
 """What is built several at once."""
+_INDENT = "  "
 
 
 class BatchProgress:
@@ -66,11 +67,12 @@ class BatchProgress:
 def render_batch(
     outcomes: Mapping[str, ImageOutcome], seconds: float, *, quiet: bool, what: str = IMAGES
 ) -> str:
-    """What became of each image, then of all; with `quiet` only of those that failed."""
+    """What became of each image, below its name, then of all; with `quiet` only why some failed."""
     lines = []
     for name, each in outcomes.items():
         if each.result is not None and not quiet:
-            lines += [f"{name}: {line}" for line in render_totals(each.result).splitlines()]
+            told = render_summary(each.result).splitlines()
+            lines += [f"{name}:", *(f"{_INDENT}{line}" for line in told)]
         if each.error is not None:
             words = str(each.error).splitlines()
             lines += [f"{name}: {show_text(line)}" for line in words if line]

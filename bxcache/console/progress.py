@@ -87,7 +87,7 @@ class PlainProgress:
 
 
 class RawProgress:
-    """BuildKit's own stream, line by line, and bxcache's warnings as plain lines."""
+    """BuildKit's own stream, line by line, and nothing else: what bxcache has to say comes last."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -20,6 +20,7 @@ from bxcache.console.document import describe_result
 from bxcache.console.progress import format_seconds
 from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
+from bxcache.insight.gates import Verdict
 from bxcache.request import BuildRequest
 from bxcache.result import BuildResult, CacheResult, Step
 from tests.unit.histories import make_record, make_step
@@ -262,6 +263,42 @@ def test_raw_progress_is_buildkits_stream(
     assert run(["build", "--progress", "rawjson"]) == 0
     assert library.requests[0].raw
     assert capsys.readouterr().err.splitlines()[0] == '{"vertexes":[]}'
+
+
+WARNED = replace(
+    RESULT,
+    record=make_record(make_step("RUN make", 3), build_warnings=("StageNameCasing: stage `A`",)),
+    gates=(Verdict("max_size", "it is large", fails=False), Verdict("first", "x", fails=True)),
+)
+WARNINGS = [
+    "warning: StageNameCasing: stage `A`",
+    "warning: careful",
+    "warning: the gate `max_size` is not passed: it is large",
+]
+
+
+@pytest.mark.parametrize("mode", ["none", "rawjson"])
+def test_warnings_that_nobody_saw_are_told_in_the_end(
+    mode: str, library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the summary, which says that they stand above."""
+    library.events, library.outcome = [Streamed("{}"), Warned("careful")], WARNED
+    assert run(["build", "--progress", mode]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line != "{}"][:4] == [
+        *WARNINGS,
+        "1 warning of BuildKit, see above: StageNameCasing",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["plain", "quiet"])
+def test_warnings_that_were_shown_are_not_told_again(
+    mode: str, library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And with `quiet` none is told."""
+    library.events, library.outcome = [Warned("careful")], WARNED
+    assert run(["build", "--progress", mode]) == 0
+    assert capsys.readouterr().err.count("warning:") == (mode == "plain")
 
 
 def test_a_stream_that_cannot_be_kept_stops_no_build(

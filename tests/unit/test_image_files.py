@@ -18,7 +18,7 @@ from bxcache.cli.image_files import name_file
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
 from bxcache.result import BuildResult
-from tests.unit.histories import STARTED, make_record, make_step
+from tests.unit.histories import STARTED, make_record, make_stages, make_step
 
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.EXECUTED))
 RESULT = BuildResult(0, None, (), (), (), (), 1.0, record=RECORD)
@@ -202,6 +202,34 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
     assert f"warning: the log `{file}` is not whole: No space left on device" in err
     assert "2 images: 2 built" in err or "2 targets: 2 built" in err
     assert len(library.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["build", "--all", "--progress", "none"], "images"),
+        (["bake", "--progress", "rawjson"], "targets"),
+    ],
+)
+def test_each_image_has_its_summary_below_its_name(
+    library: Library, words: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stages, what took long, and warnings; those that nothing has shown stand above, named too."""
+    steps = (make_step("RUN a", 2, seconds=2.0), make_step("RUN b", 4, seconds=1.0))
+    stages = make_stages(("deps", 1, "scratch"), ("app", 3, "deps"))
+    record = make_record(*steps, stages=stages, build_warnings=("Casing: stage `A`",))
+    library.results["api"] = replace(RESULT, record=record, warnings=("careful",))
+    assert run(words) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("{")]
+    assert lines[:2] == ["api: warning: Casing: stage `A`", "api: warning: careful"]
+    assert [line.split()[0] for line in lines[2:6]] == ["api:", "STAGE", "deps", "app"]
+    assert lines[6:8] == [
+        "  slowest: 2.0 s `RUN a`, 1.0 s `RUN b`",
+        "  1 warning of BuildKit, see above: Casing",
+    ]
+    assert all(line.startswith("  ") for line in lines[3:10])
+    assert lines[10] == "worker:"
+    assert lines[-1].startswith(f"2 {what}: 2 built, in ")
 
 
 def test_a_link_to_another_images_file_is_that_file(library: Library) -> None:
