@@ -133,6 +133,17 @@ def test_steps_are_found_by_words_and_outcome(large: Window) -> None:
     assert large.run(shown) == 300
 
 
+def test_a_bar_opens_a_step_that_the_filter_has_hidden(large: Window) -> None:
+    """With the stage around it, which is hidden too where none of its steps is left."""
+    large.find(".find input").send_keys("nothing is called that")
+    step = large.find("#s3")
+    assert not step.is_displayed()
+    large.run("document.querySelector('#timeline a.bar[href=\"#s3\"]').focus()")
+    large.press(Keys.ENTER)
+    assert step.is_displayed()
+    assert large.run("return document.activeElement.parentElement.id") == "s3"
+
+
 @pytest.mark.parametrize("kind", ["large", "hostile", "failing-step", "two-platforms"])
 def test_a_narrow_window_scrolls_down_alone(kind: str, window: Window) -> None:
     """Everything is as wide as a telephone at most; wide tables scroll by themselves."""

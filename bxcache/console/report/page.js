@@ -32,6 +32,8 @@
     if (!step) return;
     last = bar;
     step.hidden = false;
+    const group = step.closest("#steps > div");
+    if (group) group.hidden = false;
     step.open = true;
     hide();
     const summary = step.querySelector("summary");
