@@ -90,11 +90,16 @@ def _secrets_of(argument: str) -> Iterator[str]:
 
 
 class Redactor:
-    """Masks known secrets, and the user part of every URL, in a text."""
+    """Masks known secrets, and the user part of every URL, in a text.
+
+    Attributes:
+        longest: how many characters the longest of the secrets has.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         words = {line.strip() for secret in secrets for line in (secret, *secret.splitlines())}
         masked = sorted(filter(_is_worth_masking, words), key=len, reverse=True)
+        self.longest = max(map(len, masked), default=0)
         self._pattern = re.compile("|".join(map(re.escape, masked))) if masked else None
         self._words = tuple(word.encode(errors="surrogateescape") for word in masked)
 

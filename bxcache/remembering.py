@@ -86,8 +86,8 @@ def make_record(run: Run, story: Story) -> Record:
         images=list_recorded_images(account.metadata, redact),
         arguments=_describe_arguments(prepared, story),
         context=redact(_find_path(prepared, settings.context)),
-        file=_find_path(prepared, settings.file) if settings.file else "",
-        network=settings.network or "",
+        file=redact(_find_path(prepared, settings.file)) if settings.file else "",
+        network=redact(settings.network or ""),
         place=_describe_place(prepared),
         tools=_describe_tools(prepared, story.buildx),
         caches=tuple(

@@ -50,6 +50,7 @@ from bxcache.buildx.vertices import (
     measure_spans,
     read_count,
     read_text,
+    read_warning,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class TracedStep:
         seconds: how long it was worked on, transfers included.
         log_bytes: how much it printed.
         log: the end of that.
+        is_cut: there was more before that, so it may begin within a word.
         began: when its work began, in seconds since 1970; None if unknown.
         reads: what it rests on of the files that the client sends, as the instructions that copy
             them.
@@ -87,6 +89,7 @@ class TracedStep:
     error: str = ""
     log_bytes: int = 0
     log: str = ""
+    is_cut: bool = False
     began: float | None = None
     reads: AbstractSet[str] = frozenset()
 
@@ -300,9 +303,9 @@ class TraceReader:
                 vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
 
     def _read_warning(self, message: dict[str, Any]) -> Iterator[Event]:
-        text = b"".join(decode_base64(message.get("short"))).decode(errors="replace").strip()
-        self._warnings[text] = None
-        yield Warned(text)
+        if text := read_warning(message):
+            self._warnings[text] = None
+            yield Warned(text)
 
     _KINDS = (
         ("vertexes", _read_vertex),
@@ -333,6 +336,7 @@ def _describe(
 ) -> TracedStep:
     """The step, as it was done; maybe by another build."""
     spans = {start: end for each in parts for start, end in each.spans.items()}
+    cut = max((at for at, part in enumerate(parts) if part.is_cut), default=0)
     return TracedStep(
         name=instruction.name,
         digests=tuple(part.digest for part in instruction.parts),
@@ -340,7 +344,8 @@ def _describe(
         seconds=measure_spans(spans),
         error=done.error,
         log_bytes=sum(part.log_bytes for part in parts),
-        log="".join(part.tail for part in parts),
+        log="".join(part.tail for part in parts[cut:]),
+        is_cut=any(part.is_cut for part in parts),
         began=find_beginning(spans),
         reads=reads.get(instruction.main.digest, frozenset()),
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import Outcome
+from bxcache.buildx.raw_stream import decode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,7 +70,7 @@ class LineReader:
             if tail.count("\r") > 1 or len(tail) > _LONGEST_SHOWN:
                 break
         shown, returned, _ = tail.rpartition("\r")
-        return _write_over(shown) if returned and len(tail) <= _LONGEST_SHOWN else ""
+        return write_over(shown) if returned and len(tail) <= _LONGEST_SHOWN else ""
 
     def end(self) -> Iterator[str]:
         """Give what is left."""
@@ -79,7 +80,7 @@ class LineReader:
     def _end_line(self, last: str) -> Iterator[str]:
         line = "".join((*self.pieces, last)) if self.pieces else last
         if line or not self.is_cut:
-            yield _write_over(line)
+            yield write_over(line)
         self.pieces, self.length, self.is_cut = [], 0, False
 
     def _cut(self) -> Iterator[str]:
@@ -87,7 +88,7 @@ class LineReader:
         line = "".join(self.pieces)
         # The next character may be what the line ends with, or write over all of it.
         returned = "\r" if line.endswith("\r") else ""
-        line = _write_over(line)
+        line = write_over(line)
         if len(line) > LONGEST_LINE:
             # A word is not cut where that can be helped: a secret could be known no more.
             at = max(line.rfind(" ", -LONGEST_LINE // 16), 0) or len(line)
@@ -97,7 +98,7 @@ class LineReader:
         self.length = len(self.pieces[0])
 
 
-def _write_over(line: str) -> str:
+def write_over(line: str) -> str:
     """A line as a terminal leaves it: a carriage return goes back over what was printed."""
     return line.rstrip("\r").rpartition("\r")[2]
 
@@ -115,6 +116,7 @@ class Vertex:
         spans: when it was worked on, ends by starts.
         printing: what it prints, by stream.
         tail: the end of what it printed.
+        is_cut: there was more before that.
         told_as: the digest by which its step is told; another one's where the step is several.
     """
 
@@ -133,6 +135,7 @@ class Vertex:
     spans: dict[str, str] = field(default_factory=dict)
     printing: dict[int, LineReader] = field(default_factory=dict)
     tail: str = ""
+    is_cut: bool = False
     told_as: str = ""
 
     def __post_init__(self) -> None:
@@ -153,6 +156,7 @@ class Vertex:
             reader = self.printing[stream] = LineReader()
         text = reader.decode(data)
         self.log_bytes += len(data)
+        self.is_cut = self.is_cut or len(self.tail) + len(text) > _LONGEST_TAIL
         self.tail = f"{self.tail}{text[-_LONGEST_TAIL:]}"[-_LONGEST_TAIL:]
         return text, reader
 
@@ -223,6 +227,14 @@ def read_text(message: dict[str, Any], key: str) -> str:
     """A text of a message; empty where there is none."""
     value = message.get(key)
     return value if isinstance(value, str) else ""
+
+
+def read_warning(message: dict[str, Any]) -> str:
+    """What a warning says, shortly where that is told; empty where it says nothing."""
+    details = message.get("detail")
+    texts = (message.get("short"), *(details if isinstance(details, list) else ()))
+    read = (b"".join(decode_base64(each)).decode(errors="replace").strip() for each in texts)
+    return next(filter(None, read), read_text(message, "url"))
 
 
 def read_count(message: dict[str, Any], key: str) -> int:

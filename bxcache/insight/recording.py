@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.dockerfile import list_needed, list_stages
@@ -174,9 +175,16 @@ class _StepWriter:
             seconds=round(built.seconds, 3),
             began=self._find_offset(built.began),
             log_bytes=built.log_bytes,
-            log=self._redact(built.log)[-self._longest_log :],
+            log=self._write_log(built),
             error=self._shorten(built.error),
         )
+
+    def _write_log(self, traced: TracedStep) -> str:
+        log = self._redact(traced.log)
+        if traced.is_cut:
+            # It may begin with the end of a secret, which is not known as one.
+            log = log.partition("\n")[2] or log[self._redact.longest :]
+        return log[-self._longest_log :]
 
     def _write_base(self, source: TracedSource | None, identifier: str) -> RecordedStep:
         named = source.step if source is not None else None
@@ -217,11 +225,24 @@ class _StepWriter:
             if base.step is not None
         ]
         found += [(step.name, self._write_instruction(step)) for step in self._told.steps]
-        first = {name.stage: at for at, (name, _) in reversed(list(enumerate(found)))}
-        found.sort(key=lambda each: (first[each[0].stage], each[0].platform or "", each[0].index))
+        order = self._order_stages()
+        found.sort(key=lambda each: (order[each[0].stage], each[0].platform or "", each[0].index))
         for name, step in found:
             platforms = (name.platform,) if name.platform else ()
             yield step.model_copy(update={"platforms": platforms})
+
+    def _order_stages(self) -> Mapping[str, tuple[float, int]]:
+        """Where each stage stands among the others: by when its first instruction began.
+
+        Those that were not needed, since what is built on them was found, are told all at once, the
+        last one first.
+        """
+        order = defaultdict[str, tuple[float, int]](lambda: (inf, 0))
+        for at, step in enumerate(self._told.steps):
+            own = inf if step.began is None else step.began
+            began, position = order.get(step.name.stage, (own, at if own == inf else -at))
+            order[step.name.stage] = min(began, own), position
+        return order
 
     def _shorten(self, text: str) -> str:
         shown = self._redact(text)

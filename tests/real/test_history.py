@@ -419,6 +419,20 @@ def test_a_classic_engine_tells_the_layers_that_it_imports(
     assert all(layer["bytes"] for stage in second["stages"] for layer in stage["layers"])
 
 
+def test_a_secret_in_the_name_of_a_dockerfile_is_in_no_record(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    """Nor one in its place; the name of the image is the configuration's."""
+    (app / "Dockerfile").rename(app / "hunter2-secret")
+    (app / "bxcache.toml").write_text("[images.app]\nfile = 'hunter2-secret'\n")
+    store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    given = ("--image", "app", "--build-arg", "API_TOKEN=hunter2-secret")
+    machine.build(*store, *base(), *given, folder=app)
+    [file] = (tmp_path / "store" / ".bxcache" / "records").iterdir()
+    assert json.loads(file.read_text())["file"] == "***"
+    assert "hunter2" not in file.read_text()
+
+
 def test_every_build_leaves_a_record(machine: Machine, app: Path, tmp_path: Path) -> None:
     """One that changed nothing and one that failed too; the last ten, and no secret in any."""
     store = tmp_path / "store"

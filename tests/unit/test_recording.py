@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -210,6 +211,30 @@ def test_secrets_are_masked_in_logs() -> None:
     (log,) = [step.log for step in record.steps if step.log]
     assert secret not in log
     assert "***" in log
+
+
+SECRET = "correct-horse-battery-staple"
+
+
+@pytest.mark.parametrize("lost", range(len(SECRET)))
+@pytest.mark.parametrize("ending", ["\n", " "])
+def test_no_end_of_a_secret_begins_what_is_kept_of_a_log(lost: int, ending: str) -> None:
+    """Wherever its beginning was cut off, and however short masks make the rest."""
+    reader, rest = TraceReader(), f"{SECRET[lost:]}{ending}"
+    others = f"{SECRET} " * 200
+    last = "x" * (8_000 - len(rest) - len(others))
+    printed = f"{SECRET[:lost]}{rest}{others}{last}"
+    data = base64.b64encode(printed.encode()).decode()
+    vertex = {"digest": "a", "name": "[1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
+    list(reader.feed(json.dumps({"vertexes": [vertex]})))
+    list(reader.feed(json.dumps({"logs": [{"vertex": "a", "data": data}]})))
+    vertex["completed"] = "2026-01-01T00:00:01Z"
+    list(reader.feed(json.dumps({"vertexes": [vertex]})))
+    trace = reader.finish()
+    account = Account(trace, trace, Metadata())
+    (step,) = list_recorded_steps(account, Redactor([SECRET, "short"]))
+    assert step.log.endswith(f"*** *** {last}")
+    assert re.fullmatch(r"[* \n]*x+", step.log)
 
 
 @pytest.mark.parametrize("name", ["cold", "docker-28-cold", "fresh-builder-source-edit"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -420,6 +421,28 @@ def test_what_buildkit_warns_of_is_kept_once() -> None:
         told = list(reader.feed(json.dumps({"warnings": [{"short": short}]})))
         assert told[-1:] == [Warned(text)]
     assert reader.finish().warnings == ("one", "two")
+
+
+def encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ({"short": encode("short"), "detail": [encode("long")]}, ["short"]),
+        ({"detail": [encode("\n"), encode("long")], "url": "https://x"}, ["long"]),
+        ({"short": "%", "detail": "%", "url": "https://x"}, ["https://x"]),
+        ({"short": 1, "detail": [None, "?"]}, []),
+        ({"short": ""}, []),
+    ],
+)
+def test_a_warning_says_something(message: dict[str, Any], told: list[str]) -> None:
+    """Of one that has no short text the longer ones are told; one that says nothing is none."""
+    reader = TraceReader()
+    events = reader.feed(json.dumps({"warnings": [{"vertex": "d", "level": 1, **message}]}))
+    assert [each for each in events if isinstance(each, Warned)] == [*map(Warned, told)]
+    assert [*reader.finish().warnings] == told
 
 
 def test_what_an_add_fetches_is_told_as_the_step_that_it_is_for() -> None:
