@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
@@ -81,7 +82,7 @@ class CacheResult:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuildResult:
     """The outcome of a build.
 
@@ -109,14 +110,14 @@ class BuildResult:
     gates: tuple[Verdict, ...] = ()
     earlier: tuple[Record, ...] = ()
 
-    @property
+    @cached_property
     def stages(self) -> Mapping[str, Stage]:
         """Every stage by its name, in the order of the Dockerfile, with its steps and layers."""
         from bxcache.insight.history import view_stages  # noqa: PLC0415  # few ask for it
 
         return {each.name: each for each in view_stages(self.record)} if self.record else {}
 
-    @property
+    @cached_property
     def report(self) -> Report | None:
         """What there is to tell of it, with the figures that people ask for."""
         from bxcache.insight.reporting import make_report  # noqa: PLC0415  # few ask for it

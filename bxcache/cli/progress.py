@@ -101,7 +101,10 @@ def is_shown(mode: str) -> bool:
 
 def is_live(stream: TextIO) -> bool:
     """Whether somebody looks at a terminal that can be drawn on."""
-    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and "CI" not in os.environ
+    from bxcache.place.variables import Variables  # noqa: PLC0415
+
+    is_drawn = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return is_drawn and not Variables(os.environ).is_on("CI")
 
 
 class KeptLog:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
 from bxcache.config.paths import is_remote
+from bxcache.console.report.sections import name_place
 from bxcache.console.tables import cut_text, show_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def annotate_failure(
     for step in failed:
         first, _, _ = step.text.partition("\n")
         known = step.line or (line if len(failed) == 1 else None)
-        title = _join(f"[{step.stage}] {first}", name)
+        place = name_place(step.stage, [step.platform] if step.platform else [])
+        title = _join(f"[{place}] {first}", name)
         yield Annotation(step.error or error, title=title, file=file, line=known)
     if not failed:
         yield Annotation(error, title=_join(_TITLE, name), file=file if line else "", line=line)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.events import Outcome
 from bxcache.console.tables import VERSION
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.metadata import Layer
     from bxcache.insight.history import Stage
-    from bxcache.insight.record import Record, RecordedLayer
+    from bxcache.insight.record import RecordedLayer
     from bxcache.result import BuildResult, CacheResult, Step
 
 
@@ -34,7 +33,7 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
         },
         "caches": [_describe_cache(cache) for cache in result.caches],
         "warnings": list(result.warnings),
-        **_describe_amounts(result.record),
+        **_describe_amounts(result),
         "gates": [
             {"gate": each.gate, "reason": each.reason, "fails": each.fails} for each in result.gates
         ],
@@ -42,22 +41,18 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
     }
 
 
-def _describe_amounts(record: Record | None) -> dict[str, Any]:
-    if record is None:
+def _describe_amounts(result: BuildResult) -> dict[str, Any]:
+    report = result.report
+    if report is None:
         return {}
+    counts = report.counts
+    is_known = not counts.reused or counts.reused > counts.unknown
     return {
-        "build_warnings": list(record.build_warnings),
-        "saved_seconds": _add_saved(record),
-        "pulled_bytes": record.pulled_bytes,
-        "sent_bytes": record.sent_bytes,
+        "build_warnings": list(report.build_warnings),
+        "saved_seconds": counts.saved if is_known else None,
+        "pulled_bytes": report.pulled_bytes,
+        "sent_bytes": report.sent_bytes,
     }
-
-
-def _add_saved(record: Record) -> float | None:
-    """What the reused steps took before, as far as that is known; None where none of it is."""
-    saved = [step.saved for step in record.steps if step.saved is not None]
-    reused = any(step.outcome is Outcome.REUSED for step in record.steps)
-    return round(sum(saved), 3) if saved or not reused else None
 
 
 def describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, Any]]:

@@ -32,9 +32,8 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from bxcache.console.tables import show_line
+from bxcache.console.tables import COLORS, show_line
 
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _CLEAR = "\r\x1b[0K"
 
 
@@ -134,7 +133,7 @@ class JobLog:
         line = show_line(line)
         if self._command is None:
             return line
-        plain = _COLOR.sub("", line)
+        plain = COLORS.sub("", line)
         # A provider may drop the colours before it looks.
         return self._command.sub(_break_sign, plain) if self._command.search(plain) else line
 

@@ -14,7 +14,6 @@ from bxcache.console.tables import cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record import Record
     from bxcache.insight.report import Report
     from bxcache.result import BuildResult, CacheResult
 
@@ -65,20 +64,19 @@ def _render_steps(result: BuildResult) -> str:
     parts = [f"{result.reused} reused", f"{result.executed} executed"]
     if result.failed:
         parts.append(f"{result.failed} failed")
-    more = "".join(f", {words}" for words in _list_amounts(result.record))
+    more = "".join(f", {words}" for words in _list_amounts(result.report))
     return f"{count}: {', '.join(parts)}, in {format_seconds(result.seconds)}{more}"
 
 
-def _list_amounts(record: Record | None) -> Iterator[str]:
-    if record is None:
+def _list_amounts(report: Report | None) -> Iterator[str]:
+    if report is None:
         return
-    saved = [step.saved for step in record.steps if step.saved is not None]
-    if saved:
-        yield f"{format_seconds(sum(saved))} saved"
-    if record.pulled_bytes:
-        yield f"{format_size(record.pulled_bytes)} fetched"
-    if record.sent_bytes:
-        yield f"{format_size(record.sent_bytes)} sent"
+    if report.counts.reused > report.counts.unknown:
+        yield f"{format_seconds(report.counts.saved)} saved"
+    if report.pulled_bytes:
+        yield f"{format_size(report.pulled_bytes)} fetched"
+    if report.sent_bytes:
+        yield f"{format_size(report.sent_bytes)} sent"
 
 
 def _render_saved(result: BuildResult) -> str:

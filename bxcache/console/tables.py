@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERSION = "1"
-_COLORS = re.compile(r"\x1b\[[0-9;]*m")
-_KEPT = re.compile(rf"({_COLORS.pattern}|\t)")
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_RESET = "\x1b[0m"
+_RESETS = re.compile(r"\x1b\[[0;]*m")
+_KEPT = re.compile(rf"({COLORS.pattern}|\t)")
 
 
 def render_document(document: dict[str, Any]) -> str:
@@ -54,13 +56,18 @@ def show_text(text: str) -> str:
 def show_line(line: str) -> str:
     r"""A line that came from elsewhere, as `show_text` has it, but with its colours and tabs.
 
-    >>> show_line("\x1b[32mok\x1b[0m\t\x1b[2J\r")
-    '\x1b[32mok\x1b[0m\t\\x1b[2J\\r'
+    Colours end with the line: what is hidden in one would hide all that follows.
+
+    >>> show_line("\x1b[32mok\x1b[0m\t\x1b[2J\r"), show_line("\x1b[8mx")
+    ('\x1b[32mok\x1b[0m\t\\x1b[2J\\r', '\x1b[8mx\x1b[0m')
     """
     if line.isprintable():
         return line
-    parts = enumerate(_KEPT.split(line))
-    return "".join(part if at % 2 else show_text(part) for at, part in parts)
+    parts = _KEPT.split(line)
+    colors = [part for part in parts[1::2] if part != "\t"]
+    end = "" if not colors or _RESETS.fullmatch(colors[-1]) else _RESET
+    shown = (part if at % 2 else show_text(part) for at, part in enumerate(parts))
+    return "".join((*shown, end))
 
 
 def show_plain(line: str) -> str:
@@ -69,7 +76,7 @@ def show_plain(line: str) -> str:
     >>> show_plain("\x1b[32mok\x1b[0m\tdone\x1b[2J")
     'ok      done\\x1b[2J'
     """
-    return show_text(_COLORS.sub("", line).expandtabs())
+    return show_text(COLORS.sub("", line).expandtabs())
 
 
 def cut_text(text: str, room: int) -> str:

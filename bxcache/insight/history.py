@@ -272,8 +272,21 @@ def _list_heads(record: Record) -> Iterator[_Head]:
         yield _Head(stage.name, stage.line, end, stage.base, stage.needed)
     known = {stage.name for stage in record.stages}
     # Of an old buildx, or a build that failed, only the names are known.
-    named = (step.stage for step in record.steps if not (step.lines and known) and step.stage)
-    yield from (_Head(name) for name in dict.fromkeys(named) if name not in known)
+    named = [step for step in record.steps if not (step.lines and known) and step.stage]
+    names = dict.fromkeys(step.stage for step in named)
+    began = _find_beginnings(named)
+    for name in sorted(names, key=lambda each: began.get(each, float("inf"))):
+        if name not in known:
+            yield _Head(name)
+
+
+def _find_beginnings(steps: Iterable[RecordedStep]) -> dict[str, float]:
+    """When the first instruction of each stage began, as far as that is known."""
+    found: dict[str, float] = {}
+    for step in steps:
+        if step.kind == "instruction" and step.began is not None:
+            found[step.stage] = min(step.began, found.get(step.stage, step.began))
+    return found
 
 
 class _HeadFinder:

@@ -69,7 +69,7 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
         images=record.images,
         tools=record.tools,
         place=record.place,
-        trend=tuple(map(_report_build, own))[:MOST_BUILDS][::-1],
+        trend=tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
     )
 
 
@@ -168,13 +168,14 @@ def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
     return sum(layer.size for layer in layers) or None
 
 
-def _report_build(record: Record) -> ReportedBuild:
-    counts = Counter(step.outcome for step in record.steps if step.outcome is not None)
+def _report_build(record: Record, platform: str | None) -> ReportedBuild:
+    chosen = _choose_steps(record, platform)
+    counts = Counter(step.outcome for step in chosen if step.outcome is not None)
     return ReportedBuild(
         started=record.started,
         seconds=record.seconds,
         exit_status=record.exit_status,
         refused=not record.exit_status and any(gate.fails for gate in record.gates),
         hit_ratio=_divide(counts[Outcome.REUSED], counts.total()),
-        bytes=_measure_layers(record.steps),
+        bytes=_measure_layers(chosen),
     )

@@ -66,6 +66,12 @@ def test_the_line_of_one_is_no_line_of_another() -> None:
     ]
 
 
+def test_of_several_platforms_the_one_is_named() -> None:
+    """The step's text is the same for all of them."""
+    [note] = annotate_failure(failed(replace(STEP, platform="linux/arm64")), "it broke", WORDS)
+    assert note.title == "[build (linux/arm64)] RUN make"
+
+
 def test_where_no_step_is_to_blame_the_error_is_told() -> None:
     """Such as for a Dockerfile that cannot be read, at the line that docker points at."""
     [note] = annotate_failure(failed(), "unknown instruction: RUNN", WORDS, "api")

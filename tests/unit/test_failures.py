@@ -60,6 +60,15 @@ def test_a_log_keeps_its_colours_and_tabs() -> None:
     assert log == ["\tat com.foo.Bar", "\x1b[31mFAIL\x1b[0m", r"\x1b[2Jx"]
 
 
+def test_what_one_line_hides_does_not_hide_the_next() -> None:
+    """Each ends its own colours; one that has ended them already is left as it is."""
+    lines = ["\x1b[8mhidden", "\x1b[31mred\x1b[m", "\x1b[0;1mbold", "\x1b[38;5;0mblack", "plain"]
+    assert tell(fail("", *lines))[-5:] == [
+        *("\x1b[8mhidden\x1b[0m", "\x1b[31mred\x1b[m", "\x1b[0;1mbold\x1b[0m"),
+        *("\x1b[38;5;0mblack\x1b[0m", "plain"),
+    ]
+
+
 def test_words_come_first_then_the_log_of_each() -> None:
     """With the image, where there are several; no log is mixed with another."""
     both = zip(fail("api", "a", "b"), fail("web", "x", "y"), strict=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,7 @@ from bxcache.buildx.events import (
 )
 from bxcache.buildx.trace import TraceReader
 from bxcache.buildx.vertex_names import StepName
+from bxcache.cli.progress import is_live
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines
 from tests.replay import STREAMS
@@ -135,6 +138,25 @@ def test_a_second_run_begins_anew() -> None:
     assert [*board.stages] == ["web a"]
     board.take(StepFinished(step("a", 1), Outcome.REUSED, 1.0, vertex="new"), 2.0, "api")
     assert (board.count(Outcome.EXECUTED), board.count(Outcome.REUSED)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("ci", "expected"),
+    [(None, True), ("", True), (" ", True), ("false", True), ("0", True), ("true", False)],
+)
+def test_a_terminal_of_a_ci_job_is_not_drawn_on(
+    ci: str | None,
+    expected: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where `CI` says no, it is no job."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    if ci is not None:
+        monkeypatch.setenv("CI", ci)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert is_live(stream) is expected
 
 
 def test_bytes_that_moved_are_added_up_by_layer() -> None:

@@ -10,7 +10,9 @@ import jsonschema
 import pytest
 
 from bxcache.buildx.events import Outcome
-from bxcache.console.report.sections import tabulate_trend
+from bxcache.console.report.plain import render_plain
+from bxcache.console.report.rendering import render_report
+from bxcache.console.report.sections import tabulate_slowest, tabulate_trend
 from bxcache.errors import RecordError
 from bxcache.insight.record import (
     Record,
@@ -220,6 +222,14 @@ def test_one_platform_is_told_alone() -> None:
     assert len(one.steps) + len(other.steps) == len(whole.steps) + shared
     assert all("linux/amd64" in step.platforms for step in one.steps)
     assert {at for stage in one.stages for at in stage.steps} == {*range(len(one.steps))}
+    mixed = [
+        make_step("RUN a", 2, outcome=REUSED, platforms=("linux/amd64",), layers="a:10"),
+        make_step("RUN a", 2, outcome=EXECUTED, platforms=("linux/arm64",), layers="b:20"),
+    ]
+    for platform, ratio, size in (("linux/amd64", 1.0, 10), ("linux/arm64", 0.0, 20)):
+        report = make_report([make_record(*mixed), earlier(*mixed, minutes=1)], platform)
+        assert (report.counts.hit_ratio, report.bytes) == (ratio, size)
+        assert [(each.hit_ratio, each.bytes) for each in report.trend] == [(ratio, size)] * 2
     with pytest.raises(RecordError, match="linux/s390x"):
         make_report([record], "linux/s390x")
 
@@ -233,6 +243,48 @@ def test_no_step_is_left_out(name: str) -> None:
     report = make_report([record])
     assert [step.text for step in report.steps] == [step.text for step in record.steps]
     assert {at for stage in report.stages for at in stage.steps} == {*range(len(record.steps))}
+
+
+def test_of_several_platforms_each_step_is_told_with_its_own() -> None:
+    """Where it failed, and among the slowest: their texts are the same."""
+    steps = [
+        make_step("RUN a", outcome=outcome, seconds=1.0, stage="deps", platforms=(platform,))
+        for platform, outcome in (("linux/amd64", EXECUTED), ("linux/arm64", FAILED))
+    ]
+    report = make_report([make_record(*steps, exit_status=1)])
+    places = [row[1] for row in tabulate_slowest(report).rows]
+    assert places == ["deps (linux/amd64)", "deps (linux/arm64)"]
+    assert "failed in deps (linux/arm64): RUN a\n" in render_plain(report)
+    head = "failed after 1.0 s in <code>deps (linux/arm64)</code>: <code>RUN a</code>"
+    assert head in render_report(report, "md")
+    _, failed, rest = render_report(report, "html").partition("What failed")
+    assert failed
+    assert "after 1.0 s in stage deps (linux/arm64)" in rest.partition("</section>")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("docker-26-failing-step", ["base", "stage-1"]),
+        ("failing-step", ["base", "deps", "build", "test"]),
+    ],
+)
+def test_stages_whose_order_is_not_told_stand_as_they_began(name: str, expected: list[str]) -> None:
+    """A build that failed tells no Dockerfile; here they stand as they do in it."""
+    assert [stage.name for stage in make_report([read_recorded(name)]).stages] == expected
+
+
+def test_stages_of_an_older_record_stand_as_they_began() -> None:
+    """By their first instructions; those of which that is not known come last."""
+    steps = [
+        make_step("FROM a", stage="late", began=0.0),
+        make_step("RUN x", stage="unknown"),
+        make_step("RUN b", stage="late", began=3.0),
+        make_step("RUN c", stage="early", began=4.0),
+        make_step("RUN d", stage="early", began=1.0),
+    ]
+    report = make_report([make_record(*steps, exit_status=1)])
+    assert [stage.name for stage in report.stages] == ["early", "late", "unknown"]
 
 
 def test_a_step_of_no_known_stage_is_told_at_the_end() -> None:

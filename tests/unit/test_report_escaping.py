@@ -175,10 +175,11 @@ def test_markdown_says_what_the_text_said(text: str) -> None:
     """In a table as well, where a bar would end the cell."""
     tokens = MarkdownIt("commonmark").enable("table").parse(render_report(fill(text), "md"))
     codes = [c.content for t in tokens for c in t.children or () if c.type == "code_inline"]
-    expected = clean_text(text)
+    expected, place = clean_text(text), clean_text(f"{text} ({text})")
     assert codes
     told = [code.removeprefix("the gate max_size is not passed: ") for code in codes]
-    assert all(code.strip(" ") == expected.strip(" ") for code in told if len(expected) < 100)
+    known = {expected.strip(" "), place.strip(" ")}
+    assert all(code.strip(" ") in known for code in told if len(expected) < 100)
     (fence,) = [token for token in tokens if token.type == "fence"]
     assert fence.content.startswith(clean_log(text))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import list_failed, list_needed
+from bxcache.console.report.sections import list_failed, list_needed, name_place
 from bxcache.console.report.texts import clean_log, clean_text
 from bxcache.console.report.timeline import name_class, tell_outcome
 
@@ -28,7 +28,8 @@ def draw_failed(report: Report) -> Markup:
 
 
 def _draw_text(step: ReportedStep) -> Markup:
-    where = f" after {format_seconds(step.seconds)} in stage {clean_text(step.stage)}"
+    place = clean_text(name_place(step.stage, step.platforms))
+    where = f" after {format_seconds(step.seconds)} in stage {place}"
     badge = element("span", "✕ failed", class_="badge failed")
     text = element("p", element("code", clean_text(step.text)))
     return join(element("p", badge, where), text, element("p", clean_text(step.error)))

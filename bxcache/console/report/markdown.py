@@ -18,6 +18,7 @@ from bxcache.console.report.sections import (
     list_refusals,
     list_unneeded,
     list_warnings,
+    name_place,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
@@ -107,8 +108,10 @@ def _longest_run(sign: str, text: str) -> int:
 
 def _render_failed(step: ReportedStep) -> str:
     """A step that failed, with the end of its log folded up."""
-    name = escape(cut_text(clean_text(step.text), _LONGEST))
-    head = f"failed after {format_seconds(step.seconds)}: <code>{name}</code>"
+    texts = (name_place(step.stage, step.platforms), step.text)
+    place, name = (escape(cut_text(clean_text(each), _LONGEST)) for each in texts)
+    took = f"failed after {format_seconds(step.seconds)}"
+    head = f"{took} in <code>{place}</code>: <code>{name}</code>"
     log = tell_failure(step)
     fence = "~" * max(3, _longest_run("~", log) + 1)
     block = f"{fence}text\n{log}\n{fence}"

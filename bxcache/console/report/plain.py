@@ -10,6 +10,7 @@ from bxcache.console.report.sections import (
     list_refusals,
     list_unneeded,
     list_warnings,
+    name_place,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
@@ -54,7 +55,8 @@ def _list_blocks(report: Report) -> Iterator[str]:
 
 def _render_failed(step: ReportedStep) -> str:
     lines = tell_failure(step).split("\n")
-    return "\n".join([f"failed: {clean_text(step.text)}", *map(_indent, lines)])
+    place = clean_text(name_place(step.stage, step.platforms))
+    return "\n".join([f"failed in {place}: {clean_text(step.text)}", *map(_indent, lines)])
 
 
 def _render_table(table: Table) -> str:

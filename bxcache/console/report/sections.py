@@ -107,6 +107,15 @@ def tell_failure(step: ReportedStep) -> str:
     return "\n".join(filter(None, told)) or "no more is known"
 
 
+def name_place(stage: str, platforms: Sequence[str]) -> str:
+    """Where a step is done: its stage, and the platforms where the build was for several.
+
+    >>> name_place("deps", ["linux/arm64"]), name_place("deps", [])
+    ('deps (linux/arm64)', 'deps')
+    """
+    return f"{stage} ({', '.join(platforms)})" if platforms else stage
+
+
 def list_needed(report: Report) -> list[ReportedStage]:
     """The stages that were part of the build."""
     return [stage for stage in report.stages if stage.needed]
@@ -152,7 +161,7 @@ def tabulate_slowest(report: Report) -> Table:
     rows = tuple(
         (
             Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(step.stage),
+            Quoted(name_place(step.stage, step.platforms)),
             step.outcome.value if step.outcome is not None else "",
             format_seconds(step.seconds),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from bxcache.buildx.vertices import write_over
 from bxcache.config.quantities import format_ratio, format_size
 from bxcache.console.tables import show_text
 
@@ -42,9 +43,7 @@ def clean_log(text: str) -> str:
     '20%\n        done\\x07'
     """
     lines = _CONTROL.sub("", text).replace("\r\n", "\n").split("\n")
-    # What a carriage return goes back over is written over.
-    last = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
-    return "\n".join(show_text(line.expandtabs()) for line in last).strip("\n")
+    return "\n".join(show_text(write_over(line).expandtabs()) for line in lines).strip("\n")
 
 
 def format_moment(seconds: float) -> str:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bxcache.console.report.sections import name_place
 from bxcache.console.report.texts import clean_log, clean_text
 from bxcache.console.report.timeline import name_class
 from bxcache.place.trace_context import parse_traceparent
@@ -78,8 +79,7 @@ def _list_tracks(report: Report) -> Iterator[_Track]:
                 groups.setdefault(step.platforms, []).append(at)
                 told.add(at)
         for platforms, positions in groups.items():
-            where = f" ({', '.join(platforms)})" if platforms else ""
-            name = clean_text(f"{stage.name or '(no stage)'}{where}")
+            name = clean_text(name_place(stage.name or "(no stage)", platforms))
             for number, lane in enumerate(_split(report.steps, positions), 1):
                 yield _Track(name if number == 1 else f"{name} {number}", lane)
 
