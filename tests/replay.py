@@ -1,26 +1,30 @@
 """Replays recorded streams into the live view: `python -m tests.replay STREAM [SECONDS]`.
 
 Every message waits its share of the seconds, so that there is something to see. Several images are
-replayed side by side as `NAME=STREAM NAME=STREAM [SECONDS]`.
+replayed side by side as `NAME=STREAM NAME=STREAM [SECONDS]`. Where `REPLAY_UNTIL` names a file, the
+replay stays at the middle until there is such a file.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
+from bxcache.buildx.events import Streamed
 from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import TraceReader
 from bxcache.console.failures import Failures
 from bxcache.console.live import LiveProgress
 
+_PAUSE = 0.1
 STREAMS = Path(__file__).parent / "streams"
 
 
-def replay(streams: Mapping[str, Path], seconds: float) -> None:
+def replay(streams: Mapping[str, Path], seconds: float, until: Path | None = None) -> None:
     """Show streams by their images, a message of each in turn."""
     readers = {name: TraceReader() for name in streams}
     lines = [
@@ -29,7 +33,11 @@ def replay(streams: Mapping[str, Path], seconds: float) -> None:
     ]
     mixed = [each for several in zip_longest(*lines) for each in several if each is not None]
     with Failures(sys.stderr) as failures, LiveProgress(sys.stderr, failures) as live:
-        for name, line in mixed:
+        for at, (name, line) in enumerate(mixed):
+            while until and at == len(mixed) // 2 and not until.exists():
+                # It is drawn at once after any event, and seldom without.
+                live(Streamed(""), name)
+                time.sleep(_PAUSE)
             for event in readers[name].feed(line):
                 live(event, name)
             time.sleep(seconds / len(mixed))
@@ -44,4 +52,6 @@ def read_stream(word: str) -> tuple[str, Path]:
 if __name__ == "__main__":
     *words, last = sys.argv[1:]
     timed = last.replace(".", "").isdecimal()
-    replay(dict(map(read_stream, words if timed else (*words, last))), float(last) if timed else 2)
+    streams = dict(map(read_stream, words if timed else (*words, last)))
+    named = os.environ.get("REPLAY_UNTIL")
+    replay(streams, float(last) if timed else 2, Path(named) if named else None)

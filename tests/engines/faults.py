@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 ANYWHERE = re.compile("")
 
@@ -68,11 +69,24 @@ class Delay:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Half of a large answer comes, and the rest when it is let go.
+
+    Attributes:
+        least: how many bytes an answer has at least that is held.
+        released: it is let go.
+    """
+
+    least: int
+    released: Event = field(default_factory=Event)
+
+
+@dataclass(frozen=True)
 class Vanish:
     """The connection is reset, and every later one refused."""
 
 
-Fault = Answer | Stall | Cut | Delay | Vanish
+Fault = Answer | Stall | Cut | Delay | Hold | Vanish
 
 UNAUTHORIZED = Answer(401, "UNAUTHORIZED", (("WWW-Authenticate", 'Basic realm="tests"'),))
 FORBIDDEN = Answer(403, "DENIED")

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.engines.exchanges import Request
-from tests.engines.faults import UNREACHABLE, Answer, Cut, Delay, Fault, Rule, Stall, Vanish
+from tests.engines.faults import UNREACHABLE, Answer, Cut, Delay, Fault, Hold, Rule, Stall, Vanish
 from tests.engines.messages import (
     CHUNK,
     Head,
@@ -27,6 +27,8 @@ from tests.engines.messages import (
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
+# How often it is looked whether the proxy is to stop, in seconds.
+POLL = 0.1
 # How long a client has to take an answer that came before it had sent everything.
 LINGER = 1.0
 # What a client begins with that tries TLS first; it goes on without when told of HTTP.
@@ -237,10 +239,12 @@ class FaultyProxy:
             case Delay(seconds):
                 if not self._stopping.wait(seconds):
                     self._pass_on(call)
+            case Hold():
+                self._pass_on(call, hold=fault)
             case _:
                 self._pass_on(call, cut=fault is not None)
 
-    def _pass_on(self, call: _Call, *, cut: bool = False) -> None:
+    def _pass_on(self, call: _Call, *, cut: bool = False, hold: Hold | None = None) -> None:
         try:
             server = socket.create_connection(self._upstream)
         except OSError:
@@ -260,6 +264,10 @@ class FaultyProxy:
                 call.reset()
                 return
             call.send(head.last(), head.status)
+            if hold and hold.least <= head.length and call.head.method != "HEAD":
+                call.client.sendall(answers.read(head.length // 2))
+                while not self._stopping.is_set() and not hold.released.wait(POLL):
+                    pass
             while piece := answers.read1(CHUNK):
                 call.client.sendall(piece)
 

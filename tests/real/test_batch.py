@@ -14,6 +14,7 @@ import pytest
 
 from bxcache.store.store import Store
 from tests.engines import busybox_image
+from tests.real.drawings import list_stages
 from tests.real.machines import Machine, count
 from tests.real.test_examples import check_out
 from tests.terminal import Terminal
@@ -110,12 +111,12 @@ def test_one_that_fails_leaves_the_others_alone(
 def test_several_images_are_drawn_on_one_terminal(machine: Machine, shop: Path) -> None:
     """Each stage with its image, then what became of each, then the log of the one that failed."""
     with (shop / "worker" / "Dockerfile").open("a") as file:
-        file.write("RUN sleep 1 && echo why && exit 3\n")
+        file.write("RUN sleep 2 && echo why && exit 3\n")
     terminal = Terminal(80, 24)
     command = machine.command(sys.executable, "-m", "bxcache", "build", *words("api", "worker"))
     environment = machine.environment(TERM="xterm-256color")
     assert terminal.run(command, folder=shop, environment=environment) == 1
-    drawn = {line.split()[1] for screen in terminal.seen for line in screen if line[:2] == "> "}
+    drawn = {name.split()[0] for screen in terminal.seen for name in list_stages(screen)}
     assert drawn == {"api", "worker"}
     lines = [line for line in terminal.all_lines if line]
     assert not [line for line in lines if line.startswith(("> ", "+ ", "= "))]
