@@ -11,7 +11,7 @@ from bxcache.buildx.command import VARIABLES, Saving
 from bxcache.buildx.events import StepStarted, Streamed
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.raw_stream import StreamRedactor, join_documents
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.errors import StoppedError
 from bxcache.settlement import Heard, find_trouble

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bxcache.buildx.events import Streamed
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.console.failures import Failures
 from bxcache.console.live import LiveProgress
 

@@ -14,7 +14,8 @@ from typing import Any
 from bxcache.buildx.capabilities import Builder, Capabilities, Node
 from bxcache.buildx.driver import Docker
 from bxcache.buildx.metadata import Metadata, parse_metadata
-from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.trace import Trace
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.config.loading import load_setup
 from bxcache.place.place import Place
 from bxcache.placement import Placement

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from bxcache.buildx.events import Event, redact_event
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.console.failures import Failures
 from bxcache.console.live import LiveProgress
 from bxcache.process import RunningProcess

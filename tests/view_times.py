@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bxcache.buildx.events import redact_event
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.console.progress import PlainProgress
 from bxcache.redaction import Redactor
 from tests.bootstrap import ROOT

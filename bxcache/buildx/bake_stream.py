@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.raw_stream import ERROR
-from bxcache.buildx.trace import Trace, TraceReader, parse_status, read_items
+from bxcache.buildx.trace_reader import TraceReader, parse_status, read_items
 from bxcache.buildx.vertices import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from bxcache.buildx.events import Event
+    from bxcache.buildx.trace import Trace
 
 _RESOLVING = "resolving provenance for metadata file"
 _PUSHING = re.compile(r"pushing .* with docker", re.DOTALL)

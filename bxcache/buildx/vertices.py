@@ -169,7 +169,7 @@ class Vertex:
 def advance(vertex: Vertex, message: dict[str, Any]) -> None:
     """Take one message of a vertex into its state.
 
-    The rule is told in `trace`.
+    The rule is told in `trace_reader`.
     """
     started, completed = read_text(message, "started"), read_text(message, "completed")
     cached, error = message.get("cached") is True, read_text(message, "error")

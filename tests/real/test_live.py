@@ -16,7 +16,7 @@ from bxcache.buildx.events import (
     Outcome,
 )
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import StepName
 from tests.real.drawings import check_screen, check_stayed, is_tally, list_stages
 from tests.replay import STREAMS

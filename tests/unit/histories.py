@@ -9,7 +9,7 @@ from typing import Any
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import parse_metadata
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import (
     Record,

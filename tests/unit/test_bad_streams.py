@@ -30,7 +30,8 @@ from bxcache.buildx.events import (
 )
 from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.raw_stream import StreamRedactor, join_documents
-from bxcache.buildx.trace import Trace, TraceReader, parse_status
+from bxcache.buildx.trace import Trace
+from bxcache.buildx.trace_reader import TraceReader, parse_status
 from bxcache.buildx.vertex_names import StepName, parse_step_name
 from bxcache.buildx.vertices import LONGEST_LINE
 from bxcache.console.board import Board

@@ -22,7 +22,8 @@ from bxcache.buildx.events import (
 )
 from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.trace import Trace
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import CacheVertex
 from tests.unit.test_trace import FIELDS, JSON
 

@@ -14,7 +14,8 @@ import pytest
 from bxcache.buildx.events import Outcome, StepFinished, StepStarted
 from bxcache.buildx.instructions import Reads
 from bxcache.buildx.metadata import Layer, Metadata, parse_metadata
-from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.trace import Trace
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import StepName
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines

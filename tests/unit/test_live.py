@@ -20,7 +20,7 @@ from bxcache.buildx.events import (
     Transfer,
     Transferred,
 )
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import StepName
 from bxcache.cli.progress import is_live
 from bxcache.console.board import Board

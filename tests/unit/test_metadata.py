@@ -15,7 +15,7 @@ from bxcache.buildx.metadata import (
     parse_bake_metadata,
     parse_metadata,
 )
-from bxcache.buildx.trace import TraceReader
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.redaction import Redactor
 from bxcache.settlement import list_steps
 

@@ -15,7 +15,8 @@ import pytest
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata, parse_metadata
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.trace import Trace
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.insight.arguments import hash_arguments, list_different
 from bxcache.insight.history import list_layers, view_stages
 from bxcache.insight.record import Record, RecordedScope, RecordedStep

@@ -25,7 +25,8 @@ from bxcache.buildx.events import (
     Warned,
 )
 from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace, TraceReader
+from bxcache.buildx.trace import Trace
+from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import CacheVertex
 
 STREAMS = Path(__file__).parents[1] / "streams"
