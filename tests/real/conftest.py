@@ -32,16 +32,30 @@ from tests.engines import (
 )
 from tests.engines.builders import new_builder
 from tests.real.machines import Machine
+from tests.real.stages import Shelf
 
 MakeMachine = Callable[..., Machine]
 ENGINES = {"machines", "machine", "registry", "private_registry", "secure_registry"}
 
 
+LONGEST = ("crashes", "history", "backends", "ci_examples", "stage_dockerfiles", "corruption")
+"""The files that take longest: they come first, so that no worker is left with one in the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs an engine, so that `-m 'not engine'` runs anywhere."""
+    """Mark what needs an engine, so that `-m 'not engine'` runs anywhere; begin with what lasts."""
     for item in items:
         if ENGINES & set(getattr(item, "fixturenames", ())):
             item.add_marker("engine")
+    items.sort(key=_find_turn)
+
+
+def _find_turn(item: pytest.Item) -> int:
+    """Documentation and browsers, then engines, the longest first; the quick units are left."""
+    name = item.path.stem.removeprefix("test_")
+    if item.path.parent != Path(__file__).parent:
+        return -1 if "unit" not in item.path.parts else len(LONGEST) + 1
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 @contextmanager
@@ -173,6 +187,12 @@ def proxy(registry: Registry) -> Iterator[FaultyProxy]:
     """The registry's second address, where a test has things go wrong."""
     with FaultyProxy(registry.address) as started:
         yield started
+
+
+@pytest.fixture
+def shelf(registry: Registry, tmp_path: Path) -> Shelf:
+    """A repository of the test's own, for a cache of all stages."""
+    return Shelf.of(registry, tmp_path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tests.engines import Registry
 
-KINDS = (
+_MANIFESTS = (
     *("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"),
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -75,6 +75,20 @@ class Shelf:
 
     def _ask(self, kind: str, name: str) -> tuple[str, dict[str, Any]]:
         path = f"/v2/{self.name}/{kind}/{name}"
-        answer = self.registry.ask("GET", path, headers={"Accept": ", ".join(KINDS)})
+        answer = self.registry.ask("GET", path, headers={"Accept": ", ".join(_MANIFESTS)})
         assert answer.status == 200, (path, answer)
         return answer.headers.get("Docker-Content-Digest", ""), json.loads(answer.body)
+
+
+STAGES = {"base", "deps", "build", "stage-4"}
+"""Those of the project of the tests that feed its image; the last has no name."""
+KINDS = ["classic", "docker", "docker-container", "remote"]
+
+
+def told(built: dict[str, Any]) -> tuple[bool, bool, bool, bool]:
+    """Whether the one cache was read, saved, found unchanged, had by another name."""
+    (cache,) = built["caches"]
+    return cache["imported"], cache["exported"], cache["unchanged"], cache["aliased"]
+
+
+SAVED, UNCHANGED = (False, True, False, False), (True, False, True, False)

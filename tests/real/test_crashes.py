@@ -36,7 +36,8 @@ def renewable(home: Path) -> Iterator[Callable[[], Machine]]:
 
 @pytest.mark.engine
 def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
-    """After each, an empty engine reuses every step of what was saved last."""
+    """After each, an empty engine reuses every step of what was saved last; it is not asked again
+    where every byte is as it was when it did."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     lanes = []

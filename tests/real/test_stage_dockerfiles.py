@@ -1,0 +1,271 @@
+"""Stages of Dockerfiles of all kinds are pushed as images, and read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.real.conftest import MakeMachine
+from tests.real.fleet import push
+from tests.real.machines import count
+from tests.real.stages import SAVED, SCOPE, STAGES, UNCHANGED, Shelf, told
+
+if TYPE_CHECKING:
+    pass
+
+
+@pytest.fixture
+def bare(project: Path) -> Path:
+    """The project with its first stage alone, to write others behind it."""
+    dockerfile = project / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().partition("FROM base AS deps")[0])
+    return project
+
+
+def extend(project: Path, text: str) -> None:
+    with (project / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write(text)
+
+
+def build_twice(
+    machines: MakeMachine, shelf: Shelf, project: Path, *words: str, kind: str = "classic"
+) -> dict[str, Any]:
+    """Build on two fresh machines; the second executes nothing, and is told as it should be."""
+    cold = machines(kind).build(*shelf.backend(), *words, folder=project)
+    assert (told(cold), cold["warnings"]) == (SAVED, [])
+    warm = machines(kind).build(*shelf.backend(), *words, folder=project)
+    assert (count(warm), told(warm)) == ((sum(count(cold)), 0), UNCHANGED)
+    return warm
+
+
+def test_stages_without_names_are_pushed_too(
+    machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """Used by their numbers; the name of a base goes on behind a comment, or stands in RUN. One is
+    called as docker shows another; history has the names that docker shows."""
+    extend(
+        bare,
+        "FROM base\nRUN echo base > /one\n"
+        "FROM \\\n# not the base\n  base\nRUN echo base > /two\n"
+        "FROM base AS stage-1\nRUN echo three > /three\n"
+        "FROM base\nCOPY --from=1 /one /one\nCOPY --from=2 /two /two\n"
+        "COPY --from=3 /three /three\n",
+    )
+    build_twice(machines, shelf, bare)
+    assert shelf.stages() == {"base", "stage-1-0", "stage-1", "stage-2", "stage-4"}
+    assert (bare / "Dockerfile").read_text().count(" AS ") == 2
+    told = machines("classic").run("history", "--json", "--from", shelf.ref, folder=bare).out
+    stages = [stage["name"] for stage in json.loads(told)["stages"]]
+    assert stages == ["base", "stage-1", "stage-2", "stage-1", "stage-4"]
+
+
+@pytest.mark.parametrize("kind", ["classic", "docker"])
+def test_a_stage_that_comes_in_front_takes_no_image_of_another(
+    kind: str, machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """Stages without names are called by their places; each still has its own layers afterwards."""
+    start = (bare / "Dockerfile").read_text()
+    one, two = (f"FROM base\nRUN echo {name} > /{name}\n" for name in ("one", "two"))
+    last = "FROM base\nCOPY --from=1 /{} /x\nCOPY --from=2 /{} /y\n"
+    extend(bare, one + two + last.format("one", "two"))
+    machines(kind).build(*shelf.backend(), folder=bare)
+    of_one, of_two = (shelf.diff_ids(f"{SCOPE}.{stage}") for stage in ("stage-1", "stage-2"))
+    (bare / "Dockerfile").write_text(start + two + one + last.format("two", "one"))
+    swapped = machines(kind).build(*shelf.backend(), folder=bare)
+    assert swapped["warnings"] == []
+    assert shelf.diff_ids(f"{SCOPE}.stage-1") == of_two
+    assert shelf.diff_ids(f"{SCOPE}.stage-2") == of_one
+    new = "FROM base\nRUN echo new > /new\nFROM base\nCOPY --from=1 /new /new\n"
+    (bare / "Dockerfile").write_text(
+        start + new + two + one + last.replace("1", "4").format("one", "new")
+    )
+    built = machines(kind).build(*shelf.backend(), folder=bare)
+    again = machines(kind).build(*shelf.backend(), folder=bare)
+    assert (count(again), told(again)) == ((sum(count(built)), 0), UNCHANGED)
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"), [((), "small"), (("--build-arg", "KIND=small"), "full")]
+)
+def test_a_stage_that_a_variable_names_is_one_that_is_needed(
+    words: tuple[str, ...], unneeded: str, machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """It is saved, and history has it as a part of the build; the other one is not built."""
+    text = (bare / "Dockerfile").read_text()
+    stages = "".join(
+        f"FROM base AS {name}\nRUN echo {name} > /kind\n" for name in ("small", "full")
+    )
+    last = "FROM ${KIND} AS last\nRUN echo last > /last\n"
+    (bare / "Dockerfile").write_text(f"ARG KIND=full\n{text}{stages}{last}")
+    line = ("build", "--network", "none", *shelf.backend(), *words)
+    said = machines("classic").run(*line, folder=bare).err
+    assert f"not built, and so not saved, as nothing needs them: `{unneeded}`\n" in said
+    assert shelf.stages() == {"base", "small", "full", "last"} - {unneeded}
+    told = machines("classic").run("history", "--json", "--from", shelf.ref, folder=bare).out
+    needed = [stage["name"] for stage in json.loads(told)["stages"] if stage["needed"]]
+    assert set(needed) == shelf.stages()
+
+
+ODD = ["from", "context", "all", "as", "copy", "stage-0", "v1.2", "a_b", "bxcache", "final"]
+
+
+def test_stages_may_be_called_anything(machines: MakeMachine, shelf: Shelf, bare: Path) -> None:
+    """Keywords, dots, what looks like a number's name, what the label is called."""
+    names = ["base", *ODD]
+    stages = [
+        f"FROM base AS {name}\nCOPY --from={below} /bin/busybox /{name}\n"
+        for below, name in zip(names, ODD, strict=False)
+    ]
+    extend(bare, "".join(stages))
+    build_twice(machines, shelf, bare)
+    assert len(shelf.stages()) == len(names)
+
+
+def test_a_stage_that_nothing_needs_is_not_built(
+    machines: MakeMachine, shelf: Shelf, project: Path
+) -> None:
+    """And it is said so."""
+    words = ("build", "--network", "none", *shelf.backend())
+    said = machines("classic").run(*words, folder=project).err
+    assert "not built, and so not saved, as nothing needs them: `check`" in said
+    assert shelf.stages() == STAGES
+
+
+@pytest.mark.parametrize(
+    "text", ["FROM base AS last\nRUNN x\n", "FROM base AS last\nRUN exit 3\n", "FROM BASE:X:Y\n"]
+)
+def test_a_build_that_fails_pushes_nothing(
+    text: str, machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """docker's error is the error."""
+    extend(bare, text)
+    machines("classic").build(*shelf.backend(), folder=bare, status=1)
+    assert shelf.registry.ask("GET", f"/v2/{shelf.name}/tags/list").status == 404
+
+
+def test_a_target_that_is_not_the_last_stage(
+    machines: MakeMachine, shelf: Shelf, project: Path
+) -> None:
+    """It and what it needs are pushed, to a scope of its own."""
+    build_twice(machines, shelf, project, "--target", "deps")
+    scope = SCOPE.replace("image", "image.deps")
+    assert shelf.stages(scope) == {"base", "deps"}
+    assert shelf.stages() == set()
+
+
+COPYING = """\
+FROM scratch AS files
+COPY deps.txt /deps.txt
+FROM files AS named
+ARG TARGETARCH
+COPY ${TARGETARCH} /arch
+FROM named
+COPY src /src
+"""
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker-container"])
+def test_two_platforms(kind: str, machines: MakeMachine, shelf: Shelf, project: Path) -> None:
+    """One image of a stage has both, and so has the one image."""
+    (project / "Dockerfile").write_text(COPYING)
+    platforms = ("linux/amd64", "linux/arm64")
+    for platform in platforms:
+        (project / platform.partition("/")[2]).write_text(platform)
+    words = ("--platform", ",".join(platforms), "-o", "type=cacheonly")
+    warm = build_twice(machines, shelf, project, *words, kind=kind)
+    assert {step["platform"] for step in warm["steps"]} == set(platforms)
+    scope = "image.linux-amd64_linux-arm64.no-branch"
+    assert shelf.stages(scope) == {"files", "named", "stage-2"}
+    index = shelf.manifest(f"{scope}.named")
+    found = {f"{p['os']}/{p['architecture']}" for p in (m["platform"] for m in index["manifests"])}
+    assert found == set(platforms)
+
+
+VALUES = ["${X}", "$${X}", "%{if}", "%%{ if }", "a b\"c'\\d", "$", "é", "a=b,c", " ", "${"]
+
+
+def test_build_arguments_arrive_as_they_are(
+    machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """With any sign in them, and those that the environment has; else every stage would differ."""
+    numbered = [(f"A{number}", value) for number, value in enumerate(VALUES)]
+    lines = [f'ARG {name}\nRUN printf %s "${name}" > /{name}\n' for name, _ in numbered]
+    extend(bare, "FROM base AS args\n" + "".join(lines) + "FROM args\nCOPY deps.txt /again\n")
+    words = [word for pair in numbered[1:] for word in ("--build-arg", "=".join(pair))]
+    backend = (*shelf.backend(), "--build-arg", "A0", *words)
+    cold = machines("classic").build(*backend, folder=bare, A0=VALUES[0])
+    assert (told(cold), cold["warnings"]) == (SAVED, [])
+    warm = machines("classic").build(*backend, folder=bare, A0=VALUES[0])
+    assert (count(warm), told(warm)) == ((cold["counts"]["executed"], 0), UNCHANGED)
+
+
+@pytest.mark.parametrize("name", [".dockerignore", "Dockerfile.dockerignore"])
+def test_what_docker_ignores_is_ignored_for_every_stage(
+    name: str, machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """Stages without names are built by a copy of the Dockerfile, which lies elsewhere."""
+    (bare / name).write_text("secret*\n")
+    (bare / "secret.txt").write_text("1")
+    extend(bare, "FROM base\nCOPY . /all\nFROM base\nCOPY --from=1 /all /all\n")
+    cold = machines("classic").build(*shelf.backend(), folder=bare)
+    assert (told(cold), cold["warnings"]) == (SAVED, [])
+    assert shelf.stages() == {"base", "stage-1", "stage-2"}
+    (bare / "secret.txt").write_text("2")
+    warm = machines("classic").build(*shelf.backend(), folder=bare)
+    assert told(warm) == UNCHANGED
+
+
+def test_named_contexts_are_the_stages_too(
+    machines: MakeMachine, shelf: Shelf, bare: Path, tmp_path: Path
+) -> None:
+    """One of them in place of a stage, which is then not pushed."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes").write_text("of the other context\n")
+    extend(
+        bare,
+        "FROM base AS replaced\nRUN echo no > /notes\n"
+        "FROM base AS middle\nCOPY --from=replaced /notes /\n"
+        "FROM base\nCOPY --from=middle /notes /\n",
+    )
+    build_twice(machines, shelf, bare, "--build-context", f"replaced={other}")
+    assert shelf.stages() == {"base", "middle", "stage-3"}
+
+
+def test_a_dockerfile_elsewhere_and_a_context_elsewhere(
+    machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """Both relative to the working directory, as for docker."""
+    folder = bare / "docker"
+    folder.mkdir()
+    extend(bare, "FROM base\nCOPY deps.txt /\nFROM base\nCOPY --from=1 /deps.txt /\n")
+    (bare / "Dockerfile").rename(folder / "app.Dockerfile")
+    words = (*shelf.backend(), "--file", "../docker/app.Dockerfile", "..")
+    (bare / "src" / "deeper").mkdir()
+    for kind, expected in (("classic", SAVED), ("classic", UNCHANGED)):
+        built = machines(kind).build(*words, folder=bare / "src")
+        assert (told(built), built["warnings"]) == (expected, [])
+
+
+def test_one_stage_is_one_image_and_the_one_image(
+    machines: MakeMachine, shelf: Shelf, bare: Path, tmp_path: Path
+) -> None:
+    """BuildKit does not name the only stage of a Dockerfile. Another branch has it too."""
+    build_twice(machines, shelf, bare)
+    assert shelf.stages() == {"base"}
+    main, topic = (SCOPE.replace("no-branch", name) for name in ("main", "topic"))
+    for name in ("main", "topic"):
+        event = push(name, tmp_path / name)
+        machines("classic").build(*shelf.backend(), folder=bare, **event)
+    assert shelf.stages(main) == shelf.stages(topic) == {"base"}
+
+
+def test_no_layer_no_image(machines: MakeMachine, shelf: Shelf, project: Path) -> None:
+    """An image without a step has nothing to keep, which is no trouble."""
+    (project / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
+    built = machines("docker").build(*shelf.backend(), folder=project)
+    assert built["warnings"] == []
+    assert not built["caches"] or not built["caches"][0]["exported"]
