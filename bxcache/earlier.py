@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,8 @@ class Question:
     Attributes:
         scopes: the scopes that they are of.
         before: only those that began before this, in seconds since 1970.
-        most: so many of each scope, from the last one.
+        most: so many of each scope that succeeded, from the last one; those that failed since count
+            too. Of what comes behind the step that failed they know nothing.
         everywhere: all places are asked; else for each scope the first that knows it.
     """
 
@@ -103,8 +103,13 @@ class Asking:
 
 
 def _read_records(holder: Holder, scope: str, most: int) -> Iterator[Record]:
+    succeeded = 0
     with suppress(BxcacheError):
         content = holder.read(scope)
-        for data in islice(content.records(), most) if content is not None else ():
+        for data in content.records() if content is not None else ():
             with suppress(RecordError):
-                yield parse_record(data, scope)
+                record = parse_record(data, scope)
+                yield record
+                succeeded += not record.exit_status
+            if succeeded == most:
+                return

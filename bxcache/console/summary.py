@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.plain import render_rows
-from bxcache.console.report.sections import tabulate_work
+from bxcache.console.report.sections import name_place, tabulate_work
 from bxcache.console.report.texts import clean_text
 from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.report import Report
+    from bxcache.insight.report import Report, ReportedStep
     from bxcache.result import BuildResult, CacheResult
 
 _MOST_SLOWEST = 3
@@ -39,15 +39,18 @@ def _list_blocks(report: Report | None) -> Iterator[str]:
         yield render_rows(table)
     slowest = [report.steps[at] for at in report.slowest[:_MOST_SLOWEST]]
     if len(slowest) > 1:
-        told = (
-            f"{format_seconds(each.seconds)} `{clean_text(cut_text(each.text, _LONGEST))}`"
-            for each in slowest
-        )
-        yield f"slowest: {', '.join(told)}"
+        yield from map(_render_slow, slowest, ("slowest", *[""] * _MOST_SLOWEST))
     names = [_name_warning(each) for each in report.build_warnings]
     if names:
         count = format_count(len(names), "warning")
         yield f"{count} of BuildKit, see above: {', '.join(names)}"
+
+
+def _render_slow(step: ReportedStep, head: str) -> str:
+    """A step as the lines of progress have it."""
+    place = name_place(step.stage, step.platforms)
+    words = clean_text(cut_text(f"[{place}] {step.text}", _LONGEST))
+    return f"{head:<8} {format_seconds(step.seconds):>8} {words}"
 
 
 def _name_warning(text: str) -> str:

@@ -91,6 +91,14 @@ def test_so_many_of_each_scope_as_are_asked_for(store: Store) -> None:
     assert [(each.scope.name, each.started) for each in found] == [(OWN, 2.0), (OTHER, 2.0)]
 
 
+def test_what_failed_does_not_hide_what_succeeded_before(store: Store) -> None:
+    """It knows nothing of the steps behind the one that failed."""
+    keep(store, record(OWN, 1.0), record(OWN, 2.0))
+    keep(store, *(record(OWN, started, exit_status=1) for started in (3.0, 4.0)))
+    found = read_earlier([DirectoryHolder(store.path)], Question((OWN,), 9.0, most=1))
+    assert [each.started for each in found] == [4.0, 3.0, 2.0]
+
+
 def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
     store: Store, tmp_path: Path
 ) -> None:

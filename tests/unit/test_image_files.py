@@ -215,7 +215,10 @@ def test_each_image_has_its_summary_below_its_name(
     library: Library, words: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stages, what took long, and warnings; those that nothing has shown stand above, named too."""
-    steps = (make_step("RUN a", 2, seconds=2.0), make_step("RUN b", 4, seconds=1.0))
+    steps = (
+        make_step("RUN a", 2, seconds=2.0, stage="deps"),
+        make_step("RUN b", 4, seconds=1.0, stage="app"),
+    )
     stages = make_stages(("deps", 1, "scratch"), ("app", 3, "deps"))
     record = make_record(*steps, stages=stages, build_warnings=("Casing: stage `A`",))
     library.results["api"] = replace(RESULT, record=record, warnings=("careful",))
@@ -223,12 +226,13 @@ def test_each_image_has_its_summary_below_its_name(
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("{")]
     assert lines[:2] == ["api: warning: Casing: stage `A`", "api: warning: careful"]
     assert [line.split()[0] for line in lines[2:6]] == ["api:", "STAGE", "deps", "app"]
-    assert lines[6:8] == [
-        "  slowest: 2.0 s `RUN a`, 1.0 s `RUN b`",
+    assert lines[6:9] == [
+        "  slowest     2.0 s [deps] RUN a",
+        "              1.0 s [app] RUN b",
         "  1 warning of BuildKit, see above: Casing",
     ]
-    assert all(line.startswith("  ") for line in lines[3:10])
-    assert lines[10] == "worker:"
+    assert all(line.startswith("  ") for line in lines[3:11])
+    assert lines[11] == "worker:"
     assert lines[-1].startswith(f"2 {what}: 2 built, in ")
 
 

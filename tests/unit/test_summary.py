@@ -16,8 +16,8 @@ STAGES = make_stages(("deps", 1, "scratch"), ("app", 4, "deps"))
 RECORD = make_record(
     make_step("COPY lib /", 2, layers="a:10", outcome=REUSED, seconds=0.1, saved=2.0),
     make_step("RUN deps", 3, layers="b:20", outcome=REUSED, seconds=0.1, saved=70.0),
-    make_step("RUN \x1b[2Jmake", 5, layers="c:30", outcome=EXECUTED, seconds=4.25),
-    make_step("RUN test", 6, layers="d:40", outcome=EXECUTED, seconds=1.5),
+    make_step("RUN \x1b[2Jmake", 5, layers="c:30", outcome=EXECUTED, seconds=4.25, stage="app"),
+    make_step("RUN test", 6, layers="d:40", outcome=EXECUTED, seconds=1.5, stage="app"),
     stages=STAGES,
     pulled_bytes=12_300_000,
     sent_bytes=4_500,
@@ -54,7 +54,8 @@ def test_each_stage_has_a_line() -> None:
 def test_what_took_long_and_what_buildkit_warned_of_come_next() -> None:
     """On one line each, with nothing that a terminal obeys."""
     assert render_summary(RESULT).splitlines()[3:-2] == [
-        "slowest: 4.2 s `RUN make`, 1.5 s `RUN test`",
+        "slowest     4.2 s [app] RUN make",
+        "            1.5 s [app] RUN test",
         r"2 warnings of BuildKit, see above: StageNameCasing, two\nlines",
     ]
 
