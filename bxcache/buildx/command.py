@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from bxcache.config.models import BuildSettings
 
-EXPORT = "--cache-to"
 VARIABLES = {PROVENANCE_VARIABLE: "max"}
 """What a build needs in its environment for its metadata to tell of every step."""
 
@@ -70,8 +69,8 @@ def render_build(
         metadata_file: where buildx leaves the build's metadata.
         extra: arguments to pass on unchanged.
     """
-    twice = (EXPORT, INLINE) if adds_inline(settings, extra) else None
-    caches = (each for each in cache_options if each != twice)
+    by_itself = INLINE if adds_inline(settings, extra) else None
+    caches = (each for each in cache_options if each[1] != by_itself)
     pairs = (*_valued_options(settings), *caches)
     return (
         "buildx",
