@@ -1,6 +1,6 @@
 """All tests, from a clean clone: `python3 -m tests [pytest arguments]`.
 
-Makes the project's environment first; the tests themselves fetch the engines they need. Four files
+Makes the project's environment first; the tests themselves fetch the engines they need. Three files
 are tested at a time, since tests of engines mostly wait, and the quick unit tests last, so that all
 end together. `-n 0` tests one after the other.
 """
@@ -17,7 +17,7 @@ def main() -> int:
     enter("tests")
     import pytest  # noqa: PLC0415  # only the environment has it
 
-    spread = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+    spread = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
     return pytest.main([*spread, *sys.argv[1:]])
 
 
