@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -183,9 +183,9 @@ class _Destination:
 
     key: str
     place: tuple[str, str]
-    shown: str = field(compare=False)
-    verb: str = field(default="written", compare=False)
-    hint: str = field(default="give each image one of its own in `[images.NAME]`", compare=False)
+    shown: str
+    verb: str = "written"
+    hint: str = "give each image one of its own in `[images.NAME]`"
 
 
 def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> None:

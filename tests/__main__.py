@@ -1,8 +1,8 @@
 """All tests, from a clean clone: `python3 -m tests [pytest arguments]`.
 
 Makes the project's environment first; the tests themselves fetch the engines they need. Three files
-are tested at a time, since tests of engines mostly wait, and the quick unit tests last, so that all
-end together. `-n 0` tests one after the other.
+are tested at a time, the longest first and the quick unit tests last, so that all end together.
+`-n 0` tests one after the other.
 """
 
 from __future__ import annotations
