@@ -15,8 +15,10 @@ from bxcache.errors import RecordError
 
 VERSION = 1
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Size = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=0, lt=1 << 60)]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+_LATEST = 253_370_764_800
+"""The year 9999, behind which there are no dates."""
 
 
 def _escape(value: object) -> object:
@@ -117,7 +119,7 @@ class RecordedArguments(_Part):
     value whose name looks like a secret's has none.
     """
 
-    key: str = ""
+    key: Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")] = ""
     """The key of the hashes, in hex."""
 
     values: dict[Text, str | None] = Field(default_factory=dict)
@@ -153,8 +155,8 @@ class RecordedCache(_Part):
     place: Text
     scope: Text
     digest: str | None = None
-    bytes: int | None = None
-    new_bytes: int | None = None
+    bytes: Size | None = None
+    new_bytes: Size | None = None
     """The part of `bytes` that was not there before; None if unknown."""
 
     imported: bool = False
@@ -189,7 +191,7 @@ class Record(_Part):
 
     version: Literal[1]
     scope: RecordedScope
-    started: Annotated[float, Field(allow_inf_nan=False)]
+    started: Annotated[float, Field(ge=0, le=_LATEST, allow_inf_nan=False)]
     """When it began."""
 
     seconds: Seconds
