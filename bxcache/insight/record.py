@@ -11,14 +11,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bxcache.buildx.events import Outcome
+from bxcache.config.quantities import WrittenMoment as Moment
+from bxcache.config.quantities import WrittenSeconds as Seconds
+from bxcache.config.quantities import WrittenSize as Size
 from bxcache.errors import RecordError
 
 VERSION = 1
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Size = Annotated[int, Field(ge=0, lt=1 << 60)]
-Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-_LATEST = 253_370_764_800
-"""The year 9999, behind which there are no dates."""
 
 
 def _escape(value: object) -> object:
@@ -191,7 +190,7 @@ class Record(_Part):
 
     version: Literal[1]
     scope: RecordedScope
-    started: Annotated[float, Field(ge=0, le=_LATEST, allow_inf_nan=False)]
+    started: Moment
     """When it began."""
 
     seconds: Seconds

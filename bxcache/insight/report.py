@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bxcache.buildx.events import Outcome
+from bxcache.config.quantities import WrittenSeconds as Seconds
+from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.record import (
     RecordedCache,
     RecordedGate,
@@ -19,8 +21,6 @@ from bxcache.insight.record import (
     RecordedPlace,
     RecordedScope,
     RecordedTools,
-    Seconds,
-    Size,
     Text,
 )
 

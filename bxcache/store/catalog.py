@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.store.directory import DAMAGED_NAME, Directory
 from bxcache.store.documents import Descriptor, Index
-from bxcache.store.journal import Journal, Page, name_page
+from bxcache.store.journal import Journal, Page, is_ahead, name_page
 from bxcache.store.layout import INDEX_NAME, read_index, write_index
 from bxcache.store.records import Records
 
@@ -148,6 +148,8 @@ class Catalog:
             # An empty one is what a power cut leaves.
             if file is None or not file.st_size:
                 self.journal.write(Page(scope=entry.ref_name, manifest=entry))
+            elif is_ahead(file.st_mtime):
+                self.journal.touch(entry)
         self.records.sweep(index.by_name())
 
 

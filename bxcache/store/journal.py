@@ -17,10 +17,11 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bxcache.config.quantities import WrittenMoment, WrittenSeconds, WrittenSize
 from bxcache.errors import StoreError
 from bxcache.store.documents import Descriptor, Index
 from bxcache.store.layout import Layout, read_manifest
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _PAGE_NAME = re.compile(r"[^/]+@[0-9a-f]{12}\.json")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 LARGEST_PAGE = 4 << 20
+_MOST_AHEAD = 3600
+"""How far the clocks of two machines may differ, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,13 @@ class Page(BaseModel):
     manifest: Descriptor
     """The scope's entry in the index."""
 
-    saved: float = 0.0
+    saved: WrittenMoment = 0.0
     """When it was saved, in seconds since the epoch."""
 
-    steps: Annotated[int, Field(ge=0)] = 0
+    steps: WrittenSize = 0
     """How many steps the build has that saved it; 0 if unknown."""
 
-    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        default_factory=dict
-    )
+    seconds: dict[str, WrittenSeconds] = Field(default_factory=dict)
     """What each layer's steps took when they were executed, by the layer's digest."""
 
     def to_json(self) -> bytes:
@@ -121,8 +122,8 @@ class _Head(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: Literal[1] = 1
-    saved: float = 0.0
-    steps: Annotated[int, Field(ge=0)] = 0
+    saved: WrittenMoment = 0.0
+    steps: WrittenSize = 0
 
 
 class Journal:
@@ -210,6 +211,11 @@ class Journal:
 
 def _name_entry(entry: Descriptor) -> str:
     return name_page(entry.ref_name, entry.digest)
+
+
+def is_ahead(when: float) -> bool:
+    """Whether a time is that of a wrong clock, so that it must not count as the latest for ever."""
+    return when > time.time() + _MOST_AHEAD
 
 
 def parse_page(data: bytes) -> Page | None:

@@ -21,7 +21,7 @@ from bxcache.store.archive import Entry, Member, read_archive, write_archive
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.documents import Descriptor, Index, check_scope_name, first_line, parse_index
 from bxcache.store.folders import LARGEST_DOCUMENT
-from bxcache.store.journal import LARGEST_PAGE, Journal, Page, name_page, parse_page
+from bxcache.store.journal import LARGEST_PAGE, Journal, Page, is_ahead, name_page, parse_page
 from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT, Layout, read_manifest
 from bxcache.store.records import LARGEST_FILE, Records, name_file, split_records
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DAY = 86_400
-_MOST_AHEAD = 3600
-"""How far the clocks of two machines may differ, in seconds."""
 _PAGES = ".bxcache/scopes/"
 _RECORDS = ".bxcache/records/"
 _BLOBS = "blobs/sha256/"
@@ -230,7 +228,7 @@ class Unpacking:
             change = self.pages.get(name) or Change(Page(scope=name, manifest=entry))
             present = index.find(name)
             page = journal.read(present) if present else None
-            if page is None or _is_ahead(page.saved) or page.saved <= change.page.saved:
+            if page is None or is_ahead(page.saved) or page.saved <= change.page.saved:
                 changes[name] = change
         return changes
 
@@ -270,7 +268,7 @@ class Unpacking:
         own = (listed.ref_name, listed.digest)
         if page is not None and (page.scope, page.manifest.digest) == own:
             now = float(round(time.time()))
-            saved = now if _is_ahead(page.saved) else page.saved
+            saved = now if is_ahead(page.saved) else page.saved
             changed = page.model_copy(update={"manifest": listed, "saved": saved})
             self.pages[page.scope] = Change(changed, min(float(entry.mtime), now))
 
@@ -301,8 +299,3 @@ class Unpacking:
         for blob in manifest.blobs.values():
             self._expect(blob)
         self._check_room()
-
-
-def _is_ahead(when: float) -> bool:
-    """Whether a time is that of a wrong clock, so that it must not count as the latest for ever."""
-    return when > time.time() + _MOST_AHEAD
