@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, StoreError
 from bxcache.store.documents import IMAGE_CONFIG_TYPES, parse_config
-from bxcache.store.files import has_size
-from bxcache.store.layout import blob_path, read_config, read_index, read_manifest
+from bxcache.store.layout import Layout, read_config, read_index, read_manifest
 from bxcache.store.store import Store
 
 if TYPE_CHECKING:
@@ -75,13 +74,14 @@ class DirectoryHolder:
         self.only: str | None = None
         self._path = path
         self._store = Store(path)
+        self._layout = Layout.at(path)
 
     @cached_property
     def _entries(self) -> dict[str, Descriptor]:
         if self._store.exists():
             return self._store.read_scopes()
         try:
-            return read_index(self._path).by_name()
+            return read_index(self._layout).by_name()
         except FileNotFoundError:
             return {}
 
@@ -96,18 +96,18 @@ class DirectoryHolder:
         records = self._store.read_records(scope)
         if entry is None and not records:
             return None
-        manifest = read_manifest(self._path, entry) if entry is not None else None
+        manifest = read_manifest(self._layout, entry) if entry is not None else None
         sizes = manifest.layer_sizes if manifest is not None else {}
         return Content(
             scope=scope,
-            sizes={d: size for d, size in sizes.items() if has_size(self.locate(d), size)},
+            sizes={d: n for d, n in sizes.items() if self._layout.blobs.has_size(d[7:], n)},
             records=lambda: reversed(records),
-            config=lambda: parse_config(read_config(self._path, _expect(manifest))),
+            config=lambda: parse_config(read_config(self._layout, _expect(manifest))),
         )
 
     def locate(self, digest: str) -> str:
         """Where a layer lies."""
-        return str(blob_path(self._path, digest))
+        return str(self._layout.locate(digest))
 
     def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # a store has them all
         """The backend that has a scope, as a configuration declares it."""

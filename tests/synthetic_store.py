@@ -108,7 +108,9 @@ def finish_store(path: Path, scopes: Mapping[str, Sequence[Link]], seed: int = 7
     draw = random.Random(seed)
     entries: dict[str, Blob] = {}
     sizes: dict[str, int] = {}
-    journal = Journal(path / ".bxcache" / "scopes")
+    directory = Directory(path)
+    directory.make()
+    journal = Journal(directory.scopes)
     for name, links in scopes.items():
         entries[name], config = put_scope(path, links)
         for blob in (entries[name], config, *(blob for blob, _ in links)):
@@ -119,8 +121,6 @@ def finish_store(path: Path, scopes: Mapping[str, Sequence[Link]], seed: int = 7
         page = make_page(name, entry, layers, work, ())
         journal.write(page, time.time() - draw.uniform(0, 20 * DAY))
     write_index(path, entries)
-    directory = Directory(path)
-    directory.make()
     directory.mark()
     return Synthetic(path, len(entries), len(sizes), sum(sizes.values()))
 
@@ -177,10 +177,11 @@ def write_records(path: Path, builds: int, steps: int) -> int:
     Returns:
         The size of all records in bytes.
     """
-    records = Records(path / ".bxcache" / "records")
+    directory = Directory(path)
+    records = Records(directory.records)
     draw = random.Random(builds)
-    for entry in read_index(path).manifests:
-        layers = [*read_manifest(path, entry).layer_sizes.items()]
+    for entry in read_index(directory.layout).manifests:
+        layers = [*read_manifest(directory.layout, entry).layer_sizes.items()]
         lines = [*itertools.islice(_draw_records(entry.ref_name, layers, steps, draw), builds)]
         records.add(entry.ref_name, reversed(lines))
     return sum(status.st_size for status in records.list_files().values())

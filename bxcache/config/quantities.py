@@ -20,6 +20,13 @@ _PREFIXES: Final = "KMGT"
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MOST_DIGITS = 3
 
+WrittenSize = Annotated[int, Field(ge=0, lt=1 << 60)]
+"""A size in a document, in bytes. What is beyond the bounds of these three is damaged."""
+WrittenSeconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+"""How long something took, in seconds."""
+WrittenMoment = Annotated[float, Field(ge=0, le=253_370_764_800, allow_inf_nan=False)]
+"""When something was, in seconds since 1970 and before the year 9999."""
+
 
 def parse_size(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatever the user wrote
     """Bytes from a number or a text: `kB`, `MB`, `GB`, `TB` are powers of 1000, `MiB` of 1024.

@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bxcache.buildx.events import Outcome
+from bxcache.config.quantities import WrittenMoment as Moment
+from bxcache.config.quantities import WrittenSeconds as Seconds
+from bxcache.config.quantities import WrittenSize as Size
 from bxcache.errors import RecordError
 
 VERSION = 1
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Size = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _escape(value: object) -> object:
@@ -117,7 +118,7 @@ class RecordedArguments(_Part):
     value whose name looks like a secret's has none.
     """
 
-    key: str = ""
+    key: Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")] = ""
     """The key of the hashes, in hex."""
 
     values: dict[Text, str | None] = Field(default_factory=dict)
@@ -153,8 +154,8 @@ class RecordedCache(_Part):
     place: Text
     scope: Text
     digest: str | None = None
-    bytes: int | None = None
-    new_bytes: int | None = None
+    bytes: Size | None = None
+    new_bytes: Size | None = None
     """The part of `bytes` that was not there before; None if unknown."""
 
     imported: bool = False
@@ -189,7 +190,7 @@ class Record(_Part):
 
     version: Literal[1]
     scope: RecordedScope
-    started: Annotated[float, Field(allow_inf_nan=False)]
+    started: Moment
     """When it began."""
 
     seconds: Seconds

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bxcache.buildx.events import Outcome
+from bxcache.config.quantities import WrittenSeconds as Seconds
+from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.record import (
     RecordedCache,
     RecordedGate,
@@ -19,14 +21,14 @@ from bxcache.insight.record import (
     RecordedPlace,
     RecordedScope,
     RecordedTools,
-    Seconds,
-    Size,
     Text,
 )
 
 Count = Annotated[int, Field(ge=0)]
 Position = Annotated[int, Field(ge=0)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+TotalSize = Annotated[int, Field(ge=0)]
+TotalSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -42,11 +44,11 @@ class ReportedCounts(_Part):
     hit_ratio: Ratio | None = None
     """The share of them that was reused; None where there is no step."""
 
-    spent: Seconds = 0.0
+    spent: TotalSeconds = 0.0
     """How long all steps were worked on, base images and transfers included, those that ran side
     by side added up."""
 
-    saved: Seconds = 0.0
+    saved: TotalSeconds = 0.0
     """How long the reused ones took when they were executed last, as far as that is known."""
 
     unknown: Count = 0
@@ -128,10 +130,10 @@ class ReportedStage(_Part):
     layers: tuple[ReportedLayer, ...] = ()
     """Those of its own steps, from the bottom."""
 
-    bytes: Size = 0
+    bytes: TotalSize = 0
     """The size of its layers without the shared ones."""
 
-    shared_bytes: Size = 0
+    shared_bytes: TotalSize = 0
     """The size of the shared ones."""
 
 
@@ -149,7 +151,7 @@ class ReportedBuild(_Part):
     hit_ratio: Ratio | None = None
     """The share of its steps that was reused; None where it had none."""
 
-    bytes: Size | None = None
+    bytes: TotalSize | None = None
     """The size of its layers, each once; None if unknown, as of a build that failed."""
 
 
@@ -170,7 +172,7 @@ class Report(_Part):
     counts: ReportedCounts
     """Of all steps, each once."""
 
-    bytes: Size | None = None
+    bytes: TotalSize | None = None
     """The size of all layers, each once; None if unknown, as of a build that failed."""
 
     stages: tuple[ReportedStage, ...] = ()

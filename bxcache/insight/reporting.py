@@ -77,8 +77,9 @@ def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
     """What became of steps, and what it took."""
     listed = [*steps]
     counts = Counter(step.outcome for step in listed if step.outcome is not None)
-    saved = [step.saved for step in listed if step.saved is not None]
     reused = counts[Outcome.REUSED]
+    known = [step.saved for step in listed if step.outcome is Outcome.REUSED]
+    saved = [seconds for seconds in known if seconds is not None]
     return ReportedCounts(
         reused=reused,
         executed=counts[Outcome.EXECUTED],

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.documents import Index, check_scope_name
-from bxcache.store.layout import read_index, read_manifest
+from bxcache.store.layout import Layout, read_index, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bxcache.store.documents import Descriptor
 
@@ -33,7 +31,7 @@ class Adopted:
     dead_bytes: int
 
 
-def read_foreign_index(path: Path) -> Index:
+def read_foreign_index(layout: Layout) -> Index:
     """The index of a directory that buildx exported to, everything in it looked at.
 
     Raises:
@@ -41,30 +39,25 @@ def read_foreign_index(path: Path) -> Index:
         OSError: something cannot be read.
     """
     try:
-        index = read_index(path)
+        index = read_index(layout)
     except FileNotFoundError as error:
         raise StoreError(
-            f"`{path}` has no index.json, so it is no cache of buildx",
+            f"`{layout.path}` has no index.json, so it is no cache of buildx",
             hint="adopt the directory that is the `dest` of `--cache-to type=local`",
         ) from error
-    problems = [problem for entry in index.manifests for problem in _check_entry(path, entry)]
+    problems = [problem for entry in index.manifests for problem in _check_entry(layout, entry)]
     if problems:
-        raise StoreError("\n  ".join([f"`{path}` cannot be adopted:", *problems]))
+        raise StoreError("\n  ".join([f"`{layout.path}` cannot be adopted:", *problems]))
     return index
 
 
-def _check_entry(path: Path, entry: Descriptor) -> Iterator[str]:
+def _check_entry(layout: Layout, entry: Descriptor) -> Iterator[str]:
     try:
         check_scope_name(entry.ref_name)
     except StoreError as error:
         yield error.message
     # A manifest that is broken is mended later.
     with suppress(StoreError):
-        strange = read_manifest(path, entry).find_strangeness()
+        strange = read_manifest(layout, entry).find_strangeness()
         if strange:
             yield f"the tag `{entry.ref_name}`: {strange}"
-
-
-def remove_ingest(path: Path) -> None:
-    """Remove what exports that were cut off have left; BuildKit would trip over it."""
-    shutil.rmtree(path / "ingest", ignore_errors=True)

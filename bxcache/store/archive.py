@@ -64,6 +64,7 @@ class Member:
         source: the file that has them, or the bytes themselves.
         mtime: when it was changed, in whole seconds since the epoch.
         compressed: its bytes are compressed already, so no time is spent on them.
+        opener: opens the file, as for the built-in `open`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Member:
     source: Path | bytes
     mtime: int = 0
     compressed: bool = False
+    opener: Callable[[str, int], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +159,10 @@ def _damage(message: str) -> StoreError:
 
 
 def _load_zstd() -> ModuleType:
-    # Only those who pack or unpack pay for the import.
     if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415
+        from compression import zstd  # noqa: PLC0415  # only a pack pays for it
     else:
-        from backports import zstd  # noqa: PLC0415
+        from backports import zstd  # noqa: PLC0415  # only a pack pays for it
     return zstd
 
 
@@ -241,7 +242,7 @@ def _build_header(member: Member) -> bytes:
 
 def _write_data(frames: _Frames, member: Member) -> None:
     written = 0
-    for data in _read_source(member.source):
+    for data in _read_source(member):
         written += len(data)
         if written > member.size:
             break
@@ -256,18 +257,18 @@ def _write_data(frames: _Frames, member: Member) -> None:
     frames.write(bytes(-member.size % _BLOCK), stored=member.compressed)
 
 
-def _read_source(source: Path | bytes) -> Iterator[bytes | memoryview]:
-    if isinstance(source, bytes):
-        yield source
+def _read_source(member: Member) -> Iterator[bytes | memoryview]:
+    if isinstance(member.source, bytes):
+        yield member.source
         return
     buffer = memoryview(bytearray(_CHUNK))
     try:
-        with source.open("rb", buffering=0) as stream:
+        with open(member.source, "rb", buffering=0, opener=member.opener) as stream:
             while count := stream.readinto(buffer):
                 yield buffer[:count]
     except OSError as error:
         raise StoreError(
-            f"`{source}` cannot be put into the archive: {error.strerror or error}",
+            f"`{member.source}` cannot be put into the archive: {error.strerror or error}",
             hint="it was removed meanwhile, or this user may not read it",
         ) from error
 

@@ -7,21 +7,18 @@ index names what it named before or after, and the journal can rebuild it.
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
+from bxcache.store.directory import DAMAGED_NAME, Directory
 from bxcache.store.documents import Descriptor, Index
-from bxcache.store.journal import Journal, Page
+from bxcache.store.journal import Journal, Page, is_ahead, name_page
 from bxcache.store.layout import INDEX_NAME, read_index, write_index
 from bxcache.store.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-DAMAGED_NAME = f"{INDEX_NAME}.damaged"
 
 logger = logging.getLogger("bxcache.store")
 
@@ -35,12 +32,16 @@ class Change:
 
 
 class Catalog:
-    """The index, the journal and the records of a store at a directory."""
+    """The index, the journal and the records of a store.
 
-    def __init__(self, path: Path, own: Path) -> None:
-        self.path = path
-        self.journal = Journal(own / "scopes")
-        self.records = Records(own / "records")
+    It refers to the store's folders as they are, so it is made anew for each operation.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.layout = directory.layout
+        self.journal = Journal(directory.scopes)
+        self.records = Records(directory.records)
 
     def read(self) -> Index:
         """The index; a damaged one is replaced in memory by what the journal says.
@@ -52,14 +53,14 @@ class Catalog:
 
     def _read(self) -> tuple[Index, str]:
         try:
-            return read_index(self.path), ""
+            return read_index(self.layout), ""
         except FileNotFoundError:
-            rebuilt = self.journal.rebuild_index(self.path)
+            rebuilt = self.journal.rebuild_index(self.layout)
             if not rebuilt.manifests:
                 return Index(), ""
-            return rebuilt, f"the store `{self.path}` had no {INDEX_NAME}"
+            return rebuilt, f"the store `{self.layout.path}` had no {INDEX_NAME}"
         except StoreError as error:
-            rebuilt = self.journal.rebuild_index(self.path)
+            rebuilt = self.journal.rebuild_index(self.layout)
             if not rebuilt.manifests:
                 raise
             return rebuilt, error.message
@@ -76,12 +77,8 @@ class Catalog:
         index, damage = self._read()
         if not damage:
             return index, ""
-        broken = self.path / INDEX_NAME
-        kept = ""
-        if broken.is_file():
-            self._keep_damaged(broken)
-            kept = f"; the damaged file is kept as `{DAMAGED_NAME}`"
-        write_index(self.path, index)
+        kept = f"; the damaged file is kept as `{DAMAGED_NAME}`" if self._keep_damaged() else ""
+        write_index(self.layout, index)
         return index, f"{damage}; {len(index.manifests)} scopes are back from the journal{kept}"
 
     def recover_or_set_aside(self, notes: list[str]) -> Index:
@@ -95,25 +92,26 @@ class Catalog:
         try:
             index, note = self.recover()
         except StoreError as error:
-            self._set_aside()
+            self._keep_damaged()
+            write_index(self.layout, Index().with_entries({}))
             notes.append(f"{error.message}; it is set aside, and the store starts empty")
             return self.read()
         if note:
             notes.append(note)
         return index
 
-    def _set_aside(self) -> None:
-        broken = self.path / INDEX_NAME
-        if broken.is_dir() and not broken.is_symlink():
-            broken.rename(self.path / DAMAGED_NAME)
-        else:
-            self._keep_damaged(broken)
-        write_index(self.path, Index().with_entries({}))
+    def _keep_damaged(self) -> bool:
+        """Give what is in the index's place another name; until there is a new one, there is none.
 
-    def _keep_damaged(self, broken: Path) -> None:
-        kept = self.path / DAMAGED_NAME
-        kept.unlink(missing_ok=True)
-        shutil.copyfile(broken, kept, follow_symlinks=False)
+        Returns:
+            Whether there was anything.
+        """
+        root = self.layout.root
+        if root.look(INDEX_NAME) is None:
+            return False
+        root.remove(DAMAGED_NAME)
+        root.rename(INDEX_NAME, DAMAGED_NAME)
+        return True
 
     def change(self, index: Index, changes: Mapping[str, Change | None]) -> Index:
         """Change scopes, or with None remove them; the caller holds the store's lock.
@@ -129,7 +127,7 @@ class Catalog:
                 self.journal.write(change.page, change.last_used)
         changed = index.with_entries(entries)
         if changed.manifests != index.manifests:
-            write_index(self.path, changed)
+            write_index(self.layout, changed)
         for name, entry in entries.items():
             old = before.get(name)
             if old is not None and (entry is None or entry.digest != old.digest):
@@ -141,13 +139,17 @@ class Catalog:
     def settle(self, index: Index) -> None:
         """Let there be one page for each scope, and none besides."""
         strays = self.journal.list_files()
-        files = [strays.pop(self.journal.path(entry).name, None) for entry in index.manifests]
+        files = [
+            strays.pop(name_page(entry.ref_name, entry.digest), None) for entry in index.manifests
+        ]
         for name in strays:
             self.journal.remove_file(name)
         for entry, file in zip(index.manifests, files, strict=True):
             # An empty one is what a power cut leaves.
             if file is None or not file.st_size:
                 self.journal.write(Page(scope=entry.ref_name, manifest=entry))
+            elif is_ahead(file.st_mtime):
+                self.journal.touch(entry)
         self.records.sweep(index.by_name())
 
 

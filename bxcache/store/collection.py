@@ -17,16 +17,14 @@ from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import BOTTOM, find_lost, list_chains
 from bxcache.store.documents import parse_config
 from bxcache.store.eviction import Holding, choose_evicted
-from bxcache.store.files import remove_blob, write_together
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
 from bxcache.store.journal import Page
-from bxcache.store.layout import blob_folder, blob_path, read_config_blob, read_manifest
+from bxcache.store.layout import read_config_blob, read_manifest
 from bxcache.store.mending import renew_entry
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Iterable, Mapping
-    from pathlib import Path
 
     from bxcache.store.documents import Index
 
@@ -77,10 +75,6 @@ class Collected:
         if layers:
             parts.append(format_count(layers, "layer"))
         return f"dropped {' and '.join(parts)}, {format_size(self.freed_bytes)}" if parts else ""
-
-    def with_note(self, note: str) -> Collected:
-        """The same, with something that was mended before."""
-        return replace(self, notes=(*self.notes, note))
 
 
 class Decision:
@@ -200,15 +194,15 @@ def _weigh_scope(scope: ScopeState, kept: Mapping[str, int], source: Source) -> 
 class Collector:
     """Collects one store; whoever lets it change something holds the store's lock."""
 
-    def __init__(self, path: Path, catalog: Catalog) -> None:
-        self._path = path
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._layout = catalog.layout
 
     def read_links(self, scope: ScopeState, layers: Collection[str]) -> list[tuple[str, int]]:
         """The chains of a scope, from its cache config."""
         if not scope.config:
             raise StoreError("the manifest names no cache config")
-        config = read_config_blob(self._path, scope.config, scope.sizes[scope.config])
+        config = read_config_blob(self._layout, scope.config, scope.sizes[scope.config])
         return list_chains(parse_config(config), layers)
 
     def read_seconds(self, scope: ScopeState) -> Mapping[str, float]:
@@ -218,18 +212,24 @@ class Collector:
 
     def preview(self, index: Index, limits: Limits) -> Collected:
         """What a collection would drop."""
-        inventory = read_inventory(self._path, index, self._catalog)
+        inventory = read_inventory(index, self._catalog)
         decision = decide_collection(inventory, limits, time.time(), self)
         dead = self._list_dead(inventory, decision)
-        return self._report(inventory, decision, len(dead), measure_files(self._path, dead))
+        return self._report(inventory, decision, len(dead), measure_files(self._layout, dead))
 
-    def collect(self, index: Index, limits: Limits) -> Collected:
-        """Drop what is to be dropped.
+    def recover(self, limits: Limits) -> Collected:
+        """Mend the index where it is damaged, and collect.
 
         Raises:
+            StoreError: the index is damaged, and the journal is empty.
             OSError: the disk is too full for the change; what no scope needs is removed.
         """
-        inventory = read_inventory(self._path, index, self._catalog)
+        index, note = self._catalog.recover()
+        collected = self._collect(index, limits)
+        return replace(collected, notes=(note,)) if note else collected
+
+    def _collect(self, index: Index, limits: Limits) -> Collected:
+        inventory = read_inventory(index, self._catalog)
         # On a full disk, this makes the room that the change of the index needs.
         garbage = inventory.dead
         freed = self._remove_files(garbage)
@@ -245,21 +245,21 @@ class Collector:
 
     def _change_scopes(self, inventory: Inventory, decision: Decision) -> dict[str, Change | None]:
         changes: dict[str, Change | None] = dict.fromkeys(decision.dropped)
-        files: dict[Path, bytes] = {}
+        files: dict[str, bytes] = {}
         for scope in inventory.scopes:
             lost = decision.lost.get(scope.name)
             if lost:
-                manifest = read_manifest(self._path, scope.entry).without(lost)
+                manifest = read_manifest(self._layout, scope.entry).without(lost)
                 entry, data = renew_entry(scope.entry, manifest)
-                files[blob_path(self._path, entry.digest)] = data
+                files[entry.digest[7:]] = data
                 before = self._catalog.journal.read(scope.entry) or Page(
                     scope=scope.name, manifest=entry
                 )
                 changes[scope.name] = Change(before.renewed(entry), scope.last_used)
                 if len(files) == _MOST_TOGETHER:
-                    write_together(files, mode=0o444)
+                    self._layout.blobs.write_together(files, mode=0o444)
                     files.clear()
-        write_together(files, mode=0o444)
+        self._layout.blobs.write_together(files, mode=0o444)
         return changes
 
     def _list_dead(self, inventory: Inventory, decision: Decision) -> frozenset[str]:
@@ -272,9 +272,9 @@ class Collector:
         return inventory.dead | (gone & inventory.files)
 
     def _remove_files(self, names: frozenset[str]) -> int:
-        freed = measure_files(self._path, names)
+        freed = measure_files(self._layout, names)
         for name in names:
-            remove_blob(f"{blob_folder(self._path)}/{name}")
+            self._layout.blobs.remove(name)
         return freed
 
     def _report(

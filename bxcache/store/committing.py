@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.documents import compute_digest
-from bxcache.store.files import sync_folder, write_together
 from bxcache.store.journal import Work, make_page
-from bxcache.store.layout import blob_path, read_config, read_manifest
+from bxcache.store.layout import Layout, read_config, read_manifest
 from bxcache.store.mending import find_broken
 from bxcache.store.merging import merge_caches
 from bxcache.store.staging import Staging, find_export, link_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from bxcache.store.documents import CacheManifest, Descriptor
 
@@ -64,31 +62,30 @@ def read_export(
     Raises:
         StoreError: nothing was exported, or the export is incomplete.
     """
-    entry = find_export(staging.path, scope, digest)
+    layout = staging.layout
+    entry = find_export(layout, scope, digest)
     if others:
-        entry = _join_exports(staging.path, entry, others)
-    manifest = read_manifest(staging.path, entry)
-    broken = find_broken(staging.path, manifest)
+        entry = _join_exports(layout, entry, others)
+    manifest = read_manifest(layout, entry)
+    broken = find_broken(layout, manifest)
     if broken:
         why = next(iter(broken.values()))
         raise StoreError(f"the exported cache is incomplete: {why}")
     return Export(scope, entry, manifest)
 
 
-def _join_exports(layout: Path, entry: Descriptor, others: Sequence[str]) -> Descriptor:
+def _join_exports(layout: Layout, entry: Descriptor, others: Sequence[str]) -> Descriptor:
     """One manifest of those that the nodes of a builder exported, written beside them."""
     entries = [entry, *(find_export(layout, entry.ref_name, each) for each in others)]
     manifests = [read_manifest(layout, each) for each in entries]
     merged = merge_caches([(each, read_config(layout, each)) for each in manifests])
     digests = {compute_digest(data): data for data in (merged.config, merged.manifest)}
-    write_together({blob_path(layout, d): data for d, data in digests.items()}, mode=0o444)
+    layout.blobs.write_together({d[7:]: data for d, data in digests.items()}, mode=0o444)
     *_, digest = digests
     return entry.model_copy(update={"digest": digest, "size": len(merged.manifest)})
 
 
-def take_export(
-    path: Path, catalog: Catalog, staging: Staging, export: Export, work: Work
-) -> Saved:
+def take_export(catalog: Catalog, staging: Staging, export: Export, work: Work) -> Saved:
     """Link the blobs into the store and change its index; the caller holds the store's lock.
 
     Raises:
@@ -98,8 +95,8 @@ def take_export(
     sizes = export.manifest.list_sizes(entry)
     index, _ = catalog.recover()
     before = index.find(scope)
-    new = link_blobs(staging.path, path, sizes, look_first=True)
-    sync_folder(path / "blobs" / "sha256")
+    new = link_blobs(staging.layout, catalog.layout, sizes, look_first=True)
+    catalog.layout.blobs.sync()
     earlier = [*staging.donors, *([before] if before else [])]
     known = [each for each in map(catalog.journal.read, earlier) if each]
     page = make_page(scope, entry, export.manifest.layer_sizes, work, known)

@@ -8,12 +8,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
-from bxcache.store.files import write_atomically
-from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT
+from bxcache.store.folders import TEMPORARY
+from bxcache.store.layout import INDEX_NAME, LAYOUT_NAMES, OCI_LAYOUT, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
+
+    from bxcache.store.folders import Folder
 
 _Result = TypeVar("_Result")
 
@@ -21,8 +24,10 @@ VERSION = "1"
 _OWN_FOLDER = ".bxcache"
 _NOBODYS = frozenset({"lost+found"})
 """What a directory can hold without belonging to anybody: the root of a mounted volume."""
-_BUILDX_OWN = frozenset({INDEX_NAME, "oci-layout", "blobs", "ingest", f"{INDEX_NAME}.lock"})
-"""What plain buildx writes into a directory that it exports a cache to."""
+DAMAGED_NAME = f"{INDEX_NAME}.damaged"
+"""What a damaged index is called once it is set aside."""
+_TAG_NAME = "CACHEDIR.TAG"
+_UNSEEN = ".gitignore"
 _RESERVE = 64 << 10
 """Room in bytes for an index of some hundred scopes."""
 _ELSEWHERE = "name another directory as `dir` of the local backend"
@@ -31,20 +36,57 @@ _CACHE_TAG = (
     "# This directory is a bxcache store: layers of docker builds. It can be removed at any time\n"
     "# that no build runs. See https://bford.info/cachedir/ for what this file is.\n"
 )
+_OWN_FILES = {_TAG_NAME: _CACHE_TAG, _UNSEEN: "*\n"}
+"""What bxcache writes beside the layout."""
+
+WHAT_IS_LOST = (
+    "the store `%s` has come back without its folder `.bxcache`: its caches can be used; the "
+    "records of builds, and when caches were used, are lost. What copied the store left out names "
+    "that begin with a dot"
+)
 
 
 class Directory:
-    """A directory that is a store, or can become one."""
+    """A directory that is a store, or can become one.
+
+    Its folders are opened when they are first used, so it is made anew for each operation.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.own = path / _OWN_FOLDER
-        self.staging = self.own / "staging"
+        self.layout = Layout.at(path)
+        self.own = self.layout.root.below(_OWN_FOLDER)
+        self.staging = self.own.below("staging")
+        self.scopes = self.own.below("scopes")
+        self.records = self.own.below("records")
 
     @property
     def is_store(self) -> bool:
         """Whether it is marked as a store."""
-        return self.own.exists()
+        return os.path.lexists(self.own.path) or self.has_lost
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether it is a store that came back without its own folder, as from `cp -r store/* …`.
+
+        All that a build needs is there. What is lost: records, and when scopes were used.
+        """
+        if os.path.lexists(self.own.path) or not self._has_own(_TAG_NAME):
+            return False
+        names = set(self.layout.root.list_names())
+        return INDEX_NAME in names and not self._list_strangers(names)
+
+    def _has_own(self, name: str) -> bool:
+        """Whether a file is there as bxcache writes it."""
+        try:
+            return self.layout.root.read(name, 1 << 10) == _OWN_FILES[name].encode()
+        except (OSError, StoreError):
+            return False
+
+    def _list_strangers(self, names: AbstractSet[str]) -> set[str]:
+        """Those of the names that neither buildx nor bxcache makes beside a layout."""
+        own = {name for name in names & _OWN_FILES.keys() if self._has_own(name)}
+        return set(names - LAYOUT_NAMES - _NOBODYS - own - {DAMAGED_NAME})
 
     def check(self, *, adopting: bool = False) -> None:
         """Make sure that it is a store, or can become one, without writing to it.
@@ -79,13 +121,14 @@ class Directory:
         return ""
 
     def _list_folders(self) -> tuple[Path, ...]:
-        blobs = self.path / "blobs"
-        return (self.path, self.own, self.staging, *self._small, blobs, blobs / "sha256")
+        blobs = self.layout.blobs.path
+        own = (self.own.path, self.staging.path, *(folder.path for folder in self._small))
+        return (self.path, *own, blobs.parent, blobs)
 
     @property
-    def _small(self) -> tuple[Path, ...]:
+    def _small(self) -> tuple[Folder, ...]:
         """The folders of small files."""
-        return (self.own / "scopes", self.own / "records")
+        return (self.scopes, self.records)
 
     def _check_store(self) -> None:
         self._check_links()
@@ -95,6 +138,7 @@ class Directory:
         self._check_version()
 
     def _check_links(self) -> None:
+        # They are never followed; this tells it before anything is done.
         for path in self._list_folders()[1:]:
             if path.is_symlink():
                 raise StoreError(
@@ -104,7 +148,7 @@ class Directory:
 
     def _check_strangers(self, *, adopting: bool) -> None:
         names = {path.name for path in self.path.iterdir()} - _NOBODYS
-        strangers = names - _BUILDX_OWN
+        strangers = self._list_strangers(names)
         if names and not strangers and INDEX_NAME in names:
             self._check_links()
             if adopting:
@@ -124,11 +168,12 @@ class Directory:
                 hint=f"{_ELSEWHERE}, or empty this one",
             )
 
-    def _check_version(self) -> None:
+    def _check_version(self) -> bool:
+        """Refuse a store of another version; whether it says which it has."""
         try:
-            version = (self.own / "version").read_text(encoding="utf-8").strip()
+            version = self.own.read("version", 1 << 10).decode().strip()
         except FileNotFoundError:
-            return
+            return False
         except (OSError, UnicodeDecodeError) as error:
             raise StoreError(f"the store `{self.path}` cannot be read: {error}") from error
         if version != VERSION:
@@ -136,43 +181,40 @@ class Directory:
                 f"the store `{self.path}` has version `{version[:20]}`; here {VERSION} is known",
                 hint="update bxcache, or name another directory",
             )
+        return True
 
     def make(self) -> None:
         """Make the folder that the lock lies in, so that it can be taken.
 
         Raises:
+            StoreError: something else is in its place.
             OSError: it cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.own.mkdir(exist_ok=True)
+        self.layout.root.make()
+        self.own.make()
 
     def mark(self) -> None:
         """Make it a store, each file whole or absent; the caller holds the lock.
 
         Raises:
+            StoreError: it is one of another version, or something else is in a folder's place.
             OSError: it cannot be written.
         """
-        self.staging.mkdir(exist_ok=True)
-        for folder in self._small:
-            folder.mkdir(exist_ok=True)
-        (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        for folder in (self.staging, *self._small):
+            folder.make()
+        self.layout.make()
+        if not self._check_version():
+            self.own.write("version", f"{VERSION}\n".encode())
         self._make_reserve()
-        files = {
-            self.own / "version": f"{VERSION}\n",
-            self.path / "CACHEDIR.TAG": _CACHE_TAG,
-            self.path / ".gitignore": "*\n",
-            self.path / "oci-layout": OCI_LAYOUT,
-        }
-        for path, text in files.items():
-            if not path.exists():
-                write_atomically(path, text.encode())
+        for name, text in {**_OWN_FILES, "oci-layout": OCI_LAYOUT}.items():
+            if not self.layout.root.has_file(name):
+                self.layout.root.write(name, text.encode())
 
     def _make_reserve(self) -> None:
         """Set room aside for the change that a full disk needs to become less full."""
-        reserve = self.own / "reserve"
-        if not reserve.exists():
+        if self.own.look("reserve") is None:
             with suppress(OSError):
-                write_atomically(reserve, bytes(_RESERVE), durable=False)
+                self.own.write("reserve", bytes(_RESERVE), durable=False)
 
     def _release_reserve(self) -> bool:
         """Give that room back; it is set aside again at the next change.
@@ -180,10 +222,9 @@ class Directory:
         Returns:
             Whether there was any.
         """
-        try:
-            (self.own / "reserve").unlink()
-        except FileNotFoundError:
+        if not self.own.has_file("reserve"):
             return False
+        self.own.remove("reserve")
         return True
 
     def with_room(self, change: Callable[[], _Result]) -> _Result:
@@ -202,9 +243,11 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove files that a killed process was writing; the caller holds the lock."""
-        for folder in (self.path, self.own, *self._small):
-            for leftover in folder.glob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+        for folder in (self.layout.root, self.own, *self._small):
+            for name in filter(TEMPORARY.fullmatch, folder.list_names()):
+                # It is in nobody's way, so it is not worth an error.
+                with suppress(OSError):
+                    folder.remove(name)
 
 
 def _describe_denied(store: Path, path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Annotated, NotRequired, Self
@@ -290,10 +291,9 @@ def parse_index(data: bytes) -> Index:
     index = Index.model_validate_json(data)
     if "manifests" not in index.model_fields_set:
         raise ValueError("it has no `manifests`")
-    names = [entry.ref_name for entry in index.manifests]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it lists the name `{twice[:80]}` twice")
+    for name, count in Counter(entry.ref_name for entry in index.manifests).items():
+        if count > 1:
+            raise ValueError(f"it lists the name `{name[:80]}` twice")
     return index
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import Counter
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.journal import name_page
-from bxcache.store.layout import INDEX_NAME, blob_folder, read_outline
+from bxcache.store.layout import INDEX_NAME, Layout, read_outline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
     from bxcache.store.catalog import Catalog
     from bxcache.store.documents import Descriptor, Index
@@ -97,7 +95,7 @@ class Inventory:
         return uses
 
 
-def read_inventory(path: Path, index: Index, catalog: Catalog) -> Inventory:
+def read_inventory(index: Index, catalog: Catalog) -> Inventory:
     """Read what a store holds.
 
     Raises:
@@ -109,22 +107,20 @@ def read_inventory(path: Path, index: Index, catalog: Catalog) -> Inventory:
     scopes = []
     for entry in index.manifests:
         page = pages.get(name_page(entry.ref_name, entry.digest))
-        scopes.append(_read_scope(path, entry, page.st_mtime if page else now, known))
+        last_used = min(page.st_mtime, now) if page else now
+        scopes.append(_read_scope(catalog.layout, entry, last_used, known))
     own = (*pages.values(), *catalog.records.list_files().values())
     overhead = sum(status.st_size for status in own)
-    try:
-        overhead += (path / INDEX_NAME).stat().st_size
-        files = frozenset(os.listdir(blob_folder(path)))
-    except FileNotFoundError:
-        files = frozenset()
-    return Inventory(tuple(scopes), files, overhead)
+    written = catalog.layout.root.look(INDEX_NAME)
+    overhead += written.st_size if written else 0
+    return Inventory(tuple(scopes), frozenset(catalog.layout.blobs.list_names()), overhead)
 
 
 def _read_scope(
-    path: Path, entry: Descriptor, last_used: float, known: dict[str, str]
+    layout: Layout, entry: Descriptor, last_used: float, known: dict[str, str]
 ) -> ScopeState:
     try:
-        outline = read_outline(path, entry)
+        outline = read_outline(layout, entry)
     except StoreError as error:
         return ScopeState(entry.ref_name, entry, "", {}, last_used, error.message)
     # Thousands of scopes share their layers: one text for each digest is enough.
@@ -182,14 +178,14 @@ class Usage:
     dead_bytes: int
 
 
-def measure_usage(path: Path, inventory: Inventory, catalog: Catalog) -> Usage:
+def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
     """How much each scope takes, alone and with others."""
     shared = {digest for digest, count in inventory.count_uses().items() if count > 1}
     return Usage(
         scopes=tuple(_measure_scope(each, shared, catalog) for each in inventory.scopes),
         bytes=sum(inventory.sizes.values()),
         shared_bytes=sum(inventory.sizes[digest] for digest in shared),
-        dead_bytes=measure_files(path, inventory.dead),
+        dead_bytes=measure_files(catalog.layout, inventory.dead),
     )
 
 
@@ -209,12 +205,7 @@ def _measure_scope(scope: ScopeState, shared: AbstractSet[str], catalog: Catalog
     )
 
 
-def measure_files(path: Path, names: frozenset[str]) -> int:
+def measure_files(layout: Layout, names: frozenset[str]) -> int:
     """The size in bytes of files in the folder of blobs; those that are gone count nothing."""
-    folder, total = blob_folder(path), 0
-    for name in names:
-        try:
-            total += os.lstat(f"{folder}/{name}").st_size
-        except FileNotFoundError:
-            continue
-    return total
+    found = map(layout.blobs.look, names)
+    return sum(status.st_size for status in found if status is not None)

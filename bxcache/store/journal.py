@@ -13,25 +13,30 @@ made anew from them.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bxcache.config.quantities import WrittenMoment, WrittenSeconds, WrittenSize
 from bxcache.errors import StoreError
 from bxcache.store.documents import Descriptor, Index
-from bxcache.store.files import list_folder, read_bounded, write_atomically
-from bxcache.store.layout import read_manifest
+from bxcache.store.layout import Layout, read_manifest
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
+    from bxcache.store.folders import Folder
+
+_PAGE_NAME = re.compile(r"[^/]+@[0-9a-f]{12}\.json")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 LARGEST_PAGE = 4 << 20
+_MOST_AHEAD = 3600
+"""How far the clocks of two machines may differ, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +62,13 @@ class Page(BaseModel):
     manifest: Descriptor
     """The scope's entry in the index."""
 
-    saved: float = 0.0
+    saved: WrittenMoment = 0.0
     """When it was saved, in seconds since the epoch."""
 
-    steps: Annotated[int, Field(ge=0)] = 0
+    steps: WrittenSize = 0
     """How many steps the build has that saved it; 0 if unknown."""
 
-    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        default_factory=dict
-    )
+    seconds: dict[str, WrittenSeconds] = Field(default_factory=dict)
     """What each layer's steps took when they were executed, by the layer's digest."""
 
     def to_json(self) -> bytes:
@@ -119,68 +122,75 @@ class _Head(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: Literal[1] = 1
-    saved: float = 0.0
-    steps: Annotated[int, Field(ge=0)] = 0
+    saved: WrittenMoment = 0.0
+    steps: WrittenSize = 0
 
 
 class Journal:
     """The journal of a store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
-
-    def path(self, entry: Descriptor) -> Path:
-        """Where the page of an entry of the index lies."""
-        return self._folder / name_page(entry.ref_name, entry.digest)
 
     def read(self, entry: Descriptor) -> Page | None:
         """The page of an entry; None where there is none that can be read."""
-        return _read_page(self.path(entry))
+        return self._read(_name_entry(entry))
+
+    def _read(self, name: str) -> Page | None:
+        data = self._read_bytes(name)
+        return parse_page(data) if data is not None else None
+
+    def _read_bytes(self, name: str) -> bytes | None:
+        try:
+            return self._folder.read(name, LARGEST_PAGE)
+        except (OSError, StoreError):
+            return None
 
     def read_head(self, entry: Descriptor) -> tuple[int, float]:
         """The steps and the time of saving of an entry; 0 where they are not known."""
         try:
-            head = _Head.model_validate_json(read_bounded(self.path(entry), LARGEST_PAGE))
-        except (OSError, ValueError):
+            head = _Head.model_validate_json(self._read_bytes(_name_entry(entry)) or b"")
+        except ValueError:
             return 0, 0.0
         return head.steps, head.saved
 
     def write(self, page: Page, last_used: float | None = None) -> None:
         """Write a page; its scope was last used at `last_used`, or now."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self.path(page.manifest)
+        name = _name_entry(page.manifest.named(page.scope))
         # What it says can be lost in a power cut; the index cannot.
-        write_atomically(path, page.to_json(), durable=False)
+        self._folder.make().write(name, page.to_json(), durable=False)
         if last_used is not None:
-            os.utime(path, (last_used, last_used))
+            with suppress(OSError):
+                self._folder.touch(name, last_used)
 
     def find_last_use(self, entry: Descriptor) -> float | None:
         """When a scope was last used, in seconds since the epoch; None if unknown."""
-        try:
-            return self.path(entry).lstat().st_mtime
-        except FileNotFoundError:
-            return None
+        status = self._folder.look(_name_entry(entry))
+        return status.st_mtime if status is not None else None
 
     def touch(self, entry: Descriptor) -> None:
         """Note that a scope is used now."""
         try:
-            os.utime(self.path(entry))
-        except FileNotFoundError:
-            self.write(Page(scope=entry.ref_name, manifest=entry))
+            self._folder.touch(_name_entry(entry))
+        except OSError:
+            # There is none, or another user's that this one may not touch.
+            with suppress(OSError):
+                self.write(self.read(entry) or Page(scope=entry.ref_name, manifest=entry))
 
     def remove(self, entry: Descriptor) -> None:
         """Forget an entry."""
-        self.remove_file(self.path(entry).name)
+        self.remove_file(_name_entry(entry))
 
     def remove_file(self, name: str) -> None:
         """Remove one of the files."""
-        (self._folder / name).unlink(missing_ok=True)
+        self._folder.remove(name)
 
     def list_files(self) -> dict[str, os.stat_result]:
-        """The files there are, by name."""
-        return list_folder(self._folder)
+        """The pages there are, by the names of their files."""
+        files = self._folder.list_files()
+        return {name: status for name, status in files.items() if _PAGE_NAME.fullmatch(name)}
 
-    def rebuild_index(self, layout: Path) -> Index:
+    def rebuild_index(self, layout: Layout) -> Index:
         """An index of all scopes that have a page and whose manifests are there.
 
         Where a scope has two pages, a change was cut off; the newer one holds.
@@ -188,7 +198,7 @@ class Journal:
         files = self.list_files()
         found: dict[str, Descriptor] = {}
         for name in sorted(files, key=lambda each: files[each].st_mtime):
-            page = _read_page(self._folder / name)
+            page = self._read(name)
             if page is None:
                 continue
             try:
@@ -199,11 +209,13 @@ class Journal:
         return Index().with_entries(dict(found))
 
 
-def _read_page(path: Path) -> Page | None:
-    try:
-        return parse_page(read_bounded(path, LARGEST_PAGE))
-    except (OSError, ValueError):
-        return None
+def _name_entry(entry: Descriptor) -> str:
+    return name_page(entry.ref_name, entry.digest)
+
+
+def is_ahead(when: float) -> bool:
+    """Whether a time is that of a wrong clock, so that it must not count as the latest for ever."""
+    return when > time.time() + _MOST_AHEAD
 
 
 def parse_page(data: bytes) -> Page | None:

@@ -5,6 +5,7 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
@@ -19,7 +20,7 @@ from bxcache.store.documents import (
     parse_index,
     parse_outline,
 )
-from bxcache.store.files import LARGEST_DOCUMENT, read_bounded, write_atomically
+from bxcache.store.folders import LARGEST_DOCUMENT, Folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,44 +30,74 @@ _Parsed = TypeVar("_Parsed")
 
 OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
 INDEX_NAME = "index.json"
+LAYOUT_NAMES = frozenset({INDEX_NAME, "oci-layout", "blobs", "ingest", f"{INDEX_NAME}.lock"})
+"""What buildx writes into a directory that it exports a cache to."""
+_INGEST_DEPTH = 1
+"""BuildKit writes blobs in `ingest/ID`."""
 
 
-def blob_path(layout: Path, digest: str) -> Path:
-    """Where a layout keeps a blob; `digest` is one that was checked."""
-    algorithm, _, name = digest.partition(":")
-    return layout / "blobs" / algorithm / name
+class Layout:
+    """The folders of a layout.
+
+    Attributes:
+        root: the layout's own.
+        blobs: where its blobs are, each named by the 64 digits of its digest.
+    """
+
+    def __init__(self, root: Folder) -> None:
+        self.root = root
+        self.blobs = root.below("blobs").below("sha256")
+
+    @classmethod
+    def at(cls, path: Path) -> Layout:
+        """The layout at a path."""
+        return cls(Folder(path))
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.root.path
+
+    def locate(self, digest: str) -> Path:
+        """Where a blob is; `digest` is one that was checked."""
+        return self.blobs.path / digest[7:]
+
+    def remove_ingest(self) -> None:
+        """Remove what exports that were cut off have left; BuildKit would trip over it."""
+        with suppress(OSError, StoreError):
+            self.root.below("ingest").remove_all(_INGEST_DEPTH)
+
+    def make(self) -> None:
+        """Make its folders where they do not exist."""
+        self.root.make()
+        self.root.below("blobs").make()
+        self.blobs.make()
 
 
-def blob_folder(layout: Path) -> str:
-    """The folder of a layout's blobs; each is named by the 64 digits of its digest."""
-    return f"{layout}/blobs/sha256"
-
-
-def read_index(layout: Path) -> Index:
+def read_index(layout: Layout) -> Index:
     """The index of a layout.
 
     Raises:
         FileNotFoundError: it has none.
         StoreError: it is there and no index.
     """
-    path = layout / INDEX_NAME
     try:
-        return parse_index(read_bounded(path))
+        return parse_index(layout.root.read(INDEX_NAME))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StoreError) as error:
         raise StoreError(
-            f"`{path}` cannot be read as an index: {first_line(error)}",
+            f"`{layout.path / INDEX_NAME}` cannot be read as an index: {first_line(error)}",
             hint="`bxcache store repair` sets it aside, or move the whole directory away",
         ) from error
 
 
-def write_index(layout: Path, index: Index) -> None:
+def write_index(layout: Layout, index: Index) -> None:
     """Replace the index in one step, durably: a reader sees the old one or the new one."""
-    write_atomically(layout / INDEX_NAME, index.to_json())
+    layout.root.write(INDEX_NAME, index.to_json())
 
 
-def read_manifest(layout: Path, entry: Descriptor) -> CacheManifest:
+def read_manifest(layout: Layout, entry: Descriptor) -> CacheManifest:
     """The manifest that an entry names, its digest checked.
 
     Raises:
@@ -76,7 +107,7 @@ def read_manifest(layout: Path, entry: Descriptor) -> CacheManifest:
     return _read_parsed(layout, entry, CacheManifest.model_validate_json)
 
 
-def read_outline(layout: Path, entry: Descriptor) -> Outline:
+def read_outline(layout: Layout, entry: Descriptor) -> Outline:
     """The outline of the manifest that an entry names, its digest checked.
 
     Raises:
@@ -86,16 +117,16 @@ def read_outline(layout: Path, entry: Descriptor) -> Outline:
     return _read_parsed(layout, entry, parse_outline)
 
 
-def _read_parsed(layout: Path, entry: Descriptor, parse: Callable[[bytes], _Parsed]) -> _Parsed:
-    path = blob_path(layout, entry.digest)
-    data = _read_checked(path, entry.digest, entry.size, LARGEST_DOCUMENT)
+def _read_parsed(layout: Layout, entry: Descriptor, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+    data = _read_checked(layout, entry.digest, entry.size, LARGEST_DOCUMENT)
     try:
         return parse(data)
     except ValueError as error:
-        raise StoreError(f"`{path}` is no cache manifest: {first_line(error)}") from error
+        why = f"`{layout.locate(entry.digest)}` is no cache manifest: {first_line(error)}"
+        raise StoreError(why) from error
 
 
-def read_config(layout: Path, manifest: CacheManifest) -> bytes:
+def read_config(layout: Layout, manifest: CacheManifest) -> bytes:
     """The cache config that a manifest names, its digest checked.
 
     Raises:
@@ -108,25 +139,23 @@ def read_config(layout: Path, manifest: CacheManifest) -> bytes:
     return read_config_blob(layout, entry.digest, entry.size)
 
 
-def read_config_blob(layout: Path, digest: str, size: int) -> bytes:
+def read_config_blob(layout: Layout, digest: str, size: int) -> bytes:
     """A cache config by its digest and size, both checked.
 
     Raises:
         StoreError: it is missing or changed.
         OSError: it cannot be read.
     """
-    return _read_checked(blob_path(layout, digest), digest, size, LARGEST_CONFIG)
+    return _read_checked(layout, digest, size, LARGEST_CONFIG)
 
 
-def _read_checked(path: Path, digest: str, size: int, most: int) -> bytes:
+def _read_checked(layout: Layout, digest: str, size: int, most: int) -> bytes:
     try:
-        data = read_bounded(path, most)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(f"`{path}`: {error.strerror}") from error
-    except ValueError as error:
-        raise StoreError(f"`{path}` cannot be used: {error}") from error
+        data = layout.blobs.read(digest[7:], most)
+    except FileNotFoundError as error:
+        raise StoreError(f"`{layout.locate(digest)}`: {error.strerror}") from error
     if len(data) != size:
-        raise StoreError(f"`{path}` has {len(data)} bytes instead of {size}")
+        raise StoreError(f"`{layout.locate(digest)}` has {len(data)} bytes instead of {size}")
     if compute_digest(data) != digest:
-        raise StoreError(f"`{path}` has other content than its name says")
+        raise StoreError(f"`{layout.locate(digest)}` has other content than its name says")
     return data

@@ -1,28 +1,34 @@
-"""The lock of a store, held for the milliseconds of a change, and those of staging layouts."""
+"""The lock of a store, held for the milliseconds of a change, and those of staging layouts.
+
+Both are `flock`: https://man7.org/linux/man-pages/man2/flock.2.html. Where a mount does not share
+it between machines, only the processes of one machine see each other's locks.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from bxcache.store.files import write_atomically
+from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from filelock import BaseFileLock
+    from bxcache.store.folders import Folder
 
 _SECONDS_BEFORE_WAITING_IS_SAID = 1.0
+_POLL = 0.005
 _LONGEST_NOTE = 200
 
 logger = logging.getLogger("bxcache.store")
 
 
 @contextmanager
-def hold_lock(folder: Path, purpose: str) -> Iterator[None]:
+def hold_lock(folder: Folder, purpose: str) -> Iterator[None]:
     """Hold a store's lock; whoever waits for it is told for what.
 
     Args:
@@ -30,47 +36,110 @@ def hold_lock(folder: Path, purpose: str) -> Iterator[None]:
         purpose: what it is held for, such as `saving the scope app`.
 
     Raises:
+        StoreError: something else is in the lock's place.
         OSError: the folder cannot be written.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # 30 ms that only a change pays
-
-    lock = FileLock(folder / "lock")
-    holder = folder / "holder"
+    handle = _open(folder, "lock", os.O_CREAT)
     try:
-        lock.acquire(timeout=_SECONDS_BEFORE_WAITING_IS_SAID, poll_interval=0.005)
-    except Timeout:
-        logger.warning("waiting for the store `%s`: %s", folder.parent, _read_holder(holder))
-        lock.acquire(poll_interval=0.02)
-    try:
+        if not _wait_briefly(handle):
+            logger.warning(
+                "waiting for the store `%s`: %s", folder.path.parent, _read_holder(folder)
+            )
+            fcntl.flock(handle, fcntl.LOCK_EX)
         with suppress(OSError):
             note = f"process {os.getpid()} is {purpose}"[:_LONGEST_NOTE]
-            write_atomically(holder, note.encode(), durable=False)
+            folder.write("holder", note.encode(), durable=False)
         yield
     finally:
-        lock.release()
+        os.close(handle)
 
 
-def _read_holder(path: Path) -> str:
+def _open(folder: Folder, name: str, flags: int = 0) -> int:
     try:
-        return path.read_text("utf-8", errors="replace")[:_LONGEST_NOTE]
-    except OSError:
+        return folder.open_file(name, os.O_RDWR | flags)
+    except PermissionError:
+        if not os.access(".", os.W_OK, dir_fd=folder.handle):
+            raise
+        # Another user of the same store made it; it can be locked all the same.
+        return folder.open_file(name)
+
+
+def _wait_briefly(handle: int) -> bool:
+    until = time.monotonic() + _SECONDS_BEFORE_WAITING_IS_SAID
+    while not _try(handle):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _try(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read_holder(folder: Folder) -> str:
+    try:
+        return folder.read("holder", 4 * _LONGEST_NOTE).decode(errors="replace")[:_LONGEST_NOTE]
+    except (OSError, StoreError):
         return "another process changes it"
 
 
-def claim_lock(folder: Path, name: str) -> BaseFileLock | None:
-    """The lock of a staging layout, or None while a living process holds it."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # 30 ms that only a build pays
+class Lock:
+    """A file that this process holds locked until it ends or removes the file."""
 
-    lock = FileLock(folder / f"{name}.lock", timeout=0)
+    def __init__(self, folder: Folder, name: str, handle: int) -> None:
+        self._folder = folder
+        self._name = name
+        self._handle = handle
+
+    def write(self, data: bytes) -> None:
+        """Write into the file."""
+        os.write(self._handle, data)
+
+    def read(self, most: int) -> bytes:
+        """Read so many bytes of it."""
+        return os.pread(self._handle, most, 0)
+
+    @property
+    def status(self) -> os.stat_result:
+        """What there is to know of the file."""
+        return os.fstat(self._handle)
+
+    def release(self) -> None:
+        """Let go of it, and leave the file."""
+        os.close(self._handle)
+
+    def remove(self) -> None:
+        """Remove the file, then let go of it."""
+        with suppress(OSError):
+            self._folder.remove(self._name)
+        self.release()
+
+
+def claim_lock(folder: Folder, name: str, *, make: bool = False) -> Lock | None:
+    """A lock that no living process of this machine holds, or None.
+
+    Args:
+        folder: where its file is.
+        name: the file.
+        make: make it where it does not exist.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        StoreError: something else is in its place.
+        OSError: it cannot be opened.
+    """
+    handle = _open(folder, name, os.O_CREAT if make else 0)
     try:
-        lock.acquire()
-    except Timeout:
-        return None
-    return lock
-
-
-def remove_lock(lock: BaseFileLock) -> None:
-    """Remove a lock that this process holds, then let go of it."""
-    with suppress(OSError):
-        os.unlink(lock.lock_file)  # `lock_file` is a text
-    lock.release()
+        held = _try(handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    if held:
+        return Lock(folder, name, handle)
+    os.close(handle)
+    return None

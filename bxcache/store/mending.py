@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -12,29 +13,22 @@ from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.chains import find_lost, list_chains
 from bxcache.store.documents import CacheManifest, Descriptor, compute_digest, parse_config
-from bxcache.store.files import remove_blob, write_atomically
 from bxcache.store.journal import Page
-from bxcache.store.layout import blob_folder, blob_path, read_config, read_manifest
+from bxcache.store.layout import Layout, read_config, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from bxcache.store.documents import Index
 
 
-def find_broken(layout: Path, manifest: CacheManifest) -> dict[str, str]:
+def find_broken(layout: Layout, manifest: CacheManifest) -> dict[str, str]:
     """The blobs that are not there with the size that the manifest says, and what is wrong."""
-    found: dict[str, str] = {}
-    folder = blob_folder(layout)
-    for digest, blob in manifest.blobs.items():
-        why = check_size(f"{folder}/{digest[7:]}", blob.size)
-        if why:
-            found[digest] = why
-    return found
+    checked = ((each, check_size(layout, each, b.size)) for each, b in manifest.blobs.items())
+    return {digest: why for digest, why in checked if why}
 
 
-def is_whole(layout: Path, entry: Descriptor) -> bool:
+def is_whole(layout: Layout, entry: Descriptor) -> bool:
     """Whether all that a scope needs is there, as far as a look at it tells.
 
     Raises:
@@ -48,17 +42,17 @@ def is_whole(layout: Path, entry: Descriptor) -> bool:
     return not find_broken(layout, manifest)
 
 
-def check_size(path: str, size: int) -> str:
+def check_size(layout: Layout, digest: str, size: int) -> str:
     """What is wrong with a blob's file, as far as a look at it tells, or an empty string."""
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError as error:
-        return f"`{path}`: {error.strerror}"
+    status = layout.blobs.look(digest[7:])
+    if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size:
+        return ""
+    path = layout.locate(digest)
+    if status is None:
+        return f"`{path}`: {os.strerror(errno.ENOENT)}"
     if not stat.S_ISREG(status.st_mode):
         return f"`{path}` is no regular file"
-    if status.st_size != size:
-        return f"`{path}` has {status.st_size} bytes instead of {size}"
-    return ""
+    return f"`{path}` has {status.st_size} bytes instead of {size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +72,7 @@ class Mended:
     note: str = ""
 
 
-def mend_scope(layout: Path, entry: Descriptor, known: Mapping[str, str]) -> Mended:
+def mend_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> Mended:
     """Check a scope as far as that is cheap, and cut out what is broken.
 
     The manifest without it is written; nothing names it before the index does.
@@ -118,8 +112,7 @@ def mend_scope(layout: Path, entry: Descriptor, known: Mapping[str, str]) -> Men
 class Mender:
     """Mends scopes of one store; the caller holds the store's lock."""
 
-    def __init__(self, path: Path, catalog: Catalog) -> None:
-        self._path = path
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     def list_donors(
@@ -149,7 +142,7 @@ class Mender:
         Returns:
             The index as it is now, and the scope, if it is of any use.
         """
-        mended = mend_scope(self._path, entry, known)
+        mended = mend_scope(self._catalog.layout, entry, known)
         kept = None
         if mended.entry is not None and mended.manifest is not None:
             kept = (mended.entry, mended.manifest)
@@ -158,7 +151,7 @@ class Mender:
             change = self._renew(entry, mended.entry) if mended.entry else None
             index = self._catalog.change(index, {entry.ref_name: change})
             for digest in mended.broken:
-                remove_blob(str(blob_path(self._path, digest)))
+                self._catalog.layout.blobs.remove(digest[7:])
         return index, kept
 
     def _renew(self, old: Descriptor, entry: Descriptor) -> Change:
@@ -167,10 +160,10 @@ class Mender:
         return Change(page.renewed(entry), pages.find_last_use(old))
 
 
-def write_manifest(layout: Path, entry: Descriptor, manifest: CacheManifest) -> Descriptor:
+def write_manifest(layout: Layout, entry: Descriptor, manifest: CacheManifest) -> Descriptor:
     """Write a changed manifest as a blob, and give the entry that names it."""
     renewed, data = renew_entry(entry, manifest)
-    write_atomically(blob_path(layout, renewed.digest), data, mode=0o444)
+    layout.blobs.write(renewed.digest[7:], data, mode=0o444)
     return renewed
 
 

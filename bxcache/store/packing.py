@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import shutil
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -19,13 +20,13 @@ from bxcache.errors import StoreError
 from bxcache.store.archive import Entry, Member, read_archive, write_archive
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.documents import Descriptor, Index, check_scope_name, first_line, parse_index
-from bxcache.store.files import LARGEST_DOCUMENT, sync_folder
-from bxcache.store.journal import LARGEST_PAGE, Journal, Page, name_page, parse_page
-from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT, blob_path, read_manifest
+from bxcache.store.folders import LARGEST_DOCUMENT
+from bxcache.store.journal import LARGEST_PAGE, Journal, Page, is_ahead, name_page, parse_page
+from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT, Layout, read_manifest
 from bxcache.store.records import LARGEST_FILE, Records, name_file, split_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _DAY = 86_400
@@ -51,7 +52,7 @@ class Packed:
     bytes: int
 
 
-def write_pack(target: BinaryIO, layout: Path, index: Index, catalog: Catalog) -> Packed:
+def write_pack(target: BinaryIO, layout: Layout, index: Index, catalog: Catalog) -> Packed:
     """Write a layout as an archive; the same layout gives the same bytes.
 
     Args:
@@ -78,14 +79,14 @@ def write_pack(target: BinaryIO, layout: Path, index: Index, catalog: Catalog) -
     return Packed(names, len(blobs), sum(blob.size for blob in blobs))
 
 
-def _list_blobs(layout: Path, index: Index) -> list[Member]:
+def _list_blobs(layout: Layout, index: Index) -> list[Member]:
     """The blobs in the order that a reader needs them."""
     found: dict[str, tuple[int, bool, Member]] = {}
 
     def add(rank: int, blob: Descriptor) -> None:
         compressed = blob.media_type.endswith(_COMPRESSED)
-        name, path = f"{_BLOBS}{blob.digest[7:]}", blob_path(layout, blob.digest)
-        member = Member(name, blob.size, path, compressed=compressed)
+        name, path = f"{_BLOBS}{blob.digest[7:]}", layout.locate(blob.digest)
+        member = Member(name, blob.size, path, compressed=compressed, opener=_open(layout, path))
         found.setdefault(blob.digest, (rank, compressed, member))
 
     for entry in index.manifests:
@@ -97,6 +98,10 @@ def _list_blobs(layout: Path, index: Index) -> list[Member]:
             add(2, manifest.blobs[digest])
     ordered = sorted(found.values(), key=lambda each: (each[0], each[1], each[2].name))
     return [member for _, _, member in ordered]
+
+
+def _open(layout: Layout, path: Path) -> Callable[[str, int], int]:
+    return lambda _path, _flags: layout.blobs.open_file(path.name)
 
 
 def _list_pages(index: Index, journal: Journal) -> Iterator[Member]:
@@ -149,7 +154,7 @@ class Unpacking:
         needed: the sum of these.
     """
 
-    layout: Path
+    layout: Layout
     index: Index | None = None
     named: dict[str, Descriptor] = field(default_factory=dict)
     listed: dict[str, list[Descriptor]] = field(default_factory=dict)
@@ -184,7 +189,7 @@ class Unpacking:
                 f"the archive lacks {len(self.missing)} blobs that it lists, such as "
                 f"`{next(iter(self.missing))}`"
             )
-        sync_folder(self.layout / "blobs" / "sha256")
+        self.layout.blobs.sync()
         return self.index
 
     def check(self, name: str, size: int) -> None:
@@ -223,7 +228,7 @@ class Unpacking:
             change = self.pages.get(name) or Change(Page(scope=name, manifest=entry))
             present = index.find(name)
             page = journal.read(present) if present else None
-            if page is None or page.saved <= change.page.saved:
+            if page is None or is_ahead(page.saved) or page.saved <= change.page.saved:
                 changes[name] = change
         return changes
 
@@ -250,7 +255,7 @@ class Unpacking:
             raise StoreError(f"the archive lists `{blob.digest}` with two sizes")
 
     def _check_room(self) -> None:
-        free = shutil.disk_usage(self.layout).free
+        free = shutil.disk_usage(self.layout.root.handle).free
         if self.needed > free:
             raise StoreError(
                 f"the archive needs {format_size(self.needed)}, and {format_size(free)} are free",
@@ -262,8 +267,10 @@ class Unpacking:
         listed = self.named[entry.name.removeprefix(_PAGES)]
         own = (listed.ref_name, listed.digest)
         if page is not None and (page.scope, page.manifest.digest) == own:
-            changed = page.model_copy(update={"manifest": listed})
-            self.pages[page.scope] = Change(changed, float(entry.mtime))
+            now = float(round(time.time()))
+            saved = now if is_ahead(page.saved) else page.saved
+            changed = page.model_copy(update={"manifest": listed, "saved": saved})
+            self.pages[page.scope] = Change(changed, min(float(entry.mtime), now))
 
     def _take_blob(self, entry: Entry) -> None:
         digest = f"sha256:{entry.name.removeprefix(_BLOBS)}"
@@ -273,9 +280,8 @@ class Unpacking:
             self._take_manifest(listed)
 
     def _write_blob(self, entry: Entry, digest: str) -> None:
-        path = blob_path(self.layout, digest)
         hashed = hashlib.sha256()
-        with path.open("xb") as stream:
+        with open(self.layout.blobs.create_file(digest[7:]), "wb") as stream:
             for chunk in entry.chunks():
                 hashed.update(chunk)
                 stream.write(chunk)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_size
 from bxcache.errors import StoreError
-from bxcache.store.files import list_folder, read_bounded, write_atomically
 from bxcache.store.journal import spell_scope
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterable
-    from pathlib import Path
+
+    from bxcache.store.folders import Folder
 
 MOST_RECORDS = 10
 """So many builds of a scope are remembered."""
@@ -37,18 +37,14 @@ _STRAYS_STAY = 30 * 86_400
 class Records:
     """The records of a store. Whoever changes them holds the store's lock."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
-
-    def path(self, scope: str) -> Path:
-        """Where the records of a scope lie."""
-        return self._folder / name_file(scope)
 
     def read(self, scope: str) -> tuple[bytes, ...]:
         """The records of a scope, the last build's at the end; none where nothing can be read."""
         try:
-            return split_records(read_bounded(self.path(scope), LARGEST_FILE))
-        except (OSError, ValueError):
+            return split_records(self._folder.read(name_file(scope), LARGEST_FILE))
+        except (OSError, StoreError):
             return ()
 
     def add(self, scope: str, records: Iterable[bytes]) -> None:
@@ -68,9 +64,8 @@ class Records:
         lines = [*kept, *added][-MOST_RECORDS:]
         while sum(map(len, lines)) > LARGEST_FILE:
             del lines[0]
-        self._folder.mkdir(exist_ok=True)
         # The cache is as good without; it is not worth waiting for the disk.
-        write_atomically(self.path(scope), b"".join(lines), durable=False)
+        self._folder.make().write(name_file(scope), b"".join(lines), durable=False)
 
     def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
         """When each of these scopes was built last, as far as there are records of it."""
@@ -80,18 +75,19 @@ class Records:
 
     def remove(self, scope: str) -> None:
         """Forget the builds of a scope."""
-        self.path(scope).unlink(missing_ok=True)
+        self._folder.remove(name_file(scope))
 
     def sweep(self, scopes: Collection[str]) -> None:
         """Forget builds of no scope that are long ago."""
         kept = {name_file(scope) for scope in scopes}
         for name, status in self.list_files().items():
             if name not in kept and time.time() - status.st_mtime > _STRAYS_STAY:
-                (self._folder / name).unlink(missing_ok=True)
+                self._folder.remove(name)
 
     def list_files(self) -> dict[str, os.stat_result]:
         """The files there are, by name."""
-        return list_folder(self._folder)
+        files = self._folder.list_files()
+        return {name: status for name, status in files.items() if name.endswith(_SUFFIX)}
 
 
 def name_file(scope: str) -> str:

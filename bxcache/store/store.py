@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -9,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.errors import StoreError
-from bxcache.store.adoption import Adopted, read_foreign_index, remove_ingest
+from bxcache.store.adoption import Adopted, read_foreign_index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.committing import Saved, read_export, take_export
-from bxcache.store.directory import Directory
+from bxcache.store.directory import WHAT_IS_LOST, Directory
 from bxcache.store.documents import Descriptor, Index
-from bxcache.store.files import sync_folder
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
 
+logger = logging.getLogger("bxcache.store")
+
 
 class Store:
     """A local store at a directory. Making the object reads and writes nothing.
@@ -55,10 +57,11 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._directory = Directory(self.path)
-        self._catalog = Catalog(self.path, self._directory.own)
-        self._mender = Mender(self.path, self._catalog)
-        self._collector = Collector(self.path, self._catalog)
+        self._told = False
+
+    def _open(self) -> Catalog:
+        """The store as it is now; its folders are closed when that is no longer referred to."""
+        return Catalog(Directory(self.path))
 
     def check(self) -> None:
         """Make sure that the directory is a store, or can become one, without writing to it.
@@ -66,11 +69,21 @@ class Store:
         Raises:
             StoreError: it is a file, holds something else, or is not ours.
         """
-        self._directory.check()
+        self._check()
+
+    def _check(self, *, adopting: bool = False) -> None:
+        directory = Directory(self.path)
+        directory.check(adopting=adopting)
+        self._tell_lost(directory)
+
+    def _tell_lost(self, directory: Directory) -> None:
+        if directory.has_lost and not self._told:
+            self._told = True
+            logger.warning(WHAT_IS_LOST, self.path)
 
     def find_denied(self) -> str:
         """Why a store that is there cannot be written, or an empty string."""
-        return self._directory.find_denied()
+        return Directory(self.path).find_denied()
 
     def find_whole(self, scopes: Iterable[str]) -> Descriptor | None:
         """The first of the scopes that is there with all its blobs; nothing is changed.
@@ -79,13 +92,14 @@ class Store:
             StoreError: the index is damaged, or something cannot be read.
         """
         with _telling(self.path, "read"):
-            known = self.read_scopes()
+            catalog = self._open()
+            known, layout = catalog.read().by_name(), catalog.layout
             entries = (known[name] for name in scopes if name in known)
-            return next((each for each in entries if is_whole(self.path, each)), None)
+            return next((each for each in entries if is_whole(layout, each)), None)
 
     def exists(self) -> bool:
         """Whether there is a store at the directory."""
-        return self._directory.is_store
+        return Directory(self.path).is_store
 
     def read_scopes(self) -> dict[str, Descriptor]:
         """The manifest of each scope, by the scope's name.
@@ -93,11 +107,11 @@ class Store:
         Raises:
             StoreError: the index is damaged, and the journal is empty.
         """
-        return self._catalog.read().by_name()
+        return self._open().read().by_name()
 
     def staging_path(self, name: str) -> Path:
         """Where the staging layout of a name lies, whether or not it exists."""
-        return self._directory.staging / name
+        return Directory(self.path).staging.path / name
 
     @contextmanager
     def snapshot(
@@ -115,15 +129,15 @@ class Store:
         Raises:
             StoreError: the directory cannot be used, or the index is damaged.
         """
-        with self._changing("starting a build"):
-            self._directory.sweep()
-            swept = sweep_staging(self._directory.staging)
-            index, note = self._catalog.recover()
+        with self._changing("starting a build") as catalog:
+            directory = catalog.directory
+            directory.sweep()
+            swept = sweep_staging(directory.staging)
+            index, note = catalog.recover()
             notes = [note] if note else []
-            found = self._mender.list_donors(index, donors, notes)
-            staging = create_staging(
-                self._directory.staging, name, list(found if every else islice(found, 1))
-            )
+            found = Mender(catalog).list_donors(index, donors, notes)
+            chosen = list(found if every else islice(found, 1))
+            staging = create_staging(directory.staging, catalog.layout, name, chosen)
         try:
             yield replace(staging, notes=tuple(notes), swept=swept)
         finally:
@@ -156,20 +170,20 @@ class Store:
         """
         export = read_export(staging, scope, digest, others)
         for donor in staging.donors:
-            spoiled = find_spoiled(staging.path, donor, export.manifest, suspect=suspect)
+            spoiled = find_spoiled(staging.layout, donor, export.manifest, suspect=suspect)
             if spoiled:
                 notes = self.repair(full=True, scopes=[donor.ref_name]) or spoiled
                 raise StoreError(f"what the build started from is damaged: {'; '.join(notes)}")
-        with self._changing(f"saving the scope `{scope}`"):
-            return take_export(self.path, self._catalog, staging, export, work or Work())
+        with self._changing(f"saving the scope `{scope}`") as catalog:
+            return take_export(catalog, staging, export, work or Work())
 
     def read_records(self, scope: str) -> tuple[bytes, ...]:
         """What the builds of a scope left, the last one's at the end."""
-        return self._catalog.records.read(scope)
+        return self._open().records.read(scope)
 
     def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
         """When scopes were built last, in seconds since 1970, as far as that is remembered."""
-        return self._catalog.records.list_last_builds(scopes)
+        return self._open().records.list_last_builds(scopes)
 
     def add_record(self, scope: str, record: bytes) -> None:
         """Keep what a build leaves; the scope may have no cache yet.
@@ -181,8 +195,8 @@ class Store:
         Raises:
             StoreError: it cannot be written, or is too large.
         """
-        with self._changing(f"remembering a build of `{scope}`"):
-            self._catalog.records.add(scope, [record])
+        with self._changing(f"remembering a build of `{scope}`") as catalog:
+            catalog.records.add(scope, [record])
 
     def remove(self, *scopes: str) -> None:
         """Remove scopes; their layers go with the next collection.
@@ -190,12 +204,11 @@ class Store:
         Raises:
             StoreError: there is no such scope; nothing is removed.
         """
-        with self._changing("removing scopes"):
-            check_known(self._catalog.recover()[0], scopes)
-            self._directory.with_room(lambda: self._remove(scopes))
-
-    def _remove(self, scopes: Sequence[str]) -> None:
-        self._catalog.change(self._catalog.recover()[0], dict.fromkeys(scopes))
+        with self._changing("removing scopes") as catalog:
+            check_known(catalog.recover()[0], scopes)
+            catalog.directory.with_room(
+                lambda: catalog.change(catalog.recover()[0], dict.fromkeys(scopes))
+            )
 
     def adopt(self) -> Adopted:
         """Make a store of a directory that plain buildx exported to, in place.
@@ -203,12 +216,12 @@ class Store:
         Raises:
             StoreError: it holds something else, or something cannot be adopted; nothing changed.
         """
-        self._directory.check(adopting=True)
+        self._check(adopting=True)
         with _telling(self.path, "read"):
-            index = read_foreign_index(self.path)
-        with self._changing("adopting the directory"):
-            remove_ingest(self.path)
-            self._catalog.settle(index)
+            index = read_foreign_index(self._open().layout)
+        with self._changing("adopting the directory") as catalog:
+            catalog.layout.remove_ingest()
+            catalog.settle(index)
         notes = self.repair()
         usage = self.usage()
         names = tuple(scope.name for scope in usage.scopes)
@@ -230,22 +243,22 @@ class Store:
         """
         with self.snapshot(draw_name()) as staging:
             index = self._pin(staging, scopes)
-            return write_pack(target, staging.path, index, self._catalog)
+            return write_pack(target, staging.layout, index, self._open())
 
     def _pin(self, staging: Staging, scopes: Sequence[str]) -> Index:
         """Link scopes into a staging layout, so that nothing can take their blobs away."""
-        with self._changing("packing"):
-            index, _ = self._catalog.recover()
+        with self._changing("packing") as catalog:
+            index, _ = catalog.recover()
             check_known(index, scopes)
             chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
             for entry in chosen:
-                manifest = read_manifest(self.path, entry)
-                for why in find_broken(self.path, manifest).values():
+                manifest = read_manifest(catalog.layout, entry)
+                for why in find_broken(catalog.layout, manifest).values():
                     raise StoreError(
                         f"the scope `{entry.ref_name}` is broken: {why}",
                         hint="`bxcache store repair` cuts it out, so that builds make it anew",
                     )
-                link_blobs(self.path, staging.path, manifest.list_sizes(entry))
+                link_blobs(catalog.layout, staging.layout, manifest.list_sizes(entry))
         return Index().with_entries({each.ref_name: each for each in chosen})
 
     def unpack(self, source: BinaryIO) -> Unpacked:
@@ -262,17 +275,17 @@ class Store:
         """
         self.check()
         with self.snapshot(draw_name()) as staging:
-            unpacking = Unpacking(staging.path)
+            unpacking = Unpacking(staging.layout)
             with _telling(self.path, "filled"):
                 packed = unpacking.read(source)
-            with self._changing("unpacking"):
-                index, _ = self._catalog.recover()
-                new = link_blobs(staging.path, self.path, unpacking.sizes)
-                sync_folder(self.path / "blobs" / "sha256")
-                changes = unpacking.list_changes(index, self._catalog.journal)
-                self._catalog.change(index, changes)
+            with self._changing("unpacking") as catalog:
+                index, _ = catalog.recover()
+                new = link_blobs(unpacking.layout, catalog.layout, unpacking.sizes)
+                catalog.layout.blobs.sync()
+                changes = unpacking.list_changes(index, catalog.journal)
+                catalog.change(index, changes)
                 for scope in changes.keys() & unpacking.records.keys():
-                    self._catalog.records.add(scope, unpacking.records[scope])
+                    catalog.records.add(scope, unpacking.records[scope])
         names = tuple(each.ref_name for each in packed.manifests)
         kept = tuple(name for name in names if name not in changes)
         return Unpacked(tuple(changes), kept, sum(unpacking.sizes[each] for each in new))
@@ -284,10 +297,8 @@ class Store:
             StoreError: the index is damaged, or something cannot be read.
         """
         with _telling(self.path, "read"):
-            index = self._catalog.read()
-            return measure_usage(
-                self.path, read_inventory(self.path, index, self._catalog), self._catalog
-            )
+            catalog = self._open()
+            return measure_usage(read_inventory(catalog.read(), catalog), catalog)
 
     def collect(
         self,
@@ -309,16 +320,12 @@ class Store:
         limits = Limits(max_size, max_age)
         if dry_run:
             with _telling(self.path, "read"):
-                return self._collector.preview(self._catalog.read(), limits)
-        with self._changing("collecting"):
-            self._directory.sweep()
-            sweep_staging(self._directory.staging)
-            return self._directory.with_room(lambda: self._collect(limits))
-
-    def _collect(self, limits: Limits) -> Collected:
-        index, note = self._catalog.recover()
-        collected = self._collector.collect(index, limits)
-        return collected.with_note(note) if note else collected
+                catalog = self._open()
+                return Collector(catalog).preview(catalog.read(), limits)
+        with self._changing("collecting") as catalog:
+            catalog.directory.sweep()
+            sweep_staging(catalog.directory.staging)
+            return catalog.directory.with_room(lambda: Collector(catalog).recover(limits))
 
     def verify(self, *, full: bool = False) -> Verification:
         """Look for what is broken; nothing is changed.
@@ -330,7 +337,7 @@ class Store:
             StoreError: something is there and cannot be read.
         """
         with _telling(self.path, "read"):
-            return verify_store(self.path, self._catalog, full=full)
+            return verify_store(self._open(), full=full)
 
     def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
         """Cut out what is broken, so that a build misses there instead of failing.
@@ -348,28 +355,30 @@ class Store:
             StoreError: something can be neither read nor changed.
         """
         notes: list[str] = []
-        with self._changing("mending the index"):
-            index = self._catalog.recover_or_set_aside(notes)
+        with self._changing("mending the index") as catalog:
+            index = catalog.recover_or_set_aside(notes)
         chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
         with _telling(self.path, "read"):
             looked_at = index.model_copy(update={"manifests": tuple(chosen)})
-            found = verify_scopes(self.path, looked_at, full=full)
+            found = verify_scopes(self._open().layout, looked_at, full=full)
         if found.damages:
-            with self._changing("cutting out what is broken"):
-                index, _ = self._catalog.recover()
-                broken = confirm(self.path, index, found).broken
+            with self._changing("cutting out what is broken") as catalog:
+                index, _ = catalog.recover()
+                broken = confirm(catalog.layout, index, found).broken
                 for entry in index.manifests:
-                    index, _ = self._mender.mend(index, entry, broken, notes)
+                    index, _ = Mender(catalog).mend(index, entry, broken, notes)
         return tuple(notes)
 
     @contextmanager
-    def _changing(self, purpose: str) -> Iterator[None]:
+    def _changing(self, purpose: str) -> Iterator[Catalog]:
         """Hold the store's lock; the directory is made where it does not exist."""
         with _telling(self.path, "changed"):
-            self._directory.make()
-            with hold_lock(self._directory.own, purpose):
-                self._directory.mark()
-                yield
+            directory = Directory(self.path)
+            self._tell_lost(directory)
+            directory.make()
+            with hold_lock(directory.own, purpose):
+                directory.mark()
+                yield Catalog(directory)
 
 
 @contextmanager
@@ -377,7 +386,8 @@ def _telling(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        where = f": `{error.filename}`" if error.filename not in (None, str(path)) else ""
         raise StoreError(
-            f"the store `{path}` cannot be {what}: {error.strerror or error}",
+            f"the store `{path}` cannot be {what}: {error.strerror or error}{where}",
             hint="free some space or check the directory's permissions",
         ) from error

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.documents import parse_config
-from bxcache.store.layout import blob_folder, read_config, read_index, read_manifest
+from bxcache.store.layout import Layout, read_config, read_index, read_manifest
 from bxcache.store.mending import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from bxcache.store.catalog import Catalog
     from bxcache.store.documents import CacheManifest, Descriptor, Index
@@ -62,12 +61,11 @@ class Verification:
         return {damage.digest: damage.why for damage in self.damages if damage.digest}
 
 
-def verify_store(path: Path, catalog: Catalog, *, full: bool) -> Verification:
+def verify_store(catalog: Catalog, *, full: bool) -> Verification:
     """Look at a whole store while others may change it.
 
     Args:
-        path: the store.
-        catalog: its index and journal.
+        catalog: the store's.
         full: read every blob and hash it, on all cores.
 
     Raises:
@@ -75,20 +73,20 @@ def verify_store(path: Path, catalog: Catalog, *, full: bool) -> Verification:
         OSError: something is there and cannot be read.
     """
     try:
-        index = read_index(path)
+        index = read_index(catalog.layout)
     except FileNotFoundError:
         index = catalog.read()
     except StoreError as error:
         return Verification(0, 0, 0, full, (Damage((), _NO_DIGEST, error.message),))
-    found = verify_scopes(path, index, full=full)
-    return confirm(path, catalog.read(), found) if found.damages else found
+    found = verify_scopes(catalog.layout, index, full=full)
+    return confirm(catalog.layout, catalog.read(), found) if found.damages else found
 
 
-def verify_scopes(path: Path, index: Index, *, full: bool) -> Verification:
+def verify_scopes(layout: Layout, index: Index, *, full: bool) -> Verification:
     """Look at all that an index names.
 
     Args:
-        path: the store.
+        layout: the store's.
         index: its index.
         full: read every blob and hash it, on all cores.
 
@@ -102,16 +100,16 @@ def verify_scopes(path: Path, index: Index, *, full: bool) -> Verification:
         users.setdefault(entry.digest, []).append(entry.ref_name)
         sizes[entry.digest] = entry.size
         try:
-            manifest = read_manifest(path, entry)
+            manifest = read_manifest(layout, entry)
         except StoreError as error:
             broken[entry.digest] = error.message
             continue
-        _look_at_config(path, manifest, entry, broken)
+        _look_at_config(layout, manifest, entry, broken)
         for digest, blob in manifest.blobs.items():
             sizes[digest] = blob.size
             users.setdefault(digest, []).append(entry.ref_name)
     rest = [digest for digest in sizes if digest not in broken]
-    broken |= _look_at_files(path, sizes, rest, full=full)
+    broken |= _look_at_files(layout, sizes, rest, full=full)
     damages = tuple(
         Damage(tuple(users[digest]), digest, why) for digest, why in sorted(broken.items())
     )
@@ -119,51 +117,52 @@ def verify_scopes(path: Path, index: Index, *, full: bool) -> Verification:
 
 
 def _look_at_config(
-    path: Path, manifest: CacheManifest, entry: Descriptor, broken: dict[str, str]
+    layout: Layout, manifest: CacheManifest, entry: Descriptor, broken: dict[str, str]
 ) -> None:
     strange = manifest.find_strangeness()
     if strange:
         broken[entry.digest] = f"the scope `{entry.ref_name}`: {strange}"
     try:
-        parse_config(read_config(path, manifest))
+        parse_config(read_config(layout, manifest))
     except StoreError as error:
         config = manifest.cache_config
         broken[config.digest if config else entry.digest] = error.message
 
 
 def _look_at_files(
-    path: Path, sizes: Mapping[str, int], digests: Iterable[str], *, full: bool
+    layout: Layout, sizes: Mapping[str, int], digests: Iterable[str], *, full: bool
 ) -> dict[str, str]:
-    folder = blob_folder(path)
-    found = {digest: check_size(f"{folder}/{digest[7:]}", sizes[digest]) for digest in digests}
+    found = {digest: check_size(layout, digest, sizes[digest]) for digest in digests}
     if full:
         whole = [digest for digest, why in found.items() if not why]
-        found |= hash_blobs(folder, sorted(whole, key=sizes.__getitem__, reverse=True))
+        found |= hash_blobs(layout, sorted(whole, key=sizes.__getitem__, reverse=True))
     return {digest: why for digest, why in found.items() if why}
 
 
-def hash_blobs(folder: str, digests: Iterable[str]) -> dict[str, str]:
+def hash_blobs(layout: Layout, digests: Iterable[str]) -> dict[str, str]:
     """What is wrong with the content of blobs, on all cores; the largest should come first."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # only a full look needs it
 
     digests = list(digests)
     # Hashing lets other threads run: https://docs.python.org/3/library/hashlib.html
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(digests, pool.map(lambda each: _hash(folder, each), digests), strict=True))
+        return dict(zip(digests, pool.map(lambda each: _hash(layout, each), digests), strict=True))
 
 
-def _hash(folder: str, digest: str) -> str:
-    path = f"{folder}/{digest[7:]}"
+def _hash(layout: Layout, digest: str) -> str:
+    path = layout.locate(digest)
     try:
-        with open(path, "rb") as stream:
+        with open(layout.blobs.open_file(digest[7:]), "rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:
         return f"`{path}`: {error.strerror}"
+    except StoreError as error:
+        return error.message
     return "" if found == digest[7:] else f"`{path}` has other content than its name says"
 
 
 def find_spoiled(
-    layout: Path, donor: Descriptor, exported: CacheManifest, *, suspect: bool
+    layout: Layout, donor: Descriptor, exported: CacheManifest, *, suspect: bool
 ) -> list[str]:
     """What is wrong with the donor's layers, where that can have spoiled an export.
 
@@ -179,19 +178,19 @@ def find_spoiled(
     Raises:
         OSError: something is there and cannot be read.
     """
-    if not os.path.exists(f"{blob_folder(layout)}/{donor.digest[7:]}"):
+    if not layout.blobs.has_file(donor.digest[7:]):
         return []
     layers = read_manifest(layout, donor).layer_sizes
     if not suspect and len(exported.layer_sizes) >= len(layers):
         return []
-    return [why for why in hash_blobs(blob_folder(layout), layers).values() if why]
+    return [why for why in hash_blobs(layout, layers).values() if why]
 
 
-def confirm(path: Path, index: Index, first: Verification) -> Verification:
+def confirm(layout: Layout, index: Index, first: Verification) -> Verification:
     """The same, less what has been removed or mended meanwhile.
 
     Args:
-        path: the store.
+        layout: the store's.
         index: the index as it is now.
         first: what was found.
     """
@@ -199,9 +198,9 @@ def confirm(path: Path, index: Index, first: Verification) -> Verification:
     for entry in index.manifests:
         sizes[entry.digest] = entry.size
         with suppress(StoreError):
-            sizes |= {each: blob.size for each, blob in read_manifest(path, entry).blobs.items()}
+            sizes |= {each: blob.size for each, blob in read_manifest(layout, entry).blobs.items()}
     suspects = [digest for digest in first.broken if digest in sizes]
-    still = _look_at_files(path, sizes, suspects, full=True)
+    still = _look_at_files(layout, sizes, suspects, full=True)
     entries = {entry.digest for entry in index.manifests}
     kept = tuple(d for d in first.damages if d.digest in still or d.digest in entries)
     return replace(first, damages=kept)

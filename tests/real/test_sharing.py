@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from bxcache.store.folders import Folder
 from bxcache.store.locks import hold_lock
 from bxcache.store.store import Store
 from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine
@@ -108,7 +109,7 @@ def test_who_waits_for_the_store_says_for_what(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     store.collect()
     command = [sys.executable, "-m", "bxcache", "store", "collect", "--dir", str(store.path)]
-    with hold_lock(store.path / ".bxcache", "drinking tea"):
+    with hold_lock(Folder(store.path / ".bxcache"), "drinking tea"):
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -91,11 +91,17 @@ class _Calls:
         self.over = False
         self._at = at
         self._how = how
+        self._opened_in: int | None = None
 
     def watch(self) -> None:
         """Watch from now on, until the process ends: https://peps.python.org/pep-0578/."""
         sys.addaudithook(self._hear)
-        real_open, real_sync = io.open, os.fsync
+        real_open, real_sync, real_handle = io.open, os.fsync, os.open
+
+        def open_handle(path: Any, flags: int, *rest: Any, dir_fd: int | None = None) -> int:  # noqa: ANN401
+            # The audit event does not tell the folder.
+            self._opened_in = dir_fd
+            return real_handle(path, flags, *rest, dir_fd=dir_fd)
 
         def open_counted(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:  # noqa: ANN401
             if not set(mode) & set("wxa"):
@@ -104,16 +110,23 @@ class _Calls:
             return stream if "b" in mode else io.TextIOWrapper(stream, encoding="utf-8")
 
         def sync_counted(handle: int) -> None:
-            self.count("os.fsync", str(Path(f"/proc/self/fd/{handle}").readlink()))
+            self.count("os.fsync", _locate(handle))
             real_sync(handle)
 
         builtins.open = io.open = open_counted
         setattr(os, "fsync", sync_counted)  # noqa: B010  # the stubs say more than is needed
+        setattr(os, "open", open_handle)  # noqa: B010
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _CHANGING and not self.over and (event != "open" or arguments[2] & _WRITING):
+        if event == "open":
+            folder, self._opened_in = self._opened_in, None
+            if not self.over and arguments[2] & _WRITING:
+                self.count(event, _locate(arguments[0], folder))
+        elif event in _CHANGING and not self.over:
             # What is renamed is known by its new name.
-            self.count(event, str(arguments[1 if event in ("os.rename", "os.link") else 0]))
+            renamed = event in ("os.rename", "os.link")
+            folder = arguments[-1] if event != "os.truncate" else None
+            self.count(event, _locate(arguments[1 if renamed else 0], folder))
 
     def count(self, name: str, path: str, half: Callable[[], object] = lambda: None) -> None:
         """A call is about to be made; `half` does a part of it."""
@@ -130,6 +143,14 @@ class _Calls:
         self.seen.append((name, path))
 
 
+def _locate(path: Any, folder: int | None = None) -> str:  # noqa: ANN401
+    """The whole path of a file that is known by its handle, or by its name in an open folder."""
+    if isinstance(path, int):
+        return str(Path(f"/proc/self/fd/{path}").readlink())
+    inside = folder is not None and folder >= 0
+    return f"{_locate(folder)}/{path}" if inside else str(path)
+
+
 class _Raw(io.FileIO):
     def __init__(self, calls: _Calls, file: Any, mode: str) -> None:  # noqa: ANN401
         super().__init__(file, mode)
@@ -137,7 +158,7 @@ class _Raw(io.FileIO):
 
     def write(self, data: Any) -> int:  # noqa: ANN401
         real = super().write
-        self._calls.count("write", str(self.name), lambda: real(bytes(data)[: len(data) // 2]))
+        self._calls.count("write", _locate(self.name), lambda: real(bytes(data)[: len(data) // 2]))
         return real(data)
 
 

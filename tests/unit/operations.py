@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import multiprocessing
 import os
 import shutil
 import time
@@ -196,6 +197,20 @@ def check_clean(path: Path) -> None:
     assert sorted(records) == sorted(before)
     assert list_left(path) == []
     assert not list(path.rglob("*.tmp"))
+
+
+def leave_staging(store: Store, name: str) -> None:
+    """What a build leaves that is killed."""
+
+    def begin() -> None:
+        with store.snapshot(name) as staging:
+            export(staging.path, "app", b"one")
+            os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=begin)
+    process.start()
+    process.join(30)
+    assert (store.staging_path(name) / "index.json").exists()
 
 
 def list_left(path: Path) -> list[str]:

@@ -443,7 +443,7 @@ def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_heavy_is_loaded_for_help() -> None:
     """Help has to come at once: the heavy libraries are loaded by what needs them."""
     assert subprocess.Popen.__name__
-    heavy = {"pydantic", "python_on_whales", "filelock", "platformdirs", "rich"}
+    heavy = {"pydantic", "python_on_whales", "platformdirs", "rich"}
     loaded = _modules_after("import bxcache.cli.main")
     assert not heavy & loaded
 

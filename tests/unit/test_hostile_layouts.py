@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bxcache.errors import StoreError
+from bxcache.store.documents import parse_index
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.unit.layouts import blob_file, build, digest_of, make_config
+from tests.unit.layouts import REF_NAME, blob_file, build, digest_of, make_config
 
 
 def make_store(path: Path) -> Store:
@@ -184,3 +186,14 @@ def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) ->
     (damage,) = store.verify().damages
     assert damage.digest == digest_of(b"one")
     assert "is no regular file" in damage.why
+
+
+def test_a_name_that_is_listed_twice_is_found_in_time() -> None:
+    """However many there are before it."""
+    entry = {"mediaType": "m", "digest": digest_of(b"x"), "size": 1}
+    names = [*map(str, range(50_000)), "twice", "twice"]
+    entries = [{**entry, "annotations": {REF_NAME: name}} for name in names]
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="`twice` twice"):
+        parse_index(json.dumps({"manifests": entries}).encode())
+    assert time.process_time() - begun < 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -365,3 +366,37 @@ def test_whatever_the_documents_say_nothing_else_happens(
         assert not store.verify(full=True).damages
         assert set(store.read_scopes()) >= {"mine"}
         assert blobs_of(store.path) >= {digest_of(b"mine")[7:]}
+
+
+def date_page(path: Path, saved: float) -> None:
+    """Let a store say that its scope was saved, and used, at some time."""
+    (page,) = (path / ".bxcache" / "scopes").iterdir()
+    page.write_text(json.dumps({**json.loads(page.read_text()), "saved": saved}))
+    os.utime(page, (saved, saved))
+
+
+@pytest.mark.parametrize("ahead", ["the archive's", "the store's"])
+def test_a_clock_that_was_ahead_does_not_win_for_ever(
+    store: Store, tmp_path: Path, ahead: str
+) -> None:
+    """What is unpacked later is taken, whichever clock it was."""
+    build(store, "app", b"ahead")
+    date_page(store.path, time.time() + 400 * 86_400)
+    other = store
+    if ahead == "the archive's":
+        other = Store(tmp_path / "other")
+        other.unpack(io.BytesIO(pack(store)))
+    sound = Store(tmp_path / "sound")
+    later = build(sound, "app", b"sound").digest
+    date_page(sound.path, time.time() + 60)
+    assert other.unpack(io.BytesIO(pack(sound))).scopes == ("app",)
+    assert other.read_scopes()["app"].digest == later
+
+
+def test_a_scope_that_was_used_in_the_future_ages_from_now_on(store: Store) -> None:
+    """It is not kept until that day."""
+    build(store, "app", b"ahead")
+    date_page(store.path, time.time() + 400 * 86_400)
+    store.collect(max_age=1000)
+    (page,) = (store.path / ".bxcache" / "scopes").iterdir()
+    assert page.stat().st_mtime <= time.time()

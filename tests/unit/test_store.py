@@ -15,7 +15,7 @@ from threading import Barrier
 import pytest
 
 from bxcache.errors import StoreError
-from bxcache.store import files as files_module
+from bxcache.store.folders import Folder
 from bxcache.store.locks import claim_lock
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
@@ -26,6 +26,7 @@ from tests.unit.layouts import (
     build,
     export,
 )
+from tests.unit.operations import leave_staging
 
 
 @pytest.mark.parametrize("as_index", [False, True])
@@ -118,14 +119,16 @@ def test_staging_is_gone_afterwards(store: Store) -> None:
 
 def test_left_staging_is_removed_and_living_staging_is_not(store: Store) -> None:
     """A killed build holds no lock any more."""
-    with store.snapshot("alive"):
-        folder = store.path / ".bxcache" / "staging"
-        (folder / "dead" / "blobs").mkdir(parents=True)
-        (folder / "dead.lock").touch()
-        with store.snapshot("next"):
-            assert sorted(path.name for path in folder.iterdir()) == [
-                *("alive", "alive.lock", "next", "next.lock")
-            ]
+    alive, dead, again, other = (draw_name() for _ in range(4))
+    leave_staging(store, dead)
+    with store.snapshot(alive) as first:
+        assert first.swept == (dead,)
+        leave_staging(store, again)
+        with store.snapshot(other) as second:
+            assert second.swept == (again,)
+            folder = store.path / ".bxcache" / "staging"
+            kept = {alive, f"{alive}.lock", other, f"{other}.lock"}
+            assert {path.name for path in folder.iterdir()} == kept
 
 
 def test_a_commit_that_is_not_whole_changes_nothing(store: Store) -> None:
@@ -177,8 +180,8 @@ def test_a_commit_that_is_cut_off_leaves_the_old_scope(
 
     targets: dict[str, tuple[object, str]] = {
         "write": (os, "fsync"),
-        "replace": (Path, "replace"),
-        "sync": (files_module, "sync_folder"),
+        "replace": (os, "replace"),
+        "sync": (Folder, "sync"),
     }
     with store.snapshot(draw_name(), ["app"]) as staging:
         digest = export(staging.path, "app", b"one", b"two")
@@ -391,11 +394,12 @@ def test_only_a_whole_scope_is_read_in_place(store: Store) -> None:
 
 def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
     """The second one is told at once."""
-    first = claim_lock(tmp_path, "a")
+    folder = Folder(tmp_path)
+    first = claim_lock(folder, "a", make=True)
     assert first is not None
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
-    process = context.Process(target=lambda: queue.put(claim_lock(tmp_path, "a") is None))
+    process = context.Process(target=lambda: queue.put(claim_lock(folder, "a") is None))
     process.start()
     process.join(30)
     assert queue.get()

@@ -102,7 +102,7 @@ def test_a_room_imports_only_rooms_below(path: Path) -> None:
     [
         ("subprocess", "bxcache.process"),
         ("python_on_whales", "bxcache.buildx.driver"),
-        ("filelock", "bxcache.store"),
+        ("fcntl", "bxcache.store.locks"),
         ("click", "bxcache.cli"),
         ("platformdirs", "bxcache.config.loading"),
     ],

@@ -1,0 +1,388 @@
+"""Folders that are opened without following a link, and files in them that are whole or not there.
+
+All that a store does to its files is done here: by a plain name, in a folder that is open. What
+somebody puts in that folder's place meanwhile, a link above all, is never gone into.
+https://pubs.opengroup.org/onlinepubs/9799919799/functions/openat.html
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bxcache.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+LARGEST_DOCUMENT = 16 << 20
+"""No index, manifest or page of the journal is larger, in bytes; what is larger is not read."""
+TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")
+"""What a file is called while it is written."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What some file systems answer to an fsync of a folder; nothing there can be made durable."""
+
+
+class Folder:
+    """A folder, opened when it is first used and closed when it is no longer referred to.
+
+    Errors of the file system are OSErrors that name the whole path.
+
+    Attributes:
+        path: where it is, for people and for programs that want a path.
+        above: the folder that it is in; None for one that is known by its path alone.
+    """
+
+    def __init__(self, path: Path, above: Folder | None = None) -> None:
+        """A folder at a path, which may be a link; one `above` another is in that, and no link."""
+        self.path = path
+        self.above = above
+        self._handle: int | None = None
+
+    def __del__(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+
+    def below(self, name: str) -> Folder:
+        """A folder in this one, which need not exist."""
+        return Folder(self.path / name, self)
+
+    @property
+    def handle(self) -> int:
+        """The folder, open.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: a link or something else is in its place.
+            OSError: it cannot be opened.
+        """
+        if self._handle is None:
+            self._handle = self._open()
+        return self._handle
+
+    def _open(self) -> int:
+        if self.above is None:
+            return os.open(self.path, _FOLDER)
+        above = self.above.handle
+        try:
+            return os.open(self.path.name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise _refuse(self.path, self.above.look(self.path.name), "folder") from error
+            self._name(error)
+            raise
+
+    @property
+    def mode(self) -> int:
+        """The permissions of the outermost folder: what is made in it gets the same.
+
+        So a folder for a group serves all of the group, as with `core.sharedRepository` of git.
+        """
+        if self.above is not None:
+            return self.above.mode
+        return stat.S_IMODE(os.fstat(self.handle).st_mode) & ~stat.S_ISVTX
+
+    @property
+    def file_mode(self) -> int:
+        """The permissions of a file in it."""
+        return 0o600 | (self.mode & 0o066)
+
+    def make(self) -> Folder:
+        """Make it where it does not exist, and open it.
+
+        Raises:
+            StoreError: a link or something else is in its place.
+            OSError: it can be neither made nor opened.
+        """
+        if self.above is None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return self
+        try:
+            os.mkdir(self.path.name, dir_fd=self.above.handle)
+        except FileExistsError:
+            self._handle = self.handle
+        except OSError as error:
+            self._name(error)
+            raise
+        else:
+            if stat.S_IMODE(os.fstat(self.handle).st_mode) != self.mode:
+                with suppress(OSError):
+                    os.fchmod(self.handle, self.mode)
+        return self
+
+    def list_files(self) -> dict[str, os.stat_result]:
+        """What is in it, by name; nothing where there is no folder."""
+        try:
+            with os.scandir(self.handle) as entries:
+                return {each.name: each.stat(follow_symlinks=False) for each in entries}
+        except FileNotFoundError:
+            return {}
+
+    def list_names(self) -> list[str]:
+        """The names in it; none where there is no folder."""
+        try:
+            return os.listdir(self.handle)
+        except FileNotFoundError:
+            return []
+
+    def look(self, name: str) -> os.stat_result | None:
+        """What there is of a name; a link is not followed."""
+        try:
+            return os.stat(name, dir_fd=self.handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._name(error, name)
+            raise
+
+    def has_file(self, name: str) -> bool:
+        """Whether there is a regular file of a name."""
+        status = self.look(name)
+        return status is not None and stat.S_ISREG(status.st_mode)
+
+    def has_size(self, name: str, size: int) -> bool:
+        """Whether there is something of so many bytes."""
+        try:
+            return os.stat(name, dir_fd=self.handle, follow_symlinks=False).st_size == size
+        except FileNotFoundError:
+            return False
+
+    def open_file(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a regular file; nothing is waited for.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: a link or something else is in its place.
+            OSError: it cannot be opened.
+        """
+        try:
+            mode = self.file_mode if flags & os.O_CREAT else 0
+            handle = os.open(name, flags | _FILE, mode, dir_fd=self.handle)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+                raise _refuse(self.path / name, self.look(name), "regular file") from error
+            self._name(error, name)
+            raise
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(handle)
+            raise _refuse(self.path / name, status, "regular file")
+        return handle
+
+    def read(self, name: str, most: int = LARGEST_DOCUMENT) -> bytes:
+        """The bytes of a regular file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: it is larger than `most` bytes, a link, or no file.
+            OSError: it cannot be read.
+        """
+        with open(self.open_file(name), "rb") as stream:
+            # Room is made for as much as is asked for.
+            data = stream.read(min(os.fstat(stream.fileno()).st_size, most) + 1)
+        if len(data) > most:
+            raise StoreError(f"`{self.path / name}` is larger than {most >> 20} MiB")
+        return data
+
+    def write(
+        self, name: str, data: bytes, *, mode: int | None = None, durable: bool = True
+    ) -> None:
+        """Write a file so that a reader sees the old content or the new, whole.
+
+        Args:
+            name: the file.
+            data: its content.
+            mode: its permissions. Default: those of the folder, less all execution.
+            durable: keep that promise after a power cut as well.
+        """
+        self._write({name: data}, mode, durable=durable)
+
+    def write_together(self, files: Mapping[str, bytes], mode: int) -> None:
+        """Write files durably; the disk is waited for once they are all written, which is faster.
+
+        Each is whole or not there; when this returns, all are there.
+
+        Args:
+            files: their contents, by name.
+            mode: their permissions.
+        """
+        self._write(files, mode, durable=True)
+
+    def _write(self, files: Mapping[str, bytes], mode: int | None, *, durable: bool) -> None:
+        temporaries = {name: f".{name}.{os.getpid()}.tmp" for name in files}
+        mode = self.file_mode if mode is None else mode
+        name = ""
+        try:
+            for name, data in files.items():
+                self._put(temporaries[name], data, mode)
+            for name, temporary in temporaries.items():
+                if durable:
+                    _sync_file(temporary, self.handle)
+                self.rename(temporary, name)
+        except OSError as error:
+            self._name(error, name)
+            raise
+        finally:
+            for temporary in temporaries.values():
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=self.handle)
+        if durable and files:
+            self.sync()
+
+    def _put(self, name: str, data: bytes, mode: int) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.handle)
+        with open(self.create_file(name), "wb") as stream:
+            stream.write(data)
+            os.fchmod(stream.fileno(), mode)
+
+    def create_file(self, name: str) -> int:
+        """A new file, open for writing; only this user may read it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE
+        return os.open(name, flags, 0o600, dir_fd=self.handle)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give something another name, whatever had it before."""
+        os.replace(name, new, src_dir_fd=self.handle, dst_dir_fd=self.handle)
+
+    def touch(self, name: str, when: float | None = None) -> None:
+        """Set when a file was changed, in seconds since the epoch. Default: now.
+
+        Raises:
+            OSError: there is no such file, or it is another user's.
+        """
+        times = None if when is None else (when, when)
+        os.utime(name, times, dir_fd=self.handle, follow_symlinks=False)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or an empty folder; one that is gone is fine."""
+        try:
+            os.unlink(name, dir_fd=self.handle)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            # What an unlink of a folder answers is up to the system.
+            status = self.look(name)
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                self._name(error, name)
+                raise
+            try:
+                os.rmdir(name, dir_fd=self.handle)
+            except OSError as other:
+                self._name(other, name)
+                raise
+
+    def empty(self, depth: int) -> None:
+        """Remove what is in it and so many folders deep; what is deeper stays.
+
+        Raises:
+            OSError: something stays.
+        """
+        for name, status in self.list_files().items():
+            if depth and stat.S_ISDIR(status.st_mode):
+                self.below(name).empty(depth - 1)
+            self.remove(name)
+
+    def remove_all(self, depth: int) -> None:
+        """Remove it with what is in it and so many folders deep; one that is gone is fine.
+
+        Raises:
+            OSError: something stays.
+        """
+        self.empty(depth)
+        if self.above is not None:
+            self.above.remove(self.path.name)
+
+    def sync(self) -> None:
+        """Make the names in it durable, where the file system can do so."""
+        try:
+            os.fsync(self.handle)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                self._name(error)
+                raise
+
+    def _name(self, error: OSError, name: str = "") -> None:
+        """Let an error tell the whole path."""
+        error.filename, error.filename2 = str(self.path / name), None
+
+
+def _refuse(path: Path, status: os.stat_result | None, wanted: str) -> StoreError:
+    if status is not None and stat.S_ISLNK(status.st_mode):
+        return StoreError(
+            f"`{path}` is a link, and nothing outside of a store is read or written",
+            hint="put what it leads to in its place, or remove it",
+        )
+    return StoreError(f"`{path}` is no {wanted}", hint="bxcache has not made it; remove it")
+
+
+def _sync_file(name: str, folder: int) -> None:
+    handle = os.open(name, os.O_RDONLY | _FILE, dir_fd=folder)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def link_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
+    """Give a blob a second name; where the file system has no hard links, copy it.
+
+    Args:
+        source: the folder that has it.
+        target: the folder that gets it. A file of another size that has its name is damaged, and
+            is replaced.
+        name: the blob's name in both.
+        size: its size in bytes.
+
+    Returns:
+        Whether the target did not have it.
+
+    Raises:
+        OSError: it can be neither linked nor copied.
+    """
+    here, there = source.handle, target.handle
+    try:
+        os.link(name, name, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+    except FileExistsError:
+        if target.has_size(name, size):
+            return False
+        target.remove(name)
+        return link_blob(source, target, name, size)
+    except FileNotFoundError as error:
+        source._name(error, name)  # noqa: SLF001  # of this module
+        raise
+    except OSError:
+        return _copy_blob(source, target, name, size)
+    return True
+
+
+def _copy_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
+    if target.has_size(name, size):
+        return False
+    temporary = f"{name}.{secrets.token_hex(6)}.tmp"
+    try:
+        with (
+            open(source.open_file(name), "rb") as read,
+            open(target.create_file(temporary), "wb") as written,
+        ):
+            shutil.copyfileobj(read, written, 1 << 20)
+            written.flush()
+            os.fchmod(written.fileno(), 0o444)
+            os.fsync(written.fileno())
+        target.rename(temporary, name)
+    except OSError as error:
+        target._name(error, name)  # noqa: SLF001  # of this module
+        raise
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=target.handle)
+    return True
