@@ -30,6 +30,7 @@ from bxcache.buildx.extra_flags import (
 from bxcache.buildx.raw_stream import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
+from bxcache.image_name import place_in
 from bxcache.plan.candidates import list_candidates
 from bxcache.plan.plan import BuildPlan
 from bxcache.preparation import plan_build
@@ -212,7 +213,7 @@ def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
 
 def _name_image(base: Prepared, target: str) -> str:
     """A target's name, from the project's top folder: each folder can have a bake file."""
-    folder = os.path.relpath(base.request.directory, base.setup.root)
+    folder = place_in(base.setup.root, base.request.directory)
     return str(PurePosixPath(folder) / target)
 
 

@@ -15,13 +15,14 @@ from bxcache.config.quantities import format_count
 from bxcache.earlier import ask_before, list_holders, read_earlier
 from bxcache.errors import RecordError
 from bxcache.holders import name_holders, open_holder
+from bxcache.image_name import find_image
 from bxcache.insight.chains import read_chains
 from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
 from bxcache.place.place import read_place
 from bxcache.placement import settle_place
-from bxcache.scope import Scope, find_image, guess_platform, write_branch, write_part
+from bxcache.scope import Owner, Scope, guess_platform, write_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,8 +193,8 @@ class _Search:
         for owner, what in self._list_owners():
             note = f"no build of this branch is known; this is the cache of {what}" if what else ""
             for platforms in self._list_platforms():
-                yield replace(wanted, platforms=platforms, branch=owner).name, note
-            yield from ((name, note) for name in _list_like(holder, wanted.of_branch(owner)))
+                yield replace(wanted, platforms=platforms, owner=owner).name, note
+            yield from ((name, note) for name in _list_like(holder, wanted.of_owner(owner)))
 
     def _find_scope(self) -> Scope:
         setup, request = self._setup, self._request
@@ -207,9 +208,9 @@ class _Search:
         found = [self._setup.config.build.platforms, (asked,) if asked else (), (guess_platform(),)]
         return [platforms for platforms in found if platforms]
 
-    def _list_owners(self) -> Iterator[tuple[str | None, str]]:
+    def _list_owners(self) -> Iterator[tuple[Owner, str]]:
         if self._request.branch is not None:
-            yield self._request.branch, ""
+            yield Owner.of_branch(self._request.branch), ""
             return
         found = read_place(os.environ, self._request.directory)
         placement = settle_place(found, self._setup)
@@ -225,7 +226,8 @@ class _Search:
         wanted = self._name or (self._find_scope().image if self._is_project else "")
         what = f"`{wanted}`" if wanted else "that"
         hint = f"the scopes are {shown}" + (f" and {more} more" if more > 0 else "")
-        others = [name for name in known if name.partition(".")[0] != write_part(wanted)]
+        own = {wanted, *Scope(wanted, None, ()).head}
+        others = [name for name in known if name.partition(".")[0] not in own]
         if others:
             hint = f"{self._suggest(others[0], command)} tells of another image; {hint}"
         if not known:
@@ -321,9 +323,10 @@ def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
 
 def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:
     """The scopes of the same image and branch on other platforms, and of its other targets."""
-    head = [write_part(wanted.image), *([write_part(wanted.target)] if wanted.target else [])]
-    branch = write_branch(wanted.branch)
+    # What a list of scopes shows of an image names it as well.
+    heads = {wanted.head, (wanted.image, *wanted.head[1:])}
+    owner, size = write_owner(wanted.owner), len(wanted.head)
     for name in holder.list_scopes():
-        parts = name.split(".")
-        if parts[: len(head)] == head and parts[-1] == branch and len(parts) > len(head) + 1:
+        parts = tuple(name.split("."))
+        if parts[:size] in heads and parts[-1] == owner and len(parts) > size + 1:
             yield name

@@ -25,13 +25,14 @@ from bxcache.buildx.stage_bake import explain_unbaked
 from bxcache.config.backends import LocalBackend
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import StoreError
+from bxcache.image_name import find_image
 from bxcache.location import find_location
 from bxcache.placement import Placement, settle_place
 from bxcache.plan.candidates import list_candidates
 from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, Candidate, LocalState
 from bxcache.request import find_metadata_file
-from bxcache.scope import Scope, find_image
+from bxcache.scope import Scope
 from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 

@@ -150,7 +150,7 @@ def _describe_scope(prepared: Prepared) -> RecordedScope:
         image=scope.image,
         target=scope.target,
         platforms=scope.platforms,
-        branch=scope.branch,
+        branch=str(scope.owner) or None,
     )
 
 

@@ -43,7 +43,7 @@ def list_candidates(
         )
     found: dict[tuple[str, str], Candidate] = {}
     for owner, what in placement.list_owners(config.cache.read):
-        own = scope.of_branch(owner)
+        own = scope.of_owner(owner)
         for backend in config.cache.backends:
             for each in dict.fromkeys((own, own.whole)):
                 place = _name_place(backend, each.name, store)

@@ -20,7 +20,7 @@ from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, LocalState
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 
 CACHE = json.dumps(
     {
@@ -33,8 +33,8 @@ CACHE = json.dumps(
     }
 ).encode()
 MAIN, FEATURE = "main", "feature/x"
-SCOPE = Scope("image", None, ("linux/amd64",), MAIN)
-TARGET = Scope("image", "test", ("linux/amd64",), MAIN)
+SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch(MAIN))
+TARGET = Scope("image", "test", ("linux/amd64",), Owner.of_branch(MAIN))
 DIGEST = "sha256:" + "a" * 64
 LOCAL = {"type": "local"}
 REGISTRY = {"type": "registry", "ref": "r.example.com/app-cache"}
@@ -69,7 +69,7 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     settings = Config.model_validate({"cache": cache, "build": given.get("build", {})})
     at, writes = given.get("at", place()), given.get("writes", True)
     placement = Placement(at, writes=writes, reason="as the test says")
-    scope: Scope = given.get("scope", SCOPE).of_branch(placement.owner)
+    scope: Scope = given.get("scope", SCOPE).of_owner(placement.owner)
     local: LocalState | None = given.get("local")
     store = local.store if local is not None else None
     return make_plan(
@@ -229,7 +229,7 @@ def test_a_cache_that_is_there_goes_before_one_that_may_be() -> None:
 
 
 def ref_of(branch: str) -> str:
-    return f"r.example.com/app-cache:{SCOPE.of_branch(branch).name}"
+    return f"r.example.com/app-cache:{SCOPE.of_owner(Owner.of_branch(branch)).name}"
 
 
 PULL = place("topic", base="release", pull_request="7")
@@ -426,7 +426,7 @@ def test_every_flag_has_a_reason() -> None:
 
 
 def stages_of(branch: str) -> str:
-    return f"r.example.com/app:{SCOPE.of_branch(branch).name}"
+    return f"r.example.com/app:{SCOPE.of_owner(Owner.of_branch(branch)).name}"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"bxcache", "bxcache.errors", "bxcache.process", "bxcache.redaction"},
     {"bxcache.config", "bxcache.place"},
-    {"bxcache.scope", "bxcache.request"},
+    {"bxcache.scope", "bxcache.image_name", "bxcache.request"},
     {"bxcache.store", "bxcache.placement"},
     {"bxcache.buildx", "bxcache.registry"},
     {"bxcache.plan", "bxcache.insight"},
