@@ -33,7 +33,7 @@ from bxcache.errors import ConfigError, Problem
 from bxcache.image_name import place_in
 from bxcache.plan.candidates import list_candidates
 from bxcache.plan.plan import BuildPlan
-from bxcache.preparation import plan_build
+from bxcache.preparation import list_stored, plan_build
 from bxcache.request import BuildRequest
 from bxcache.scope import Scope
 from bxcache.store.staging import draw_name
@@ -195,7 +195,9 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
         setup=replace(base.setup, config=config),
         placement=placement,
         scope=scope,
-        candidates=() if target.keeps_cache else list_candidates(config, scope, placement, path),
+        candidates=()
+        if target.keeps_cache
+        else list_candidates(config, scope, placement, path, stored=list_stored(store)),
         store=store,
         name=draw_name(),
         notes=(),

@@ -77,7 +77,9 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             config=settings,
             scope=scope,
             placement=placement,
-            candidates=list_candidates(settings, scope, placement, store),
+            candidates=list_candidates(
+                settings, scope, placement, store, stored=given.get("stored", ())
+            ),
             local=local,
             sightings={
                 **{ref: sight(found) for ref, found in given.get("refs", {}).items()},
@@ -296,6 +298,40 @@ def test_every_candidate_has_a_verdict() -> None:
         "it is ill",
         "imported",
     ]
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_what_was_not_seen_is_not_said_to_be_there(trouble: Trouble) -> None:
+    """Nor to be absent: it is not known, and why is told."""
+    refs: dict[str, bool | Trouble] = {ref_of("topic"): trouble, ref_of("main"): trouble}
+    found = plan(REGISTRY, refs=refs, at=place("topic"))
+    told = [*(use.reason for use in found.imports), *(each.verdict for each in found.choices)]
+    told += [*found.notes, *found.troubles]
+    assert not [each for each in told if "has a cache there," in each or "none yet" in each]
+    assert all("it is ill" in each.verdict for each in found.choices)
+    assert any("it is ill" in each for each in (*found.notes, *found.troubles)) or found.imports
+    for use in found.imports:
+        assert use.reason == "whether the registry has a cache there is not known: it is ill"
+        assert "not seen: it is ill; left to docker" in found.choices[0].verdict
+        assert found.choices[1].verdict == "not seen: it is ill"
+
+
+BOTH = "image.linux-amd64_linux-arm64"
+
+
+@pytest.mark.parametrize(
+    ("donors", "taken"),
+    [
+        (["image.linux-amd64_linux-arm64.main", "image.linux-amd64.main"], SCOPE.name),
+        ([f"{BOTH}.topic", f"{BOTH}.main"], f"{BOTH}.topic"),
+        ([f"{BOTH}.main", "latest"], f"{BOTH}.main"),
+        (["image.linux-arm64.topic", "latest"], "latest"),
+    ],
+)
+def test_other_platforms_come_last(donors: list[str], taken: str) -> None:
+    """After all that has the platforms of the build, in the order of owners; only one is taken."""
+    found = plan(LOCAL, local=state(*donors), stored=donors, at=place("topic"))
+    assert [use.scope for use in found.imports] == [taken]
 
 
 @pytest.mark.parametrize(
