@@ -75,6 +75,11 @@ def extract_stage(
     record = extraction.history.record
     if record is None:
         raise RecordError("this cache has no record, so its stages have no names")
+    if not extraction.history.backend:
+        raise RecordError(
+            "that build saved no cache to take files from",
+            hint="`bxcache history NAME` shows another one; its scopes are in `bxcache store ls`",
+        )
     file = request.config_file
     setup, image = load_setup(request.directory, os.environ, file=file), None
     if record.scope.image in setup.config.images:

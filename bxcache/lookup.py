@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.config.loading import load_setup
+from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.earlier import ask_before, list_holders, read_earlier
 from bxcache.errors import RecordError
 from bxcache.holders import name_holders, open_holder
 from bxcache.image_name import find_image
 from bxcache.insight.chains import read_chains
-from bxcache.insight.history import History, view_stages
+from bxcache.insight.history import History, list_platforms, view_stages
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
 from bxcache.place.place import read_place
-from bxcache.placement import settle_place
+from bxcache.placement import find_owner, settle_place
+from bxcache.recent_builds import Checkout, RecentHolder
 from bxcache.scope import Owner, Scope, guess_platform, write_owner
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from bxcache.holders import Content, Holder
     from bxcache.insight.record import Record
     from bxcache.insight.report import Report
+    from bxcache.place.place import Place
 
 _BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
 _MOST_NAMES = 20
@@ -115,14 +118,32 @@ class _Search:
     def _holders(self) -> list[Holder]:
         if self._request.source is not None:
             return [open_holder(self._request.source, self._request.directory)]
-        found = list_holders(self._plain_setup)
-        if not found:
-            raise RecordError(
-                "no backend is declared that keeps records",
-                hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
-                "directory or a ref",
-            )
-        return found
+        return list_holders(self._plain_setup)
+
+    @cached_property
+    def _found_place(self) -> Place:
+        return read_place(os.environ, self._request.directory)
+
+    def _open_recent(self, *, any_checkout: bool) -> RecentHolder:
+        owner, directory = find_owner(self._found_place), self._request.directory
+        checkout = Checkout(self._plain_setup.root, directory, owner)
+        return RecentHolder(checkout, any_checkout=any_checkout)
+
+    def _find_last(self, recent: RecentHolder) -> str | None:
+        """The scope of the last build here that is all that is asked for."""
+        if self._request.source is not None:
+            return None
+        fitting = (record for record, _ in recent.builds if self._fits(record))
+        return next((record.scope.name for record in fitting), None)
+
+    def _fits(self, record: Record) -> bool:
+        request, scope = self._request, record.scope
+        return (
+            self._name in (None, scope.name, scope.image, record.file, record.context)
+            and request.target in (None, scope.target)
+            and request.branch in (None, scope.branch)
+            and (request.platform is None or request.platform in list_platforms(record))
+        )
 
     def run(self) -> History:
         """Look everywhere, and take the first that has a record."""
@@ -150,13 +171,38 @@ class _Search:
         raise RecordError(without) if without else self._find_nothing("report")
 
     def _list_contents(self) -> Iterator[tuple[Holder, Content, str]]:
-        """What each holder has of the first scope that it knows, and what a person should know."""
+        """What each holder has of what is meant, and what a person should know.
+
+        The last build here is meant where it is all that is asked for. Whatever else was checked
+        out for it comes after what a build would start from now.
+        """
+        recent = self._open_recent(any_checkout=False)
+        last = self._find_last(recent)
+        if last is None:
+            known = False
+            for holder in self._holders:
+                for scope, note in self._list_wanted(holder):
+                    content = holder.read(scope)
+                    if content is not None:
+                        known = True
+                        yield holder, recent.complete(content), note
+                        break
+            recent = self._open_recent(any_checkout=True)
+            last = None if known else self._find_last(recent)
+        if last is not None:
+            yield from self._list_scope(last, recent)
+
+    def _list_scope(
+        self, scope: str, recent: RecentHolder
+    ) -> Iterator[tuple[Holder, Content, str]]:
+        """What each holder has of a scope; in the end what its builds here left."""
         for holder in self._holders:
-            for scope, note in self._list_wanted(holder):
-                content = holder.read(scope)
-                if content is not None:
-                    yield holder, content, note
-                    break
+            content = holder.read(scope)
+            if content is not None:
+                yield holder, recent.complete(content), ""
+        own = recent.read(scope)
+        if own is not None:
+            yield recent, own, "no cache of it is kept; this is what the build left"
 
     def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
         """The scopes that may be meant, best first, each with what a person should know."""
@@ -184,8 +230,8 @@ class _Search:
     @property
     def _has_dockerfile(self) -> bool:
         settings = self._plain_setup.config.build
-        folder = self._request.directory / settings.context
-        return (folder / (settings.file or "Dockerfile")).exists()
+        directory = self._request.directory
+        return find_dockerfile(directory, settings.context, settings.file).exists()
 
     def _list_own(self, holder: Holder) -> Iterator[tuple[str, str]]:
         """The scopes that a build here would save to, or else start from."""
@@ -212,14 +258,19 @@ class _Search:
         if self._request.branch is not None:
             yield Owner.of_branch(self._request.branch), ""
             return
-        found = read_place(os.environ, self._request.directory)
-        placement = settle_place(found, self._setup)
+        placement = settle_place(self._found_place, self._setup)
         yield placement.owner, ""
         for owner, what in placement.list_owners(self._setup.config.cache.read):
             if owner != placement.owner:
                 yield owner, what
 
     def _find_nothing(self, command: str) -> RecordError:
+        if not self._holders:
+            return RecordError(
+                "no backend is declared that keeps records",
+                hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
+                "directory or a ref",
+            )
         known = [name for holder in self._holders for name in holder.list_scopes()]
         shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
         more = len(known) - _MOST_NAMES
@@ -259,7 +310,7 @@ class _Search:
             backend=holder.declare(content.scope),
             record=record,
             present=content.sizes,
-            places={d: holder.locate(d) for d in content.sizes if self._request.with_places},
+            places={d: holder.locate(d) for d in content.sizes or () if self._request.with_places},
             notes=(*filter(None, [note]), *notes),
         )
         if record is None:
@@ -267,7 +318,7 @@ class _Search:
                 raise RecordError(
                     f"`{content.scope}` in {holder.name} has no record, which tells the platforms",
                 )
-            chains = read_chains(content.config(), content.sizes)
+            chains = read_chains(content.config(), content.sizes or {})
             return replace(history, chains=chains)
         stages = view_stages(record, self._request.platform, content.sizes)
         return replace(history, stages=stages)
@@ -311,7 +362,7 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
 def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
     if record is not None and record.steps and not any(step.layers for step in record.steps):
         yield "the layers are not known: buildx tells them from version 0.14"
-    elif record is not None and not content.sizes:
+    elif record is not None and content.sizes == {}:
         yield "the cache is gone; these are the layers that it had"
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.events import Observer
     from bxcache.config.loading import Setup
     from bxcache.opening import Opening
+    from bxcache.place.place import Place
     from bxcache.registry.probing import Sighting
     from bxcache.request import BuildRequest
     from bxcache.store.store import Store
@@ -64,6 +65,7 @@ class Prepared:
 
     Attributes:
         placement: where it runs, and what follows from that.
+        found: where it runs as the CI system and git say; settings count in the other.
         candidates: the caches that it may start from, best first.
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
@@ -75,6 +77,7 @@ class Prepared:
     docker: Docker
     capabilities: Capabilities
     placement: Placement
+    found: Place
     scope: Scope
     candidates: tuple[Candidate, ...]
     store: Store | None
@@ -141,6 +144,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         docker=opening.docker,
         capabilities=capabilities,
         placement=placement,
+        found=opening.place,
         scope=scope,
         candidates=list_candidates(
             setup.config, scope, placement, path, request.donor, stored=list_stored(store)

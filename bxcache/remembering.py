@@ -30,6 +30,8 @@ from bxcache.insight.recording import (
     list_recorded_stages,
     list_recorded_steps,
 )
+from bxcache.placement import find_owner
+from bxcache.recent_builds import Checkout, add_build
 from bxcache.store.records import LARGEST_RECORD
 
 if TYPE_CHECKING:
@@ -124,6 +126,24 @@ def keep_record(run: Run, record: Record) -> str:
         store.add_record(record.scope.name, record.to_json())
     except StoreError as error:
         return f"`bxcache history` will not know this build: {error.message}"
+    return ""
+
+
+def remember_build(run: Run, record: Record) -> str:
+    """Keep a record as that of the last build of its directory, whether or not it saved a cache.
+
+    Returns:
+        Why it could not be kept, or an empty string.
+    """
+    prepared = run.prepared
+    if prepared.request.donor:
+        # Only somebody's look into a cache.
+        return ""
+    directory, owner = prepared.request.directory, find_owner(prepared.found)
+    try:
+        add_build(Checkout(prepared.setup.root, directory, owner), record.to_json())
+    except OSError as error:
+        return f"`bxcache history` will not know this build: {error.strerror or error}"
     return ""
 
 

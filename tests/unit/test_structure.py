@@ -24,7 +24,7 @@ FLOORS = [
         *("bxcache.cache_key", "bxcache.opening", "bxcache.location", "bxcache.settlement"),
         "bxcache.holders",
     },
-    {"bxcache.rescue", "bxcache.earlier"},
+    {"bxcache.rescue", "bxcache.earlier", "bxcache.recent_builds"},
     {"bxcache.preparation"},
     {"bxcache.running"},
     {"bxcache.stage_push", "bxcache.node_export"},
