@@ -76,8 +76,8 @@ def place_in(root: Path, path: Path) -> str:
     >>> place_in(Path("/p"), Path("/p/a/../b")), place_in(Path("/p"), Path("/tmp/x"))
     ('b', '..')
     """
-    for top, each in ((root, path), (root.resolve(), path.resolve())):
-        found = PurePosixPath(os.path.relpath(each, top))
+    for show in (os.path.abspath, os.path.realpath):
+        found = PurePosixPath(os.path.relpath(show(path), show(root)))
         if found.parts[:1] != (_OUTSIDE,):
             return str(found)
     return _OUTSIDE

@@ -46,8 +46,8 @@ class HistoryRequest:
     """What somebody wants to know of.
 
     Attributes:
-        name: an image of the config file, or a scope; `~N` behind it, or alone, is the Nth build
-            before the last one.
+        name: an image, or a scope; `~N` behind it, or alone, is the Nth build before the last one.
+            Without all of these, the last build in the directory is meant.
         source: the store's directory or the registry's ref, instead of the configured backends.
         target: the stage that was built, where that is not the last.
         branch: the branch, instead of the one that CI or git tells.
@@ -125,8 +125,7 @@ class _Search:
         return read_place(os.environ, self._request.directory)
 
     def _open_recent(self, *, any_checkout: bool) -> RecentHolder:
-        owner, directory = find_owner(self._found_place), self._request.directory
-        checkout = Checkout(self._plain_setup.root, directory, owner)
+        checkout = Checkout(self._request.directory, find_owner(self._found_place))
         return RecentHolder(checkout, any_checkout=any_checkout)
 
     def _find_last(self, recent: RecentHolder) -> str | None:

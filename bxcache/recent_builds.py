@@ -4,9 +4,9 @@
 
     CACHE/bxcache/builds/DIRECTORY-CHECKOUT-MOMENT.json
 
-`CACHE` is the user's cache folder. `DIRECTORY` is a hash of the project's top folder and the
-working directory, `CHECKOUT` one of what was checked out there, `MOMENT` counts nanoseconds since
-1970; each file has one record. Nobody else can read them. Links are not followed, the oldest go.
+`CACHE` is the user's cache folder. `DIRECTORY` is a hash of the working directory, `CHECKOUT` one
+of what was checked out there, `MOMENT` counts nanoseconds since 1970; each file has one record.
+Nobody else can read them. Links are not followed, and the oldest go.
 """
 
 from __future__ import annotations
@@ -49,20 +49,17 @@ class Checkout:
     """Where builds run.
 
     Attributes:
-        root: the project's top folder.
         directory: the working directory.
         owner: what is checked out there, as the CI system or git tells it.
     """
 
-    root: Path
     directory: Path
     owner: Owner
 
     @property
     def keys(self) -> tuple[str, str]:
         """The beginning of the name of each record's file, in its two parts."""
-        where = os.path.realpath(self.root), os.path.realpath(self.directory)
-        return _hash(*where), _hash(self.owner.kind, self.owner.text)
+        return _hash(os.path.realpath(self.directory)), _hash(self.owner.kind, self.owner.text)
 
 
 def add_build(checkout: Checkout, record: bytes) -> None:

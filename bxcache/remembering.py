@@ -139,9 +139,9 @@ def remember_build(run: Run, record: Record) -> str:
     if prepared.request.donor:
         # Only somebody's look into a cache.
         return ""
-    directory, owner = prepared.request.directory, find_owner(prepared.found)
+    checkout = Checkout(prepared.request.directory, find_owner(prepared.found))
     try:
-        add_build(Checkout(prepared.setup.root, directory, owner), record.to_json())
+        add_build(checkout, record.to_json())
     except OSError as error:
         return f"`bxcache history` will not know this build: {error.strerror or error}"
     return ""

@@ -62,7 +62,9 @@ def list_candidates(  # noqa: PLR0913  # each says another thing of where a cach
                 found.setdefault((place, key), Candidate(backend, place, each.name, what))
     for backend in config.cache.backends:
         if isinstance(backend, LocalBackend):
-            for other in list_overlapping(scope, owners, backend, stored, store):
+            # Where all are imported, one more would make BuildKit miss what the others have.
+            known = () if config.cache.read_all else stored
+            for other in list_overlapping(scope, owners, backend, known, store):
                 found.setdefault((other.place, other.scope), other)
             what = "what plain buildx left there"
             found[str(store), PLAIN_TAG] = Candidate(backend, str(store), PLAIN_TAG, what)

@@ -334,6 +334,13 @@ def test_other_platforms_come_last(donors: list[str], taken: str) -> None:
     assert [use.scope for use in found.imports] == [taken]
 
 
+def test_other_platforms_are_not_imported_beside_their_own() -> None:
+    """Where all are imported: several at once hide what each other has."""
+    donors = [SCOPE.name, f"{BOTH}.main"]
+    found = plan(LOCAL, local=state(*donors), stored=donors, cache={"read_all": True})
+    assert [use.scope for use in found.imports] == [SCOPE.name]
+
+
 @pytest.mark.parametrize(
     ("trouble", "writes", "tells", "saves"),
     [

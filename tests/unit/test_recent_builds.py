@@ -69,7 +69,7 @@ def record(whose: Scope, started: float, **more: Any) -> bytes:  # noqa: ANN401
 
 def remember(project: Path, whose: Scope, started: float, **more: Any) -> None:  # noqa: ANN401
     """What a build leaves that saved nothing; git says nothing here."""
-    checkout = Checkout(project, project, more.pop("checkout", Owner()))
+    checkout = Checkout(project, more.pop("checkout", Owner()))
     add_build(checkout, record(whose, started, **more))
 
 
@@ -166,8 +166,8 @@ def test_what_is_asked_for_is_found_by_all_that_names_it(
 
 def test_another_projects_build_is_not_shown(project: Path, tmp_path: Path) -> None:
     """Nor one of another folder of the project, or where `--from` says where to look."""
-    for root, directory in ((tmp_path, project), (project, project / "api"), (tmp_path, tmp_path)):
-        add_build(Checkout(root, directory, Owner()), record(DEFAULT, 2))
+    for directory in (project / "api", tmp_path, tmp_path / "project2"):
+        add_build(Checkout(directory, Owner()), record(DEFAULT, 2))
     with pytest.raises(RecordError, match="no build of `image`"):
         find(project)
     remember(project, DEFAULT, 2)
@@ -193,7 +193,7 @@ def test_no_backend_has_to_keep_records(project: Path) -> None:
 
 
 def checkout(name: str = "a") -> Checkout:
-    return Checkout(Path("/p"), Path("/p") / name, MAIN)
+    return Checkout(Path("/p") / name, MAIN)
 
 
 def test_nobody_else_can_read_them(folder: Path) -> None:
