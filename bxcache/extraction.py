@@ -77,8 +77,8 @@ def extract_stage(
         raise RecordError("this cache has no record, so its stages have no names")
     if not extraction.history.backend:
         raise RecordError(
-            "that build saved no cache to take files from",
-            hint="`bxcache history NAME` shows another one; its scopes are in `bxcache store ls`",
+            "no declared backend has a cache of that build to take files from",
+            hint="`--from` names a store or a registry's repository that has one",
         )
     file = request.config_file
     setup, image = load_setup(request.directory, os.environ, file=file), None

@@ -201,7 +201,7 @@ class _Search:
                 yield holder, recent.complete(content), ""
         own = recent.read(scope)
         if own is not None:
-            yield recent, own, "no cache of it is kept; this is what the build left"
+            yield recent, own, _explain_unkept(recent, scope)
 
     def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
         """The scopes that may be meant, best first, each with what a person should know."""
@@ -363,6 +363,14 @@ def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
         yield "the layers are not known: buildx tells them from version 0.14"
     elif record is not None and content.sizes == {}:
         yield "the cache is gone; these are the layers that it had"
+
+
+def _explain_unkept(recent: RecentHolder, scope: str) -> str:
+    """Why only the record of a build is there: a backend that was named for it is not declared."""
+    caches = (c for record, _ in recent.builds if record.scope.name == scope for c in record.caches)
+    places = (c.place for c in caches if c.exported and c.backend != "inline")
+    why = "no declared backend has a cache of it; this is what the build left"
+    return next((f"{why}, and `--from {place}` has its cache" for place in places), why)
 
 
 def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:

@@ -68,7 +68,9 @@ def add_build(checkout: Checkout, record: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    folder = _find_folder()
+    folder = find_folder()
+    if not folder.is_absolute():
+        raise FileNotFoundError("the user has no home folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -92,7 +94,7 @@ def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[b
         any_checkout: whatever was checked out there then.
     """
     where, what = checkout.keys
-    with suppress(OSError), _open_folder(_find_folder()) as handle:
+    with suppress(OSError), _open_folder(find_folder()) as handle:
         for each in _list_names(handle):
             if each["where"] == where and (any_checkout or each["what"] == what):
                 with suppress(OSError):
@@ -103,7 +105,7 @@ class RecentHolder:
     """The builds of a directory, read as what keeps caches is; it keeps none."""
 
     def __init__(self, checkout: Checkout, *, any_checkout: bool = False) -> None:
-        self.name = str(_find_folder())
+        self.name = str(find_folder())
         self.only: str | None = None
         self._checkout, self._any = checkout, any_checkout
 
@@ -162,7 +164,8 @@ def _refuse_config() -> CacheConfig:
     raise StoreError("no cache is kept")
 
 
-def _find_folder() -> Path:
+def find_folder() -> Path:
+    """Where they are remembered, on this machine."""
     return find_cache_folder() / "builds"
 
 

@@ -31,7 +31,7 @@ from bxcache.insight.recording import (
     list_recorded_steps,
 )
 from bxcache.placement import find_owner
-from bxcache.recent_builds import Checkout, add_build
+from bxcache.recent_builds import Checkout, add_build, find_folder
 from bxcache.store.records import LARGEST_RECORD
 
 if TYPE_CHECKING:
@@ -140,11 +140,18 @@ def remember_build(run: Run, record: Record) -> str:
         # Only somebody's look into a cache.
         return ""
     checkout = Checkout(prepared.request.directory, find_owner(prepared.found))
-    try:
-        add_build(checkout, record.to_json())
-    except OSError as error:
-        return f"`bxcache history` will not know this build: {error.strerror or error}"
-    return ""
+    why, folder = "", find_folder()
+    context = prepared.setup.config.build.context
+    sent = checkout.directory / context
+    if not is_remote(context) and folder.resolve().is_relative_to(sent.resolve()):
+        # It would change with each build, and with it what `COPY . .` copies.
+        why = f"`{folder}` lies in the build context"
+    else:
+        try:
+            add_build(checkout, record.to_json())
+        except OSError as error:
+            why = error.strerror or str(error)
+    return f"`bxcache history` will not know this build: {why}" if why else ""
 
 
 def _choose_account(story: Story, target: str | None) -> Account:

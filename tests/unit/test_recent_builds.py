@@ -13,11 +13,20 @@ import pytest
 from bxcache import recent_builds
 from bxcache.errors import RecordError
 from bxcache.extraction import Extraction, extract_stage
-from bxcache.insight.record import Record, RecordedScope, RecordedStage, RecordedStep
+from bxcache.insight.record import (
+    Record,
+    RecordedCache,
+    RecordedScope,
+    RecordedStage,
+    RecordedStep,
+    parse_record,
+)
 from bxcache.lookup import HistoryRequest, find_history, find_report
 from bxcache.recent_builds import Checkout, add_build, read_builds
+from bxcache.remembering import remember_build
 from bxcache.scope import Owner, Scope, guess_platform
 from bxcache.store.records import MOST_RECORDS
+from tests.synthetic_build import make_run
 from tests.unit.layouts import build
 
 if TYPE_CHECKING:
@@ -115,15 +124,19 @@ def test_the_last_build_here_needs_no_name(
 
 
 def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
-    """Its layers are not said to be gone, and no files can be taken out of it."""
+    """Its layers are not said to be gone, and no files can be taken out of it. Of one that saved
+    to a backend that is not declared the place is told."""
     remember(project, DEFAULT, 2)
     request = HistoryRequest(directory=project)
     history = find_history(request)
     assert history.present is None
-    assert "no cache of it is kept; this is what the build left" in history.notes
+    assert "no declared backend has a cache of it; this is what the build left" in history.notes
     assert not store.path.exists()
-    with pytest.raises(RecordError, match="saved no cache"):
+    with pytest.raises(RecordError, match="no declared backend has a cache"):
         extract_stage(request, Extraction(history, "build", project / "out"))
+    cache = RecordedCache(backend="local", place="/other", scope=DEFAULT.name, exported=True)
+    remember(project, DEFAULT, 3, caches=(cache,))
+    assert "`--from /other` has its cache" in find_history(request).notes[0]
 
 
 def test_builds_are_counted_wherever_they_left_a_record(store: Store, project: Path) -> None:
@@ -190,6 +203,21 @@ def test_no_backend_has_to_keep_records(project: Path) -> None:
     (project / "bxcache.toml").write_text(file)
     remember(project, DEFAULT, 2)
     assert find(project)[1] == 2
+
+
+def test_what_would_change_the_build_context_is_not_written(
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of all of it would be executed anew with each build; why it is not known is told."""
+    run = make_run(project, store, DEFAULT)
+    told = parse_record(record(DEFAULT, 2), "")
+    assert remember_build(run, told) == ""
+    assert find(project)[1] == 2
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / ".cache"))
+    assert "lies in the build context" in remember_build(run, told)
+    assert not (project / ".cache").exists()
+    monkeypatch.setattr(recent_builds, "find_cache_folder", lambda: Path("~/.cache"))
+    assert "no home folder" in remember_build(run, told)
 
 
 def checkout(name: str = "a") -> Checkout:
