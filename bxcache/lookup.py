@@ -14,7 +14,7 @@ from bxcache.config.loading import load_setup
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.earlier import ask_before, list_holders, read_earlier
-from bxcache.errors import RecordError
+from bxcache.errors import RecordError, RegistryError, StoreError
 from bxcache.holders import name_holders, open_holder
 from bxcache.image_name import find_image
 from bxcache.insight.chains import read_chains
@@ -195,13 +195,18 @@ class _Search:
         self, scope: str, recent: RecentHolder
     ) -> Iterator[tuple[Holder, Content, str]]:
         """What each holder has of a scope; in the end what its builds here left."""
+        unread: list[str] = []
         for holder in self._holders:
-            content = holder.read(scope)
+            try:
+                content = holder.read(scope)
+            except (RegistryError, StoreError) as error:
+                unread.append(f"{holder.name} was not read: {error.message}")
+                continue
             if content is not None:
                 yield holder, recent.complete(content), ""
         own = recent.read(scope)
         if own is not None:
-            yield recent, own, _explain_unkept(recent, scope)
+            yield recent, own, "; ".join(unread) or _explain_unkept(recent, scope)
 
     def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
         """The scopes that may be meant, best first, each with what a person should know."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from bxcache.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("nobody")
 HERE = (guess_platform(),)
 OTHER = ("linux/riscv64",)
 MAIN, TOPIC = Owner.of_branch("main"), Owner.of_branch("topic")
@@ -137,6 +138,17 @@ def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
     cache = RecordedCache(backend="local", place="/other", scope=DEFAULT.name, exported=True)
     remember(project, DEFAULT, 3, caches=(cache,))
     assert "`--from /other` has its cache" in find_history(request).notes[0]
+
+
+def test_a_registry_that_is_down_hides_no_build(project: Path) -> None:
+    """Which may be why nothing was saved; it is not said that it has no cache."""
+    file = '[[cache.backends]]\ntype = "registry"\nref = "127.0.0.1:9/app"\n'
+    (project / "bxcache.toml").write_text(file)
+    remember(project, DEFAULT, 2)
+    (note,) = find_history(HistoryRequest(directory=project)).notes[:1]
+    assert "127.0.0.1:9/app was not read" in note
+    assert "no declared backend" not in note
+    assert find(project)[1] == 2
 
 
 def test_builds_are_counted_wherever_they_left_a_record(store: Store, project: Path) -> None:
