@@ -147,16 +147,13 @@ class Scope:
         Returns:
             Their names and platforms, those with the most platforms in common first.
         """
-        own, owner = {*self.platforms}, write_owner(self.owner)
+        own, around = {*self.platforms}, (self.head, write_owner(self.owner))
         found = []
         for name in names:
-            *head, written, last = ["", *name.split(".")]
-            platforms = _read_platforms(written)
-            if (
-                (*head, last) == ("", *self.head, owner)
-                and len(own & platforms) > 0
-                and (platforms != own)
-            ):
+            *head, written, last = ("", *name.split("."))
+            same = (tuple(head[1:]), last) == around
+            platforms = _read_platforms(written) if same else frozenset()
+            if own & platforms and own != platforms:
                 found.append((name, tuple(sorted(platforms))))
         return sorted(found, key=lambda each: (-len(own & {*each[1]}), len(each[1]), each[0]))
 
