@@ -30,9 +30,10 @@ from bxcache.buildx.extra_flags import (
 from bxcache.buildx.raw_stream import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
+from bxcache.image_name import place_in
 from bxcache.plan.candidates import list_candidates
 from bxcache.plan.plan import BuildPlan
-from bxcache.preparation import plan_build
+from bxcache.preparation import list_stored, plan_build
 from bxcache.request import BuildRequest
 from bxcache.scope import Scope
 from bxcache.store.staging import draw_name
@@ -194,7 +195,9 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
         setup=replace(base.setup, config=config),
         placement=placement,
         scope=scope,
-        candidates=() if target.keeps_cache else list_candidates(config, scope, placement, path),
+        candidates=()
+        if target.keeps_cache
+        else list_candidates(config, scope, placement, path, stored=list_stored(store)),
         store=store,
         name=draw_name(),
         notes=(),
@@ -212,7 +215,7 @@ def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
 
 def _name_image(base: Prepared, target: str) -> str:
     """A target's name, from the project's top folder: each folder can have a bake file."""
-    folder = os.path.relpath(base.request.directory, base.setup.root)
+    folder = place_in(base.setup.root, base.request.directory)
     return str(PurePosixPath(folder) / target)
 
 

@@ -10,7 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.scope import Scope, find_image, guess_platform, write_part
+from bxcache.image_name import find_image
+from bxcache.scope import Kind, Owner, Scope, guess_platform, write_owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,7 @@ class CacheKey:
 
 
 def make_cache_key(
-    setup: Setup, directory: Path, scopes: Mapping[str, Descriptor], branch: str = ""
+    setup: Setup, directory: Path, scopes: Mapping[str, Descriptor], owner: Owner
 ) -> CacheKey:
     """The key of an image's store.
 
@@ -58,14 +59,14 @@ def make_cache_key(
         setup: the configuration.
         directory: the working directory.
         scopes: what the store holds.
-        branch: the branch, where the CI system does not tell them apart by itself.
+        owner: whose cache it is, where the CI system does not tell them apart by itself.
     """
     settings = setup.config.build
     image = find_image(setup, directory)
     scope = Scope(image, settings.target, settings.platforms or (guess_platform(),))
     return CacheKey(
         project=f"{_VERSION}.{scope.stem}.",
-        branch=write_part(branch) if branch else "",
+        branch="" if owner.kind is Kind.NONE else write_owner(owner),
         content=_describe_content(scopes),
     )
 

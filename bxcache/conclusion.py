@@ -10,7 +10,7 @@ from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
 from bxcache.node_export import export_again
-from bxcache.remembering import Story, keep_record, make_record
+from bxcache.remembering import Story, keep_record, make_record, remember_build
 from bxcache.result import BuildResult
 from bxcache.settlement import Settled, list_steps, settle
 
@@ -137,10 +137,13 @@ def _remember(run: Run, story: Story, record: Record, *, stored: bool) -> None:
         data = record.to_json()
         for each in story.kept:
             label_scope(run, each, data, record.arguments.key)
+    trouble = remember_build(run, record)
     if stored and run.prepared.placement.writes:
         trouble = keep_record(run, record)
-        if trouble:
-            run.tell(Noted(trouble))
+    elif any(each.digest for each in story.kept):
+        trouble = ""
+    if trouble:
+        run.tell(Noted(trouble))
 
 
 def _collect(run: Run, settled: Settled) -> Settled:

@@ -75,6 +75,11 @@ def extract_stage(
     record = extraction.history.record
     if record is None:
         raise RecordError("this cache has no record, so its stages have no names")
+    if not extraction.history.backend:
+        raise RecordError(
+            "no declared backend has a cache of that build to take files from",
+            hint="`--from` names a store or a registry's repository that has one",
+        )
     file = request.config_file
     setup, image = load_setup(request.directory, os.environ, file=file), None
     if record.scope.image in setup.config.images:

@@ -31,13 +31,13 @@ class Content:
     Attributes:
         scope: the scope's name.
         sizes: the size in bytes of each layer that is there, by digest; empty where the cache is
-            gone.
+            gone, None where no cache was kept.
         records: reads what its builds left, the last one's first.
         config: reads how its layers build on each other.
     """
 
     scope: str
-    sizes: dict[str, int]
+    sizes: dict[str, int] | None
     records: Callable[[], Iterator[bytes]]
     config: Callable[[], CacheConfig]
 

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.config.loading import load_setup
+from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.earlier import ask_before, list_holders, read_earlier
-from bxcache.errors import RecordError
+from bxcache.errors import RecordError, RegistryError, StoreError
 from bxcache.holders import name_holders, open_holder
+from bxcache.image_name import find_image
 from bxcache.insight.chains import read_chains
-from bxcache.insight.history import History, view_stages
+from bxcache.insight.history import History, list_platforms, view_stages
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
 from bxcache.place.place import read_place
-from bxcache.placement import settle_place
-from bxcache.scope import Scope, find_image, guess_platform, write_branch, write_part
+from bxcache.placement import find_owner, settle_place
+from bxcache.recent_builds import Checkout, RecentHolder
+from bxcache.scope import Owner, Scope, guess_platform, write_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from bxcache.holders import Content, Holder
     from bxcache.insight.record import Record
     from bxcache.insight.report import Report
+    from bxcache.place.place import Place
 
 _BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
 _MOST_NAMES = 20
@@ -42,8 +46,8 @@ class HistoryRequest:
     """What somebody wants to know of.
 
     Attributes:
-        name: an image of the config file, or a scope; `~N` behind it, or alone, is the Nth build
-            before the last one.
+        name: an image, or a scope; `~N` behind it, or alone, is the Nth build before the last one.
+            Without all of these, the last build in the directory is meant.
         source: the store's directory or the registry's ref, instead of the configured backends.
         target: the stage that was built, where that is not the last.
         branch: the branch, instead of the one that CI or git tells.
@@ -114,14 +118,31 @@ class _Search:
     def _holders(self) -> list[Holder]:
         if self._request.source is not None:
             return [open_holder(self._request.source, self._request.directory)]
-        found = list_holders(self._plain_setup)
-        if not found:
-            raise RecordError(
-                "no backend is declared that keeps records",
-                hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
-                "directory or a ref",
-            )
-        return found
+        return list_holders(self._plain_setup)
+
+    @cached_property
+    def _found_place(self) -> Place:
+        return read_place(os.environ, self._request.directory)
+
+    def _open_recent(self, *, any_checkout: bool) -> RecentHolder:
+        checkout = Checkout(self._request.directory, find_owner(self._found_place))
+        return RecentHolder(checkout, any_checkout=any_checkout)
+
+    def _find_last(self, recent: RecentHolder) -> str | None:
+        """The scope of the last build here that is all that is asked for."""
+        if self._request.source is not None:
+            return None
+        fitting = (record for record, _ in recent.builds if self._fits(record))
+        return next((record.scope.name for record in fitting), None)
+
+    def _fits(self, record: Record) -> bool:
+        request, scope = self._request, record.scope
+        return (
+            self._name in (None, scope.name, scope.image, record.file, record.context)
+            and request.target in (None, scope.target)
+            and request.branch in (None, scope.branch)
+            and (request.platform is None or request.platform in list_platforms(record))
+        )
 
     def run(self) -> History:
         """Look everywhere, and take the first that has a record."""
@@ -149,13 +170,43 @@ class _Search:
         raise RecordError(without) if without else self._find_nothing("report")
 
     def _list_contents(self) -> Iterator[tuple[Holder, Content, str]]:
-        """What each holder has of the first scope that it knows, and what a person should know."""
+        """What each holder has of what is meant, and what a person should know.
+
+        The last build here is meant where it is all that is asked for. Whatever else was checked
+        out for it comes after what a build would start from now.
+        """
+        recent = self._open_recent(any_checkout=False)
+        last = self._find_last(recent)
+        if last is None:
+            known = False
+            for holder in self._holders:
+                for scope, note in self._list_wanted(holder):
+                    content = holder.read(scope)
+                    if content is not None:
+                        known = True
+                        yield holder, recent.complete(content), note
+                        break
+            recent = self._open_recent(any_checkout=True)
+            last = None if known else self._find_last(recent)
+        if last is not None:
+            yield from self._list_scope(last, recent)
+
+    def _list_scope(
+        self, scope: str, recent: RecentHolder
+    ) -> Iterator[tuple[Holder, Content, str]]:
+        """What each holder has of a scope; in the end what its builds here left."""
+        unread: list[str] = []
         for holder in self._holders:
-            for scope, note in self._list_wanted(holder):
+            try:
                 content = holder.read(scope)
-                if content is not None:
-                    yield holder, content, note
-                    break
+            except (RegistryError, StoreError) as error:
+                unread.append(f"{holder.name} was not read: {error.message}")
+                continue
+            if content is not None:
+                yield holder, recent.complete(content), ""
+        own = recent.read(scope)
+        if own is not None:
+            yield recent, own, "; ".join(unread) or _explain_unkept(recent, scope)
 
     def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
         """The scopes that may be meant, best first, each with what a person should know."""
@@ -183,8 +234,8 @@ class _Search:
     @property
     def _has_dockerfile(self) -> bool:
         settings = self._plain_setup.config.build
-        folder = self._request.directory / settings.context
-        return (folder / (settings.file or "Dockerfile")).exists()
+        directory = self._request.directory
+        return find_dockerfile(directory, settings.context, settings.file).exists()
 
     def _list_own(self, holder: Holder) -> Iterator[tuple[str, str]]:
         """The scopes that a build here would save to, or else start from."""
@@ -192,8 +243,8 @@ class _Search:
         for owner, what in self._list_owners():
             note = f"no build of this branch is known; this is the cache of {what}" if what else ""
             for platforms in self._list_platforms():
-                yield replace(wanted, platforms=platforms, branch=owner).name, note
-            yield from ((name, note) for name in _list_like(holder, wanted.of_branch(owner)))
+                yield replace(wanted, platforms=platforms, owner=owner).name, note
+            yield from ((name, note) for name in _list_like(holder, wanted.of_owner(owner)))
 
     def _find_scope(self) -> Scope:
         setup, request = self._setup, self._request
@@ -207,25 +258,31 @@ class _Search:
         found = [self._setup.config.build.platforms, (asked,) if asked else (), (guess_platform(),)]
         return [platforms for platforms in found if platforms]
 
-    def _list_owners(self) -> Iterator[tuple[str | None, str]]:
+    def _list_owners(self) -> Iterator[tuple[Owner, str]]:
         if self._request.branch is not None:
-            yield self._request.branch, ""
+            yield Owner.of_branch(self._request.branch), ""
             return
-        found = read_place(os.environ, self._request.directory)
-        placement = settle_place(found, self._setup)
+        placement = settle_place(self._found_place, self._setup)
         yield placement.owner, ""
         for owner, what in placement.list_owners(self._setup.config.cache.read):
             if owner != placement.owner:
                 yield owner, what
 
     def _find_nothing(self, command: str) -> RecordError:
+        if not self._holders:
+            return RecordError(
+                "no backend is declared that keeps records",
+                hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
+                "directory or a ref",
+            )
         known = [name for holder in self._holders for name in holder.list_scopes()]
         shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
         more = len(known) - _MOST_NAMES
         wanted = self._name or (self._find_scope().image if self._is_project else "")
         what = f"`{wanted}`" if wanted else "that"
         hint = f"the scopes are {shown}" + (f" and {more} more" if more > 0 else "")
-        others = [name for name in known if name.partition(".")[0] != write_part(wanted)]
+        own = {wanted, *Scope(wanted, None, ()).head}
+        others = [name for name in known if name.partition(".")[0] not in own]
         if others:
             hint = f"{self._suggest(others[0], command)} tells of another image; {hint}"
         if not known:
@@ -257,7 +314,7 @@ class _Search:
             backend=holder.declare(content.scope),
             record=record,
             present=content.sizes,
-            places={d: holder.locate(d) for d in content.sizes if self._request.with_places},
+            places={d: holder.locate(d) for d in content.sizes or () if self._request.with_places},
             notes=(*filter(None, [note]), *notes),
         )
         if record is None:
@@ -265,7 +322,7 @@ class _Search:
                 raise RecordError(
                     f"`{content.scope}` in {holder.name} has no record, which tells the platforms",
                 )
-            chains = read_chains(content.config(), content.sizes)
+            chains = read_chains(content.config(), content.sizes or {})
             return replace(history, chains=chains)
         stages = view_stages(record, self._request.platform, content.sizes)
         return replace(history, stages=stages)
@@ -309,8 +366,16 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
 def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
     if record is not None and record.steps and not any(step.layers for step in record.steps):
         yield "the layers are not known: buildx tells them from version 0.14"
-    elif record is not None and not content.sizes:
+    elif record is not None and content.sizes == {}:
         yield "the cache is gone; these are the layers that it had"
+
+
+def _explain_unkept(recent: RecentHolder, scope: str) -> str:
+    """Why only the record of a build is there: a backend that was named for it is not declared."""
+    caches = (c for record, _ in recent.builds if record.scope.name == scope for c in record.caches)
+    places = (c.place for c in caches if c.exported and c.backend != "inline")
+    why = "no declared backend has a cache of it; this is what the build left"
+    return next((f"{why}, and `--from {place}` has its cache" for place in places), why)
 
 
 def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
@@ -321,9 +386,10 @@ def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
 
 def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:
     """The scopes of the same image and branch on other platforms, and of its other targets."""
-    head = [write_part(wanted.image), *([write_part(wanted.target)] if wanted.target else [])]
-    branch = write_branch(wanted.branch)
+    # What a list of scopes shows of an image names it as well.
+    heads = {wanted.head, (wanted.image, *wanted.head[1:])}
+    owner, size = write_owner(wanted.owner), len(wanted.head)
     for name in holder.list_scopes():
-        parts = name.split(".")
-        if parts[: len(head)] == head and parts[-1] == branch and len(parts) > len(head) + 1:
+        parts = tuple(name.split("."))
+        if parts[:size] in heads and parts[-1] == owner and len(parts) > size + 1:
             yield name

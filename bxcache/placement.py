@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.sources import Origin
+from bxcache.scope import Kind, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,36 +43,42 @@ class Placement:
     notes: tuple[str, ...] = ()
 
     @property
-    def owner(self) -> str | None:
-        """Whose cache the build saves: a branch, or a text that no branch's name can be.
+    def owner(self) -> Owner:
+        """Whose cache the build saves.
 
         A cache that a build without trust saves, because it is told to, is none that another
         branch reads.
         """
-        place: Place = self.place
-        if not place.trusted:
-            return f"untrusted:{place.pull_request or ''}:{place.branch or place.tag or ''}"
-        if place.tag is not None and place.branch is None:
-            return f"tag:{place.tag}"
-        return place.branch
+        return find_owner(self.place)
 
-    def list_owners(self, read: tuple[Donor, ...]) -> Iterator[tuple[str | None, str]]:
+    def list_owners(self, read: tuple[Donor, ...]) -> Iterator[tuple[Owner, str]]:
         """Whose caches the build may start from, best first, each with what it is to the build."""
         place = self.place
-        found: dict[Donor, list[tuple[str | None, str]]] = {
+        found: dict[Donor, list[tuple[Owner, str]]] = {
             "branch": [(self.owner, _describe_own(place))],
-            "base": [(place.base, "the branch that the pull request goes to")],
-            "default": [(place.default, "the default branch")],
+            "base": [(Owner.of_branch(place.base), "the branch that the pull request goes to")],
+            "default": [(Owner.of_branch(place.default), "the default branch")],
         }
         if not place.trusted and place.branch is not None:
-            found["branch"].append((place.branch, "the branch of the same name"))
-        seen: set[str | None] = set()
+            found["branch"].append((Owner.of_branch(place.branch), "the branch of the same name"))
+        seen: set[Owner] = set()
         for donor in read:
             for owner, what in found[donor]:
-                unknown = owner is None and donor != "branch"
+                unknown = owner.kind is Kind.NONE and donor != "branch"
                 if owner not in seen and not unknown:
                     seen.add(owner)
                     yield owner, what
+
+
+def find_owner(place: Place) -> Owner:
+    """Whose cache a build of a place is."""
+    tag = place.tag if place.branch is None else None
+    if not place.trusted:
+        known = (place.pull_request, place.branch, tag)
+        # A `:` joins them, so none of them has one.
+        texts = [(each or "").replace("%", "%25").replace(":", "%3A") for each in known]
+        return Owner(Kind.UNTRUSTED, ":".join(texts if tag is not None else texts[:-1]))
+    return Owner.of_branch(place.branch) if tag is None else Owner(Kind.TAG, tag)
 
 
 def _describe_own(place: Place) -> str:

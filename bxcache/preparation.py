@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,19 +25,21 @@ from bxcache.buildx.extra_flags import LAYERLESS, drop_flags
 from bxcache.buildx.stage_bake import explain_unbaked
 from bxcache.config.backends import LocalBackend
 from bxcache.config.paths import find_dockerfile, is_remote
-from bxcache.errors import StoreError
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, StoreError
+from bxcache.image_name import find_image
 from bxcache.location import find_location
 from bxcache.placement import Placement, settle_place
-from bxcache.plan.candidates import list_candidates
+from bxcache.plan.candidates import list_candidates, list_overlapping
 from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, Candidate, LocalState
 from bxcache.request import find_metadata_file
-from bxcache.scope import Scope, find_image
+from bxcache.scope import Scope
 from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import ExitStack
 
     from bxcache.buildx.capabilities import Capabilities
@@ -44,9 +47,16 @@ if TYPE_CHECKING:
     from bxcache.buildx.events import Observer
     from bxcache.config.loading import Setup
     from bxcache.opening import Opening
+    from bxcache.place.place import Place
     from bxcache.registry.probing import Sighting
     from bxcache.request import BuildRequest
     from bxcache.store.store import Store
+
+
+_MOST_PAGES = 10
+"""So much of a registry's list of tags is read for a cache of other platforms."""
+_MOST_FURTHER = 4
+"""So many of these are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,7 @@ class Prepared:
 
     Attributes:
         placement: where it runs, and what follows from that.
+        found: where it runs as the CI system and git say; settings count in the other.
         candidates: the caches that it may start from, best first.
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
@@ -66,6 +77,7 @@ class Prepared:
     docker: Docker
     capabilities: Capabilities
     placement: Placement
+    found: Place
     scope: Scope
     candidates: tuple[Candidate, ...]
     store: Store | None
@@ -132,13 +144,24 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         docker=opening.docker,
         capabilities=capabilities,
         placement=placement,
+        found=opening.place,
         scope=scope,
-        candidates=list_candidates(setup.config, scope, placement, path, request.donor),
+        candidates=list_candidates(
+            setup.config, scope, placement, path, request.donor, stored=list_stored(store)
+        ),
         store=store,
         limits=location.limits if location else Limits(),
         name=draw_name(),
         notes=notes,
     )
+
+
+def list_stored(store: Store | None) -> tuple[str, ...]:
+    """The scopes that a store has; none where it cannot be read, which is said elsewhere."""
+    try:
+        return tuple(store.read_scopes()) if store is not None else ()
+    except StoreError:
+        return ()
 
 
 def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> Iterator[str]:
@@ -237,19 +260,53 @@ def _read_in_place(prepared: Prepared, store: Store, denied: str) -> LocalState:
 def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
     """Choose the caches, looking up in registries what the choice depends on."""
     settings = prepared.setup.config.build
-    return make_plan(
-        Outlook(
-            config=prepared.setup.config,
-            scope=prepared.scope,
-            placement=prepared.placement,
-            candidates=prepared.candidates,
-            local=state,
-            sightings=_probe_refs(prepared, state),
-            makes_image=exports_image(settings, prepared.capabilities.builder.driver),
-            once=explain_once(settings, prepared.request.extra),
-            unbaked=explain_unbaked(settings, prepared.request.extra),
-        )
+    outlook = Outlook(
+        config=prepared.setup.config,
+        scope=prepared.scope,
+        placement=prepared.placement,
+        candidates=prepared.candidates,
+        local=state,
+        sightings=_probe_refs(prepared, state),
+        makes_image=exports_image(settings, prepared.capabilities.builder.driver),
+        once=explain_once(settings, prepared.request.extra),
+        unbaked=explain_unbaked(settings, prepared.request.extra),
     )
+    plan = make_plan(outlook)
+    if plan.imports or settings.no_cache or prepared.request.donor:
+        return plan
+    further, notes = _look_further(prepared, outlook.sightings)
+    if further:
+        refs = {each.place: insecure for each, insecure in further.items()}
+        sightings = {**outlook.sightings, **_probe(refs)}
+        candidates = (*outlook.candidates, *further)
+        plan = make_plan(replace(outlook, candidates=candidates, sightings=sightings))
+    return replace(plan, notes=(*plan.notes, *notes))
+
+
+def _look_further(
+    prepared: Prepared, sightings: Mapping[str, Sighting]
+) -> tuple[dict[Candidate, bool], list[str]]:
+    """What registries have for other platforms, each with whether its registry may be insecure.
+
+    Which sets of platforms were built is not known, so the tags are listed: one request for 1000.
+    """
+    config, found, notes = prepared.setup.config, dict[Candidate, bool](), []
+    owners = tuple(prepared.placement.list_owners(config.cache.read))
+    for backend in config.cache.backends:
+        if isinstance(backend, LocalBackend) or not backend.keeps_all:
+            continue
+        own = Reference.parse(backend.ref)
+        seen = [each for ref, each in sightings.items() if Reference.parse(ref).name == own.name]
+        if own.tag or not seen or any(each.error for each in seen):
+            continue
+        try:
+            tags = seen[0].repository.list_tags(_MOST_PAGES)
+        except RegistryError as error:
+            notes.append(f"caches for other platforms were not looked for: {error}")
+            continue
+        further = list_overlapping(prepared.scope, owners, backend, tags)
+        found |= dict.fromkeys(islice(further, _MOST_FURTHER), backend.insecure)
+    return found, notes
 
 
 def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sighting]:
@@ -261,6 +318,10 @@ def _probe_refs(prepared: Prepared, state: LocalState | None) -> dict[str, Sight
             refs[each.place] = each.backend.insecure
         elif state is not None and state.offers(each.scope) and not config.cache.read_all:
             break
+    return _probe(refs)
+
+
+def _probe(refs: Mapping[str, bool]) -> dict[str, Sighting]:
     if not refs:
         return {}
     from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # only a registry needs it

@@ -30,6 +30,8 @@ from bxcache.insight.recording import (
     list_recorded_stages,
     list_recorded_steps,
 )
+from bxcache.placement import find_owner
+from bxcache.recent_builds import Checkout, add_build, find_folder
 from bxcache.store.records import LARGEST_RECORD
 
 if TYPE_CHECKING:
@@ -127,6 +129,31 @@ def keep_record(run: Run, record: Record) -> str:
     return ""
 
 
+def remember_build(run: Run, record: Record) -> str:
+    """Keep a record as that of the last build of its directory, whether or not it saved a cache.
+
+    Returns:
+        Why it could not be kept, or an empty string.
+    """
+    prepared = run.prepared
+    if prepared.request.donor:
+        # Only somebody's look into a cache.
+        return ""
+    checkout = Checkout(prepared.request.directory, find_owner(prepared.found))
+    why, folder = "", find_folder()
+    context = prepared.setup.config.build.context
+    sent = checkout.directory / context
+    if not is_remote(context) and folder.resolve().is_relative_to(sent.resolve()):
+        # It would change with each build, and with it what `COPY . .` copies.
+        why = f"`{folder}` lies in the build context"
+    else:
+        try:
+            add_build(checkout, record.to_json())
+        except OSError as error:
+            why = error.strerror or str(error)
+    return f"`bxcache history` will not know this build: {why}" if why else ""
+
+
 def _choose_account(story: Story, target: str | None) -> Account:
     """The run that tells the most of the layers: what only later runs exported has none before."""
     runs = (story.heard, *(each.told for each in story.kept if each.told is not None))
@@ -150,7 +177,7 @@ def _describe_scope(prepared: Prepared) -> RecordedScope:
         image=scope.image,
         target=scope.target,
         platforms=scope.platforms,
-        branch=scope.branch,
+        branch=str(scope.owner) or None,
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse
 from bxcache.result import CacheResult
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from bxcache.settlement import Heard
 from bxcache.store.store import Store
 from tests.commit_times import Bench, milliseconds
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bxcache.running import Run
 
 EARLIER = "earlier"
-SCOPE = Scope("image", None, ("linux/amd64",), "main")
+SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
 ARGUMENTS = ("buildx", "build", "--build-arg", "VERSION=1.2.3", "--build-arg=MODE=release", ".")
 ONLY_RECORDING = ("bxcache.insight", "bxcache.remembering")
 

@@ -84,8 +84,9 @@ def history_command(  # noqa: PLR0913  # click gives each option by itself
 ) -> None:
     """Show the layers of each stage as the last build left them, and what made them.
 
-    NAME is an image of the config file or a scope; `~1` behind it, or alone, is the build before
-    the last one. With --export, what follows `--` is passed to docker, as it was for the build.
+    NAME is an image or a scope; `~1` behind it, or alone, is the build before the last one. Without
+    NAME it is the last build in this directory, whatever was built. With --export, what follows
+    `--` is passed to docker, as it was for the build.
     """
     from bxcache.console.history import (  # noqa: PLC0415
         describe_history,

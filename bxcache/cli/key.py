@@ -36,13 +36,15 @@ def key_command(
     from bxcache.location import require_location  # noqa: PLC0415
     from bxcache.place.place import read_place  # noqa: PLC0415
     from bxcache.placement import settle_place  # noqa: PLC0415
+    from bxcache.scope import Owner  # noqa: PLC0415
     from bxcache.store.store import Store  # noqa: PLC0415
 
     here, file = Path.cwd(), Path(config_file) if config_file else None
     setup = load_setup(here, os.environ, file=file, image=image)
     store = Store(here / folder) if folder else require_location(setup).store
+    owner = Owner.of_branch(branch or None)
     if branch is None:
-        branch = settle_place(read_place(os.environ, here), setup).owner or ""
-    key = make_cache_key(setup, here, store.read_scopes(), branch)
+        owner = settle_place(read_place(os.environ, here), setup).owner
+    key = make_cache_key(setup, here, store.read_scopes(), owner)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
     click.echo(STYLES[style](key, path))

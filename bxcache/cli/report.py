@@ -63,8 +63,8 @@ def report_command(  # noqa: PLR0913  # click gives each option by itself
 ) -> None:
     """Tell of a past build: its time, what was reused and saved, its slowest steps, and its layers.
 
-    NAME is an image of the config file or a scope; `~1` behind it, or alone, is the build before
-    the last one. Builds that failed count too.
+    NAME is an image or a scope; `~1` behind it, or alone, is the build before the last one. Without
+    NAME it is the last build in this directory, whatever was built. Builds that failed count too.
     """
     from bxcache.lookup import HistoryRequest  # noqa: PLC0415
 

@@ -234,11 +234,16 @@ def _root_of(file: ConfigFile | None, directory: Path) -> Path:
 
 def default_store(root: Path) -> Path:
     """The store of a project that names none: below the user's cache folder."""
-    from platformdirs import user_cache_path  # noqa: PLC0415  # only this default needs it
-
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "project"
     digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-    return user_cache_path("bxcache") / f"{name}-{digest}"
+    return find_cache_folder() / f"{name}-{digest}"
+
+
+def find_cache_folder() -> Path:
+    """Where the user's caches lie, as far as they are bxcache's."""
+    from platformdirs import user_cache_path  # noqa: PLC0415  # few need it
+
+    return user_cache_path("bxcache")
 
 
 def describe(setup: Setup) -> list[tuple[str, Any, Source]]:

@@ -158,9 +158,13 @@ def describe_history(history: History, stages: Sequence[Stage], *, chain: bool) 
 
 def _describe_record(record: Record | None) -> dict[str, Any]:
     if record is None:
-        nothing = dict.fromkeys(("started", "seconds", "exit_status", "tools", "place"))
+        keys = ("image", "target", "branch", "started", "seconds", "exit_status", "tools", "place")
+        nothing = dict.fromkeys(keys)
         return {**nothing, "platforms": [], "images": [], "arguments": {}}
     return {
+        "image": record.scope.image,
+        "target": record.scope.target,
+        "branch": record.scope.branch,
         "started": record.started,
         "seconds": record.seconds,
         "exit_status": record.exit_status,

@@ -21,7 +21,7 @@ def render_scopes(name: str, scopes: Sequence[RemoteScope]) -> str:
     rows = [
         (
             show_name(scope.tag),
-            show_name(scope.label.scope.branch or "(none)"),
+            show_name(str(scope.label.scope.owner) or "(none)"),
             format_size(scope.bytes),
             f"{format_age(now - scope.label.created)} ago",
             f"{format_age(now - scope.label.used)} ago",
@@ -54,7 +54,7 @@ def _describe_scope(scope: RemoteScope) -> dict[str, Any]:
         "image": whose.image,
         "target": whose.target,
         "platforms": list(whose.platforms),
-        "branch": whose.branch,
+        "branch": str(whose.owner) or None,
         "digest": scope.label.digest,
         "bytes": scope.bytes,
         "layers": len(scope.layers),

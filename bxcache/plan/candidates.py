@@ -9,24 +9,32 @@ from bxcache.config.reference import Reference
 from bxcache.plan.plan import Candidate
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from bxcache.config.backends import Backend, InlineBackend, RegistryBackend
     from bxcache.config.models import Config
     from bxcache.placement import Placement
-    from bxcache.scope import Scope
+    from bxcache.scope import Owner, Scope
 
 PLAIN_TAG = "latest"
 """The tag of a local cache that is exported without one."""
 
 
-def list_candidates(
-    config: Config, scope: Scope, placement: Placement, store: Path | None, donor: str = ""
+def list_candidates(  # noqa: PLR0913  # each says another thing of where a cache may be
+    config: Config,
+    scope: Scope,
+    placement: Placement,
+    store: Path | None,
+    donor: str = "",
+    *,
+    stored: Collection[str] = (),
 ) -> tuple[Candidate, ...]:
     """The caches that a build may start from, best first.
 
     A target without a cache of its own starts from the whole image's, which has all its stages. A
-    store that plain buildx exported to has another one to start from.
+    store can have scopes for other platforms, some of which are those of the build; and one that
+    plain buildx exported to has another one to start from.
 
     Args:
         config: the configuration.
@@ -34,6 +42,7 @@ def list_candidates(
         placement: whose caches it may read.
         store: the local store's directory, if there is one.
         donor: the one scope that is meant, whatever else would be.
+        stored: the scopes that the store has.
     """
     if donor:
         what = "the scope that is named"
@@ -42,8 +51,9 @@ def list_candidates(
             for each in config.cache.backends
         )
     found: dict[tuple[str, str], Candidate] = {}
-    for owner, what in placement.list_owners(config.cache.read):
-        own = scope.of_branch(owner)
+    owners = tuple(placement.list_owners(config.cache.read))
+    for owner, what in owners:
+        own = scope.of_owner(owner)
         for backend in config.cache.backends:
             for each in dict.fromkeys((own, own.whole)):
                 place = _name_place(backend, each.name, store)
@@ -52,9 +62,37 @@ def list_candidates(
                 found.setdefault((place, key), Candidate(backend, place, each.name, what))
     for backend in config.cache.backends:
         if isinstance(backend, LocalBackend):
+            # Where all are imported, one more would make BuildKit miss what the others have.
+            known = () if config.cache.read_all else stored
+            for other in list_overlapping(scope, owners, backend, known, store):
+                found.setdefault((other.place, other.scope), other)
             what = "what plain buildx left there"
             found[str(store), PLAIN_TAG] = Candidate(backend, str(store), PLAIN_TAG, what)
     return tuple(found.values())
+
+
+def list_overlapping(
+    scope: Scope,
+    owners: Iterable[tuple[Owner, str]],
+    backend: Backend,
+    known: Collection[str],
+    store: Path | None = None,
+) -> Iterator[Candidate]:
+    """The caches for other platforms, some of which are those of the build, best first.
+
+    Args:
+        scope: whose cache the build saves.
+        owners: whose caches it may read, each with what it is to the build.
+        backend: where they are kept.
+        known: the scopes that are kept there, among other tags.
+        store: the local store's directory, if that is where.
+    """
+    for owner, what in owners:
+        own = scope.of_owner(owner)
+        for each in dict.fromkeys((own, own.whole)):
+            for name, platforms in each.list_overlapping(known):
+                place = _name_place(backend, name, store)
+                yield Candidate(backend, place, name, f"{what}, for {', '.join(platforms)}")
 
 
 def _name_place(backend: Backend, scope: str, store: Path | None) -> str:

@@ -71,7 +71,7 @@ def make_plan(outlook: Outlook) -> BuildPlan:
     if outlook.config.build.no_cache:
         notes.append("no cache is imported: `--no-cache`")
     elif not imports and not troubles:
-        notes.append(f"no cache is imported: the scope `{outlook.scope.name}` has none yet")
+        notes.append(f"no cache is imported: {_explain_nothing(outlook)}")
     exports, saves = _choose_exports(outlook, imports, notes)
     return BuildPlan(
         scope=outlook.scope,
@@ -81,6 +81,14 @@ def make_plan(outlook: Outlook) -> BuildPlan:
         saves=saves,
         troubles=troubles,
     )
+
+
+def _explain_nothing(outlook: Outlook) -> str:
+    """Why there is nothing to start from; what was not seen is not said to be absent."""
+    errors = [each.error for each in outlook.sightings.values() if each.error is not None]
+    if errors:
+        return f"none was seen for the scope `{outlook.scope.name}`; {errors[0]}"
+    return f"the scope `{outlook.scope.name}` has none yet"
 
 
 def _choose_imports(outlook: Outlook) -> tuple[tuple[CacheUse, ...], tuple[Choice, ...]]:
@@ -96,11 +104,15 @@ def _choose_imports(outlook: Outlook) -> tuple[tuple[CacheUse, ...], tuple[Choic
         taken = taken[:1]
     choices = []
     for number, (each, (known, verdict)) in enumerate(zip(candidates, verdicts, strict=True)):
-        told = "imported" if number in taken else verdict
+        told = "imported" if known and number in taken else verdict
         if known and number not in taken:
             told = "not needed: there is a better one"
+        elif known is None:
+            told = f"not seen: {verdict}"
+            told += "; left to docker, which may reach it" if number in taken else ""
         choices.append(Choice(each, told))
-    return tuple(_import(outlook, candidates[number]) for number in taken), tuple(choices)
+    imports = (_import(outlook, candidates[n], verdicts[n]) for n in taken)
+    return tuple(imports), tuple(choices)
 
 
 def _judge(outlook: Outlook, candidate: Candidate) -> tuple[bool | None, str]:
@@ -126,12 +138,13 @@ def _names_scopes(backend: Backend) -> bool:
     return isinstance(backend, RegistryBackend) and Reference.parse(backend.ref).tag is None
 
 
-def _import(outlook: Outlook, candidate: Candidate) -> CacheUse:
+def _import(outlook: Outlook, candidate: Candidate, verdict: tuple[bool | None, str]) -> CacheUse:
     if isinstance(candidate.backend, LocalBackend):
         if outlook.local is None:
             raise ValueError(candidate)
         return import_local(outlook.local, candidate)
-    return import_ref(candidate.backend, candidate)
+    known, why = verdict
+    return import_ref(candidate.backend, candidate, unseen="" if known else why)
 
 
 def _choose_exports(

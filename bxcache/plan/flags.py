@@ -22,7 +22,10 @@ def import_local(local: LocalState, candidate: Candidate) -> CacheUse:
     return CacheUse(IMPORT, "local", str(local.store), candidate.scope, attributes, reason)
 
 
-def import_ref(backend: RegistryBackend | InlineBackend, candidate: Candidate) -> CacheUse:
+def import_ref(
+    backend: RegistryBackend | InlineBackend, candidate: Candidate, unseen: str = ""
+) -> CacheUse:
+    """The import of a ref; `unseen` says why it is not known whether a cache is there."""
     attributes = (
         ("type", "registry"),
         ("ref", candidate.place),
@@ -30,6 +33,8 @@ def import_ref(backend: RegistryBackend | InlineBackend, candidate: Candidate) -
     )
     kept = "the image" if backend.type == "inline" else "the registry"
     reason = f"{kept} has a cache there, {candidate.what}"
+    if unseen:
+        reason = f"whether {kept} has a cache there is not known: {unseen}"
     return CacheUse(IMPORT, backend.type, candidate.place, candidate.scope, attributes, reason)
 
 

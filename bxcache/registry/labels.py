@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bxcache.scope import LABEL_PART, Scope
+from bxcache.scope import LABEL_PART, Kind, Owner, Scope
 from bxcache.store.documents import Descriptor, compute_digest
 from bxcache.store.records import MOST_RECORDS
 
@@ -83,14 +83,16 @@ def find_labelled(tag: str) -> str | None:
 
 def render_label(label: Label) -> bytes:
     """The label's manifest, the same bytes for the same label."""
-    scope = label.scope
+    scope, owner = label.scope, str(label.scope.owner)
     told = {
         "image": scope.image,
         "target": scope.target or "",
         "platforms": ",".join(scope.platforms),
-        "branch": scope.branch or "",
+        "branch": owner,
         "digest": label.digest,
         "used": _write_time(label.used),
+        # What a branch is called that looks like another owner's text.
+        **({"owner": scope.owner.kind} if Owner.parse(owner) != scope.owner else {}),
         **({"key": label.key} if label.key else {}),
     }
     notes = {f"{_PREFIX}{name}": value for name, value in told.items()}
@@ -136,7 +138,7 @@ def parse_label(body: bytes) -> Label | None:
             notes[f"{_PREFIX}image"],
             notes[f"{_PREFIX}target"] or None,
             tuple(filter(None, notes[f"{_PREFIX}platforms"].split(","))),
-            notes[f"{_PREFIX}branch"] or None,
+            _read_owner(notes),
         )
         created, used = (_read_time(notes[key]) for key in (_CREATED, f"{_PREFIX}used"))
         records = tuple(_read_records(document.get("layers")))
@@ -144,6 +146,11 @@ def parse_label(body: bytes) -> Label | None:
         return Label(scope, notes[f"{_PREFIX}digest"], created, used, records, key)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _read_owner(notes: Mapping[str, str]) -> Owner:
+    text = notes[f"{_PREFIX}branch"]
+    return Owner(Kind.BRANCH, text) if f"{_PREFIX}owner" in notes else Owner.parse(text)
 
 
 def _read_records(layers: object) -> Iterator[Descriptor]:

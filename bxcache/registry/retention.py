@@ -7,11 +7,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_age
+from bxcache.scope import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bxcache.registry.scopes import RemoteScope
+    from bxcache.scope import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,15 @@ def choose_removed(
 
 def _judge(scope: RemoteScope, retention: Retention, now: float) -> str:
     """Why a scope goes, or an empty string."""
-    branch = scope.label.scope.branch or ""
+    owner = scope.label.scope.owner
+    names = (str(owner), scope.tag)
     if scope.changed or any(
-        fnmatchcase(name, pattern) for pattern in retention.keep for name in (branch, scope.tag)
+        fnmatchcase(name, pattern) for pattern in retention.keep for name in names
     ):
         return ""
     if scope.lost:
         return "its cache is gone already"
-    gone = _find_gone(branch, retention)
+    gone = _find_gone(owner, retention)
     if gone:
         return gone
     unused = now - scope.label.used
@@ -71,11 +74,9 @@ def _judge(scope: RemoteScope, retention: Retention, now: float) -> str:
     return ""
 
 
-def _find_gone(branch: str, retention: Retention) -> str:
-    """What no longer exists of what a scope was made for. A `:` marks what is no branch."""
-    kind, colon, name = branch.partition(":")
-    if colon and kind == "tag" and retention.tags is not None and name not in retention.tags:
-        return f"the tag `{name}` no longer exists"
-    if not colon and branch and retention.branches is not None:
-        return "" if branch in retention.branches else f"the branch `{branch}` no longer exists"
-    return ""
+def _find_gone(owner: Owner, retention: Retention) -> str:
+    """What no longer exists of what a scope was made for."""
+    known = {Kind.BRANCH: retention.branches, Kind.TAG: retention.tags}.get(owner.kind)
+    if known is None or owner.text in known:
+        return ""
+    return f"the {owner.kind} `{owner.text}` no longer exists"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import bxcache
+from bxcache.store.store import Store
 from tests.engines import busybox_image
 from tests.real.conftest import MakeMachine
 from tests.real.machines import Machine, count
@@ -462,6 +463,47 @@ def test_every_build_leaves_a_record(machine: Machine, app: Path, tmp_path: Path
     assert records[0]["images"][0]["name"].endswith("busybox") or records[0]["images"]
     note = machine.run("history", "--from", str(store), folder=app).err
     assert "later builds failed" in note
+
+
+PLAIN = "FROM scratch AS one\nCOPY a /a\nFROM scratch\nCOPY --from=one /a /b\n"
+
+
+def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_path: Path) -> None:
+    """Whatever was built, and what became of it. A generated Dockerfile is one image in all runs:
+    its steps are reused on a fresh machine, and the store has one scope of them."""
+    machine, project, store = machines(), tmp_path / "app", tmp_path / "store"
+    (project / ".git").mkdir(parents=True)
+    (project / "api").mkdir()
+    for name in ("Dockerfile", "web.Dockerfile", "api/Dockerfile"):
+        (project / name).write_text(PLAIN)
+    for name in ("a", "api/a"):
+        (project / name).write_text(f"{tmp_path}\n")
+    backend = ("--backend", f"type=local,dir={store}")
+    (project / "bxcache.toml").write_text(f'[[cache.backends]]\ntype = "local"\ndir = "{store}"\n')
+    runs: list[Path] = []
+    for name in ("tmp.1", "tmp.2"):
+        (tmp_path / name).mkdir()
+        runs.append(tmp_path / name / "Dockerfile")
+        runs[-1].write_text(PLAIN + "COPY a /generated\n")
+    builds: list[tuple[str, ...]] = [
+        ("-f", "web.Dockerfile", "--target", "one", "--platform", "linux/arm64"),
+        ("-f", str(runs[0])),
+        ("--write", "never", "api"),
+        ("-f", "missing/Dockerfile"),
+    ]
+    seen = []
+    for words in builds:
+        status = int(words[-1].startswith("missing"))
+        machine.build(*words, "-o", "type=cacheonly", folder=project, status=status)
+        seen.append(json.loads(machine.run("history", "--json", folder=project).out))
+    assert [each["image"] for each in seen] == ["web.Dockerfile", "../image", "api", "missing"]
+    assert [each["exit_status"] for each in seen] == [0, 0, 0, 1]
+    assert (seen[0]["target"], seen[0]["platforms"]) == ("one", ["linux/arm64"])
+    report = json.loads(machine.run("report", "--json", folder=project).out)
+    assert (report["scope"]["name"], report["started"]) == (seen[3]["scope"], seen[3]["started"])
+    again = machines().build(*backend, "-f", str(runs[1]), "-o", "type=cacheonly", folder=project)
+    assert count(again) == (3, 0)
+    assert {*Store(store).read_scopes()} == {each["scope"] for each in seen[:2]}
 
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])

@@ -20,6 +20,8 @@ from tests.real.manifests import stored_layers
 if TYPE_CHECKING:
     import subprocess
 
+    from tests.engines import Registry
+
 KINDS = ["docker", "docker-container", "remote", "oldest"]
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -309,17 +311,30 @@ def test_no_cache_executes_everything_and_saves(
 
 
 def test_several_platforms_share_a_scope(
-    machines: MakeMachine, project: Path, tmp_path: Path
+    machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Without emulation: nothing is run. Every step of both is reused on a fresh machine."""
+    """Without emulation: nothing is run. Every step of both is reused on a fresh machine.
+
+    Before, what one platform has saved is reused when another is added, from a store or a registry;
+    afterwards, what both have saved by one of them.
+    """
     (project / "Dockerfile").write_text(
         "FROM scratch AS a\nARG TARGETARCH\nCOPY deps.txt /$TARGETARCH\n"
         "FROM scratch\nCOPY --from=a / /b\nCOPY src /src\n"
     )
     words = ("--platform", "linux/amd64,linux/arm64", "-o", "type=cacheonly")
+    one = ("--platform", "linux/amd64", "-o", "type=cacheonly")
+    other = ("--platform", "linux/arm64", "-o", "type=cacheonly")
     backend = ("--backend", local(tmp_path / "store"))
-    cold = machines().build(*backend, *words, folder=project)
-    assert count(cold) == (0, 6)
-    assert {step["platform"] for step in cold["steps"]} == {"linux/amd64", "linux/arm64"}
+    remote = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
+    assert count(machines().build(*backend, *remote, *one, folder=project)) == (0, 3)
+    for each in (remote, backend):
+        built = machines().build(*each, *words, folder=project)
+        assert count(built) == (3, 3), each
+        assert {(step["platform"], step["outcome"]) for step in built["steps"]} == {
+            ("linux/amd64", "reused"),
+            ("linux/arm64", "executed"),
+        }
     warm: dict[str, Any] = machines().build(*backend, *words, folder=project)
     assert count(warm) == (6, 0)
+    assert count(machines().build(*remote, *other, folder=project)) == (3, 0)

@@ -14,7 +14,7 @@ from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.labels import Label
 from bxcache.registry.registry_cache import RegistryCache
 from bxcache.registry.scopes import write_label
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from tests.engines import Registry
 from tests.real.conftest import _required
 from tests.unit.registries import CACHE_CONFIG, MANIFEST, cache_manifest, digest_of
@@ -75,7 +75,7 @@ class Repository:
 
     def save(self, branch: str, *layers: bytes, days: float = 0) -> str:
         """A scope as a build leaves it; gives its tag."""
-        scope = Scope("image", None, ("linux/amd64",), branch)
+        scope = Scope("image", None, ("linux/amd64",), Owner.of_branch(branch))
         digest = self.put(scope.name, *layers)
         used = 1_700_000_000.0 - days * DAY
         write_label(self.cache._repository, scope.name, Label(scope, digest, used, used))
@@ -122,7 +122,7 @@ def test_scopes_are_listed_as_they_were_written(repository: Repository) -> None:
     tag = repository.save("feature/ü", b"12", b"345")
     repository.put("latest", b"3")
     (found,) = repository.cache.list_scopes()
-    assert (found.tag, found.label.scope.branch) == (tag, "feature/ü")
+    assert (found.tag, str(found.label.scope.owner)) == (tag, "feature/ü")
     assert found.layers == {digest_of(b"12"): 2, digest_of(b"345"): 3}
     assert not found.changed
     assert not found.lost

@@ -33,7 +33,7 @@ from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse, LocalState
 from bxcache.preparation import Prepared
 from bxcache.process import Answer
 from bxcache.request import BuildRequest
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from bxcache.store.store import Store
 from tests.synthetic_build import make_run
 
@@ -46,7 +46,9 @@ def base(tmp_path: Path, store: Store) -> Prepared:
     """What is known of a project before its targets are."""
     folder = tmp_path / "shop"
     (folder / ".git").mkdir(parents=True)
-    return make_run(folder, store, Scope("image", None, ("linux/amd64",), "main")).prepared
+    return make_run(
+        folder, store, Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
+    ).prepared
 
 
 def use(flag: str, kind: str, text: str) -> CacheUse:

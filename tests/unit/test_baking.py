@@ -26,7 +26,7 @@ from bxcache.config.models import BuildSettings
 from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
 from bxcache.process import Stop, open_pool
 from bxcache.request import BuildRequest
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from bxcache.settlement import Heard
 from bxcache.store.store import Store
 from tests.synthetic_build import make_run
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bxcache.preparation import Prepared
 
 STREAMS = Path(__file__).parents[1] / "streams" / "bake"
-SCOPE = Scope("image", None, ("linux/amd64",), "main")
+SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
 LOCAL = CacheUse(EXPORT, "local", "/s", "scope", (("type", "local"),), "why")
 
 

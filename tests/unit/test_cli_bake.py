@@ -18,7 +18,7 @@ from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError, ConfigError, Problem, StoppedError
 from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
 from bxcache.result import BuildResult
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from tests.unit.test_cli import RESULT
 
 
@@ -251,7 +251,7 @@ def test_a_dry_run_tells_each_target_and_one_command(
     library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The reasons are comments for the shell; nothing is baked."""
-    scope = Scope("api", None, ("linux/amd64",), "main")
+    scope = Scope("api", None, ("linux/amd64",), Owner.of_branch("main"))
     use = CacheUse(EXPORT, "local", "/s", scope.name, (("type", "local"),), "for the next one")
     plans = {"api": BuildPlan(scope, (use,), ()), "web": BuildPlan(scope, (), ("left alone",))}
     preview = BakePreview(("docker", "buildx", "bake", "--set", "a b=c"), plans, ("of all",))

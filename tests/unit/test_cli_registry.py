@@ -14,7 +14,7 @@ from bxcache.cli.main import run
 from bxcache.errors import PlaceError
 from bxcache.place.remote import RemoteRefs
 from bxcache.registry.labels import Label, render_label
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from tests.unit.registries import MemoryRegistry, cache_manifest, digest_of
 
 DAY = 86_400
@@ -47,7 +47,7 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Memory
 
 def write(registry: MemoryRegistry, tag: str, branch: str, used: float, *layers: bytes) -> None:
     digest = registry.put(tag, cache_manifest(*layers))
-    scope = Scope("image", None, ("linux/amd64",), branch)
+    scope = Scope("image", None, ("linux/amd64",), Owner.parse(branch))
     registry.put(f"{tag}.bxcache", render_label(Label(scope, digest, CREATED, used)))
     registry.shelf().blobs[digest_of(b"{}")] = b"{}"
 

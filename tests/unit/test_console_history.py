@@ -438,6 +438,9 @@ def test_a_script_reads_all_of_a_history() -> None:
     assert document == {
         "scope": SCOPE,
         "source": "/store",
+        "image": "image",
+        "target": None,
+        "branch": None,
         "started": STARTED,
         "seconds": 12.34,
         "exit_status": 1,

@@ -21,7 +21,7 @@ from tests.unit.histories import make_record, make_step
 if TYPE_CHECKING:
     from pathlib import Path
 
-OWN = Scope("image", None, (guess_platform(),), None).name
+OWN = Scope("image", None, (guess_platform(),)).name
 OTHER = "image.elsewhere.main"
 
 

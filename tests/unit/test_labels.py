@@ -23,17 +23,20 @@ from bxcache.registry.labels import (
     render_label,
     render_leaving,
 )
-from bxcache.scope import Scope
+from bxcache.scope import Kind, Owner, Scope
 from bxcache.store.records import MOST_RECORDS
 
 DIGEST = "sha256:" + "a" * 64
 NOON = datetime(2024, 2, 29, 12, 0, tzinfo=UTC).timestamp()
-LABEL = Label(Scope("app", "test", ("linux/amd64", "linux/arm64"), "feature/x"), DIGEST, NOON, NOON)
+BOTH = ("linux/amd64", "linux/arm64")
+LABEL = Label(Scope("app", "test", BOTH, Owner.of_branch("feature/x")), DIGEST, NOON, NOON)
 # The years that a date of four digits has, less what time zones take at the ends.
 TIMES = st.integers(-30_000_000_000, 250_000_000_000).map(float)
 TEXTS = st.text(min_size=1)
 NAMES = st.text(st.characters(exclude_characters=","), min_size=1)
-SCOPES = st.builds(Scope, TEXTS, st.none() | TEXTS, st.lists(NAMES).map(tuple), st.none() | TEXTS)
+KINDS = st.sampled_from([Kind.BRANCH, Kind.TAG, Kind.UNTRUSTED])
+OWNERS = st.just(Owner()) | st.builds(Owner, KINDS, TEXTS | TEXTS.map("tag:{}".format))
+SCOPES = st.builds(Scope, TEXTS, st.none() | TEXTS, st.lists(NAMES).map(tuple), OWNERS)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

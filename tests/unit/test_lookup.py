@@ -21,7 +21,7 @@ from bxcache.lookup import HistoryRequest, find_history, find_report
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
 from bxcache.registry.scopes import read_label, write_label
-from bxcache.scope import Scope, guess_platform
+from bxcache.scope import Owner, Scope, guess_platform
 from tests.unit.layouts import build, digest_of, export
 from tests.unit.registries import MemoryRegistry, cache_manifest
 
@@ -35,7 +35,7 @@ HERE = guess_platform()
 
 
 def scope(branch: str | None = None, *, image: str = "image", target: str | None = None) -> Scope:
-    return Scope(image, target, (HERE,), branch)
+    return Scope(image, target, (HERE,), Owner.of_branch(branch))
 
 
 def record(whose: Scope, *layers: bytes, status: int = 0, started: float = 1.0) -> bytes:

@@ -10,6 +10,7 @@ from bxcache.config.loading import load_setup
 from bxcache.place.place import Place
 from bxcache.placement import Placement, describe_place, settle_place
 from bxcache.request import BuildRequest
+from bxcache.scope import Kind, Owner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,16 +82,19 @@ def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: 
 @pytest.mark.parametrize(
     ("known", "owner"),
     [
-        ({"branch": "main"}, "main"),
-        ({"branch": None}, None),
-        ({"tag": "v1"}, "tag:v1"),
-        ({"branch": "main", "pull_request": "7", **FORK}, "untrusted:7:main"),
-        ({"tag": "v1", **FORK}, "untrusted::v1"),
-        ({**FORK}, "untrusted::"),
+        ({"branch": "main"}, Owner(Kind.BRANCH, "main")),
+        ({"branch": None}, Owner(Kind.NONE)),
+        ({"branch": "tag:v1"}, Owner(Kind.BRANCH, "tag:v1")),
+        ({"tag": "v1"}, Owner(Kind.TAG, "v1")),
+        ({"branch": "main", "pull_request": "7", **FORK}, Owner(Kind.UNTRUSTED, "7:main")),
+        ({"branch": "v1", **FORK}, Owner(Kind.UNTRUSTED, ":v1")),
+        ({"tag": "v1", **FORK}, Owner(Kind.UNTRUSTED, "::v1")),
+        ({"branch": ":v1", **FORK}, Owner(Kind.UNTRUSTED, ":%3Av1")),
+        ({**FORK}, Owner(Kind.UNTRUSTED, ":")),
     ],
 )
-def test_whose_cache_is_saved(known: dict[str, Any], owner: str | None, tmp_path: Path) -> None:
-    """A branch's; or one that no branch has: `:` is in no branch's name."""
+def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Path) -> None:
+    """A branch's; or one of another kind, which no branch has, whatever it is called."""
     assert settle(place(**known), tmp_path).owner == owner
 
 
@@ -115,7 +119,9 @@ def test_whose_caches_are_read(
 ) -> None:
     """Own branch, base branch, default branch, each once."""
     found = settle(place(**known), tmp_path)
-    assert [owner for owner, _ in found.list_owners(("branch", "base", "default"))] == owners
+    assert [
+        str(owner) or None for owner, _ in found.list_owners(("branch", "base", "default"))
+    ] == owners
 
 
 def test_everything_can_be_overridden(tmp_path: Path) -> None:

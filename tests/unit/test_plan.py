@@ -20,7 +20,7 @@ from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, LocalState
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 
 CACHE = json.dumps(
     {
@@ -33,8 +33,8 @@ CACHE = json.dumps(
     }
 ).encode()
 MAIN, FEATURE = "main", "feature/x"
-SCOPE = Scope("image", None, ("linux/amd64",), MAIN)
-TARGET = Scope("image", "test", ("linux/amd64",), MAIN)
+SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch(MAIN))
+TARGET = Scope("image", "test", ("linux/amd64",), Owner.of_branch(MAIN))
 DIGEST = "sha256:" + "a" * 64
 LOCAL = {"type": "local"}
 REGISTRY = {"type": "registry", "ref": "r.example.com/app-cache"}
@@ -69,7 +69,7 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     settings = Config.model_validate({"cache": cache, "build": given.get("build", {})})
     at, writes = given.get("at", place()), given.get("writes", True)
     placement = Placement(at, writes=writes, reason="as the test says")
-    scope: Scope = given.get("scope", SCOPE).of_branch(placement.owner)
+    scope: Scope = given.get("scope", SCOPE).of_owner(placement.owner)
     local: LocalState | None = given.get("local")
     store = local.store if local is not None else None
     return make_plan(
@@ -77,7 +77,9 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             config=settings,
             scope=scope,
             placement=placement,
-            candidates=list_candidates(settings, scope, placement, store),
+            candidates=list_candidates(
+                settings, scope, placement, store, stored=given.get("stored", ())
+            ),
             local=local,
             sightings={
                 **{ref: sight(found) for ref, found in given.get("refs", {}).items()},
@@ -229,7 +231,7 @@ def test_a_cache_that_is_there_goes_before_one_that_may_be() -> None:
 
 
 def ref_of(branch: str) -> str:
-    return f"r.example.com/app-cache:{SCOPE.of_branch(branch).name}"
+    return f"r.example.com/app-cache:{SCOPE.of_owner(Owner.of_branch(branch)).name}"
 
 
 PULL = place("topic", base="release", pull_request="7")
@@ -296,6 +298,47 @@ def test_every_candidate_has_a_verdict() -> None:
         "it is ill",
         "imported",
     ]
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_what_was_not_seen_is_not_said_to_be_there(trouble: Trouble) -> None:
+    """Nor to be absent: it is not known, and why is told."""
+    refs: dict[str, bool | Trouble] = {ref_of("topic"): trouble, ref_of("main"): trouble}
+    found = plan(REGISTRY, refs=refs, at=place("topic"))
+    told = [*(use.reason for use in found.imports), *(each.verdict for each in found.choices)]
+    told += [*found.notes, *found.troubles]
+    assert not [each for each in told if "has a cache there," in each or "none yet" in each]
+    assert all("it is ill" in each.verdict for each in found.choices)
+    assert any("it is ill" in each for each in (*found.notes, *found.troubles)) or found.imports
+    for use in found.imports:
+        assert use.reason == "whether the registry has a cache there is not known: it is ill"
+        assert "not seen: it is ill; left to docker" in found.choices[0].verdict
+        assert found.choices[1].verdict == "not seen: it is ill"
+
+
+BOTH = "image.linux-amd64_linux-arm64"
+
+
+@pytest.mark.parametrize(
+    ("donors", "taken"),
+    [
+        (["image.linux-amd64_linux-arm64.main", "image.linux-amd64.main"], SCOPE.name),
+        ([f"{BOTH}.topic", f"{BOTH}.main"], f"{BOTH}.topic"),
+        ([f"{BOTH}.main", "latest"], f"{BOTH}.main"),
+        (["image.linux-arm64.topic", "latest"], "latest"),
+    ],
+)
+def test_other_platforms_come_last(donors: list[str], taken: str) -> None:
+    """After all that has the platforms of the build, in the order of owners; only one is taken."""
+    found = plan(LOCAL, local=state(*donors), stored=donors, at=place("topic"))
+    assert [use.scope for use in found.imports] == [taken]
+
+
+def test_other_platforms_are_not_imported_beside_their_own() -> None:
+    """Where all are imported: several at once hide what each other has."""
+    donors = [SCOPE.name, f"{BOTH}.main"]
+    found = plan(LOCAL, local=state(*donors), stored=donors, cache={"read_all": True})
+    assert [use.scope for use in found.imports] == [SCOPE.name]
 
 
 @pytest.mark.parametrize(
@@ -426,7 +469,7 @@ def test_every_flag_has_a_reason() -> None:
 
 
 def stages_of(branch: str) -> str:
-    return f"r.example.com/app:{SCOPE.of_branch(branch).name}"
+    return f"r.example.com/app:{SCOPE.of_owner(Owner.of_branch(branch)).name}"
 
 
 @pytest.mark.parametrize(

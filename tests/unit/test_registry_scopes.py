@@ -18,7 +18,7 @@ from bxcache.registry.probing import probe_refs
 from bxcache.registry.registry_cache import RegistryCache
 from bxcache.registry.repository import RemoteManifest, Repository
 from bxcache.registry.scopes import copy_scope, list_scopes, read_label, write_label
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from tests.unit.registries import (
     MANIFEST,
     Answer,
@@ -43,7 +43,9 @@ def _known_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def label(digest: str, branch: str | None = "main", *, days: float = 0) -> Label:
     used = NOW - days * DAY
-    return Label(Scope("image", None, ("linux/amd64",), branch), digest, used, used)
+    return Label(
+        Scope("image", None, ("linux/amd64",), Owner.of_branch(branch)), digest, used, used
+    )
 
 
 def save(registry: MemoryRegistry, branch: str, *layers: bytes, days: float = 0) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bxcache.registry.labels import Label
 from bxcache.registry.retention import Retention, choose_removed
 from bxcache.registry.scopes import RemoteScope
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 
 DAY = 86_400
 NOW = 1_700_000_000.0
@@ -27,7 +27,7 @@ def scope(
     changed: bool = False,
     lost: bool = False,
 ) -> RemoteScope:
-    whose = Scope("image", None, ("linux/amd64",), branch)
+    whose = Scope("image", None, ("linux/amd64",), Owner.parse(branch or ""))
     label = Label(whose, "sha256:" + "a" * 64, NOW - 100 * DAY, NOW - days * DAY)
     return RemoteScope(tag or whose.name, label, {}, "somebody wrote" if changed else "", lost)
 
@@ -103,7 +103,7 @@ def test_they_go_in_their_order() -> None:
     """And what stays is not among them."""
     scopes = [scope(name, days=days) for name, days in (("b", 9), ("c", 1), ("a", 9))]
     removed = choose_removed(iter(scopes), Retention(max_age=7 * DAY), NOW)
-    assert [each.scope.label.scope.branch for each in removed] == ["b", "a"]
+    assert [str(each.scope.label.scope.owner) for each in removed] == ["b", "a"]
 
 
 BRANCHES = st.sampled_from([None, "main", "gone", "release/1", "tag:v1", "untrusted:7", "x:y"])
@@ -138,7 +138,7 @@ def test_what_is_kept_or_changed_never_goes(
         assert not removal.scope.changed
         for pattern in retention.keep:
             assert not fnmatchcase(removal.scope.tag, pattern)
-            assert not fnmatchcase(removal.scope.label.scope.branch or "", pattern)
+            assert not fnmatchcase(str(removal.scope.label.scope.owner), pattern)
 
 
 @given(st.lists(SCOPES))

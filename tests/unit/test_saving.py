@@ -18,7 +18,7 @@ from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
 from bxcache.running import executes
 from bxcache.saving import Need, choose_need
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from bxcache.settlement import Heard
 
 OWN, OTHER = "r.example.com/c:topic", "r.example.com/c:main"
@@ -41,7 +41,7 @@ def save(found: RemoteManifest | None, ref: str) -> RegistrySave:
         use=CacheUse(EXPORT, "registry", OWN, "topic", (), ""),
         apart=True,
         backend=RegistryBackend(type="registry", ref="r.example.com/c"),
-        owner=Scope("image", None, ("linux/amd64",), "topic"),
+        owner=Scope("image", None, ("linux/amd64",), Owner.of_branch("topic")),
         source=Sighting(repository, found),
         source_ref=ref,
     )

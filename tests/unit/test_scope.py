@@ -2,55 +2,160 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from pathlib import Path
+from itertools import product
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bxcache.scope import Scope, name_image, name_stage
+from bxcache.scope import Kind, Owner, Scope, name_stage, write_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 # https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-TEXTS = st.text(min_size=1, max_size=200)
-SCOPES = st.builds(
-    Scope,
-    TEXTS,
-    st.none() | TEXTS,
-    st.lists(st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v7"]), min_size=1).map(
-        tuple
-    ),
-    st.none() | TEXTS | st.sampled_from(["main", "no-branch", "bxcache", "linux-amd64"]),
-)
+AMD, ARM = ("linux/amd64",), ("linux/arm64",)
+BRANCHES = [
+    *("main", "Main", "fix/it", "fix_it", "fix-it", "fix.it", "fix//it", "-fix", "--", ".fix"),
+    *("..", "../../etc", "größe", "grösse", "分支", "分枝", "a" * 300, "a" * 301, "no-branch"),
+    *("bxcache", "tag:v1", "tag-v1", "tag/v1", "tag//v1", "tag__v1", "untrusted:7:main"),
+    *("untrusted-7-main", " ", "a b", "a\nb", "@{-1}", "~", "linux-amd64", "linux-arm64", ""),
+    *("deadbeefdeadbeef", "x-deadbeefdeadbeef", "v2.0.0", "release/1.0", "/a", "a/", "\udcff"),
+]
+PLATFORMS = [AMD, ARM, (*AMD, *ARM), ("linux/arm/v7",), ("linux/arm/deadbeefdeadbeef",), ()]
+PLATFORMS += [("linux", "amd64"), ("build/env",), ("linux/amd64,linux/arm64",)]
 
 
-@given(SCOPES)
-def test_every_scope_is_a_valid_tag(scope: Scope) -> None:
-    """Whatever an image or a stage is called."""
-    assert TAG.fullmatch(scope.name)
+def branch(text: str) -> Owner:
+    return Owner(Kind.BRANCH, text)
 
 
-@given(SCOPES, SCOPES)
-def test_different_scopes_have_different_names(one: Scope, other: Scope) -> None:
-    """Nothing is saved over somebody else's cache."""
-    same = (one.image, one.target, set(one.platforms), one.branch) == (
-        other.image,
-        other.target,
-        set(other.platforms),
-        other.branch,
-    )
-    assert (one.name == other.name) == same
+def feed(text: str) -> Iterator[str]:
+    """What the names that a text is in look like, for them to be texts again."""
+    owners = [Owner(kind, text) for kind in Kind]
+    names = [Scope(text, text, (text, "linux/amd64"), owner).name for owner in owners]
+    names += [name_stage(Scope(text, None, AMD).name, text)]
+    for name in names:
+        yield from (name, *name.split("."), name.rpartition(".")[0])
+    yield from (f"{text}.{text}", f"tag:{text}", f"{text}/a.b", text.replace("_", "/"))
+
+
+TEXTS = st.sampled_from(BRANCHES) | st.text("ab/-_.:0f", max_size=20) | st.text(max_size=90)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> list[str]:
+    """Texts that look like what is made of each other."""
+    found = draw(st.lists(TEXTS, min_size=1, max_size=2))
+    for _ in range(4):
+        found.append(draw(st.sampled_from(sorted(feed(draw(st.sampled_from(found)))))))
+    return sorted({*found, "build", "main"})
+
+
+def combine(pool: Sequence[str]) -> list[Scope]:
+    """All scopes that can be told of some texts, and platforms that exist."""
+    owners = [Owner(), *(Owner(kind, text) for kind in list(Kind)[:3] for text in pool)]
+    targets = [None, *pool, "linux-amd64"]
+    sets = [AMD, (*AMD, *ARM), tuple(pool), (f"linux/{pool[0]}",)]
+    return [Scope(*parts) for parts in product(pool, targets, sets, owners)]
+
+
+@settings(max_examples=25)
+@given(pools())
+def test_nothing_shares_a_tag(pool: list[str]) -> None:
+    """Neither scopes, nor their stages, nor their labels; each is a valid tag."""
+    scopes = combine(pool)
+    names = {scope.name for scope in scopes}
+    assert len(names) == len({(s.image, s.target, frozenset(s.platforms), s.owner) for s in scopes})
+    some = sorted(names)[:: len(names) // 60 + 1]
+    stages = [name_stage(name, stage) for name in some for stage in {*pool, "bxcache"}]
+    labels = {f"{name}.bxcache" for name in names}
+    assert len({*stages}) == len(stages)
+    assert len(names | labels | {*stages}) == len(names) + len(labels) + len(stages)
+    assert all(TAG.fullmatch(each) for each in (*names, *labels, *stages))
+
+
+def write_before(text: str, longest: int = 40) -> str:
+    """A part of a name as versions up to 0.9 wrote it."""
+    clean = re.sub(r"[^A-Za-z0-9_-]+", "-", text.replace("_", ".").replace("/", "_")).strip("-")
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    kept = clean if clean.replace("_", "/") == text else f"{clean}-{digest}"
+    return shorten_before(kept.lstrip("-"), longest)
+
+
+def shorten_before(text: str, longest: int) -> str:
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return text if len(text) <= longest else f"{text[: longest - 9]}-{digest}"
+
+
+def name_before(scope: Scope) -> str:
+    """A scope as these versions named it, on a platform that exists."""
+    parts = [scope.image, *([scope.target] if scope.target is not None else [])]
+    platforms = "_".join(each.replace("/", "-") for each in sorted(scope.platforms))
+    stem = shorten_before(".".join((*map(write_before, parts), platforms)), 79)
+    owner = write_before(str(scope.owner))
+    if owner in ("no-branch", "bxcache"):
+        owner += f"-{hashlib.sha256(str(scope.owner).encode()).hexdigest()[:8]}"
+    return f"{stem}.{'no-branch' if scope.owner == Owner() else owner}"
+
+
+@settings(max_examples=25)
+@given(st.lists(TEXTS, min_size=1, max_size=3))
+def test_a_cache_of_before_is_read_by_its_owner_alone(texts: list[str]) -> None:
+    """What an earlier version hashed is no name any more: somebody else could have it too."""
+    pool = sorted({*texts, *(write_before(f"{mark}{t}") for mark in ("", "tag:") for t in texts)})
+    owners = [Owner(), *(Owner(kind, text) for kind in list(Kind)[:2] for text in pool)]
+    stems = product(pool, [None, *pool], [AMD, (*AMD, *ARM)])
+    scopes = [Scope(*stem, owner) for stem in stems for owner in owners]
+    before: dict[str, set[Scope]] = {}
+    for scope in scopes:
+        before.setdefault(name_before(scope), set()).add(scope)
+    for scope in scopes:
+        assert before.get(scope.name, {scope}) == {scope}
+
+
+@pytest.mark.parametrize("text", ["main", "feature/JIRA-1-x", "renovate/go", "build-env", "a" * 40])
+def test_a_plain_scope_is_named_as_before(text: str) -> None:
+    """So that its cache is still read."""
+    for target, owner in ((None, branch(text)), (text[:20], branch(text)), (None, Owner())):
+        scope = Scope("services/api", target, AMD, owner)
+        assert scope.name == name_before(scope)
+
+
+def test_a_plain_scope_is_readable() -> None:
+    """The common case has no hash."""
+    both = ("linux/arm64", "linux/amd64")
+    assert Scope("api", "build", AMD, branch("main")).name == "api.build.linux-amd64.main"
+    assert Scope("api", None, both, branch("fix/it")).name == "api.linux-amd64_linux-arm64.fix_it"
+    assert Scope("api", None, AMD).name == "api.linux-amd64.no-branch"
+    assert Scope("api", None, AMD, Owner(Kind.TAG, "v1")).name == "api.linux-amd64.tag__v1"
+    assert re.fullmatch(r"release-1-0-[0-9a-f]{16}", write_owner(branch("release/1.0")))
+
+
+@pytest.mark.parametrize("text", BRANCHES)
+def test_every_part_leaves_room_for_a_label_and_a_stage(text: str) -> None:
+    """However long all of them are, the tag of a stage has all of its hash."""
+    for owner in (branch(text), Owner(Kind.UNTRUSTED, text)):
+        name = Scope("i" * 300, "t" * 300, AMD * 3, owner).name
+        assert TAG.fullmatch(f"{name}.bxcache")
+        tags = {name_stage(name, f"{'b' * 39}{end}") for end in ("", "a", "b", "bb")}
+        assert len(tags) == 4
+        assert all(TAG.fullmatch(tag) and re.search(r"[0-9a-f]{16}$|b$", tag) for tag in tags)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (Scope("a.b", None, ("linux/amd64",)), Scope("a", "b", ("linux/amd64",))),
-        (Scope("a/b", None, ("linux/amd64",)), Scope("a-b", None, ("linux/amd64",))),
-        (Scope("a_b", None, ("linux/amd64",)), Scope("a-b", None, ("linux/amd64",))),
-        (Scope("x" * 300, None, ("linux/amd64",)), Scope("x" * 301, None, ("linux/amd64",))),
-        (Scope("a", None, ("linux/amd64",)), Scope("a", None, ("linux/arm64",))),
+        (Scope("a.b", None, AMD), Scope("a", "b", AMD)),
+        (Scope("a/b", None, AMD), Scope("a-b", None, AMD)),
+        (Scope("a_b", None, AMD), Scope("a-b", None, AMD)),
+        (Scope("x" * 300, None, AMD), Scope("x" * 301, None, AMD)),
+        (Scope("a", None, AMD), Scope("a", None, ARM)),
+        (Scope("a", None, ("ab", "c")), Scope("a", None, ("a", "bc"))),
     ],
 )
 def test_names_that_sanitise_alike_stay_apart(one: Scope, other: Scope) -> None:
@@ -58,125 +163,43 @@ def test_names_that_sanitise_alike_stay_apart(one: Scope, other: Scope) -> None:
     assert one.name != other.name
 
 
-def test_a_plain_scope_is_readable() -> None:
-    """The common case has no hash."""
-    amd, both = ("linux/amd64",), ("linux/arm64", "linux/amd64")
-    assert Scope("api", "build", amd, "main").name == "api.build.linux-amd64.main"
-    assert Scope("api", None, both, "fix/it").name == "api.linux-amd64_linux-arm64.fix_it"
-    assert Scope("api", None, amd).name == "api.linux-amd64.no-branch"
+def test_a_stage_beside_a_scope_is_no_other_scope() -> None:
+    """A branch can be called as a platform, and a target too."""
+    stage = name_stage(Scope("image", None, AMD, branch("linux-arm64")).name, "main")
+    assert stage == "image.linux-amd64.linux-arm64.main"
+    assert Scope("image", "linux-amd64", ARM, branch("main")).name != stage
 
 
-AMD = ("linux/amd64",)
-BRANCHES = [
-    *(
-        "main",
-        "Main",
-        "fix/it",
-        "fix_it",
-        "fix-it",
-        "fix.it",
-        "fix//it",
-        "-fix",
-        "--",
-        ".fix",
-        "..",
-    ),
-    *("../../etc", "größe", "grösse", "分支", "分枝", "a" * 300, "a" * 301, "no-branch", "bxcache"),
-    *("tag:v1", "tag-v1", "untrusted:7:main", "untrusted-7-main", " ", "a b", "a\nb", "@{-1}", "~"),
-]
+OWNERS = st.just(Owner()) | st.builds(Owner, st.sampled_from(list(Kind)[:3]), TEXTS)
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
-def test_every_branch_has_a_valid_tag_with_room_for_a_label(branch: str) -> None:
-    """Slashes, dots, dashes, other scripts, 300 characters."""
-    name = Scope("i" * 300, "t" * 300, AMD * 3, branch).name
-    assert TAG.fullmatch(name)
-    assert TAG.fullmatch(f"{name}.bxcache")
+@given(OWNERS)
+def test_an_owner_comes_back_from_what_is_shown(owner: Owner) -> None:
+    """But for a branch that is called as no branch of git can be."""
+    if owner.kind is not Kind.BRANCH or not re.match("tag:|untrusted:|$", owner.text):
+        assert Owner.parse(str(owner)) == owner
 
 
-def test_no_two_branches_share_a_scope() -> None:
-    """Nor does one look like what no branch has, or like the label of another scope."""
-    names = [Scope("image", None, AMD, branch).name for branch in (*BRANCHES, None)]
-    assert len(set(names)) == len(names)
-    assert not {f"{name}.bxcache" for name in names} & set(names)
-    assert not any(name.endswith(".bxcache") for name in names)
-
-
-@pytest.mark.parametrize(
-    ("context", "file", "expected"),
-    [
-        (".", None, "image"),
-        (".", "Dockerfile", "image"),
-        ("api", None, "api"),
-        ("services/api", None, "services/api"),
-        ("api", "api/Dockerfile", "api"),
-        ("api", "api/web.Dockerfile", "api/web.Dockerfile"),
-        (".", "docker/Dockerfile", "docker"),
-        (".", "docker/web.Dockerfile", "docker/web.Dockerfile"),
-        ("api", "docker/Dockerfile", "docker/Dockerfile/api"),
-    ],
-)
-def test_an_image_is_named_by_where_its_dockerfile_lies(
-    context: str, file: str | None, expected: str
-) -> None:
-    """The same on every machine, wherever the project is checked out."""
-    for root in (Path("/work/one"), Path("/home/x/other-name")):
-        assert name_image(root, root, context, file) == expected
-
-
-def test_a_name_does_not_depend_on_the_working_directory() -> None:
-    """`bxcache build .` below a folder is `bxcache build folder` above it."""
-    root = Path("/p")
-    assert name_image(root, root / "api", ".", None) == name_image(root, root, "api", None) == "api"
-
-
-def test_remote_contexts_have_names_of_their_own() -> None:
-    """A URL is no folder."""
-    root = Path("/p")
-    one = name_image(root, root, "https://git.example.com/a.git", None)
-    other = name_image(root, root, "https://git.example.com/b.git", None)
-    assert one != other
-    assert one.startswith("remote/")
-
-
-STAGES = TEXTS | st.sampled_from(["build", "Build", "bxcache", "no-branch", "main", "stage-0"])
-
-
-@given(SCOPES, STAGES)
-def test_every_stage_has_a_valid_tag_below_its_scope(scope: Scope, stage: str) -> None:
-    """However long both are; so its stages are found by the scope, and it is no label."""
-    tag = name_stage(scope.name, stage)
-    assert TAG.fullmatch(tag)
-    assert tag.startswith(f"{scope.name}.")
-    assert tag != f"{scope.name}.bxcache"
-    # A branch has no dot, so neither has what stands behind it.
-    assert "." not in tag.removeprefix(f"{scope.name}.")
-
-
-@given(SCOPES, STAGES, SCOPES, STAGES)
-def test_no_two_stages_share_a_tag(one: Scope, stage: str, other: Scope, other_stage: str) -> None:
-    """Of one scope or of two: nothing is saved over another stage."""
-    same = (one.name, stage) == (other.name, other_stage)
-    assert (name_stage(one.name, stage) == name_stage(other.name, other_stage)) == same
-
-
-@pytest.mark.parametrize("branch", BRANCHES)
-def test_a_stage_has_no_scopes_tag(branch: str) -> None:
-    """Neither that of another branch, nor that of a target, nor a label."""
-    stages = ["build", "bxcache", "no-branch", "linux-amd64", *BRANCHES]
-    tags = {name_stage(Scope("image", None, AMD, branch).name, stage) for stage in stages}
-    scopes = [Scope("image", target, AMD, each) for each in BRANCHES for target in (None, *stages)]
-    assert len(tags) == len(set(stages))
-    assert not tags & {scope.name for scope in scopes}
-    assert not tags & {f"{scope.name}.bxcache" for scope in scopes}
-
-
-@pytest.mark.parametrize("length", range(108, 121))
-def test_a_long_scope_leaves_little_room_for_its_stages(length: int) -> None:
-    """Tags end at 128 characters; two long names of stages are still two tags."""
-    scope = "s" * length
-    stages = ["build", "b" * 40, "b" * 41, "b" * 39 + "c", "bxcache", "builder", "builders"]
-    tags = {name_stage(scope, stage) for stage in stages}
-    assert len(tags) == len(stages)
-    assert all(TAG.fullmatch(tag) for tag in tags)
-    assert f"{scope}.bxcache" not in tags
+@pytest.mark.parametrize("whose", PLATFORMS)
+def test_platforms_in_common_are_found(whose: tuple[str, ...]) -> None:
+    """Of the same image, target and owner, those with the most in common first."""
+    main = branch("main")
+    wanted = Scope("image", None, (*AMD, *ARM), main)
+    sets = [AMD, ARM, (*AMD, *ARM, "linux/s390x"), ("linux/s390x",), wanted.platforms]
+    names = [Scope("image", None, each, main).name for each in sets]
+    others = [
+        Scope("image", "test", AMD, main),
+        Scope("images", None, AMD, main),
+        Scope("image", None, AMD, branch("maine")),
+        Scope("image", None, AMD, Owner(Kind.TAG, "main")),
+        Scope("linux-amd64", None, ("linux/s390x",), main),
+    ]
+    tags = ["latest", "", "..", f"{names[0]}.bxcache", name_stage(names[0], "main"), *names]
+    found = wanted.list_overlapping([*(each.name for each in others), *tags])
+    assert found == [
+        (names[2], ("linux/amd64", "linux/arm64", "linux/s390x")),
+        (names[0], AMD),
+        (names[1], ARM),
+    ]
+    own = Scope("image", None, whose, main)
+    assert own.list_overlapping([own.name]) == []

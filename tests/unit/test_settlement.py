@@ -9,7 +9,7 @@ from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
 from bxcache.buildx.vertex_names import CacheVertex, StepName
 from bxcache.plan.plan import BuildPlan, CacheUse
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from bxcache.settlement import Heard, settle
 
 EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
@@ -81,7 +81,7 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
         CacheUse("--cache-from", backend, place, "main", (), "")
         for backend, place in (("local", "/store"), ("registry", REGISTRY))
     )
-    plan = BuildPlan(Scope("image", None, (), "main"), uses, ())
+    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
     heard = Heard(0, Trace(transfers=transfers), Metadata(), 0.0)
     told = settle(plan, heard, None)
     assert [each.imported for each in told.caches] == [
@@ -113,7 +113,7 @@ def test_the_registry_that_failed_is_the_one_that_is_warned_of(
     name = CacheVertex.EXPORT_REGISTRY
     transfers = tuple(CacheTransfer(name, None if each else "sha256:d", each) for each in errors)
     uses = tuple(CacheUse("--cache-to", "registry", place, "main", (), "") for place in (A, B, C))
-    plan = BuildPlan(Scope("image", None, (), "main"), uses, ())
+    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
     told = settle(plan, Heard(0, Trace(transfers=transfers), Metadata(), 0.0), None)
     assert [each.place for each in told.caches if not each.exported] == failed
     assert len(told.warnings) == len(failed)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bxcache.errors import RegistryError
 from bxcache.registry.labels import EMPTY, Label, render_label
 from bxcache.registry.registry_cache import RegistryCache
-from bxcache.scope import Scope, name_stage
+from bxcache.scope import Owner, Scope, name_stage
 from tests.unit.registries import Answer, Asked, MemoryRegistry, cache_manifest, digest_of, refuse
 from tests.unit.stage_images import write_config, write_manifest
 
@@ -22,7 +22,7 @@ BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
 
 
 def scope_of(branch: str) -> Scope:
-    return Scope("image", None, ("linux/amd64",), branch)
+    return Scope("image", None, ("linux/amd64",), Owner.of_branch(branch))
 
 
 def image(*layers: str) -> bytes:

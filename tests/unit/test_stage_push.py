@@ -14,7 +14,7 @@ from bxcache.buildx.metadata import Definition, Metadata
 from bxcache.buildx.trace import Trace, TracedSource, TracedStep
 from bxcache.buildx.vertex_names import parse_step_name
 from bxcache.errors import RegistryError, StoppedError, Trouble
-from bxcache.scope import Scope
+from bxcache.scope import Owner, Scope
 from bxcache.settlement import Heard
 from bxcache.stage_push import Export, _bake_all, _StageFiles, restore_names
 from bxcache.store.store import Store
@@ -32,7 +32,7 @@ def test_the_registry_is_to_blame_and_not_who_waited(
     order: Sequence[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever comes first: what is told is a warning, and not that the build was stopped."""
-    scope = Scope("image", None, ("linux/amd64",), "main")
+    scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
     run = make_run(tmp_path, Store(tmp_path / "store"), scope)
     export = Export(run, cast("Any", None), cast("Any", None), cast("Any", None), "main", "")
 

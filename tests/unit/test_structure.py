@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"bxcache", "bxcache.errors", "bxcache.process", "bxcache.redaction"},
     {"bxcache.config", "bxcache.place"},
-    {"bxcache.scope", "bxcache.request"},
+    {"bxcache.scope", "bxcache.image_name", "bxcache.request"},
     {"bxcache.store", "bxcache.placement"},
     {"bxcache.buildx", "bxcache.registry"},
     {"bxcache.plan", "bxcache.insight"},
@@ -24,7 +24,7 @@ FLOORS = [
         *("bxcache.cache_key", "bxcache.opening", "bxcache.location", "bxcache.settlement"),
         "bxcache.holders",
     },
-    {"bxcache.rescue", "bxcache.earlier"},
+    {"bxcache.rescue", "bxcache.earlier", "bxcache.recent_builds"},
     {"bxcache.preparation"},
     {"bxcache.running"},
     {"bxcache.stage_push", "bxcache.node_export"},

@@ -1,0 +1,90 @@
+"""A registry's cache for other platforms is found, at the cost of one request where nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.plan.candidates import list_candidates
+from bxcache.preparation import plan_build
+from bxcache.scope import Owner, Scope
+from tests.synthetic_build import make_run
+from tests.unit.registries import MemoryRegistry, cache_manifest, refuse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bxcache.plan.plan import BuildPlan
+    from bxcache.store.store import Store
+
+pytestmark = pytest.mark.usefixtures("nobody")
+BOTH = Scope("image", None, ("linux/amd64", "linux/arm64"), Owner.of_branch("topic"))
+ONE = replace(BOTH, platforms=("linux/amd64",))
+MAIN = Owner.of_branch("main")
+
+
+def plan(folder: Path, store: Store, registry: MemoryRegistry, **more: Any) -> BuildPlan:  # noqa: ANN401
+    """What a build for both platforms does about a registry's caches."""
+    ref = f"{registry.address}/app{more.get('tag', '')}"
+    file = f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n[place]\ndefault = 'main'\n"
+    (folder / "bxcache.toml").write_text(file)
+    prepared = make_run(folder, store, BOTH).prepared
+    place = replace(prepared.placement.place, default="main")
+    placement = replace(prepared.placement, place=place)
+    candidates = list_candidates(prepared.setup.config, BOTH, placement, None)
+    return plan_build(replace(prepared, placement=placement, candidates=candidates), None)
+
+
+def ask(registry: MemoryRegistry) -> list[str]:
+    """What was asked since."""
+    found = [each.path.partition("/v2/app/")[2] for each in registry.asked]
+    registry.asked.clear()
+    return found
+
+
+def test_it_is_looked_for_last(tmp_path: Path, store: Store, registry: MemoryRegistry) -> None:
+    """With one list of tags and one look at the best; none where the own platforms have one."""
+    for whose in (ONE, ONE.of_owner(MAIN), replace(ONE, platforms=("linux/arm64",))):
+        registry.put(whose.name, cache_manifest(b"1"))
+    (use,) = plan(tmp_path, store, registry).imports
+    assert use.scope == ONE.name
+    assert "for linux/amd64" in use.reason
+    asked = ask(registry)
+    assert len([each for each in asked if each.startswith("tags/list")]) == 1
+    assert len([each for each in asked if each.startswith("manifests/")]) == 2 + 3
+    registry.put(BOTH.of_owner(MAIN).name, cache_manifest(b"1"))
+    (use,) = plan(tmp_path, store, registry).imports
+    assert use.scope == BOTH.of_owner(MAIN).name
+    assert len(ask(registry)) == 2
+
+
+def test_a_first_build_costs_one_request_more(
+    tmp_path: Path, store: Store, registry: MemoryRegistry
+) -> None:
+    """A tag of somebody else is none."""
+    registry.put("latest", cache_manifest(b"1"))
+    assert not plan(tmp_path, store, registry).imports
+    assert len(ask(registry)) == 3
+
+
+def test_a_declared_tag_is_all_that_is_wanted(
+    tmp_path: Path, store: Store, registry: MemoryRegistry
+) -> None:
+    """Nothing is listed."""
+    registry.put(ONE.name, cache_manifest(b"1"))
+    assert not plan(tmp_path, store, registry, tag=":shared").imports
+    assert len(ask(registry)) == 1
+
+
+def test_a_registry_that_lists_no_tags_is_told(
+    tmp_path: Path, store: Store, registry: MemoryRegistry
+) -> None:
+    """The build starts from nothing, as before."""
+    registry.put(ONE.name, cache_manifest(b"1"))
+    denied = refuse(403, "DENIED", "requested access to the resource is denied")
+    registry.interfere = lambda asked: denied if asked.path.endswith("tags/list") else None
+    found = plan(tmp_path, store, registry)
+    assert not found.imports
+    assert any("other platforms were not looked for" in note for note in found.notes)

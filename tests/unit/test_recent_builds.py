@@ -1,0 +1,313 @@
+"""The last build of a directory is remembered, whatever became of its caches."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache import recent_builds
+from bxcache.errors import RecordError
+from bxcache.extraction import Extraction, extract_stage
+from bxcache.insight.record import (
+    Record,
+    RecordedCache,
+    RecordedScope,
+    RecordedStage,
+    RecordedStep,
+    parse_record,
+)
+from bxcache.lookup import HistoryRequest, find_history, find_report
+from bxcache.recent_builds import Checkout, add_build, read_builds
+from bxcache.remembering import remember_build
+from bxcache.scope import Owner, Scope, guess_platform
+from bxcache.store.records import MOST_RECORDS
+from tests.synthetic_build import make_run
+from tests.unit.layouts import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.store.store import Store
+
+pytestmark = pytest.mark.usefixtures("nobody")
+HERE = (guess_platform(),)
+OTHER = ("linux/riscv64",)
+MAIN, TOPIC = Owner.of_branch("main"), Owner.of_branch("topic")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where they are remembered."""
+    return tmp_path / "xdg-cache" / "bxcache" / "builds"
+
+
+@pytest.fixture
+def project(store: Store, tmp_path: Path) -> Path:
+    """A project with a config file that names the store."""
+    place = tmp_path / "project"
+    (place / ".git").mkdir(parents=True)
+    (place / "Dockerfile").write_text("FROM scratch\n")
+    file = f'[[cache.backends]]\ntype = "local"\ndir = "{store.path}"\n[images.api]\n'
+    (place / "bxcache.toml").write_text(file)
+    return place
+
+
+def record(whose: Scope, started: float, **more: Any) -> bytes:  # noqa: ANN401
+    """The record of a build of one step."""
+    scope = RecordedScope(
+        name=whose.name,
+        image=whose.image,
+        target=whose.target,
+        platforms=whose.platforms,
+        branch=str(whose.owner) or None,
+    )
+    return Record(
+        version=1,
+        scope=scope,
+        started=started,
+        seconds=1.0,
+        steps=(RecordedStep(text="RUN a", lines=(2,)),),
+        stages=(RecordedStage(name="build", line=1, base="scratch"),),
+        **more,
+    ).to_json()
+
+
+def remember(project: Path, whose: Scope, started: float, **more: Any) -> None:  # noqa: ANN401
+    """What a build leaves that saved nothing; git says nothing here."""
+    checkout = Checkout(project, more.pop("checkout", Owner()))
+    add_build(checkout, record(whose, started, **more))
+
+
+def find(project: Path, name: str | None = None, **more: Any) -> tuple[str, float]:  # noqa: ANN401
+    """The build that history and report find: its scope and when it began."""
+    request = HistoryRequest(name=name, directory=project, **more)
+    history, report = find_history(request), find_report(request)
+    assert history.record is not None
+    found = history.record.scope.name, history.record.started
+    assert (report.scope.name, report.started) == found
+    assert history.scope == found[0]
+    return found
+
+
+DEFAULT = Scope("image", None, HERE)
+KINDS = {
+    "-f": Scope("docker/web.Dockerfile", None, HERE),
+    "--target": Scope("image", "test", HERE),
+    "--platform": Scope("image", None, (*OTHER, "linux/s390x")),
+    "a context": Scope("services/api", None, HERE),
+    "another branch": Scope("image", None, HERE, MAIN),
+    "outside": Scope("../image", None, HERE),
+}
+
+
+@pytest.mark.parametrize("whose", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_last_build_here_needs_no_name(
+    store: Store,
+    project: Path,
+    whose: Scope,
+    saved: bool,  # noqa: FBT001
+    status: int,
+) -> None:
+    """Whatever was built, whether it saved its cache, and whether it failed."""
+    build(store, DEFAULT.name, b"1")
+    store.add_record(DEFAULT.name, record(DEFAULT, 1))
+    if saved:
+        store.add_record(whose.name, record(whose, 2, exit_status=status))
+    remember(project, whose, 2, exit_status=status)
+    assert find(project) == (whose.name, 2)
+
+
+def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
+    """Its layers are not said to be gone, and no files can be taken out of it. Of one that saved
+    to a backend that is not declared the place is told."""
+    remember(project, DEFAULT, 2)
+    request = HistoryRequest(directory=project)
+    history = find_history(request)
+    assert history.present is None
+    assert "no declared backend has a cache of it; this is what the build left" in history.notes
+    assert not store.path.exists()
+    with pytest.raises(RecordError, match="no declared backend has a cache"):
+        extract_stage(request, Extraction(history, "build", project / "out"))
+    cache = RecordedCache(backend="local", place="/other", scope=DEFAULT.name, exported=True)
+    remember(project, DEFAULT, 3, caches=(cache,))
+    assert "`--from /other` has its cache" in find_history(request).notes[0]
+
+
+def test_a_registry_that_is_down_hides_no_build(project: Path) -> None:
+    """Which may be why nothing was saved; it is not said that it has no cache."""
+    file = '[[cache.backends]]\ntype = "registry"\nref = "127.0.0.1:9/app"\n'
+    (project / "bxcache.toml").write_text(file)
+    remember(project, DEFAULT, 2)
+    (note,) = find_history(HistoryRequest(directory=project)).notes[:1]
+    assert "127.0.0.1:9/app was not read" in note
+    assert "no declared backend" not in note
+    assert find(project)[1] == 2
+
+
+def test_builds_are_counted_wherever_they_left_a_record(store: Store, project: Path) -> None:
+    """Those that saved and those that did not, each once, the last one first."""
+    for started in (1, 3):
+        store.add_record(DEFAULT.name, record(DEFAULT, started))
+        remember(project, DEFAULT, started)
+    remember(project, DEFAULT, 4)
+    assert [find(project, f"~{back}")[1] for back in range(3)] == [4, 3, 1]
+    store.add_record(DEFAULT.name, record(DEFAULT, 2))
+    with pytest.raises(RecordError):
+        find(project, "~4")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "started"),
+    [
+        ({}, 6),
+        ({"name": "image"}, 5),
+        ({"name": "docker/web.Dockerfile"}, 6),
+        ({"name": "web"}, 6),
+        ({"name": KINDS["--target"].name}, 3),
+        ({"target": "test"}, 3),
+        ({"target": "test", "platform": HERE[0]}, 3),
+        ({"platform": "linux/s390x"}, 4),
+        ({"branch": "main"}, 5),
+        ({"branch": "main", "name": "image"}, 5),
+    ],
+    ids=str,
+)
+def test_what_is_asked_for_is_found_by_all_that_names_it(
+    project: Path, wanted: dict[str, Any], started: float
+) -> None:
+    """The last one that is all of it: image, scope, files, target, platform, branch."""
+    for at, kind in enumerate(("a context", "--target", "--platform", "another branch"), 2):
+        remember(project, KINDS[kind], at)
+    remember(project, KINDS["-f"], 6, file="docker/web.Dockerfile", context="web")
+    assert find(project, **wanted)[1] == started
+
+
+def test_another_projects_build_is_not_shown(project: Path, tmp_path: Path) -> None:
+    """Nor one of another folder of the project, or where `--from` says where to look."""
+    for directory in (project / "api", tmp_path, tmp_path / "project2"):
+        add_build(Checkout(directory, Owner()), record(DEFAULT, 2))
+    with pytest.raises(RecordError, match="no build of `image`"):
+        find(project)
+    remember(project, DEFAULT, 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordError):
+        find(project, source=str(tmp_path / "empty"))
+
+
+def test_what_was_checked_out_before_comes_last(store: Store, project: Path) -> None:
+    """After what a build would start from now."""
+    remember(project, KINDS["another branch"], 2, checkout=MAIN)
+    assert find(project)[1] == 2
+    store.add_record(DEFAULT.name, record(DEFAULT, 1))
+    assert find(project)[1] == 1
+
+
+def test_no_backend_has_to_keep_records(project: Path) -> None:
+    """As where only an image has a cache."""
+    file = '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app:main"\n'
+    (project / "bxcache.toml").write_text(file)
+    remember(project, DEFAULT, 2)
+    assert find(project)[1] == 2
+
+
+def test_what_would_change_the_build_context_is_not_written(
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of all of it would be executed anew with each build; why it is not known is told."""
+    run = make_run(project, store, DEFAULT)
+    told = parse_record(record(DEFAULT, 2), "")
+    assert remember_build(run, told) == ""
+    assert find(project)[1] == 2
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / ".cache"))
+    assert "lies in the build context" in remember_build(run, told)
+    assert not (project / ".cache").exists()
+    monkeypatch.setattr(recent_builds, "find_cache_folder", lambda: Path("~/.cache"))
+    assert "no home folder" in remember_build(run, told)
+
+
+def checkout(name: str = "a") -> Checkout:
+    return Checkout(Path("/p") / name, MAIN)
+
+
+def test_nobody_else_can_read_them(folder: Path) -> None:
+    """Whatever the umask is, and however the folder was made."""
+    before = os.umask(0)
+    try:
+        folder.mkdir(parents=True)
+        add_build(checkout(), b"{}\n")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()] == [0o600]
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file, in which nothing changes."""
+    place = tmp_path / "outside"
+    place.mkdir(mode=0o755)
+    (place / "file").write_text("{}")
+    before = place.stat(), [*place.iterdir()]
+    yield place
+    assert (place.stat(), [*place.iterdir()]) == before
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(folder: Path, outside: Path) -> None:
+    """Neither to write nor to read."""
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(outside)
+    with pytest.raises(OSError, match=r"symbolic|directory"):
+        add_build(checkout(), b"{}\n")
+    assert [*read_builds(checkout())] == []
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "folder", "no record"])
+def test_what_is_no_file_is_no_build(folder: Path, outside: Path, kind: str) -> None:
+    """It is passed over, and nothing waits for it."""
+    add_build(checkout(), b"{}\n")
+    (file,) = folder.iterdir()
+    file.unlink()
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "no record":
+        file.write_bytes(b"{}\n")
+    else:
+        file.symlink_to(outside / ("file" if kind == "link" else "none"))
+    assert [*read_builds(checkout())] == ([b"{}\n"] if kind == "no record" else [])
+    add_build(checkout(), b"[]\n")
+    assert next(read_builds(checkout())) == b"[]\n"
+
+
+def test_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a directory, of all, and of too many bytes; what is somebody else's stays."""
+    for number in range(MOST_RECORDS + 3):
+        add_build(checkout(), b"%d" % number)
+    (folder / "notes.json").write_text("mine")
+    found = [int(each) for each in read_builds(checkout())]
+    assert found == [*range(MOST_RECORDS + 2, 2, -1)]
+    monkeypatch.setattr(recent_builds, "MOST_BUILDS", 4)
+    add_build(checkout("b"), b"x" * 10)
+    assert len([*read_builds(checkout())]) == 3
+    monkeypatch.setattr(recent_builds, "MOST_BYTES", 12)
+    add_build(checkout("c"), b"y")
+    assert len([*folder.iterdir()]) == 3
+    assert [*read_builds(checkout())] == []
+    assert (folder / "notes.json").read_text() == "mine"
+
+
+def test_a_clock_that_was_set_back_changes_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was built last stays the last."""
+    now = time.time_ns()
+    for number, moment in enumerate((now + 10**15, now, now)):
+        monkeypatch.setattr(time, "time_ns", lambda moment=moment: moment)
+        add_build(checkout(), b"%d" % number)
+    assert [*read_builds(checkout())] == [b"2", b"1", b"0"]
