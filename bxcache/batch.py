@@ -66,9 +66,16 @@ class ImageOutcome:
 
 
 def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
-    """The exit status of all together: that of the first that failed by itself."""
-    own = (each for each in outcomes.values() if not isinstance(each.error, StoppedError))
-    return next((each.exit_status for each in own if each.exit_status), 0)
+    """The exit status of all together: docker's own of the first whose build failed, or else that
+    of the first that failed by itself. It is 0 only where nothing failed."""
+    failed = [each for each in outcomes.values() if each.exit_status]
+    return min(failed, key=_rank_failure).exit_status if failed else 0
+
+
+def _rank_failure(outcome: ImageOutcome) -> int:
+    if isinstance(outcome.error, BuildFailedError):
+        return 0
+    return 2 if isinstance(outcome.error, StoppedError) else 1
 
 
 def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...]:

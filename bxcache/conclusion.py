@@ -218,7 +218,7 @@ def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildRe
         gates=tuple(Verdict(each.gate, each.reason, each.fails) for each in record.gates),
     )
     if heard.exit_status:
-        why = redact(heard.trace.last_error)
+        why = redact(heard.error)
         raise BuildFailedError(why, exit_status=heard.exit_status, result=result)
     if config.cache.strict and settled.warnings:
         raise CacheError("; ".join(settled.warnings), result=result)

@@ -58,6 +58,12 @@ class BakeTarget:
         """It exports a cache by itself."""
         return bool(self.cache_to)
 
+    @property
+    def call(self) -> str:
+        """What it is to answer instead of being built, such as `check`; empty for a build."""
+        call = str(self.told.get("call") or "")
+        return call if call != "build" else ""
+
 
 def parse_definition(text: str) -> dict[str, BakeTarget]:
     """The targets, by their names.

@@ -110,11 +110,11 @@ class Trace:
 
     @property
     def last_error(self) -> str:
-        """Why docker failed, in its own last words."""
+        """Why docker failed, in its own last words; empty where it did not say."""
         said = list_errors(self.said)
         # Of several targets that fail at once docker tells of one.
         steps = [each.error for each in self.steps if each.outcome is Outcome.FAILED]
-        return next(filter(None, (*reversed(said), *steps)), "docker did not say why")
+        return next(filter(None, (*reversed(said), *steps)), "")
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
         """The imports, or the exports of one type, in the order in which they began."""
