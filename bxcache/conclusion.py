@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.bake_definition import LINK
 from bxcache.buildx.events import Noted, Warned
+from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.positions import locate_steps
+from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
@@ -70,7 +74,7 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
         GateError: it is not as `[gate]` wants it; the image was built and the caches are saved.
     """
     plan, reason = ended.plan, ended.reason
-    heard = export_again(run, plan, ended.heard, ended.staging)
+    heard = _locate(run, export_again(run, plan, ended.heard, ended.staging))
     settled = settle(plan, heard, _make_commit(run.prepared.store, ended.staging, heard))
     kept = _save_registries(run, plan, heard, settled)
     settled = _merge(settled, kept)
@@ -96,6 +100,19 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
         if warning != run.redact(reason):
             run.tell(Warned(warning))
     return _report(run, story, record, replace(settled, warnings=warnings))
+
+
+def _locate(run: Run, heard: Heard) -> Heard:
+    """The same with the lines of a failed build's steps, which has no metadata to tell them."""
+    if not heard.exit_status:
+        return heard
+    settings, extra = run.prepared.setup.config.build, run.prepared.request.extra
+    # With either of them steps may stand in another Dockerfile.
+    linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
+    elsewhere = linked or not {"--file", "-f"}.isdisjoint(list_flags(extra))
+    directory = run.prepared.request.directory
+    text = "" if elsewhere else read_dockerfile(directory, settings.context, settings.file)
+    return replace(heard, trace=locate_steps(heard.trace, text))
 
 
 def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> Commit | None:

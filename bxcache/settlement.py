@@ -332,9 +332,8 @@ def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ..
 
 
 def _find_line(step: TracedStep, metadata: Metadata) -> int | None:
-    return min(
-        (line for each in _find_operations(step, metadata) for line in each.lines), default=None
-    )
+    told = (line for each in _find_operations(step, metadata) for line in each.lines)
+    return min((*told, *step.lines), default=None)
 
 
 def _is_linked(step: TracedStep, metadata: Metadata) -> bool:

@@ -29,6 +29,8 @@ class TracedStep:
         began: when its work began, in seconds since 1970; None if unknown.
         reads: what it rests on of the files that the client sends, as the instructions that copy
             them.
+        lines: the first line in the Dockerfile of each place that it stands for, where no metadata
+            tells them, since the build failed.
     """
 
     name: StepName
@@ -41,6 +43,7 @@ class TracedStep:
     is_cut: bool = False
     began: float | None = None
     reads: AbstractSet[str] = frozenset()
+    lines: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
