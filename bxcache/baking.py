@@ -310,6 +310,8 @@ class _Bake:
         # What holds for all of them holds for the first.
         first = next(iter(opened.values())).run
         status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
+        for name, event in reader.end():
+            opened[name].run.tell(event)
         seconds = time.monotonic() - begun
         told = parse_bake_metadata("" if status else read_metadata(file), opened)
         heard = {

@@ -58,6 +58,8 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
             run.tell(event)
 
     status = run_docker(run, arguments, take)
+    for event in reader.end():
+        run.tell(event)
     metadata = Metadata()
     if status == 0:
         metadata = parse_metadata(read_metadata(run.prepared.metadata_file))

@@ -49,6 +49,12 @@ class BakeReader:
             for event in self._readers[target].read(part):
                 yield target, event
 
+    def end(self) -> Iterator[tuple[str, Event]]:
+        """Tell the end of the steps that have none in the stream, which has ended."""
+        for target, reader in self._readers.items():
+            for event in reader.end():
+                yield target, event
+
     def finish(self, target: str, own: Collection[str] = ()) -> Trace:
         """What has been read of a target, as a whole.
 

@@ -182,9 +182,10 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
     vertex.error = error
     if error:
         canceled = error.endswith(_CANCELED)
-        vertex.outcome = None if cached or canceled else Outcome.FAILED
+        if not canceled:
+            vertex.outcome = None if cached else Outcome.FAILED
         vertex.unloaded = error if cached and not canceled else vertex.unloaded
-        vertex.started = vertex.started and not cached
+        vertex.started = vertex.started and not cached and not canceled
     elif cached:
         vertex.outcome = Outcome.REUSED
     elif not vertex.promised:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,9 +272,10 @@ def test_the_step_that_failed_has_the_line_that_docker_tells(
 ) -> None:
     """And so have the steps before it, in a Dockerfile of any name."""
     base = (project / "Dockerfile").read_text().partition("FROM base")[0]
+    file = ("--file", "odd.df")
     for what, words in FAILURES.items():
         (project / "odd.df").write_text(f"{base}{words}")
-        lines, file = f"{base}{words}".splitlines(), ("--file", "odd.df")
+        lines = f"{base}{words}".splitlines()
         plain = machine.raw(*file, ".", folder=project, check=False).stderr
         told = re.findall(r"^odd\.df:([0-9]+)$", plain, re.MULTILINE)
         steps = machine.build(*file, folder=project, status=1)["steps"]
@@ -282,6 +284,15 @@ def test_the_step_that_failed_has_the_line_that_docker_tells(
         before = [each for each in steps if each["stage"] == "base"]
         assert before
         assert [lines[each["line"] - 1] for each in before] == [each["text"] for each in before]
+    # Of two equal steps of two platforms BuildKit executes one, and stops the other one as well.
+    both = ("--platform=linux/amd64,linux/amd64/v2", "--output=type=cacheonly", *file)
+    ran = machine.run(
+        "build", "--network=none", "--progress=plain", *both, folder=project, status=1
+    )
+    begun = re.findall(r"^started +(\[.*)", ran.err, re.MULTILINE)
+    ended = re.findall(r"^(?:executed|failed|stopped) +[0-9.]+ s (\[.*)", ran.err, re.MULTILINE)
+    assert not Counter(begun) - Counter(ended)
+    assert any("exit 3" in each for each in begun)
 
 
 @pytest.mark.parametrize("how", ["build", "export"])
