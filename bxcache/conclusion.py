@@ -10,6 +10,7 @@ from bxcache.buildx.events import Noted, Warned
 from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.positions import locate_steps
 from bxcache.config.paths import read_dockerfile
+from bxcache.config.quantities import format_count, format_least
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record
     from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
+    from bxcache.result import CacheResult
     from bxcache.running import Run
     from bxcache.saving import Kept
     from bxcache.settlement import Commit, Heard
@@ -169,15 +171,17 @@ def _collect(run: Run, settled: Settled) -> Settled:
     )
     if store is None or at is None:
         return settled
+    caches, trouble = list(settled.caches), ""
     try:
         collected = store.collect(max_size=limits.max_size, max_age=limits.max_age)
+        if caches[at].scope in (*collected.evicted, *collected.dropped):
+            caches[at], trouble = _read_left(store, caches[at], collected.bytes, limits.max_size)
     except StoreError as error:
         warning = f"the store `{store.path}` could not be kept small: {error.message}"
         return replace(settled, warnings=(*settled.warnings, warning))
-    if collected.summary:
+    if collected.summary and not trouble:
         run.tell(Noted(f"the store {collected.summary}"))
-    warnings = (*settled.warnings, *collected.notes)
-    caches = list(settled.caches)
+    warnings = (*settled.warnings, *([trouble] if trouble else []), *collected.notes)
     caches[at] = replace(
         caches[at],
         store_bytes=collected.bytes,
@@ -185,6 +189,27 @@ def _collect(run: Run, settled: Settled) -> Settled:
         freed_bytes=collected.freed_bytes,
     )
     return replace(settled, caches=tuple(caches), warnings=warnings)
+
+
+def _read_left(
+    store: Store, saved: CacheResult, store_bytes: int, most: int | None
+) -> tuple[CacheResult, str]:
+    """What the store kept of what was saved, and why that can never be all; empty where it can."""
+    usage = store.usage()
+    left = next((each for each in usage.scopes if each.name == saved.scope), None)
+    needed = (saved.bytes or 0) + store_bytes - usage.bytes
+    trouble = ""
+    if most is not None and needed > most:
+        trouble = (
+            f"the cache `{saved.scope}` is larger than the store may be: "
+            f"{left.layers if left else 0} of its {format_count(saved.layers or 0, 'layer')} were "
+            f"kept in {store.path}; all of them need a `max_size` of {format_least(needed)}"
+        )
+    if left is None:
+        nothing = replace(saved, exported=False, unchanged=False, new_bytes=None)
+        return replace(nothing, digest=None, bytes=None, layers=None), trouble
+    kept = replace(saved, digest=left.digest, bytes=left.bytes, layers=left.layers)
+    return replace(kept, unchanged=False, new_bytes=None), trouble
 
 
 def _list_troubles(state: LocalState | None) -> Iterator[str]:
