@@ -110,8 +110,8 @@ def bake_targets(
 
     Args:
         request: what to bake.
-        observe: is told what happens, each event with its target; from several threads, one event
-            at a time for each target.
+        observe: is told what happens, each event with its target, or an empty name where it is
+            about none alone; from several threads, one event at a time for each target.
         accept: is given the names of the targets before anything is built; what it raises is
             raised.
 
@@ -274,8 +274,10 @@ class _Bake:
             baking.target.name: _Open(baking, self._make_run(baking), staging, state)
             for baking, (staging, state) in zip(bakings, stores, strict=True)
         }
-        for number, each in enumerate(opened.values()):
-            for note in (*(self._base.notes if not number else ()), *each.baking.plan.notes):
+        for note in self._base.notes:
+            self._tell_of("")(Noted(note))
+        for each in opened.values():
+            for note in each.baking.plan.notes:
                 each.run.tell(Noted(note))
         return opened
 
@@ -299,19 +301,21 @@ class _Bake:
     def _bake(self, opened: Mapping[str, _Open]) -> dict[str, Heard]:
         """Run the bake and tell its events; what became of each target."""
         bakings = [each.baking for each in opened.values()]
-        reader = BakeReader(tuple(opened))
+        stages = {each.target.name: each.target.settings.target for each in bakings}
+        reader = BakeReader(tuple(opened), stages)
+        tell = {"": self._tell_of(""), **{name: each.run.tell for name, each in opened.items()}}
         file = self._base.metadata_file
         begun = time.monotonic()
 
         def take(line: str) -> None:
             for name, event in reader.feed(line):
-                opened[name].run.tell(event)
+                tell[name](event)
 
         # What holds for all of them holds for the first.
         first = next(iter(opened.values())).run
         status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
         for name, event in reader.end():
-            opened[name].run.tell(event)
+            tell[name](event)
         seconds = time.monotonic() - begun
         told = parse_bake_metadata("" if status else read_metadata(file), opened)
         heard = {

@@ -40,7 +40,8 @@ _FILES = frozenset(("--metadata-file", "--iidfile"))
 """Arguments for docker that name a file, which each build would write."""
 
 ImageObserver = Callable[[str, Event], None]
-"""What a caller gives to be told of the events of several builds, each with its image."""
+"""What a caller gives to be told of the events of several builds, each with its image; an
+empty name is given with what is about none alone."""
 
 
 @dataclass(frozen=True, slots=True)

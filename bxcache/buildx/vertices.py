@@ -238,6 +238,20 @@ def read_warning(message: dict[str, Any]) -> str:
     return next(filter(None, read), read_text(message, "url"))
 
 
+def read_place(message: dict[str, Any]) -> tuple[str, list[int]]:
+    """The text that a warning is about, and the lines in it, from 1; empty where it names none."""
+    source, ranges = message.get("sourceInfo"), message.get("range")
+    data = source.get("data") if isinstance(source, dict) else None
+    text = b"".join(decode_base64(data)).decode(errors="replace")
+    starts = (
+        (each.get("start") for each in ranges if isinstance(each, dict))
+        if isinstance(ranges, list)
+        else ()
+    )
+    lines = (each.get("line") for each in starts if isinstance(each, dict))
+    return text, [line for line in lines if isinstance(line, int)]
+
+
 def read_count(message: dict[str, Any], key: str) -> int:
     """A count of a message; 0 where there is none, or none that BuildKit could have."""
     value = message.get(key)

@@ -252,6 +252,21 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
         assert each["exit_status"] == 75
 
 
+def test_a_warning_is_told_of_no_other_target(machine: Machine, shop: Path) -> None:
+    """BuildKit's of the one whose stage it names; docker's, which names no target, of none."""
+    replace(shop / "Dockerfile", "COPY --link worker.txt", "WORKDIR odd\nCOPY --link worker.txt")
+    missing = 'target = "worker"\n  cache-from = ["type=local,src=nowhere"]'
+    replace(shop / "docker-bake.hcl", 'target = "worker"', missing)
+    ran = machine.run("bake", "--json", "api", "worker", folder=shop)
+    targets = json.loads(ran.out)["targets"]
+    assert targets["api"]["build_warnings"] == []
+    [warning] = targets["worker"]["build_warnings"]
+    assert warning.startswith("WorkdirRelativePath")
+    lines = ran.err.splitlines()
+    assert any(line.startswith("worker | warning: WorkdirRelativePath") for line in lines)
+    assert any(line.startswith("WARNING: local cache import at nowhere") for line in lines)
+
+
 def test_a_bake_file_has_to_be_allowed_what_lies_outside(machine: Machine, shop: Path) -> None:
     """As plain bake has it, which says what to allow; with that it is baked."""
     part = shop / "part"
