@@ -113,7 +113,10 @@ def _locate(run: Run, heard: Heard) -> Heard:
     linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
     elsewhere = linked or not {"--file", "-f"}.isdisjoint(list_flags(extra))
     directory = run.prepared.request.directory
-    text = "" if elsewhere else read_dockerfile(directory, settings.context, settings.file)
+    if run.stdin is not None and not linked:
+        text = run.stdin.decode(errors="replace")
+    else:
+        text = "" if elsewhere else read_dockerfile(directory, settings.context, settings.file)
     return replace(heard, trace=locate_steps(heard.trace, text))
 
 
