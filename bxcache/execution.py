@@ -16,7 +16,7 @@ from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
 from bxcache.redaction import Redactor, find_secrets
 from bxcache.rescue import AGAIN, ONCE, find_reason
-from bxcache.running import Run, read_stdin, run_build
+from bxcache.running import Run, run_build, take_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
     """Run the build and settle its caches; what it raises is told at `run_build`."""
-    stdin = read_stdin(prepared)
+    stdin = take_stdin(prepared)
     with ExitStack() as stack:
         make_folder(prepared, stack)
         staging, state = open_store(prepared, stack)

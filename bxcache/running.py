@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache import process
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES, Saving, reads_dockerfile
 from bxcache.buildx.events import StepStarted, Streamed
@@ -16,6 +15,7 @@ from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.config.quantities import format_size
 from bxcache.errors import ConfigError, Problem, StoppedError
+from bxcache.process import read_stdin
 from bxcache.settlement import Heard, find_trouble
 from bxcache.store.staging import draw_name
 
@@ -55,7 +55,7 @@ class Run:
     stdin: bytes | None = None
 
 
-def read_stdin(prepared: Prepared) -> bytes | None:
+def take_stdin(prepared: Prepared) -> bytes | None:
     """The Dockerfile, where it is read from stdin; None where docker may read that by itself.
 
     Raises:
@@ -65,7 +65,7 @@ def read_stdin(prepared: Prepared) -> bytes | None:
     request = prepared.request
     if not reads_dockerfile(prepared.setup.config.build, request.extra):
         return None
-    data = process.read_stdin(_LARGEST_DOCKERFILE + 1, request.stop)
+    data = read_stdin(_LARGEST_DOCKERFILE + 1, request.stop)
     check_stop(request)
     if len(data) > _LARGEST_DOCKERFILE:
         why = f"is a Dockerfile of at most {format_size(_LARGEST_DOCKERFILE)} on stdin"
@@ -108,14 +108,14 @@ def run_docker(run: Run, arguments: Sequence[str], take: Callable[[str], None]) 
         stdout=request.stdout,
         stop=request.stop,
         fed=run.stdin is not None,
-    ) as docker:
+    ) as process:
         if run.stdin is not None:
-            docker.feed(run.stdin)
-        for line in join_documents(docker.read_lines()):
+            process.feed(run.stdin)
+        for line in join_documents(process.read_lines()):
             if request.raw:
                 run.tell(Streamed(mask(line)))
             take(line)
-        status = docker.wait()
+        status = process.wait()
     for line in mask.finish():
         run.tell(Streamed(line))
     check_stop(request)
@@ -153,10 +153,10 @@ def run_quietly(
         seconds=seconds,
         stop=run.prepared.request.stop,
         fed=feed is not None,
-    ) as docker:
+    ) as process:
         if feed is not None:
-            docker.feed(feed().encode())
-        for line in join_documents(docker.read_lines()):
+            process.feed(feed().encode(errors="replace"))
+        for line in join_documents(process.read_lines()):
             events = [event for _, event in reader.feed(line)]
             again = next(filter(executes, events), None)
             if again is not None:
@@ -165,8 +165,8 @@ def run_quietly(
             if hear is not None:
                 for event in events:
                     hear(event)
-        status = 1 if ended else docker.wait()
-        if docker.is_late:
+        status = 1 if ended else process.wait()
+        if process.is_late:
             ended = f"it took longer than {seconds:.0f} s"
     check_stop(run.prepared.request)
     told = _read_all(command) if status == 0 else Metadata()

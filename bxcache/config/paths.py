@@ -48,7 +48,8 @@ def read_dockerfile(directory: Path, context: str, file: str | None) -> str:
         context: the build context.
         file: what `--file` says, if it does.
     """
-    if is_remote(file or context):
+    # Of a context that is not here the Dockerfile is not here either.
+    if is_remote(context) or (file is not None and is_remote(file)):
         return ""
     try:
         path = find_dockerfile(directory, context, file)

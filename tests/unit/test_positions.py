@@ -13,6 +13,7 @@ from bxcache.buildx.raw_stream import join_documents
 from bxcache.buildx.trace import Trace, TracedStep
 from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import parse_step_name
+from bxcache.config.paths import read_dockerfile
 
 STREAMS = Path(__file__).parents[1] / "streams"
 DOCKERFILE = (STREAMS / "Dockerfile").read_text()
@@ -112,3 +113,28 @@ def test_a_step_is_found_by_its_number(text: str, name: str, expected: tuple[int
     """Where the count of its stage's steps and what it does are those of the Dockerfile."""
     [step] = locate_steps(make_trace(name), text).steps
     assert step.lines == expected
+
+
+@pytest.mark.parametrize(
+    ("context", "file", "expected"),
+    [
+        (".", None, "FROM a"),
+        ("sub", None, "FROM b"),
+        (".", "sub/Dockerfile", "FROM b"),
+        ("nowhere", None, ""),
+        # Of these it is there, and not here.
+        ("https://example.com/a.git", None, ""),
+        ("https://example.com/a.git", "Dockerfile", ""),
+        (".", "https://example.com/Dockerfile", ""),
+        ("-", "Dockerfile", ""),
+        (".", "-", ""),
+    ],
+)
+def test_the_dockerfile_is_that_of_the_build(
+    context: str, file: str | None, expected: str, tmp_path: Path
+) -> None:
+    """One of the same name that is here is another one."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "Dockerfile").write_text("FROM a")
+    (tmp_path / "sub" / "Dockerfile").write_text("FROM b")
+    assert read_dockerfile(tmp_path, context, file) == expected
