@@ -127,8 +127,8 @@ def bake(
         sets: values instead of those of the files, as bake's `--set` has them.
         config_file: the config file to use instead of the one that is found.
         extra: arguments for `docker buildx bake`, passed on unchanged.
-        observe: is called with a target and each event of its build, from several threads, one
-            event at a time for each target.
+        observe: is called with a target and each event of its build, or with an empty name and
+            what is about no target alone; from several threads, one event at a time for each.
         options: what holds for all targets, see `BakeOptions`.
 
     Returns:

@@ -110,8 +110,8 @@ def bake_targets(
 
     Args:
         request: what to bake.
-        observe: is told what happens, each event with its target; from several threads, one event
-            at a time for each target.
+        observe: is told what happens, each event with its target, or an empty name where it is
+            about none alone; from several threads, one event at a time for each target.
         accept: is given the names of the targets before anything is built; what it raises is
             raised.
 
@@ -252,9 +252,11 @@ class _Bake:
             )
             for name, each in opened.items()
         }
+        failed = {name for name, each in heard.items() if _has_failed(each)}
         with open_pool(self._stop, _MOST_AT_ONCE) as pool:
             waiting = {
-                name: pool.submit(_conclude, name, opened[name].run, ended[name]) for name in opened
+                name: pool.submit(_conclude, opened[name], each, stopped=bool(failed - {name}))
+                for name, each in ended.items()
             }
             return {name: job.result() for name, job in waiting.items()}
 
@@ -272,8 +274,10 @@ class _Bake:
             baking.target.name: _Open(baking, self._make_run(baking), staging, state)
             for baking, (staging, state) in zip(bakings, stores, strict=True)
         }
-        for number, each in enumerate(opened.values()):
-            for note in (*(self._base.notes if not number else ()), *each.baking.plan.notes):
+        for note in self._base.notes:
+            self._tell_of("")(Noted(note))
+        for each in opened.values():
+            for note in each.baking.plan.notes:
                 each.run.tell(Noted(note))
         return opened
 
@@ -297,17 +301,21 @@ class _Bake:
     def _bake(self, opened: Mapping[str, _Open]) -> dict[str, Heard]:
         """Run the bake and tell its events; what became of each target."""
         bakings = [each.baking for each in opened.values()]
-        reader = BakeReader(tuple(opened))
+        stages = {each.target.name: each.target.settings.target for each in bakings}
+        reader = BakeReader(tuple(opened), stages)
+        tell = {"": self._tell_of(""), **{name: each.run.tell for name, each in opened.items()}}
         file = self._base.metadata_file
         begun = time.monotonic()
 
         def take(line: str) -> None:
             for name, event in reader.feed(line):
-                opened[name].run.tell(event)
+                tell[name](event)
 
         # What holds for all of them holds for the first.
         first = next(iter(opened.values())).run
         status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
+        for name, event in reader.end():
+            tell[name](event)
         seconds = time.monotonic() - begun
         told = parse_bake_metadata("" if status else read_metadata(file), opened)
         heard = {
@@ -348,21 +356,40 @@ def _find_reason(each: _Open, heard: Heard) -> str:
     return f"{AGAIN}: {reason}" if reason else ""
 
 
-def _conclude(name: str, run: Run, ended: Ended) -> ImageOutcome:
+def _conclude(each: _Open, ended: Ended, *, stopped: bool) -> ImageOutcome:
+    """Save a target and tell what became of it.
+
+    Args:
+        each: the target.
+        ended: its build.
+        stopped: another target has failed, so this one was stopped unless it failed by itself.
+    """
+    name = each.baking.target.name
     try:
-        return ImageOutcome(name, conclude(run, ended))
+        return ImageOutcome(name, conclude(each.run, ended))
     except ResultError as error:
         result: Any = error.result
-        if isinstance(error, BuildFailedError) and not _has_failed(ended.heard.trace):
-            why = "it was stopped, since another target failed"
-            return ImageOutcome(name, result, StoppedError(why))
+        if isinstance(error, BuildFailedError) and not _has_failed(ended.heard):
+            return ImageOutcome(name, result, _explain_end(each, error, stopped=stopped))
         return ImageOutcome(name, result, error)
     except BxcacheError as error:
         return ImageOutcome(name, None, error)
 
 
-def _has_failed(trace: Trace) -> bool:
-    """Whether a target has failed by itself, and was not only stopped."""
-    failed = [step for step in trace.steps if step.outcome is Outcome.FAILED]
+def _explain_end(each: _Open, error: BuildFailedError, *, stopped: bool) -> BxcacheError:
+    """Why a target did not come to its end that is not known to have failed by itself."""
+    if stopped:
+        return StoppedError("it was stopped, since another target failed")
+    if each.baking.target.call:
+        why = f"{error.message}; what its `call` found is on docker's stdout"
+        return BuildFailedError(why, exit_status=error.exit_status, result=error.result)
+    return error
+
+
+def _has_failed(heard: Heard) -> bool:
+    """Whether a target is known to have failed by itself, and was not only stopped."""
+    if not heard.exit_status:
+        return False
+    failed = [step for step in heard.trace.steps if step.outcome is Outcome.FAILED]
     own = any(not step.error.endswith(_CANCELED) for step in failed)
-    return own or (not failed and trace.says_why)
+    return own or (not failed and heard.trace.says_why)

@@ -40,7 +40,8 @@ _FILES = frozenset(("--metadata-file", "--iidfile"))
 """Arguments for docker that name a file, which each build would write."""
 
 ImageObserver = Callable[[str, Event], None]
-"""What a caller gives to be told of the events of several builds, each with its image."""
+"""What a caller gives to be told of the events of several builds, each with its image; an
+empty name is given with what is about none alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,16 @@ class ImageOutcome:
 
 
 def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
-    """The exit status of all together: that of the first that failed by itself."""
-    own = (each for each in outcomes.values() if not isinstance(each.error, StoppedError))
-    return next((each.exit_status for each in own if each.exit_status), 0)
+    """The exit status of all together: docker's own of the first whose build failed, or else that
+    of the first that failed by itself. It is 0 only where nothing failed."""
+    failed = [each for each in outcomes.values() if each.exit_status]
+    return min(failed, key=_rank_failure).exit_status if failed else 0
+
+
+def _rank_failure(outcome: ImageOutcome) -> int:
+    if isinstance(outcome.error, BuildFailedError):
+        return 0
+    return 2 if isinstance(outcome.error, StoppedError) else 1
 
 
 def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...]:

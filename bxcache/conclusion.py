@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.bake_definition import LINK
 from bxcache.buildx.events import Noted, Warned
+from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.positions import locate_steps
+from bxcache.config.paths import read_dockerfile
+from bxcache.config.quantities import format_count, format_least
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record
     from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
+    from bxcache.result import CacheResult
     from bxcache.running import Run
     from bxcache.saving import Kept
     from bxcache.settlement import Commit, Heard
@@ -70,7 +76,7 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
         GateError: it is not as `[gate]` wants it; the image was built and the caches are saved.
     """
     plan, reason = ended.plan, ended.reason
-    heard = export_again(run, plan, ended.heard, ended.staging)
+    heard = _locate(run, export_again(run, plan, ended.heard, ended.staging))
     settled = settle(plan, heard, _make_commit(run.prepared.store, ended.staging, heard))
     kept = _save_registries(run, plan, heard, settled)
     settled = _merge(settled, kept)
@@ -96,6 +102,22 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
         if warning != run.redact(reason):
             run.tell(Warned(warning))
     return _report(run, story, record, replace(settled, warnings=warnings))
+
+
+def _locate(run: Run, heard: Heard) -> Heard:
+    """The same with the lines of a failed build's steps, which has no metadata to tell them."""
+    if not heard.exit_status:
+        return heard
+    settings, extra = run.prepared.setup.config.build, run.prepared.request.extra
+    # With either of them steps may stand in another Dockerfile.
+    linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
+    elsewhere = linked or not {"--file", "-f"}.isdisjoint(list_flags(extra))
+    directory = run.prepared.request.directory
+    if run.stdin is not None and not linked:
+        text = run.stdin.decode(errors="replace")
+    else:
+        text = "" if elsewhere else read_dockerfile(directory, settings.context, settings.file)
+    return replace(heard, trace=locate_steps(heard.trace, text))
 
 
 def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> Commit | None:
@@ -155,15 +177,17 @@ def _collect(run: Run, settled: Settled) -> Settled:
     )
     if store is None or at is None:
         return settled
+    caches, trouble = list(settled.caches), ""
     try:
         collected = store.collect(max_size=limits.max_size, max_age=limits.max_age)
+        if caches[at].scope in (*collected.evicted, *collected.dropped):
+            caches[at], trouble = _read_left(store, caches[at], collected.bytes, limits.max_size)
     except StoreError as error:
         warning = f"the store `{store.path}` could not be kept small: {error.message}"
         return replace(settled, warnings=(*settled.warnings, warning))
-    if collected.summary:
+    if collected.summary and not trouble:
         run.tell(Noted(f"the store {collected.summary}"))
-    warnings = (*settled.warnings, *collected.notes)
-    caches = list(settled.caches)
+    warnings = (*settled.warnings, *([trouble] if trouble else []), *collected.notes)
     caches[at] = replace(
         caches[at],
         store_bytes=collected.bytes,
@@ -171,6 +195,27 @@ def _collect(run: Run, settled: Settled) -> Settled:
         freed_bytes=collected.freed_bytes,
     )
     return replace(settled, caches=tuple(caches), warnings=warnings)
+
+
+def _read_left(
+    store: Store, saved: CacheResult, store_bytes: int, most: int | None
+) -> tuple[CacheResult, str]:
+    """What the store kept of what was saved, and why that can never be all; empty where it can."""
+    usage = store.usage()
+    left = next((each for each in usage.scopes if each.name == saved.scope), None)
+    needed = (saved.bytes or 0) + store_bytes - usage.bytes
+    trouble = ""
+    if most is not None and needed > most:
+        trouble = (
+            f"the cache `{saved.scope}` is larger than the store may be: "
+            f"{left.layers if left else 0} of its {format_count(saved.layers or 0, 'layer')} were "
+            f"kept in {store.path}; all of them need a `max_size` of {format_least(needed)}"
+        )
+    if left is None:
+        nothing = replace(saved, exported=False, unchanged=False, new_bytes=None)
+        return replace(nothing, digest=None, bytes=None, layers=None), trouble
+    kept = replace(saved, digest=left.digest, bytes=left.bytes, layers=left.layers)
+    return replace(kept, unchanged=False, new_bytes=None), trouble
 
 
 def _list_troubles(state: LocalState | None) -> Iterator[str]:
@@ -221,7 +266,7 @@ def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildRe
         gates=tuple(Verdict(each.gate, each.reason, each.fails) for each in record.gates),
     )
     if heard.exit_status:
-        why = redact(heard.trace.last_error)
+        why = redact(heard.error)
         raise BuildFailedError(why, exit_status=heard.exit_status, result=result)
     if config.cache.strict and settled.warnings:
         raise CacheError("; ".join(settled.warnings), result=result)

@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
-from bxcache.buildx.command import reads_stdin
+from bxcache.buildx.command import reads_context
 from bxcache.buildx.events import Noted, Warned, redact_event
 from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
 from bxcache.redaction import Redactor, find_secrets
 from bxcache.rescue import AGAIN, ONCE, find_reason
-from bxcache.running import Run, run_build
+from bxcache.running import Run, run_build, take_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 
 def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
     """Run the build and settle its caches; what it raises is told at `run_build`."""
+    stdin = take_stdin(prepared)
     with ExitStack() as stack:
         make_folder(prepared, stack)
         staging, state = open_store(prepared, stack)
         plan = plan_build(prepared, state)
         arguments = render_arguments(prepared, plan)
         redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
-        run = Run(prepared, redact, redacting(observe, redact), partial(render_save, prepared))
+        tell, repeat = redacting(observe, redact), partial(render_save, prepared)
+        run = Run(prepared, redact, tell, repeat, stdin)
         for note in (*prepared.notes, *plan.notes):
             run.tell(Noted(note))
         started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
@@ -52,7 +54,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
             check_buildx(prepared.docker.ask_buildx_version())
         reason = find_reason(plan, heard, prepared.store, staging)
         if reason:
-            once = reads_stdin(prepared.setup.config.build)
+            once = reads_context(prepared.setup.config.build)
             reason = f"{ONCE if once else AGAIN}: {reason}"
             run.tell(Warned(reason))
             if not once:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.command import can_repeat, reads_stdin
+from bxcache.buildx.command import can_repeat, reads_context
 from bxcache.buildx.events import Noted
 from bxcache.buildx.faults import have_nodes_met
 from bxcache.buildx.trace import CacheTransfer
@@ -50,7 +50,7 @@ def avoid_meeting(
         return None
     repeatable = _can_repeat(run)
     # Without a cache everything would be executed once more.
-    if reads_stdin(settings) or (not failed and (repeatable or settings.no_cache)):
+    if reads_context(settings) or (not failed and (repeatable or settings.no_cache)):
         return None
     run.tell(Noted(f"{_MET}; the build is run again"))
     staging.drop_unfinished()

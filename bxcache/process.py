@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -22,6 +23,8 @@ LONGEST_LINE = 160 << 20
 more than BuildKit sends at once: gRPC's messages have up to 16 MiB
 (https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 _CHUNK = 1 << 16
+_STDIN = 0
+_SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 
 
@@ -137,13 +140,14 @@ class RunningProcess:
                 rest = stream.readline(_CHUNK)
                 is_whole = not rest or rest.endswith("\n")
 
-    def feed(self, text: str) -> None:
+    def feed(self, data: bytes) -> None:
         """Give it all that it reads from stdin. One that has ended does not read it."""
-        if self._process.stdin is not None:
+        stream = self._process.stdin
+        if stream is not None:
+            with suppress(BrokenPipeError), os.fdopen(stream.fileno(), "wb", closefd=False) as raw:
+                raw.write(data)
             with suppress(BrokenPipeError):
-                self._process.stdin.write(text)
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
+                stream.close()
 
     def wait(self) -> int:
         """Its exit status; one that a signal ended is 128 plus the signal, as in a shell."""
@@ -178,6 +182,23 @@ class Stop:
         finally:
             with self._lock:
                 self._processes.discard(process)
+
+
+def read_stdin(most: int, stop: Stop | None = None) -> bytes:
+    """What this process has on its stdin, up to so many bytes; less where it is to stop.
+
+    One that is closed, or cannot be read, has nothing.
+    """
+    data = bytearray()
+    with suppress(OSError):
+        while len(data) < most and not (stop is not None and stop.is_set):
+            # A thread that only reads would not be told to stop.
+            if select.select([_STDIN], [], [], _SECONDS_BETWEEN_LOOKS)[0]:
+                piece = os.read(_STDIN, min(_CHUNK, most - len(data)))
+                if not piece:
+                    break
+                data += piece
+    return bytes(data)
 
 
 @contextmanager

@@ -52,7 +52,8 @@ class CacheResult:
         place: the store's directory or the ref.
         scope: the scope's name.
         digest: the manifest that was saved, or else the one that was imported; None if unknown.
-        bytes: the size of what the scope now has there; None if unknown.
+        bytes: the size of what the scope now has there; None if unknown. A local store can have
+            dropped a part of what was saved.
         imported: the build started from it.
         exported: the build was saved to it.
         aliased: it is now what another scope of the same registry is; nothing was uploaded.

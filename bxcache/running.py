@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake_stream import BakeReader
-from bxcache.buildx.command import VARIABLES, Saving
+from bxcache.buildx.command import VARIABLES, Saving, reads_dockerfile
 from bxcache.buildx.events import StepStarted, Streamed
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.raw_stream import StreamRedactor, join_documents
 from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import EXPORTS
-from bxcache.errors import StoppedError
+from bxcache.config.quantities import format_size
+from bxcache.errors import ConfigError, Problem, StoppedError
+from bxcache.process import read_stdin
 from bxcache.settlement import Heard, find_trouble
 from bxcache.store.staging import draw_name
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from bxcache.request import BuildRequest
 
 
+_LARGEST_DOCKERFILE = 16 << 20
+"""In bytes, the most that BuildKit sends at once: gRPC's messages have up to 16 MiB
+(https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 _ONLY = "build"
 """What a build is called that is no target of a bake."""
 
@@ -40,12 +45,32 @@ class Run:
 
     Attributes:
         repeat: what to run to save what was built.
+        stdin: the Dockerfile, where docker reads it from stdin; each run is given it.
     """
 
     prepared: Prepared
     redact: Redactor
     tell: Callable[[Event], None]
     repeat: Callable[[Saving], Command]
+    stdin: bytes | None = None
+
+
+def take_stdin(prepared: Prepared) -> bytes | None:
+    """The Dockerfile, where it is read from stdin; None where docker may read that by itself.
+
+    Raises:
+        ConfigError: it is larger than any.
+        StoppedError: the build is to stop.
+    """
+    request = prepared.request
+    if not reads_dockerfile(prepared.setup.config.build, request.extra):
+        return None
+    data = read_stdin(_LARGEST_DOCKERFILE + 1, request.stop)
+    check_stop(request)
+    if len(data) > _LARGEST_DOCKERFILE:
+        why = f"is a Dockerfile of at most {format_size(_LARGEST_DOCKERFILE)} on stdin"
+        raise ConfigError([Problem("--file", "-", why)])
+    return data
 
 
 def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
@@ -58,6 +83,8 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
             run.tell(event)
 
     status = run_docker(run, arguments, take)
+    for event in reader.end():
+        run.tell(event)
     metadata = Metadata()
     if status == 0:
         metadata = parse_metadata(read_metadata(run.prepared.metadata_file))
@@ -80,7 +107,10 @@ def run_docker(run: Run, arguments: Sequence[str], take: Callable[[str], None]) 
         directory=request.directory,
         stdout=request.stdout,
         stop=request.stop,
+        fed=run.stdin is not None,
     ) as process:
+        if run.stdin is not None:
+            process.feed(run.stdin)
         for line in join_documents(process.read_lines()):
             if request.raw:
                 run.tell(Streamed(mask(line)))
@@ -125,7 +155,7 @@ def run_quietly(
         fed=feed is not None,
     ) as process:
         if feed is not None:
-            process.feed(feed())
+            process.feed(feed().encode(errors="replace"))
         for line in join_documents(process.read_lines()):
             events = [event for _, event in reader.feed(line)]
             again = next(filter(executes, events), None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from bxcache.stage_export import copy_stages, export_stages
 from bxcache.stage_push import Export
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bxcache.plan.plan import BuildPlan, RegistrySave
     from bxcache.registry.probing import Sighting
@@ -78,6 +78,7 @@ class Kept:
         told: what the run told that saved it, if there was one.
         label: what was written down of the scope before, if it was.
         warning: why it could not be saved, or an empty string.
+        stages: the digests of the images of its stages, by their tags, where it has such.
     """
 
     result: CacheResult
@@ -86,6 +87,7 @@ class Kept:
     told: Heard | None = None
     label: Label | None = None
     warning: str = ""
+    stages: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_registries(
@@ -191,13 +193,15 @@ def _read_label(save: RegistrySave) -> Label | None:
 
 def _alias(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) -> Kept:
     source, manifest = _expect_source(save)
+    stages: dict[str, str] = {}
     if isinstance(save.backend, InlineBackend):
         content = _read_content(save, manifest)
         known = content.layer_sizes if content is not None else {}
-        copy_stages(_to_export(run, plan, save), heard, known)
+        stages = copy_stages(_to_export(run, plan, save), heard, known)
     copy_scope(source.repository, manifest, _tag_of(save))
     run.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
-    return Kept(replace(_describe(save, manifest), aliased=True), save, manifest.digest)
+    result = replace(_describe(save, manifest), aliased=True)
+    return Kept(result, save, manifest.digest, stages=stages)
 
 
 def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
@@ -227,7 +231,7 @@ def _export_stages(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) 
     if joined is None:
         return Kept(_describe(save), save)
     result = replace(_describe(save, joined.manifest), exported=True)
-    return Kept(result, save, joined.manifest.digest, told)
+    return Kept(result, save, joined.manifest.digest, told, stages=joined.digests)
 
 
 def _to_export(run: Run, plan: BuildPlan, save: RegistrySave) -> Export:
@@ -275,11 +279,15 @@ def label_scope(run: Run, kept: Kept, record: bytes, key: str) -> None:
         # Only the engine reaches it: nobody here can look after it.
         return
     repository = _find_repository(save)
-    before = kept.label.records if kept.label is not None else ()
-    label = Label(save.owner, kept.digest, now, now, before, key)
+    tag, before = _tag_of(save), kept.label
+    # Of a stage that the Dockerfile has no more the image is still there.
+    stages = dict(before.stages if before is not None else ())
+    stages |= {name.removeprefix(f"{tag}."): digest for name, digest in kept.stages.items()}
+    records = before.records if before is not None else ()
+    label = Label(save.owner, kept.digest, now, now, records, key, tuple(stages.items()))
     try:
         is_first = source is None or source.manifest is None
-        write_label(repository, _tag_of(save), label, record, is_first=is_first)
+        write_label(repository, tag, label, record, is_first=is_first)
     except RegistryError as failure:
         unknown = "`bxcache registry` and `bxcache history` will not know this scope"
         run.tell(Noted(f"{failure.message}; {unknown}"))

@@ -43,6 +43,12 @@ class Heard:
     metadata: Metadata
     seconds: float
 
+    @property
+    def error(self) -> str:
+        """Why docker failed, in its own words as far as there are any."""
+        unsaid = f"docker ended with exit status {self.exit_status} and did not say why"
+        return self.trace.last_error or unsaid
+
     def after(self, first: Heard) -> Heard:
         """The same as the second run of one build: what the first one executed was executed.
 
@@ -147,7 +153,7 @@ def find_trouble(heard: Heard, transfers: Sequence[CacheTransfer], ended: str) -
     if ended:
         return ": ".join([ended, *[each.log for each in transfers if each.log][-1:]])
     if not transfers:
-        return heard.trace.last_error if heard.exit_status else "BuildKit did not export it"
+        return heard.error if heard.exit_status else "BuildKit did not export it"
     return next((each.error for each in transfers if each.error), "")
 
 
@@ -326,9 +332,8 @@ def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ..
 
 
 def _find_line(step: TracedStep, metadata: Metadata) -> int | None:
-    return min(
-        (line for each in _find_operations(step, metadata) for line in each.lines), default=None
-    )
+    told = (line for each in _find_operations(step, metadata) for line in each.lines)
+    return min((*told, *step.lines), default=None)
 
 
 def _is_linked(step: TracedStep, metadata: Metadata) -> bool:

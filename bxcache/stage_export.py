@@ -180,7 +180,7 @@ def _list_results(
             yield range(stage.line, end), chain
 
 
-def copy_stages(export: Export, heard: Heard, known: Container[str]) -> None:
+def copy_stages(export: Export, heard: Heard, known: Container[str]) -> dict[str, str]:
     """Have the images of all stages under the scope's own tags too, as far as there are such.
 
     Args:
@@ -188,24 +188,28 @@ def copy_stages(export: Export, heard: Heard, known: Container[str]) -> None:
         heard: what became of the build, which made nothing new.
         known: the layers that the registry has.
 
+    Returns:
+        the digest of each, by its tag.
+
     Raises:
         RegistryError: the registry does not tell, or does not take it.
     """
     _, _, built = _list_built(export, heard, known)
-    _copy_stages(export, built)
+    copied = _copy_stages(export, built)
+    return {name_stage(export.tag, label): digest for label, digest in copied.items()}
 
 
-def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> set[str]:
-    """Have images under the scope's own tags too, and name those that there are.
+def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> dict[str, str]:
+    """Have images under the scope's own tags too; the digest of each that there is, by its label.
 
     An image is a stage's own if it has its layers: a stage without a name is called by its place,
     and any can be given the name of another one.
     """
-    copied, repository = set(), export.repository
+    copied, repository = dict[str, str](), export.repository
     for each in built if export.source else ():
         found = repository.read_manifest(name_stage(export.source, each.label))
         if found is not None and _is_image_of(each, [*list_chains(repository, found)]):
-            copied.add(each.label)
+            copied[each.label] = found.digest
             if export.source != export.tag:
                 copy_scope(repository, found, name_stage(export.tag, each.label))
     return copied

@@ -311,13 +311,13 @@ def _bake(export: Export, document: _Document, turn: Turn) -> Heard:
     try:
         heard, ended = run_quietly(run, command, seconds, feed=feed, hear=hear)
         for _ in range(_MORE_ATTEMPTS):
-            if heard.exit_status and not ended and is_passing(heard.trace.last_error):
+            if heard.exit_status and not ended and is_passing(heard.error):
                 # Another attempt waits for a place as the first one did.
                 place.close()
                 heard, ended = run_quietly(run, command, seconds, feed=feed, hear=hear)
         if ended or heard.exit_status:
             turn.is_over.set()
-            raise explain_transfer(save.use.place, "saving", ended or heard.trace.last_error)
+            raise explain_transfer(save.use.place, "saving", ended or heard.error)
     finally:
         place.close()
         turn.has_gone.set()

@@ -18,7 +18,8 @@ from bxcache.config.paths import is_remote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_LINK = "target:"
+LINK = "target:"
+"""How a context is given that is the result of another target."""
 _USUAL_FILE = "Dockerfile"
 _FLAGS = {
     "shm-size": "--shm-size",
@@ -58,6 +59,12 @@ class BakeTarget:
         """It exports a cache by itself."""
         return bool(self.cache_to)
 
+    @property
+    def call(self) -> str:
+        """What it is to answer instead of being built, such as `check`; empty for a build."""
+        call = str(self.told.get("call") or "")
+        return call if call != "build" else ""
+
 
 def parse_definition(text: str) -> dict[str, BakeTarget]:
     """The targets, by their names.
@@ -90,7 +97,7 @@ def list_linked(targets: Mapping[str, BakeTarget], name: str) -> tuple[str, ...]
 def _read_target(name: str, told: Mapping[str, Any]) -> BakeTarget:
     context, file = str(told.get("context") or "."), str(told.get("dockerfile") or _USUAL_FILE)
     contexts = {str(key): str(value) for key, value in _table(told.get("contexts")).items()}
-    links = (value.removeprefix(_LINK) for value in contexts.values() if value.startswith(_LINK))
+    links = (value.removeprefix(LINK) for value in contexts.values() if value.startswith(LINK))
     settings = BuildSettings.model_construct(
         context=context,
         file=None if file == _USUAL_FILE else _join(context, file),

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.raw_stream import ERROR
 from bxcache.buildx.trace_reader import TraceReader, parse_status, read_items
-from bxcache.buildx.vertices import read_text
+from bxcache.buildx.vertices import read_place, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bxcache.buildx.events import Event
     from bxcache.buildx.trace import Trace
@@ -28,25 +29,40 @@ _TARGET = re.compile(rf"{ERROR}target (?P<name>[\w-]+): (?P<rest>.*)", re.DOTALL
 class BakeReader:
     """Reads a stream line by line."""
 
-    def __init__(self, targets: Sequence[str]) -> None:
+    def __init__(
+        self, targets: Sequence[str], stages: Mapping[str, str | None] | None = None
+    ) -> None:
         """Begin a stream.
 
         Args:
             targets: the targets of the bake; of one alone the names are as in a build.
+            stages: the stage that each target builds, as far as it names one.
         """
+        self._stages = stages or {}
         self._readers = {target: TraceReader() for target in targets}
         self._only = targets[0] if len(targets) == 1 else ""
         # For each vertex its targets, and whether they told of it before anything was done.
         self._owners: dict[str, dict[str, bool]] = {}
 
     def feed(self, line: str) -> Iterator[tuple[str, Event]]:
-        """Take one line and tell what it means, each event with its target."""
+        """Take one line and tell what it means, each event with its target.
+
+        What is not known to concern one target has an empty name.
+        """
         document = parse_status(line)
         if document is None:
             yield from self._hear(line)
             return
         for target, part in self._split(document).items():
             for event in self._readers[target].read(part):
+                yield target, event
+        for message in read_items(document, "warnings") if not self._only else ():
+            yield from self._warn(message)
+
+    def end(self) -> Iterator[tuple[str, Event]]:
+        """Tell the end of the steps that have none in the stream, which has ended."""
+        for target, reader in self._readers.items():
+            for event in reader.end():
                 yield target, event
 
     def finish(self, target: str, own: Collection[str] = ()) -> Trace:
@@ -90,8 +106,38 @@ class BakeReader:
         names = {named[digest] for digest in first}
         return frozenset(d for d in named if d in first or named[d] not in names)
 
+    def _warn(self, message: dict[str, Any]) -> Iterator[tuple[str, Event]]:
+        concerned = self._find_concerned(message)
+        told = concerned[0] if len(concerned) == 1 else ""
+        for number, target in enumerate(concerned):
+            for event in self._readers[target].read({"warnings": [message]}):
+                if not number:
+                    yield told, event
+
+    def _find_concerned(self, message: dict[str, Any]) -> list[str]:
+        """The targets that a warning is about: those that need the stage that it names a line of.
+
+        Targets with one Dockerfile have one vertex for it, and BuildKit tells the warnings of each
+        target to all of them.
+        """
+        owners = [*self._owners.get(read_text(message, "vertex"), ())]
+        if len(owners) == 1:
+            return owners
+        text, lines = read_place(message)
+        stages = list_stages(text)
+        needing = [
+            target
+            for target in owners
+            for stage in list_needed(stages, self._stages.get(target))
+            if any(stage.line <= line <= stage.last_line for line in lines)
+        ]
+        return [*dict.fromkeys(needing)] or owners
+
     def _hear(self, line: str) -> Iterator[tuple[str, Event]]:
-        """What docker says is meant for all, unless it names one; it is told once."""
+        """What docker says is meant for all, unless it names one; it is told once.
+
+        Which target a warning is about docker does not say.
+        """
         named = _TARGET.fullmatch(line)
         meant = [*self._readers]
         if named is not None and named["name"] in self._readers:
@@ -100,11 +146,12 @@ class BakeReader:
             # An old buildx names none: those are meant that have a step that failed.
             meant = [*filter(self._has_failed, meant)] or meant
         # An excerpt of a Dockerfile names none either.
-        told = next(filter(self._has_failed, meant), meant[0])
-        for target in meant:
+        failed = [*filter(self._has_failed, meant)]
+        told = (failed or meant)[0] if failed or len(meant) == 1 else ""
+        for number, target in enumerate(meant):
             for event in self._readers[target].hear(line):
-                if target == told:
-                    yield target, event
+                if not number:
+                    yield told, event
 
     def _has_failed(self, target: str) -> bool:
         vertices = self._readers[target].vertices.values()
@@ -124,7 +171,7 @@ class BakeReader:
                 owners = self._owners.setdefault(read_text(vertex, "digest"), {})
                 owners.setdefault(target, not read_text(vertex, "started"))
                 add(target, "vertexes", {**vertex, "name": name})
-        for key in ("statuses", "logs", "warnings"):
+        for key in ("statuses", "logs"):
             for message in read_items(document, key):
                 told = [*self._owners.get(read_text(message, "vertex"), ())]
                 # A status counts for all of them; what a person reads is told once.

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, list_flags
+from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, find_values, list_flags
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.paths import is_remote
@@ -142,7 +142,7 @@ def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str:
     A context that is read once, or may have changed meanwhile, cannot be built again, nor can what
     docker is to build without a cache. Arguments of the caller's own may have any effect.
     """
-    if reads_stdin(settings):
+    if "-" in (settings.context, settings.file):
         return "it reads stdin, which can be read once"
     if is_remote(settings.context):
         return "its context is remote, and may be another one by then"
@@ -152,9 +152,15 @@ def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str:
     return f"`{unknown[0]}` may have any effect" if unknown else ""
 
 
-def reads_stdin(settings: BuildSettings) -> bool:
-    """Whether the build reads its context or its Dockerfile from stdin, which it can do once."""
-    return "-" in (settings.context, settings.file)
+def reads_context(settings: BuildSettings) -> bool:
+    """Whether the build reads its context from stdin, which it can do once."""
+    return settings.context == "-"
+
+
+def reads_dockerfile(settings: BuildSettings, extra: Sequence[str]) -> bool:
+    """Whether the build reads nothing but its Dockerfile from stdin, which is small."""
+    files = (settings.file, *find_values(extra, "--file"), *find_values(extra, "-f"))
+    return "-" in files and not reads_context(settings)
 
 
 def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:

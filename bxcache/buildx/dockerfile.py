@@ -8,7 +8,7 @@ https://docs.docker.com/reference/dockerfile/#format
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,8 @@ _WORD = re.compile(r"""(?:<<\s*|\\.?|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+""")
 _HEREDOC = re.compile(r"\d*<<(?P<dash>-?)\s*(?P<word>[^<]+)")
 _QUOTED = re.compile(r"([\"'])(.*?)\1")
 _WITH_HEREDOCS = ("RUN", "COPY", "ADD")
+_STEPS = (*_WITH_HEREDOCS, "WORKDIR")
+"""What makes a layer."""
 _FROM = re.compile(r"FROM(?:\s+--\S+)*\s+(?P<base>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*", re.IGNORECASE)
 _USED = re.compile(r"(?:--from|[=,][\"']?from)=[\"']?(?P<name>[^\s,\"']+)", re.IGNORECASE)
 
@@ -37,6 +39,7 @@ class DockerfileStage:
         uses: what its instructions copy or mount from, as far as it can be a stage.
         is_named: it has a name of its own.
         head_line: the line that its `FROM` ends in.
+        steps: the first line of each instruction that makes a layer, and what that does.
     """
 
     name: str
@@ -46,6 +49,7 @@ class DockerfileStage:
     uses: tuple[str, ...] = ()
     is_named: bool = True
     head_line: int = 0
+    steps: tuple[tuple[int, str], ...] = field(default=(), compare=False)
 
 
 class NamedStage(Protocol):
@@ -78,7 +82,12 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
             stage = DockerfileStage(name, line, len(lines), head["base"], (), named, end)
             stages.append(stage)
         elif stages:
-            stages[-1] = replace(stages[-1], uses=(*stages[-1].uses, *_list_used(instruction)))
+            verb = instruction.split(maxsplit=1)[0].upper()
+            stages[-1] = replace(
+                stages[-1],
+                uses=(*stages[-1].uses, *_list_used(instruction)),
+                steps=(*stages[-1].steps, *([(line, verb)] if verb in _STEPS else ())),
+            )
     for at, following in enumerate(stages[1:]):
         stages[at] = replace(stages[at], last_line=following.line - 1)
     return tuple(stages)

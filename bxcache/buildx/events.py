@@ -27,7 +27,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step is being executed.
+    """A step is being executed. `StepFinished` or `StepStopped` follows.
 
     Attributes:
         step: its name, which two steps can have, such as those of two platforms.
@@ -46,6 +46,15 @@ class StepFinished:
     outcome: Outcome
     seconds: float
     error: str = ""
+    vertex: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStopped:
+    """A step was stopped before its end, such as for another one that failed. It has no outcome."""
+
+    step: StepName
+    seconds: float
     vertex: str = ""
 
 
@@ -133,6 +142,7 @@ Event = (
     RunStarted
     | StepStarted
     | StepFinished
+    | StepStopped
     | StepLogged
     | StepShown
     | Transferred
@@ -153,8 +163,8 @@ def redact_event(event: Event, redact: Redactor) -> Event:
             return StepLogged(_redact_step(step, redact), redact(line), vertex)
         case StepShown(step, line, vertex):
             return StepShown(_redact_step(step, redact), redact(line), vertex)
-        case StepStarted(step, vertex):
-            return StepStarted(_redact_step(step, redact), vertex)
+        case StepStarted() | StepStopped():
+            return replace(event, step=_redact_step(event.step, redact))
         case StepFinished(step, outcome, seconds, error, vertex):
             step, error = _redact_step(step, redact), redact(error)
             return StepFinished(step, outcome, seconds, error, vertex)

@@ -29,6 +29,8 @@ class TracedStep:
         began: when its work began, in seconds since 1970; None if unknown.
         reads: what it rests on of the files that the client sends, as the instructions that copy
             them.
+        lines: the first line in the Dockerfile of each place that it stands for, where no metadata
+            tells them, since the build failed.
     """
 
     name: StepName
@@ -41,6 +43,7 @@ class TracedStep:
     is_cut: bool = False
     began: float | None = None
     reads: AbstractSet[str] = frozenset()
+    lines: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +113,11 @@ class Trace:
 
     @property
     def last_error(self) -> str:
-        """Why docker failed, in its own last words."""
+        """Why docker failed, in its own last words; empty where it did not say."""
         said = list_errors(self.said)
         # Of several targets that fail at once docker tells of one.
         steps = [each.error for each in self.steps if each.outcome is Outcome.FAILED]
-        return next(filter(None, (*reversed(said), *steps)), "docker did not say why")
+        return next(filter(None, (*reversed(said), *steps)), "")
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
         """The imports, or the exports of one type, in the order in which they began."""

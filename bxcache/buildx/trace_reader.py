@@ -10,6 +10,8 @@ Which outcome a step has is not written anywhere; it follows from the order of i
 - `cached` and completed: found in a cache and loaded. Reused.
 - `cached` with an error: found, but it could not be loaded. Open; it is executed if it is needed.
 - completed, not `cached`: executed, unless it was found before: then its layers were fetched.
+- completed with an error that the build was canceled: it was stopped, which is no outcome. Of two
+  equal steps, such as those of two platforms, BuildKit executes one and tells of both.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from bxcache.buildx.events import (
     StepLogged,
     StepShown,
     StepStarted,
+    StepStopped,
     Transfer,
     Transferred,
     Warned,
@@ -91,6 +94,13 @@ class TraceReader:
                 for message in read_items(document, key):
                     yield from take(self, message)
 
+    def end(self) -> Iterator[Event]:
+        """Tell the end of the steps that have none in the stream, which has ended."""
+        for vertex in self.vertices.values():
+            if vertex.started and vertex.outcome is None:
+                vertex.started = False
+                yield from _tell_change(vertex, None, started=True)
+
     def finish(
         self,
         own: Collection[str] = (),
@@ -151,7 +161,7 @@ class TraceReader:
         outcome, started = vertex.outcome, vertex.started
         advance(vertex, message)
         if vertex.outcome is not outcome or vertex.started is not started:
-            yield from _tell_change(vertex, outcome, started)
+            yield from _tell_change(vertex, outcome, started=started)
 
     def _find_told(self, vertex: Vertex) -> str:
         """What a step is told as: its own digest, or that of what it was fetched by."""
@@ -205,7 +215,7 @@ class TraceReader:
     )
 
 
-def _tell_change(vertex: Vertex, outcome: Outcome | None, started: bool) -> Iterator[Event]:  # noqa: FBT001
+def _tell_change(vertex: Vertex, outcome: Outcome | None, *, started: bool) -> Iterator[Event]:
     step = vertex.step
     if step is None or step.is_base or step.is_link:
         return
@@ -216,6 +226,8 @@ def _tell_change(vertex: Vertex, outcome: Outcome | None, started: bool) -> Iter
             yield StepLogged(step, rest, vertex.told_as)
         seconds = measure_spans(vertex.spans)
         yield StepFinished(step, vertex.outcome, seconds, vertex.error, vertex.told_as)
+    elif started and not vertex.started and vertex.outcome is None:
+        yield StepStopped(step, measure_spans(vertex.spans), vertex.told_as)
 
 
 def parse_status(line: str) -> dict[str, Any] | None:

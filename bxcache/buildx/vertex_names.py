@@ -20,7 +20,8 @@ INTERNAL = "[internal] "
 _CONTEXT = f"{INTERNAL}load build context"
 _NAMED_CONTEXT = " load from client"
 _FROM = "FROM "
-_ONLY_STAGE = "stage-0"
+ONLY_STAGE = "stage-0"
+"""What a stage is called that BuildKit does not name, since it is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def parse_step_name(name: str) -> StepName | None:
 def _split_head(words: list[str]) -> tuple[str | None, str]:
     # A stage's name has no `/`, a platform always has one.
     platform = words.pop(0) if words and "/" in words[0] else None
-    return platform, " ".join(words) or _ONLY_STAGE
+    return platform, " ".join(words) or ONLY_STAGE
 
 
 def is_local(name: str) -> bool:

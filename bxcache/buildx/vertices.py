@@ -182,9 +182,10 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
     vertex.error = error
     if error:
         canceled = error.endswith(_CANCELED)
-        vertex.outcome = None if cached or canceled else Outcome.FAILED
+        if not canceled:
+            vertex.outcome = None if cached else Outcome.FAILED
         vertex.unloaded = error if cached and not canceled else vertex.unloaded
-        vertex.started = vertex.started and not cached
+        vertex.started = vertex.started and not cached and not canceled
     elif cached:
         vertex.outcome = Outcome.REUSED
     elif not vertex.promised:
@@ -235,6 +236,20 @@ def read_warning(message: dict[str, Any]) -> str:
     texts = (message.get("short"), *(details if isinstance(details, list) else ()))
     read = (b"".join(decode_base64(each)).decode(errors="replace").strip() for each in texts)
     return next(filter(None, read), read_text(message, "url"))
+
+
+def read_place(message: dict[str, Any]) -> tuple[str, list[int]]:
+    """The text that a warning is about, and the lines in it, from 1; empty where it names none."""
+    source, ranges = message.get("sourceInfo"), message.get("range")
+    data = source.get("data") if isinstance(source, dict) else None
+    text = b"".join(decode_base64(data)).decode(errors="replace")
+    starts = (
+        (each.get("start") for each in ranges if isinstance(each, dict))
+        if isinstance(ranges, list)
+        else ()
+    )
+    lines = (each.get("line") for each in starts if isinstance(each, dict))
+    return text, [line for line in lines if isinstance(line, int)]
 
 
 def read_count(message: dict[str, Any], key: str) -> int:

@@ -65,6 +65,8 @@ def tell_outcomes(
         click.echo(render_document(describe_batch(outcomes.each, outcomes.what)))
     elif quiet:
         _print_digests(outcomes)
+    if not any(each.exit_status for each in outcomes.each.values()):
+        failures.forgive()
     trouble: StoreError | None = None
     for name, outcome in outcomes.each.items():
         if not outcome.exit_status:

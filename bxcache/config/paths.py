@@ -40,6 +40,24 @@ def find_dockerfile(directory: Path, context: str | Path, file: str | None) -> P
     return small if path.name == _USUAL and small.exists() and not path.exists() else path
 
 
+def read_dockerfile(directory: Path, context: str, file: str | None) -> str:
+    """The text of a build's Dockerfile; empty where it is no file here, or cannot be read.
+
+    Args:
+        directory: the working directory.
+        context: the build context.
+        file: what `--file` says, if it does.
+    """
+    # Of a context that is not here the Dockerfile is not here either.
+    if is_remote(context) or (file is not None and is_remote(file)):
+        return ""
+    try:
+        path = find_dockerfile(directory, context, file)
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def anchor_paths(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:
     """The tables of a checked config file with its paths as seen from the working directory.
 

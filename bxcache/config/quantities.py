@@ -101,6 +101,19 @@ def format_size(size: int, digits: int = 1) -> str:
     return f"{number:.{digits}f} TB"
 
 
+def format_least(size: int) -> str:
+    """A size that is no less than a byte count, as a config file takes it.
+
+    >>> format_least(99_000), format_least(4_212_345), format_least(20_500_000_001)
+    ('99000B', '4213kB', '20501MB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if size < 100_000:  # noqa: PLR2004  # three digits at least
+            return f"{size}{unit}"
+        size = -(-size // 1000)
+    return f"{size}GB"
+
+
 def format_ratio(ratio: float, digits: int = 0) -> str:
     """A share for people; only what is all is 100 %, only what is nothing is 0 %.
 

@@ -13,6 +13,7 @@ from bxcache.buildx.events import (
     StepLogged,
     StepShown,
     StepStarted,
+    StepStopped,
     Transfer,
     Transferred,
 )
@@ -152,6 +153,8 @@ class Board:
                     running.line = line
             case StepFinished(step, outcome, _, _, vertex):
                 self._find_stage(step, label).finish(step, outcome, vertex)
+            case StepStopped(step, _, vertex):
+                self._find_stage(step, label).running.pop((step.index, vertex), None)
             case Transferred() as moved:
                 self._move(moved, now)
             case _:

@@ -13,6 +13,7 @@ from bxcache.buildx.events import (
     StepFinished,
     StepLogged,
     StepStarted,
+    StepStopped,
 )
 from bxcache.buildx.raw_stream import ERROR
 from bxcache.console.tables import show_line
@@ -84,7 +85,7 @@ class Failures:
                 self._keep((label, step, vertex), line)
             case StepFinished(step, Outcome.FAILED, _, _, vertex):
                 self._failed[label, step, vertex] = None
-            case StepFinished(step, _, _, _, vertex):
+            case StepFinished(step, _, _, _, vertex) | StepStopped(step, _, vertex):
                 self._forget((label, step, vertex))
             case Said(line) if self._is_last(line):
                 self._said.append((label, line))

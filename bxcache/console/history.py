@@ -18,8 +18,10 @@ from bxcache.console.layer_table import (
     render_tables,
 )
 from bxcache.console.progress import format_seconds
+from bxcache.console.report.sections import tell_shared
 from bxcache.console.tables import cut_text, show_text
 from bxcache.insight.history import list_layers, list_platforms
+from bxcache.insight.reporting import count_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,7 +58,12 @@ def render_history(
         total = _render_total(history, stage, chain=chain)
         errors = _list_errors(stage, full=full)
         lines += ["", _render_head(stage), *(INDENT + line for line in (*table, total, *errors))]
-    closing = [*_list_legends(rows, "several steps or stages have it"), *_list_unneeded(stages)]
+    shared = tell_shared(count_shared(stage.steps for stage in history.stages))
+    closing = [
+        *_list_legends(rows, "several steps or stages have it"),
+        *([shared] if shared else []),
+        *_list_unneeded(stages),
+    ]
     return "\n".join([*lines, *([""] if closing else []), *closing])
 
 

@@ -14,6 +14,7 @@ from bxcache.buildx.events import (
     StepLogged,
     StepShown,
     StepStarted,
+    StepStopped,
     Streamed,
     Transferred,
     Warned,
@@ -69,6 +70,8 @@ class PlainProgress:
             case StepFinished(step, outcome, seconds):
                 took = "" if outcome is Outcome.REUSED else format_seconds(seconds)
                 return self._line(outcome.value, took, step, _COLORS[outcome])
+            case StepStopped(step, seconds):
+                return self._line("stopped", format_seconds(seconds), step)
             case StepLogged(step, line):
                 return f"{_INDENT}{self._style.paint(step.label, 'dim')} {line}"
             case Said(line):

@@ -58,6 +58,7 @@ def _describe_scope(scope: RemoteScope) -> dict[str, Any]:
         "digest": scope.label.digest,
         "bytes": scope.bytes,
         "layers": len(scope.layers),
+        "stages": list(scope.stages),
         "created": scope.label.created,
         "last_used": scope.label.used,
         "changed": bool(scope.changed),
@@ -68,9 +69,12 @@ def _describe_scope(scope: RemoteScope) -> dict[str, Any]:
 def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
     """What went and why, and what that is worth."""
     verb = "would be removed" if dry_run else "removed"
-    lines = [
-        f"{verb}: {show_name(each.scope.tag)} ({show_name(each.reason)})" for each in pruned.removed
-    ]
+    lines = []
+    for each in pruned.removed:
+        lines.append(f"{verb}: {show_name(each.scope.tag)} ({show_name(each.reason)})")
+        lines += [
+            f"{verb}: {show_name(stage)} (an image of its stages)" for stage in each.scope.stages
+        ]
     count = format_count(len(pruned.removed), "scope")
     freed = f", {format_size(pruned.freed_bytes)} that no other has" if pruned.removed else ""
     stay = f"{len(pruned.kept)} would stay" if dry_run else f"{len(pruned.kept)} left"

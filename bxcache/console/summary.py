@@ -85,27 +85,39 @@ def _list_amounts(report: Report | None) -> Iterator[str]:
 def _render_saved(result: BuildResult) -> str:
     if result.exit_status:
         return "nothing saved: the build failed, the caches are as they were"
-    saved = [_render_cache(cache) for cache in result.caches if cache.exported or cache.aliased]
-    same = [cache.place for cache in result.caches if cache.unchanged and not cache.exported]
+    known = [cache for cache in result.caches if cache.exported or cache.aliased or cache.unchanged]
+    saved = [_render_cache(cache) for cache in known if not cache.unchanged]
     parts = [f"saved {'; '.join(saved)}"] if saved else []
-    parts += [f"nothing new for {place}" for place in same]
+    parts += [f"nothing new for {_render_same(cache)}" for cache in known if cache.unchanged]
     return "; ".join(parts) or "nothing saved"
 
 
 def _render_cache(cache: CacheResult) -> str:
     if cache.backend == "inline" and cache.digest is None:
         return f"the final stage in the image `{cache.place}`"
-    size = "" if cache.bytes is None else f"{format_size(cache.bytes)} "
-    layers = "" if cache.layers is None else f"in {cache.layers} layers "
     if cache.backend != "local":
         how = " without an upload" if cache.aliased else ""
-        return f"{size}{layers}at {cache.place}{how}"
-    news = "unchanged" if cache.unchanged else f"{format_size(cache.new_bytes or 0)} new"
-    return f"{size}{layers}as `{cache.scope}` in {cache.place} ({news}{_render_budget(cache)})"
+        return f"{_render_amount(cache)}at {cache.place}{how}"
+    news = "" if cache.new_bytes is None else f"{format_size(cache.new_bytes)} new"
+    told = "; ".join(filter(None, (news, _render_budget(cache))))
+    return f"{_render_amount(cache)}as `{cache.scope}` in {cache.place}{f' ({told})' * bool(told)}"
+
+
+def _render_same(cache: CacheResult) -> str:
+    if cache.backend != "local":
+        return cache.place
+    told = "; ".join(filter(None, (_render_amount(cache).rstrip(), _render_budget(cache))))
+    return f"`{cache.scope}` in {cache.place} ({told})"
+
+
+def _render_amount(cache: CacheResult) -> str:
+    size = "" if cache.bytes is None else f"{format_size(cache.bytes)} "
+    layers = "" if cache.layers is None else f"in {format_count(cache.layers, 'layer')} "
+    return f"{size}{layers}"
 
 
 def _render_budget(cache: CacheResult) -> str:
     if cache.store_bytes is None:
         return ""
     budget = "" if cache.store_budget is None else f" of {format_size(cache.store_budget)}"
-    return f"; the store has {format_size(cache.store_bytes)}{budget}"
+    return f"the store has {format_size(cache.store_bytes)}{budget}"

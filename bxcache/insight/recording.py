@@ -171,6 +171,7 @@ class _StepWriter:
         return RecordedStep(
             text=self._shorten(traced.name.text),
             stage=traced.name.stage,
+            lines=traced.lines,
             outcome=built.outcome,
             seconds=round(built.seconds, 3),
             began=self._find_offset(built.began),

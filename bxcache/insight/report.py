@@ -172,6 +172,10 @@ class Report(_Part):
     counts: ReportedCounts
     """Of all steps, each once."""
 
+    shared_steps: Count = 0
+    """How many of them several stages have. They count in each of these, so that the counts of all
+    stages add up to more than those of the build."""
+
     bytes: TotalSize | None = None
     """The size of all layers, each once; None if unknown, as of a build that failed."""
 

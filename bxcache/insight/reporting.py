@@ -56,6 +56,7 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
         seconds=record.seconds,
         exit_status=record.exit_status,
         counts=count_steps(steps),
+        shared_steps=count_shared(each.steps for each in views),
         bytes=_measure_layers(chosen),
         stages=stages,
         steps=steps,
@@ -89,6 +90,12 @@ def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
         saved=round(sum(saved), 3),
         unknown=reused - len(saved),
     )
+
+
+def count_shared(stages: Iterable[Iterable[RecordedStep]]) -> int:
+    """How many steps several stages have: equal instructions on equal results are done once."""
+    having = Counter(id(step) for steps in stages for step in steps if step.outcome is not None)
+    return sum(count > 1 for count in having.values())
 
 
 def _divide(part: int, whole: int) -> float | None:

@@ -48,6 +48,8 @@ class Label:
         used: when it was last written or read by a build that may write, in the same seconds.
         records: the records of the builds that wrote it, the last one's first.
         key: the key of the hashes in these records, in hex.
+        stages: the images of its stages as they were written: the last part of each one's tag, and
+            its digest.
     """
 
     scope: Scope
@@ -56,6 +58,7 @@ class Label:
     used: float
     records: tuple[Descriptor, ...] = ()
     key: str = ""
+    stages: tuple[tuple[str, str], ...] = ()
 
     def with_record(self, record: bytes) -> Label:
         """The same with the record of a later build; of too many, the oldest goes."""
@@ -94,6 +97,7 @@ def render_label(label: Label) -> bytes:
         # What a branch is called that looks like another owner's text.
         **({"owner": scope.owner.kind} if Owner.parse(owner) != scope.owner else {}),
         **({"key": label.key} if label.key else {}),
+        **({"stages": json.dumps(dict(label.stages))} if label.stages else {}),
     }
     notes = {f"{_PREFIX}{name}": value for name, value in told.items()}
     return render_artifact({_CREATED: _write_time(label.created), **notes}, label.records)
@@ -143,7 +147,8 @@ def parse_label(body: bytes) -> Label | None:
         created, used = (_read_time(notes[key]) for key in (_CREATED, f"{_PREFIX}used"))
         records = tuple(_read_records(document.get("layers")))
         key = notes.get(f"{_PREFIX}key", "")
-        return Label(scope, notes[f"{_PREFIX}digest"], created, used, records, key)
+        stages = tuple(_read_stages(json.loads(notes.get(f"{_PREFIX}stages", "{}"))))
+        return Label(scope, notes[f"{_PREFIX}digest"], created, used, records, key, stages)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
@@ -158,6 +163,13 @@ def _read_records(layers: object) -> Iterator[Descriptor]:
     for each in listed:
         if isinstance(each, dict) and each.get("mediaType") == RECORD_TYPE:
             yield Descriptor.model_validate(each)
+
+
+def _read_stages(document: object) -> Iterator[tuple[str, str]]:
+    listed = document if isinstance(document, dict) else {}
+    for part, digest in listed.items():
+        if isinstance(digest, str):
+            yield part, digest
 
 
 def _write_time(seconds: float) -> str:

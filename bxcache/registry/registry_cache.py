@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.config.reference import Reference
@@ -13,7 +13,13 @@ from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_artifact
 from bxcache.registry.probing import open_repository
 from bxcache.registry.retention import Removal, Retention, choose_removed
-from bxcache.registry.scopes import RemoteScope, list_scopes, read_digests, remove_scope
+from bxcache.registry.scopes import (
+    RemoteScope,
+    find_own,
+    list_scopes,
+    read_digests,
+    remove_scope,
+)
 from bxcache.store.documents import compute_digest
 
 if TYPE_CHECKING:
@@ -99,7 +105,10 @@ class RegistryCache:
             tuple(keep),
         )
         scopes = self.list_scopes()
-        removals = choose_removed(scopes, retention, time.time())
+        removals = [
+            replace(each, scope=find_own(self._repository, each.scope))
+            for each in choose_removed(scopes, retention, time.time())
+        ]
         going = {removal.scope.tag for removal in removals}
         kept = tuple(scope for scope in scopes if scope.tag not in going)
         if removals and not dry_run:

@@ -39,7 +39,7 @@ class RemoteScope:
         layers: the size in bytes of each layer, by digest; empty when the cache is gone.
         changed: why the tag is not touched: something else than bxcache wrote to it since.
         lost: the label is there and the cache is not.
-        stages: the tags of the images of its stages, where each is one.
+        stages: the tags of the images of its stages, as far as they are written down and there.
     """
 
     tag: str
@@ -143,25 +143,44 @@ def list_scopes(repository: Repository) -> list[RemoteScope]:
     Raises:
         RegistryError: the registry does not tell.
     """
-    tags = sorted(repository.list_tags())
-    labelled = [tag for tag in map(find_labelled, tags) if tag is not None]
+    tags = frozenset(repository.list_tags())
+    labelled = [tag for tag in map(find_labelled, sorted(tags)) if tag is not None]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda tag: _read_scope(repository, tag, tags), labelled)
         return [scope for scope in found if scope is not None]
 
 
-def _read_scope(repository: Repository, tag: str, tags: Iterable[str]) -> RemoteScope | None:
+def _read_scope(repository: Repository, tag: str, tags: Collection[str]) -> RemoteScope | None:
     label = read_label(repository, tag)
     if label is None:
         return None
     manifest = repository.read_manifest(tag)
+    stages = tuple(name for part, _ in label.stages if (name := f"{tag}.{part}") in tags)
     if manifest is None or is_leaving(manifest.body):
-        return RemoteScope(tag, label, {}, lost=True)
+        return RemoteScope(tag, label, {}, lost=True, stages=stages)
     content, image = manifest.parse(), manifest.parse_image()
     changed = "" if manifest.digest == label.digest else "somebody else has written to it since"
     layers = next((dict(each.layer_sizes) for each in (content, image) if each), {})
-    beside = [each for each in tags if each.startswith(f"{tag}.") and each != name_label(tag)]
-    return RemoteScope(tag, label, layers, changed, stages=tuple(beside if image else ()))
+    return RemoteScope(tag, label, layers, changed, stages=stages)
+
+
+def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:
+    """The same with those images alone that are as bxcache wrote them.
+
+    A tag that somebody else has made beside a scope, or written to since, is theirs.
+
+    Raises:
+        RegistryError: the registry does not tell.
+    """
+    written = {f"{scope.tag}.{part}": digest for part, digest in scope.label.stages}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = zip(scope.stages, pool.map(repository.read_manifest, scope.stages), strict=True)
+        own = [
+            name
+            for name, each in found
+            if each is not None and (each.digest == written[name] or is_leaving(each.body))
+        ]
+    return replace(scope, stages=tuple(own))
 
 
 def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:

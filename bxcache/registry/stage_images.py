@@ -73,11 +73,13 @@ class Joined:
         layers: its layers, by the digests of what they hold when they are not compressed.
         images: the layers of each of the images, by its tag or digest, from the bottom; those that
             are for several platforms are left out.
+        digests: the digest of each of the images, by its tag or digest.
     """
 
     manifest: RemoteManifest
     layers: dict[str, Descriptor]
     images: dict[str, tuple[Descriptor, ...]]
+    digests: dict[str, str]
 
 
 def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Joined | None:
@@ -96,7 +98,8 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
     """
     names = tuple(images)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        read = list(pool.map(lambda each: list(_read_images(repository, each)), names))
+        heads = list(pool.map(repository.read_manifest, names))
+        read = list(pool.map(lambda each: list(_read_images(repository, each)), heads))
     found = [image for several in read for image in several if INLINE in image.config]
     if not found:
         return None
@@ -120,7 +123,8 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
         for name, several in zip(names, read, strict=True)
         if len(several) == 1
     }
-    return Joined(RemoteManifest(digest, kind, merged.manifest), layers, own)
+    known = {name: each.digest for name, each in zip(names, heads, strict=True) if each is not None}
+    return Joined(RemoteManifest(digest, kind, merged.manifest), layers, own, known)
 
 
 def list_chains(repository: Repository, found: RemoteManifest) -> Iterator[tuple[str, ...]]:
@@ -150,9 +154,8 @@ def _list_layers(images: Iterable[StageImage]) -> Iterator[tuple[str, Descriptor
         yield from zip(image.config["rootfs"]["diff_ids"], image.manifest.layers, strict=True)
 
 
-def _read_images(repository: Repository, reference: str) -> Iterator[StageImage]:
+def _read_images(repository: Repository, found: RemoteManifest | None) -> Iterator[StageImage]:
     """The image of each platform; none where there is no image."""
-    found = repository.read_manifest(reference)
     try:
         content = CacheManifest.model_validate_json(found.body) if found is not None else None
     except ValueError:
@@ -160,7 +163,7 @@ def _read_images(repository: Repository, reference: str) -> Iterator[StageImage]
     if content is None:
         return
     for each in content.manifests:
-        yield from _read_images(repository, each.digest)
+        yield from _read_images(repository, repository.read_manifest(each.digest))
     data = repository.read_blob(content.config.digest) if content.config is not None else None
     if data is not None and content.layers:
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +96,54 @@ def test_a_target_alone_that_fails(machine: Machine, shop: Path) -> None:
     assert "exit code: 3" in targets["worker"]["error"]
     assert targets["worker"]["counts"]["failed"] == 1
     assert scopes(shop) == []
+
+
+ENDS = {
+    "check": (
+        'call = "check"\n dockerfile-inline = "FROM scratch as odd\\nCOPY own.txt /own"',
+        {"api": 0, "odd": 1},
+    ),
+    "no Dockerfile": ('dockerfile = "nowhere"', {"odd": 1}),
+    "no context": ('context = "nowhere"', {"api": 1, "odd": 1}),
+    "no registry": (
+        'target = "worker"\n output = ["type=image,name=127.0.0.1:1/x,push=true"]',
+        {"odd": 1},
+    ),
+}
+"""What is odd about the second of two targets, and their exit statuses as far as they are certain:
+some failures come when the other one may have ended."""
+
+
+def test_the_exit_status_is_that_of_bake(machine: Machine, shop: Path) -> None:
+    """Wherever it fails. A target was stopped only where another one is known to have failed."""
+    text = (shop / "docker-bake.hcl").read_text().replace('"api", "worker", "web"', '"api", "odd"')
+    for what, (words, expected) in ENDS.items():
+        odd = f'target "odd" {{\n inherits = ["_common"]\n {words}\n}}\n'
+        (shop / "docker-bake.hcl").write_text(text + odd)
+        plain = machine.docker("buildx", "bake", folder=shop, check=False)
+        assert plain.returncode == expected["odd"], what
+        targets = bake(machine, shop, status=plain.returncode)
+        for name, told in targets.items():
+            assert told["exit_status"] in (expected.get(name, 0), expected.get(name, 71)), what
+            assert bool(told["error"]) is bool(told["exit_status"]), what
+
+
+def test_a_buildx_that_is_killed_has_failed(machine: Machine, shop: Path) -> None:
+    """Its status is told of the targets that did not come to their end."""
+    replace(shop / "Dockerfile", "RUN cp /blob", "RUN sleep 300; cp /blob")
+    with machine.start("bake", "--json", "web", folder=shop) as process:
+        read_until(process, {"web .*started .*sleep"})
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                line = path.read_bytes()
+                if b"docker-buildx\0" in line and str(shop).encode() in line:
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        out, _ = process.communicate(timeout=60)
+    # What the docker client makes of a plugin that a signal ended.
+    assert process.returncode == 255
+    web = json.loads(out)["targets"]["web"]
+    assert web["exit_status"] == 255
+    assert web["error"] == "docker ended with exit status 255 and did not say why"
 
 
 def test_nodes_that_meet_in_the_store_fail_no_target(
@@ -199,6 +250,21 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
         assert f"`{proxy.address}`" in warning
         assert each["image"]["digest"]
         assert each["exit_status"] == 75
+
+
+def test_a_warning_is_told_of_no_other_target(machine: Machine, shop: Path) -> None:
+    """BuildKit's of the one whose stage it names; docker's, which names no target, of none."""
+    replace(shop / "Dockerfile", "COPY --link worker.txt", "WORKDIR odd\nCOPY --link worker.txt")
+    missing = 'target = "worker"\n  cache-from = ["type=local,src=nowhere"]'
+    replace(shop / "docker-bake.hcl", 'target = "worker"', missing)
+    ran = machine.run("bake", "--json", "api", "worker", folder=shop)
+    targets = json.loads(ran.out)["targets"]
+    assert targets["api"]["build_warnings"] == []
+    [warning] = targets["worker"]["build_warnings"]
+    assert warning.startswith("WorkdirRelativePath")
+    lines = ran.err.splitlines()
+    assert any(line.startswith("worker | warning: WorkdirRelativePath") for line in lines)
+    assert any(line.startswith("WARNING: local cache import at nowhere") for line in lines)
 
 
 def test_a_bake_file_has_to_be_allowed_what_lies_outside(machine: Machine, shop: Path) -> None:

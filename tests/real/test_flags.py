@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,8 @@ def test_progress_ends_with_two_lines(machine: Machine, project: Path) -> None:
     assert str(machine.home) in lines[-1]
     again = machine.run(*HERE, folder=project).err.splitlines()
     assert again[-2].startswith(f"{STEPS + 1} steps: {STEPS + 1} reused, 0 executed, in ")
-    assert "(unchanged; the store has " in again[-1]
+    assert again[-1].startswith("nothing new for ")
+    assert "; the store has " in again[-1]
 
 
 @pytest.mark.parametrize("extra", [(), ("--", "--provenance=false")])
@@ -194,18 +197,32 @@ def test_output_to_stdout_is_the_archive(machine: Machine, project: Path, tmp_pa
 
 
 def test_a_dockerfile_from_stdin_works(machine: Machine, project: Path) -> None:
-    """As with docker: `-f -`."""
+    """As with docker: `-f -`. A dry run does not wait for it, and Ctrl-C ends who waits for it."""
     command = [sys.executable, "-m", "bxcache", *HERE, "--json", "-f", "-", "."]
     done = subprocess.run(
         command,
         cwd=project,
         env=machine.environment(),
-        input="FROM scratch\nCOPY deps.txt /\n",
+        # Bytes that are no UTF-8 are as good as any others.
+        input=b"FROM scratch\n# \xff\nCOPY deps.txt /\n",
         capture_output=True,
-        text=True,
         check=True,
     )
-    assert len(json.loads(done.stdout)["steps"]) == 1
+    assert [step["line"] for step in json.loads(done.stdout)["steps"]] == [3]
+    for more, end, status in (("--dry-run", None, 0), ("--quiet", signal.SIGINT, 130)):
+        with subprocess.Popen(
+            [sys.executable, "-m", "bxcache", *HERE, more, "-f", "-", "."],
+            cwd=project,
+            env=machine.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as waiting:
+            if end is not None:
+                time.sleep(1.5)
+                assert waiting.poll() is None
+                waiting.send_signal(end)
+            assert waiting.wait(30) == status
 
 
 def test_the_usual_flags_reach_docker(machine: Machine, project: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,6 +260,41 @@ def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     assert "the reason" in ran.err
     assert ran.err.splitlines()[-1].startswith("nothing saved: the build failed")
     assert snapshot(store) == before
+
+
+FAILURES = {
+    "a heredoc": "FROM base AS odd\nRUN <<EOF\necho a\nexit 3\nEOF\n",
+    "a file of a stage": "FROM base AS one\nFROM base\nCOPY --link --from=one /nowhere /\n",
+    "a trigger": "FROM base AS one\nONBUILD RUN exit 3\nFROM one AS two\nRUN echo two\n",
+}
+
+
+def test_the_step_that_failed_has_the_line_that_docker_tells(
+    machine: Machine, project: Path
+) -> None:
+    """And so have the steps before it, in a Dockerfile of any name."""
+    base = (project / "Dockerfile").read_text().partition("FROM base")[0]
+    file = ("--file", "odd.df")
+    for what, words in FAILURES.items():
+        (project / "odd.df").write_text(f"{base}{words}")
+        lines = f"{base}{words}".splitlines()
+        plain = machine.raw(*file, ".", folder=project, check=False).stderr
+        told = re.findall(r"^odd\.df:([0-9]+)$", plain, re.MULTILINE)
+        steps = machine.build(*file, folder=project, status=1)["steps"]
+        [failed] = [each["line"] for each in steps if each["outcome"] == "failed"]
+        assert failed == int(told[0]), what
+        before = [each for each in steps if each["stage"] == "base"]
+        assert before
+        assert [lines[each["line"] - 1] for each in before] == [each["text"] for each in before]
+    # Of two equal steps of two platforms BuildKit executes one, and stops the other one as well.
+    both = ("--platform=linux/amd64,linux/amd64/v2", "--output=type=cacheonly", *file)
+    ran = machine.run(
+        "build", "--network=none", "--progress=plain", *both, folder=project, status=1
+    )
+    begun = re.findall(r"^started +(\[.*)", ran.err, re.MULTILINE)
+    ended = re.findall(r"^(?:executed|failed|stopped) +[0-9.]+ s (\[.*)", ran.err, re.MULTILINE)
+    assert not Counter(begun) - Counter(ended)
+    assert any("exit 3" in each for each in begun)
 
 
 @pytest.mark.parametrize("how", ["build", "export"])

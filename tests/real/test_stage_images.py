@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bxcache.registry.registry_cache import RegistryCache
 from tests.listening import listen, read_transfers
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.fleet import FORK, pull, push
@@ -127,7 +128,8 @@ def test_history_still_tells_them_when_some_were_not_pushed_again(
 def test_a_branch_starts_from_the_default_branch(
     machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
-    """Unchanged, all its tags are copied and nothing is uploaded; changed, it pushes its own."""
+    """Unchanged, all its tags are copied and nothing is uploaded; changed, it pushes its own. They
+    go with the branch, and a tag that somebody made beside them stays."""
     main, topic = (SCOPE.replace("no-branch", name) for name in ("main", "topic"))
     machines("classic").build(*shelf.backend(), folder=project, **push("main", tmp_path / "m"))
     before = shelf.tags()
@@ -138,11 +140,17 @@ def test_a_branch_starts_from_the_default_branch(
     copied = {tag.replace(main, topic): digest for tag, digest in before.items()}
     assert shelf.tags() == {**before, **copied}
     (project / "src" / "main.c").write_text("// another one\n")
-    machines("classic").build(*shelf.backend(), folder=project, **event)
+    machine = machines("classic")
+    machine.build(*shelf.backend(), folder=project, **event)
     after = shelf.tags()
     assert {tag: after[tag] for tag in before} == before
     changed = {topic, f"{topic}.build", f"{topic}.stage-4"}
     assert {tag for tag in copied if after[tag] != copied[tag]} == changed
+    release = f"{topic}.release-1.2"
+    words = ("create", "--prefer-index=false", "--tag", f"{shelf.ref}:{release}")
+    machine.docker("buildx", "imagetools", *words, f"{shelf.ref}:{topic}.build", folder=project)
+    RegistryCache(shelf.ref).prune(branches=["main"])
+    assert shelf.tags() == {**before, release: after[f"{topic}.build"]}
 
 
 def test_a_new_branch_with_a_change_has_every_stage(

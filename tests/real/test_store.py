@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -101,10 +102,19 @@ def test_over_budget_the_dear_steps_still_hit(
         "RUN echo last > /last\n"
     )
     store = tmp_path / "store"
-    built = machines().build(*backend(store, max_size="4MB"), folder=project)
+    machine = machines()
+    built = machine.build(*backend(store, max_size="4MB"), folder=project)
     assert count(built) == (0, STEPS + 3)
     (cache,) = built["caches"]
-    assert cache["store_bytes"] <= 4_000_000 < cache["bytes"]
+    assert cache["bytes"] <= cache["store_bytes"] <= 4_000_000
+    # With the size that its warning names nothing is dropped.
+    [warning] = built["warnings"]
+    [named] = re.findall(r"a `max_size` of (\w+)", warning)
+    whole = machine.build(*backend(tmp_path / "whole", max_size=named), folder=project)
+    assert (whole["warnings"], whole["caches"][0]["freed_bytes"]) == ([], 0)
+    layers = whole["caches"][0]["layers"]
+    assert cache["layers"] == layers - 2
+    assert f"{layers - 2} of its {layers} layers were kept" in warning
     size = sum(path.stat().st_size for path in (store / "blobs" / "sha256").iterdir())
     assert size <= 4_000_000
     again = machines().build(*backend(store), "--write", "never", folder=project)

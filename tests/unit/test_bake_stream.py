@@ -270,7 +270,7 @@ def tell(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
 
 
 def test_what_two_targets_have_in_common_is_read_once() -> None:
-    """Its log and its warnings are told for the first of them, its outcome for both."""
+    """Its log is told for the first of them, its outcome for both, its warning for none alone."""
     reader = BakeReader(("api", "web"))
     tell(reader, vertexes=[vertex("api", **STARTED), vertex("web", **STARTED)])
     hello, warning = (base64.b64encode(text).decode() for text in (b"hello\n", b"careful"))
@@ -278,13 +278,51 @@ def test_what_two_targets_have_in_common_is_read_once() -> None:
     told += tell(reader, warnings=[{"vertex": "d", "short": warning}])
     assert [(owner, type(each)) for owner, each in told] == [
         ("api", StepLogged),
-        ("api", Warned),
+        ("", Warned),
     ]
+    assert reader.finish("api").warnings == reader.finish("web").warnings == ("careful",)
     done = tell(reader, vertexes=[vertex("api", **DONE), vertex("web", **DONE)])
     assert [(owner, type(each)) for owner, each in done] == [
         ("api", StepFinished),
         ("web", StepFinished),
     ]
+
+
+SHARED = "FROM a AS base\nRUN a\nFROM base AS api\nRUN b\nFROM base AS web\nRUN c\nFROM b AS lint\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "told", "concerned"),
+    [
+        (4, "api", ["api"]),
+        (6, "web", ["web"]),
+        (2, "", ["api", "web"]),
+        # It is about the file, which they share, and no stage of theirs.
+        (7, "", ["api", "web"]),
+        (None, "", ["api", "web"]),
+    ],
+)
+def test_a_warning_is_that_of_the_target_that_needs_the_line(
+    line: int | None, told: str, concerned: list[str]
+) -> None:
+    """Of targets with one Dockerfile, of which BuildKit has one vertex."""
+    reader = BakeReader(("api", "web"), {"api": "api", "web": "Web"})
+    name = "internal] load build definition from Dockerfile"
+    both = [{"digest": "d", "name": f"[{each} {name}"} for each in ("api", "web")]
+    tell(reader, vertexes=both)
+    text, short = (base64.b64encode(each.encode()).decode() for each in (SHARED, "careful"))
+    place = {"sourceInfo": {"data": text}, "range": [{"start": {"line": line}}]}
+    more = place if line is not None else {}
+    events = tell(reader, warnings=[{"vertex": "d", "short": short, **more}])
+    assert [(owner, type(each)) for owner, each in events] == [(told, Warned)]
+    assert [each for each in ("api", "web") if reader.finish(each).warnings] == concerned
+
+
+def test_a_warning_of_docker_is_told_of_no_target() -> None:
+    """It does not say which one it is about; a target alone is the one."""
+    line = "WARNING: local cache import at nowhere not found"
+    assert [owner for owner, _ in BakeReader(("api", "web")).feed(line)] == [""]
+    assert [owner for owner, _ in BakeReader(("api",)).feed(line)] == ["api"]
 
 
 def test_a_step_that_another_target_did_is_told_once() -> None:

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.batch import build_batch, choose_images, find_status
+from bxcache.batch import ImageOutcome, build_batch, choose_images, find_status
 from bxcache.buildx.events import Event, Noted
 from bxcache.console.batch import BatchProgress, describe_batch, render_batch
-from bxcache.errors import BuildFailedError, ConfigError, EngineError, StoppedError
+from bxcache.errors import (
+    BuildFailedError,
+    BxcacheError,
+    ConfigError,
+    EngineError,
+    StoppedError,
+)
 from bxcache.request import BuildRequest
 from bxcache.result import BuildResult
 
@@ -223,6 +229,22 @@ def test_one_that_fails_leaves_the_others_alone(
     assert document["images"]["web"] == {"exit_status": 69, "error": "no docker"}
     shown = render_batch(outcomes, 2.0, quiet=True).splitlines()
     assert shown == ["worker: it broke", "web: no docker", "3 images: 1 built, 2 failed, in 2.0 s"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "status"),
+    [
+        ([None, None], 0),
+        ([StoppedError("x"), None], 71),
+        ([StoppedError("x"), EngineError("x")], 69),
+        ([EngineError("x"), BuildFailedError("x", exit_status=3)], 3),
+        ([BuildFailedError("x", exit_status=2), BuildFailedError("x", exit_status=3)], 2),
+    ],
+)
+def test_what_failed_is_never_told_as_done(errors: list[BxcacheError | None], status: int) -> None:
+    """A build that failed counts before an error of bxcache, and both before what was stopped."""
+    outcomes = {str(at): ImageOutcome(str(at), error=each) for at, each in enumerate(errors)}
+    assert find_status(outcomes) == status
 
 
 def test_the_others_are_stopped_where_that_is_asked_for(

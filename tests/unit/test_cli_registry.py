@@ -121,6 +121,7 @@ def test_a_script_reads_a_document(
         "digest": registry.shelf().tags[OLD],
         "bytes": 800,
         "layers": 2,
+        "stages": [],
         "created": CREATED,
         "last_used": USED,
         "changed": False,

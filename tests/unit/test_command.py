@@ -6,7 +6,13 @@ import shlex
 
 import pytest
 
-from bxcache.buildx.command import exports_image, quote_command, render_build, writes_stdout
+from bxcache.buildx.command import (
+    exports_image,
+    quote_command,
+    reads_dockerfile,
+    render_build,
+    writes_stdout,
+)
 from bxcache.config.models import BuildSettings
 
 
@@ -133,3 +139,26 @@ def test_it_is_known_whether_an_image_is_made(
 ) -> None:
     """Only the docker driver makes one when nothing is said."""
     assert exports_image(BuildSettings.model_validate(settings), driver) is expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "extra", "expected"),
+    [
+        ({"file": "-"}, (), True),
+        ({"file": "-", "context": "https://example.com/a.git"}, (), True),
+        ({}, ("--file", "-"), True),
+        ({}, ("-f", "-"), True),
+        ({}, ("--file=-",), True),
+        ({}, (), False),
+        ({"file": "a"}, ("--iidfile", "-"), False),
+        # Docker takes no two things from stdin.
+        ({"file": "-", "context": "-"}, (), False),
+    ],
+)
+def test_a_dockerfile_from_stdin_is_known(
+    settings: dict[str, str],
+    extra: tuple[str, ...],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """Wherever that is said; a context from stdin is read by docker alone."""
+    assert reads_dockerfile(BuildSettings.model_validate(settings), extra) is expected

@@ -82,7 +82,7 @@ def test_a_label_comes_back_as_it_was(
     scope: Scope, digest: str, created: float, used: float
 ) -> None:
     """Whatever its image, target and branch are called, bytes that are no UTF-8 too."""
-    label = Label(scope, digest, created, used)
+    label = Label(scope, digest, created, used, stages=(("base", DIGEST), (digest or "x", DIGEST)))
     assert parse_label(render_label(label)) == label
     assert render_label(label) == render_label(label)
 

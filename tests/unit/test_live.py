@@ -17,6 +17,7 @@ from bxcache.buildx.events import (
     StepLogged,
     StepShown,
     StepStarted,
+    StepStopped,
     Transfer,
     Transferred,
 )
@@ -25,6 +26,7 @@ from bxcache.buildx.vertex_names import StepName
 from bxcache.cli.progress import is_live
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines
+from bxcache.console.progress import PlainProgress
 from tests.replay import STREAMS
 
 
@@ -55,6 +57,17 @@ EVENTS = st.lists(
     ),
     max_size=60,
 )
+
+
+def test_a_step_that_was_stopped_runs_no_more() -> None:
+    """It is no longer drawn, and has come to nothing."""
+    board = Board()
+    board.take(StepStarted(step("a", 1), "one"), 0.0)
+    board.take(StepStarted(step("a", 1), "two"), 0.0)
+    board.take(StepStopped(step("a", 1), 1.0, "one"), 1.0)
+    assert (board.running, len(board.stages["a"].outcomes)) == (1, 0)
+    stopped = PlainProgress(io.StringIO()).render(StepStopped(step("a", 1), 1.0))
+    assert stopped == "stopped     1.0 s [a 1/3] RUN make"
 
 
 def test_the_last_line_of_a_step_is_readable() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import jsonschema
 import pytest
 
 from bxcache.buildx.events import Outcome
+from bxcache.console.history import render_history
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
 from bxcache.console.report.sections import tabulate_slowest, tabulate_trend
 from bxcache.errors import RecordError
+from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import (
     Record,
     RecordedCache,
@@ -243,6 +246,26 @@ def test_no_step_is_left_out(name: str) -> None:
     report = make_report([record])
     assert [step.text for step in report.steps] == [step.text for step in record.steps]
     assert {at for stage in report.stages for at in stage.steps} == {*range(len(record.steps))}
+
+
+@pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms", "docker-26-cold"])
+def test_the_stages_add_up_or_it_is_said_why(name: str) -> None:
+    """In every form: a step that several stages have is done once, and counts in each of them."""
+    record = read_recorded(name)
+    report = make_report([record])
+    having = Counter(at for stage in report.stages for at in stage.steps)
+    shared = [at for at, count in having.items() if count > 1 and report.steps[at].outcome]
+    summed = sum(stage.counts.executed + stage.counts.reused for stage in report.stages)
+    more = sum(having[at] - 1 for at in shared)
+    assert summed - more == report.counts.executed + report.counts.reused
+    # Of `COPY --from=build /out /out`, in two stages of the recorded Dockerfile; by counting there.
+    platforms = {"cold": 1, "two-platforms": 2}.get(name, 0)
+    assert report.shared_steps == len(shared) == platforms
+    history = History("scope", "source", record=record, stages=view_stages(record))
+    forms = [render_plain(report), render_report(report, "md"), render_report(report, "html")]
+    forms.append(render_history(history, history.stages, chain=False, full=True, places=False))
+    for text in forms:
+        assert ("shared by several stages and counted in each" in text) is bool(platforms)
 
 
 def test_of_several_platforms_each_step_is_told_with_its_own() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bxcache.console.registry import render_pruned
 from bxcache.errors import RegistryError
 from bxcache.registry.labels import EMPTY, Label, render_label
 from bxcache.registry.registry_cache import RegistryCache
@@ -33,10 +34,13 @@ def save(registry: MemoryRegistry, branch: str, stages: Mapping[str, bytes], bod
     """A scope as a build leaves it: its own tag, that of each stage, and the label."""
     scope = scope_of(branch)
     digest = registry.put(scope.name, body)
+    written = {}
     for stage, content in stages.items():
-        registry.put(name_stage(scope.name, stage), content)
+        tag = name_stage(scope.name, stage)
+        written[tag.removeprefix(f"{scope.name}.")] = registry.put(tag, content)
     registry.shelf().blobs[digest_of(EMPTY)] = EMPTY
-    registry.put(f"{scope.name}.bxcache", render_label(Label(scope, digest, NOW, NOW)))
+    label = Label(scope, digest, NOW, NOW, stages=tuple(written.items()))
+    registry.put(f"{scope.name}.bxcache", render_label(label))
     return scope.name
 
 
@@ -113,6 +117,35 @@ def test_tags_that_begin_alike_without_the_dot_stay(
     before = tags_of(registry)
     assert prune(registry, "gone-too") == {gone}
     assert tags_of(registry) == {tag: before[tag] for tag in (*others, *below(before, kept))}
+
+
+@BOTH
+@pytest.mark.parametrize("body", [image("a"), image("x"), image("a", "b")])
+def test_a_tag_that_somebody_made_beside_a_scope_stays(
+    registry: MemoryRegistry,
+    body: bytes,
+    tag_deletes: bool,  # noqa: FBT001
+) -> None:
+    """Whatever it names; so does the tag of a stage that they wrote to."""
+    registry.tag_deletes = tag_deletes
+    gone = save(registry, "gone", {"base": image("a"), "build": image("a", "b")}, image("a", "b"))
+    theirs = {f"{gone}.release-1.2": registry.put(f"{gone}.release-1.2", body)}
+    theirs[f"{gone}.base"] = registry.put(f"{gone}.base", image("their own"))
+    tried = open_cache(registry).prune(branches=(), dry_run=True)
+    assert [each.scope.stages for each in tried.removed] == [(f"{gone}.build",)]
+    told = render_pruned("app", tried, dry_run=True)
+    assert f"would be removed: {gone}.build (an image of its stages)" in told.splitlines()
+    assert not any(tag in told for tag in theirs)
+    assert prune(registry) == {gone}
+    assert tags_of(registry) == theirs
+
+
+def test_a_label_without_a_list_of_stages_removes_none(registry: MemoryRegistry) -> None:
+    """As earlier versions wrote it: which of the tags beside it are bxcache's nobody knows."""
+    gone = save(registry, "gone", {}, image("a"))
+    digest = registry.put(f"{gone}.base", image("a"))
+    assert prune(registry) == {gone}
+    assert tags_of(registry) == {f"{gone}.base": digest}
 
 
 def test_a_changed_scope_stays_with_its_stages(registry: MemoryRegistry) -> None:

@@ -72,13 +72,23 @@ def test_the_totals_come_last() -> None:
     ("cache", "words"),
     [
         (replace(CACHE, store_budget=None), "(70 B new; the store has 120.0 MB)"),
-        (replace(CACHE, unchanged=True), "(unchanged; the store has 120.0 MB of 20.0 GB)"),
         (replace(CACHE, store_bytes=None), "(70 B new)"),
+        # A part of it was dropped again.
+        (replace(CACHE, new_bytes=None), "(the store has 120.0 MB of 20.0 GB)"),
+        (replace(CACHE, new_bytes=None, store_bytes=None), "as `image.main` in /store"),
     ],
 )
 def test_what_is_not_known_of_the_store_is_left_out(cache: CacheResult, words: str) -> None:
     """A store without bounds has no budget."""
     assert render_totals(replace(RESULT, caches=(cache,))).endswith(words)
+
+
+def test_what_was_there_already_is_not_said_to_be_saved() -> None:
+    """It was exported, and there was nothing new in it."""
+    same = replace(CACHE, unchanged=True)
+    amount = "4.1 MB in 4 layers; the store has 120.0 MB of 20.0 GB"
+    last = render_totals(replace(RESULT, caches=(same,))).splitlines()[-1]
+    assert last == f"nothing new for `image.main` in /store ({amount})"
 
 
 def test_a_failed_build_tells_its_stages_too() -> None:

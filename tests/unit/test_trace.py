@@ -20,6 +20,7 @@ from bxcache.buildx.events import (
     StepLogged,
     StepShown,
     StepStarted,
+    StepStopped,
     Transfer,
     Transferred,
     Warned,
@@ -185,6 +186,48 @@ def test_events_tell_what_the_trace_tells(name: str) -> None:
     for step in trace.steps:
         key = (step.name.label, step.name.text, step.name.platform or "")
         assert step.outcome in last[key]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.ndjson")))
+def test_a_step_that_began_ends_once(name: str) -> None:
+    """Wherever its stream is cut off, as when buildx is killed."""
+    lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
+    documents = list(join_documents(lines))
+    for cut in range(0, len(documents) + 1, max(1, len(documents) // 40)):
+        reader, running = TraceReader(), set[str]()
+        events = [event for line in documents[:cut] for event in reader.feed(line)]
+        for event in (*events, *reader.end()):
+            if isinstance(event, StepStarted):
+                assert event.vertex not in running
+                running.add(event.vertex)
+            elif isinstance(event, StepFinished | StepStopped):
+                assert event.vertex in running or isinstance(event, StepFinished)
+                running.discard(event.vertex)
+        assert not running
+        assert list(reader.end()) == []
+
+
+def test_of_two_equal_steps_one_fails_and_one_is_stopped() -> None:
+    """Those of two platforms, which BuildKit executes once: as docker says, one has failed."""
+    trace, events = read("two-platforms-stopped")
+    ends = [
+        type(e)
+        for e in events
+        if isinstance(e, StepFinished | StepStopped) and "exit 3" in e.step.text
+    ]
+    assert ends == [StepFinished, StepStopped]
+    assert [step.outcome for step in trace.steps if "exit 3" in step.name.text] == [FAILED]
+
+
+def test_what_was_found_stays_found_where_the_build_is_stopped() -> None:
+    """A layer that is still being fetched then is that of a reused step."""
+    found = {"digest": "d", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
+    reader = TraceReader()
+    for more in ({"completed": "2026-01-01T00:00:01Z", "cached": True}, {}):
+        list(reader.feed(json.dumps({"vertexes": [{**found, **more}]})))
+    stopped = {**found, "completed": "2026-01-01T00:00:02Z", "error": "pull: context canceled"}
+    assert list(reader.feed(json.dumps({"vertexes": [stopped]}))) == []
+    assert [step.outcome for step in reader.finish().steps] == [REUSED]
 
 
 def test_a_reused_step_is_never_said_to_have_started() -> None:

@@ -75,6 +75,8 @@ def _render_tables(table: Table) -> Iterator[str]:
         left = len(table.rows) - _MOST_ROWS
         if left > 0:
             yield f"… and {left} more"
+        if table.note:
+            yield table.note
 
 
 def _render_table(table: Table) -> str:

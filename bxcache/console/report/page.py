@@ -159,7 +159,8 @@ def _draw_legend() -> Markup:
 
 
 def _draw_table(table: Table, *more: Markup) -> Markup:
-    return _draw_section(table.title, _draw_cells(table), *more) if table.rows else Markup()
+    note = [element("p", table.note)] if table.note else []
+    return _draw_section(table.title, _draw_cells(table), *note, *more) if table.rows else Markup()
 
 
 def _fold(table: Table) -> Markup:

@@ -64,12 +64,13 @@ def _render_table(table: Table) -> str:
 
 
 def render_rows(table: Table) -> str:
-    """A table as plain lines, without its title."""
+    """A table as plain lines, without its title; what has to be known of it comes last."""
     rows = [
         [clean_text(cell) if isinstance(cell, Quoted) else cell for cell in row]
         for row in table.rows
     ]
-    return render_table([name.upper() for name in table.head], rows, table.texts)
+    shown = render_table([name.upper() for name in table.head], rows, table.texts)
+    return f"{shown}\n{table.note}" if table.note else shown
 
 
 def _indent(line: str) -> str:

@@ -40,12 +40,14 @@ class Table:
         head: the names of the columns.
         rows: the cells; what came from elsewhere is `Quoted`.
         texts: how many columns are texts.
+        note: what has to be known of the figures.
     """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     texts: int = 1
+    note: str = ""
 
 
 def tell_build(report: Report) -> str:
@@ -90,6 +92,14 @@ def tell_counts(counts: ReportedCounts) -> str:
     return ", ".join(parts)
 
 
+def tell_shared(count: int) -> str:
+    """Why the counts of stages add up to more than the steps of the build; empty if they do not."""
+    if not count:
+        return ""
+    verb = "is" if count == 1 else "are"
+    return f"{format_count(count, 'step')} {verb} shared by several stages and counted in each"
+
+
 def tell_saved(counts: ReportedCounts) -> str:
     """What the reused steps would have taken; empty where there are none."""
     if not counts.reused:
@@ -130,7 +140,7 @@ def tabulate_stages(report: Report) -> Table:
     """Each stage with what became of its steps."""
     rows = tuple(_write_stage(stage) for stage in list_needed(report))
     head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
-    return _drop_empty(Table("Stages", head, rows))
+    return _drop_empty(Table("Stages", head, rows, note=tell_shared(report.shared_steps)))
 
 
 def tabulate_work(report: Report) -> Table:
@@ -260,4 +270,5 @@ def _drop_empty(table: Table) -> Table:
         return tuple(cells[at] for at in kept)
 
     texts = sum(at < table.texts for at in kept)
-    return Table(table.title, choose(table.head), tuple(map(choose, table.rows)), texts)
+    rows = tuple(map(choose, table.rows))
+    return replace(table, head=choose(table.head), rows=rows, texts=texts)

@@ -1,0 +1,101 @@
+"""Where the steps of a failed build stand in its Dockerfile. Pure.
+
+Such a build leaves no metadata, which has the lines of a build that succeeded. Docker quotes the
+Dockerfile around the step that failed. The others are found by counting: BuildKit numbers the steps
+of each stage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.dockerfile import list_bases, list_stages
+from bxcache.buildx.events import Outcome
+from bxcache.buildx.raw_stream import ERROR
+from bxcache.buildx.vertex_names import ONLY_STAGE, StepName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bxcache.buildx.trace import Trace, TracedStep
+
+# https://github.com/moby/buildkit/blob/v0.25.2/solver/errdefs/source.go
+_POSITION = re.compile(r".+:(?P<line>[0-9]+)")
+_RULE = "-" * 20
+_SCRATCH = "scratch"
+
+
+def locate_steps(trace: Trace, dockerfile: str) -> Trace:
+    """The same with the lines of steps, as far as they are certain.
+
+    Args:
+        trace: what the stream of a failed build told.
+        dockerfile: the text of its Dockerfile; empty if unknown.
+    """
+    quoted, counted = _find_quoted(trace), _count_lines(dockerfile)
+    return replace(trace, steps=tuple(_locate(each, quoted, counted) for each in trace.steps))
+
+
+def _locate(
+    step: TracedStep,
+    quoted: Mapping[StepName, tuple[int, ...]],
+    counted: Mapping[tuple[str, int, int], tuple[int, str]],
+) -> TracedStep:
+    name = step.name
+    line, verb = counted.get((name.stage, name.index, name.total), (0, ""))
+    # What a stage inherits by ONBUILD, and what another frontend does, is not counted here.
+    found = (line,) if [verb] == name.text.upper().split(maxsplit=1)[:1] else ()
+    return replace(step, lines=quoted.get(name) or found)
+
+
+def _find_quoted(trace: Trace) -> dict[StepName, tuple[int, ...]]:
+    """The lines that docker quotes of the step that failed: one for each place it stands in.
+
+    What several targets or steps have failed of at once it quotes of one, whose error it tells.
+    """
+    lines, error = _split_quotes(trace.said)
+    failed = [each for each in trace.steps if each.outcome is Outcome.FAILED and each.error]
+    meant = [each.name for each in failed if error.endswith(each.error)]
+    places = {(name.stage, name.index) for name in meant}
+    return dict.fromkeys(meant, lines) if lines and len(places) == 1 else {}
+
+
+def _split_quotes(said: Sequence[str]) -> tuple[tuple[int, ...], str]:
+    """The lines where the quotes of the Dockerfile begin, and the error that follows them."""
+    lines: set[int] = set()
+    for at, (line, rule) in enumerate(pairwise(said)):
+        position = _POSITION.fullmatch(line)
+        if rule == _RULE and position is not None:
+            lines.add(int(position["line"]))
+        elif lines and line == _RULE and rule.startswith(ERROR):
+            return tuple(sorted(lines)), "\n".join(said[at + 1 :]).rstrip("\n")
+    return (), ""
+
+
+def _count_lines(text: str) -> dict[tuple[str, int, int], tuple[int, str]]:
+    """The line and the verb of each step by its stage, its number and the count of all in it.
+
+    A stage whose base may be anything, or which is not the only one of its name, is left out.
+    """
+    stages = list_stages(text)
+    names = Counter(stage.name for stage in stages)
+    found: dict[tuple[str, int, int], tuple[int, str]] = {}
+    for stage, base in zip(stages, list_bases(stages), strict=True):
+        if "$" in stage.base or names[stage.name] > 1:
+            continue
+        # The only stage has no name in the stream. An image that is built on is the first step.
+        name = stage.name if len(stages) > 1 else ONLY_STAGE
+        offset = 0 if base is not None or stage.base == _SCRATCH else 1
+        found.update(_number(name, offset, stage.steps))
+    return found
+
+
+def _number(
+    name: str, offset: int, steps: Sequence[tuple[int, str]]
+) -> Iterable[tuple[tuple[str, int, int], tuple[int, str]]]:
+    total = offset + len(steps)
+    return (((name, at, total), step) for at, step in enumerate(steps, offset + 1))
