@@ -27,6 +27,7 @@ from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.events import Noted, Outcome, Warned
 from bxcache.buildx.metadata import parse_bake_metadata
+from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.errors import BuildFailedError, BxcacheError, ResultError, StoppedError
@@ -35,7 +36,7 @@ from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.pipeline import open_build
 from bxcache.preparation import look_at_store, make_folder, open_store, prepare
 from bxcache.process import Stop, open_pool
-from bxcache.redaction import Redactor, find_secrets, redact_argv
+from bxcache.redaction import Redactor
 from bxcache.rescue import AGAIN, find_reason
 from bxcache.running import Run, read_metadata, run_docker
 from bxcache.settlement import Heard
@@ -180,7 +181,7 @@ def ask_bake(request: BakeRequest, tell: Callable[[str], None], progress: str = 
     build = request.build
     with open_build(build) as opening:
         docker, arguments = opening.docker, render_question(request, opening.setup, progress)
-    redact = Redactor(find_secrets((*docker.command, *arguments), os.environ))
+    redact = Redactor(find_secrets((*docker.command, *arguments), os.environ, build.directory))
     with docker.build(
         arguments, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
     ) as process:
@@ -202,8 +203,9 @@ class _Bake:
         self._request, self._base, self._targets = request, base, targets
         self._observe, self._stop = observe, request.build.stop or Stop()
         words = [word for each in targets.values() for word in list_words(each)]
-        mentioned = (*words, *request.sets, *request.build.extra, *base.docker.command)
-        self.redact = Redactor(find_secrets(mentioned, os.environ))
+        words += [word for text in request.sets for word in ("--set", text)]
+        words += [*request.build.extra, *base.docker.command]
+        self.redact = Redactor(find_secrets(words, os.environ, request.build.directory))
 
     def prepare_all(self) -> list[tuple[BakeTarget, Prepared]]:
         """Every target with what is known of it."""

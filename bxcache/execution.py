@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import reads_stdin
 from bxcache.buildx.events import Noted, Warned, redact_event
+from bxcache.buildx.secrets import find_secrets
 from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
-from bxcache.redaction import Redactor, find_secrets
+from bxcache.redaction import Redactor
 from bxcache.rescue import AGAIN, ONCE, find_reason
 from bxcache.running import Run, run_build
 
@@ -36,7 +37,8 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         staging, state = open_store(prepared, stack)
         plan = plan_build(prepared, state)
         arguments = render_arguments(prepared, plan)
-        redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
+        words = (*arguments, *prepared.docker.command)
+        redact = Redactor(find_secrets(words, os.environ, prepared.request.directory))
         run = Run(prepared, redact, redacting(observe, redact), partial(render_save, prepared))
         for note in (*prepared.notes, *plan.notes):
             run.tell(Noted(note))

@@ -137,11 +137,12 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _fail(message: str, status: int) -> int:
     import os  # noqa: PLC0415  # only a failure needs it
 
+    from bxcache.buildx.secrets import find_mentioned, find_secrets  # noqa: PLC0415
     from bxcache.cli.job_log import find_job_log, say  # noqa: PLC0415
-    from bxcache.redaction import Redactor, find_secrets  # noqa: PLC0415
+    from bxcache.redaction import Redactor  # noqa: PLC0415
 
-    redact = Redactor(find_secrets(sys.argv, os.environ))
-    say(f"{click.style('error:', fg='red')} {redact(message)}", find_job_log())
+    secrets = (*find_secrets(sys.argv, os.environ), *find_mentioned(message, os.environ))
+    say(f"{click.style('error:', fg='red')} {Redactor(secrets)(message)}", find_job_log())
     return status
 
 
