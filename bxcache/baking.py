@@ -30,15 +30,29 @@ from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.conclusion import Ended, begin_asking, conclude
-from bxcache.errors import BuildFailedError, BxcacheError, ResultError, StoppedError
+from bxcache.errors import (
+    BuildFailedError,
+    BxcacheError,
+    OutputError,
+    ResultError,
+    StoppedError,
+)
 from bxcache.execution import redacting
 from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.pipeline import open_build
-from bxcache.preparation import look_at_store, make_folder, open_store, prepare
+from bxcache.preparation import (
+    leave_metadata,
+    look_at_store,
+    make_folder,
+    note_metadata,
+    open_store,
+    prepare,
+    read_metadata,
+)
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
 from bxcache.rescue import AGAIN, find_reason
-from bxcache.running import Run, read_metadata, run_docker
+from bxcache.running import Run, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
@@ -129,6 +143,7 @@ def bake_targets(
     request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))
     with open_build(request.build) as opening:
         base = prepare(opening, boot=True)
+    request = replace(request, build=replace(request.build, extra=base.request.extra))
     targets = read_targets(request, base.docker)
     if not targets:
         return {}
@@ -146,6 +161,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     """
     with open_build(request.build) as opening:
         base = prepare(opening, boot=False)
+    request = replace(request, build=replace(request.build, extra=base.request.extra))
     bake = _Bake(request, base, read_targets(request, base.docker), None)
     bakings = [
         bake.plan(target, prepared, look_at_store(prepared))
@@ -157,7 +173,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     return BakePreview(
         command=(*variables, *redact_argv(command, bake.redact)),
         plans={each.target.name: each.plan for each in bakings},
-        notes=(*base.notes, *note_folders(request, bakings)),
+        notes=(*base.notes, *note_metadata(base), *note_folders(request, bakings)),
     )
 
 
@@ -239,7 +255,8 @@ class _Bake:
                     opened[name].run.tell(Warned(reason))
             opened = {name: each.without_imports() for name, each in opened.items()}
             heard = self._bake_again(opened, heard)
-        version = buildx()
+        own = {name for name, each in self._targets.items() if each.keeps_cache}
+        version, trouble = buildx(), leave_metadata(self._base, own)
         ended = {
             name: Ended(
                 plan=each.baking.plan,
@@ -258,7 +275,8 @@ class _Bake:
             waiting = {
                 name: pool.submit(_conclude, name, opened[name].run, ended[name]) for name in opened
             }
-            return {name: job.result() for name, job in waiting.items()}
+            outcomes = {name: job.result() for name, job in waiting.items()}
+        return _add_trouble(outcomes, trouble)
 
     def _open_all(self, stack: ExitStack) -> dict[str, _Open]:
         """Open the store for each target, then look up all registries at once."""
@@ -320,6 +338,15 @@ class _Bake:
             # What failed is no target, so none of them is known to be as it was to be.
             return {name: replace(each, exit_status=status) for name, each in heard.items()}
         return heard
+
+
+def _add_trouble(outcomes: dict[str, ImageOutcome], trouble: str) -> dict[str, ImageOutcome]:
+    """The same with an error for the file of all of them, where that could not be written."""
+    done = next((name for name, each in outcomes.items() if each.error is None), None)
+    if not trouble or done is None:
+        return outcomes
+    error = OutputError(f"the bake is done, but {trouble}", result=outcomes[done].result)
+    return {**outcomes, done: replace(outcomes[done], error=error)}
 
 
 def _hear(baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import reads_stdin
 from bxcache.buildx.events import Noted, Warned, redact_event
+from bxcache.buildx.extra_flags import CACHE_TO, list_flags
 from bxcache.buildx.secrets import find_secrets
 from bxcache.conclusion import Ended, begin_asking, conclude
+from bxcache.errors import OutputError
 from bxcache.node_export import MORE_RUNS, avoid_meeting
-from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
+from bxcache.preparation import (
+    leave_metadata,
+    make_folder,
+    open_store,
+    plan_build,
+    render_arguments,
+    render_save,
+)
 from bxcache.redaction import Redactor
 from bxcache.rescue import AGAIN, ONCE, find_reason
 from bxcache.running import Run, run_build
@@ -61,7 +70,12 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
                 plan, heard = _run_again(run, plan, heard, staging)
         version = buildx()
         ended = Ended(plan, arguments, heard, state, staging, reason, started, version, earlier)
-        return conclude(run, ended)
+        extra = prepared.request.extra
+        trouble = leave_metadata(prepared, [""] if CACHE_TO in list_flags(extra) else ())
+        result = conclude(run, ended)
+        if trouble:
+            raise OutputError(f"the build is done, but {trouble}", result=result)
+        return result
 
 
 def _run_again(

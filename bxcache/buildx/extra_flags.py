@@ -10,7 +10,14 @@ if TYPE_CHECKING:
 
     from bxcache.config.models import BuildSettings
 
-_WITHOUT_VALUE = ("-D", "--debug")
+_WITHOUT_VALUE = frozenset(
+    (
+        *("-D", "--debug", "--check", "--load", "--no-cache", "--print", "--pull", "--push", "-q"),
+        *("--quiet", "--compress", "--disable-content-trust", "--force-rm", "--rm", "--squash"),
+    )
+)
+"""https://docs.docker.com/reference/cli/docker/buildx/build/#options, and those of bake."""
+CACHE_TO, METADATA_FILE = "--cache-to", "--metadata-file"
 LAYERLESS = frozenset(("--annotation", "--attest", "--provenance", "--sbom"))
 """Flags that concern what is said of an image, and no layer of it."""
 INLINE = "type=inline"
