@@ -14,11 +14,11 @@ import base64
 import json
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, AnyStr, Generic
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 MASK = "***"
 
@@ -50,8 +50,10 @@ https://github.com/moby/buildkit/blob/v0.32.2/frontend/dockerfile/dockerfile2llb
 # The scheme is looked at last and not as a whole: a long text of letters would take forever.
 URL_USER = re.compile(r"://(?<=[A-Za-z0-9+.-]://)(?P<user>[^/?#\s@]+(?:@[^/?#\s@]+)*)@")
 """A URL's user part."""
-_SHORTEST_MASKED_ANYWHERE = 4
-_SHORTEST_ENCODED, _SHORTEST_SLICE = 8, 8
+_HEAD = 4
+"""How long a secret is at least that is masked anywhere, in characters."""
+_SHORTEST_ENCODED, _MOST_ENCODED = 8, 8
+"""How long a text is at least that is masked in base64, and how many lines of one are."""
 _PLAIN_WORDS = frozenset({"true", "false", "none", "null", "auto", "default", "basic", "bearer"})
 _LINE_WIDTHS = (76, 64)
 """How `base64` and `openssl` break lines."""
@@ -101,15 +103,21 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         words = {form for secret in secrets for form in _list_forms(secret)}
         masked = sorted(words, key=len, reverse=True)
+        data = [word.encode(errors="surrogateescape") for word in masked]
         self.longest = max(map(len, masked), default=0)
-        self._pattern = re.compile(_alternate(masked)) if masked else None
-        self._words = tuple(word.encode(errors="surrogateescape") for word in masked)
-        self._pattern_of_bytes = re.compile(b"|".join(map(re.escape, self._words)))
+        self._text = _Finder(masked, re.compile(_join_heads(masked)))
+        heads = _join_heads(word.decode("latin-1") for word in data)
+        self._data = _Finder(data, re.compile(heads.encode("latin-1")))
+        self._most = max(map(len, data), default=0)
+        self._bytes = frozenset(b"".join(data))
+        self._beginnings = {word[:end] for word in data for end in range(1, _HEAD)}
 
     def __call__(self, text: str) -> str:
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
-        return mask_url(text)
+        pieces, end = [], 0
+        for start, next_end in self._text.find_all(text):
+            pieces += [text[end:start], MASK]
+            end = next_end
+        return mask_url("".join([*pieces, text[end:]]) if pieces else text)
 
     def find_cut(self, data: bytes) -> int:
         """Where a text that goes on can be cut: before what may be the beginning of a secret.
@@ -117,41 +125,78 @@ class Redactor:
         >>> Redactor(["hunter2"]).find_cut(b"it is hunt")
         6
         """
-        cut = len(data) - max((_count_begun(data, word) for word in self._words), default=0)
+        # Most pieces end with a line, and words have no such end.
+        if data[-1:] == b"" or data[-1] not in self._bytes:
+            return len(data)
+        cut = self._data.find_begun(data, max(0, len(data) - self._most))
+        if cut is None:
+            short = (end for end in range(_HEAD - 1, 0, -1) if data[-end:] in self._beginnings)
+            cut = len(data) - next(short, 0)
         if cut == len(data):
             return cut
         # A secret that ends as one begins stays whole.
-        found = self._pattern_of_bytes.finditer(data)
-        return next((each.start() for each in found if each.start() < cut < each.end()), cut)
+        return next((start for start, end in self._data.find_all(data) if start < cut < end), cut)
 
 
-def _count_begun(data: bytes, word: bytes) -> int:
-    # Most pieces end with a line, and words have no such end.
-    last, end = data[-1:], min(len(data), len(word) - 1)
-    while last and (at := word.rfind(last, 0, end)) >= 0:
-        if data.endswith(word[: at + 1]):
-            return at + 1
-        end = at
-    return 0
+class _Finder(Generic[AnyStr]):
+    """Finds words in texts: there can be thousands, so it looks for how they begin."""
+
+    def __init__(self, words: Iterable[AnyStr], heads: re.Pattern[AnyStr]) -> None:
+        """Take the words, the longest first, and a pattern for how one of them begins."""
+        self._heads: re.Pattern[AnyStr] = heads
+        self._words: dict[AnyStr, list[AnyStr]] = defaultdict(list)
+        for word in words:
+            self._words[word[:_HEAD]].append(word)
+
+    def find_all(self, text: AnyStr) -> Iterator[tuple[int, int]]:
+        """Where words begin and end, one after the other."""
+        at = 0
+        while self._words and (found := self._heads.search(text, at)):
+            start = found.start()
+            words = self._words[found[0]]
+            ends = (start + len(word) for word in words if text.startswith(word, start))
+            at = next(ends, 0)
+            if at:
+                yield start, at
+            else:
+                at = start + 1
+
+    def find_begun(self, text: AnyStr, at: int) -> int | None:
+        """Where, behind a position, a word begins that the text ends within; None if nowhere."""
+        while self._words and (found := self._heads.search(text, at)):
+            start: int = found.start()
+            rest = text[start:]
+            if any(len(w) > len(rest) and w.startswith(rest) for w in self._words[found[0]]):
+                return start
+            at = start + 1
+        return None
 
 
-def _alternate(words: list[str], depth: int = _SHORTEST_MASKED_ANYWHERE - 1) -> str:
-    """A pattern for any of the words, which have a common beginning once: there can be many."""
-    if not depth or len(words) == 1:
-        return "|".join(map(re.escape, words))
+def _join_heads(words: Iterable[str]) -> str:
+    """A pattern for how any of the words begins."""
+    return _alternate(sorted({word[:_HEAD] for word in words}))
+
+
+def _alternate(words: Sequence[str]) -> str:
+    """A pattern for words of one length, in which what they begin with stands once."""
     groups = defaultdict[str, list[str]](list)
     for word in words:
-        groups[word[0]].append(word[1:])
-    parts = (f"{re.escape(head)}(?:{_alternate(each, depth - 1)})" for head, each in groups.items())
+        groups[word[:1]].append(word[1:])
+    parts = (
+        f"{re.escape(head)}(?:{_alternate(rest)})" if rest[0] else re.escape(head)
+        for head, rest in groups.items()
+    )
     return "|".join(parts)
 
 
 def _list_forms(secret: str) -> Iterator[str]:
     """A secret as it may be printed: each of its lines, and all of it, in each encoding."""
-    for line in {line.strip() for line in (secret, *secret.splitlines())}:
-        if len(line) >= _SHORTEST_MASKED_ANYWHERE and line.lower() not in _PLAIN_WORDS:
+    lines = {line.strip() for line in (secret, *secret.splitlines())}
+    for line in lines:
+        if len(line) >= _HEAD and line.lower() not in _PLAIN_WORDS:
             yield from _quote(line)
-            yield from _encode(line)
+            # Those of a key are in base64 themselves.
+            yield from _encode(line) if len(lines) <= _MOST_ENCODED else ()
     yield from _encode(secret)
 
 
@@ -189,8 +234,13 @@ def _encode(text: str) -> Iterator[str]:
         encoded = base64.b64encode(bytes(before) + data).decode()
         # The characters that have bits of nothing else; each has six.
         whole = encoded[-(-8 * before // 6) : 8 * (before + len(data)) // 6]
-        for width in _LINE_WIDTHS:
-            for start in range(0, len(whole), width):
-                piece = whole[start : start + width]
-                if len(piece) >= _SHORTEST_SLICE:
-                    yield from (piece, piece.replace("+", "-").replace("/", "_"))
+        in_url = whole.replace("+", "-").replace("/", "_")
+        yield from _cut(whole, _LINE_WIDTHS[0])
+        yield from _cut(in_url, _LINE_WIDTHS[0])
+        if not before:
+            yield from _cut(whole, _LINE_WIDTHS[1])
+
+
+def _cut(text: str, width: int) -> Iterator[str]:
+    pieces = (text[start : start + width] for start in range(0, len(text), width))
+    return (piece for piece in pieces if len(piece) >= _SHORTEST_ENCODED)

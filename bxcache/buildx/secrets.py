@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SECRET, _SSH, _ARGUMENT, _SET = "--secret", "--ssh", "--build-arg", "--set"
 _KEYS = {"secret": _SECRET, "secrets": _SECRET, "ssh": _SSH, "args": _ARGUMENT}
 """The keys of a bake's target by the flags that mean the same."""
-_LARGEST_FILE = 1 << 15
+_LARGEST_FILE = 1 << 14
 """In bytes. What is larger is no password, key or login."""
 _SHORTEST_VARIABLE = 8
 _PAIR = re.compile(

@@ -166,8 +166,8 @@ def test_no_secret_leaves_a_build_or_a_bake(
     run("build", "--progress=rawjson", "-f", "broken", *ways, *behind, status=1)
     run("build", "--dry-run", *ways, *behind)
     sets = fill(SETS)
-    outs = ("--report=../rb.html", "--report=../rb.md", "--trace=../tb.json")
-    baked = json.loads(run("bake", "--json", *outs, "--log=../logb", *sets).out)
+    files = ("--report=../rb.html", "--report=../rb.md", "--trace=../tb.json", "--log=../logb")
+    baked = json.loads(run("bake", "--json", *files, *sets).out)
     assert "WORKDIR /***" in [each["text"] for each in baked["targets"]["default"]["steps"]]
     run("bake", "--progress=plain", "broken", *sets, status=1)
     run("bake", "--dry-run", *sets)
@@ -177,7 +177,7 @@ def test_no_secret_leaves_a_build_or_a_bake(
     run("store", "pack", "../store.tar.zst")
     run("store", "unpack", "--dir", "../unpacked", "../store.tar.zst")
     assert Store(tmp_path / "unpacked").read_scopes()
-    files = {
+    kept = {
         "files": {
             each.name: each.read_bytes() for each in tmp_path.glob("[rtl]*") if each.is_file()
         },
@@ -186,12 +186,12 @@ def test_no_secret_leaves_a_build_or_a_bake(
         "unpacked": list_files(tmp_path / "unpacked"),
         "registry": list_files(private_registry.storage),
     }
-    assert not files["left"]
+    assert not kept["left"]
     # What is looked for is found where it is.
     assert len(find_leaks((project / "forms").read_bytes())) == len(SECRETS) * len(FORMS)
     leaks = {
         (where, name): found
-        for where, sinks in {**told, **files}.items()
+        for where, sinks in {**told, **kept}.items()
         for name, data in sinks.items()
         if (found := find_leaks(data))
     }
