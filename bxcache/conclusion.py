@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Noted, Warned
+from bxcache.buildx.extra_flags import find_exports
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
 from bxcache.node_export import export_again
 from bxcache.remembering import Story, keep_record, make_record
 from bxcache.result import BuildResult
-from bxcache.settlement import Settled, list_steps, settle
+from bxcache.settlement import Settled, list_absent, list_steps, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,10 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
     """
     plan, reason = ended.plan, ended.reason
     heard = export_again(run, plan, ended.heard, ended.staging)
-    settled = settle(plan, heard, _make_commit(run.prepared.store, ended.staging, heard))
+    commit = _make_commit(run.prepared.store, ended.staging, heard)
+    settled = settle(plan, heard, commit, find_exports(run.prepared.request.extra))
+    for note in list_absent(plan, heard):
+        run.tell(Noted(note))
     kept = _save_registries(run, plan, heard, settled)
     settled = _merge(settled, kept)
     troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))

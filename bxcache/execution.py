@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import reads_stdin
 from bxcache.buildx.events import Noted, Warned, redact_event
-from bxcache.buildx.extra_flags import CACHE_TO, list_flags
+from bxcache.buildx.extra_flags import CACHE_TO, find_values
 from bxcache.buildx.secrets import find_secrets
 from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.errors import OutputError
@@ -71,7 +71,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         version = buildx()
         ended = Ended(plan, arguments, heard, state, staging, reason, started, version, earlier)
         extra = prepared.request.extra
-        trouble = leave_metadata(prepared, [""] if CACHE_TO in list_flags(extra) else ())
+        trouble = leave_metadata(prepared, [""] if find_values(extra, CACHE_TO) else ())
         result = conclude(run, ended)
         if trouble:
             raise OutputError(f"the build is done, but {trouble}", result=result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -289,6 +290,27 @@ def test_a_metadata_file_is_left_as_plain_buildx_leaves_it(machine: Machine, pro
         assert json.loads(ran.out)["exit_status"] == 0
         assert f"the metadata file `{project / name}` was not written" in ran.err
     assert not (project / "other.json").exists()
+
+
+def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
+    machine: Machine, project: Path
+) -> None:
+    """With docker's own reason, on the screen and in the document, beside bxcache's own cache."""
+    ref = "type=registry,ref=127.0.0.1:1/app"
+    given = ("--cache-from", ref, "--cache-to", f"{ref},ignore-error=true")
+    raw = machine.raw("--progress", "plain", *given, ".", folder=project)
+    reasons = re.findall(r"ERROR: (.*127\.0\.0\.1:1.*)", raw.stderr)
+    assert len({*reasons}) == 2
+    for _ in range(2):
+        ran = machine.run(*HERE, "--json", "--", *given, folder=project)
+        built = json.loads(ran.out)
+        assert [each["exported"] for each in built["caches"][-1:]] == [True]
+        shown = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+        for told in (built["warnings"], shown):
+            assert len(told) == 2
+            assert all("`127.0.0.1:1/app` that docker was given" in each for each in told)
+            assert all("connection refused" in each for each in told)
+        assert any(each in built["warnings"][0] for each in reasons)
 
 
 def test_images_of_a_config_file(machine: Machine, project: Path) -> None:
