@@ -116,10 +116,10 @@ class KeptLog:
         Raises:
             click.UsageError: it cannot be written.
         """
-        from bxcache.console.progress import RawProgress  # noqa: PLC0415
+        from bxcache.console.progress import DocumentLog  # noqa: PLC0415
 
         self._path, self._file = path, _open_file(path)
-        self._write = RawProgress(self._file)
+        self._write = DocumentLog(self._file)
         self._trouble: OSError | None = None
 
     def __call__(self, event: Event) -> None:

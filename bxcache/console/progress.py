@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, TextIO
 
 from bxcache.buildx.events import (
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.vertex_names import StepName
 
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _COLORS = {Outcome.REUSED: "cyan", Outcome.EXECUTED: "green", Outcome.FAILED: "red"}
 _STATE_WIDTH = 8
 _TIME_WIDTH = 8
@@ -96,6 +99,31 @@ class RawProgress:
         """Write what came from BuildKit as it came."""
         if isinstance(event, Streamed):
             print(event.line, file=self._stream, flush=True)
+
+
+class DocumentLog:
+    """BuildKit's stream as JSON alone, a document a line.
+
+    What docker says between BuildKit's messages is a document too: `{"stderr": "a line"}`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Write what came from docker."""
+        if isinstance(event, Streamed):
+            print(_write_document(event.line), file=self._stream, flush=True)
+
+
+def _write_document(line: str) -> str:
+    try:
+        is_document = isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        is_document = False
+    text = line if is_document else json.dumps({"stderr": line})
+    # JSON leaves them as they are, and some take them for the end of a line.
+    return _LINE_ENDS.sub(lambda found: rf"\u{ord(found[0]):04x}", text)
 
 
 class QuietProgress:

@@ -163,7 +163,10 @@ def test_no_secret_leaves_a_build_or_a_bake(
     assert "WORKDIR /***" in [each["text"] for each in built["steps"]]
     assert [each["exported"] for each in built["caches"]] == [True, True]
     assert (tmp_path / "r.html").read_text().count("***") > len(SECRETS)
-    run("build", "--progress=rawjson", "-f", "broken", *ways, *behind, status=1)
+    run("build", "--progress=rawjson", "--log=../logx", "-f", "broken", *ways, *behind, status=1)
+    documents = [json.loads(line) for line in (tmp_path / "logx").read_text().splitlines()]
+    assert any(each.get("stderr", "").startswith("ERROR: failed to") for each in documents)
+    assert any("vertexes" in each for each in documents)
     run("build", "--dry-run", *ways, *behind)
     sets = fill(SETS)
     files = ("--report=../rb.html", "--report=../rb.md", "--trace=../tb.json", "--log=../logb")
