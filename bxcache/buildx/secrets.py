@@ -34,6 +34,8 @@ _KEYS = {"secret": _SECRET, "secrets": _SECRET, "ssh": _SSH, "args": _ARGUMENT}
 _LARGEST_FILE = 1 << 14
 """In bytes. What is larger is no password, key or login."""
 _SHORTEST_VARIABLE = 8
+_OF_A_SHELL = frozenset(("PWD", "OLDPWD", "SSH_AUTH_SOCK", "DESKTOP_SESSION"))
+"""Variables that everybody has, and that are none in spite of their names."""
 _PAIR = re.compile(
     r"(?<![\w.-])(?P<name>[\w.-]+)[\"']?\s*[:=]\s*"
     r"(?=\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\s\"',;&]+))"
@@ -84,8 +86,8 @@ def find_mentioned(text: str, environment: Mapping[str, str]) -> Iterator[str]:
     """The values of variables with secret names that stand in a text: a shell has put them there,
     or a bake file."""
     for name, value in environment.items():
-        if len(value) >= _SHORTEST_VARIABLE and value in text and is_secret_name(name):
-            yield value
+        if len(value) >= _SHORTEST_VARIABLE and value in text:
+            yield from [value] if is_secret_name(name) and name not in _OF_A_SHELL else ()
 
 
 def _list_given(words: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -49,7 +49,7 @@ def check_command(file: Path) -> None:
     from bxcache.config.loading import check_file  # noqa: PLC0415
 
     check_file(file)
-    click.echo(f"{file} is valid")
+    say(f"{file} is valid", find_job_log(), err=False)
 
 
 @config_group.command("schema")

@@ -52,7 +52,7 @@ def open_progress(mode: str, log: JobLog | None, failures: Failures) -> Iterator
     )
 
     if mode == "rawjson":
-        yield RawProgress(sys.stderr)
+        yield RawProgress(sys.stderr, log.defuse if log is not None else None)
     elif mode in _SILENT:
         yield QuietProgress()
     else:
@@ -73,7 +73,7 @@ def open_batch_progress(
     from bxcache.console.progress import RawProgress  # noqa: PLC0415
 
     if mode == "rawjson":
-        raw = RawProgress(sys.stderr)
+        raw = RawProgress(sys.stderr, log.defuse if log is not None else None)
         yield lambda _, event: raw(event)
         return
     yield BatchProgress(sys.stderr, names, quiet=mode in _SILENT)

@@ -21,7 +21,7 @@ from bxcache.buildx.events import (
     Warned,
 )
 from bxcache.console.style import Style
-from bxcache.console.tables import show_line
+from bxcache.console.tables import defuse_json, show_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,13 +92,24 @@ class PlainProgress:
 class RawProgress:
     """BuildKit's own stream, line by line, and nothing else: what bxcache has to say comes last."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, defuse: Callable[[str], str] | None = None) -> None:
+        """Nothing is written yet.
+
+        Args:
+            stream: where lines go.
+            defuse: what makes a line that is no document fit to be printed there.
+        """
+        self._stream, self._defuse = stream, defuse
 
     def __call__(self, event: Event) -> None:
         """Write what came from BuildKit as it came."""
         if isinstance(event, Streamed):
-            print(event.line, file=self._stream, flush=True)
+            print(self._render(event.line), file=self._stream, flush=True)
+
+    def _render(self, line: str) -> str:
+        if self._defuse is None:
+            return line
+        return defuse_json(line) if _is_document(line) else self._defuse(line)
 
 
 class DocumentLog:
@@ -116,12 +127,15 @@ class DocumentLog:
             print(_write_document(event.line), file=self._stream, flush=True)
 
 
-def _write_document(line: str) -> str:
+def _is_document(line: str) -> bool:
     try:
-        is_document = isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
-        is_document = False
-    text = line if is_document else json.dumps({"stderr": line})
+        return False
+
+
+def _write_document(line: str) -> str:
+    text = line if _is_document(line) else json.dumps({"stderr": line})
     # JSON leaves them as they are, and some take them for the end of a line.
     return _LINE_ENDS.sub(lambda found: rf"\u{ord(found[0]):04x}", text)
 

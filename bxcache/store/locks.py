@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _SECONDS_BEFORE_WAITING_IS_SAID = 1.0
 _LONGEST_NOTE = 200
+_NOTE = re.compile(r"process [0-9]+ is [\w `.-]*", re.ASCII)
+"""What a process says of itself. Whoever can write a store can write anything else there."""
 
 logger = logging.getLogger("bxcache.store")
 
@@ -52,9 +55,10 @@ def hold_lock(folder: Path, purpose: str) -> Iterator[None]:
 
 def _read_holder(path: Path) -> str:
     try:
-        return path.read_text("utf-8", errors="replace")[:_LONGEST_NOTE]
+        note = path.read_text("utf-8", errors="replace")[:_LONGEST_NOTE]
     except OSError:
-        return "another process changes it"
+        note = ""
+    return note if _NOTE.fullmatch(note) else "another process changes it"
 
 
 def claim_lock(folder: Path, name: str) -> BaseFileLock | None:
