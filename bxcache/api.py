@@ -56,6 +56,7 @@ def build(
         StoreError: the local store's directory cannot be one; nothing was built.
         BuildFailedError: docker's build failed; `.result` tells how far it came.
         CacheError: a cache failed and `strict` is on; the image was built, see `.result`.
+        OutputError: docker's metadata file cannot be written; the image was built, see `.result`.
     """
     given: dict[str, Any] = {**options}
     if path is not None:

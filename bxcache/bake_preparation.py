@@ -19,7 +19,7 @@ from bxcache.buildx.bake_entitlements import (
     list_missing,
 )
 from bxcache.buildx.capabilities import parse_version
-from bxcache.buildx.command import Command, Saving, render_pair
+from bxcache.buildx.command import Command, Saving, render_build, render_pair
 from bxcache.buildx.extra_flags import (
     INLINE,
     LAYERLESS,
@@ -28,12 +28,14 @@ from bxcache.buildx.extra_flags import (
     find_values,
 )
 from bxcache.buildx.raw_stream import list_errors
+from bxcache.buildx.secrets import find_secrets
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
 from bxcache.image_name import place_in
 from bxcache.plan.candidates import list_candidates
 from bxcache.plan.plan import BuildPlan
 from bxcache.preparation import list_stored, plan_build
+from bxcache.redaction import Redactor
 from bxcache.request import BuildRequest
 from bxcache.scope import Scope
 from bxcache.store.staging import draw_name
@@ -123,7 +125,8 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     answer = docker.print_bake(words, request.build.directory)
     if answer.status:
         hint = "`docker buildx bake --print` shows what bake makes of its files"
-        problem = Problem("docker buildx bake", "", _find_why(answer.stderr))
+        redact = Redactor(find_secrets(words, os.environ, request.build.directory))
+        problem = Problem("docker buildx bake", "", redact(_find_why(answer.stderr)))
         raise ConfigError([problem], hint=hint)
     try:
         targets = parse_definition(answer.stdout)
@@ -303,9 +306,8 @@ def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
 
 def list_words(target: BakeTarget) -> Iterator[str]:
     """What a target is given that can have a secret in it, as a build's command has it."""
-    yield from describe_arguments(target)
-    yield from (word for each in target.settings.secrets for word in ("--secret", each))
-    yield from (*target.settings.outputs, *target.cache_from, *target.cache_to)
+    yield from render_build(target.settings, cache_options=(), metadata_file="", extra=target.extra)
+    yield from (*target.cache_from, *target.cache_to)
 
 
 def _begin(metadata: Path) -> Iterator[str]:

@@ -27,17 +27,32 @@ from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.events import Noted, Outcome, Warned
 from bxcache.buildx.metadata import parse_bake_metadata
+from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.conclusion import Ended, begin_asking, conclude
-from bxcache.errors import BuildFailedError, BxcacheError, ResultError, StoppedError
+from bxcache.errors import (
+    BuildFailedError,
+    BxcacheError,
+    OutputError,
+    ResultError,
+    StoppedError,
+)
 from bxcache.execution import redacting
 from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.pipeline import open_build
-from bxcache.preparation import look_at_store, make_folder, open_store, prepare
+from bxcache.preparation import (
+    leave_metadata,
+    look_at_store,
+    make_folder,
+    note_metadata,
+    open_store,
+    prepare,
+    read_metadata,
+)
 from bxcache.process import Stop, open_pool
-from bxcache.redaction import Redactor, find_secrets, redact_argv
+from bxcache.redaction import Redactor
 from bxcache.rescue import AGAIN, find_reason
-from bxcache.running import Run, read_metadata, run_docker
+from bxcache.running import Run, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
@@ -128,6 +143,7 @@ def bake_targets(
     request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))
     with open_build(request.build) as opening:
         base = prepare(opening, boot=True)
+    request = replace(request, build=replace(request.build, extra=base.request.extra))
     targets = read_targets(request, base.docker)
     if not targets:
         return {}
@@ -145,6 +161,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     """
     with open_build(request.build) as opening:
         base = prepare(opening, boot=False)
+    request = replace(request, build=replace(request.build, extra=base.request.extra))
     bake = _Bake(request, base, read_targets(request, base.docker), None)
     bakings = [
         bake.plan(target, prepared, look_at_store(prepared))
@@ -156,7 +173,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     return BakePreview(
         command=(*variables, *redact_argv(command, bake.redact)),
         plans={each.target.name: each.plan for each in bakings},
-        notes=(*base.notes, *note_folders(request, bakings)),
+        notes=(*base.notes, *note_metadata(base), *note_folders(request, bakings)),
     )
 
 
@@ -180,7 +197,7 @@ def ask_bake(request: BakeRequest, tell: Callable[[str], None], progress: str = 
     build = request.build
     with open_build(build) as opening:
         docker, arguments = opening.docker, render_question(request, opening.setup, progress)
-    redact = Redactor(find_secrets((*docker.command, *arguments), os.environ))
+    redact = Redactor(find_secrets((*docker.command, *arguments), os.environ, build.directory))
     with docker.build(
         arguments, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
     ) as process:
@@ -202,8 +219,9 @@ class _Bake:
         self._request, self._base, self._targets = request, base, targets
         self._observe, self._stop = observe, request.build.stop or Stop()
         words = [word for each in targets.values() for word in list_words(each)]
-        mentioned = (*words, *request.sets, *request.build.extra, *base.docker.command)
-        self.redact = Redactor(find_secrets(mentioned, os.environ))
+        words += [word for text in request.sets for word in ("--set", text)]
+        words += [*request.build.extra, *base.docker.command]
+        self.redact = Redactor(find_secrets(words, os.environ, request.build.directory))
 
     def prepare_all(self) -> list[tuple[BakeTarget, Prepared]]:
         """Every target with what is known of it."""
@@ -237,7 +255,8 @@ class _Bake:
                     opened[name].run.tell(Warned(reason))
             opened = {name: each.without_imports() for name, each in opened.items()}
             heard = self._bake_again(opened, heard)
-        version = buildx()
+        own = {name for name, each in self._targets.items() if each.keeps_cache}
+        version, trouble = buildx(), leave_metadata(self._base, own)
         ended = {
             name: Ended(
                 plan=each.baking.plan,
@@ -258,7 +277,8 @@ class _Bake:
                 name: pool.submit(_conclude, opened[name], each, stopped=bool(failed - {name}))
                 for name, each in ended.items()
             }
-            return {name: job.result() for name, job in waiting.items()}
+            outcomes = {name: job.result() for name, job in waiting.items()}
+        return _add_trouble(outcomes, trouble)
 
     def _open_all(self, stack: ExitStack) -> dict[str, _Open]:
         """Open the store for each target, then look up all registries at once."""
@@ -326,6 +346,15 @@ class _Bake:
             # What failed is no target, so none of them is known to be as it was to be.
             return {name: replace(each, exit_status=status) for name, each in heard.items()}
         return heard
+
+
+def _add_trouble(outcomes: dict[str, ImageOutcome], trouble: str) -> dict[str, ImageOutcome]:
+    """The same with an error for the file of all of them, where that could not be written."""
+    done = next((name for name, each in outcomes.items() if each.error is None), None)
+    if not trouble or done is None:
+        return outcomes
+    error = OutputError(f"the bake is done, but {trouble}", result=outcomes[done].result)
+    return {**outcomes, done: replace(outcomes[done], error=error)}
 
 
 def _hear(baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:

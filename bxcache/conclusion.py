@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake_definition import LINK
 from bxcache.buildx.events import Noted, Warned
-from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.extra_flags import find_exports, list_flags
 from bxcache.buildx.positions import locate_steps
 from bxcache.config.paths import read_dockerfile
 from bxcache.config.quantities import format_count, format_least
@@ -17,7 +17,7 @@ from bxcache.insight.record import RecordedGate
 from bxcache.node_export import export_again
 from bxcache.remembering import Story, keep_record, make_record, remember_build
 from bxcache.result import BuildResult
-from bxcache.settlement import Settled, list_steps, settle
+from bxcache.settlement import Settled, list_absent, list_steps, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,10 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
     """
     plan, reason = ended.plan, ended.reason
     heard = _locate(run, export_again(run, plan, ended.heard, ended.staging))
-    settled = settle(plan, heard, _make_commit(run.prepared.store, ended.staging, heard))
+    commit = _make_commit(run.prepared.store, ended.staging, heard)
+    settled = settle(plan, heard, commit, find_exports(run.prepared.request.extra))
+    for note in list_absent(plan, heard):
+        run.tell(Noted(note))
     kept = _save_registries(run, plan, heard, settled)
     settled = _merge(settled, kept)
     troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))

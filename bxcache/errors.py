@@ -104,6 +104,12 @@ class GateError(ResultError):
         super().__init__("\n".join(map(str, gates)), result=result)
 
 
+class OutputError(ResultError):
+    """A build is done, and a file that docker leaves beside it could not be written."""
+
+    exit_code = 74
+
+
 class Trouble(StrEnum):
     """What kind of trouble a registry makes."""
 

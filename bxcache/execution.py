@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import reads_context
 from bxcache.buildx.events import Noted, Warned, redact_event
+from bxcache.buildx.extra_flags import CACHE_TO, find_values
+from bxcache.buildx.secrets import find_secrets
 from bxcache.conclusion import Ended, begin_asking, conclude
+from bxcache.errors import OutputError
 from bxcache.node_export import MORE_RUNS, avoid_meeting
-from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
-from bxcache.redaction import Redactor, find_secrets
+from bxcache.preparation import (
+    leave_metadata,
+    make_folder,
+    open_store,
+    plan_build,
+    render_arguments,
+    render_save,
+)
+from bxcache.redaction import Redactor
 from bxcache.rescue import AGAIN, ONCE, find_reason
 from bxcache.running import Run, run_build, take_stdin
 
@@ -37,7 +47,8 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         staging, state = open_store(prepared, stack)
         plan = plan_build(prepared, state)
         arguments = render_arguments(prepared, plan)
-        redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
+        words = (*arguments, *prepared.docker.command)
+        redact = Redactor(find_secrets(words, os.environ, prepared.request.directory))
         tell, repeat = redacting(observe, redact), partial(render_save, prepared)
         run = Run(prepared, redact, tell, repeat, stdin)
         for note in (*prepared.notes, *plan.notes):
@@ -61,7 +72,12 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
                 plan, heard = _run_again(run, plan, heard, staging)
         version = buildx()
         ended = Ended(plan, arguments, heard, state, staging, reason, started, version, earlier)
-        return conclude(run, ended)
+        extra = prepared.request.extra
+        trouble = leave_metadata(prepared, [""] if find_values(extra, CACHE_TO) else ())
+        result = conclude(run, ended)
+        if trouble:
+            raise OutputError(f"the build is done, but {trouble}", result=result)
+        return result
 
 
 def _run_again(

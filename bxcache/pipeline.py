@@ -42,6 +42,7 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
         StoreError: the local store's directory cannot be one; nothing was built.
         BuildFailedError: docker's build failed.
         CacheError: a cache failed and `strict` is on; the image was built.
+        OutputError: docker's metadata file cannot be written; the image was built.
     """
     with open_build(request) as opening:
         from bxcache.execution import execute  # noqa: PLC0415  # while docker answers

@@ -21,7 +21,8 @@ from bxcache.buildx.command import (
     render_build,
 )
 from bxcache.buildx.events import Noted
-from bxcache.buildx.extra_flags import LAYERLESS, drop_flags
+from bxcache.buildx.extra_flags import LAYERLESS, METADATA_FILE, drop_flags, find_values
+from bxcache.buildx.metadata_file import limit_metadata
 from bxcache.buildx.stage_bake import explain_unbaked
 from bxcache.config.backends import LocalBackend
 from bxcache.config.paths import find_dockerfile, is_remote
@@ -33,13 +34,13 @@ from bxcache.placement import Placement, settle_place
 from bxcache.plan.candidates import list_candidates, list_overlapping
 from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, Candidate, LocalState
-from bxcache.request import find_metadata_file
 from bxcache.scope import Scope
 from bxcache.store.collection import Limits
+from bxcache.store.folders import Folder
 from bxcache.store.staging import Staging, draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from contextlib import ExitStack
 
     from bxcache.buildx.capabilities import Capabilities
@@ -70,6 +71,7 @@ class Prepared:
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
         notes: what a person should know although nothing is wrong.
+        metadata_wish: where the caller wants docker's metadata file, if anywhere.
     """
 
     request: BuildRequest
@@ -84,6 +86,7 @@ class Prepared:
     limits: Limits
     name: str
     notes: tuple[str, ...]
+    metadata_wish: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -93,9 +96,8 @@ class Prepared:
 
     @property
     def metadata_file(self) -> Path:
-        """Where docker leaves the metadata: where the caller wants it, else in the own folder."""
-        wanted = find_metadata_file(self.request.extra)
-        return self.request.directory / wanted if wanted else self.folder / "metadata.json"
+        """Where docker leaves the metadata, which has more in it than the caller may want."""
+        return self.folder / "metadata.json"
 
 
 def _find_folder(name: str) -> Path:
@@ -121,6 +123,8 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         EngineError: docker cannot do what is asked for.
     """
     request, setup = opening.request, opening.setup
+    wish = "".join(find_values(request.extra, METADATA_FILE)[-1:])
+    request = replace(request, extra=drop_flags(request.extra, (METADATA_FILE,)))
     location = find_location(setup)
     store = location.store if location else None
     if store is not None:
@@ -153,6 +157,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         limits=location.limits if location else Limits(),
         name=draw_name(),
         notes=notes,
+        metadata_wish=request.directory / wish if wish else None,
     )
 
 
@@ -337,6 +342,47 @@ def render_arguments(prepared: Prepared, plan: BuildPlan) -> tuple[str, ...]:
         metadata_file=str(prepared.metadata_file),
         extra=prepared.request.extra,
     )
+
+
+def note_metadata(prepared: Prepared) -> Iterator[str]:
+    """That a file of the caller's is written, which docker is not told of."""
+    if prepared.metadata_wish is not None:
+        yield f"after the build: {prepared.metadata_wish}: what plain buildx writes there"
+
+
+def leave_metadata(prepared: Prepared, caching: Container[str]) -> str:
+    """Leave docker's metadata where the caller wants it, as plain buildx would have written it.
+
+    A build that failed has none, and what is there of an earlier one stays.
+
+    Args:
+        prepared: the build.
+        caching: the targets for which the caller has a cache exported; the name of a build is
+            empty.
+
+    Returns:
+        Why it could not be written, or an empty string.
+    """
+    path, text = prepared.metadata_wish, read_metadata(prepared.metadata_file)
+    if path is None or not text:
+        return ""
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            return f"the metadata file `{path}` was not written: there is no regular file"
+        limited = limit_metadata(text, os.environ, caching).encode()
+        Folder(path.parent).write(path.name, limited, mode=0o644, durable=False)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        return f"the metadata file `{path}` was not written: {why}"
+    return ""
+
+
+def read_metadata(file: Path) -> str:
+    """The text of docker's metadata file; empty where there is none."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def render_save(prepared: Prepared, saving: Saving) -> Command:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
-from bxcache.preparation import look_at_store, plan_build, render_arguments
-from bxcache.redaction import Redactor, find_secrets, redact_argv
+from bxcache.buildx.secrets import find_secrets, redact_argv
+from bxcache.preparation import look_at_store, note_metadata, plan_build, render_arguments
+from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
     from bxcache.plan.plan import BuildPlan
@@ -42,10 +43,15 @@ def make_preview(prepared: Prepared) -> Preview:
     plan = plan_build(prepared, state)
     arguments = render_arguments(prepared, plan)
     command = (*prepared.docker.command, *arguments)
-    redact = Redactor(find_secrets(command, os.environ))
+    redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
     variables = (f"{name}={value}" for name, value in VARIABLES.items())
     return Preview(
         command=(*variables, *redact_argv(command, redact)),
         plan=plan,
-        notes=(*prepared.notes, *(state.notes if state else ()), *plan.notes),
+        notes=(
+            *prepared.notes,
+            *note_metadata(prepared),
+            *(state.notes if state else ()),
+            *plan.notes,
+        ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -131,16 +130,6 @@ def check_extra(extra: Sequence[str]) -> list[Problem]:
     """What cannot be passed on to docker, because bxcache needs it for itself."""
     names = [word.partition("=")[0] for word in extra]
     return [Problem("--", name, _OWN_FLAGS[name]) for name in names if name in _OWN_FLAGS]
-
-
-def find_metadata_file(extra: Sequence[str]) -> str | None:
-    """Where the caller wants docker's metadata file, if it is one of the extra arguments."""
-    for word, following in pairwise((*extra, "")):
-        if word == "--metadata-file":
-            return following
-        if word.startswith("--metadata-file="):
-            return word.partition("=")[2]
-    return None
 
 
 def name_flag(key: Key) -> str:

@@ -15,13 +15,13 @@ from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import EXPORTS
 from bxcache.config.quantities import format_size
 from bxcache.errors import ConfigError, Problem, StoppedError
+from bxcache.preparation import read_metadata
 from bxcache.process import read_stdin
 from bxcache.settlement import Heard, find_trouble
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from bxcache.buildx.command import Command
     from bxcache.buildx.events import Event
@@ -231,11 +231,3 @@ def check_stop(request: BuildRequest) -> None:
     """
     if request.stop is not None and request.stop.is_set:
         raise StoppedError("the build was stopped")
-
-
-def read_metadata(file: Path) -> str:
-    """The text of docker's metadata file; empty where there is none."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""

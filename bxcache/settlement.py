@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ABSENT = "not found"
 _FROM_STORE = " from local:"
+_NEVER_OWN = (CacheVertex.EXPORT_GHA, CacheVertex.EXPORT_S3, CacheVertex.EXPORT_AZURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,9 @@ Commit = Callable[[str, tuple[str, ...], Work], Saved]
 builder wrote, with the work it took; raises `StoreError`."""
 
 
-def settle(plan: BuildPlan, heard: Heard, commit: Commit | None) -> Settled:
+def settle(
+    plan: BuildPlan, heard: Heard, commit: Commit | None, given: Sequence[str] = ()
+) -> Settled:
     """Commit the local cache and tell what became of every one.
 
     A failed build saves nothing; the store is as it was.
@@ -91,17 +94,56 @@ def settle(plan: BuildPlan, heard: Heard, commit: Commit | None) -> Settled:
         plan: what the build was to do about caches.
         heard: what became of it.
         commit: saves to the store, where there is one.
+        given: the refs of registries that the caller has docker export a cache to.
     """
     warnings: list[str] = []
     caches: dict[tuple[str, str, str], CacheResult] = {}
     for result in (
         *_settle_imports(plan, heard, warnings),
-        *(_settle_exports(plan, heard, commit, warnings) if not heard.exit_status else ()),
+        *(_settle_exports(plan, heard, commit, warnings, given) if not heard.exit_status else ()),
     ):
         key = (result.backend, result.place, result.scope)
         before = caches.get(key)
         caches[key] = replace(result, imported=True) if before and before.imported else result
-    return Settled(tuple(caches.values()), tuple(warnings))
+    return Settled(tuple(caches.values()), (*warnings, *_warn_of_given(plan, heard, given)))
+
+
+def _warn_of_given(plan: BuildPlan, heard: Heard, given: Sequence[str]) -> Iterator[str]:
+    """What failed of the caches that docker was given by the caller."""
+    for each in _find_given_imports(plan, heard):
+        if each.error and not each.error.endswith(_ABSENT):
+            yield f"{_name_given(each)} could not be read: {each.error}"
+    if heard.exit_status:
+        return
+    matched = _match_exports(plan, heard, given)
+    for ref in given:
+        errors = (each.error for each in matched.get(ref, ()) if each.error)
+        yield from (f"the cache `{ref}` that docker was given was not saved: {e}" for e in errors)
+    for kind in _NEVER_OWN:
+        for each in heard.trace.find_transfers(kind):
+            if each.error:
+                yield f"{each.name}, which docker was told to, failed: {each.error}"
+
+
+def list_absent(plan: BuildPlan, heard: Heard) -> Iterator[str]:
+    """The caches that docker was given by the caller to import, and that are not there."""
+    for each in _find_given_imports(plan, heard):
+        if each.error.endswith(_ABSENT):
+            yield f"{_name_given(each)} is not imported: {each.error}"
+
+
+def _find_given_imports(plan: BuildPlan, heard: Heard) -> Iterator[CacheTransfer]:
+    transfers = heard.trace.find_transfers(CacheVertex.IMPORT)
+    own = [
+        each
+        for number in range(len(plan.imports))
+        for each in _find_imports(plan.imports[number:], transfers)
+    ]
+    return (each for each in transfers if each not in own)
+
+
+def _name_given(transfer: CacheTransfer) -> str:
+    return f"the cache `{transfer.name.removeprefix(CacheVertex.IMPORT)}` that docker was given"
 
 
 def _settle_imports(plan: BuildPlan, heard: Heard, warnings: list[str]) -> Iterator[CacheResult]:
@@ -116,9 +158,16 @@ def _settle_imports(plan: BuildPlan, heard: Heard, warnings: list[str]) -> Itera
 
 
 def _find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) -> str:
-    """Why the first of some imports failed, the others being all that follow.
+    """Why the first of some imports failed, the others being all that follow."""
+    return next((each.error for each in _find_imports(uses, transfers) if each.error), "")
 
-    Registries are named by BuildKit, stores are not. What a bake file imports by itself comes
+
+def _find_imports(
+    uses: Sequence[CacheUse], transfers: Sequence[CacheTransfer]
+) -> Sequence[CacheTransfer]:
+    """What became of the first of some imports, the others being all that follow.
+
+    Registries are named by BuildKit, stores are not. What a caller or a bake file imports comes
     before all of them.
     """
     use = uses[0]
@@ -126,8 +175,7 @@ def _find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer])
     if use.backend == "local":
         transfers = [each for each in transfers if _FROM_STORE in each.name]
         uses = [each for each in uses if each.backend == "local"]
-    unnamed = transfers[-len(uses) :][:1]
-    return next((each.error for each in named or unnamed if each.error), "")
+    return named or transfers[-len(uses) :][:1]
 
 
 def find_failed_import(plan: BuildPlan, heard: Heard, ref: str) -> str:
@@ -169,9 +217,9 @@ def _settle_exports(
     heard: Heard,
     commit: Commit | None,
     warnings: list[str],
+    given: Sequence[str],
 ) -> Iterator[CacheResult]:
-    registries = [use for use in plan.exports if use.backend == "registry"]
-    pushed = _match_transfers(registries, heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY))
+    pushed = _match_exports(plan, heard, given)
     for use in plan.exports:
         if use.backend == "inline":
             exported = heard.metadata.image_digest is not None
@@ -194,8 +242,8 @@ def _settle_exports(
             yield _tell_registry(use, own[0], heard.metadata)
 
 
-def _match_transfers(
-    uses: Sequence[CacheUse], transfers: Sequence[CacheTransfer]
+def _match_exports(
+    plan: BuildPlan, heard: Heard, given: Sequence[str]
 ) -> dict[str, list[CacheTransfer]]:
     """Which export went to which registry: BuildKit names all of them alike.
 
@@ -203,29 +251,32 @@ def _match_transfers(
     alike.
     """
     found: dict[str, list[CacheTransfer]] = {}
-    left = list(transfers)
+    left = heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
+    places = [*given, *(use.place for use in plan.exports if use.backend == "registry")]
+    # One path can be a part of another one.
+    places.sort(key=len, reverse=True)
     for fits in (_names_repository, _names_host, _has_succeeded, _is_any):
-        for use in uses:
-            own = [each for each in left if use.place not in found and fits(each, use)][:1]
+        for place in places:
+            own = [each for each in left if place not in found and fits(each, place)][:1]
             if own:
-                found[use.place] = own
+                found[place] = own
                 left.remove(own[0])
     return found
 
 
-def _names_repository(transfer: CacheTransfer, use: CacheUse) -> bool:
-    return _names_host(transfer, use) and Reference.parse(use.place).path in transfer.error
+def _names_repository(transfer: CacheTransfer, place: str) -> bool:
+    return _names_host(transfer, place) and Reference.parse(place).path in transfer.error
 
 
-def _names_host(transfer: CacheTransfer, use: CacheUse) -> bool:
-    return Reference.parse(use.place).host in transfer.error
+def _names_host(transfer: CacheTransfer, place: str) -> bool:
+    return Reference.parse(place).host in transfer.error
 
 
-def _has_succeeded(transfer: CacheTransfer, _: CacheUse) -> bool:
+def _has_succeeded(transfer: CacheTransfer, _: str) -> bool:
     return not transfer.error
 
 
-def _is_any(_transfer: CacheTransfer, _use: CacheUse) -> bool:
+def _is_any(_transfer: CacheTransfer, _place: str) -> bool:
     return True
 
 

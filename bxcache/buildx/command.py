@@ -71,7 +71,6 @@ def render_build(
     """
     by_itself = INLINE if adds_inline(settings, extra) else None
     caches = (each for each in cache_options if each[1] != by_itself)
-    pairs = (*_valued_options(settings), *caches)
     return (
         "buildx",
         "build",
@@ -79,9 +78,11 @@ def render_build(
         "rawjson",
         "--metadata-file",
         metadata_file,
-        *(word for pair in pairs for word in pair),
+        *(word for pair in _valued_options(settings) for word in pair),
         *_switches(settings),
         *extra,
+        # Behind a caller's own caches: BuildKit does not name stores, their turn tells them apart.
+        *(word for pair in caches for word in pair),
         settings.context,
     )
 

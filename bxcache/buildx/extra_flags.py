@@ -5,12 +5,22 @@ from __future__ import annotations
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.option_text import split_fields
+from bxcache.config.reference import Reference
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
     from bxcache.config.models import BuildSettings
 
-_WITHOUT_VALUE = ("-D", "--debug")
+_WITHOUT_VALUE = frozenset(
+    (
+        *("-D", "--debug", "--check", "--load", "--no-cache", "--print", "--pull", "--push", "-q"),
+        *("--quiet", "--compress", "--disable-content-trust", "--force-rm", "--rm", "--squash"),
+    )
+)
+"""https://docs.docker.com/reference/cli/docker/buildx/build/#options, and those of bake."""
+CACHE_TO, METADATA_FILE = "--cache-to", "--metadata-file"
 LAYERLESS = frozenset(("--annotation", "--attest", "--provenance", "--sbom"))
 """Flags that concern what is said of an image, and no layer of it."""
 INLINE = "type=inline"
@@ -59,6 +69,31 @@ def find_values(words: Sequence[str], flag: str) -> tuple[str, ...]:
         for word, following in pairwise((*words, ""))
         if word == flag or word.startswith(f"{flag}=")
     )
+
+
+def find_exports(words: Sequence[str]) -> tuple[str, ...]:
+    """The refs of registries that a caller has docker export a cache to.
+
+    >>> find_exports(["--cache-to", "type=registry,ref=r/x,mode=max", "--cache-to=r/y"])
+    ('r/x', 'r/y')
+    """
+    found: list[str] = []
+    for text in find_values(words, CACHE_TO):
+        fields = split_fields(text)
+        if not any("=" in field for field in fields):
+            found += fields
+            continue
+        options = {name.lower(): value for name, _, value in (f.partition("=") for f in fields)}
+        found += [options["ref"]] if options.get("type") == "registry" and "ref" in options else []
+    return tuple(filter(_is_reference, found))
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        Reference.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def adds_inline(settings: BuildSettings, extra: Sequence[str]) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
-_PROVENANCE = "buildx.build.provenance"
+PROVENANCE = "buildx.build.provenance"
 _CONTEXT, _INPUT = "context:", "input:"
 _BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
 
@@ -204,8 +204,8 @@ def _parse(text: str) -> Mapping[str, Any]:
 def _read_metadata(document: Mapping[str, Any]) -> Metadata:
     definitions = []
     for name, provenance in document.items():
-        platform = name.removeprefix(_PROVENANCE)
-        if name == _PROVENANCE or platform.startswith("/"):
+        platform = name.removeprefix(PROVENANCE)
+        if name == PROVENANCE or platform.startswith("/"):
             definitions.append(_read_definition(platform[1:] or None, _table(provenance)))
     return Metadata(_text(document.get("containerimage.digest")), tuple(definitions))
 

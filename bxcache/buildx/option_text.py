@@ -22,9 +22,26 @@ def render_options(attributes: Iterable[tuple[str, str]]) -> str:
     >>> render_options([("type", "local"), ("dest", "/a,b")])
     'type=local,"dest=/a,b"'
     """
+    return join_fields(f"{name}={value}" for name, value in attributes)
+
+
+def join_fields(fields: Iterable[str]) -> str:
+    """Fields as one text, each quoted where it has to be."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([f"{name}={value}" for name, value in attributes])
+    csv.writer(text, lineterminator="").writerow(fields)
     return text.getvalue()
+
+
+def split_fields(text: str) -> list[str]:
+    """The fields of an option text; of one that docker refuses, what stands between commas.
+
+    >>> split_fields('type=local,"dest=/a,b"'), split_fields('"id=a,env=B')
+    (['type=local', 'dest=/a,b'], ['id=a', 'env=B'])
+    """
+    try:
+        return _read_fields(text)
+    except csv.Error:
+        return [part.strip('"') for part in text.split(",")]
 
 
 def parse_options(text: str) -> Attributes:
@@ -34,11 +51,16 @@ def parse_options(text: str) -> Attributes:
         ValueError: a field is no `key=value`, or the quoting is broken.
     """
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        fields = _read_fields(text)
     except csv.Error as error:
         raise ValueError(f"`{text}` is not quoted as docker's options are: {error}") from error
-    pairs = [field.partition("=") for row in rows for field in row]
+    pairs = [field.partition("=") for field in fields]
     for name, equals, _ in pairs:
         if not equals or not name:
             raise ValueError(f"`{name}` in `{text}` is no `key=value`")
     return tuple((name.lower(), value) for name, _, value in pairs)
+
+
+def _read_fields(text: str) -> list[str]:
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    return [field for row in rows for field in row]

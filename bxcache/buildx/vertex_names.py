@@ -97,6 +97,9 @@ class CacheVertex(StrEnum):
     IMPORT = "importing cache manifest from "
     EXPORT_LOCAL = "exporting cache to client directory"
     EXPORT_REGISTRY = "exporting cache to registry"
+    EXPORT_GHA = "exporting to GitHub Actions Cache"
+    EXPORT_S3 = "exporting cache to Amazon S3"
+    EXPORT_AZURE = "exporting cache to Azure Blob Storage"
 
 
 EXPORTS = {"local": CacheVertex.EXPORT_LOCAL, "registry": CacheVertex.EXPORT_REGISTRY}

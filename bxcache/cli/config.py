@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.options import CONFIG, IMAGE
 
 
@@ -20,19 +21,25 @@ def config_group() -> None:
 @IMAGE
 def show_command(config_file: str | None, image: str | None) -> None:
     """Print every value and where it comes from."""
+    from bxcache.buildx.command import render_build  # noqa: PLC0415
+    from bxcache.buildx.secrets import find_secrets  # noqa: PLC0415
     from bxcache.config.loading import describe, load_setup  # noqa: PLC0415
     from bxcache.console.settings import render_settings  # noqa: PLC0415
     from bxcache.place.place import read_place  # noqa: PLC0415
     from bxcache.placement import describe_place, settle_place  # noqa: PLC0415
+    from bxcache.redaction import Redactor  # noqa: PLC0415
 
     setup = load_setup(
         Path.cwd(), os.environ, file=Path(config_file) if config_file else None, image=image
     )
     placement = settle_place(read_place(os.environ, Path.cwd()), setup)
     rows = [(key, value, str(source)) for key, value, source in describe(setup)]
-    click.echo(render_settings([*rows, *describe_place(placement)]))
+    command = render_build(setup.config.build, cache_options=(), metadata_file="")
+    redact = Redactor(find_secrets(command, os.environ))
+    log = find_job_log()
+    say(render_settings([*rows, *describe_place(placement)], redact), log, err=False)
     for note in (*setup.notes, *placement.notes):
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {redact(note)}", log)
 
 
 @config_group.command("check")
@@ -42,7 +49,7 @@ def check_command(file: Path) -> None:
     from bxcache.config.loading import check_file  # noqa: PLC0415
 
     check_file(file)
-    click.echo(f"{file} is valid")
+    say(f"{file} is valid", find_job_log(), err=False)
 
 
 @config_group.command("schema")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.options import CONFIG, IMAGE
 
 _STYLES = ("plain", "github", "circleci", "gitlab")
@@ -47,4 +48,4 @@ def key_command(
         owner = settle_place(read_place(os.environ, here), setup).owner
     key = make_cache_key(setup, here, store.read_scopes(), owner)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
-    click.echo(STYLES[style](key, path))
+    say(STYLES[style](key, path), find_job_log(), err=False)

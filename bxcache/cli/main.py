@@ -43,6 +43,9 @@ Exit status: 0 done; docker's own for a failed build;
 @click.version_option(__version__, prog_name="bxcache", message="%(prog)s %(version)s")
 def cli() -> None:
     """Cache and restore every stage of a docker build."""
+    from bxcache.cli.library_log import hear_library  # noqa: PLC0415  # `logging` takes 5 ms
+
+    hear_library()
 
 
 cli.add_command(bake_command)
@@ -137,11 +140,12 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _fail(message: str, status: int) -> int:
     import os  # noqa: PLC0415  # only a failure needs it
 
+    from bxcache.buildx.secrets import find_mentioned, find_secrets  # noqa: PLC0415
     from bxcache.cli.job_log import find_job_log, say  # noqa: PLC0415
-    from bxcache.redaction import Redactor, find_secrets  # noqa: PLC0415
+    from bxcache.redaction import Redactor  # noqa: PLC0415
 
-    redact = Redactor(find_secrets(sys.argv, os.environ))
-    say(f"{click.style('error:', fg='red')} {redact(message)}", find_job_log())
+    secrets = (*find_secrets(sys.argv, os.environ), *find_mentioned(message, os.environ))
+    say(f"{click.style('error:', fg='red')} {Redactor(secrets)(message)}", find_job_log())
     return status
 
 

@@ -52,7 +52,7 @@ def open_progress(mode: str, log: JobLog | None, failures: Failures) -> Iterator
     )
 
     if mode == "rawjson":
-        yield RawProgress(sys.stderr)
+        yield RawProgress(sys.stderr, log.defuse if log is not None else None)
     elif mode in _SILENT:
         yield QuietProgress()
     else:
@@ -73,7 +73,7 @@ def open_batch_progress(
     from bxcache.console.progress import RawProgress  # noqa: PLC0415
 
     if mode == "rawjson":
-        raw = RawProgress(sys.stderr)
+        raw = RawProgress(sys.stderr, log.defuse if log is not None else None)
         yield lambda _, event: raw(event)
         return
     yield BatchProgress(sys.stderr, names, quiet=mode in _SILENT)
@@ -116,10 +116,10 @@ class KeptLog:
         Raises:
             click.UsageError: it cannot be written.
         """
-        from bxcache.console.progress import RawProgress  # noqa: PLC0415
+        from bxcache.console.progress import DocumentLog  # noqa: PLC0415
 
         self._path, self._file = path, _open_file(path)
-        self._write = RawProgress(self._file)
+        self._write = DocumentLog(self._file)
         self._trouble: OSError | None = None
 
     def __call__(self, event: Event) -> None:

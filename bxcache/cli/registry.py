@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.options import CONFIG, JSON
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def ls_command(ref: str | None, config_file: str | None, *, insecure: bool, as_j
         registries = [describe_scopes(name, scopes) for name, scopes in found]
         click.echo(render_document({"registries": registries}))
     else:
-        click.echo("\n\n".join(render_scopes(name, scopes) for name, scopes in found))
+        text = "\n\n".join(render_scopes(name, scopes) for name, scopes in found)
+        say(text, find_job_log(), err=False)
 
 
 @registry_group.command("prune")
@@ -113,6 +115,7 @@ def prune_command(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **gi
         )
         documents.append(describe_pruned(each.name, pruned, dry_run=dry_run))
         if not as_json:
-            click.echo(render_pruned(each.name, pruned, dry_run=dry_run))
+            text = render_pruned(each.name, pruned, dry_run=dry_run)
+            say(text, find_job_log(), err=False)
     if as_json:
         click.echo(render_document({"registries": documents}))

@@ -90,11 +90,12 @@ def _tell(
 ) -> None:
     from bxcache.console.report.plain import render_plain  # noqa: PLC0415
     from bxcache.console.report.rendering import render_report  # noqa: PLC0415
+    from bxcache.console.tables import defuse_json  # noqa: PLC0415
     from bxcache.lookup import find_report  # noqa: PLC0415
 
     report = find_report(request)
     write_files(report, outputs, trace)
     if as_json:
-        click.echo(render_report(report, "json"), nl=False)
+        click.echo(defuse_json(render_report(report, "json")), nl=False)
     elif not outputs and trace is None:
         say(render_plain(report), find_job_log(), err=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from bxcache.cli.completion import complete_scopes
+from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.options import CONFIG, JSON
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = T
     return location
 
 
+def _say(text: str, *, err: bool = False) -> None:
+    say(text, find_job_log(), err=err)
+
+
 @click.group("store", short_help="Look at, bound, mend and move the local store.")
 def store_group() -> None:
     """Look at, bound, mend and move the local store."""
@@ -62,8 +67,10 @@ def ls_command(folder: str | None, config_file: str | None, *, as_json: bool) ->
 
     store = _locate(folder, config_file).store
     usage = store.usage()
-    text = render_document(describe_usage(store, usage)) if as_json else render_scopes(usage)
-    click.echo(text)
+    if as_json:
+        click.echo(render_document(describe_usage(store, usage)))
+    else:
+        _say(render_scopes(usage))
 
 
 @store_group.command("du")
@@ -79,7 +86,7 @@ def du_command(folder: str | None, config_file: str | None, *, as_json: bool) ->
     if as_json:
         click.echo(render_document(describe_usage(location.store, usage)))
     else:
-        click.echo(render_usage(usage, location.limits))
+        _say(render_usage(usage, location.limits))
 
 
 def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:  # noqa: ANN401
@@ -131,11 +138,11 @@ def collect_command(  # noqa: PLR0913  # click gives each option by itself
         dry_run=dry_run,
     )
     for note in collected.notes:
-        click.echo(f"note: {note}", err=True)
+        _say(f"note: {note}", err=True)
     if as_json:
         click.echo(render_document(describe_collected(collected, dry_run=dry_run)))
     else:
-        click.echo(render_collected(collected, dry_run=dry_run))
+        _say(render_collected(collected, dry_run=dry_run))
 
 
 @store_group.command("verify")
@@ -157,7 +164,7 @@ def verify_command(
     if as_json:
         click.echo(render_document(describe_verification(found)))
     else:
-        click.echo(render_verification(found))
+        _say(render_verification(found))
     return StoreError.exit_code if found.damages else 0
 
 
@@ -168,7 +175,7 @@ def repair_command(folder: str | None, config_file: str | None, *, full: bool) -
     """Cut out what is broken, so that builds miss there instead of failing."""
     notes = _locate(folder, config_file).store.repair(full=full)
     for note in notes:
-        click.echo(note)
+        _say(note)
     if not notes:
         click.echo("nothing was broken")
 
@@ -199,7 +206,7 @@ def pack_command(
     with _open_target(file) as target:
         packed = store.pack(target, scopes)
     size = None if file == _DASH else Path(file).stat().st_size
-    click.echo(render_packed(packed, file, size), err=True)
+    _say(render_packed(packed, file, size), err=True)
 
 
 @contextmanager
@@ -234,7 +241,7 @@ def unpack_command(folder: str | None, config_file: str | None, file: str) -> No
     else:
         with Path(file).open("rb") as source:
             unpacked = store.unpack(source)
-    click.echo(render_unpacked(unpacked, store.path))
+    _say(render_unpacked(unpacked, store.path))
 
 
 @store_group.command("adopt")
@@ -244,4 +251,4 @@ def adopt_command(folder: str) -> None:
     from bxcache.console.store import render_adopted  # noqa: PLC0415
     from bxcache.store.store import Store  # noqa: PLC0415
 
-    click.echo(render_adopted(Store(folder).adopt(), folder))
+    _say(render_adopted(Store(folder).adopt(), folder))

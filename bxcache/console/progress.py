@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, TextIO
 
 from bxcache.buildx.events import (
@@ -20,13 +22,14 @@ from bxcache.buildx.events import (
     Warned,
 )
 from bxcache.console.style import Style
-from bxcache.console.tables import show_line
+from bxcache.console.tables import defuse_json, show_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bxcache.buildx.vertex_names import StepName
 
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _COLORS = {Outcome.REUSED: "cyan", Outcome.EXECUTED: "green", Outcome.FAILED: "red"}
 _STATE_WIDTH = 8
 _TIME_WIDTH = 8
@@ -92,13 +95,52 @@ class PlainProgress:
 class RawProgress:
     """BuildKit's own stream, line by line, and nothing else: what bxcache has to say comes last."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, defuse: Callable[[str], str] | None = None) -> None:
+        """Nothing is written yet.
+
+        Args:
+            stream: where lines go.
+            defuse: what makes a line that is no document fit to be printed there.
+        """
+        self._stream, self._defuse = stream, defuse
 
     def __call__(self, event: Event) -> None:
         """Write what came from BuildKit as it came."""
         if isinstance(event, Streamed):
-            print(event.line, file=self._stream, flush=True)
+            print(self._render(event.line), file=self._stream, flush=True)
+
+    def _render(self, line: str) -> str:
+        if self._defuse is None:
+            return line
+        return defuse_json(line) if _is_document(line) else self._defuse(line)
+
+
+class DocumentLog:
+    """BuildKit's stream as JSON alone, a document a line.
+
+    What docker says between BuildKit's messages is a document too: `{"stderr": "a line"}`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Write what came from docker."""
+        if isinstance(event, Streamed):
+            print(_write_document(event.line), file=self._stream, flush=True)
+
+
+def _is_document(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _write_document(line: str) -> str:
+    text = line if _is_document(line) else json.dumps({"stderr": line})
+    # JSON leaves them as they are, and some take them for the end of a line.
+    return _LINE_ENDS.sub(lambda found: rf"\u{ord(found[0]):04x}", text)
 
 
 class QuietProgress:

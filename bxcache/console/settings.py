@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bxcache.redaction import MASK, is_secret_name, mask_url
+from bxcache.buildx.secrets import mask_options
+from bxcache.redaction import MASK, is_secret_name
+
+if TYPE_CHECKING:
+    from bxcache.redaction import Redactor
 
 
-def render_settings(rows: list[tuple[str, Any, str]]) -> str:
-    """One line for each value: key, value, source."""
+def render_settings(rows: list[tuple[str, Any, str]], redact: Redactor) -> str:
+    """One line for each value: key, value, source; secrets are masked."""
     shown = [(key, _render_value(key, value), source) for key, value, source in rows]
     shown = [
         line
@@ -17,8 +21,10 @@ def render_settings(rows: list[tuple[str, Any, str]]) -> str:
         for line in _split_list(key, value, raw, source)
     ]
     width = max(len(f"{key} = {value}") for key, value, _ in shown)
-    return "\n".join(
-        f"{f'{key} = {value}':<{min(width, 60)}}  {source}" for key, value, source in shown
+    return redact(
+        "\n".join(
+            f"{f'{key} = {value}':<{min(width, 60)}}  {source}" for key, value, source in shown
+        )
     )
 
 
@@ -35,11 +41,17 @@ def _split_list(key: str, value: str, raw: object, source: str) -> list[tuple[st
 
 
 def _render_value(key: str, value: object) -> str:
-    name = key.rpartition(".")[2]
     if value is None:
         return "(none)"
-    if isinstance(value, str):
-        value = MASK if is_secret_name(name) else mask_url(value)
-    text = mask_url(json.dumps(value, ensure_ascii=False))
+    text = json.dumps(_mask(key.rpartition(".")[2], value), ensure_ascii=False)
     # A name from a variable may hold bytes that are no UTF-8.
     return text.encode(errors="backslashreplace").decode()
+
+
+def _mask(name: str, value: object) -> object:
+    """A value without what is a secret by its own name or that of one of its fields."""
+    if isinstance(value, list):
+        return [_mask("", each) for each in value]
+    if not isinstance(value, str):
+        return value
+    return MASK if is_secret_name(name) else mask_options(value)

@@ -6,13 +6,13 @@ import hmac
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.extra_flags import find_values
 from bxcache.insight.record import RecordedArguments
 from bxcache.redaction import is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_BUILD_ARG = "--build-arg"
 _HASH_LENGTH = 16
 
 
@@ -30,13 +30,7 @@ def hash_arguments(
 
 def list_build_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     """The build arguments of a command, as `NAME=value` or `NAME`."""
-    following = dict(enumerate(arguments[1:]))
-    given = (
-        following.get(at, "") if word == _BUILD_ARG else word.removeprefix(f"{_BUILD_ARG}=")
-        for at, word in enumerate(arguments)
-        if word == _BUILD_ARG or word.startswith(f"{_BUILD_ARG}=")
-    )
-    return tuple(filter(None, given))
+    return tuple(filter(None, find_values(arguments, "--build-arg")))
 
 
 def _hash(value: str, key: str) -> str:

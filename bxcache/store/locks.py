@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _SECONDS_BEFORE_WAITING_IS_SAID = 1.0
 _POLL = 0.005
 _LONGEST_NOTE = 200
+_NOTE = re.compile(r"process [0-9]+ is [\w `.-]*", re.ASCII)
+"""What a process says of itself. Whoever can write a store can write anything else there."""
 
 logger = logging.getLogger("bxcache.store")
 
@@ -83,9 +86,10 @@ def _try(handle: int) -> bool:
 
 def _read_holder(folder: Folder) -> str:
     try:
-        return folder.read("holder", 4 * _LONGEST_NOTE).decode(errors="replace")[:_LONGEST_NOTE]
+        note = folder.read("holder", 4 * _LONGEST_NOTE).decode(errors="replace")[:_LONGEST_NOTE]
     except (OSError, StoreError):
-        return "another process changes it"
+        note = ""
+    return note if _NOTE.fullmatch(note) else "another process changes it"
 
 
 class Lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -243,12 +244,90 @@ def test_the_usual_flags_reach_docker(machine: Machine, project: Path, tmp_path:
     assert image["Labels"]["a"] == "b"
 
 
-def test_dockers_metadata_file_can_be_had(machine: Machine, project: Path) -> None:
-    """Where the caller wants it; lines and layers are told all the same."""
-    built = machine.build("--load", "--", "--metadata-file", "meta.json", folder=project)
-    metadata = json.loads((project / "meta.json").read_text())
-    assert metadata["containerimage.digest"] == built["image"]["digest"]
-    assert all(step["line"] for step in built["steps"])
+def test_dockers_metadata_file_is_what_plain_buildx_writes(machine: Machine, project: Path) -> None:
+    """Key by key, of a build and of a bake; lines and layers are told all the same."""
+    with (project / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("ARG TOKEN\nRUN echo done > /token\n")
+    (project / "docker-bake.json").write_text(
+        json.dumps({"target": {"default": {"network": "none", "args": {"TOKEN": SECRET}}}})
+    )
+    argument = ("--network", "none", "--build-arg", f"TOKEN={SECRET}")
+    # A caller's own cache is in the file, and bxcache's is not.
+    cache = f"type=local,dest={project / 'cache'}"
+    for mode, more in (("", ()), ("max", ("--cache-to", cache)), ("disabled", ())):
+        for command in (("build", *argument), ("bake",)):
+            if command == ("bake",) and more:
+                continue
+            words = ("--load", *more, "--metadata-file")
+            place = (".",) if command[0] == "build" else ()
+            raw = ("buildx", *command, *words, "raw.json", *place)
+            machine.docker(*raw, folder=project, BUILDX_METADATA_PROVENANCE=mode)
+            own = (*command, "--json", "--", *words, str(project / "own.json"))
+            ran = machine.run(*own, folder=project, BUILDX_METADATA_PROVENANCE=mode)
+            files = [json.loads((project / name).read_text()) for name in ("raw.json", "own.json")]
+            assert outline(files[0]) == outline(files[1])
+            told = json.loads(ran.out)
+            [built] = told["targets"].values() if command == ("bake",) else [told]
+            assert all(step["line"] for step in built["steps"])
+
+
+CHANGING = ("Started", "Finished", "ref", "igest", "size", "InvocationID", "image.name", "manifest")
+WHOLE = ("llbDefinition", "digestMapping", "layers", "locations", "infos", "sysUsage")
+
+
+def outline(document: object) -> object:
+    """A metadata file without what each build has anew, and without the list of its steps."""
+    if not isinstance(document, dict):
+        return document
+    return {
+        key: bool(value)
+        if key in WHOLE or any(each in key for each in CHANGING)
+        else outline(value)
+        for key, value in document.items()
+    }
+
+
+def test_a_metadata_file_is_left_as_plain_buildx_leaves_it(machine: Machine, project: Path) -> None:
+    """A failed build leaves an older one alone; what cannot be written fails a build that is done;
+    none is asked for by an empty name, and the last of several names counts."""
+    (project / "broken").write_text("FROM scratch\nCOPY nothing-there /\n")
+    (project / "old.json").write_text("old")
+    words = ("-f", "broken", "--", "--metadata-file", "old.json")
+    machine.build(*words, folder=project, status=1)
+    assert (project / "old.json").read_text() == "old"
+    (project / "link.json").symlink_to("other.json")
+    machine.build(
+        *("--", "--metadata-file", "link.json", "--pull", "--metadata-file="), folder=project
+    )
+    for name in ("link.json", "missing/own.json"):
+        raw = machine.raw("--metadata-file", name, ".", folder=project, check=False)
+        assert raw.returncode == 1
+        own = ("build", "--json", "--network", "none", "--", "--metadata-file", name)
+        ran = machine.run(*own, folder=project, status=74)
+        assert json.loads(ran.out)["exit_status"] == 0
+        assert f"the metadata file `{project / name}` was not written" in ran.err
+    assert not (project / "other.json").exists()
+
+
+def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
+    machine: Machine, project: Path
+) -> None:
+    """With docker's own reason, on the screen and in the document, beside bxcache's own cache."""
+    ref = "type=registry,ref=127.0.0.1:1/app"
+    given = ("--cache-from", ref, "--cache-to", f"{ref},ignore-error=true")
+    raw = machine.raw("--progress", "plain", *given, ".", folder=project)
+    reasons = re.findall(r"ERROR: (.*127\.0\.0\.1:1.*)", raw.stderr)
+    assert len({*reasons}) == 2
+    for _ in range(2):
+        ran = machine.run(*HERE, "--json", "--", *given, folder=project)
+        built = json.loads(ran.out)
+        assert [each["exported"] for each in built["caches"][-1:]] == [True]
+        shown = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+        for told in (built["warnings"], shown):
+            assert len(told) == 2
+            assert all("`127.0.0.1:1/app` that docker was given" in each for each in told)
+            assert all("connection refused" in each for each in told)
+        assert any(each in built["warnings"][0] for each in reasons)
 
 
 def test_images_of_a_config_file(machine: Machine, project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bxcache.buildx.events import Event, Outcome, Said, StepFinished, Streamed, Warned
 from bxcache.buildx.metadata import Layer
 from bxcache.buildx.vertex_names import StepName
 from bxcache.cli.main import run
 from bxcache.console.document import describe_result
-from bxcache.console.progress import format_seconds
+from bxcache.console.progress import DocumentLog, format_seconds
 from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.insight.gates import Verdict
@@ -313,6 +316,22 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
     err = capsys.readouterr().err
     assert err.count("warning: the log") == 1
     assert "2 steps: 1 reused, 1 executed" in err
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\n{"))
+        | st.sampled_from(['{"vertexes":[]}', "{", "[1]", "1", '{"a":', "ERROR: x", "[" * 9999])
+    )
+)
+def test_a_kept_stream_is_json_alone(lines: list[str]) -> None:
+    """Whatever docker says: a document on each line, and nothing is lost."""
+    file = io.StringIO()
+    write = DocumentLog(file)
+    for line in lines:
+        write(Streamed(line))
+    documents = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [each.get("stderr", '{"vertexes":[]}') for each in documents] == lines
 
 
 def test_the_document_has_the_published_keys() -> None:

@@ -56,7 +56,7 @@ def test_each_setting_is_dockers_own_flag(settings: dict[str, object], expected:
 
 
 def test_extra_arguments_are_passed_on_unchanged() -> None:
-    """After all flags, before the context."""
+    """After all flags of the settings, before the caches and the context."""
     arguments = render_build(
         BuildSettings(),
         cache_options=[("--cache-to", "type=inline")],
@@ -64,11 +64,11 @@ def test_extra_arguments_are_passed_on_unchanged() -> None:
         extra=("--ulimit", "nofile=10 20", "--sbom"),
     )
     assert arguments[-6:] == (
-        "--cache-to",
-        "type=inline",
         "--ulimit",
         "nofile=10 20",
         "--sbom",
+        "--cache-to",
+        "type=inline",
         ".",
     )
 

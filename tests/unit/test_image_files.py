@@ -29,7 +29,7 @@ FAILED = replace(
         make_step("RUN b", 2, outcome=Outcome.FAILED), started=STARTED, exit_status=2
     ),
 )
-STREAM = '{"vertexes":[]}'
+STREAM = '{{"vertexes":[],"name":"{}"}}'
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Library:
         self.requests.append(request)
         outcomes = {}
         for name in names:
-            rest[-1](name, Streamed(f"{STREAM[:-1]} {name}"))
+            rest[-1](name, Streamed(STREAM.format(name)))
             result = self.results.get(name, RESULT)
             error = BuildFailedError("broke", exit_status=2) if result.exit_status else None
             outcomes[name] = ImageOutcome(name, result, error)
@@ -101,12 +101,12 @@ def test_each_image_has_a_stream_of_its_own(library: Library) -> None:
     """A bake has one stream, and so one file."""
     assert run(["build", "--all", "--log", "build.log"]) == 0
     assert list_files() == ["build.api.log", "build.worker.log"]
-    assert Path("build.api.log").read_text() == f"{STREAM[:-1]} api\n"
+    assert Path("build.api.log").read_text() == f"{STREAM.format('api')}\n"
     assert library.requests[0].raw
     assert run(["bake", "--log", "bake.log"]) == 0
     assert Path("bake.log").read_text().splitlines() == [
-        f"{STREAM[:-1]} api",
-        f"{STREAM[:-1]} worker",
+        STREAM.format("api"),
+        STREAM.format("worker"),
     ]
     assert library.requests[1].build.raw
 

@@ -10,9 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.buildx.raw_stream import StreamRedactor
-from bxcache.redaction import MASK, Redactor, find_secrets, is_secret_name, redact_argv
+from bxcache.buildx.secrets import find_secrets, redact_argv
+from bxcache.redaction import MASK, Redactor, is_secret_name
 
 SECRET = "hunter2-hunter2"
+
+
+BUILDKIT = (
+    *("apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd"),
+    *("secret", "token"),
+)
+HARMLESS = ("public", "file", "version")
+"""What BuildKit's rule SecretsUsedInArgOrEnv looks for, and what it takes for no secret:
+https://github.com/moby/buildkit/blob/v0.32.2/frontend/dockerfile/dockerfile2llb/validations.go"""
+
+
+@pytest.mark.parametrize("word", BUILDKIT)
+def test_names_that_buildkit_warns_of_are_known(word: str) -> None:
+    """The word alone, first, last and between others; not where the name is that of a file."""
+    for name in (word, f"{word}_X", f"X_{word}", f"x_{word}_x"):
+        assert is_secret_name(name)
+        assert is_secret_name(name.upper())
+        for harmless in HARMLESS:
+            assert not is_secret_name(f"{harmless}_{name}")
+            assert not is_secret_name(f"{name}_{harmless}".upper())
 
 
 @pytest.mark.parametrize(
@@ -22,6 +43,11 @@ SECRET = "hunter2-hunter2"
         *("PASSWORD", "db_passwd", "PASS", "PIP_PASS", "PGPASSFILE_PASSWORD", "passphrase"),
         *("SECRET", "client_secret", "secret_access_key", "access_key_id", "ACCOUNT_KEY"),
         *("API_KEY", "apikey", "SSH_PRIVATE_KEY", "NPM_AUTH", "CREDENTIALS", "GH_PAT", "key"),
+        *("PWORD", "DBPWORD", "PGPASS", "AUTHORIZATION", "JWT", "COOKIE", "SESSION", "SENTRY_DSN"),
+        *("SLACK_WEBHOOK", "SLACK_WEBHOOK_URL", "CONNECTION_STRING", "ConnectionString"),
+        *("AZURE_SAS", "SAS_URL", "SSHKEY", "DEPLOYKEY", "ENCRYPTIONKEY", "MASTERKEY"),
+        *("BASICAUTH", "USERPASS", "NPMRC", "DOCKERCONFIGJSON", "DOCKER_AUTH_CONFIG", "DBPWD"),
+        *("privateKey", "API_KEYS", "OAUTH", "MYSQL_PWD", "auth.token", "PROFILE_TOKEN", "KEY2"),
     ],
 )
 def test_names_of_secrets_are_known(name: str) -> None:
@@ -31,7 +57,12 @@ def test_names_of_secrets_are_known(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["VERSION", "MONKEY", "KEYBOARD", "AUTHOR", "PATH", "COMPASS", "BYPASSED", "PATCH", "target"],
+    [
+        *("VERSION", "MONKEY", "KEYBOARD", "AUTHOR", "PATH", "COMPASS", "BYPASSED", "PATCH"),
+        *("target", "PUBLIC_KEY", "PUBLICKEY", "TURKEY", "BYPASS", "MULTIPASS", "AUTHORITY"),
+        *("TOKENIZER", "SESSION_TIMEOUT", "COOKIE_DOMAIN", "COOKIECUTTER", "CACHEKEY", "DESIGN"),
+        *("KEYCLOAK_URL", "PASSENGER", "SASS", "PASSWORD_FILE", "KEY_VERSION", "PATTERN", "SIGNAL"),
+    ],
 )
 def test_other_names_are_not_taken_for_secrets(name: str) -> None:
     """A part of a word is not enough for short words."""

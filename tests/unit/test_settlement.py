@@ -10,7 +10,7 @@ from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
 from bxcache.buildx.vertex_names import CacheVertex, StepName
 from bxcache.plan.plan import BuildPlan, CacheUse
 from bxcache.scope import Owner, Scope
-from bxcache.settlement import Heard, settle
+from bxcache.settlement import Heard, Settled, list_absent, settle
 
 EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
 
@@ -60,12 +60,14 @@ OWN, STORE, REGISTRY = "r.example.com/own:x", "local:4887694664242991879", "r.ex
     ("broken", "warned"),
     [
         ((), []),
-        # What the bake file imports by itself is docker's business.
-        ((OWN,), []),
+        ((OWN,), [f"the cache `{OWN}` that docker was given could not be read: broken"]),
         ((STORE,), ["the local cache `/store` could not be read: broken"]),
         (
             (OWN, REGISTRY),
-            ["the registry `r.example.com`: reading `r.example.com/app:main` failed"],
+            [
+                "the registry `r.example.com`: reading `r.example.com/app:main` failed",
+                f"the cache `{OWN}` that docker was given could not be read: broken",
+            ],
         ),
     ],
 )
@@ -89,6 +91,16 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
     ]
     assert len(told.warnings) == len(warned)
     assert all(each.startswith(start) for each, start in zip(told.warnings, warned, strict=True))
+
+
+def test_a_given_cache_that_is_absent_is_no_failure() -> None:
+    """A first build has none; it is told, and is no warning that `strict` would fail for."""
+    why = f"failed to configure registry cache importer: {OWN}: not found"
+    heard = Heard(0, Trace(transfers=(CacheTransfer(f"{FROM} {OWN}", None, why),)), Metadata(), 0.0)
+    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), (), ())
+    assert settle(plan, heard, None) == Settled((), ())
+    told = f"the cache `{OWN}` that docker was given is not imported: {why}"
+    assert [*list_absent(plan, heard)] == [told]
 
 
 A, B, C = "r.example.com/team/a:main", "r.example.com/team/b:main", "other.example.com/a:main"
@@ -117,3 +129,33 @@ def test_the_registry_that_failed_is_the_one_that_is_warned_of(
     told = settle(plan, Heard(0, Trace(transfers=transfers), Metadata(), 0.0), None)
     assert [each.place for each in told.caches if not each.exported] == failed
     assert len(told.warnings) == len(failed)
+
+
+GIVEN = "r.example.com/team:main"
+"""A registry's repository whose path is a part of another one's."""
+
+
+@pytest.mark.parametrize(
+    ("errors", "failed", "warned"),
+    [
+        (("", ""), [], []),
+        (("push to r.example.com/team:main: denied", ""), [], [GIVEN]),
+        (("", "push to r.example.com/team/a: denied"), [A], []),
+        (("r.example.com refused", "r.example.com refused"), [A], [GIVEN]),
+    ],
+)
+def test_an_export_that_the_caller_named_is_told_apart(
+    errors: tuple[str, ...], failed: list[str], warned: list[str]
+) -> None:
+    """It is on the same host as bxcache's own; docker goes on with `ignore-error=true`."""
+    kind = CacheVertex.EXPORT_REGISTRY
+    transfers = tuple(CacheTransfer(kind, None if each else "sha256:d", each) for each in errors)
+    lost = CacheTransfer(CacheVertex.EXPORT_S3, None, "no such bucket")
+    uses = (CacheUse("--cache-to", "registry", A, "main", (), ""),)
+    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
+    heard = Heard(0, Trace(transfers=(*transfers, lost)), Metadata(), 0.0)
+    told = settle(plan, heard, None, [GIVEN])
+    assert [each.place for each in told.caches if not each.exported] == failed
+    said = [each for each in told.warnings if "docker was given" in each]
+    assert [each.partition("`")[2].partition("`")[0] for each in said] == warned
+    assert told.warnings[-1].endswith("which docker was told to, failed: no such bucket")

@@ -1,0 +1,199 @@
+"""The secrets in what docker is given, read as docker reads it, and the same fit to be shown.
+
+What counts as one: the value of a build argument or attribute whose name looks like a secret's,
+what `--secret` and `--ssh` name, and whatever stands before the `@` of a URL.
+
+- https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/secrets.go
+- https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/ssh.go
+- https://github.com/moby/buildkit/blob/v0.25.2/session/secrets/secretsprovider/store.go
+- https://docs.docker.com/reference/cli/docker/buildx/bake/#set
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from bxcache.buildx.extra_flags import find_values
+from bxcache.buildx.option_text import join_fields, split_fields
+from bxcache.redaction import MASK, URL_USER, is_secret_name, mask_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from bxcache.redaction import Redactor
+
+_SECRET, _SSH, _ARGUMENT, _SET = "--secret", "--ssh", "--build-arg", "--set"
+_KEYS = {"secret": _SECRET, "secrets": _SECRET, "ssh": _SSH, "args": _ARGUMENT}
+"""The keys of a bake's target by the flags that mean the same."""
+_LARGEST_FILE = 1 << 14
+"""In bytes. What is larger is no password, key or login."""
+_SHORTEST_VARIABLE = 8
+_OF_A_SHELL = frozenset(("PWD", "OLDPWD", "SSH_AUTH_SOCK", "DESKTOP_SESSION"))
+"""Variables that everybody has, and that are none in spite of their names."""
+_PAIR = re.compile(
+    r"(?<![\w.-])(?P<name>[\w.-]+)[\"']?\s*[:=]\s*"
+    r"(?=\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\s\"',;&]+))"
+)
+"""A name and its value, as settings of many kinds have them: JSON, INI, YAML, a connection string.
+The value is looked at only, since it can hold another pair."""
+_QUERY = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)=(?=(?P<plain>[^\s\"',;&]+))")
+"""The same where a colon means something else, as in `app:latest`."""
+
+
+def find_secrets(
+    words: Iterable[str], environment: Mapping[str, str], directory: Path | None = None
+) -> Iterator[str]:
+    """Every value in a command that must not be shown.
+
+    What docker takes from a variable or a file is read there. A file that is too large or that is
+    none, such as a pipe, which can be read once, is left to docker.
+
+    Args:
+        words: the command, or a part of it.
+        environment: docker's variables.
+        directory: docker's working directory; None for the process's own.
+    """
+    words = tuple(words)
+    for secret in _list_secrets(words, environment, directory or Path()):
+        yield secret
+        yield from _list_parts(_PAIR, secret)
+
+
+def _list_secrets(
+    words: Sequence[str], environment: Mapping[str, str], directory: Path
+) -> Iterator[str]:
+    for word in words:
+        yield from _find_pairs(word)
+        yield from _list_parts(_QUERY, word)
+    for flag, value in _list_given(words):
+        if flag == _SECRET:
+            yield from _read_secret(value, environment, directory)
+        elif flag == _SSH:
+            paths = value.partition("=")[2].split(",")
+            yield from (_read_file(directory / path) for path in paths if path)
+        elif "=" not in value and is_secret_name(value):
+            yield environment.get(value, "")
+    yield from find_mentioned("\n".join(words), environment)
+
+
+def find_mentioned(text: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """The values of variables with secret names that stand in a text: a shell has put them there,
+    or a bake file."""
+    for name, value in environment.items():
+        if len(value) >= _SHORTEST_VARIABLE and value in text:
+            yield from [value] if is_secret_name(name) and name not in _OF_A_SHELL else ()
+
+
+def _list_given(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The flags that name variables or files, with their values."""
+    for flag in (_SECRET, _SSH, _ARGUMENT):
+        yield from ((flag, value) for value in find_values(words, flag))
+    for text in find_values(words, _SET):
+        path, equals, value = text.partition("=")
+        _, key, name = (*path.split(".", 2), "", "")[:3]
+        flag = _KEYS.get(key.removesuffix("+"), "")
+        if flag:
+            yield flag, f"{name}{equals}{value}" if flag == _ARGUMENT else value
+
+
+def _read_secret(
+    specification: str, environment: Mapping[str, str], directory: Path
+) -> Iterator[str]:
+    pairs = (field.partition("=") for field in split_fields(specification))
+    fields = {name.lower(): value for name, _, value in pairs}
+    name, source = fields.get("env", ""), fields.get("src") or fields.get("source") or ""
+    if fields.get("type") == "env" and not name:
+        name, source = source, ""
+    if not name and not source:
+        own = fields.get("id", "")
+        name, source = (own, "") if own in environment else ("", own)
+    if name:
+        yield environment.get(name, "")
+    if source:
+        yield _read_file(directory / source)
+
+
+def _read_file(path: Path) -> str:
+    """The text of a small regular file; of anything else none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_FILE:
+                return file.read(_LARGEST_FILE).decode(errors="surrogateescape")
+    except (OSError, ValueError):
+        # docker itself says what is wrong with it.
+        pass
+    return ""
+
+
+def _find_pairs(text: str) -> Iterator[str]:
+    """The values of secret names in a word: of one pair, or of the fields of an option text."""
+    for field in dict.fromkeys((text, *split_fields(text))):
+        name, equals, value = field.partition("=")
+        if not equals or _names_secrets(name):
+            continue
+        if is_secret_name(_find_name(name)):
+            yield value
+        else:
+            yield from _find_pairs(value)
+
+
+def _find_name(name: str) -> str:
+    """What a name is in the end: of `--set`, `TARGET.args.NAME`."""
+    return name.partition(".args.")[2] or name
+
+
+def _names_secrets(name: str) -> bool:
+    """Whether what follows says where secrets are, and has none: `--secret=`, `TARGET.secrets=`."""
+    _, dot, key = name.removesuffix("+").rpartition(".")
+    return name == _SECRET or (bool(dot) and key in _KEYS)
+
+
+def _list_parts(pattern: re.Pattern[str], text: str) -> Iterator[str]:
+    """What is a secret by itself within a text: users of URLs, values of secret names."""
+    for match in URL_USER.finditer(text):
+        user = match["user"]
+        yield from (user, unquote(user), user.partition(":")[2], unquote(user.partition(":")[2]))
+    for match in pattern.finditer(text):
+        if is_secret_name(match["name"]) and not _names_secrets(match["name"]):
+            yield next((each for each in match.groups()[1:] if each), "")
+
+
+def redact_argv(argv: Iterable[str], redactor: Redactor) -> tuple[str, ...]:
+    """A command's arguments, fit to be shown: known secrets and secret-looking pairs masked."""
+    return tuple(
+        redactor(word if previous == _SECRET else mask_options(word))
+        for previous, word in pairwise(("", *argv))
+    )
+
+
+def mask_options(text: str) -> str:
+    """A pair, or an option text, with the values of secret names masked.
+
+    >>> mask_options("TOKEN=a,b"), mask_options('type=s3,"token=a,b"')
+    ('TOKEN=***', 'type=s3,token=***')
+    """
+    name, equals, value = text.partition("=")
+    if equals and _names_secrets(name):
+        return text
+    if equals and is_secret_name(_find_name(name)):
+        return f"{name}={MASK}"
+    if name.startswith("--"):
+        return f"{name}{equals}{mask_options(value)}"
+    fields = split_fields(text)
+    masked = [_mask_field(field) for field in fields]
+    return mask_url(text) if masked == fields else join_fields(masked)
+
+
+def _mask_field(field: str) -> str:
+    name, equals, value = field.partition("=")
+    if equals and is_secret_name(_find_name(name)):
+        return f"{name}={MASK}"
+    return f"{name}={mask_options(value)}" if "=" in value else mask_url(field)

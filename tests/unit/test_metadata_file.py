@@ -1,0 +1,54 @@
+"""docker's metadata file has as much provenance as its caller wants."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bxcache.buildx.metadata_file import limit_metadata
+
+USUAL = {"builder": {"id": ""}, "invocation": {"args": {"build-arg:A": "<1>"}}}
+WHOLE = {**USUAL, "buildConfig": {"llbDefinition": []}, "metadata": {"reproducible": False}}
+
+
+def make(provenance: object) -> dict[str, object]:
+    """A metadata file with the provenance of two platforms, or none."""
+    kept = {"buildx.build.ref": "a/b/c", "containerimage.descriptor": {"digest": "sha256:1"}}
+    names = ("buildx.build.provenance", "buildx.build.provenance/linux/arm64")
+    return {**kept, **(dict.fromkeys(names, provenance) if provenance else {})}
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        *((wish, USUAL) for wish in (None, "", "min", "1", "true", "bogus", "MAX")),
+        *((wish, None) for wish in ("disabled", "0", "f", "F", "false", "False", "FALSE")),
+        ("max", WHOLE),
+    ],
+)
+def test_a_file_has_what_the_variable_says(wish: str | None, expected: object) -> None:
+    """Of a build and of each target of a bake, as buildx reads the variable."""
+    environment = {} if wish is None else {"BUILDX_METADATA_PROVENANCE": wish}
+    for document, kept in (
+        (make(WHOLE), make(expected)),
+        ({"a": make(WHOLE), "b": {}}, {"a": make(expected), "b": {}}),
+    ):
+        text = limit_metadata(json.dumps(document), environment)
+        assert json.loads(text) == kept
+
+
+def test_a_file_names_the_callers_own_caches_only() -> None:
+    """bxcache's are no part of what plain buildx would have done."""
+    cached = {"cache.manifest": "{}"}
+    assert limit_metadata(json.dumps(cached), {}) == "{}"
+    assert json.loads(limit_metadata(json.dumps(cached), {}, [""])) == cached
+    text = limit_metadata(json.dumps({"a": cached, "b": cached}), {}, ["b"])
+    assert json.loads(text) == {"a": {}, "b": cached}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nonsense"])
+def test_what_is_no_metadata_is_refused(text: str) -> None:
+    """It is not passed on, since it may have anything in it."""
+    with pytest.raises(ValueError):  # noqa: PT011  # it says what json does
+        limit_metadata(text, {})
