@@ -122,7 +122,6 @@ def bake_targets(
     Raises:
         ConfigError: the configuration is wrong, or the bake file; nothing was built.
         EngineError: docker cannot do it; nothing was built.
-        StoreError: the local store's directory cannot be one; nothing was built.
     """
     # What saves runs in threads, which no signal reaches.
     request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))

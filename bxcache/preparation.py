@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.capabilities import check_capabilities
+from bxcache.buildx.capabilities import check_reachable, explain_inline_only
 from bxcache.buildx.command import (
     Command,
     Saving,
@@ -59,6 +59,7 @@ class Prepared:
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
         notes: what a person should know although nothing is wrong.
+        store_trouble: why the store's directory cannot be one, or an empty string.
     """
 
     request: BuildRequest
@@ -72,6 +73,7 @@ class Prepared:
     limits: Limits
     name: str
     notes: tuple[str, ...]
+    store_trouble: str = ""
 
     @property
     def folder(self) -> Path:
@@ -105,23 +107,19 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         observe: is told when that takes its time.
 
     Raises:
-        StoreError: the local store's directory cannot be one.
-        EngineError: docker cannot do what is asked for.
+        EngineError: docker cannot build.
     """
     request, setup = opening.request, opening.setup
     location = find_location(setup)
     store = location.store if location else None
-    if store is not None:
-        store.check()
-    settings, cache = setup.config.build, setup.config.cache
+    settings = setup.config.build
     capabilities = opening.docker.learn(
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
     placement = settle_place(opening.place, setup)
     if request.donor:
         placement = replace(placement, writes=False, reason="")
-    exported = (backend.type for backend in cache.backends) if placement.writes else ()
-    check_capabilities(capabilities, exported)
+    check_reachable(capabilities)
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(find_image(setup, request.directory), settings.target, platforms, placement.owner)
     notes = (*setup.notes, *placement.notes, *_note_context(request, setup, store))
@@ -138,7 +136,19 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         limits=location.limits if location else Limits(),
         name=draw_name(),
         notes=notes,
+        store_trouble=_find_trouble(store) if store is not None else "",
     )
+
+
+def _find_trouble(store: Store) -> str:
+    """Why a directory can be no store, and what to do about it; or an empty string."""
+    try:
+        store.check()
+    except StoreError as error:
+        return "; ".join(filter(None, (error.message, error.hint)))
+    except OSError as error:
+        return f"`{error.filename}`: {error.strerror}"
+    return ""
 
 
 def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> Iterator[str]:
@@ -177,6 +187,8 @@ def look_at_store(prepared: Prepared) -> LocalState | None:
     store = prepared.store
     if store is None:
         return None
+    if prepared.store_trouble:
+        return LocalState(store.path, store.path, trouble=prepared.store_trouble)
     denied = store.find_denied()
     if denied:
         return _read_in_place(prepared, store, denied)
@@ -207,6 +219,8 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
     store = prepared.store
     if store is None:
         return None, None
+    if prepared.store_trouble:
+        return None, LocalState(store.path, store.path, trouble=prepared.store_trouble)
     denied = store.find_denied()
     if denied:
         return None, _read_in_place(prepared, store, denied)
@@ -248,6 +262,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
             makes_image=exports_image(settings, prepared.capabilities.builder.driver),
             once=explain_once(settings, prepared.request.extra),
             unbaked=explain_unbaked(settings, prepared.request.extra),
+            inline_only=explain_inline_only(prepared.capabilities),
         )
     )
 

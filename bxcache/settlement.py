@@ -164,6 +164,8 @@ def _settle_exports(
     commit: Commit | None,
     warnings: list[str],
 ) -> Iterator[CacheResult]:
+    for use in plan.unsaved:
+        yield CacheResult(use.backend, use.place, use.scope)
     registries = [use for use in plan.exports if use.backend == "registry"]
     pushed = _match_transfers(registries, heard.trace.find_transfers(CacheVertex.EXPORT_REGISTRY))
     for use in plan.exports:
