@@ -38,9 +38,20 @@ class Question:
     """A short command that is being run, to be asked for its answer later."""
 
     def __init__(
-        self, command: Sequence[str], *, directory: Path | None = None, stdin: str | None = None
+        self,
+        command: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        stdin: str | None = None,
     ) -> None:
         """Start it.
+
+        Args:
+            command: the program and its arguments.
+            variables: what to add to the environment.
+            directory: the working directory.
+            stdin: what it reads.
 
         Raises:
             OSError: there is no such program.
@@ -54,6 +65,7 @@ class Question:
             text=True,
             errors="replace",
             cwd=directory,
+            env={**os.environ, **(variables or {})},
         )
 
     def is_answered_within(self, seconds: float) -> bool:
@@ -91,6 +103,7 @@ class Question:
 def ask(
     command: Sequence[str],
     *,
+    variables: Mapping[str, str] | None = None,
     directory: Path | None = None,
     stdin: str | None = None,
     seconds: float,
@@ -101,7 +114,7 @@ def ask(
         OSError: there is no such program.
         TimeoutError: it did not end in time; it is killed.
     """
-    question = Question(command, directory=directory, stdin=stdin)
+    question = Question(command, variables=variables, directory=directory, stdin=stdin)
     try:
         return question.wait(seconds)
     finally:

@@ -82,7 +82,7 @@ def test_the_classic_store_builds_and_reads_and_says_what_it_cannot_save(
     raw = ("--cache-to", f"type=local,dest={tmp_path / 'x'}", ".")
     assert "not supported" in classic.raw(*raw, folder=project, check=False).stderr
     expect_one_warning(classic.build("-t", "app", folder=project), "local")
-    assert classic.docker("image", "inspect", "app", folder=project)
+    classic.docker("image", "inspect", "app", folder=project)
     seen = classic.run("build", "--dry-run", folder=project)
     assert seen.out.count(CREATE) == 1
 
