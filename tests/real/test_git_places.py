@@ -218,6 +218,7 @@ def test_a_repository_runs_no_program(clone: Path, tmp_path: Path) -> None:
     }
     git(clone, "tag", "v1")
     git(clone, "tag", "v2")
+    git(clone, "tag", "v0", "HEAD~1")
     git(clone, "checkout", "--detach")
     for name, value in settings.items():
         git(clone, "config", name, str(value))
