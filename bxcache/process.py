@@ -22,6 +22,8 @@ LONGEST_LINE = 160 << 20
 more than BuildKit sends at once: gRPC's messages have up to 16 MiB
 (https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 _CHUNK = 1 << 16
+_GUARD = ("/bin/sh", "-c", 'read -r _; kill -9 "-$1"', "sh")
+"""Waits for the end of its stdin, which is that of this process, and ends a process group."""
 _SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 
 
@@ -228,6 +230,33 @@ def _signal(process: subprocess.Popen[str], number: int) -> None:
 
 
 @contextmanager
+def _outlived(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Have a command and all that it has started end with this process, even by SIGKILL.
+
+    A process of its own sees to that. A signal for the death of the parent (`PR_SET_PDEATHSIG`)
+    would be set between fork and exec, where Python code is not safe beside threads.
+    """
+    try:
+        guard = subprocess.Popen(  # noqa: S603  # always a list; the number is ours
+            (*_GUARD, str(process.pid)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # What ends this process by its group must not end the guard before.
+            start_new_session=True,
+        )
+    except OSError:
+        # There is no shell. Nothing else is less for that.
+        yield
+        return
+    with guard:
+        try:
+            yield
+        finally:
+            guard.kill()
+
+
+@contextmanager
 def run(  # noqa: PLR0913  # each is a property of its own of what runs
     command: Sequence[str],
     *,
@@ -265,7 +294,7 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
     running = RunningProcess(process)
     timers = _limit(running, process, seconds) if seconds is not None else ()
     try:
-        with stop.watch(process) if stop is not None else nullcontext():
+        with _outlived(process), stop.watch(process) if stop is not None else nullcontext():
             yield running
     finally:
         for timer in timers:

@@ -544,7 +544,7 @@ def test_what_stands_in_the_way_of_an_export_is_told_before(
     (app / "link").symlink_to("..")
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
     keys = {"context": ("..", "link"), "file": (f"{tmp_path}/Dockerfile", "link/Dockerfile")}
-    for values in ({key: value} for key, values in keys.items() for value in values):
+    for values in ({key: value} for key, listed in keys.items() for value in listed):
         kept.write_text(json.dumps(record | values) + "\n")
         told = export("--stage", "deps", "--export", str(out), "--", *base())
         assert "lies outside of the project" in told, values
