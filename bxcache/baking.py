@@ -33,7 +33,7 @@ from bxcache.errors import BuildFailedError, BxcacheError, ResultError, StoppedE
 from bxcache.execution import redacting
 from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.pipeline import open_build
-from bxcache.preparation import look_at_store, make_folder, open_store, prepare
+from bxcache.preparation import look_at_store, make_folder, note_store, open_store, prepare
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor, find_secrets, redact_argv
 from bxcache.rescue import AGAIN, find_reason
@@ -41,7 +41,7 @@ from bxcache.running import Run, read_metadata, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from bxcache.batch import ImageObserver
     from bxcache.buildx.bake_definition import BakeTarget
@@ -155,7 +155,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     return BakePreview(
         command=(*variables, *redact_argv(command, bake.redact)),
         plans={each.target.name: each.plan for each in bakings},
-        notes=(*base.notes, *note_folders(request, bakings)),
+        notes=(*base.notes, *_note_stores(bakings), *note_folders(request, bakings)),
     )
 
 
@@ -271,8 +271,9 @@ class _Bake:
             baking.target.name: _Open(baking, self._make_run(baking), staging, state)
             for baking, (staging, state) in zip(bakings, stores, strict=True)
         }
+        common = (*self._base.notes, *_note_stores(bakings))
         for number, each in enumerate(opened.values()):
-            for note in (*(self._base.notes if not number else ()), *each.baking.plan.notes):
+            for note in (*(common if not number else ()), *each.baking.plan.notes):
                 each.run.tell(Noted(note))
         return opened
 
@@ -317,6 +318,11 @@ class _Bake:
             # What failed is no target, so none of them is known to be as it was to be.
             return {name: replace(each, exit_status=status) for name, each in heard.items()}
         return heard
+
+
+def _note_stores(bakings: Iterable[Baking]) -> dict[str, None]:
+    """What a person should know of a store in the build contexts, once for all that have one."""
+    return dict.fromkeys(note for each in bakings for note in note_store(each.prepared))
 
 
 def _hear(baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:

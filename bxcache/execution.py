@@ -13,7 +13,14 @@ from bxcache.buildx.command import reads_stdin
 from bxcache.buildx.events import Noted, Warned, redact_event
 from bxcache.conclusion import Ended, begin_asking, conclude
 from bxcache.node_export import MORE_RUNS, avoid_meeting
-from bxcache.preparation import make_folder, open_store, plan_build, render_arguments, render_save
+from bxcache.preparation import (
+    make_folder,
+    note_store,
+    open_store,
+    plan_build,
+    render_arguments,
+    render_save,
+)
 from bxcache.redaction import Redactor, find_secrets
 from bxcache.rescue import AGAIN, ONCE, find_reason
 from bxcache.running import Run, run_build
@@ -38,7 +45,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         arguments = render_arguments(prepared, plan)
         redact = Redactor(find_secrets((*arguments, *prepared.docker.command), os.environ))
         run = Run(prepared, redact, redacting(observe, redact), partial(render_save, prepared))
-        for note in (*prepared.notes, *plan.notes):
+        for note in (*prepared.notes, *note_store(prepared), *plan.notes):
             run.tell(Noted(note))
         started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
         earlier = begin_asking(prepared, plan, started)

@@ -21,9 +21,9 @@ from bxcache.buildx.command import (
 )
 from bxcache.buildx.events import Noted
 from bxcache.buildx.extra_flags import LAYERLESS, drop_flags
+from bxcache.buildx.ignore_file import note_sent
 from bxcache.buildx.stage_bake import explain_unbaked
 from bxcache.config.backends import LocalBackend
-from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import StoreError
 from bxcache.location import find_location
 from bxcache.placement import Placement, settle_place
@@ -36,7 +36,6 @@ from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import ExitStack
 
     from bxcache.buildx.capabilities import Capabilities
@@ -122,7 +121,6 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     check_reachable(capabilities)
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(find_image(setup, request.directory), settings.target, platforms, placement.owner)
-    notes = (*setup.notes, *placement.notes, *_note_context(request, setup, store))
     path = store.path if store is not None else None
     return Prepared(
         request=request,
@@ -135,7 +133,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         store=store,
         limits=location.limits if location else Limits(),
         name=draw_name(),
-        notes=notes,
+        notes=(*setup.notes, *placement.notes),
         store_trouble=_find_trouble(store) if store is not None else "",
     )
 
@@ -151,30 +149,13 @@ def _find_trouble(store: Store) -> str:
     return ""
 
 
-def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> Iterator[str]:
-    """A store inside of the build context changes with each build, and so does `COPY . .`."""
-    settings = setup.config.build
-    folder = (request.directory / settings.context).resolve()
-    if store is None or is_remote(settings.context):
-        return
-    path = store.path.resolve()
-    if not path.is_relative_to(folder) or path == folder:
-        return
-    top = path.relative_to(folder).parts[0]
-    dockerfile = find_dockerfile(request.directory, folder, settings.file)
-    files = (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore")
-    if not any(_mentions(file, top) for file in files):
-        yield (
-            f"the store {path} lies in the build context and is sent to docker with it; "
-            f"write `{top}` into {folder / '.dockerignore'}"
-        )
-
-
-def _mentions(file: Path, name: str) -> bool:
-    try:
-        return name in file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+def note_store(prepared: Prepared) -> tuple[str, ...]:
+    """What a person should know of a store that lies in a build context."""
+    store = prepared.store
+    if store is None or prepared.store_trouble:
+        return ()
+    settings, directory = prepared.setup.config.build, prepared.request.directory
+    return tuple(note_sent(directory, settings, store.path))
 
 
 def _tell_waiting(observe: Observer | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
-from bxcache.preparation import look_at_store, plan_build, render_arguments
+from bxcache.preparation import look_at_store, note_store, plan_build, render_arguments
 from bxcache.redaction import Redactor, find_secrets, redact_argv
 
 if TYPE_CHECKING:
@@ -47,5 +47,10 @@ def make_preview(prepared: Prepared) -> Preview:
     return Preview(
         command=(*variables, *redact_argv(command, redact)),
         plan=plan,
-        notes=(*prepared.notes, *(state.notes if state else ()), *plan.notes),
+        notes=(
+            *prepared.notes,
+            *note_store(prepared),
+            *(state.notes if state else ()),
+            *plan.notes,
+        ),
     )
