@@ -93,8 +93,8 @@ def _find_folder(name: str) -> Path:
 
 def make_folder(prepared: Prepared, stack: ExitStack) -> None:
     """Make the build's own folder for small files; it is gone when the stack ends."""
-    stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
     prepared.folder.mkdir(mode=0o700)
+    stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
 
 
 def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:

@@ -51,7 +51,7 @@ def test_files_are_left_out_as_docker_leaves_them_out(machine: Machine, tmp_path
     contexts = patterns | {name.replace(" ", "-"): files for name, files in CHOICES.items()}
     for name, files in contexts.items():
         write_context(tmp_path / name, files)
-    targets = {
+    targets: dict[str, dict[str, object]] = {
         name: {"context": name, "output": [f"type=local,dest=out/{name}"]} for name in contexts
     }
     targets["as-another"] = {
