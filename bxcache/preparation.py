@@ -225,7 +225,7 @@ def _read_in_place(prepared: Prepared, store: Store, denied: str) -> LocalState:
     try:
         donor = store.find_whole(_list_donors(prepared))
     except StoreError as error:
-        return replace(state, trouble=error.message)
+        return replace(state, trouble=error.message, notes=())
     return replace(state, donors={donor.ref_name: donor.digest}) if donor else state
 
 
