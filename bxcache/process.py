@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import Lock, Timer
 from typing import TYPE_CHECKING
@@ -293,13 +293,15 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
     )
     running = RunningProcess(process)
     timers = _limit(running, process, seconds) if seconds is not None else ()
-    try:
-        with _outlived(process), stop.watch(process) if stop is not None else nullcontext():
-            yield running
-    finally:
-        for timer in timers:
-            timer.cancel()
-        _stop(process)
+    with ExitStack() as guarded:
+        try:
+            guarded.enter_context(_outlived(process))
+            with stop.watch(process) if stop is not None else nullcontext():
+                yield running
+        finally:
+            for timer in timers:
+                timer.cancel()
+            _stop(process)
 
 
 def _limit(

@@ -7,9 +7,11 @@ How its patterns match: https://github.com/moby/patternmatcher/blob/v0.6.0/patte
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.config.paths import find_dockerfile, is_remote
@@ -17,14 +19,13 @@ from bxcache.store.layout import INDEX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bxcache.config.models import BuildSettings
 
 _NAME = ".dockerignore"
 _BOM = "\ufeff"
 _ESCAPED = frozenset(".+()|{}$")
-_WITHOUT_LITERAL = re.compile(r"[*?\[\]\\]")
+_SPECIAL = re.compile(r"[*?\[\]\\]")
 _CHANGING = (INDEX_NAME, f"blobs/sha256/{'0' * 64}", ".bxcache/version")
 """What a store has, of which each build changes something."""
 
@@ -42,13 +43,12 @@ def note_sent(directory: Path, settings: BuildSettings, store: Path) -> Iterator
     for name, context in {"": settings.context, **settings.build_contexts}.items():
         if is_remote(context):
             continue
-        folder, path = (directory / context).resolve(), store.resolve()
+        folder, path = (Path(os.path.realpath(each)) for each in (directory / context, store))
         if path == folder or not path.is_relative_to(folder):
             continue
         inside = path.relative_to(folder).as_posix()
         file = _find_file(directory, folder, None if name else settings)
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-        if not all(excludes(text, f"{inside}/{each}") for each in _CHANGING):
+        if not all(excludes(_read(file), f"{inside}/{each}") for each in _CHANGING):
             what = f"the build context `{name}`" if name else "the build context"
             yield (
                 f"the store {path} lies in {what}, and a step that copies the folder around it is "
@@ -67,6 +67,14 @@ def _find_file(directory: Path, folder: Path, settings: BuildSettings | None) ->
         if own.is_file():
             return own
     return folder / _NAME
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    except OSError:
+        # Docker cannot read it either, and says so.
+        return ""
 
 
 def excludes(text: str, path: str) -> bool:
@@ -100,7 +108,7 @@ def _clean(line: str) -> str:
 
 
 def _matches(pattern: str, path: str) -> bool:
-    if pattern.startswith("**") and not _WITHOUT_LITERAL.search(pattern[2:]):
+    if pattern.startswith("**") and not _SPECIAL.search(pattern[2:]):
         end = pattern[2:]
         return path.endswith(end) or (end.startswith("/") and path == end[1:])
     try:
