@@ -53,7 +53,6 @@ def build(
     Raises:
         ConfigError: the configuration is wrong; nothing was built.
         EngineError: docker cannot do it; nothing was built.
-        StoreError: the local store's directory cannot be one; nothing was built.
         BuildFailedError: docker's build failed; `.result` tells how far it came.
         CacheError: a cache failed and `strict` is on; the image was built, see `.result`.
         OutputError: docker's metadata file cannot be written; the image was built, see `.result`.
@@ -138,7 +137,6 @@ def bake(
     Raises:
         ConfigError: the configuration or the bake file is wrong; nothing was built.
         EngineError: docker cannot do it; nothing was built.
-        StoreError: the local store's directory cannot be one; nothing was built.
         TypeError: an option is of a build alone; the bake file has a word for it.
     """
     unknown = [name for name in options if name not in BakeOptions.__annotations__]

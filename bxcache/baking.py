@@ -45,6 +45,7 @@ from bxcache.preparation import (
     look_at_store,
     make_folder,
     note_metadata,
+    note_store,
     open_store,
     prepare,
     read_metadata,
@@ -56,7 +57,7 @@ from bxcache.running import Run, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from bxcache.batch import ImageObserver
     from bxcache.buildx.bake_definition import BakeTarget
@@ -137,7 +138,6 @@ def bake_targets(
     Raises:
         ConfigError: the configuration is wrong, or the bake file; nothing was built.
         EngineError: docker cannot do it; nothing was built.
-        StoreError: the local store's directory cannot be one; nothing was built.
     """
     # What saves runs in threads, which no signal reaches.
     request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))
@@ -173,7 +173,12 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     return BakePreview(
         command=(*variables, *redact_argv(command, bake.redact)),
         plans={each.target.name: each.plan for each in bakings},
-        notes=(*base.notes, *note_metadata(base), *note_folders(request, bakings)),
+        notes=(
+            *base.notes,
+            *note_metadata(base),
+            *_note_stores(bakings),
+            *note_folders(request, bakings),
+        ),
     )
 
 
@@ -294,7 +299,7 @@ class _Bake:
             baking.target.name: _Open(baking, self._make_run(baking), staging, state)
             for baking, (staging, state) in zip(bakings, stores, strict=True)
         }
-        for note in self._base.notes:
+        for note in (*self._base.notes, *_note_stores(bakings)):
             self._tell_of("")(Noted(note))
         for each in opened.values():
             for note in each.baking.plan.notes:
@@ -355,6 +360,11 @@ def _add_trouble(outcomes: dict[str, ImageOutcome], trouble: str) -> dict[str, I
         return outcomes
     error = OutputError(f"the bake is done, but {trouble}", result=outcomes[done].result)
     return {**outcomes, done: replace(outcomes[done], error=error)}
+
+
+def _note_stores(bakings: Iterable[Baking]) -> dict[str, None]:
+    """What a person should know of a store in the build contexts, once for all that have one."""
+    return dict.fromkeys(note for each in bakings for note in note_store(each.prepared))
 
 
 def _hear(baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:

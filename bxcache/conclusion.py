@@ -222,8 +222,6 @@ def _read_left(
 
 
 def _list_troubles(state: LocalState | None) -> Iterator[str]:
-    if state is not None and state.trouble:
-        yield f"the local cache `{state.store}` was not used: {state.trouble}"
     if state is not None:
         yield from (f"in the store `{state.store}`: {note}" for note in state.notes)
 

@@ -89,7 +89,8 @@ class Asking:
         self._thread.start()
 
     def _read(self, setup: Setup, question: Question) -> None:
-        with suppress(BxcacheError):
+        # A place that cannot be read is told of where it is to be used.
+        with suppress(BxcacheError, OSError):
             self._found = read_earlier(list_holders(setup), question)
 
     def wait(self, seconds: float | None = None) -> tuple[Record, ...]:

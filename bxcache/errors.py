@@ -53,7 +53,7 @@ class BxcacheError(Exception):
 
 
 class EngineError(BxcacheError):
-    """Docker, buildx or the chosen builder is missing, down, too old, or cannot export."""
+    """Docker, buildx or the chosen builder is missing or down, or buildx is too old."""
 
     exit_code = 69
 

@@ -19,6 +19,7 @@ from bxcache.node_export import MORE_RUNS, avoid_meeting
 from bxcache.preparation import (
     leave_metadata,
     make_folder,
+    note_store,
     open_store,
     plan_build,
     render_arguments,
@@ -51,7 +52,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         redact = Redactor(find_secrets(words, os.environ, prepared.request.directory))
         tell, repeat = redacting(observe, redact), partial(render_save, prepared)
         run = Run(prepared, redact, tell, repeat, stdin)
-        for note in (*prepared.notes, *plan.notes):
+        for note in (*prepared.notes, *note_store(prepared), *plan.notes):
             run.tell(Noted(note))
         started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
         earlier = begin_asking(prepared, plan, started)

@@ -2,6 +2,9 @@
 
 It is a build of that stage which starts from the cache and saves nothing. What a stage was made of
 is compared with what is there now; what differs is executed anew.
+
+Whoever can write to the cache can write the record, so the record decides nothing that reaches
+outside of the project: no folder, no file, no network.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bxcache.buildx.command import render_build
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
+from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.option_text import render_options
 from bxcache.config.loading import load_setup
 from bxcache.config.paths import find_dockerfile, is_remote
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 _NAME = "bxcache-export"
 _ANY_KEY = "00"
+_CLOSED_NETWORKS = ("", "default", "none")
 _OWN = ("--provenance=false",)
 """What docker would write beside the files goes nowhere."""
 
@@ -70,6 +75,8 @@ def extract_stage(
         BxcacheError: as `run_build` does.
     """
     folder = request.directory / extraction.folder
+    if folder.is_symlink():
+        raise RecordError(f"`{folder}` is a link, and nothing is written through one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecordError(f"`{folder}` is no empty folder, and nothing in it is to be lost")
     record = extraction.history.record
@@ -89,6 +96,7 @@ def extract_stage(
     text = read_dockerfile(dockerfile)
     stage = _find_stage(text, extraction.stage, dockerfile)
     _check_arguments(setup, extraction.extra, record)
+    _check_network(setup, extraction.extra, record)
     platform = request.platform
     options = _choose_options(extraction.history, record, platform) | {
         "context": str(context),
@@ -114,7 +122,11 @@ def extract_stage(
 
 
 def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
-    """The build context and the Dockerfile of a build, in the project that is here."""
+    """The build context and the Dockerfile of a build, in the project that is here.
+
+    Raises:
+        RecordError: one of them is not there, or lies outside of the project, maybe by a link.
+    """
     if is_remote(record.context) or "-" in (record.context, record.file):
         raise RecordError("the build context is not on this machine")
     context = root / record.context
@@ -124,6 +136,14 @@ def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
             f"there is no `{path}` to find the stage in",
             hint="run it in a checkout of the project that the image is built from",
         )
+    real_root, *found = (Path(os.path.realpath(each)) for each in (root, context, path))
+    for each in found:
+        if not each.is_relative_to(real_root):
+            raise RecordError(
+                f"the record names `{each}`, which lies outside of the project `{root}`",
+                hint="only what is in the project is read, since others may have written the "
+                "record",
+            )
     return context, path
 
 
@@ -147,10 +167,20 @@ def _check_arguments(setup: Setup, extra: tuple[str, ...], record: Record) -> No
         )
 
 
+def _check_network(setup: Setup, extra: tuple[str, ...], record: Record) -> None:
+    own = setup.config.build.network or ""
+    if record.network in (*_CLOSED_NETWORKS, own) or "--network" in list_flags(extra):
+        return
+    raise RecordError(
+        f"the stage was built with the network `{record.network}`, which the record alone asks for",
+        hint="if you want that, give the same `--network` behind `--`",
+    )
+
+
 def _choose_options(history: History, record: Record, platform: str | None) -> dict[str, Any]:
     """The options of a build that starts from a scope and leaves nothing behind."""
     return {
-        **({"network": record.network} if record.network else {}),
+        **({"network": record.network} if record.network in _CLOSED_NETWORKS[1:] else {}),
         "platforms": [platform] if platform else list(record.scope.platforms),
         "tags": [],
         "push": False,

@@ -39,7 +39,6 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
     Raises:
         ConfigError: the configuration is wrong; nothing was built.
         EngineError: docker cannot do it; nothing was built.
-        StoreError: the local store's directory cannot be one; nothing was built.
         BuildFailedError: docker's build failed.
         CacheError: a cache failed and `strict` is on; the image was built.
         OutputError: docker's metadata file cannot be written; the image was built.

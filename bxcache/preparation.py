@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.capabilities import check_capabilities
+from bxcache.buildx.capabilities import check_reachable, explain_inline_only
 from bxcache.buildx.command import (
     Command,
     Saving,
@@ -22,10 +22,10 @@ from bxcache.buildx.command import (
 )
 from bxcache.buildx.events import Noted
 from bxcache.buildx.extra_flags import LAYERLESS, METADATA_FILE, drop_flags, find_values
+from bxcache.buildx.ignore_file import note_sent
 from bxcache.buildx.metadata_file import limit_metadata
 from bxcache.buildx.stage_bake import explain_unbaked
 from bxcache.config.backends import LocalBackend
-from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, StoreError
 from bxcache.image_name import find_image
@@ -72,6 +72,7 @@ class Prepared:
         name: the build's own name, for its staging layout and its small files.
         notes: what a person should know although nothing is wrong.
         metadata_wish: where the caller wants docker's metadata file, if anywhere.
+        store_trouble: why the store's directory cannot be one, or an empty string.
     """
 
     request: BuildRequest
@@ -87,6 +88,7 @@ class Prepared:
     name: str
     notes: tuple[str, ...]
     metadata_wish: Path | None = None
+    store_trouble: str = ""
 
     @property
     def folder(self) -> Path:
@@ -106,8 +108,8 @@ def _find_folder(name: str) -> Path:
 
 def make_folder(prepared: Prepared, stack: ExitStack) -> None:
     """Make the build's own folder for small files; it is gone when the stack ends."""
-    stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
     prepared.folder.mkdir(mode=0o700)
+    stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
 
 
 def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:
@@ -119,28 +121,23 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         observe: is told when that takes its time.
 
     Raises:
-        StoreError: the local store's directory cannot be one.
-        EngineError: docker cannot do what is asked for.
+        EngineError: docker cannot build.
     """
     request, setup = opening.request, opening.setup
     wish = "".join(find_values(request.extra, METADATA_FILE)[-1:])
     request = replace(request, extra=drop_flags(request.extra, (METADATA_FILE,)))
     location = find_location(setup)
     store = location.store if location else None
-    if store is not None:
-        store.check()
-    settings, cache = setup.config.build, setup.config.cache
+    settings = setup.config.build
     capabilities = opening.docker.learn(
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
     placement = settle_place(opening.place, setup)
     if request.donor:
         placement = replace(placement, writes=False, reason="")
-    exported = (backend.type for backend in cache.backends) if placement.writes else ()
-    check_capabilities(capabilities, exported)
+    check_reachable(capabilities)
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(find_image(setup, request.directory), settings.target, platforms, placement.owner)
-    notes = (*setup.notes, *placement.notes, *_note_context(request, setup, store))
     path = store.path if store is not None else None
     return Prepared(
         request=request,
@@ -156,8 +153,9 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         store=store,
         limits=location.limits if location else Limits(),
         name=draw_name(),
-        notes=notes,
+        notes=(*setup.notes, *placement.notes),
         metadata_wish=request.directory / wish if wish else None,
+        store_trouble=_find_trouble(store) if store is not None else "",
     )
 
 
@@ -165,34 +163,28 @@ def list_stored(store: Store | None) -> tuple[str, ...]:
     """The scopes that a store has; none where it cannot be read, which is said elsewhere."""
     try:
         return tuple(store.read_scopes()) if store is not None else ()
-    except StoreError:
+    except (StoreError, OSError):
         return ()
 
 
-def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> Iterator[str]:
-    """A store inside of the build context changes with each build, and so does `COPY . .`."""
-    settings = setup.config.build
-    folder = (request.directory / settings.context).resolve()
-    if store is None or is_remote(settings.context):
-        return
-    path = store.path.resolve()
-    if not path.is_relative_to(folder) or path == folder:
-        return
-    top = path.relative_to(folder).parts[0]
-    dockerfile = find_dockerfile(request.directory, folder, settings.file)
-    files = (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore")
-    if not any(_mentions(file, top) for file in files):
-        yield (
-            f"the store {path} lies in the build context and is sent to docker with it; "
-            f"write `{top}` into {folder / '.dockerignore'}"
-        )
-
-
-def _mentions(file: Path, name: str) -> bool:
+def _find_trouble(store: Store) -> str:
+    """Why a directory can be no store, and what to do about it; or an empty string."""
     try:
-        return name in file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+        store.check()
+    except StoreError as error:
+        return "; ".join(filter(None, (error.message, error.hint)))
+    except OSError as error:
+        return f"`{error.filename}`: {error.strerror}"
+    return ""
+
+
+def note_store(prepared: Prepared) -> tuple[str, ...]:
+    """What a person should know of a store that lies in a build context."""
+    store = prepared.store
+    if store is None or prepared.store_trouble:
+        return ()
+    settings, directory = prepared.setup.config.build, prepared.request.directory
+    return tuple(note_sent(directory, settings, store.path))
 
 
 def _tell_waiting(observe: Observer | None) -> None:
@@ -205,6 +197,8 @@ def look_at_store(prepared: Prepared) -> LocalState | None:
     store = prepared.store
     if store is None:
         return None
+    if prepared.store_trouble:
+        return LocalState(store.path, store.path, trouble=prepared.store_trouble)
     denied = store.find_denied()
     if denied:
         return _read_in_place(prepared, store, denied)
@@ -235,6 +229,8 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
     store = prepared.store
     if store is None:
         return None, None
+    if prepared.store_trouble:
+        return None, LocalState(store.path, store.path, trouble=prepared.store_trouble)
     denied = store.find_denied()
     if denied:
         return None, _read_in_place(prepared, store, denied)
@@ -258,7 +254,7 @@ def _read_in_place(prepared: Prepared, store: Store, denied: str) -> LocalState:
     try:
         donor = store.find_whole(_list_donors(prepared))
     except StoreError as error:
-        return replace(state, trouble=error.message)
+        return replace(state, trouble=error.message, notes=())
     return replace(state, donors={donor.ref_name: donor.digest}) if donor else state
 
 
@@ -275,6 +271,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
         makes_image=exports_image(settings, prepared.capabilities.builder.driver),
         once=explain_once(settings, prepared.request.extra),
         unbaked=explain_unbaked(settings, prepared.request.extra),
+        inline_only=explain_inline_only(prepared.capabilities),
     )
     plan = make_plan(outlook)
     if plan.imports or settings.no_cache or prepared.request.donor:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
-from bxcache.preparation import look_at_store, note_metadata, plan_build, render_arguments
+from bxcache.preparation import (
+    look_at_store,
+    note_metadata,
+    note_store,
+    plan_build,
+    render_arguments,
+)
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -51,6 +57,7 @@ def make_preview(prepared: Prepared) -> Preview:
         notes=(
             *prepared.notes,
             *note_metadata(prepared),
+            *note_store(prepared),
             *(state.notes if state else ()),
             *plan.notes,
         ),

@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import Lock, Timer
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ more than BuildKit sends at once: gRPC's messages have up to 16 MiB
 _CHUNK = 1 << 16
 _STDIN = 0
 _SECONDS_BETWEEN_LOOKS = 0.2
+_GUARD = ("/bin/sh", "-c", 'read -r _; kill -9 "-$1"', "sh")
+"""Waits for the end of its stdin, which is that of this process, and ends a process group."""
 _SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 
 
@@ -41,9 +43,20 @@ class Question:
     """A short command that is being run, to be asked for its answer later."""
 
     def __init__(
-        self, command: Sequence[str], *, directory: Path | None = None, stdin: str | None = None
+        self,
+        command: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        stdin: str | None = None,
     ) -> None:
         """Start it.
+
+        Args:
+            command: the program and its arguments.
+            variables: what to add to the environment.
+            directory: the working directory.
+            stdin: what it reads.
 
         Raises:
             OSError: there is no such program.
@@ -57,6 +70,7 @@ class Question:
             text=True,
             errors="replace",
             cwd=directory,
+            env={**os.environ, **(variables or {})},
         )
 
     def is_answered_within(self, seconds: float) -> bool:
@@ -94,6 +108,7 @@ class Question:
 def ask(
     command: Sequence[str],
     *,
+    variables: Mapping[str, str] | None = None,
     directory: Path | None = None,
     stdin: str | None = None,
     seconds: float,
@@ -104,7 +119,7 @@ def ask(
         OSError: there is no such program.
         TimeoutError: it did not end in time; it is killed.
     """
-    question = Question(command, directory=directory, stdin=stdin)
+    question = Question(command, variables=variables, directory=directory, stdin=stdin)
     try:
         return question.wait(seconds)
     finally:
@@ -236,6 +251,33 @@ def _signal(process: subprocess.Popen[str], number: int) -> None:
 
 
 @contextmanager
+def _outlived(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Have a command and all that it has started end with this process, even by SIGKILL.
+
+    A process of its own sees to that. A signal for the death of the parent (`PR_SET_PDEATHSIG`)
+    would be set between fork and exec, where Python code is not safe beside threads.
+    """
+    try:
+        guard = subprocess.Popen(  # noqa: S603  # always a list; the number is ours
+            (*_GUARD, str(process.pid)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # What ends this process by its group must not end the guard before.
+            start_new_session=True,
+        )
+    except OSError:
+        # There is no shell. Nothing else is less for that.
+        yield
+        return
+    with guard:
+        try:
+            yield
+        finally:
+            guard.kill()
+
+
+@contextmanager
 def run(  # noqa: PLR0913  # each is a property of its own of what runs
     command: Sequence[str],
     *,
@@ -272,13 +314,15 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
     )
     running = RunningProcess(process)
     timers = _limit(running, process, seconds) if seconds is not None else ()
-    try:
-        with stop.watch(process) if stop is not None else nullcontext():
-            yield running
-    finally:
-        for timer in timers:
-            timer.cancel()
-        _stop(process)
+    with ExitStack() as guarded:
+        try:
+            guarded.enter_context(_outlived(process))
+            with stop.watch(process) if stop is not None else nullcontext():
+                yield running
+        finally:
+            for timer in timers:
+                timer.cancel()
+            _stop(process)
 
 
 def _limit(

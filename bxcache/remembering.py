@@ -223,7 +223,7 @@ def _find_key(prepared: Prepared, story: Story) -> str:
 
 
 def _list_stored_keys(prepared: Prepared, plan: BuildPlan) -> Iterator[str]:
-    if prepared.store is None:
+    if prepared.store is None or prepared.store_trouble:
         return
     for scope in (plan.scope.name, *(use.scope for use in plan.imports)):
         yield from _read_keys(reversed(prepared.store.read_records(scope)))

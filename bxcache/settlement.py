@@ -219,6 +219,8 @@ def _settle_exports(
     warnings: list[str],
     given: Sequence[str],
 ) -> Iterator[CacheResult]:
+    for use in plan.unsaved:
+        yield CacheResult(use.backend, use.place, use.scope)
     pushed = _match_exports(plan, heard, given)
     for use in plan.exports:
         if use.backend == "inline":

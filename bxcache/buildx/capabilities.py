@@ -9,12 +9,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bxcache.errors import EngineError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 OLDEST_BUILDX = (0, 13)
 OLDEST_ENGINE = (26, 0)
@@ -23,6 +20,9 @@ OLDEST_BUILDKIT = (0, 13)
 # What buildx itself looks at to tell the containerd image store:
 # https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
 _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
+_MAKE_BUILDER = (
+    "`docker buildx create --name bxcache --driver docker-container --use` makes a builder that can"
+)
 _INSTALL_BUILDX = "https://docs.docker.com/build/install-buildx/"
 
 Version = tuple[int, ...]
@@ -70,10 +70,6 @@ class Builder:
     def platform(self) -> str | None:
         """The platform it builds for when none is asked for."""
         return next((node.platforms[0] for node in self.nodes if node.platforms), None)
-
-    def can_export(self, backend: str) -> bool:
-        """Whether caches of this type can be exported by it."""
-        return backend == "inline" or not self.is_classic
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,46 +162,12 @@ def _read_node(section: _Section) -> Node:
     )
 
 
-def check_capabilities(found: Capabilities, backends: Iterable[str]) -> None:
-    """Make sure that the builder can do what is asked for.
-
-    Args:
-        found: what there is.
-        backends: the types of the caches that are to be exported.
+def check_reachable(found: Capabilities) -> None:
+    """Make sure that the builder can build.
 
     Raises:
-        EngineError: it cannot, with the command that mends it.
+        EngineError: it does not answer, with the command that mends it.
     """
-    _check_reachable(found)
-    _check_engine(found)
-    for backend in backends:
-        if not found.builder.can_export(backend):
-            raise EngineError(
-                f"the builder `{found.builder.name}` cannot export a `{backend}` cache: it uses "
-                "docker's own engine with the classic image store, which can only do `inline`",
-                hint="`docker buildx create --name bxcache --driver docker-container --use` makes "
-                "a builder that can;\nor turn on docker's containerd image store: set "
-                '`"features": {"containerd-snapshotter": true}` in /etc/docker/daemon.json\n'
-                "and run `systemctl restart docker`",
-            )
-
-
-def check_buildx(text: str) -> None:
-    """Make sure that buildx is new enough, by what `docker buildx version` says.
-
-    Raises:
-        EngineError: it is too old.
-    """
-    version = parse_version(text)
-    if version is not None and version < OLDEST_BUILDX:
-        raise EngineError(
-            f"buildx {_dotted(version)} is too old; bxcache needs {_dotted(OLDEST_BUILDX)} or "
-            "later, the first with `--progress rawjson`",
-            hint=f"`apt-get install docker-buildx-plugin` updates it; for others {_INSTALL_BUILDX}",
-        )
-
-
-def _check_reachable(found: Capabilities) -> None:
     builder = found.builder
     if found.engine is None and builder.driver in ("", "docker", "docker-container"):
         raise EngineError(
@@ -224,24 +186,47 @@ def _check_reachable(found: Capabilities) -> None:
         )
 
 
-def _check_engine(found: Capabilities) -> None:
-    version = parse_version(found.engine or "")
-    if found.builder.driver == "docker" and version is not None and version < OLDEST_ENGINE:
-        raise EngineError(
-            f"the docker engine {_dotted(version)} is too old; bxcache needs "
-            f"{_dotted(OLDEST_ENGINE)} or later",
-            hint="`docker buildx create --name bxcache --driver docker-container --use` brings a "
-            "BuildKit of its own; or update the engine: `apt-get install docker-ce`",
+def explain_inline_only(found: Capabilities) -> str:
+    """Why the builder can save no cache but an inline one, with the command that mends it.
+
+    Returns:
+        An empty string where it can save all of them.
+    """
+    builder = found.builder
+    engine = parse_version(found.engine or "")
+    if builder.driver == "docker" and engine is not None and engine < OLDEST_ENGINE:
+        return (
+            f"the docker engine {_dotted(engine)} is too old for it, which takes "
+            f"{_dotted(OLDEST_ENGINE)} or later; {_MAKE_BUILDER}"
         )
-    for node in found.builder.nodes:
+    for node in builder.nodes:
         buildkit = parse_version(node.version)
         if buildkit is not None and buildkit < OLDEST_BUILDKIT:
-            raise EngineError(
-                f"BuildKit {_dotted(buildkit)} of the builder `{found.builder.name}` is too old; "
-                f"bxcache needs {_dotted(OLDEST_BUILDKIT)} or later",
-                hint=f"`docker buildx rm {found.builder.name}` and `docker buildx create --name "
-                f"{found.builder.name} --driver docker-container --use` bring a new one",
+            return (
+                f"BuildKit {_dotted(buildkit)} of the builder `{builder.name}` is too old for it, "
+                f"which takes {_dotted(OLDEST_BUILDKIT)} or later; {_MAKE_BUILDER}"
             )
+    if builder.is_classic:
+        return (
+            f"the builder `{builder.name}` is docker's own with the classic image store, which can "
+            f"only save `inline` caches; {_MAKE_BUILDER}"
+        )
+    return ""
+
+
+def check_buildx(text: str) -> None:
+    """Make sure that buildx is new enough, by what `docker buildx version` says.
+
+    Raises:
+        EngineError: it is too old.
+    """
+    version = parse_version(text)
+    if version is not None and version < OLDEST_BUILDX:
+        raise EngineError(
+            f"buildx {_dotted(version)} is too old; bxcache needs {_dotted(OLDEST_BUILDX)} or "
+            "later, the first with `--progress rawjson`",
+            hint=f"`apt-get install docker-buildx-plugin` updates it; for others {_INSTALL_BUILDX}",
+        )
 
 
 def _reason(text: str) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from bxcache.cli.destinations import open_destination
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -178,6 +180,6 @@ def open_logs(paths: Mapping[str, Path | None]) -> Iterator[ImageObserver]:
 
 def _open_file(path: Path) -> TextIO:
     try:
-        return path.open("w", encoding="utf-8", errors="replace")
+        return open_destination(path)
     except OSError as error:
         raise click.UsageError(f"`--log {path}` cannot be written: {error.strerror}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bxcache.cli.destinations import check_destination, open_destination
 from bxcache.console.report.rendering import FORMS
 from bxcache.errors import StoreError
 
@@ -74,11 +75,8 @@ def check_paths(paths: Iterable[Path]) -> None:
 
 
 def _check_writable(path: Path, parameter: click.Parameter | None = None) -> None:
-    existed = os.path.lexists(path)
     try:
-        path.open("ab").close()
-        if not existed:
-            path.unlink()
+        check_destination(path)
     except OSError as error:
         why = f"`{path}` cannot be written: {error.strerror or error}"
         raise click.BadParameter(why, param=parameter) from error
@@ -137,7 +135,8 @@ def write_files(
 def _try_writing(path: Path, text: str) -> OSError | None:
     """Write a file; why it cannot be, if so, which names it."""
     try:
-        path.write_text(text, encoding="utf-8")
+        with open_destination(path) as file:
+            file.write(text)
     except OSError as error:
         # A disk that is full when something is written does not say of which file.
         error.filename = error.filename or str(path)

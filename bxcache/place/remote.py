@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import PlaceError
-from bxcache.process import ask
+from bxcache.place.repository import run_git
 from bxcache.redaction import mask_url
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def list_remote(directory: Path, remote: str) -> RemoteRefs:
     """
     hint = _HINT.format(remote=mask_url(remote))
     # A remote that begins with a dash would be an option.
-    command = ["git", "ls-remote", "--heads", "--tags", "--refs", "--", remote]
+    words = ("ls-remote", "--heads", "--tags", "--refs", "--", remote)
     try:
-        answer = ask(command, directory=directory, seconds=_SECONDS)
+        answer = run_git(words, directory, seconds=_SECONDS)
     except TimeoutError as error:
         raise PlaceError(f"git did not answer within {_SECONDS:.0f} s", hint=hint) from error
     except OSError as error:

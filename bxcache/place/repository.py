@@ -1,11 +1,16 @@
 """What git says of a checkout.
 
 https://git-scm.com/docs/git-symbolic-ref, https://git-scm.com/docs/git-for-each-ref
+
+Whoever wrote the files of a checkout does not decide what git says, nor what it runs. A folder
+among them can look like a bare repository, so only one with a `.git`, which git never checks out,
+is a checkout here: git before 2.38 does not know `safe.bareRepository`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bxcache.place.statement import Found
@@ -15,6 +20,16 @@ Ask = Callable[[Sequence[str], Path], Answer]
 """Runs git with some arguments in a directory; raises OSError, or TimeoutError in time."""
 
 _SECONDS = 5
+_COMMAND = (
+    *("git", "--no-pager", "--no-optional-locks"),
+    *("-c", "safe.bareRepository=explicit"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", f"core.hooksPath={os.devnull}"),
+)
+_NO_REPOSITORY = {"GIT_DIR": os.devnull}
+_NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": ""}
+"""Nothing is fetched, by no program that a repository's settings name: git looks in a promisor
+remote for an object that is not there (https://git-scm.com/docs/partial-clone)."""
 _DETACHED = 1
 _ORIGIN_HEAD = "refs/remotes/origin/HEAD"
 _USUAL = (
@@ -32,7 +47,35 @@ def ask_git(arguments: Sequence[str], directory: Path) -> Answer:
         OSError: there is no git, or no such directory.
         TimeoutError: it did not end in five seconds.
     """
-    return ask(["git", *arguments], directory=directory, seconds=_SECONDS)
+    return run_git(arguments, directory, seconds=_SECONDS, variables=_NO_TRANSPORT)
+
+
+def run_git(
+    arguments: Sequence[str],
+    directory: Path,
+    *,
+    seconds: float,
+    variables: Mapping[str, str] | None = None,
+) -> Answer:
+    """Run git for the checkout around a folder, or for none where there is no checkout.
+
+    `GIT_DIR` in the environment names another repository, as for git itself.
+
+    Raises:
+        OSError: there is no git, or no such directory.
+        TimeoutError: it did not end in time.
+    """
+    known = dict(variables or {})
+    if "GIT_DIR" not in os.environ:
+        checkout = _find_checkout(directory)
+        known |= _NO_REPOSITORY if checkout is None else {}
+        directory = checkout or directory
+    return ask((*_COMMAND, *arguments), variables=known, directory=directory, seconds=seconds)
+
+
+def _find_checkout(directory: Path) -> Path | None:
+    folder = directory.absolute()
+    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
 
 
 class Repository:
@@ -58,7 +101,10 @@ class Repository:
 
     def find_tag(self) -> Found | None:
         """The tag of HEAD, if exactly one points to it."""
-        tags = (self._read("tag", "--points-at", "HEAD") or "").splitlines()
+        # Not `tag`, which lists them as the user's settings want it.
+        pattern = "--format=%(refname:strip=2)"
+        listed = self._read("for-each-ref", "--points-at=HEAD", pattern, "refs/tags")
+        tags = (listed or "").splitlines()
         return Found(tags[0], "tags at HEAD of git") if len(tags) == 1 else None
 
     def find_default(self) -> Found | None:
@@ -90,8 +136,7 @@ class Repository:
         """Why git refused. Its words are in the user's language; the setting's name is not."""
         if "safe.directory" in answer.stderr:
             return ("git does not read this checkout: it belongs to another user (safe.directory)",)
-        folder = self._directory.absolute()
-        if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        if _find_checkout(self._directory) is not None:
             return ("git does not read this checkout, though there is a .git",)
         return ()
 

@@ -50,6 +50,7 @@ class Outlook:
         makes_image: whether the build makes an image, which an inline cache needs.
         once: why the build cannot be run again to save what it built, or an empty string.
         unbaked: why its stages cannot be built by bake too, or an empty string.
+        inline_only: why no other cache than an inline one can be saved, or an empty string.
     """
 
     config: Config
@@ -61,16 +62,17 @@ class Outlook:
     makes_image: bool
     once: str = ""
     unbaked: str = ""
+    inline_only: str = ""
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
     """Choose what the build starts from, and what is saved."""
     notes: list[str] = []
-    troubles = tuple(_list_troubles(outlook))
+    unread, unsaved = tuple(_list_troubles(outlook)), tuple(_list_unsaved(outlook))
     imports, choices = _choose_imports(outlook)
     if outlook.config.build.no_cache:
         notes.append("no cache is imported: `--no-cache`")
-    elif not imports and not troubles:
+    elif not imports and not unread:
         notes.append(f"no cache is imported: {_explain_nothing(outlook)}")
     exports, saves = _choose_exports(outlook, imports, notes)
     return BuildPlan(
@@ -79,7 +81,8 @@ def make_plan(outlook: Outlook) -> BuildPlan:
         notes=tuple(notes),
         choices=choices,
         saves=saves,
-        troubles=troubles,
+        troubles=(*unread, *_explain_unsaved(outlook, unsaved)),
+        unsaved=unsaved,
     )
 
 
@@ -159,10 +162,10 @@ def _choose_exports(
     backends = outlook.config.cache.backends
     for backend in sorted(backends, key=lambda each: isinstance(each, LocalBackend)):
         if isinstance(backend, LocalBackend):
-            if local is not None and not local.trouble and not local.read_only:
+            if local is not None and _can_save(outlook, backend):
                 uses.append(export_local(backend, local, scope))
         elif backend.keeps_all:
-            if not _is_sick(outlook, backend):
+            if _can_save(outlook, backend) and not _is_sick(outlook, backend):
                 saves += _choose_save(outlook, backend, imports, notes)
         elif isinstance(backend, InlineBackend) and outlook.makes_image:
             uses.append(export_inline(backend, scope))
@@ -170,6 +173,34 @@ def _choose_exports(
             notes.append("no inline cache is saved: this build makes no image to hold it")
     uses[:0] = [save.use for save in saves if not save.apart]
     return tuple(uses), tuple(saves)
+
+
+def _can_save(outlook: Outlook, backend: Backend) -> bool:
+    if isinstance(backend, LocalBackend):
+        local = outlook.local
+        if local is not None and (local.trouble or local.read_only):
+            return False
+    return not outlook.inline_only or isinstance(backend, InlineBackend)
+
+
+def _list_unsaved(outlook: Outlook) -> Iterator[CacheUse]:
+    """What would save the caches that neither the store nor the builder lets be saved."""
+    if not outlook.placement.writes:
+        return
+    for backend in outlook.config.cache.backends:
+        if _can_save(outlook, backend):
+            continue
+        if isinstance(backend, RegistryBackend):
+            yield export_registry(backend, outlook.scope)
+        elif isinstance(backend, LocalBackend) and outlook.local is not None:
+            yield export_local(backend, outlook.local, outlook.scope)
+
+
+def _explain_unsaved(outlook: Outlook, unsaved: tuple[CacheUse, ...]) -> Iterator[str]:
+    """One for the builder, where it is what keeps caches from being saved."""
+    if unsaved and outlook.inline_only:
+        kinds = " or ".join(sorted({f"`{use.backend}`" for use in unsaved}))
+        yield f"no {kinds} cache is saved: {outlook.inline_only}"
 
 
 def _choose_save(
@@ -226,12 +257,14 @@ def _is_sick(outlook: Outlook, backend: Backend) -> bool:
 
 
 def _list_troubles(outlook: Outlook) -> Iterator[str]:
-    """One for each registry that is left out.
+    """One for each store and each registry that is left out.
 
     What is not reached from here is left to the engine. One that denies to be read may be without
     the repository still, as long as it can be written.
     """
-    written = outlook.placement.writes
+    local, written = outlook.local, outlook.placement.writes
+    if local is not None and local.trouble:
+        yield f"the local cache `{local.store}` was not used: {local.trouble}"
     for backend in outlook.config.cache.backends:
         errors = _find_errors(outlook, backend)
         told = next((e for e in errors if e.trouble is Trouble.SICK), None) or next(

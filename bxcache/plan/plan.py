@@ -128,6 +128,7 @@ class BuildPlan:
         choices: what became of each cache that the build might have started from.
         saves: the registries' scopes that are saved.
         troubles: which caches could not be used, and why.
+        unsaved: what would save the caches that cannot be saved now.
     """
 
     scope: Scope
@@ -136,6 +137,7 @@ class BuildPlan:
     choices: tuple[Choice, ...] = ()
     saves: tuple[RegistrySave, ...] = ()
     troubles: tuple[str, ...] = ()
+    unsaved: tuple[CacheUse, ...] = ()
 
     def without_imports(self) -> BuildPlan:
         """The same, started from nothing."""

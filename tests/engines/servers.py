@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -148,7 +149,7 @@ def sweep(base: Path) -> None:
     """Remove the folders in `base` that no keeper holds any more."""
     for folder in base.glob(f"{PREFIX}*"):
         try:
-            abandoned = _is_abandoned(folder)
+            abandoned = _is_own(folder) and _is_abandoned(folder)
         except FileNotFoundError:
             continue
         if abandoned:
@@ -180,6 +181,12 @@ def _claim(folder: Path) -> int:
     # Only a lock that is held already can be seen under the name that `sweep` looks for.
     aside.rename(folder / "lock")
     return lock
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether it is a folder of this user: others can put links and folders there."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _is_abandoned(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -57,6 +58,31 @@ def test_lines_and_status_are_dockers(tmp_path: Path) -> None:
     """What it writes to stderr, and its exit status."""
     docker = script(tmp_path, 'echo "one $A $1" >&2; printf "last" >&2; exit 17')
     assert build(docker, tmp_path) == (17, ["one b x", "last"])
+
+
+def test_nothing_is_left_of_a_build(tmp_path: Path) -> None:
+    """The guard that would end it with this process is gone with it, before the block ends."""
+    docker = script(tmp_path, "echo up >&2; read -r line")
+    with docker.build((), variables={}, directory=tmp_path, stdout=None, fed=True) as running:
+        next(running.read_lines())
+        assert count_guards() == 1
+        running.feed(b"go on")
+        running.wait()
+    assert count_guards() == 0
+
+
+def count_guards() -> int:
+    """How many processes of this one wait for its end."""
+    parent = f"PPid:\t{os.getpid()}\n".encode()
+    found = [each for each in Path("/proc").glob("[0-9]*") if parent in _read(each / "status")]
+    return sum(b"kill -9" in _read(each / "cmdline") for each in found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_docker_has_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

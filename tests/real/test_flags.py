@@ -45,7 +45,9 @@ def test_a_config_file_is_used_from_below(machine: Machine, project: Path) -> No
 def test_a_store_in_the_build_context_is_noted(machine: Machine, project: Path) -> None:
     """Until docker ignores it: `COPY . .` would execute at every build."""
     words = (*HERE, "--backend", "type=local,dir=.cache/store")
-    assert "write `.cache` into" in machine.run(*words, folder=project).err
+    told = f"`.cache/store` as the last line of {project / '.dockerignore'} leaves it out"
+    assert told in machine.run(*words, folder=project).err
+    assert told in machine.run(*words, "--dry-run", folder=project).out
     (project / ".dockerignore").write_text(".cache\n")
     assert "lies in the build context" not in machine.run(*words, folder=project).err
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bxcache.errors import PlaceError
 from bxcache.place.place import Place, read_place
+from bxcache.place.remote import list_remote
 from tests.real.repositories import git, isolate_git
 
 
@@ -183,10 +185,48 @@ def test_a_submodule(clone: Path, tmp_path: Path) -> None:
     assert names(read(clone / "lib")) == (None, None, "main")
 
 
-def test_a_bare_repository(upstream: Path, tmp_path: Path) -> None:
-    """Its HEAD is the default branch, of which nothing else tells."""
+def test_files_that_look_like_a_repository_decide_nothing(
+    clone: Path, upstream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wrote a checkout's files could have written them; `GIT_DIR` names one on purpose."""
+    git(clone, "clone", "--bare", "--branch=main", upstream.as_uri(), "app")
+    assert names(read(clone / "app")) == ("develop", None, "develop")
+    assert names(read(clone / "app" / "refs")) == ("develop", None, "develop")
     git(tmp_path, "clone", "--bare", upstream.as_uri(), "bare")
-    assert read(tmp_path / "bare").branch == "develop"
+    assert read(tmp_path / "bare").provider == "none"
+    with pytest.raises(PlaceError, match="git does not tell"):
+        list_remote(tmp_path / "bare", "origin")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "bare"))
+    assert read(tmp_path).branch == "develop"
+
+
+def test_a_repository_runs_no_program(clone: Path, tmp_path: Path) -> None:
+    """None that its settings name, its hooks among them, also where git misses an object."""
+    ran = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$0" >> {ran}\nexit 1\n')
+    program.chmod(0o755)
+    settings = {
+        **dict.fromkeys(("core.fsmonitor", "core.sshCommand", "core.pager", "pager.tag"), program),
+        "core.hooksPath": program.parent,
+        "core.repositoryFormatVersion": 1,
+        "extensions.partialClone": "origin",
+        "remote.origin.url": "ssh://nowhere.example/x",
+        "remote.origin.promisor": "true",
+        "protocol.allow": "always",
+        "column.tag": "always",
+    }
+    git(clone, "tag", "v1")
+    git(clone, "tag", "v2")
+    git(clone, "tag", "v0", "HEAD~1")
+    git(clone, "checkout", "--detach")
+    for name, value in settings.items():
+        git(clone, "config", name, str(value))
+    assert names(read(clone)) == (None, None, "develop")
+    for stored in (clone / ".git" / "objects").glob("pack/*"):
+        stored.unlink()
+    read(clone)
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("folder", [".", "nowhere", "file"])

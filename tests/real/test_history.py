@@ -559,7 +559,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_what_stands_in_the_way_of_an_export_is_told_before(
     machine: Machine, app: Path, tmp_path: Path
 ) -> None:
-    """A folder with something in it, several stages, other build arguments, an unknown stage."""
+    """A full folder, several stages, other build arguments, an unknown stage, a forged record."""
     (app / "bxcache.toml").write_text(
         f'[[cache.backends]]\ntype = "local"\ndir = "{tmp_path / "store"}"\n'
     )
@@ -572,13 +572,30 @@ def test_what_stands_in_the_way_of_an_export_is_told_before(
         return machine.run("history", *words, folder=app, status=status).err
 
     assert "no empty folder" in export("--stage", "deps", "--export", str(full))
+    (tmp_path / "elsewhere").symlink_to(out)
+    assert "is a link" in export("--stage", "deps", "--export", str(tmp_path / "elsewhere"))
     assert "TOOLS" in export("--stage", "deps", "--export", str(out))
     assert "one `--stage`" in export("--export", str(out), status=2)
     two = ("--stage", "deps", "--stage", "build")
     assert "one `--stage`" in export(*two, "--export", str(out), status=2)
     assert "`deps`" in export("--stage", "nothing", "--export", str(out))
     assert (full / "file").read_text() == "mine"
+
+    [kept] = (tmp_path / "store" / ".bxcache" / "records").iterdir()
+    record = json.loads(kept.read_text())
+    (app / "link").symlink_to("..")
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    keys = {"context": ("..", "link"), "file": (f"{tmp_path}/Dockerfile", "link/Dockerfile")}
+    for values in ({key: value} for key, listed in keys.items() for value in listed):
+        kept.write_text(json.dumps(record | values) + "\n")
+        told = export("--stage", "deps", "--export", str(out), "--", *base())
+        assert "lies outside of the project" in told, values
+    kept.write_text(json.dumps(record | {"network": "host"}) + "\n")
+    words = ("--stage", "deps", "--export", str(out), "--", *base(), "--build-arg", "TOOLS=busybox")
+    assert "with the network `host`, which the record alone asks for" in export(*words)
     assert not out.exists()
+    export(*words, "--network", "none", status=0)
+    assert out.exists()
 
 
 FETCHED = textwrap.dedent(

@@ -215,14 +215,17 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"never said: {text}")
 
 
-def test_no_process_outlives_an_interrupt(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """Ctrl-C stops buildx too, which has a session of its own."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_bxcache(
+    number: signal.Signals, machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Neither Ctrl-C nor a kill leaves docker or buildx, which have a session of their own."""
     (project / "Dockerfile").write_text((project / "Dockerfile").read_text() + "RUN sleep 61\n")
     backend = ("--backend", local(tmp_path / "store"))
     process = machine.start("build", "--network", "none", *backend, folder=project)
     wait_for(process, "sleep 61")
     assert mentioned(str(tmp_path / "store"))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=30)
     deadline = time.monotonic() + 10
     while mentioned(str(tmp_path / "store")) and time.monotonic() < deadline:

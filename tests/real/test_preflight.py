@@ -1,14 +1,17 @@
-"""What is missing or wrong is said before anything is built: one clear error, with its mend."""
+"""What is missing or wrong: one clear error before anything is built, or a warning and an image."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.engines import Registry
 from tests.real.conftest import MakeMachine
-from tests.real.machines import Machine, Ran
+from tests.real.machines import Machine, Ran, count
 
 ENGINE = 69
 
@@ -68,20 +71,51 @@ def test_the_engine_is_down(machine: Machine, project: Path, tmp_path: Path) -> 
     assert "systemctl start docker" in error
 
 
-def test_the_classic_store_cannot_export(
-    machines: MakeMachine, project: Path, tmp_path: Path
+CREATE = "docker buildx create --name bxcache --driver docker-container --use"
+
+
+def test_the_classic_store_builds_and_reads_and_says_what_it_cannot_save(
+    machine: Machine, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Plain buildx refuses too, after it has loaded everything."""
-    machine = machines("classic")
-    for backend in (f"type=local,dir={tmp_path / 'store'}", "type=registry,ref=127.0.0.1:1/x"):
-        error = refused(machine, "--backend", backend, folder=project)
-        assert "classic image store" in error
-        assert "docker buildx create --name bxcache --driver docker-container --use" in error
-        assert "containerd-snapshotter" in error
-    raw = machine.raw(
-        "--cache-to", f"type=local,dest={tmp_path / 'x'}", ".", folder=project, check=False
-    )
-    assert "Cache export is not supported" in raw.stderr
+    """No configuration at all; caches of another machine; a bake; several images; `strict`."""
+    classic = machines("classic")
+    raw = ("--cache-to", f"type=local,dest={tmp_path / 'x'}", ".")
+    assert "not supported" in classic.raw(*raw, folder=project, check=False).stderr
+    expect_one_warning(classic.build("-t", "app", folder=project), "local")
+    classic.docker("image", "inspect", "app", folder=project)
+    seen = classic.run("build", "--dry-run", folder=project)
+    assert seen.out.count(CREATE) == 1
+
+    store = f"type=local,dir={tmp_path / 'store'}"
+    for backend in (store, f"type=registry,ref={registry.address}/{tmp_path.name}"):
+        made = machine.build("--backend", backend, folder=project)
+        assert made["caches"][0]["exported"]
+        classic.docker("system", "prune", "-af", folder=project)
+        read = classic.build("--backend", backend, "--strict", folder=project, status=75)
+        assert count(read) == (len(made["steps"]), 0), backend
+        (cache,) = expect_one_warning(read, made["caches"][0]["backend"])
+        assert cache["imported"]
+
+    bakefile = project / "docker-bake.json"
+    bakefile.write_text('{"target": {"default": {"network": "none"}}}')
+    baked = json.loads(classic.run("bake", "--json", folder=project).out)
+    expect_one_warning(baked["targets"]["default"], "local")
+    assert CREATE in classic.run("bake", "--dry-run", folder=project).out
+    (project / "bxcache.toml").write_text('[images.app]\nnetwork = "none"\n')
+    every = json.loads(classic.run("build", "--all", "--json", folder=project).out)
+    expect_one_warning(every["images"]["app"], "local")
+
+
+def expect_one_warning(document: dict[str, Any], backend: str) -> list[dict[str, Any]]:
+    """The caches of a build that succeeded and could not save the one that was declared."""
+    (warning,) = document["warnings"]
+    assert warning.startswith(f"no `{backend}` cache is saved: ")
+    assert "classic image store" in warning
+    assert warning.count(CREATE) == 1
+    caches: list[dict[str, Any]] = document["caches"]
+    assert [(each["backend"], each["exported"]) for each in caches] == [(backend, False)]
+    assert document["counts"]["failed"] == 0
+    return caches
 
 
 def test_no_such_builder(machine: Machine, project: Path) -> None:
@@ -135,8 +169,8 @@ def test_buildx_is_too_old(
     assert not (store / "index.json").exists()
 
 
-def test_the_engine_is_too_old(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """No Debian that still has packages has one that old either."""
+def test_an_engine_that_is_too_old_builds(machine: Machine, project: Path, tmp_path: Path) -> None:
+    """And saves no cache. No Debian that still has packages has one that old either."""
     shim = tmp_path / "bin"
     shim.mkdir()
     (shim / "docker").write_text(
@@ -148,28 +182,51 @@ def test_the_engine_is_too_old(machine: Machine, project: Path, tmp_path: Path) 
     if machine.builder:
         pytest.skip("an outside engine is used through a builder of its own")
     path = f"{shim}:{machine.environment()['PATH']}"
-    error = refused(machine, folder=project, PATH=path)
-    assert "docker engine 24.0.9 is too old; bxcache needs 26.0 or later" in error
+    built = machine.build(folder=project, PATH=path)
+    (warning,) = built["warnings"]
+    assert "docker engine 24.0.9 is too old for it, which takes 26.0 or later" in warning
+    assert CREATE in warning
 
 
-@pytest.mark.parametrize(
-    ("text", "status", "message"),
-    [
-        ("[biuld]\n", 78, "bxcache.toml:1: biuld: is unknown; did you mean `build`?"),
-        ("[[cache.backends]]\ntype = 'local'\ndir = 'Dockerfile'\n", 74, "is no directory"),
-        ("[[cache.backends]]\ntype = 'local'\ndir = 'src'\n", 74, "it holds `main.c`"),
-    ],
-)
-def test_a_bad_config_builds_nothing(
-    text: str, status: int, message: str, machine: Machine, project: Path
-) -> None:
-    """Each kind of trouble has its own exit status."""
-    (project / "bxcache.toml").write_text(text)
+def test_a_bad_config_builds_nothing(machine: Machine, project: Path) -> None:
+    """A configuration error has an exit status of its own."""
+    (project / "bxcache.toml").write_text("[biuld]\n")
     before = sorted(project.rglob("*"))
-    ran = machine.run("build", folder=project, status=status)
-    assert message in ran.err
+    ran = machine.run("build", folder=project, status=78)
+    assert "bxcache.toml:1: biuld: is unknown; did you mean `build`?" in ran.err
     assert "Traceback" not in ran.err
     assert sorted(project.rglob("*")) == before
+
+
+def test_a_directory_that_can_be_no_store_costs_a_warning(machine: Machine, project: Path) -> None:
+    """It is left as it is, the image is built; `strict` makes it an error."""
+    for name in ("linked", "newer", "damaged"):
+        (project / name / ".bxcache").mkdir(parents=True)
+    (project / "linked" / ".bxcache").rmdir()
+    (project / "linked" / ".bxcache").symlink_to("../src")
+    (project / "newer" / ".bxcache" / "version").write_text("99\n")
+    (project / "damaged" / "index.json").write_text("{")
+    shapes = {
+        "Dockerfile": "is no directory",
+        "Dockerfile/below": "is no directory",
+        "src": "it holds `main.c`",
+        "linked": "is a link",
+        "newer": "has version `99`",
+        "damaged": "index",
+    }
+    before = {path: path.lstat().st_mtime_ns for path in (project / "src").rglob("*")}
+    for number, (store, why) in enumerate(shapes.items()):
+        words = ("--backend", f"type=local,dir={store}")
+        if number == 0:
+            assert why in machine.run("build", "--dry-run", *words, folder=project).out
+        strict, status = (("--strict",), 75) if number == 0 else ((), 0)
+        built = machine.build(*words, "-t", "app", *strict, folder=project, status=status)
+        (warning,) = built["warnings"]
+        assert warning.startswith(f"the local cache `{store}` was not used: ")
+        assert why in warning
+        assert [each["exported"] for each in built["caches"]] == [False]
+        assert built["image"]["digest"]
+    assert {path: path.lstat().st_mtime_ns for path in (project / "src").rglob("*")} == before
 
 
 def test_a_missing_context_is_dockers_error(machine: Machine, project: Path) -> None:

@@ -12,7 +12,8 @@ from bxcache.buildx.capabilities import (
     Capabilities,
     Node,
     check_buildx,
-    check_capabilities,
+    check_reachable,
+    explain_inline_only,
     parse_builder,
     parse_engine,
     parse_version,
@@ -120,69 +121,60 @@ def test_the_engine_is_read() -> None:
     assert parse_engine("not json") == ("", None, None)
 
 
-def test_enough_is_enough() -> None:
-    """Every backend on an engine with the containerd image store."""
-    check_capabilities(GOOD, ["local", "registry", "inline"])
-
-
-# what is wrong, the backends, what the error says, the command that mends it
-INSUFFICIENT = [
-    pytest.param(
-        replace(GOOD, engine=None, builder=parse_builder(DOWN)),
-        ["local"],
-        "does not answer: Cannot connect",
-        "systemctl start docker",
-        id="engine down",
-    ),
-    pytest.param(
-        replace(GOOD, builder=CLASSIC),
-        ["inline", "local"],
-        "cannot export a `local` cache",
-        "docker buildx create --name bxcache --driver docker-container --use",
-        id="classic store, local",
-    ),
-    pytest.param(
-        replace(GOOD, builder=CLASSIC),
-        ["registry"],
-        "cannot export a `registry` cache",
-        '"containerd-snapshotter": true',
-        id="classic store, registry",
-    ),
-    pytest.param(
-        replace(GOOD, engine="20.10.24"),
-        ["local"],
-        "docker engine 20.10.24 is too old",
-        "docker buildx create",
-        id="engine too old",
-    ),
-    pytest.param(
-        replace(GOOD, builder=Builder("far", "remote", (Node("far0", "inactive"),))),
-        ["local"],
-        "the builder `far` does not answer",
-        "docker buildx inspect --bootstrap far",
-        id="builder down",
-    ),
-    pytest.param(
-        replace(
-            GOOD, builder=Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
+@pytest.mark.parametrize(
+    ("found", "message", "command"),
+    [
+        pytest.param(
+            replace(GOOD, engine=None, builder=parse_builder(DOWN)),
+            "does not answer: Cannot connect",
+            "systemctl start docker",
+            id="engine down",
         ),
-        ["local"],
-        "BuildKit 0.11.6 of the builder `old` is too old",
-        "docker buildx rm old",
-        id="buildkit too old",
-    ),
-]
-
-
-@pytest.mark.parametrize(("found", "backends", "message", "command"), INSUFFICIENT)
-def test_what_is_not_enough_is_said_with_its_mend(
-    found: Capabilities, backends: list[str], message: str, command: str
+        pytest.param(
+            replace(GOOD, builder=Builder("far", "remote", (Node("far0", "inactive"),))),
+            "the builder `far` does not answer",
+            "docker buildx inspect --bootstrap far",
+            id="builder down",
+        ),
+    ],
+)
+def test_a_builder_that_does_not_answer_is_refused_with_its_mend(
+    found: Capabilities, message: str, command: str
 ) -> None:
     """One error: what is wrong, and the command."""
     with pytest.raises(EngineError) as caught:
-        check_capabilities(found, backends)
+        check_reachable(found)
     assert message in caught.value.message
     assert command in caught.value.hint
+
+
+OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        pytest.param(replace(GOOD, builder=CLASSIC), "the classic image store", id="classic"),
+        pytest.param(
+            replace(GOOD, engine="20.10.24"), "docker engine 20.10.24 is too old", id="engine"
+        ),
+        pytest.param(
+            replace(GOOD, builder=OLD), "BuildKit 0.11.6 of the builder `old`", id="buildkit"
+        ),
+    ],
+)
+def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: str) -> None:
+    """It is reason for a warning alone, with the one command that mends it."""
+    check_reachable(found)
+    told = explain_inline_only(found)
+    assert why in told
+    assert told.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
+
+
+def test_a_builder_that_saves_everything_needs_no_words() -> None:
+    """An engine with the containerd image store, and one whose version says nothing."""
+    assert not explain_inline_only(GOOD)
+    assert not explain_inline_only(replace(GOOD, engine="dev"))
 
 
 @pytest.mark.parametrize(
@@ -205,13 +197,7 @@ def test_a_sleeping_builder_is_one_that_a_build_starts(
     builder = Builder("b", driver, (Node("b0", status),))
     assert builder.sleeps is expected
     if expected:
-        check_capabilities(replace(GOOD, builder=builder), ["local"])
-
-
-def test_the_classic_store_can_do_inline() -> None:
-    """And so is no reason to refuse a build that saves nothing else."""
-    check_capabilities(replace(GOOD, builder=CLASSIC), ["inline"])
-    check_capabilities(replace(GOOD, builder=CLASSIC), [])
+        check_reachable(replace(GOOD, builder=builder))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bxcache.cli.destinations import open_destination
 from bxcache.cli.main import run
 from bxcache.console.report.trace_events import render_trace
 from bxcache.errors import BuildFailedError
@@ -29,6 +32,7 @@ class Library:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.outcome: BuildResult | Exception = RESULT
+        self.during: Callable[[], object] = lambda: None
 
     def find(self, request: object) -> object:
         self.asked.append(request)
@@ -36,6 +40,7 @@ class Library:
 
     def build(self, request: BuildRequest, _: object = None) -> BuildResult:
         self.asked.append(request)
+        self.during()
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -158,6 +163,58 @@ def test_one_file_that_cannot_be_written_leaves_the_others(library: Library) -> 
     assert json.loads(Path("r.json").read_text())["version"] == "1"
     assert Path("t").read_text() == render_trace(REPORT)
     assert len(library.asked) == 1
+
+
+LINKED = {
+    "a file": "outside/file",
+    "nothing": "outside/new",
+    "a folder": "outside",
+    "itself": "there.md",
+    "a link": "other.md",
+}
+
+
+@pytest.mark.parametrize("leads_to", LINKED)
+@pytest.mark.parametrize(
+    "words", [["build", "--trace"], ["build", "--report"], ["build", "--log"], ["report", "-o"]]
+)
+def test_nothing_is_written_through_a_link(
+    words: list[str], leads_to: str, library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files of a checkout are of whoever wrote it; it is refused before anything is built."""
+    Path("outside").mkdir()
+    Path("outside/file").write_text("mine")
+    Path("other.md").symlink_to("outside/file")
+    Path("there.md").symlink_to(LINKED[leads_to])
+    assert run([*words, "there.md"]) == 2
+    said = capsys.readouterr().err
+    is_folder = leads_to == "a folder" and "is a directory" in said
+    assert is_folder or "is a link, and nothing is written through one" in said
+    assert library.asked == []
+    assert Path("there.md").is_symlink()
+    assert [each.read_text() for each in Path("outside").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("option", ["--trace", "--report"])
+def test_a_link_that_comes_after_the_check_is_not_followed(
+    option: str, library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The build is done then, and says so."""
+    Path("mine").write_text("mine")
+    library.during = partial(Path("there.md").symlink_to, "mine")
+    assert run(["build", option, "there.md"]) == 74
+    assert "`there.md` was not written: it is a link" in capsys.readouterr().err
+    assert Path("mine").read_text() == "mine"
+
+
+def test_the_systems_own_links_are_followed(tmp_path: Path) -> None:
+    """As /dev/stdout is one, also where it leads to a file."""
+    with (
+        (tmp_path / "out").open("w") as out,
+        open_destination(Path(f"/dev/fd/{out.fileno()}")) as to,
+    ):
+        to.write("written")
+    assert (tmp_path / "out").read_text() == "written"
 
 
 def test_a_dry_run_writes_nothing(

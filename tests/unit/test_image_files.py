@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bxcache.batch import ImageOutcome
 from bxcache.buildx.events import Outcome, Streamed
+from bxcache.cli.destinations import open_destination
 from bxcache.cli.image_files import name_file
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
@@ -259,14 +260,13 @@ def test_one_report_that_fails_leaves_the_others(
     library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All else is written and told, and the command fails for it."""
-    write_text = Path.write_text
 
-    def refuse(path: Path, *rest: Any, **more: Any) -> int:  # noqa: ANN401
+    def refuse(path: Path) -> TextIO:
         if path.name == "r.api.md":
             raise OSError(28, "No space left on device", str(path))
-        return write_text(path, *rest, **more)
+        return open_destination(path)
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr("bxcache.cli.report_files.open_destination", refuse)
     assert run(["build", "--all", "--report", "r.md"]) == 74
     assert "r.worker.md" in list_files()
     err = capsys.readouterr().err

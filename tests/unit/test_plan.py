@@ -88,6 +88,7 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             makes_image=given.get("makes_image", True),
             once=given.get("once", ""),
             unbaked=given.get("unbaked", ""),
+            inline_only=given.get("inline_only", ""),
         )
     )
 
@@ -449,8 +450,42 @@ def test_the_local_export_comes_last() -> None:
 
 
 def test_a_store_in_trouble_is_left_alone() -> None:
-    """Neither read nor written."""
-    assert not plan(LOCAL, local=state(trouble="damaged")).uses
+    """Neither read nor written; one warning says why, and that it is not saved."""
+    found = plan(LOCAL, local=state(trouble="damaged"))
+    assert not found.uses
+    assert found.troubles == ("the local cache `/store` was not used: damaged",)
+    assert not found.notes
+    assert [use.place for use in found.unsaved] == ["/store"]
+
+
+@pytest.mark.parametrize(
+    ("backends", "told"),
+    [
+        ([LOCAL, REGISTRY, INLINE], ("no `local` or `registry` cache is saved: it is classic",)),
+        ([REGISTRY], ("no `registry` cache is saved: it is classic",)),
+        ([INLINE], ()),
+        ([ALL], ()),
+    ],
+)
+@pytest.mark.parametrize("once", ["", "it reads stdin"])
+def test_a_builder_that_saves_inline_only_reads_all_the_same(
+    backends: list[dict[str, Any]], told: tuple[str, ...], once: str
+) -> None:
+    """One warning for all that it cannot save; what can be imported is, and inline is saved."""
+    given = {"local": state(SCOPE.name), "refs": {REF: True}, "once": once}
+    found, usual = (plan(*backends, **given, inline_only=why) for why in ("it is classic", ""))
+    assert found.imports == usual.imports
+    kept = [use.backend for use in (*found.exports, *(save.use for save in found.saves))]
+    assert set(kept) <= {"inline"}
+    assert found.troubles == told
+    assert len(found.unsaved) == len([each for each in backends if each["type"] != "inline"])
+
+
+def test_a_build_that_saves_nothing_needs_no_warning_of_its_builder() -> None:
+    """Nothing was to be saved."""
+    found = plan(LOCAL, local=state(), writes=False, inline_only="it is classic")
+    assert not found.troubles
+    assert not found.unsaved
 
 
 def test_a_store_that_cannot_be_written_is_only_read() -> None:

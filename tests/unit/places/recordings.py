@@ -83,7 +83,7 @@ class Git:
             return Answer(128, "", self.refusal)
         if arguments[0] == "symbolic-ref":
             return Answer(0 if self.head else 1, f"{self.head}\n" if self.head else "", "")
-        if arguments[0] == "tag":
+        if arguments[-1] == "refs/tags":
             return Answer(0, "".join(f"{tag}\n" for tag in self.tags), "")
         lines = (f"{name} {target}\n" for name, target in self.refs.items() if name in arguments)
         return Answer(0, "".join(lines), "")
