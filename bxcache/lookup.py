@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
 _MOST_NAMES = 20
+_UNTOLD = "the record does not say why"
 _USUAL_TAG = "latest"
 """What plain buildx exports to where no tag is named."""
 
@@ -308,7 +309,7 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
 
 def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
     if record is not None and record.steps and not any(step.layers for step in record.steps):
-        yield "the layers are not known: buildx tells them from version 0.14"
+        yield f"the layers are not known: {record.why_unknown or _UNTOLD}"
     elif record is not None and not content.sizes:
         yield "the cache is gone; these are the layers that it had"
 

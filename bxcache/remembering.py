@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from bxcache import __version__
+from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.events import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
@@ -107,8 +108,16 @@ def make_record(run: Run, story: Story) -> Record:
         sent_bytes=heard.trace.moved.get(Transfer.SEND, 0),
         warnings=tuple(map(redact, story.warnings)),
         build_warnings=tuple(map(redact, heard.trace.warnings)),
+        why_unknown=redact(_explain_unknown(story, account)),
     )
     return fit_record(record, LARGEST_RECORD)
+
+
+def _explain_unknown(story: Story, account: Account) -> str:
+    if story.heard.exit_status:
+        return ""
+    platforms = {each.name.platform for each in account.built.steps if each.name.platform}
+    return explain_unknown(story.buildx, account.metadata, len(platforms))
 
 
 def keep_record(run: Run, record: Record) -> str:

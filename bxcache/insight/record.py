@@ -233,6 +233,9 @@ class Record(_Part):
     gates: tuple[RecordedGate, ...] = ()
     """The gates that it does not pass."""
 
+    why_unknown: Text = ""
+    """Why no layer of its steps is known, secrets masked; empty where one is, or no reason is."""
+
     def to_json(self) -> bytes:
         """The record as one line, without what is as by default."""
         return self.model_dump_json(exclude_defaults=True).encode() + b"\n"
