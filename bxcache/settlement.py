@@ -267,7 +267,9 @@ def _tell_registry(use: CacheUse, transfer: CacheTransfer, metadata: Metadata) -
 
 def measure_work(heard: Heard) -> Work:
     """What the build did for each layer: what its steps took, as far as they were executed."""
-    seconds: dict[str, float] = {}
+    bases = (each for each in heard.metadata.operations.values() if each.source)
+    layers = (layer for each in bases for chain in each.chains for layer in chain)
+    seconds = {layer.digest: 0.0 for layer in layers}
     for step in heard.trace.steps:
         if step.outcome is Outcome.EXECUTED:
             for layer in find_layers(step, heard.metadata):

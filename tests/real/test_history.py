@@ -270,9 +270,9 @@ def test_two_platforms(kind: str, machines: MakeMachine, app: Path, tmp_path: Pa
     machine = machines(kind)
     platforms = ("linux/amd64", "linux/arm64")
     words = ("--backend", f"type=local,dir={store}", "--platform", ",".join(platforms))
-    image = ("-o", f"type=oci,dest={tmp_path / 'image.tar'}", "-t", "app")
+    output = ("-o", f"type=oci,dest={tmp_path / 'image.tar'}", "-t", "app")
     # What a person asks for in the caller's own metadata file is no wish about the record.
-    built = machine.build(*words, *image, folder=app, BUILDX_METADATA_PROVENANCE="disabled")
+    built = machine.build(*words, *output, folder=app, BUILDX_METADATA_PROVENANCE="disabled")
     [page] = (store / ".bxcache" / "scopes").iterdir()
     assert json.loads(page.read_text())["seconds"].keys() == layers_of(store, built).keys()
     again = machine.build(*words, "-o", "type=cacheonly", folder=app)
