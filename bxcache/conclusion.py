@@ -205,11 +205,13 @@ def _find_earlier(run: Run, ended: Ended) -> tuple[Record, ...]:
 
 def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildResult:
     config, heard, redact = run.prepared.setup.config, story.heard, run.redact
+    # What is saved to registries alone has no layers before the run that saves it there.
+    metadata = heard.metadata.completed(each.told.metadata for each in story.kept if each.told)
     result = BuildResult(
         exit_status=heard.exit_status,
         digest=heard.metadata.image_digest,
         tags=config.build.tags,
-        steps=list_steps(heard.trace, heard.metadata, redact),
+        steps=list_steps(heard.trace, metadata, redact),
         caches=tuple(replace(each, place=redact(each.place)) for each in settled.caches),
         warnings=settled.warnings,
         seconds=round(heard.seconds, 3),

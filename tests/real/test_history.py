@@ -200,6 +200,18 @@ def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
     layers = {each["digest"] for each in pushed}
     assert {e["digest"] for s in told["stages"] for e in s["layers"]} == layers
     assert set(quietly(second, checkout, "--from", ref)) == layers
+    # The document of the build itself has the same, although the layers were made after it.
+    in_steps = [[each["digest"] for each in step["layers"]] for step in built["steps"]]
+    assert all(in_steps)
+    assert sorted(in_steps) == sorted(
+        step["layers"]
+        for step in {
+            s["text"] + str(s["lines"]): s
+            for stage in told["stages"]
+            for s in stage["steps"]
+            if s["outcome"]
+        }.values()
+    )
     executed = [s for stage in told["stages"] for s in stage["steps"] if s["outcome"]]
     assert {step["outcome"] for step in executed} == {"executed"}
     assert any(step["seconds"] for step in executed)
