@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bxcache.config.loading import load_setup
 from bxcache.config.quantities import format_count
@@ -24,7 +24,7 @@ from bxcache.placement import settle_place
 from bxcache.scope import Scope, find_image, guess_platform, write_branch, write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bxcache.config.loading import Setup
     from bxcache.holders import Content, Holder
@@ -252,12 +252,14 @@ class _Search:
 
     def _describe(self, holder: Holder, content: Content, note: str) -> History:
         record, notes = self._choose_record(holder, content)
+        unsaved = _find_unsaved(record, holder.declare(content.scope)) if record else None
         history = History(
             scope=content.scope,
             source=holder.name,
             backend=holder.declare(content.scope),
             record=record,
             present=content.sizes,
+            unsaved=unsaved,
             places={d: holder.locate(d) for d in content.sizes if self._request.with_places},
             notes=(*filter(None, [note]), *notes),
         )
@@ -268,7 +270,7 @@ class _Search:
                 )
             chains = read_chains(content.config(), content.sizes)
             return replace(history, chains=chains)
-        stages = view_stages(record, self._request.platform, content.sizes)
+        stages = view_stages(record, self._request.platform, content.sizes, unsaved or ())
         return replace(history, stages=stages)
 
     def _choose_record(
@@ -286,7 +288,8 @@ class _Search:
                 continue
             if chosen:
                 skipped = "later builds failed, and saved nothing" if failed else ""
-                return record, tuple(filter(None, (skipped, *_list_notes(record, content))))
+                notes = _list_notes(record, holder, content)
+                return record, tuple(filter(None, (skipped, *notes)))
             count += 1
         if count == 0 and self._back < len(failed):
             return failed[self._back], ("the build failed; what it made has no layers yet",)
@@ -307,11 +310,34 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
         return None
 
 
-def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
-    if record is not None and record.steps and not any(step.layers for step in record.steps):
+def _find_unsaved(record: Record, backend: Mapping[str, Any]) -> frozenset[str] | None:
+    """The layers that a build did not save to a backend; None where that is not known.
+
+    A store that has been moved is known by being the only one.
+    """
+    is_local = backend["type"] == "local"
+    known = [
+        each
+        for each in record.caches
+        if each.unsaved is not None and (each.backend == "local") == is_local
+    ]
+    place = backend.get("dir") or backend.get("ref")
+    chosen = [each for each in known if each.place == place] or known
+    return frozenset(chosen[0].unsaved or ()) if len(chosen) == 1 else None
+
+
+def _list_notes(record: Record | None, holder: Holder, content: Content) -> Iterator[str]:
+    layers = {each.digest for step in record.steps for each in step.layers} if record else set()
+    if record is not None and record.steps and not layers:
         yield f"the layers are not known: {record.why_unknown or _UNTOLD}"
     elif record is not None and not content.sizes:
-        yield "the cache is gone; these are the layers that it had"
+        unsaved = _find_unsaved(record, holder.declare(content.scope))
+        if unsaved is None:
+            yield "the cache has none of these layers"
+        elif layers <= unsaved:
+            yield "the build saved nothing to this cache"
+        else:
+            yield "the cache is gone; these are the layers that the build left"
 
 
 def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:

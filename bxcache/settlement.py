@@ -232,7 +232,7 @@ def _save(
 ) -> CacheResult:
     if commit is None or not digests:
         # BuildKit writes no manifest when no step made a layer.
-        return CacheResult(use.backend, use.place, use.scope)
+        return CacheResult(use.backend, use.place, use.scope, contents=frozenset())
     try:
         saved = commit(use.scope, digests, measure_work(heard))
     except StoreError as error:
@@ -248,6 +248,7 @@ def _save(
         new_bytes=saved.new_bytes,
         unchanged=saved.unchanged,
         layers=saved.layers,
+        contents=saved.contents,
     )
 
 

@@ -159,6 +159,9 @@ class RecordedCache(_Part):
 
     imported: bool = False
     exported: bool = False
+    unsaved: tuple[Digest, ...] | None = None
+    """The layers of the build's steps that it did not save there, nor find saved; None if
+    unknown."""
 
 
 class RecordedGate(_Part):

@@ -32,6 +32,7 @@ class Saved:
         new_bytes: the size of those the store did not have.
         layers: how many different layers the scope has.
         unchanged: the scope had this very manifest before.
+        contents: those layers, by digest.
     """
 
     digest: str
@@ -39,6 +40,7 @@ class Saved:
     new_bytes: int
     layers: int
     unchanged: bool
+    contents: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +112,5 @@ def take_export(
         new_bytes=sum(sizes[digest] for digest in new),
         layers=len(export.manifest.layer_sizes),
         unchanged=before is not None and before.digest == entry.digest,
+        contents=frozenset(export.manifest.layer_sizes),
     )
