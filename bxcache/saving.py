@@ -110,6 +110,11 @@ def save_registries(
             yield _save(run, plan, save, heard)
 
 
+def leave_registries(plan: BuildPlan) -> tuple[Kept, ...]:
+    """Save nothing to the registries."""
+    return tuple(Kept(_describe(save), save) for save in plan.saves)
+
+
 def _settle_own(plan: BuildPlan, save: RegistrySave, heard: Heard, result: CacheResult) -> Kept:
     """What the build itself has saved."""
     label = _read_label(save)

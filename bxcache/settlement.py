@@ -65,10 +65,17 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of the caches, with a warning for each that failed."""
+    """What became of the caches.
+
+    Attributes:
+        caches: each of them.
+        warnings: one for each that failed.
+        advice: warnings about what did not fail.
+    """
 
     caches: tuple[CacheResult, ...]
     warnings: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 Commit = Callable[[str, tuple[str, ...], Work], Saved]
@@ -284,7 +291,7 @@ def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step
     Those of another build, whose result is a named context of this one, are that one's.
     """
     own = (step for step in trace.steps if not _is_linked(step, metadata))
-    found = [(step, _find_line(step, metadata)) for step in own]
+    found = [(step, find_line(step, metadata)) for step in own]
     first: dict[str, float] = {}
     for step, line in found:
         stage = step.name.stage
@@ -328,7 +335,8 @@ def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ..
     return frozenset(tuple(layer.digest for layer in chain) for chain in chains)
 
 
-def _find_line(step: TracedStep, metadata: Metadata) -> int | None:
+def find_line(step: TracedStep, metadata: Metadata) -> int | None:
+    """The first line of a step in the Dockerfile, where it is known."""
     return min(
         (line for each in _find_operations(step, metadata) for line in each.lines), default=None
     )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
-from bxcache.store.documents import compute_digest
+from bxcache.store.chains import find_lost, list_chains
+from bxcache.store.documents import compute_digest, parse_config
 from bxcache.store.files import sync_folder, write_together
 from bxcache.store.journal import Work, make_page
 from bxcache.store.layout import blob_path, read_config, read_manifest
-from bxcache.store.mending import find_broken
+from bxcache.store.mending import find_broken, renew_entry
 from bxcache.store.merging import merge_caches
 from bxcache.store.staging import Staging, find_export, link_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from bxcache.store.documents import CacheManifest, Descriptor
@@ -86,6 +88,23 @@ def _join_exports(layout: Path, entry: Descriptor, others: Sequence[str]) -> Des
     write_together({blob_path(layout, d): data for d, data in digests.items()}, mode=0o444)
     *_, digest = digests
     return entry.model_copy(update={"digest": digest, "size": len(merged.manifest)})
+
+
+def cut_export(staging: Staging, export: Export, sound: AbstractSet[str]) -> Export:
+    """The same without all layers but some, and without what stands on those that go.
+
+    Raises:
+        StoreError: its config is damaged.
+    """
+    layers = export.manifest.layer_sizes
+    unsound = layers.keys() - sound
+    if not unsound:
+        return export
+    config = parse_config(read_config(staging.path, export.manifest))
+    manifest = export.manifest.without(find_lost(list_chains(config, layers), unsound))
+    entry, data = renew_entry(export.entry, manifest)
+    write_together({blob_path(staging.path, entry.digest): data}, mode=0o444)
+    return replace(export, entry=entry, manifest=manifest)
 
 
 def take_export(
