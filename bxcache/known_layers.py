@@ -19,12 +19,13 @@ from bxcache.store.layout import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from bxcache.plan.plan import BuildPlan
     from bxcache.preparation import Prepared
     from bxcache.registry.repository import RemoteManifest, Repository
     from bxcache.settlement import Heard
-    from bxcache.store.documents import CacheManifest
+    from bxcache.store.documents import CacheManifest, Descriptor
     from bxcache.store.staging import Staging
 
 _MOST_SCOPES = 32
@@ -48,7 +49,7 @@ def find_known(
     known: set[str] = set()
     for contents in (
         _read_imports(prepared, plan, staging),
-        _read_store(prepared),
+        _read_store(prepared, plan),
         _read_candidates(prepared),
         _read_repositories(plan),
     ):
@@ -65,13 +66,9 @@ def _read_imports(
     prepared: Prepared, plan: BuildPlan, staging: Staging | None
 ) -> Iterator[CacheManifest | None]:
     """What the build started from; None for what does not tell."""
-    local = [use for use in plan.imports if use.backend == "local"]
-    with suppress(StoreError):
-        if local and staging is not None:
-            yield from (read_manifest(staging.path, donor) for donor in staging.donors)
-        elif local and prepared.store is not None:
-            scopes = prepared.store.read_scopes()
-            yield from (read_manifest(prepared.store.path, scopes[use.scope]) for use in local)
+    local = any(use.backend == "local" for use in plan.imports)
+    if local and staging is not None:
+        yield from (_read(staging.path, donor) for donor in staging.donors)
     seen = {save.source_ref: save.source for save in plan.saves}
     places = [use.place for use in plan.imports if use.backend != "local"]
     for place in places:
@@ -81,13 +78,26 @@ def _read_imports(
     yield from _probe(prepared, [place for place in places if seen.get(place) is None])
 
 
-def _read_store(prepared: Prepared) -> Iterator[CacheManifest]:
-    """The scopes of the store that a trusted build has saved, such as those of other images."""
-    store = prepared.store
+def _read_store(prepared: Prepared, plan: BuildPlan) -> Iterator[CacheManifest]:
+    """The scopes of the store that a trusted build has saved, such as those of other images.
+
+    What is imported from a store that is only read is among them.
+    """
+    store, imported = prepared.store, {use.scope for use in plan.imports if use.backend == "local"}
+    if store is None:
+        return
     with suppress(StoreError):
-        for name, entry in store.read_scopes().items() if store is not None else ():
-            if store is not None and _is_trusted(next(reversed(store.read_records(name)), None)):
-                yield read_manifest(store.path, entry)
+        for name, entry in store.read_scopes().items():
+            content = _read(store.path, entry)
+            last = next(reversed(store.read_records(name)), None)
+            if content is not None and (name in imported or _is_trusted(last)):
+                yield content
+
+
+def _read(layout: Path, entry: Descriptor) -> CacheManifest | None:
+    with suppress(StoreError, OSError):
+        return read_manifest(layout, entry)
+    return None
 
 
 def _read_candidates(prepared: Prepared) -> Iterator[CacheManifest]:
