@@ -82,6 +82,5 @@ def test_what_an_untrusted_build_left_in_the_builder(
         # The store has the stage that was built before, the registry does not.
         assert ("COPY own" in warning) == (document is saved)
     assert "/last" not in refused["warnings"][0]
-    # What a build starts from is known, and a person builds for nobody else.
+    # What a build starts from is known.
     assert build(machine, app, *remote, **trusted)["warnings"] == []
-    assert build(machine, app, "--backend", f"type=local,dir={tmp_path / 'home'}")["warnings"] == []
