@@ -24,6 +24,7 @@ from bxcache.bake_preparation import (
 )
 from bxcache.batch import ImageOutcome
 from bxcache.buildx.bake_stream import BakeReader
+from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.events import Noted, Outcome, Warned
 from bxcache.buildx.metadata import parse_bake_metadata
@@ -343,6 +344,9 @@ class _Bake:
             tell[name](event)
         seconds = time.monotonic() - begun
         told = parse_bake_metadata("" if status else read_metadata(file), opened)
+        if not status:
+            docker = self._base.docker
+            told = {name: complete_metadata(docker, each) for name, each in told.items()}
         heard = {
             name: _hear(each.baking, reader, told[name], status, seconds)
             for name, each in opened.items()

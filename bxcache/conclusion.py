@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bxcache.borrowing import find_borrowing
 from bxcache.buildx.bake_definition import LINK
 from bxcache.buildx.events import Noted, Warned
 from bxcache.buildx.extra_flags import find_exports, list_flags
@@ -14,6 +15,7 @@ from bxcache.config.quantities import format_count, format_least
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
 from bxcache.insight.gates import Verdict, judge_gates
 from bxcache.insight.record import RecordedGate
+from bxcache.known_layers import find_known
 from bxcache.node_export import export_again
 from bxcache.remembering import Story, keep_record, make_record, remember_build
 from bxcache.result import BuildResult
@@ -22,6 +24,8 @@ from bxcache.settlement import Settled, list_absent, list_steps, settle
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bxcache.borrowing import Borrowing, Known
+    from bxcache.buildx.metadata import Metadata
     from bxcache.earlier import Asking
     from bxcache.insight.record import Record
     from bxcache.plan.plan import BuildPlan, LocalState
@@ -77,15 +81,19 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
     """
     plan, reason = ended.plan, ended.reason
     heard = _locate(run, export_again(run, plan, ended.heard, ended.staging))
-    commit = _make_commit(run.prepared.store, ended.staging, heard)
+    known = find_known(run.prepared, plan, heard, ended.staging)
+    refused = _find_refused(run, heard, known)
+    commit = _make_commit(run.prepared.store, ended.staging, heard, refused)
     settled = settle(plan, heard, commit, find_exports(run.prepared.request.extra))
     for note in list_absent(plan, heard):
         run.tell(Noted(note))
-    kept = _save_registries(run, plan, heard, settled)
+    kept = _save_registries(run, plan, heard, settled, refused)
     settled = _merge(settled, kept)
     troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))
-    settled = replace(settled, warnings=(*troubles, *settled.warnings))
-    caches, known = settled.caches, settled.warnings
+    advice = refused.refuse() if refused else _advise(heard, known, settled, kept)
+    advised = tuple(filter(None, [advice]))
+    settled = replace(settled, warnings=(*troubles, *settled.warnings), advice=advised)
+    caches, told = settled.caches, (*settled.warnings, *settled.advice)
     story = Story(
         plan=plan,
         arguments=ended.arguments,
@@ -94,17 +102,21 @@ def conclude(run: Run, ended: Ended) -> BuildResult:
         caches=caches,
         started=ended.started,
         buildx=ended.buildx,
-        warnings=known,
+        warnings=told,
         earlier=_find_earlier(run, ended),
     )
     record = _judge(run, make_record(run, story), story.earlier)
     _remember(run, story, record, stored=ended.staging is not None)
     settled = _collect(run, settled)
-    warnings = tuple(map(run.redact, settled.warnings))
-    for warning in warnings:
+    settled = replace(
+        settled,
+        warnings=tuple(map(run.redact, settled.warnings)),
+        advice=tuple(map(run.redact, settled.advice)),
+    )
+    for warning in (*settled.warnings, *settled.advice):
         if warning != run.redact(reason):
             run.tell(Warned(warning))
-    return _report(run, story, record, replace(settled, warnings=warnings))
+    return _report(run, story, record, settled)
 
 
 def _locate(run: Run, heard: Heard) -> Heard:
@@ -123,24 +135,60 @@ def _locate(run: Run, heard: Heard) -> Heard:
     return replace(heard, trace=locate_steps(heard.trace, text))
 
 
-def _make_commit(store: Store | None, staging: Staging | None, heard: Heard) -> Commit | None:
+def _find_refused(run: Run, heard: Heard, known: Known | None) -> Borrowing | None:
+    """What a build took from the builder's own cache, if that is not to be saved; else None."""
+    if known is None or run.prepared.setup.config.cache.shared_builder != "refuse":
+        return None
+    found = find_borrowing(heard, heard.metadata, known)
+    return found if found.is_unsound else None
+
+
+def _advise(heard: Heard, known: Known | None, settled: Settled, kept: tuple[Kept, ...]) -> str:
+    """The warning about what a build took from the builder's own cache and saved, or nothing."""
+    saved = [each.contents for each in settled.caches if each.exported or each.aliased]
+    if known is None or not saved:
+        return ""
+    metadata = _complete(heard, kept)
+    # What an inline cache has is not read back.
+    layers = {layer for own in saved for layer in (metadata.layers if own is None else own)}
+    return find_borrowing(heard, metadata, known).warn(layers)
+
+
+def _make_commit(
+    store: Store | None, staging: Staging | None, heard: Heard, refused: Borrowing | None
+) -> Commit | None:
     if store is None or staging is None:
         return None
     suspect = bool(heard.trace.unloaded)
+    sound = refused.sound if refused else None
 
     def commit(scope: str, digests: tuple[str, ...], work: Work) -> Saved:
         first, *others = digests
-        return store.commit(staging, scope, first, work, others=others, suspect=suspect)
+        return store.commit(
+            staging, scope, first, work, others=others, suspect=suspect, sound=sound
+        )
 
     return commit
 
 
-def _save_registries(run: Run, plan: BuildPlan, heard: Heard, settled: Settled) -> tuple[Kept, ...]:
+def _save_registries(
+    run: Run, plan: BuildPlan, heard: Heard, settled: Settled, refused: Borrowing | None
+) -> tuple[Kept, ...]:
     if not plan.saves or heard.exit_status:
         return ()
-    from bxcache.saving import save_registries  # noqa: PLC0415  # only a registry needs it
+    from bxcache.saving import leave_registries, save_registries  # noqa: PLC0415  # only a registry
 
+    if refused:
+        return leave_registries(plan)
     return tuple(save_registries(run, plan, heard, settled.caches))
+
+
+def _complete(heard: Heard, kept: tuple[Kept, ...]) -> Metadata:
+    """The metadata of the build with what is known since it was saved to registries.
+
+    What is saved to them alone has no layers before.
+    """
+    return heard.metadata.completed(each.told.metadata for each in kept if each.told)
 
 
 def _merge(settled: Settled, kept: tuple[Kept, ...]) -> Settled:
@@ -258,9 +306,9 @@ def _report(run: Run, story: Story, record: Record, settled: Settled) -> BuildRe
         exit_status=heard.exit_status,
         digest=heard.metadata.image_digest,
         tags=config.build.tags,
-        steps=list_steps(heard.trace, heard.metadata, redact),
+        steps=list_steps(heard.trace, _complete(heard, story.kept), redact),
         caches=tuple(replace(each, place=redact(each.place)) for each in settled.caches),
-        warnings=settled.warnings,
+        warnings=(*settled.warnings, *settled.advice),
         seconds=round(heard.seconds, 3),
         record=record,
         earlier=story.earlier,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bxcache.config.loading import load_setup
 from bxcache.config.paths import find_dockerfile
@@ -27,7 +27,7 @@ from bxcache.recent_builds import Checkout, RecentHolder
 from bxcache.scope import Owner, Scope, guess_platform, write_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bxcache.config.loading import Setup
     from bxcache.holders import Content, Holder
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
 _MOST_NAMES = 20
+_UNTOLD = "the record does not say why"
 _USUAL_TAG = "latest"
 """What plain buildx exports to where no tag is named."""
 
@@ -308,12 +309,14 @@ class _Search:
 
     def _describe(self, holder: Holder, content: Content, note: str) -> History:
         record, notes = self._choose_record(holder, content)
+        unsaved = _find_unsaved(record, holder.declare(content.scope)) if record else None
         history = History(
             scope=content.scope,
             source=holder.name,
             backend=holder.declare(content.scope),
             record=record,
             present=content.sizes,
+            unsaved=unsaved,
             places={d: holder.locate(d) for d in content.sizes or () if self._request.with_places},
             notes=(*filter(None, [note]), *notes),
         )
@@ -324,7 +327,7 @@ class _Search:
                 )
             chains = read_chains(content.config(), content.sizes or {})
             return replace(history, chains=chains)
-        stages = view_stages(record, self._request.platform, content.sizes)
+        stages = view_stages(record, self._request.platform, content.sizes, unsaved or ())
         return replace(history, stages=stages)
 
     def _choose_record(
@@ -342,7 +345,8 @@ class _Search:
                 continue
             if chosen:
                 skipped = "later builds failed, and saved nothing" if failed else ""
-                return record, tuple(filter(None, (skipped, *_list_notes(record, content))))
+                notes = _list_notes(record, holder, content)
+                return record, tuple(filter(None, (skipped, *notes)))
             count += 1
         if count == 0 and self._back < len(failed):
             return failed[self._back], ("the build failed; what it made has no layers yet",)
@@ -363,11 +367,36 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
         return None
 
 
-def _list_notes(record: Record | None, content: Content) -> Iterator[str]:
-    if record is not None and record.steps and not any(step.layers for step in record.steps):
-        yield "the layers are not known: buildx tells them from version 0.14"
+def _find_unsaved(record: Record, backend: Mapping[str, Any]) -> frozenset[str] | None:
+    """The layers that a build did not save to a backend; None where that is not known.
+
+    A store that has been moved is known by being the only one.
+    """
+    if not backend:
+        return None
+    is_local = backend["type"] == "local"
+    known = [
+        each
+        for each in record.caches
+        if each.unsaved is not None and (each.backend == "local") == is_local
+    ]
+    place = backend.get("dir") or backend.get("ref")
+    chosen = [each for each in known if each.place == place] or known
+    return frozenset(chosen[0].unsaved or ()) if len(chosen) == 1 else None
+
+
+def _list_notes(record: Record | None, holder: Holder, content: Content) -> Iterator[str]:
+    layers = {each.digest for step in record.steps for each in step.layers} if record else set()
+    if record is not None and record.steps and not layers:
+        yield f"the layers are not known: {record.why_unknown or _UNTOLD}"
     elif record is not None and content.sizes == {}:
-        yield "the cache is gone; these are the layers that it had"
+        unsaved = _find_unsaved(record, holder.declare(content.scope))
+        if unsaved is None:
+            yield "the cache has none of these layers"
+        elif layers <= unsaved:
+            yield "the build saved nothing to this cache"
+        else:
+            yield "the cache is gone; these are the layers that the build left"
 
 
 def _explain_unkept(recent: RecentHolder, scope: str) -> str:

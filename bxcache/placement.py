@@ -43,6 +43,14 @@ class Placement:
     notes: tuple[str, ...] = ()
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether it matters who filled the builder's cache: others start from what is saved here.
+
+        A person's own machine builds for that person.
+        """
+        return self.writes and self.place.trusted and self.place.is_ci
+
+    @property
     def owner(self) -> Owner:
         """Whose cache the build saves.
 

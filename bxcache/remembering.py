@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from bxcache import __version__
+from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.events import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.errors import StoreError
@@ -22,6 +23,7 @@ from bxcache.insight.record import (
     RecordedCache,
     RecordedPlace,
     RecordedScope,
+    RecordedStep,
     RecordedTools,
 )
 from bxcache.insight.recording import (
@@ -77,13 +79,14 @@ def make_record(run: Run, story: Story) -> Record:
     prepared, heard, redact = run.prepared, story.heard, run.redact
     settings = prepared.setup.config.build
     account = _choose_account(story, settings.target)
+    steps = recall_seconds(list_recorded_steps(account, redact), story.earlier)
     record = Record(
         version=1,
         scope=_describe_scope(prepared),
         started=round(story.started, 3),
         seconds=round(heard.seconds, 3),
         exit_status=heard.exit_status,
-        steps=recall_seconds(list_recorded_steps(account, redact), story.earlier),
+        steps=steps,
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
         arguments=_describe_arguments(prepared, story),
@@ -102,6 +105,7 @@ def make_record(run: Run, story: Story) -> Record:
                 new_bytes=each.new_bytes,
                 imported=each.imported,
                 exported=each.exported,
+                unsaved=_list_unsaved(steps, each),
             )
             for each in story.caches
         ),
@@ -109,8 +113,24 @@ def make_record(run: Run, story: Story) -> Record:
         sent_bytes=heard.trace.moved.get(Transfer.SEND, 0),
         warnings=tuple(map(redact, story.warnings)),
         build_warnings=tuple(map(redact, heard.trace.warnings)),
+        why_unknown=redact(_explain_unknown(story, account)),
     )
     return fit_record(record, LARGEST_RECORD)
+
+
+def _list_unsaved(steps: Iterable[RecordedStep], cache: CacheResult) -> tuple[str, ...] | None:
+    if cache.contents is None:
+        return None
+    forms = (form for step in steps for form in (step.layers, *step.alternatives))
+    digests = {layer.digest for form in forms for layer in form}
+    return tuple(sorted(digests - cache.contents))
+
+
+def _explain_unknown(story: Story, account: Account) -> str:
+    if story.heard.exit_status:
+        return ""
+    platforms = {each.name.platform for each in account.built.steps if each.name.platform}
+    return explain_unknown(story.buildx, account.metadata, len(platforms))
 
 
 def keep_record(run: Run, record: Record) -> str:

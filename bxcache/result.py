@@ -60,6 +60,7 @@ class CacheResult:
         new_bytes: the part of `bytes` that was not there before; None if unknown.
         unchanged: what there was to save was there already.
         layers: how many different layers the scope has; None if unknown.
+        contents: the layers that the build saved there or found saved, by digest; None if unknown.
         store_bytes: the size of the whole store afterwards; None for other backends.
         store_budget: how large the store may be, in bytes; None for other backends.
         freed_bytes: the size of what the store dropped afterwards; None for other backends.
@@ -81,6 +82,7 @@ class CacheResult:
     freed_bytes: int | None = None
     aliased: bool = False
     seconds: float | None = None
+    contents: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake_stream import BakeReader
+from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Saving, reads_dockerfile
 from bxcache.buildx.events import StepStarted, Streamed
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
@@ -87,7 +88,8 @@ def run_build(run: Run, arguments: tuple[str, ...]) -> Heard:
         run.tell(event)
     metadata = Metadata()
     if status == 0:
-        metadata = parse_metadata(read_metadata(run.prepared.metadata_file))
+        told = parse_metadata(read_metadata(run.prepared.metadata_file))
+        metadata = complete_metadata(run.prepared.docker, told)
     trace = reader.finish(metadata.operations)
     return Heard(status, trace, metadata, time.monotonic() - begun)
 
@@ -169,7 +171,7 @@ def run_quietly(
         if process.is_late:
             ended = f"it took longer than {seconds:.0f} s"
     check_stop(run.prepared.request)
-    told = _read_all(command) if status == 0 else Metadata()
+    told = _read_all(run, command) if status == 0 else Metadata()
     trace = _finish(reader, command, told)
     return Heard(status, trace, told, time.monotonic() - begun), ended
 
@@ -215,11 +217,12 @@ def _finish(reader: BakeReader, command: Command, told: Metadata) -> Trace:
     return next((each for each in traces if each.says_why), traces[0])
 
 
-def _read_all(command: Command) -> Metadata:
-    text = read_metadata(command.metadata)
+def _read_all(run: Run, command: Command) -> Metadata:
+    text, docker = read_metadata(command.metadata), run.prepared.docker
     if not command.targets:
-        return parse_metadata(text)
-    *others, last = parse_bake_metadata(text, command.targets).values()
+        return complete_metadata(docker, parse_metadata(text))
+    found = parse_bake_metadata(text, command.targets).values()
+    *others, last = (complete_metadata(docker, each) for each in found)
     return last.completed(others)
 
 

@@ -112,6 +112,11 @@ def save_registries(
             yield _save(run, plan, save, heard)
 
 
+def leave_registries(plan: BuildPlan) -> tuple[Kept, ...]:
+    """Save nothing to the registries."""
+    return tuple(Kept(_describe(save), save) for save in plan.saves)
+
+
 def _settle_own(plan: BuildPlan, save: RegistrySave, heard: Heard, result: CacheResult) -> Kept:
     """What the build itself has saved."""
     label = _read_label(save)
@@ -218,7 +223,7 @@ def _export(run: Run, plan: BuildPlan, save: RegistrySave) -> Kept:
     digests = [each.digest for each in transfers if each.digest]
     if not digests:
         # BuildKit writes no manifest when no step made a layer.
-        return Kept(_describe(save), save)
+        return Kept(replace(_describe(save), contents=frozenset()), save)
     digest = _join_nodes(save, digests)
     result = replace(_describe(save, _read_back(save, digest)), digest=digest)
     return Kept(replace(result, exported=True), save, digest, heard)
@@ -229,7 +234,7 @@ def _export_stages(run: Run, plan: BuildPlan, save: RegistrySave, heard: Heard) 
     known = content.layer_sizes if content is not None else {}
     joined, told = export_stages(_to_export(run, plan, save), heard, known)
     if joined is None:
-        return Kept(_describe(save), save)
+        return Kept(replace(_describe(save), contents=frozenset()), save)
     result = replace(_describe(save, joined.manifest), exported=True)
     return Kept(result, save, joined.manifest.digest, told, stages=joined.digests)
 
@@ -316,6 +321,7 @@ def _describe(save: RegistrySave, manifest: RemoteManifest | None = None) -> Cac
         digest=manifest.digest if manifest is not None else None,
         bytes=sum(sizes.values()) or None,
         layers=len(sizes) or None,
+        contents=frozenset(sizes) if content is not None else None,
     )
 
 

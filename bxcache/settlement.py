@@ -72,10 +72,17 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of the caches, with a warning for each that failed."""
+    """What became of the caches.
+
+    Attributes:
+        caches: each of them.
+        warnings: one for each that failed.
+        advice: warnings about what did not fail.
+    """
 
     caches: tuple[CacheResult, ...]
     warnings: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 Commit = Callable[[str, tuple[str, ...], Work], Saved]
@@ -291,7 +298,7 @@ def _save(
 ) -> CacheResult:
     if commit is None or not digests:
         # BuildKit writes no manifest when no step made a layer.
-        return CacheResult(use.backend, use.place, use.scope)
+        return CacheResult(use.backend, use.place, use.scope, contents=frozenset())
     try:
         saved = commit(use.scope, digests, measure_work(heard))
     except StoreError as error:
@@ -307,6 +314,7 @@ def _save(
         new_bytes=saved.new_bytes,
         unchanged=saved.unchanged,
         layers=saved.layers,
+        contents=saved.contents,
     )
 
 
@@ -326,7 +334,9 @@ def _tell_registry(use: CacheUse, transfer: CacheTransfer, metadata: Metadata) -
 
 def measure_work(heard: Heard) -> Work:
     """What the build did for each layer: what its steps took, as far as they were executed."""
-    seconds: dict[str, float] = {}
+    bases = (each for each in heard.metadata.operations.values() if each.source)
+    layers = (layer for each in bases for chain in each.chains for layer in chain)
+    seconds = {layer.digest: 0.0 for layer in layers}
     for step in heard.trace.steps:
         if step.outcome is Outcome.EXECUTED:
             for layer in find_layers(step, heard.metadata):
@@ -340,7 +350,7 @@ def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step
     Those of another build, whose result is a named context of this one, are that one's.
     """
     own = (step for step in trace.steps if not _is_linked(step, metadata))
-    found = [(step, _find_line(step, metadata)) for step in own]
+    found = [(step, find_line(step, metadata)) for step in own]
     first: dict[str, float] = {}
     for step, line in found:
         stage = step.name.stage
@@ -384,7 +394,8 @@ def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ..
     return frozenset(tuple(layer.digest for layer in chain) for chain in chains)
 
 
-def _find_line(step: TracedStep, metadata: Metadata) -> int | None:
+def find_line(step: TracedStep, metadata: Metadata) -> int | None:
+    """The first line of a step in the Dockerfile, where it is known."""
     told = (line for each in _find_operations(step, metadata) for line in each.lines)
     return min((*told, *step.lines), default=None)
 

@@ -8,7 +8,7 @@ without quoting, and leaves buildx running when its log generator is abandoned.
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -200,6 +200,19 @@ class Docker:
         with suppress(EngineError):
             self._ask("--context", context, "image", "rm", *refs)
 
+    def ask_together(self, questions: Sequence[Sequence[str]]) -> list[Answer]:
+        """The answers to short questions that are asked at the same time; failures are answers.
+
+        Args:
+            questions: what follows `docker` in each.
+        """
+        with ExitStack() as stack:
+            asked = []
+            for each in questions:
+                asked.append(self._start(each))
+                stack.callback(asked[-1].end)
+            return [_take_answer(each) for each in asked]
+
     def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
         question = self._start(arguments)
         try:
@@ -251,6 +264,13 @@ def _read_version(question: Question) -> str:
     # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version has no `v`.
     words = answer.stdout.split()[1:2]
     return words[0] if words and answer.status == 0 else ""
+
+
+def _take_answer(question: Question) -> Answer:
+    try:
+        return _await_answer(question)
+    except EngineError as error:
+        return Answer(1, "", error.message)
 
 
 def _await_answer(question: Question, seconds: float | None = None) -> Answer:

@@ -7,13 +7,22 @@ https://github.com/docker/buildx/blob/v0.29.1/build/provenance.go
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+
+from bxcache.buildx.provenance import (
+    BUILDKIT,
+    Sources,
+    as_list,
+    as_table,
+    as_text,
+    convert_provenance,
+    find_inputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +31,6 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 PROVENANCE = "buildx.build.provenance"
 _CONTEXT, _INPUT = "context:", "input:"
-_BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,7 @@ class Operation:
             alternatives for one and the same result.
         below: the vertex whose files it changes, or None.
         beside: the vertex whose files a merge lays over them, or None.
+        inputs: all vertices whose files it needs, those among them.
         source: where it gets files from, such as `docker-image://docker.io/library/busybox`, or
             an empty string.
         is_linked: it belongs to another build with a Dockerfile of its own, whose result is a named
@@ -56,6 +65,7 @@ class Operation:
     chains: tuple[tuple[Layer, ...], ...] = ()
     below: str | None = None
     beside: str | None = None
+    inputs: tuple[str, ...] = ()
     source: str = ""
     is_linked: bool = False
 
@@ -128,17 +138,30 @@ class Metadata:
 
     Attributes:
         image_digest: the image's digest, or None when no image was exported.
-        definitions: what was built, for each platform. None by a buildx that does not tell.
+        definitions: what was built, for each platform. Empty where buildx does not report it.
+        ref: what buildx calls the build, as `BUILDER/NODE/ID`; empty if unknown.
+        why_unknown: why nothing is known of the definitions, or an empty string.
     """
 
     image_digest: str | None = None
     definitions: tuple[Definition, ...] = ()
+    ref: str = ""
+    why_unknown: str = ""
 
     @cached_property
     def operations(self) -> Mapping[str, Operation]:
         """Every operation by its vertex."""
         every = (each for definition in self.definitions for each in definition.operations)
         return {each.vertex: each for each in every}
+
+    def with_provenance(self, texts: Mapping[str, str]) -> Metadata:
+        """The same with a definition for each provenance, by its platform.
+
+        A single one is that of a build for one platform, which has no name.
+        """
+        names = {platform: platform if len(texts) > 1 else None for platform in texts}
+        read = (_read_definition(names[each], _parse(text)) for each, text in texts.items())
+        return replace(self, definitions=tuple(read))
 
     def with_layers(self, names: Mapping[str, Layer]) -> Metadata:
         """The same with other names for some layers, such as those that a registry has for them.
@@ -191,12 +214,12 @@ def parse_metadata(text: str) -> Metadata:
 def parse_bake_metadata(text: str, targets: Iterable[str]) -> dict[str, Metadata]:
     """Read the text of a bake's metadata file, which has one part for each target."""
     document = _parse(text)
-    return {target: _read_metadata(_table(document.get(target))) for target in targets}
+    return {target: _read_metadata(as_table(document.get(target))) for target in targets}
 
 
 def _parse(text: str) -> Mapping[str, Any]:
     try:
-        return _table(json.loads(text))
+        return as_table(json.loads(text))
     except (ValueError, RecursionError):
         return {}
 
@@ -206,18 +229,23 @@ def _read_metadata(document: Mapping[str, Any]) -> Metadata:
     for name, provenance in document.items():
         platform = name.removeprefix(PROVENANCE)
         if name == PROVENANCE or platform.startswith("/"):
-            definitions.append(_read_definition(platform[1:] or None, _table(provenance)))
-    return Metadata(_text(document.get("containerimage.digest")), tuple(definitions))
+            definitions.append(_read_definition(platform[1:] or None, as_table(provenance)))
+    return Metadata(
+        as_text(document.get("containerimage.digest")),
+        tuple(definitions),
+        as_text(document.get("buildx.build.ref")) or "",
+    )
 
 
 def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Definition:
-    built = _table(provenance.get("buildConfig"))
-    noted = _table(_table(provenance.get("metadata")).get(_BUILDKIT))
-    vertices = {str(step): vertex for vertex, step in _table(built.get("digestMapping")).items()}
-    listed = (_table(each) for each in _list(built.get("llbDefinition")))
+    provenance = convert_provenance(provenance)
+    built = as_table(provenance.get("buildConfig"))
+    noted = as_table(as_table(provenance.get("metadata")).get(BUILDKIT))
+    vertices = {str(step): vertex for vertex, step in as_table(built.get("digestMapping")).items()}
+    listed = (as_table(each) for each in as_list(built.get("llbDefinition")))
     described = {str(each.get("id")): each for each in listed}
     known = [step for step in described if step in vertices]
-    sources = _Sources(_table(noted.get("source")), known)
+    sources = Sources(as_table(noted.get("source")), known)
     reader = _OperationReader(noted, sources, vertices)
     operations = [reader.read(step, described[step]) for step in known]
     operations += [reader.read(step, {}) for step in vertices if step not in described]
@@ -244,9 +272,9 @@ def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
 
 def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The images by name, from their package URLs: `pkg:docker/busybox@1?platform=…`."""
-    for material in map(_table, _list(provenance.get("materials"))):
-        uri = unquote((_text(material.get("uri")) or "").partition("?")[0])
-        digest = _text(_table(material.get("digest")).get("sha256"))
+    for material in map(as_table, as_list(provenance.get("materials"))):
+        uri = unquote((as_text(material.get("uri")) or "").partition("?")[0])
+        digest = as_text(as_table(material.get("digest")).get("sha256"))
         kind, _, name = uri.partition("/")
         if kind == "pkg:docker" and name and digest:
             yield name.replace("@", ":", 1), f"sha256:{digest}"
@@ -257,48 +285,12 @@ def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
 
     https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
     """
-    arguments = _table(_table(_table(provenance.get("invocation")).get("parameters")).get("args"))
+    invocation = as_table(provenance.get("invocation"))
+    arguments = as_table(as_table(invocation.get("parameters")).get("args"))
     for name, value in arguments.items():
         if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):
             # One for a single platform is `context:base::linux/amd64`.
             yield name.removeprefix(_CONTEXT).partition("::")[0]
-
-
-class _Sources:
-    """The Dockerfiles that the operations of one definition stand in.
-
-    With named contexts that are results of other builds there are several.
-
-    Attributes:
-        text: the text of the definition's own, or an empty string.
-    """
-
-    def __init__(self, noted: Mapping[str, Any], steps: Iterable[str]) -> None:
-        """Find the definition's own: the one that has the last of its steps."""
-        texts = [_decode(_table(each).get("data")) for each in _list(noted.get("infos"))]
-        self._locations = _table(noted.get("locations"))
-        located = (max(map(_find_source, self._list_places(each)), default=None) for each in steps)
-        own = ([each for each in located if each is not None] or [0])[-1]
-        self.text = texts[own] if 0 <= own < len(texts) else ""
-        # Two targets of a bake may have one Dockerfile.
-        self._own = {own, *(at for at, text in enumerate(texts) if text == self.text)}
-
-    def read_lines(self, step: str) -> tuple[int, ...]:
-        """The lines of a step in the definition's own Dockerfile."""
-        own = (each for each in self._list_places(step) if _find_source(each) in self._own)
-        return tuple(_read_lines(own))
-
-    def is_elsewhere(self, step: str) -> bool:
-        """Whether a step stands in other Dockerfiles alone."""
-        found = {_find_source(each) for each in self._list_places(step)}
-        return bool(found) and not found & self._own
-
-    def _list_places(self, step: str) -> list[Mapping[str, Any]]:
-        return [*map(_table, _list(_table(self._locations.get(step)).get("locations")))]
-
-
-def _find_source(place: Mapping[str, Any]) -> int:
-    return _number(place.get("sourceIndex"))
 
 
 class _OperationReader:
@@ -308,92 +300,39 @@ class _OperationReader:
     """
 
     def __init__(
-        self, noted: Mapping[str, Any], sources: _Sources, vertices: Mapping[str, str]
+        self, noted: Mapping[str, Any], sources: Sources, vertices: Mapping[str, str]
     ) -> None:
         self._sources = sources
-        self._layers = _table(noted.get("layers"))
+        self._layers = as_table(noted.get("layers"))
         self._vertices = vertices
 
     def read(self, step: str, described: Mapping[str, Any]) -> Operation:
         """The operation that is named `step`."""
-        op = _table(_table(described.get("op")).get("Op"))
-        inputs = [str(each).partition(":")[0] for each in _list(described.get("inputs"))]
+        op = as_table(as_table(described.get("op")).get("Op"))
+        inputs = [str(each).partition(":")[0] for each in as_list(described.get("inputs"))]
         below, beside = (
             self._vertices.get(inputs[each])
             if each is not None and 0 <= each < len(inputs)
             else None
-            for each in _find_inputs(op, len(inputs))
+            for each in find_inputs(op, len(inputs))
         )
         # A step's outputs are `step3:0`, `step3:1`, …; instructions have one.
-        chains = [tuple(_read_layers(each)) for each in _list(self._layers.get(f"{step}:0"))]
+        chains = [tuple(_read_layers(each)) for each in as_list(self._layers.get(f"{step}:0"))]
         return Operation(
             vertex=self._vertices[step],
             lines=self._sources.read_lines(step),
             chains=tuple(chain for chain in chains if chain),
             below=below,
             beside=beside,
-            source=_text(_table(op.get("source")).get("identifier")) or "",
+            inputs=tuple(self._vertices[each] for each in inputs if each in self._vertices),
+            source=as_text(as_table(op.get("source")).get("identifier")) or "",
             is_linked=self._sources.is_elsewhere(step),
         )
 
 
-def _find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | None]:
-    """Which inputs an operation changes, and lays over that; a zero is often left out."""
-    if "exec" in op:
-        mounts = map(_table, _list(_table(op["exec"]).get("mounts")))
-        root = next((each for each in mounts if each.get("dest") == "/"), {})
-        return _number(root.get("input")), None
-    if "merge" in op:
-        merged = [
-            _number(_table(each).get("input")) for each in _list(_table(op["merge"]).get("inputs"))
-        ]
-        return (merged[0], merged[-1]) if merged else (None, None)
-    if "file" in op:
-        actions = [_table(each) for each in _list(_table(op["file"]).get("actions"))]
-        done = [each for each in actions if not _number(each.get("output"))]
-        at = _number(done[-1].get("input")) if done else None
-        # What is beyond the inputs is the result of an action before.
-        for _ in actions:
-            if at is None or not count <= at < count + len(actions):
-                break
-            at = _number(actions[at - count].get("input"))
-        return at, None
-    return None, None
-
-
-def _read_lines(places: Iterable[Mapping[str, Any]]) -> Iterator[int]:
-    for place in places:
-        ranges = map(_table, _list(place.get("ranges")))
-        lines = [_table(each.get("start")).get("line") for each in ranges]
-        yield from sorted(line for line in lines if isinstance(line, int))[:1]
-
-
-def _decode(data: object) -> str:
-    try:
-        return base64.b64decode(str(data), validate=True).decode("utf-8", errors="replace")
-    except ValueError:
-        return ""
-
-
 def _read_layers(chain: object) -> Iterator[Layer]:
-    for each in map(_table, _list(chain)):
+    for each in map(as_table, as_list(chain)):
         digest, size = each.get("digest"), each.get("size")
         if isinstance(digest, str) and _DIGEST.fullmatch(digest) and isinstance(size, int):
             # An engine without the containerd image store does not tell the size: it has -1.
             yield Layer(digest, max(size, 0))
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -104,6 +104,12 @@ class CacheSettings(Declaration):
     """Fail when a cache cannot be read or saved. Otherwise that is a warning. The image is built
     either way."""
 
+    shared_builder: Literal["warn", "refuse", "trust"] = "warn"
+    """What a trusted build on a CI system does about layers that it took from the builder's own
+    cache, and that no trusted build has saved: an untrusted build on the same builder can have
+    made them. `warn` names their steps, `refuse` does not save them either. `trust` is for a
+    builder that only trusted builds use."""
+
     backends: Annotated[tuple[Backend, ...], Field(strict=False)] = (LocalBackend(type="local"),)
     """Where caches are kept. A build reads from the first that has one and saves to all."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.events import Outcome
 from bxcache.config.quantities import format_age, format_count, format_size
 from bxcache.console.layer_table import (
-    EVICTED,
+    GONE,
     INDENT,
     SHARED_MARK,
     WIDTH,
@@ -20,7 +20,7 @@ from bxcache.console.layer_table import (
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.sections import tell_shared
 from bxcache.console.tables import cut_text, show_text
-from bxcache.insight.history import list_layers, list_platforms
+from bxcache.insight.history import LayerState, list_layers, list_platforms
 from bxcache.insight.reporting import count_shared
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
     from bxcache.insight.history import History, Stage
     from bxcache.insight.record import Record, RecordedLayer, RecordedStep
+
+
+_LEGENDS = {
+    LayerState.EVICTED: "the cache has it no more; a build that needs it makes it again",
+    LayerState.UNSAVED: "the build did not save it: no step that is saved stands on it",
+    LayerState.ABSENT: "the cache does not have it",
+}
 
 
 def tell_age(record: Record) -> str:
@@ -101,9 +108,11 @@ def _render_total(history: History, stage: Stage, *, chain: bool) -> str:
 
 def _count_layers(history: History, layers: Sequence[RecordedLayer]) -> str:
     size = format_size(sum(layer.size for layer in layers))
-    gone = [layer.size for layer in layers if history.is_evicted(layer)]
-    evicted = f" ({format_size(sum(gone))} {EVICTED})" if gone else ""
-    return f"{format_count(len(layers), 'layer')}, {size}{evicted}"
+    sizes: dict[LayerState | None, int] = defaultdict(int)
+    for layer in layers:
+        sizes[history.find_state(layer)] += layer.size
+    gone = ", ".join(f"{format_size(sizes[each])} {each}" for each in GONE if each in sizes)
+    return f"{format_count(len(layers), 'layer')}, {size}{f' ({gone})' if gone else ''}"
 
 
 def _list_errors(stage: Stage, *, full: bool) -> Iterator[str]:
@@ -117,8 +126,8 @@ def _list_legends(tables: Iterable[Iterable[Row]], shared: str) -> Iterator[str]
     rows = [row for table in tables for row in table]
     if any(row["LAYER"].endswith(SHARED_MARK) for row in rows):
         yield f"*: {shared}"
-    if any(row.get("SIZE") == EVICTED for row in rows):
-        yield f"{EVICTED}: the cache has it no more; a build that needs it makes it again"
+    sizes = {row.get("SIZE") for row in rows}
+    yield from (f"{state}: {legend}" for state, legend in _LEGENDS.items() if state in sizes)
 
 
 def _list_unneeded(stages: Sequence[Stage]) -> Iterator[str]:
@@ -143,12 +152,14 @@ def _render_chains(history: History, writer: RowWriter, *, full: bool) -> str:
 
 
 def render_digests(history: History, stages: Sequence[Stage], *, chain: bool) -> str:
-    """The digests of the layers from the bottom, one a line, each once."""
+    """The digests of the layers that the cache has, from the bottom, one a line, each once."""
     if history.record is None:
         groups = [each.layers for each in history.chains]
     else:
         groups = [stage.chain if chain else stage.layers for stage in stages]
-    return "\n".join(dict.fromkeys(layer.digest for group in groups for layer in group))
+    layers = (layer for group in groups for layer in group)
+    kept = (each.digest for each in layers if history.find_state(each) not in GONE)
+    return "\n".join(dict.fromkeys(kept))
 
 
 def describe_history(history: History, stages: Sequence[Stage], *, chain: bool) -> dict[str, Any]:
@@ -208,10 +219,12 @@ def _describe_layers(history: History, layers: Iterable[RecordedLayer]) -> list[
             "digest": layer.digest,
             "bytes": layer.size,
             "shared": layer.digest in history.shared,
-            "evicted": history.is_evicted(layer),
+            "present": state is LayerState.KEPT if state is not None else None,
+            "evicted": state is LayerState.EVICTED,
             **({"place": history.places[layer.digest]} if layer.digest in history.places else {}),
         }
         for layer in layers
+        for state in [history.find_state(layer)]
     ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_size
 from bxcache.console.tables import cut_text, render_table, show_text
+from bxcache.insight.history import LayerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ Row = dict[str, str]
 WIDTH = 120
 INDENT = "  "
 SHARED_MARK = " *"
-EVICTED = "evicted"
+GONE = (LayerState.EVICTED, LayerState.UNSAVED, LayerState.ABSENT)
+"""What is told of a layer in place of its size."""
 _SHORTEST_TEXT = 40
 _SHORT_DIGEST = len("sha256:") + 12
 _TEXTS = ("LAYER", "PLATFORM", "INHERITED FROM", "WHERE")
@@ -60,11 +62,12 @@ class RowWriter:
 
     def write_layer(self, layer: RecordedLayer) -> Row:
         """Write a layer."""
+        state = self._history.find_state(layer)
         digest = layer.digest if self._full else layer.digest[:_SHORT_DIGEST]
         return {
             "LAYER": f"{digest}{SHARED_MARK if layer.digest in self._history.shared else ''}",
             "WHERE": show_text(self._places.get(layer.digest, "")),
-            "SIZE": EVICTED if self._history.is_evicted(layer) else _format_layer(layer),
+            "SIZE": state.value if state in GONE else _format_layer(layer),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,15 @@ class Stage:
         return sum(layer.size for layer in self.layers)
 
 
+class LayerState(StrEnum):
+    """Where a layer of a build is now, in words."""
+
+    KEPT = "in the cache"
+    EVICTED = "evicted"
+    UNSAVED = "not saved"
+    ABSENT = "absent"
+
+
 @dataclass(frozen=True)
 class History:
     """What is known of a scope.
@@ -74,6 +84,7 @@ class History:
         backend: the same as a configuration declares it.
         record: what the build left that is shown; None where there is none.
         present: the size of each layer that the cache has now, by digest; None if unknown.
+        unsaved: the layers of the record that its build did not save there; None if unknown.
         stages: the stages of the record, in the order of the Dockerfile.
         chains: how the layers build on each other, where there is no record.
         places: where each layer lies, by digest; empty if that was not asked for.
@@ -85,6 +96,7 @@ class History:
     backend: Mapping[str, Any] = field(default_factory=dict)
     record: Record | None = None
     present: Mapping[str, int] | None = None
+    unsaved: AbstractSet[str] | None = None
     stages: tuple[Stage, ...] = ()
     chains: tuple[Chain, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
@@ -98,9 +110,22 @@ class History:
         uses = Counter(digest for group in groups for digest in {layer.digest for layer in group})
         return {digest for digest, count in uses.items() if count > 1}
 
+    def find_state(self, layer: RecordedLayer) -> LayerState | None:
+        """Whether the cache has a layer, had it once, or never got it; None if unknown.
+
+        Of what an earlier bxcache recorded it is not known what was saved.
+        """
+        if self.present is None:
+            return None
+        if layer.digest in self.present:
+            return LayerState.KEPT
+        if self.unsaved is None:
+            return LayerState.ABSENT
+        return LayerState.UNSAVED if layer.digest in self.unsaved else LayerState.EVICTED
+
     def is_evicted(self, layer: RecordedLayer) -> bool:
-        """Whether the cache once had a layer and has not any more."""
-        return self.present is not None and layer.digest not in self.present
+        """Whether the cache is known to have had a layer and has not any more."""
+        return self.find_state(layer) is LayerState.EVICTED
 
     def find_stages(self, names: Sequence[str]) -> tuple[Stage, ...]:
         """The stages of these names, in the order of the Dockerfile; all where none is named.
@@ -141,7 +166,10 @@ def list_platforms(record: Record) -> tuple[str, ...]:
 
 
 def view_stages(
-    record: Record, platform: str | None = None, present: Container[str] | None = None
+    record: Record,
+    platform: str | None = None,
+    present: Container[str] | None = None,
+    unsaved: Container[str] = (),
 ) -> tuple[Stage, ...]:
     """The stages of a build.
 
@@ -150,6 +178,7 @@ def view_stages(
         platform: only what was done for this one.
         present: the layers that the cache has now; of a step that has its layer in several forms,
             that one is told which is there.
+        unsaved: the layers that the build did not save there.
 
     Raises:
         RecordError: the build was not for that platform.
@@ -162,18 +191,21 @@ def view_stages(
         )
     several = any(step.platforms for step in record.steps)
     platforms = known if platform is None else (platform,)
-    steps = [_choose_form(step, present) for step in record.steps]
+    steps = [_choose_form(step, present, unsaved) for step in record.steps]
     reader = _StageReader(record, steps, platforms if several else (None,))
     return tuple(reader.read(number) for number in range(len(reader.heads)))
 
 
-def _choose_form(step: RecordedStep, present: Container[str] | None) -> RecordedStep:
+def _choose_form(
+    step: RecordedStep, present: Container[str] | None, unsaved: Container[str]
+) -> RecordedStep:
+    """The step with the form of its layers that is there, or else the one that was."""
     if present is None or not step.alternatives:
         return step
-    for layers in (step.layers, *step.alternatives):
-        if all(layer.digest in present for layer in layers):
-            return step.model_copy(update={"layers": layers})
-    return step
+    forms = (step.layers, *step.alternatives)
+    there = [form for form in forms if all(each.digest in present for each in form)]
+    saved = [form for form in forms if all(each.digest not in unsaved for each in form)]
+    return step.model_copy(update={"layers": [*there, *saved, step.layers][0]})
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,9 @@ class RecordedCache(_Part):
 
     imported: bool = False
     exported: bool = False
+    unsaved: tuple[Digest, ...] | None = None
+    """The layers of the build's steps that it did not save there, nor find saved; None if
+    unknown."""
 
 
 class RecordedGate(_Part):
@@ -233,6 +236,9 @@ class Record(_Part):
 
     gates: tuple[RecordedGate, ...] = ()
     """The gates that it does not pass."""
+
+    why_unknown: Text = ""
+    """Why no layer of its steps is known, secrets masked; empty where one is, or no reason is."""
 
     def to_json(self) -> bytes:
         """The record as one line, without what is as by default."""

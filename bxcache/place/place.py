@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bxcache.place.providers import read_provider
+from bxcache.place.providers import UNREAD, read_provider
 from bxcache.place.repository import Ask, Repository, ask_git
 from bxcache.place.variables import Variables
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from bxcache.place.statement import Found, Statement
 
+_NO_PROVIDER = ("git", "none")
 _FIELDS = ("branch", "tag", "base", "default", "pull_request")
 
 
@@ -54,6 +55,11 @@ class Place:
     notes: tuple[str, ...]
     consulted: tuple[str, ...] = field(default=(), compare=False)
 
+    @property
+    def is_ci(self) -> bool:
+        """Whether a CI system runs the build, one that is read or another."""
+        return self.provider not in _NO_PROVIDER or not {*UNREAD}.isdisjoint(self.consulted)
+
 
 def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask = ask_git) -> Place:
     """Where a build runs, from an environment and, for what that leaves open, from git.
@@ -69,7 +75,8 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
     provider, statement = read_provider(variables)
     repository = Repository(directory, ask_git)
     told = _complete(statement, repository, is_ci=bool(provider))
-    fallback = "git" if repository.is_there else "none"
+    checkout, nothing = _NO_PROVIDER
+    fallback = checkout if repository.is_there else nothing
     found = {name: value for name in _FIELDS if (value := _get(told, name)) is not None}
     values = {name: found[name].value if name in found else None for name in _FIELDS}
     return Place(

@@ -136,6 +136,9 @@ _OTHERS = (
     "TASKCLUSTER_ROOT_URL",
     "HEROKU_TEST_RUN_ID",
 )
+UNREAD = (*_OTHERS, "CI", "CONTINUOUS_INTEGRATION")
+"""The variables that CI systems set of which nothing is read."""
+
 _PERSON = Verdict(trusted=True, reason="no CI provider runs it")
 _UNKNOWN = Verdict(trusted=False, reason="the CI provider is unknown")
 _TRACES = Verdict(trusted=False, reason="some variables of a CI provider are set, its mark is not")
@@ -172,7 +175,7 @@ def _read_unmarked(variables: Variables) -> Statement:
     )
     if traces:
         return Statement(_TRACES, remarks=traces[:1])
-    for name in (*_OTHERS, "CI", "CONTINUOUS_INTEGRATION"):
+    for name in UNREAD:
         if variables.is_on(name):
             return Statement(_UNKNOWN, remarks=(f"{name} is set, the provider is unknown",))
     return Statement(_PERSON)

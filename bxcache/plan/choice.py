@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from bxcache.scope import Scope
 
 
+_TOO_EARLY = (
+    'before it is known what came from the builder\'s own cache (`cache.shared_builder = "refuse"`)'
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What a build is planned on.
@@ -63,6 +68,11 @@ class Outlook:
     once: str = ""
     unbaked: str = ""
     inline_only: str = ""
+
+    @property
+    def refuses_borrowed(self) -> bool:
+        """Whether nothing is saved that came from the builder's own cache."""
+        return self.placement.is_guarded and self.config.cache.shared_builder == "refuse"
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
@@ -167,6 +177,8 @@ def _choose_exports(
         elif backend.keeps_all:
             if _can_save(outlook, backend) and not _is_sick(outlook, backend):
                 saves += _choose_save(outlook, backend, imports, notes)
+        elif outlook.refuses_borrowed:
+            notes.append(f"no inline cache is saved: it is written with the image, {_TOO_EARLY}")
         elif isinstance(backend, InlineBackend) and outlook.makes_image:
             uses.append(export_inline(backend, scope))
         else:
@@ -209,7 +221,9 @@ def _choose_save(
     imports: tuple[CacheUse, ...],
     notes: list[str],
 ) -> Iterator[RegistrySave]:
-    if isinstance(backend, RegistryBackend):
+    if outlook.once and outlook.refuses_borrowed:
+        notes.append(f"{backend.ref} is not saved: {outlook.once}, so it is written {_TOO_EARLY}")
+    elif isinstance(backend, RegistryBackend):
         yield _plan_save(outlook, backend, export_registry(backend, outlook.scope), imports)
     elif not (outlook.once or outlook.unbaked):
         yield _plan_save(outlook, backend, export_stages(backend, outlook.scope), imports)

@@ -77,7 +77,8 @@ class Node:
         children: the nodes above it.
         last_used: when one of its scopes was last used, in seconds since the epoch.
         bytes: its share of the blob's size, and of all above it.
-        seconds: its share of the work that the blob saves, and of all above it.
+        seconds: its share of the work that the blob saves, and of all above it, as far as known.
+        unknown: the part of `bytes` of which the work is unknown.
         count: how many nodes there are from it upwards.
     """
 
@@ -87,13 +88,20 @@ class Node:
     last_used: float = 0.0
     bytes: float = 0.0
     seconds: float = 0.0
+    unknown: float = 0.0
     count: int = 1
     dead: bool = False
 
-    @property
-    def worth(self) -> tuple[float, float, int, str]:
-        """What is worth least sorts first: seconds per byte, then the longer unused, the fewer."""
-        ratio = self.seconds / self.bytes if self.bytes else float("inf")
+    def weigh(self, usual: float) -> tuple[float, float, int, str]:
+        """What is worth least sorts first: seconds per byte, then the longer unused, the fewer.
+
+        Args:
+            usual: the seconds per byte of what is unknown.
+        """
+        if not self.bytes:
+            return float("inf"), self.last_used, self.count, self.blob
+        # Where all of it is unknown, this is `usual` exactly, so that the ages decide.
+        ratio = self.seconds / self.bytes + usual * (self.unknown / self.bytes)
         return ratio, self.last_used, self.count, self.blob
 
     def upwards(self) -> Iterator[Node]:

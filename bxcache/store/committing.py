@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 from bxcache.store.catalog import Catalog, Change
-from bxcache.store.documents import compute_digest
+from bxcache.store.chains import find_lost, list_chains
+from bxcache.store.documents import compute_digest, parse_config
 from bxcache.store.journal import Work, make_page
 from bxcache.store.layout import Layout, read_config, read_manifest
-from bxcache.store.mending import find_broken
+from bxcache.store.mending import find_broken, write_manifest
 from bxcache.store.merging import merge_caches
 from bxcache.store.staging import Staging, find_export, link_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from bxcache.store.documents import CacheManifest, Descriptor
 
@@ -30,6 +32,7 @@ class Saved:
         new_bytes: the size of those the store did not have.
         layers: how many different layers the scope has.
         unchanged: the scope had this very manifest before.
+        contents: those layers, by digest.
     """
 
     digest: str
@@ -37,6 +40,7 @@ class Saved:
     new_bytes: int
     layers: int
     unchanged: bool
+    contents: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,22 @@ def _join_exports(layout: Layout, entry: Descriptor, others: Sequence[str]) -> D
     return entry.model_copy(update={"digest": digest, "size": len(merged.manifest)})
 
 
+def cut_export(staging: Staging, export: Export, sound: AbstractSet[str]) -> Export:
+    """The same without all layers but some, and without what stands on those that go.
+
+    Raises:
+        StoreError: its config is damaged.
+    """
+    layers = export.manifest.layer_sizes
+    unsound = layers.keys() - sound
+    if not unsound:
+        return export
+    config = parse_config(read_config(staging.layout, export.manifest))
+    manifest = export.manifest.without(find_lost(list_chains(config, layers), unsound))
+    entry = write_manifest(staging.layout, export.entry, manifest)
+    return replace(export, entry=entry, manifest=manifest)
+
+
 def take_export(catalog: Catalog, staging: Staging, export: Export, work: Work) -> Saved:
     """Link the blobs into the store and change its index; the caller holds the store's lock.
 
@@ -107,4 +127,5 @@ def take_export(catalog: Catalog, staging: Staging, export: Export, work: Work) 
         new_bytes=sum(sizes[digest] for digest in new),
         layers=len(export.manifest.layer_sizes),
         unchanged=before is not None and before.digest == entry.digest,
+        contents=frozenset(export.manifest.layer_sizes),
     )

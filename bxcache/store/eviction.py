@@ -2,7 +2,8 @@
 
 Worth least goes first: seconds of work saved per byte. A layer takes along what builds on it, so
 what is weighed is a layer with all that stands on it: a cheap layer below an expensive one is kept
-for its sake. Where nothing is known about the work, the longest unused goes first, from the top.
+for its sake. A layer of which the work is unknown is taken to save as much per byte as those do of
+which it is known. Where it is known of none, the longest unused goes first, from the top.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Holding:
         scope: its name.
         last_used: in seconds since the epoch.
         links: its chains, as `chains.list_chains` gives them.
-        seconds: what each layer's step took, by digest, as far as known.
+        seconds: what each layer's step took, by digest, as far as known; 0 is known.
         sizes: the size of each of its layers in bytes, by digest.
     """
 
@@ -58,6 +59,7 @@ class _Forest:
         self._sizes: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
         self._scopes: dict[str, list[Node]] = {}
+        self._usual = 0.0
 
     def add(self, holding: Holding) -> None:
         nodes: list[Node] = []
@@ -81,22 +83,26 @@ class _Forest:
         for node in self._nodes:
             node.bytes = self._sizes[node.blob] / shares[node.blob]
             node.seconds = self._seconds.get(node.blob, 0.0) / shares[node.blob]
+            node.unknown = 0.0 if node.blob in self._seconds else node.bytes
         for node in reversed(self._nodes):
             if node.parent is not None:
                 _add(node.parent, node, 1)
+        known = sum(self._sizes[blob] for blob in self._seconds)
+        self._usual = sum(self._seconds.values()) / known if known else 0.0
 
     def prune(self, excess: int) -> dict[str, set[str]]:
         left = Counter(node.blob for node in self._nodes)
-        heap = [(node.worth, number) for number, node in enumerate(self._nodes)]
+        heap = [(node.weigh(self._usual), number) for number, node in enumerate(self._nodes)]
         heapq.heapify(heap)
         while excess > 0 and heap:
             worth, number = heapq.heappop(heap)
             node = self._nodes[number]
             if node.dead:
                 continue
-            if node.worth != worth:
+            now = node.weigh(self._usual)
+            if now != worth:
                 # What stood on it and was worth less is gone by now.
-                heapq.heappush(heap, (node.worth, number))
+                heapq.heappush(heap, (now, number))
                 continue
             excess -= self._cut(node, left)
         return self._list_evicted()
@@ -127,4 +133,5 @@ class _Forest:
 def _add(node: Node, other: Node, sign: int) -> None:
     node.bytes += sign * other.bytes
     node.seconds += sign * other.seconds
+    node.unknown += sign * other.unknown
     node.count += sign * other.count

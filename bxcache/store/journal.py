@@ -45,7 +45,8 @@ class Work:
 
     Attributes:
         steps: how many steps the build has.
-        seconds: what each layer's steps took, by digest, for those that were executed.
+        seconds: what each layer's steps took, by digest, for those that were executed; 0 for the
+            layers of base images, which no step makes.
     """
 
     steps: int = 0
@@ -69,7 +70,8 @@ class Page(BaseModel):
     """How many steps the build has that saved it; 0 if unknown."""
 
     seconds: dict[str, WrittenSeconds] = Field(default_factory=dict)
-    """What each layer's steps took when they were executed, by the layer's digest."""
+    """What each layer's steps took when they were executed, by the layer's digest; 0 for the layers
+    of base images. Of a layer that is not in it that is unknown."""
 
     def to_json(self) -> bytes:
         """The page as its file has it."""

@@ -13,7 +13,7 @@ from bxcache.errors import StoreError
 from bxcache.store.adoption import Adopted, read_foreign_index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
-from bxcache.store.committing import Saved, read_export, take_export
+from bxcache.store.committing import Saved, cut_export, read_export, take_export
 from bxcache.store.directory import WHAT_IS_LOST, Directory
 from bxcache.store.documents import Descriptor, Index
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
@@ -40,6 +40,7 @@ from bxcache.store.verification import (
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
 logger = logging.getLogger("bxcache.store")
 
@@ -152,6 +153,7 @@ class Store:
         *,
         others: Sequence[str] = (),
         suspect: bool = False,
+        sound: AbstractSet[str] | None = None,
     ) -> Saved:
         """Make what was exported to a staging layout the scope's content, all or nothing.
 
@@ -163,12 +165,14 @@ class Store:
             work: what the build did; it tells what the layers are worth.
             others: the manifests that other nodes of the builder wrote for the same scope.
             suspect: something of the donor could not be loaded.
+            sound: the only layers that may be saved; what stands on others is left out with them.
 
         Raises:
             StoreError: nothing was exported, the export is incomplete, what the build started
                 from is damaged, or the disk is full.
         """
         export = read_export(staging, scope, digest, others)
+        export = export if sound is None else cut_export(staging, export, sound)
         for donor in staging.donors:
             spoiled = find_spoiled(staging.layout, donor, export.manifest, suspect=suspect)
             if spoiled:

@@ -120,6 +120,34 @@ def test_a_matrix_and_what_a_target_needs(machine: Machine, shop: Path) -> None:
     assert others == dict.fromkeys(others, (5, 0))
 
 
+TWO = """\
+target "two" {
+  inherits = ["_common"]
+  contexts = { x = "target:api" }
+  dockerfile-inline = "FROM x\\nRUN echo two > /two\\n"
+}
+target "_common" {
+  platforms = ["linux/amd64", "linux/arm64"]
+  output = ["type=oci,dest=image.tar"]
+}
+"""
+
+
+def test_an_image_for_several_platforms_is_told_of(machine: Machine, shop: Path) -> None:
+    """Each step of each platform has its layers, also where a target is what another one is made
+    of; those are the layers that the cache has."""
+    (shop / "two.hcl").write_text(TWO)
+    documents = bake(machine, shop, "-f", "docker-bake.hcl", "-f", "two.hcl", "two")
+    for name, document in documents.items():
+        # What is the same for all platforms names none.
+        platforms = {each["platform"] for each in document["steps"]} - {None}
+        assert platforms == {"linux/amd64", "linux/arm64"}
+        told = {layer["digest"] for each in document["steps"] for layer in each["layers"]}
+        saved = stored_layers(shop / "store", document["caches"][0]["digest"])
+        assert all(each["layers"] and each["line"] for each in document["steps"])
+        assert told <= {each["digest"] for each in saved}, name
+
+
 def test_groups_that_overlap(machine: Machine, shop: Path) -> None:
     """A target that several ask for is baked once; others are not."""
     with (shop / "docker-bake.hcl").open("a") as file:

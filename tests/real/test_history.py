@@ -202,6 +202,9 @@ def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
     assert {e["digest"] for s in told["stages"] for e in s["layers"]} == layers
     assert set(quietly(second, checkout, "--from", ref)) == layers
     executed = [s for stage in told["stages"] for s in stage["steps"] if s["outcome"]]
+    # The document of the build itself has the same, although the layers were made after it.
+    found = {tuple(each["digest"] for each in step["layers"]) for step in built["steps"]}
+    assert found == {tuple(step["layers"]) for step in executed}
     assert {step["outcome"] for step in executed} == {"executed"}
     assert any(step["seconds"] for step in executed)
 
@@ -253,9 +256,17 @@ COPY project /project
 """
 
 
+def describe(step: dict[str, Any]) -> dict[str, Any]:
+    """A step of a build's document, less what another run of it changes."""
+    return {key: value for key, value in step.items() if key not in ("outcome", "seconds")}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_platforms(kind: str, machines: MakeMachine, app: Path, tmp_path: Path) -> None:
-    """Each layer of the cache is told; those of one platform are the ones its image has."""
+    """Each layer of the cache is told; those of one platform are the ones its image has.
+
+    What the build makes of it, an image or nothing, changes nothing of what is known of its steps.
+    """
     (app / "Dockerfile").write_text(TWO)
     for name in ("amd64", "arm64"):
         (app / name).write_text(name)
@@ -263,9 +274,16 @@ def test_two_platforms(kind: str, machines: MakeMachine, app: Path, tmp_path: Pa
     machine = machines(kind)
     platforms = ("linux/amd64", "linux/arm64")
     words = ("--backend", f"type=local,dir={store}", "--platform", ",".join(platforms))
-    built = machine.build(*words, "-o", "type=cacheonly", folder=app)
-    assert set(quietly(machine, app, "--from", str(store))) == set(layers_of(store, built))
-    source = f"type=local,src={store},tag={built['caches'][0]['scope']}"
+    output = ("-o", f"type=oci,dest={tmp_path / 'image.tar'}", "-t", "app")
+    # What a person asks for in the caller's own metadata file is no wish about the record.
+    built = machine.build(*words, *output, folder=app, BUILDX_METADATA_PROVENANCE="disabled")
+    [page] = (store / ".bxcache" / "scopes").iterdir()
+    assert json.loads(page.read_text())["seconds"].keys() == layers_of(store, built).keys()
+    again = machine.build(*words, "-o", "type=cacheonly", folder=app)
+    assert [describe(each) for each in built["steps"]] == [describe(e) for e in again["steps"]]
+    assert all(each["line"] and each["layers"] for each in built["steps"])
+    assert set(quietly(machine, app, "--from", str(store))) == set(layers_of(store, again))
+    source = f"type=local,src={store},tag={again['caches'][0]['scope']}"
     for platform in platforms:
         only = ("--platform", platform)
         image = pulled_by_docker(machine, app, source, "named", tmp_path, *only)
@@ -343,6 +361,32 @@ def test_an_evicted_layer_is_shown_as_one(machine: Machine, app: Path, tmp_path:
     assert "evicted" in machine.run("history", "--from", str(store), folder=app).out
 
 
+BORROWED = """\
+FROM busybox AS tool
+FROM scratch
+COPY --from=tool /bin/busybox /tool
+"""
+
+
+def test_what_was_never_saved_is_not_called_evicted(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    """BuildKit exports no base image that is only copied from, and nothing where nothing is built:
+    the cache's manifest does not list those layers, or there is none."""
+    for name, dockerfile in (("borrowed", BORROWED), ("bare", "FROM busybox AS tool\n")):
+        store = tmp_path / name
+        (app / "Dockerfile").write_text(dockerfile)
+        words = ("--backend", f"type=local,dir={store}", "-o", "type=cacheonly", *base())
+        built = machine.build(*words, folder=app)
+        saved = set(layers_of(store, built)) if built["caches"][0]["digest"] else set()
+        assert set(quietly(machine, app, "--from", str(store))) == saved
+        ran = machine.run("history", "--from", str(store), folder=app)
+        assert "evicted" not in ran.out + ran.err
+        assert "gone" not in ran.err
+        assert ("not saved" in ran.out) == bool(saved)
+        assert ("the build saved nothing" in ran.err) == (not saved)
+
+
 def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) -> None:
     """Its layers, sizes and chains; names need a record."""
     store = tmp_path / "plain"
@@ -383,7 +427,7 @@ def test_an_old_buildx_tells_what_it_can(
     machine = machines("oldest")
     machine.build("--backend", f"type=local,dir={store}", folder=project)
     ran = machine.run("history", "--from", str(store), folder=project)
-    assert "buildx tells them from version 0.14" in ran.err
+    assert "buildx reports them from version 0.14" in ran.err
     assert all(name in ran.out for name in ("base", "deps", "build", "RUN mkdir /deps"))
     assert quietly(machine, project, "--from", str(store)) == []
 

@@ -163,13 +163,36 @@ def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
 def test_what_is_evicted_is_told_in_words() -> None:
     """In place of the size, in the sum, and below with what that means."""
     present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
-    lines = show(make_history(RECORD, present=present), "build")
+    lines = show(make_history(RECORD, present=present, unsaved=set()), "build")
     assert "  evicted  " in find_line(lines, "COPY src /src")
     assert "  900 B  " in find_line(lines, "RUN make")
     assert "  2 layers, 940 B (40 B evicted), 1 m 15 s" in lines
     assert lines[-1] == "evicted: the cache has it no more; a build that needs it makes it again"
-    assert "evicted" not in "\n".join(show(make_history(RECORD, present=present), "stage-3"))
+    history = make_history(RECORD, present=present, unsaved=set())
+    assert "evicted" not in "\n".join(show(history, "stage-3"))
     assert "evicted" not in "\n".join(show(make_history(RECORD)))
+
+
+@pytest.mark.parametrize(
+    ("unsaved", "word", "legend"),
+    [
+        ({name_digest("src")}, "not saved", "the build did not save it: no step that is saved"),
+        (None, "absent", "the cache does not have it"),
+    ],
+)
+def test_what_was_never_saved_is_told_in_other_words(
+    unsaved: set[str] | None, word: str, legend: str
+) -> None:
+    """And its digest is not printed where the digests of the cache are asked for."""
+    present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
+    history = make_history(RECORD, present=present, unsaved=unsaved)
+    lines = show(history, "build")
+    assert f"  {word}  " in find_line(lines, "COPY src /src")
+    assert f"  2 layers, 940 B (40 B {word}), 1 m 15 s" in lines
+    assert lines[-1].startswith(f"{word}: {legend}")
+    assert "evicted" not in "\n".join(lines)
+    printed = render_digests(history, history.find_stages(["build"]), chain=False)
+    assert printed == name_digest("out")
 
 
 def test_unknown_layers_are_a_dash() -> None:
@@ -429,6 +452,7 @@ def test_a_script_reads_all_of_a_history() -> None:
         record,
         notes=("a note",),
         present={name_digest("out"): 900},
+        unsaved={name_digest("other")},
         places={name_digest("out"): "/o"},
     )
     document = read(describe_history(history, history.find_stages(["build"]), chain=False))
@@ -458,8 +482,8 @@ def test_a_script_reads_all_of_a_history() -> None:
         "needed": True,
         "bytes": 940,
         "layers": [
-            {**source, "bytes": 40, "shared": False, "evicted": True},
-            {**made, "bytes": 900, "shared": True, "evicted": False},
+            {**source, "bytes": 40, "shared": False, "present": False, "evicted": True},
+            {**made, "bytes": 900, "shared": True, "present": True, "evicted": False},
         ],
         "steps": [
             describe("COPY src /src", 5, 0.26, "src"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,12 @@ def holding(scope: str, *chains: str, used: float = 0.0, **costs: tuple[int, flo
     sizes = {blob: costs.get(blob, (1, 0.0))[0] for blob, _ in links}
     seconds = {blob: costs[blob][1] for blob, _ in links if blob in costs}
     return Holding(scope, used, links, seconds, sizes)
+
+
+def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
+    """A scope of which no work is known."""
+    costs = {blob: (size, 0.0) for blob, size in sizes.items()}
+    return replace(holding(scope, *chains, used=used, **costs), seconds={})
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,25 @@ def holding(scope: str, *chains: str, used: float = 0.0, **costs: tuple[int, flo
             15,
             {"s": {"b", "c"}},
             id="no more than needed",
+        ),
+        pytest.param(
+            # 1 s in 100 bytes and 30 s in 100 bytes: usual are 0.155 s in a byte.
+            [holding("s", "a", "b", a=(100, 1), b=(100, 30)), sized("t", "c", used=9.0, c=100)],
+            150,
+            {"s": {"a"}, "t": {"c"}},
+            id="what is unknown is worth as much as usual",
+        ),
+        pytest.param(
+            [holding("s", "a", used=2.0, a=(100, 1)), sized("t", "cd", used=1.0, c=1, d=99)],
+            1,
+            {"t": {"d"}},
+            id="where it is worth the same, the ages decide",
+        ),
+        pytest.param(
+            [holding("s", "a", used=1.0, a=(100, 0.0)), holding("t", "b", b=(100, 0.1))],
+            1,
+            {"s": {"a"}},
+            id="nothing is known to be less than something",
         ),
         pytest.param(
             [holding("old", "a", used=1.0), holding("new", "b", used=2.0)],
@@ -108,10 +134,13 @@ def stores(draw: st.DrawFn) -> list[Holding]:
     costs = {blob: (draw(st.integers(0, 50)), draw(st.integers(0, 50)) / 10) for blob in "abcdefgh"}
     chain = st.lists(BLOBS, min_size=1, max_size=5, unique=True).map("".join)
     scopes = draw(st.lists(st.lists(chain, min_size=1, max_size=4), min_size=1, max_size=4))
-    return [
+    unknown = draw(st.sets(BLOBS))
+    found = [
         holding(str(number), *chains, used=draw(st.integers(0, 3)), **costs)
         for number, chains in enumerate(scopes)
     ]
+    known = [{k: v for k, v in each.seconds.items() if k not in unknown} for each in found]
+    return [replace(each, seconds=own) for each, own in zip(found, known, strict=True)]
 
 
 def live_bytes(holdings: list[Holding], evicted: dict[str, set[str]]) -> int:

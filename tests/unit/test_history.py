@@ -179,14 +179,31 @@ def test_a_stage_that_only_a_build_argument_names_is_found_by_its_steps() -> Non
     assert [(step.stage, step.text) for step in app.inherited] == [("dev", "RUN a")]
 
 
-def test_what_the_cache_has_no_more_is_evicted() -> None:
-    """Unless it is not known what it has."""
-    gone, kept = make_layer("gone"), make_layer("kept")
-    present = {kept.digest: kept.size}
-    assert make_history(RECORD, present=present).is_evicted(gone)
-    assert not make_history(RECORD, present=present).is_evicted(kept)
-    assert make_history(RECORD, present={}).is_evicted(kept)
-    assert not make_history(RECORD).is_evicted(gone)
+@pytest.mark.parametrize(
+    ("present", "unsaved", "state"),
+    [
+        ("x", "", "in the cache"),
+        ("x", "x", "in the cache"),
+        ("x", None, "in the cache"),
+        ("", "", "evicted"),
+        ("", "x", "not saved"),
+        # What an earlier bxcache saved is not known.
+        ("", None, "absent"),
+        (None, "", None),
+    ],
+)
+def test_only_what_was_saved_can_be_evicted(
+    present: str | None, unsaved: str | None, state: str | None
+) -> None:
+    """Where the cache has a layer, it does not matter who saved it."""
+    layer = make_layer("x")
+    history = make_history(
+        RECORD,
+        present=None if present is None else dict.fromkeys([layer.digest] * len(present), 1),
+        unsaved=None if unsaved is None else {*[layer.digest] * len(unsaved)},
+    )
+    assert history.find_state(layer) == state
+    assert history.is_evicted(layer) == (state == "evicted")
 
 
 @pytest.mark.parametrize(

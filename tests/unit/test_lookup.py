@@ -12,6 +12,7 @@ from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, RegistryError
 from bxcache.insight.record import (
     Record,
+    RecordedCache,
     RecordedLayer,
     RecordedScope,
     RecordedStage,
@@ -38,7 +39,13 @@ def scope(branch: str | None = None, *, image: str = "image", target: str | None
     return Scope(image, target, (HERE,), Owner.of_branch(branch))
 
 
-def record(whose: Scope, *layers: bytes, status: int = 0, started: float = 1.0) -> bytes:
+def record(
+    whose: Scope,
+    *layers: bytes,
+    status: int = 0,
+    started: float = 1.0,
+    caches: tuple[RecordedCache, ...] = (),
+) -> bytes:
     """The record of a build of one stage."""
     steps = tuple(
         RecordedStep(
@@ -57,7 +64,14 @@ def record(whose: Scope, *layers: bytes, status: int = 0, started: float = 1.0) 
         exit_status=status,
         steps=steps,
         stages=(RecordedStage(name="build", line=1, base="scratch"),),
+        caches=caches,
     ).to_json()
+
+
+def saved(place: str, *missing: bytes) -> RecordedCache:
+    """What became of the store, where all layers were saved but some."""
+    unsaved = tuple(map(digest_of, missing))
+    return RecordedCache(backend="local", place=place, scope="app", unsaved=unsaved)
 
 
 @pytest.fixture
@@ -207,11 +221,48 @@ def test_a_record_of_no_use_is_an_error(
 
 def test_layers_that_are_gone_are_told(store: Store, project: Path) -> None:
     """Those that the store evicted, and those whose file somebody removed."""
-    keep(store, scope(), b"one", b"two", b"three" * 9)
+    keep(store, scope(), b"one", b"two", b"three" * 9, caches=(saved("/moved"),))
     (store.path / "blobs" / "sha256" / digest_of(b"two")[7:]).unlink()
     history = find_history(HistoryRequest(directory=project))
     evicted = [history.is_evicted(layer) for layer in history.stages[0].layers]
     assert evicted == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("caches", "state", "note"),
+    [
+        ((), "absent", "the cache has none of these layers"),
+        ((saved("/a"), saved("/b", b"one")), "absent", "the cache has none of these layers"),
+        ((saved("/a"), saved("STORE", b"one")), "not saved", "the build saved nothing"),
+        ((saved("/moved"),), "evicted", "the cache is gone"),
+    ],
+)
+def test_a_cache_that_has_none_of_the_layers(
+    store: Store, project: Path, caches: tuple[RecordedCache, ...], state: str, note: str
+) -> None:
+    """It is called gone only where the record says that it was there."""
+    known = (
+        each.model_copy(update={"place": each.place.replace("STORE", str(store.path))})
+        for each in caches
+    )
+    store.add_record(scope().name, record(scope(), b"one", caches=tuple(known)))
+    history = find_history(HistoryRequest(directory=project))
+    assert [history.find_state(layer) for layer in history.stages[0].layers] == [state]
+    assert history.notes[0].startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("why", "note"),
+    [("no reason", "the layers are not known: no reason"), ("", "the record does not say why")],
+)
+def test_why_layers_are_unknown(store: Store, project: Path, why: str, note: str) -> None:
+    """As the build found out; no version of buildx is blamed that did not cause it."""
+    data = json.loads(record(scope(), b"one"))
+    data |= {"steps": [{"text": "RUN x"}], "why_unknown": why, "tools": {"buildx": "0.29.1"}}
+    store.add_record(scope().name, json.dumps(data).encode() + b"\n")
+    [said] = find_history(HistoryRequest(directory=project)).notes
+    assert note in said
+    assert "0.14" not in said
 
 
 def test_a_scope_without_a_record_has_its_chains(store: Store, project: Path) -> None:

@@ -36,6 +36,25 @@ def settle(
     return settle_place(found, load_setup(folder, environment or {}, flags=flags))
 
 
+@pytest.mark.parametrize(
+    ("known", "guarded"),
+    [
+        ({}, True),
+        ({"trusted": False}, False),
+        ({"provider": "git"}, False),
+        ({"provider": "none"}, False),
+        # A CI system that is not read, and a person who says that the build is trusted.
+        ({"provider": "git", "consulted": ("CI",)}, True),
+        ({"provider": "none", "consulted": ("CODEBUILD_BUILD_ID",)}, True),
+        ({"provider": "git", "consulted": ("JENKINS_URL",)}, False),
+    ],
+)
+def test_only_trusted_builds_on_ci_are_guarded(known: dict[str, Any], guarded: bool) -> None:  # noqa: FBT001
+    """Others start from what they save, and somebody else may have used their builder."""
+    assert Placement(place(**known), writes=True, reason="").is_guarded == guarded
+    assert not Placement(place(**known), writes=False, reason="").is_guarded
+
+
 TRUST = [
     ("by default", True, "", {}, {}, True),
     ("by default", False, "", {}, {}, False),

@@ -167,6 +167,21 @@ def test_inline_without_a_tag_is_the_latest() -> None:
     assert use.place == "r.example.com/app:latest"
 
 
+@pytest.mark.parametrize(
+    ("backend", "given"), [(INLINE, {}), (REGISTRY, {"once": "it reads stdin, which is read once"})]
+)
+def test_what_is_written_by_the_build_itself_is_left_where_borrowed_layers_are_refused(
+    backend: dict[str, Any], given: dict[str, Any]
+) -> None:
+    """It would be written before anybody knows what is in it; on a CI system alone."""
+    cache = {"shared_builder": "refuse"}
+    found = plan(backend, at=place(provider="github"), cache=cache, **given)
+    assert not found.exports
+    assert "shared_builder" in " ".join(found.notes)
+    assert plan(backend, at=place(provider="git"), cache=cache, **given).exports
+    assert plan(backend, at=place(provider="github"), **given).exports
+
+
 def test_inline_needs_an_image() -> None:
     """BuildKit would save nothing and say nothing."""
     found = plan(INLINE, makes_image=False)

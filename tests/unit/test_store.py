@@ -24,6 +24,7 @@ from tests.unit.layouts import (
     blob_file,
     blobs_of,
     build,
+    digest_of,
     export,
 )
 from tests.unit.operations import leave_staging
@@ -403,3 +404,20 @@ def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
     process.start()
     process.join(30)
     assert queue.get()
+
+
+def test_only_sound_layers_are_saved(store: Store) -> None:
+    """A layer goes with all that stands on it, and stays where it stands on something else too."""
+    with store.snapshot(draw_name()) as staging:
+        chains = [(b"bad", b"both"), (b"bad", b"above"), (b"good", b"both")]
+        digest = export(staging.path, "app", b"good", b"top", chains=chains)
+        sound = {digest_of(each) for each in (b"good", b"top", b"both", b"above")}
+        saved = store.commit(staging, "app", digest, sound=sound)
+    kept = {digest_of(each) for each in (b"good", b"top", b"both")}
+    assert saved.contents == kept
+    [entry] = json.loads((store.path / "index.json").read_text())["manifests"]
+    manifest = json.loads((store.path / "blobs" / "sha256" / entry["digest"][7:]).read_text())
+    assert {each["digest"] for each in manifest["layers"]} == kept
+    assert not blob_file(store.path, b"bad").exists()
+    assert not blob_file(store.path, b"above").exists()
+    assert store.verify(full=True).broken == {}

@@ -1,0 +1,92 @@
+"""The provenance that a builder's own history keeps of a build.
+
+Before buildx 0.31 the metadata file lacks it where a build for several platforms makes an image:
+https://github.com/docker/buildx/issues/3536
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.capabilities import parse_version
+from bxcache.buildx.provenance import as_list, as_table, as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bxcache.buildx.driver import Docker
+    from bxcache.buildx.metadata import Metadata
+    from bxcache.process import Answer
+
+_PROVENANCE = "https://slsa.dev/provenance/"
+_REPORTS, _REPORTS_ALL = (0, 14), (0, 31)
+
+
+def complete_metadata(docker: Docker, metadata: Metadata) -> Metadata:
+    """The metadata of a build that succeeded, completed from its builder's history if need be.
+
+    Args:
+        docker: the client that built it.
+        metadata: what the metadata file says.
+    """
+    if metadata.definitions:
+        return metadata
+    builder, _, ref = metadata.ref.partition("/")
+    ref = ref.rpartition("/")[2]
+    if not ref:
+        return replace(metadata, why_unknown="the metadata file does not name the build")
+    ask = ("buildx", "history", "inspect")
+    named = ("--builder", builder)
+    [listed] = docker.ask_together([(*ask, *named, "--format", "json", ref)])
+    digests = dict(_list_provenances(listed))
+    questions = [(*ask, "attachment", *named, ref, digest) for digest in digests.values()]
+    answers = docker.ask_together(questions)
+    failed = next((each for each in (listed, *answers) if each.status), None)
+    if failed is not None or not answers:
+        why = _find_error(failed) if failed else "the history of the builder has no provenance"
+        return replace(metadata, why_unknown=why)
+    texts = (each.stdout for each in answers)
+    return metadata.with_provenance(dict(zip(digests, texts, strict=True)))
+
+
+def _list_provenances(answer: Answer) -> Iterator[tuple[str, str]]:
+    """The digest of each provenance in an answer, by its platform."""
+    try:
+        document: Mapping[str, Any] = as_table(json.loads(answer.stdout))
+    except ValueError:
+        return
+    for each in map(as_table, as_list(document.get("Attachments"))):
+        kind, digest = as_text(each.get("Type")) or "", as_text(each.get("Digest"))
+        if kind.startswith(_PROVENANCE) and digest:
+            yield as_text(each.get("Platform")) or "", digest
+
+
+def _find_error(answer: Answer) -> str:
+    said = [line for line in answer.stderr.splitlines() if line.strip()]
+    return said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
+
+
+def explain_unknown(version: str, metadata: Metadata, platforms: int) -> str:
+    """Why the layers of all steps of a build that succeeded are unknown, or an empty string.
+
+    Args:
+        version: buildx's version; empty if unknown.
+        metadata: what is known of the build.
+        platforms: how many platforms its steps name; none where it was for one.
+    """
+    if any(each.chains for each in metadata.operations.values()):
+        return ""
+    if metadata.definitions:
+        return "BuildKit made none, as nothing exports them"
+    numbers = parse_version(version)
+    if numbers is not None and numbers < _REPORTS:
+        return f"buildx reports them from version 0.14, and this is {version}"
+    why = metadata.why_unknown
+    if numbers is not None and numbers < _REPORTS_ALL and platforms > 1:
+        return (
+            "buildx reports them from version 0.31 where a build for several platforms makes an "
+            f"image, and this is {version}; `docker buildx history inspect` failed: {why}"
+        )
+    return f"buildx did not report them: {why}"

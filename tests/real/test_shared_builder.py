@@ -1,0 +1,86 @@
+"""A builder that trusted and untrusted builds share: what the one left, the other must not save."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.engines import Registry, busybox_context
+from tests.real.conftest import MakeMachine
+from tests.real.fleet import FORK, pull, push
+from tests.real.machines import Machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STAGES = """\
+FROM base AS build
+RUN echo "proxy $HTTP_PROXY" > /out
+FROM base
+COPY --from=build /out /out
+RUN cat /out > /seen
+"""
+REFUSE = {"BXCACHE_CACHE_SHARED_BUILDER": "refuse"}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A build of which one step has something in it that BuildKit's keys leave out."""
+    folder = tmp_path / "app"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "own").write_text(f"{tmp_path}\n")
+    base = busybox_context(folder).rstrip("\n")
+    (folder / "Dockerfile").write_text(f"{base}\nCOPY own /own\n{STAGES}")
+    return folder
+
+
+def build(machine: Machine, app: Path, *words: str, **variables: Any) -> dict[str, Any]:  # noqa: ANN401  # variables as they are
+    """A build whose files are written beside the repository."""
+    output = ("-o", f"type=local,dest={app.parent / 'out'}")
+    return machine.build(*output, *words, ".", folder=app, **variables)
+
+
+def find_seen(app: Path) -> str:
+    return (app.parent / "out" / "seen").read_text()
+
+
+def executed(document: dict[str, Any]) -> list[str]:
+    return [each["text"].split()[0] for each in document["steps"] if each["outcome"] == "executed"]
+
+
+def test_what_an_untrusted_build_left_in_the_builder(
+    machine: Machine, machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
+) -> None:
+    """A trusted build that takes it says so, and saves it only if it may; a fresh machine that
+    starts from what was saved without makes its own."""
+    trusted, stranger = push("main", tmp_path / "a"), pull("evil", tmp_path / "b", head=FORK)
+    ref = f"{registry.address}/{tmp_path.name.lower()}"
+    words = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    both = (*words, "--backend", f"type=registry,ref={ref}")
+    assert build(machine, app, *words, "--target", "base", **trusted)["warnings"] == []
+    build(machine, app, *words, "--build-arg", "HTTP_PROXY=evil", **stranger)
+    # A step of its own on what was left is no better than that.
+    with (app / "Dockerfile").open("a") as file:
+        file.write("RUN cat /out > /last\n")
+    refused = build(machine, app, *both, **trusted, **REFUSE)
+    assert find_seen(app) == "proxy evil\n"
+    assert executed(refused) == ["RUN"]
+    assert [each["exported"] for each in refused["caches"]] == [True, False]
+    fresh = build(machines(), app, *words, **trusted, **REFUSE)
+    assert fresh["caches"][0]["imported"]
+    assert executed(fresh) == ["RUN", "COPY", "RUN", "RUN"]
+    assert find_seen(app) == "proxy \n"
+    assert fresh["warnings"] == []
+    remote = ("--backend", f"type=registry,ref={ref}")
+    saved = build(machine, app, *remote, **trusted)
+    assert saved["caches"][0]["exported"]
+    for document in (refused, saved):
+        [warning] = document["warnings"]
+        assert all(part in warning for part in ("[build 1/1]", "RUN echo", "COPY --from=build"))
+        assert "shared_builder" in warning
+        # The store has the stage that was built before, the registry does not.
+        assert ("COPY own" in warning) == (document is saved)
+    assert "/last" not in refused["warnings"][0]
+    # What a build starts from is known.
+    assert build(machine, app, *remote, **trusted)["warnings"] == []

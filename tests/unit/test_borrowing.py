@@ -1,0 +1,114 @@
+"""What a build took from the builder's own cache, and what rests on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from bxcache.borrowing import Known, find_borrowing
+from bxcache.buildx.events import Outcome
+from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
+from bxcache.buildx.trace import Trace, TracedStep
+from bxcache.buildx.vertex_names import StepName
+from bxcache.settlement import Heard
+
+INPUTS = {"image": (), "make": ("image",), "copy": ("image", "make"), "last": ("copy",)}
+"""A stage on an image with one step, of which another one copies, which has a step of its own."""
+CHAINS = {"image": "i", "make": "im", "copy": "ic", "last": "icl"}
+"""The layers of what each leaves, from the bottom."""
+
+
+def hear(outcomes: str, chains: dict[str, str]) -> tuple[Heard, Metadata]:
+    """A build of which each step was reused or executed, as the letters say."""
+    operations = tuple(
+        Operation(
+            vertex=vertex,
+            lines=(line,),
+            chains=(tuple(Layer(each, 1) for each in chains[vertex]),) if chains[vertex] else (),
+            inputs=inputs,
+            source="docker-image://busybox" if not inputs else "",
+        )
+        for line, (vertex, inputs) in enumerate(INPUTS.items(), 1)
+    )
+    steps = tuple(
+        TracedStep(
+            StepName(None, "s", at, 3, f"RUN  {vertex}\\\n  x"),
+            (vertex,),
+            Outcome.REUSED if letter == "r" else Outcome.EXECUTED,
+            1.0,
+        )
+        for at, (vertex, letter) in enumerate(zip(list(INPUTS)[1:], outcomes, strict=True), 1)
+    )
+    metadata = Metadata(definitions=(Definition(None, "", operations),))
+    return Heard(0, Trace(steps), metadata, 1.0), metadata
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "known", "borrowed", "sound"),
+    [
+        ("eee", "", "", "imcl"),
+        ("rrr", "imcl", "", "imcl"),
+        # What rests on it is executed, and no better.
+        ("ree", "", "make", "i"),
+        ("rrr", "", "make copy last", "i"),
+        # The donor has all but the last.
+        ("rrr", "imc", "last", "imc"),
+        ("rre", "imc", "", "imcl"),
+        # What was copied is known, so it does not matter where the builder has the rest from.
+        ("rre", "ic", "make", "icl"),
+    ],
+)
+def test_what_is_borrowed_and_what_rests_on_it(
+    outcomes: str, known: str, borrowed: str, sound: str
+) -> None:
+    """A base image is nobody's step."""
+    heard, metadata = hear(outcomes, CHAINS)
+    found = find_borrowing(heard, metadata, Known({*known}))
+    assert [each.text.split()[1].rstrip("\\") for each in found.steps] == borrowed.split()
+    assert found.sound == {*sound}
+
+
+def test_a_known_layer_on_an_unknown_one_is_not_known() -> None:
+    """Files that are copied have one layer, whatever they are copied onto."""
+    heard, metadata = hear("rre", {**CHAINS, "copy": "xc", "last": "xcl"})
+    found = find_borrowing(heard, metadata, Known({*"imc"}))
+    assert [each.line for each in found.steps] == [3]
+    assert "l" not in found.sound
+
+
+@pytest.mark.parametrize(("known", "borrowed"), [("", [2, 3, 4]), ("icl", [])])
+def test_a_step_without_a_layer_counts_where_it_was_needed(known: str, borrowed: list[int]) -> None:
+    """Before anything is exported, a step that is reused may have none."""
+    heard, metadata = hear("rrr", {**CHAINS, "make": ""})
+    found = find_borrowing(heard, metadata, Known({*known}))
+    assert [each.line for each in found.steps] == borrowed
+
+
+def test_the_warning_names_what_was_saved_of_it() -> None:
+    """Stage, line and instruction on one line; nothing where none of it was saved."""
+    heard, metadata = hear("rre", CHAINS)
+    found = find_borrowing(heard, metadata, Known(set()))
+    assert found.warn({"i", "l"}) == ""
+    text = found.warn({"m", "i"})
+    assert text.startswith("1 layer that the build saved came from the builder's own cache")
+    assert "[s 1/3] line 2 `RUN make\\ x`" in text
+    assert "line 3" not in text
+    assert "line 3 `RUN copy" in found.refuse()
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_doubt_refuses_and_does_not_warn(silent: bool) -> None:  # noqa: FBT001
+    """A warning says what was seen; what is to be refused must be known to be sound."""
+    heard, metadata = hear("rrr", CHAINS)
+    known = Known({*"im"}, "" if silent else "the donor is out of reach")
+    found = find_borrowing(heard, Metadata() if silent else metadata, known)
+    assert found.warn({*"imcl"}) == ""
+    assert found.is_unsound
+    assert found.sound == {*"im"}
+    assert found.doubt in found.refuse()
+
+
+def test_a_doubt_about_what_was_not_needed_is_none() -> None:
+    """A build that executed everything took nothing."""
+    heard, metadata = hear("eee", CHAINS)
+    assert not find_borrowing(heard, metadata, Known(set(), "a doubt")).is_unsound
+    assert not find_borrowing(heard, Metadata(), Known(set())).is_unsound

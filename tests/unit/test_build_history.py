@@ -1,0 +1,144 @@
+"""What the history of a builder adds to a metadata file that says nothing of the steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.buildx.build_history import complete_metadata, explain_unknown
+from bxcache.buildx.driver import Docker
+from bxcache.buildx.metadata import Definition, Metadata, parse_metadata
+from bxcache.buildx.provenance import BUILDKIT
+from bxcache.process import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STREAMS = Path(__file__).parents[1] / "streams"
+TWO: dict[str, Any] = json.loads((STREAMS / "two-platforms.meta.json").read_text())
+NAME = "buildx.build.provenance"
+PROVENANCES = {k.removeprefix(f"{NAME}/"): v for k, v in TWO.items() if k.startswith(NAME)}
+BARE = json.dumps({k: v for k, v in TWO.items() if not k.startswith(NAME)})
+DIGESTS = {platform: f"sha256:{n:064}" for n, platform in enumerate(PROVENANCES)}
+
+
+def arrange(provenance: dict[str, Any]) -> dict[str, Any]:
+    """A provenance in SLSA 1 shape, as BuildKit's `ConvertToSLSA1` makes it."""
+    return {
+        "buildDefinition": {
+            "resolvedDependencies": provenance.get("materials"),
+            "externalParameters": {"request": provenance["invocation"]["parameters"]},
+            "internalParameters": {"buildConfig": provenance["buildConfig"]},
+        },
+        "runDetails": {"metadata": {"buildkit_metadata": provenance["metadata"][BUILDKIT]}},
+    }
+
+
+class FakeDocker(Docker):
+    """A client whose builder `b` has the history of the build, in SLSA 1 shape.
+
+    Args:
+        one: the build was for a single platform.
+        fails: the word for which it refuses a question.
+    """
+
+    def __init__(self, *, one: bool = False, fails: str = "") -> None:
+        super().__init__(("docker",))
+        kind = "https://slsa.dev/provenance/v1"
+        listed = [{"Type": kind, "Platform": p, "Digest": d} for p, d in DIGESTS.items()]
+        other = {"Type": "application/vnd.oci.image.manifest.v1+json", "Digest": "sha256:f"}
+        self._listed = {"Attachments": [other, *(listed[:1] if one else listed)]}
+        self._fails = fails
+
+    def ask_together(self, questions: Sequence[Sequence[str]]) -> list[Answer]:
+        return [*map(self._answer, questions)]
+
+    def _answer(self, question: Sequence[str]) -> Answer:
+        if self._fails in question:
+            return Answer(1, "", "a warning\nERROR: no such thing\n")
+        if [*question] == [
+            "buildx",
+            "history",
+            "inspect",
+            "--builder",
+            "b",
+            "--format",
+            "json",
+            "id",
+        ]:
+            return Answer(0, json.dumps(self._listed), "")
+        *asked, digest = question
+        assert asked == ["buildx", "history", "inspect", "attachment", "--builder", "b", "id"]
+        [platform] = [each for each in DIGESTS if DIGESTS[each] == digest]
+        return Answer(0, json.dumps(arrange(PROVENANCES[platform])), "")
+
+
+def complete(docker: Docker, ref: str = "b/node/id") -> Metadata:
+    return complete_metadata(docker, parse_metadata(json.dumps({**json.loads(BARE), REF: ref})))
+
+
+REF = "buildx.build.ref"
+
+
+def test_the_history_tells_what_the_file_would() -> None:
+    """For each platform, also in the shape that newer versions of BuildKit record."""
+    whole = parse_metadata(json.dumps(TWO))
+    assert len(whole.definitions) == len(PROVENANCES) == 2
+    assert complete(FakeDocker()).definitions == whole.definitions
+
+
+def test_a_single_platform_has_no_name() -> None:
+    """As in the stream."""
+    [found] = complete(FakeDocker(one=True)).definitions
+    assert found.platform is None
+    assert found.operations
+
+
+def test_a_file_that_says_it_is_enough() -> None:
+    """The history is not asked."""
+    whole = parse_metadata(json.dumps(TWO))
+    assert complete_metadata(Docker(("none",)), whole) is whole
+
+
+@pytest.mark.parametrize(
+    ("fails", "ref", "why"),
+    [
+        ("inspect", "b/node/id", "no such thing"),
+        ("attachment", "b/node/id", "no such thing"),
+        ("", "", "the metadata file does not name the build"),
+    ],
+)
+def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
+    """Nothing is half known."""
+    found = complete(FakeDocker(fails=fails), ref)
+    assert found.definitions == ()
+    assert found.why_unknown == why
+
+
+@pytest.mark.parametrize(
+    ("version", "platforms", "said"),
+    [
+        ("0.13.1+ds1", 0, "from version 0.14, and this is 0.13.1"),
+        ("0.13.1+ds1", 2, "from version 0.14, and this is 0.13.1"),
+        ("v0.29.1", 2, "from version 0.31 where a build for several platforms makes an image"),
+        ("v0.29.1", 0, "buildx did not report them: a reason"),
+        ("v0.31.0", 2, "buildx did not report them: a reason"),
+        ("", 2, "buildx did not report them: a reason"),
+    ],
+)
+def test_only_the_true_cause_is_blamed(version: str, platforms: int, said: str) -> None:
+    """A version only where a later one reports them."""
+    told = explain_unknown(version, Metadata(why_unknown="a reason"), platforms)
+    assert said in told
+    assert "a reason" in told or "0.14" in told
+
+
+def test_what_is_known_needs_no_reason() -> None:
+    """Of a build that nothing exports there is no layer to know."""
+    whole = parse_metadata(json.dumps(TWO))
+    assert explain_unknown("v0.13", whole, 2) == ""
+    told = explain_unknown("v0.29", Metadata(definitions=(Definition(None, "", ()),)), 0)
+    assert "nothing exports them" in told

@@ -1,0 +1,152 @@
+"""Where a build looks before it says that a layer came from the builder's own cache."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.borrowing import Known, find_borrowing
+from bxcache.buildx.events import Outcome
+from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
+from bxcache.buildx.trace import Trace, TracedStep
+from bxcache.buildx.vertex_names import StepName
+from bxcache.config.backends import RegistryBackend
+from bxcache.config.reference import Reference
+from bxcache.known_layers import find_known
+from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse, Candidate, RegistrySave
+from bxcache.registry.labels import EMPTY, Label
+from bxcache.registry.probing import open_repository
+from bxcache.registry.scopes import write_label
+from bxcache.scope import Owner, Scope
+from bxcache.settlement import Heard
+from tests.unit.layouts import build, digest_of
+from tests.unit.registries import MemoryRegistry, cache_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.store.store import Store
+
+LAYER = b"x"
+MAIN = Owner.of_branch("main")
+OWN, OTHER = Scope("app", None, (), MAIN), Scope("other", None, (), MAIN)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryRegistry]:
+    monkeypatch.setenv("DOCKER_CONFIG", "/nowhere")
+    with MemoryRegistry() as started:
+        yield started
+
+
+def hear(outcome: Outcome = Outcome.REUSED, status: int = 0) -> Heard:
+    """A build of one step, which made the layer."""
+    layer = Layer(digest_of(LAYER), 1)
+    operation = Operation("v", chains=((layer,),))
+    step = TracedStep(StepName(None, "s", 1, 1, "RUN x"), ("v",), outcome, 1.0)
+    metadata = Metadata(definitions=(Definition(None, "", (operation,)),))
+    return Heard(status, Trace((step,)), metadata, 1.0)
+
+
+TRUSTED, UNTRUSTED = (
+    json.dumps({"version": 1, "place": {"trusted": trusted}}).encode() + b"\n"
+    for trusted in (True, False)
+)
+
+
+def ask(
+    registry: MemoryRegistry,
+    store: Store | None = None,
+    heard: Heard | None = None,
+    *,
+    imported: str = "",
+    wanted: str = "warn",
+    guarded: bool = True,
+) -> Known | None:
+    """What is known to a build that may start from its own scope in the registry."""
+    backend = RegistryBackend(type="registry", ref=f"{registry.address}/app", insecure=True)
+    place = f"{backend.ref}:{OWN.name}"
+    candidate = Candidate(backend, place, OWN.name, "")
+    use = CacheUse(EXPORT, "registry", place, OWN.name, (), "")
+    save = RegistrySave(use, apart=True, backend=backend, owner=OWN)
+    uses = (CacheUse(IMPORT, "registry", f"{backend.ref}:{imported}", imported, (), ""),)
+    prepared: Any = SimpleNamespace(
+        setup=SimpleNamespace(config=SimpleNamespace(cache=SimpleNamespace(shared_builder=wanted))),
+        placement=SimpleNamespace(is_guarded=guarded),
+        candidates=(candidate,),
+        store=store,
+    )
+    plan = BuildPlan(OWN, uses if imported else (), (), saves=(save,))
+    return find_known(prepared, plan, heard or hear(), None)
+
+
+def push(registry: MemoryRegistry, scope: Scope, data: bytes | None) -> None:
+    """What a build leaves in the registry, with its record if there is one."""
+    digest = registry.put(scope.name, cache_manifest(LAYER))
+    if data is not None:
+        registry.shelf().blobs |= {digest_of(EMPTY): EMPTY}
+        repository = open_repository(Reference(f"{registry.address}/app"), {}, insecure=True)
+        write_label(repository, scope.name, Label(scope, digest, 1.0, 1.0), data)
+
+
+def is_borrowed(known: Known | None) -> bool:
+    assert known is not None
+    assert known.doubt == ""
+    return bool(find_borrowing(hear(), hear().metadata, known).steps)
+
+
+@pytest.mark.parametrize(
+    ("data", "borrowed"), [(TRUSTED, False), (UNTRUSTED, True), (b"{\n", True)]
+)
+def test_a_store_vouches_for_what_trusted_builds_saved(
+    registry: MemoryRegistry,
+    store: Store,
+    data: bytes,
+    borrowed: bool,  # noqa: FBT001
+) -> None:
+    """By the record of the scope's last build; another image of the same job has one."""
+    build(store, OTHER.name, LAYER)
+    store.add_record(OTHER.name, data)
+    assert is_borrowed(ask(registry, store)) == borrowed
+    assert bool(registry.asked) == borrowed
+
+
+@pytest.mark.parametrize(
+    ("scope", "data", "borrowed"),
+    [
+        (OWN, None, False),
+        (OTHER, TRUSTED, False),
+        (OTHER, UNTRUSTED, True),
+        (OTHER, None, True),
+    ],
+)
+def test_a_registry_vouches_for_what_trusted_builds_saved(
+    registry: MemoryRegistry,
+    scope: Scope,
+    data: bytes | None,
+    borrowed: bool,  # noqa: FBT001
+) -> None:
+    """What the build might have started from only trusted builds write."""
+    push(registry, scope, data)
+    assert is_borrowed(ask(registry)) == borrowed
+
+
+def test_nobody_is_asked_where_nothing_is_open(registry: MemoryRegistry) -> None:
+    """All was executed, or it does not matter, or nothing is saved."""
+    assert ask(registry, heard=hear(Outcome.EXECUTED)) == Known(set())
+    assert ask(registry, wanted="trust") is None
+    assert ask(registry, guarded=False) is None
+    assert ask(registry, heard=hear(status=1)) is None
+    assert registry.asked == []
+
+
+def test_what_the_build_started_from_explains_what_it_reused(registry: MemoryRegistry) -> None:
+    """Where that cannot be read, nothing is known for sure."""
+    known = ask(registry, imported=OWN.name)
+    assert known is not None
+    assert known.doubt
+    push(registry, OWN, None)
+    assert not is_borrowed(ask(registry, imported=OWN.name))
