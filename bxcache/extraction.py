@@ -16,11 +16,11 @@ from bxcache.buildx.command import render_build
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
 from bxcache.buildx.option_text import render_options
-from bxcache.config.loading import load_setup
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import RecordError
 from bxcache.insight.arguments import hash_arguments, list_different
 from bxcache.pipeline import run_build
+from bxcache.placement import load_guarded
 from bxcache.request import BuildRequest
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ def extract_stage(
     if record is None:
         raise RecordError("this cache has no record, so its stages have no names")
     file = request.config_file
-    setup, image = load_setup(request.directory, os.environ, file=file), None
+    setup, image = load_guarded(request.directory, os.environ, file=file), None
     if record.scope.image in setup.config.images:
         image = record.scope.image
-        setup = load_setup(request.directory, os.environ, file=file, image=image)
+        setup = load_guarded(request.directory, os.environ, file=file, image=image)
     context, dockerfile = _find_sources(setup.root, record)
     text = read_dockerfile(dockerfile)
     stage = _find_stage(text, extraction.stage, dockerfile)

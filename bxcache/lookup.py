@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.config.loading import load_setup
 from bxcache.config.quantities import format_count
 from bxcache.earlier import ask_before, list_holders, read_earlier
 from bxcache.errors import RecordError
@@ -19,8 +18,7 @@ from bxcache.insight.chains import read_chains
 from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
-from bxcache.place.place import read_place
-from bxcache.placement import settle_place
+from bxcache.placement import load_guarded, open_setup
 from bxcache.scope import Scope, find_image, guess_platform, write_branch, write_part
 
 if TYPE_CHECKING:
@@ -97,14 +95,18 @@ class _Search:
     @cached_property
     def _plain_setup(self) -> Setup:
         request = self._request
-        return load_setup(request.directory, os.environ, file=request.config_file)
+        return load_guarded(request.directory, os.environ, file=request.config_file)
+
+    @property
+    def _image(self) -> str | None:
+        return self._name if self._is_image else None
 
     @cached_property
     def _setup(self) -> Setup:
-        request = self._request
-        if self._name is None or not self._is_image:
+        request, image = self._request, self._image
+        if image is None:
             return self._plain_setup
-        return load_setup(request.directory, os.environ, file=request.config_file, image=self._name)
+        return load_guarded(request.directory, os.environ, file=request.config_file, image=image)
 
     @property
     def _is_image(self) -> bool:
@@ -204,15 +206,18 @@ class _Search:
 
     def _list_platforms(self) -> list[tuple[str, ...]]:
         asked = self._request.platform
-        found = [self._setup.config.build.platforms, (asked,) if asked else (), (guess_platform(),)]
+        declared = self._setup.config.build.platforms
+        found = [declared, (asked,) if asked else (), (guess_platform(),)]
         return [platforms for platforms in found if platforms]
 
     def _list_owners(self) -> Iterator[tuple[str | None, str]]:
         if self._request.branch is not None:
             yield self._request.branch, ""
             return
-        found = read_place(os.environ, self._request.directory)
-        placement = settle_place(found, self._setup)
+        request = self._request
+        _, placement = open_setup(
+            request.directory, os.environ, file=request.config_file, image=self._image
+        )
         yield placement.owner, ""
         for owner, what in placement.list_owners(self._setup.config.cache.read):
             if owner != placement.owner:

@@ -26,7 +26,7 @@ from bxcache.config.backends import LocalBackend
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import StoreError
 from bxcache.location import find_location
-from bxcache.placement import Placement, settle_place
+from bxcache.placement import Placement, explain_unsaved
 from bxcache.plan.candidates import list_candidates
 from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, Candidate, LocalState
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.events import Observer
+    from bxcache.config.backends import Backend
     from bxcache.config.loading import Setup
     from bxcache.opening import Opening
     from bxcache.registry.probing import Sighting
@@ -117,10 +118,11 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     capabilities = opening.docker.learn(
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
-    placement = settle_place(opening.place, setup)
+    placement, unsaved = opening.placement, list_unsaved(setup)
     if request.donor:
         placement = replace(placement, writes=False, reason="")
-    exported = (backend.type for backend in cache.backends) if placement.writes else ()
+    saved = (each for each in cache.backends if each not in unsaved)
+    exported = (backend.type for backend in saved) if placement.writes else ()
     check_capabilities(capabilities, exported)
     platforms = settings.platforms or (capabilities.default_platform,)
     scope = Scope(find_image(setup, request.directory), settings.target, platforms, placement.owner)
@@ -139,6 +141,12 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         name=draw_name(),
         notes=notes,
     )
+
+
+def list_unsaved(setup: Setup) -> dict[Backend, str]:
+    """The backends that are only read, each with the reason."""
+    found = {each: explain_unsaved(setup, each) for each in setup.config.cache.backends}
+    return {backend: why for backend, why in found.items() if why}
 
 
 def _note_context(request: BuildRequest, setup: Setup, store: Store | None) -> Iterator[str]:
@@ -248,6 +256,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
             makes_image=exports_image(settings, prepared.capabilities.builder.driver),
             once=explain_once(settings, prepared.request.extra),
             unbaked=explain_unbaked(settings, prepared.request.extra),
+            unsaved=list_unsaved(prepared.setup),
         )
     )
 

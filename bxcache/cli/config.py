@@ -20,16 +20,17 @@ def config_group() -> None:
 @IMAGE
 def show_command(config_file: str | None, image: str | None) -> None:
     """Print every value and where it comes from."""
-    from bxcache.config.loading import describe, load_setup  # noqa: PLC0415
+    from bxcache.config.loading import describe  # noqa: PLC0415
     from bxcache.console.settings import render_settings  # noqa: PLC0415
-    from bxcache.place.place import read_place  # noqa: PLC0415
-    from bxcache.placement import describe_place, settle_place  # noqa: PLC0415
+    from bxcache.placement import describe_place, open_setup  # noqa: PLC0415
 
-    setup = load_setup(
-        Path.cwd(), os.environ, file=Path(config_file) if config_file else None, image=image
-    )
-    placement = settle_place(read_place(os.environ, Path.cwd()), setup)
+    file = Path(config_file) if config_file else None
+    setup, placement = open_setup(Path.cwd(), os.environ, file=file, image=image)
     rows = [(key, value, str(source)) for key, value, source in describe(setup)]
+    rows += [
+        (each.key, each.value, f"{each.source}, does not count here: {each.why}")
+        for each in placement.refused
+    ]
     click.echo(render_settings([*rows, *describe_place(placement)]))
     for note in (*setup.notes, *placement.notes):
         click.echo(f"note: {note}", err=True)

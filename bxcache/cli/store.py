@@ -12,6 +12,7 @@ import click
 
 from bxcache.cli.completion import complete_scopes
 from bxcache.cli.options import CONFIG, JSON
+from bxcache.cli.report_files import check_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,6 +213,7 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     path = Path(file)
+    check_outside([path])
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as target:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
@@ -50,6 +50,7 @@ class Outlook:
         makes_image: whether the build makes an image, which an inline cache needs.
         once: why the build cannot be run again to save what it built, or an empty string.
         unbaked: why its stages cannot be built by bake too, or an empty string.
+        unsaved: the backends that are only read, each with the reason.
     """
 
     config: Config
@@ -61,6 +62,7 @@ class Outlook:
     makes_image: bool
     once: str = ""
     unbaked: str = ""
+    unsaved: Mapping[Backend, str] = field(default_factory=dict)
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
@@ -145,7 +147,9 @@ def _choose_exports(
     saves: list[RegistrySave] = []
     backends = outlook.config.cache.backends
     for backend in sorted(backends, key=lambda each: isinstance(each, LocalBackend)):
-        if isinstance(backend, LocalBackend):
+        if backend in outlook.unsaved:
+            notes.append(outlook.unsaved[backend])
+        elif isinstance(backend, LocalBackend):
             if local is not None and not local.trouble and not local.read_only:
                 uses.append(export_local(backend, local, scope))
         elif backend.keeps_all:
@@ -224,7 +228,8 @@ def _list_troubles(outlook: Outlook) -> Iterator[str]:
         told = next((e for e in errors if e.trouble is Trouble.SICK), None) or next(
             (e for e in errors if e.trouble is Trouble.REFUSED), None
         )
-        if told is None and not (written and backend.keeps_all):
+        saved = written and backend.keeps_all and backend not in outlook.unsaved
+        if told is None and not saved:
             told = next((e for e in errors if e.trouble is Trouble.DENIED), None)
         if told is not None:
             yield f"a cache was not used; {told}"

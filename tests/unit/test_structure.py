@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ FLOORS = [
         *("bxcache.cache_key", "bxcache.opening", "bxcache.location", "bxcache.settlement"),
         "bxcache.holders",
     },
-    {"bxcache.rescue", "bxcache.earlier"},
+    {"bxcache.rescue", "bxcache.earlier", "bxcache.destinations"},
     {"bxcache.preparation"},
     {"bxcache.running"},
     {"bxcache.stage_push", "bxcache.node_export"},
@@ -112,6 +113,12 @@ def test_each_door_is_the_only_one(name: str, home: str) -> None:
     users = {name_of(path) for path in MODULES for i in imports_of(path) if i.split(".")[0] == name}
     assert users
     assert all(user == home or user.startswith(f"{home}.") for user in users)
+
+
+def test_a_configuration_is_had_by_one_door() -> None:
+    """Whoever loads one by itself would take what a stranger's file says at its word."""
+    loaders = {name_of(path) for path in MODULES if re.search(r"\bload_setup\b", path.read_text())}
+    assert loaders == {"bxcache.config.loading", "bxcache.placement"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -1,0 +1,137 @@
+"""What a build writes besides its caches: nothing of it goes into a store.
+
+A store is read by other builds, which take what is in it for what it says that it is.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.command import find_place
+from bxcache.buildx.extra_flags import find_values
+from bxcache.buildx.option_text import parse_options
+from bxcache.config.loading import default_stores
+from bxcache.errors import ConfigError, Problem
+from bxcache.location import find_location
+from bxcache.store.surroundings import find_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bxcache.config.loading import Setup
+
+_FILES = ("--metadata-file", "--iidfile")
+_SHORT = re.compile("-D*o=?(?P<value>.*)", re.DOTALL)
+_HINT = "name a place outside of the store; what a store holds is read by other builds"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Something that is written.
+
+    Attributes:
+        source: what says so: a flag, a file, a target.
+        path: where it goes.
+        is_tree: a folder of any content is written, and not one file.
+    """
+
+    source: str
+    path: Path
+    is_tree: bool = False
+
+
+def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()) -> None:
+    """Refuse what would be written into a store.
+
+    Args:
+        found: all that is written.
+        stores: the stores that are known; others are found by what marks them.
+
+    Raises:
+        ConfigError: something would be, each with its source.
+    """
+    known = [Path(os.path.realpath(each)) for each in stores]
+    problems = [
+        Problem(each.source, "", f"`{each.path}` would be written into the store `{store}`")
+        for each in found
+        if (store := _find_hit(each, known)) is not None
+    ]
+    if problems:
+        raise ConfigError(dict.fromkeys(problems), hint=_HINT)
+
+
+def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
+    marked = find_store(each.path)
+    if marked is not None:
+        return marked
+    there = Path(os.path.realpath(each.path))
+    return next(
+        (
+            store
+            for store in known
+            if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there))
+        ),
+        None,
+    )
+
+
+def list_stores(setup: Setup) -> list[Path]:
+    """The stores that a configuration knows: its own, and the folder of all default ones."""
+    location = find_location(setup)
+    return [default_stores(), *([location.store.path] if location is not None else [])]
+
+
+def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
+    """Refuse a build that would write into a store, besides its caches.
+
+    Args:
+        setup: the configuration.
+        extra: arguments for docker.
+        directory: the working directory.
+
+    Raises:
+        ConfigError: it would, by its settings or by the caller's own flags.
+    """
+    check_destinations(_list_all(setup, extra, directory), list_stores(setup))
+
+
+def _list_all(setup: Setup, extra: Sequence[str], directory: Path) -> Iterator[Destination]:
+    source = str(setup.source_of(("build", "outputs")))
+    yield from list_outputs(source, setup.config.build.outputs, directory)
+    for flag in _FILES:
+        yield from (Destination(flag, directory / path) for path in find_values(extra, flag))
+    outputs = (*find_values(extra, "--output"), *_find_short(extra))
+    yield from list_outputs("--output", outputs, directory)
+    yield from list_caches("--cache-to", find_values(extra, "--cache-to"), directory)
+
+
+def _find_short(extra: Sequence[str]) -> Iterator[str]:
+    """The values of `-o`, which may stand in one word with it, and behind other flags."""
+    for word, following in pairwise((*extra, "")):
+        match = _SHORT.fullmatch(word)
+        if match:
+            yield match["value"] or following
+
+
+def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:
+    """What `--output` has docker write to this machine."""
+    for text in outputs:
+        path, is_tree = find_place(text)
+        if path:
+            yield Destination(source, directory / path, is_tree)
+
+
+def list_caches(source: str, caches: Iterable[str], directory: Path) -> Iterator[Destination]:
+    """What `--cache-to` has docker write to this machine."""
+    for text in caches:
+        try:
+            path = dict(parse_options(text)).get("dest", "")
+        except ValueError:
+            continue
+        if path:
+            yield Destination(source, directory / path, is_tree=True)
