@@ -1,0 +1,217 @@
+"""A stranger's pull request owns the files of the checkout: what they reach, on real engines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.engines import LOGIN, busybox_context
+from tests.real.conftest import STEPS
+from tests.real.fleet import FORK, pull, push
+from tests.real.machines import count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engines import Registry
+    from tests.real.fleet import Variables
+    from tests.real.machines import Machine
+
+SECRET = "canary-4711"
+ALWAYS: dict[str, Any] = {"BXCACHE_CACHE_WRITE": "always"}
+
+
+@pytest.fixture
+def fork(tmp_path: Path) -> Path:
+    """A checkout of somebody else's, whose Dockerfile has busybox."""
+    folder = tmp_path / "fork" / "app"
+    (folder / ".git").mkdir(parents=True)
+    base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY own.txt /own\n")
+    (folder / "own.txt").write_text(f"{folder}\n")
+    (folder / "Dockerfile").write_text(base)
+    return folder
+
+
+@pytest.fixture
+def event(tmp_path: Path) -> Variables:
+    """The variables of a fork's pull request."""
+    return pull("topic", tmp_path / "ci", head=FORK)
+
+
+def read_tree(folder: Path) -> dict[str, str]:
+    """Every file of a folder with a digest of its bytes."""
+    # Who holds the lock is written down by whoever reads.
+    every = (path for path in sorted(folder.rglob("*")) if path.name != "holder")
+    files = (path for path in every if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def write(folder: Path, config: str, dockerfile: str = "") -> None:
+    (folder / "bxcache.toml").write_text(config)
+    if dockerfile:
+        with (folder / "Dockerfile").open("a") as file:
+            file.write(dockerfile)
+
+
+def test_no_output_replaces_what_is_in_a_store(
+    machine: Machine, project: Path, fork: Path, event: Variables, tmp_path: Path
+) -> None:
+    """A stranger's is not heard, and a caller's is refused in any build; nothing is evicted."""
+    store = tmp_path / "store"
+    shared: dict[str, Any] = {"BXCACHE_CACHE_BACKENDS": f"type=local,dir={store}"}
+    main = machine.build(folder=project, **shared)
+    before = read_tree(store)
+    for name in ("index.json", "oci-layout"):
+        (fork / "pr").mkdir(exist_ok=True)
+        (fork / "pr" / name).write_text("{}")
+    output = f"type=local,dest={store}"
+    (fork / "Dockerfile").write_text("FROM scratch\nCOPY pr/ /\n")
+    write(fork, f"[build]\noutputs = ['{output}']\n")
+    machine.build(folder=fork, **event)
+    machine.build(folder=fork, **event, **shared)
+    assert read_tree(store) == before
+    for words in (("-o", output), ("-o", str(store)), ("--", "--output", output)):
+        ran = machine.run("build", *words, folder=fork, status=78, **shared)
+        assert f"would be written into the store `{store}`" in ran.err
+    assert read_tree(store) == before
+    # One that may save saves beside it, whatever bounds its file has.
+    write(fork, "[[cache.backends]]\ntype = 'local'\nmax_size = '1kB'\n")
+    machine.build(folder=fork, **event, **shared, **ALWAYS)
+    blobs = {name: digest for name, digest in before.items() if name.startswith("blobs/")}
+    assert blobs.items() <= read_tree(store).items()
+    again = machine.build(folder=project, **shared)
+    assert count(again) == (STEPS, 0)
+    assert again["caches"][0]["digest"] == main["caches"][0]["digest"]
+
+
+def test_no_variable_file_or_proxy_of_the_runner_is_reached(
+    machine: Machine, fork: Path, event: Variables, tmp_path: Path
+) -> None:
+    """What asks does not count, and the build goes on without; a caller's own flags count."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "Dockerfile").write_text("FROM nowhere\n")
+    (outside / "file").write_text(SECRET)
+    (fork / "link").symlink_to(outside)
+    config = f"""\
+[build]
+secrets = ["id=a,env=DEPLOY_PASSWORD", "id=b,src={outside}/file"]
+file = "link/Dockerfile"
+network = "host"
+[build.build_contexts]
+host = "{outside}"
+link = "link"
+[build.build_args]
+HTTP_PROXY = "http://127.0.0.1:1"
+WORD = "heard"
+"""
+    steps = """\
+FROM scratch AS host
+COPY own.txt /file
+FROM scratch AS link
+COPY own.txt /file
+FROM base
+ARG WORD
+COPY --from=host /file /host
+COPY --from=link /file /link
+RUN --mount=type=secret,id=a --mount=type=secret,id=b \\
+  echo "$WORD,$HTTP_PROXY,$(cat /run/secrets/* 2>&1)" > /said; env >> /said
+"""
+    write(fork, config, steps)
+    machine.build(
+        "-o", f"type=local,dest={tmp_path / 'out'}", folder=fork, **event, DEPLOY_PASSWORD=SECRET
+    )
+    said = (tmp_path / "out" / "said").read_text()
+    assert said.startswith("heard,,")
+    assert SECRET not in said
+    assert "PROXY" not in said
+    own = (fork / "own.txt").read_text()
+    assert {(tmp_path / "out" / name).read_text() for name in ("host", "link")} == {own}
+    words = ("--secret", "id=a,env=DEPLOY_PASSWORD", "--build-context", f"host={outside}")
+    machine.build(
+        *words,
+        "-o",
+        f"type=local,dest={tmp_path / 'own'}",
+        folder=fork,
+        **event,
+        DEPLOY_PASSWORD=SECRET,
+    )
+    assert SECRET in (tmp_path / "own" / "said").read_text()
+    assert (tmp_path / "own" / "host").read_text() == SECRET
+
+
+def test_no_tag_that_a_trusted_build_reads_is_written(
+    machine: Machine, registry: Registry, fork: Path, event: Variables, tmp_path: Path
+) -> None:
+    """Neither by pushing, nor by an output, nor as a cache of a declared tag, even where it may."""
+    name = tmp_path.name.lower()
+    ref = f"{registry.address}/{name}"
+    main = push("main", tmp_path / "main")
+    both = [f"--backend=type=registry,ref={ref}{tag}" for tag in ("", ":shared")]
+    trusted = [machine.build(each, folder=fork, **main)["caches"][0] for each in both]
+    scope = trusted[0]["scope"]
+
+    def list_tags() -> dict[str, str | None]:
+        tags = json.loads(registry.ask("GET", f"/v2/{name}/tags/list").body)["tags"]
+        kinds = (
+            "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+        )
+        heads = {
+            tag: registry.ask("HEAD", f"/v2/{name}/manifests/{tag}", headers={"Accept": kinds})
+            for tag in tags
+        }
+        return {tag: head.headers.get("Docker-Content-Digest") for tag, head in heads.items()}
+
+    before = list_tags()
+    assert {scope, "shared"} <= before.keys()
+    cache = "[[cache.backends]]\ntype = 'registry'\nref = '{}'\n"
+    outputs = f"outputs = ['type=registry,name={ref}:{scope}']\n"
+    shared = f"type=registry,ref={ref}:shared;type=inline,ref={ref}:shared"
+    write(fork, "", "RUN echo evil > /evil\n")
+    attacks: list[tuple[str, dict[str, Any]]] = [
+        (f"[build]\npush = true\ntags = ['{ref}:{scope}']\n{outputs}", {}),
+        (cache.format(f"{ref}:{scope}") + cache.format(ref), ALWAYS),
+        ("", {"BXCACHE_CACHE_BACKENDS": shared, **ALWAYS}),
+    ]
+    for config, variables in attacks:
+        write(fork, config)
+        machine.build(folder=fork, **event, **variables)
+        assert list_tags() == before
+    # What a variable declares without a tag has one that is a stranger's own.
+    own: dict[str, Any] = {"BXCACHE_CACHE_BACKENDS": f"type=registry,ref={ref}"}
+    caches = machine.build(folder=fork, **event, **own, **ALWAYS)["caches"]
+    (saved,) = (each["scope"] for each in caches if each["exported"])
+    assert saved in list_tags()
+    assert saved not in before
+    assert {tag: digest for tag, digest in list_tags().items() if tag in before} == before
+
+
+def test_a_login_is_not_sent_in_clear(
+    machine: Machine, private_registry: Registry, fork: Path, event: Variables, tmp_path: Path
+) -> None:
+    """Because a stranger's file says so; and what is read is read with docker's own login."""
+    known = machine.logged_in(private_registry.address, LOGIN)
+    ref = f"{private_registry.address}/{tmp_path.name.lower()}"
+    main = push("main", tmp_path / "main")
+    known.build("--backend", f"type=registry,ref={ref}", folder=fork, **main)
+    write(fork, f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\ninsecure = true\n")
+    ran = known.run("build", "--dry-run", folder=fork, **event)
+    assert f"ref={ref}" in ran.out
+    assert "insecure=true" not in ran.out
+    assert "`cache.backends[0].insecure` (bxcache.toml:4)" in ran.out + ran.err
+
+
+def test_load_alone_replaces_no_image(machine: Machine, fork: Path, event: Variables) -> None:
+    """So that a stranger's file may ask for it."""
+    machine.build("-t", "kept:1", folder=fork)
+    before = machine.engine.docker("image", "inspect", "kept:1", "--format", "{{.Id}}").stdout
+    write(fork, "[build]\nload = true\ntags = ['kept:1']\n", "RUN echo evil > /evil\n")
+    machine.build(folder=fork, **event)
+    after = machine.engine.docker("image", "inspect", "kept:1", "--format", "{{.Id}}").stdout
+    assert after == before
