@@ -6,14 +6,12 @@ A store is read by other builds, which take what is in it for what it says that 
 from __future__ import annotations
 
 import os.path
-import re
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.command import find_place
-from bxcache.buildx.extra_flags import find_values
+from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.loading import default_stores
 from bxcache.errors import ConfigError, Problem
@@ -21,12 +19,12 @@ from bxcache.location import find_location
 from bxcache.store.surroundings import find_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from bxcache.buildx.bake_definition import BakeTarget
     from bxcache.config.loading import Setup
 
 _FILES = ("--metadata-file", "--iidfile")
-_SHORT = re.compile("-D*o=?(?P<value>.*)", re.DOTALL)
 _HINT = "name a place outside of the store; what a store holds is read by other builds"
 
 
@@ -100,22 +98,31 @@ def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
     check_destinations(_list_all(setup, extra, directory), list_stores(setup))
 
 
+def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Path) -> None:
+    """Refuse a bake whose targets would write into a store, besides their caches.
+
+    Raises:
+        ConfigError: they would.
+    """
+    found = [
+        each
+        for name, target in targets.items()
+        for each in (
+            *list_outputs(f"target `{name}`", target.settings.outputs, directory),
+            *list_caches(f"target `{name}`", target.cache_to, directory),
+        )
+    ]
+    check_destinations(found, list_stores(setup))
+
+
 def _list_all(setup: Setup, extra: Sequence[str], directory: Path) -> Iterator[Destination]:
     source = str(setup.source_of(("build", "outputs")))
     yield from list_outputs(source, setup.config.build.outputs, directory)
     for flag in _FILES:
         yield from (Destination(flag, directory / path) for path in find_values(extra, flag))
-    outputs = (*find_values(extra, "--output"), *_find_short(extra))
+    outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
     yield from list_outputs("--output", outputs, directory)
     yield from list_caches("--cache-to", find_values(extra, "--cache-to"), directory)
-
-
-def _find_short(extra: Sequence[str]) -> Iterator[str]:
-    """The values of `-o`, which may stand in one word with it, and behind other flags."""
-    for word, following in pairwise((*extra, "")):
-        match = _SHORT.fullmatch(word)
-        if match:
-            yield match["value"] or following
 
 
 def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:

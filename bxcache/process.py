@@ -38,9 +38,14 @@ class Question:
     """A short command that is being run, to be asked for its answer later."""
 
     def __init__(
-        self, command: Sequence[str], *, directory: Path | None = None, stdin: str | None = None
+        self,
+        command: Sequence[str],
+        *,
+        directory: Path | None = None,
+        stdin: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it.
+        """Start it; its environment is this process's own unless one is given.
 
         Raises:
             OSError: there is no such program.
@@ -54,6 +59,7 @@ class Question:
             text=True,
             errors="replace",
             cwd=directory,
+            env=environment,
         )
 
     def is_answered_within(self, seconds: float) -> bool:

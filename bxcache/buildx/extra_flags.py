@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,20 @@ def find_values(words: Sequence[str], flag: str) -> tuple[str, ...]:
         following if word == flag else word.removeprefix(f"{flag}=")
         for word, following in pairwise((*words, ""))
         if word == flag or word.startswith(f"{flag}=")
+    )
+
+
+def find_short(words: Sequence[str], letter: str) -> tuple[str, ...]:
+    """The values of a flag of one letter, which may stand in one word with it.
+
+    >>> find_short(["-o", "a", "-ob", "-o=c", "-Dod", "--on"], "o")
+    ('a', 'b', 'c', 'd')
+    """
+    flag = re.compile(f"-D*{letter}=?(?P<value>.*)", re.DOTALL)
+    return tuple(
+        match["value"] or following
+        for word, following in pairwise((*words, ""))
+        if (match := flag.fullmatch(word))
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines import LOGIN, busybox_context
+from tests.engines import busybox_context
 from tests.real.conftest import STEPS
 from tests.real.fleet import FORK, pull, push
 from tests.real.machines import count
@@ -183,6 +183,13 @@ def test_no_tag_that_a_trusted_build_reads_is_written(
         write(fork, config)
         machine.build(folder=fork, **event, **variables)
         assert list_tags() == before
+    # And docker's login is not sent in clear because a stranger says so.
+    write(fork, f"{cache.format(ref)}insecure = true\n")
+    ran = machine.run("build", "--dry-run", folder=fork, **event)
+    assert f"ref={ref}:{scope}" in ran.out
+    assert "insecure=true" not in ran.out
+    assert "`cache.backends[0].insecure` (bxcache.toml:4)" in ran.out + ran.err
+    write(fork, "")
     # What a variable declares without a tag has one that is a stranger's own.
     own: dict[str, Any] = {"BXCACHE_CACHE_BACKENDS": f"type=registry,ref={ref}"}
     caches = machine.build(folder=fork, **event, **own, **ALWAYS)["caches"]
@@ -192,26 +199,89 @@ def test_no_tag_that_a_trusted_build_reads_is_written(
     assert {tag: digest for tag, digest in list_tags().items() if tag in before} == before
 
 
-def test_a_login_is_not_sent_in_clear(
-    machine: Machine, private_registry: Registry, fork: Path, event: Variables, tmp_path: Path
+BAKE = """\
+variable "DEPLOY_PASSWORD" {{ default = "unset" }}
+target "app" {{
+  network = "none"
+  args = {{
+    WORD = DEPLOY_PASSWORD
+    HTTP_PROXY = "http://127.0.0.1:1"
+    KEPT = "$${{HOME}} %%{{if}}"
+  }}
+  contexts = {{ host = "{outside}", link = "link" }}
+  secret = ["id=a,env=DEPLOY_PASSWORD", "id=b,src={outside}/file"]
+  tags = ["{ref}:kept"]
+  output = ["type=registry", "type=local,dest={store}"]
+  cache-to = ["type=local,dest={store}", "type=registry,ref={ref}:kept"]
+  cache-from = ["type=registry,ref={ref}:kept"]
+}}
+"""
+COMPOSE = """\
+services:
+  app:
+    build:
+      context: .
+      args: {{WORD: "${{DEPLOY_PASSWORD}}", OWN: "$DEPLOY_PASSWORD"}}
+      secrets: [a]
+      tags: ["{ref}:kept"]
+secrets: {{a: {{environment: DEPLOY_PASSWORD}}}}
+"""
+BAKED = """\
+FROM scratch AS host
+COPY own.txt /file
+FROM scratch AS link
+COPY own.txt /file
+FROM base
+ARG WORD KEPT
+COPY --from=host /file /host
+COPY --from=link /file /link
+RUN --mount=type=secret,id=a --mount=type=secret,id=b \\
+  echo "$KEPT,$WORD,$HTTP_PROXY,$(cat /run/secrets/* 2>&1)" > /said
+"""
+
+
+def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
+    machine: Machine, registry: Registry, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
-    """Because a stranger's file says so; and what is read is read with docker's own login."""
-    known = machine.logged_in(private_registry.address, LOGIN)
-    ref = f"{private_registry.address}/{tmp_path.name.lower()}"
-    main = push("main", tmp_path / "main")
-    known.build("--backend", f"type=registry,ref={ref}", folder=fork, **main)
-    write(fork, f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\ninsecure = true\n")
-    ran = known.run("build", "--dry-run", folder=fork, **event)
-    assert f"ref={ref}" in ran.out
-    assert "insecure=true" not in ran.out
-    assert "`cache.backends[0].insecure` (bxcache.toml:4)" in ran.out + ran.err
-
-
-def test_load_alone_replaces_no_image(machine: Machine, fork: Path, event: Variables) -> None:
-    """So that a stranger's file may ask for it."""
-    machine.build("-t", "kept:1", folder=fork)
-    before = machine.engine.docker("image", "inspect", "kept:1", "--format", "{{.Id}}").stdout
-    write(fork, "[build]\nload = true\ntags = ['kept:1']\n", "RUN echo evil > /evil\n")
-    machine.build(folder=fork, **event)
-    after = machine.engine.docker("image", "inspect", "kept:1", "--format", "{{.Id}}").stdout
-    assert after == before
+    """Its files are evaluated without the runner's variables; the caller's word counts."""
+    outside, name = tmp_path / "outside", tmp_path.name.lower()
+    outside.mkdir()
+    (outside / "file").write_text(SECRET)
+    (fork / "link").symlink_to(outside)
+    ref = f"{registry.address}/{name}"
+    runner: dict[str, Any] = {"DEPLOY_PASSWORD": SECRET}
+    shared: dict[str, Any] = {"BXCACHE_CACHE_BACKENDS": f"type=local,dir={tmp_path / 'store'}"}
+    machine.build("-t", f"{ref}:kept", "--push", folder=fork, **shared)
+    kept, before = registry.manifest(name, "kept"), read_tree(tmp_path / "store")
+    hostile = {"outside": outside, "ref": ref, "store": tmp_path / "store"}
+    write(fork, "", BAKED)
+    (fork / "docker-bake.hcl").write_text(BAKE.format(**hostile))
+    (fork / "compose.yml").write_text(COMPOSE.format(**hostile))
+    out = tmp_path / "out"
+    out.mkdir()
+    given = f"app.output=type=local,dest={out}"
+    words = ("bake", "--json", "--set", given, "-f", "docker-bake.hcl", "app")
+    ran = machine.run(*words, folder=fork, **event, **shared, **runner)
+    said, own = (out / "said").read_text(), (fork / "own.txt").read_text()
+    assert said.startswith("${HOME} %{if},unset,,")
+    assert SECRET not in said + ran.out + ran.err
+    assert [(out / each).read_text() for each in ("host", "link")] == [own, own]
+    for key in ("args.HTTP_PROXY", "contexts.host", "secret", "tags", "cache-to", "cache-from"):
+        assert f"`app.{key}`" in ran.err
+    assert "app.output" not in ran.err
+    assert registry.manifest(name, "kept") == kept
+    assert read_tree(tmp_path / "store") == before
+    asked = machine.run(
+        "bake", "-f", "compose.yml", "--", "--print", folder=fork, **event, **runner
+    )
+    args = json.loads(asked.out)["target"]["app"]["args"]
+    assert args == {"WORD": "", "OWN": ""}
+    assert "DEPLOY_PASSWORD" not in asked.out
+    # What the caller says counts, and nothing goes into a store whoever says it.
+    own_words = (*words, "--set", "app.args.WORD=said", "--", "--allow", f"fs.read={outside}")
+    machine.run(*own_words, folder=fork, **event, **shared, **runner)
+    assert (out / "said").read_text().startswith("${HOME} %{if},said,,")
+    assert (out / "host").read_text() == SECRET
+    words = ("bake", "-f", "docker-bake.hcl", "app", "--", "--allow", "fs=*")
+    ran = machine.run(*words, folder=fork, status=78, **shared)
+    assert f"would be written into the store `{tmp_path / 'store'}`" in ran.err
