@@ -86,6 +86,11 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             makes_image=given.get("makes_image", True),
             once=given.get("once", ""),
             unbaked=given.get("unbaked", ""),
+            unsaved={
+                each: "as the file says"
+                for each in settings.cache.backends
+                if each.type in given.get("unsaved", ())
+            },
         )
     )
 
@@ -353,6 +358,19 @@ def test_an_untrusted_build_reads_and_saves_nothing() -> None:
     assert not found.exports
     assert not found.saves
     assert "as the test says" in found.notes
+
+
+def test_a_backend_that_is_only_read_is_not_saved_to() -> None:
+    """The others are; and one that may not be looked into is told, as it is not written."""
+    found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), unsaved=("registry",))
+    assert [each.backend for each in found.exports] == ["local"]
+    assert not found.saves
+    assert "as the file says" in found.notes
+    found = plan(REGISTRY, INLINE, refs={REF: True}, unsaved=("registry", "inline"))
+    assert (len(found.imports), found.exports, found.saves) == (1, (), ())
+    denied = {REF: Trouble.DENIED}
+    assert plan(REGISTRY, refs=denied).troubles == ()
+    assert len(plan(REGISTRY, refs=denied, unsaved=("registry",)).troubles) == 1
 
 
 def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bxcache.cli.main import run
 from bxcache.config.backends import BACKEND_MODELS
 from bxcache.config.guard import find_trust
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
+from bxcache.location import find_location
 from bxcache.placement import explain_unsaved, settle_place
 from bxcache.request import BuildRequest
+from bxcache.store.collection import Limits
 from tests.unit.test_placement import FORK, place
 
 if TYPE_CHECKING:
@@ -343,3 +346,50 @@ def test_where_a_build_without_trust_may_save(
         expected = [""] if trusted else why
         assert all(word in said for word, said in zip(expected, found, strict=True))
         assert [bool(said) for said in found] == [bool(word) for word in expected]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "variable", "limits"),
+    [
+        (True, "", Limits(10**9, 86_400)),
+        (False, "", Limits()),
+        (False, "type=local,max_size=2GB", Limits(2 * 10**9, 30 * 86_400)),
+    ],
+)
+def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
+    trusted: bool,  # noqa: FBT001
+    variable: str,
+    limits: Limits,
+    checkout: Path,
+) -> None:
+    """Nor by the default ones, which may be narrower than those of trusted builds."""
+    file = "[[cache.backends]]\ntype = 'local'\nmax_size = '1GB'\nmax_age = '1d'\n"
+    variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
+    setup, _ = settle(checkout, file, variables, own=trusted)
+    location = find_location(setup)
+    assert location is not None
+    assert location.limits == limits
+
+
+def test_config_show_tells_what_does_not_count(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key with its line and the reason, beside the value that counts."""
+    (checkout / "bxcache.toml").write_text("[build]\npush = true\nload = true\n")
+    monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
+    monkeypatch.setenv("BXCACHE_PLACE_BRANCH", "main")
+    monkeypatch.setenv("BXCACHE_PLACE_DEFAULT", "main")
+    monkeypatch.setattr("bxcache.place.repository.ask", refuse)
+    assert run(["config", "show"]) == 0
+    told = capsys.readouterr()
+    lines = [line.split() for line in told.out.splitlines()]
+    assert ["build.push", "=", "false", "default"] in lines
+    (line,) = [line for line in told.out.splitlines() if "does not count" in line]
+    assert line.startswith("build.push = true")
+    assert "bxcache.toml:2, does not count here: it pushes" in line
+    assert "`build.push` (bxcache.toml:2)" in told.err
+
+
+def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
+    """There is no git."""
+    raise FileNotFoundError
