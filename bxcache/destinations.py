@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
 
 _FILES = ("--metadata-file", "--iidfile")
+_LAYOUT = ("index.json", "oci-layout", "ingest", "blobs", "blobs/sha256")
+"""What is written into a folder as a layout, by whatever links are there already."""
 _HINT = "name a place outside of the store; what a store holds is read by other builds"
 
 
@@ -64,18 +66,16 @@ def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()
 
 
 def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
-    marked = find_store(each.path)
-    if marked is not None:
-        return marked
+    inner = (each.path / name for name in _LAYOUT) if each.is_tree else ()
+    for path in (each.path, *inner):
+        marked = find_store(path)
+        if marked is not None:
+            return marked
     there = Path(os.path.realpath(each.path))
-    return next(
-        (
-            store
-            for store in known
-            if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there))
-        ),
-        None,
-    )
+    for store in known:
+        if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there)):
+            return store
+    return None
 
 
 def list_stores(setup: Setup) -> list[Path]:

@@ -86,6 +86,16 @@ def test_no_file_of_dockers_goes_into_a_store(extra: tuple[str, ...], tmp_path: 
         check(tmp_path, *extra, own="caches/store")
 
 
+@pytest.mark.parametrize("name", ["index.json", "blobs", "ingest", "oci-layout"])
+def test_no_layout_is_written_through_a_link_in_it(name: str, store: Path, tmp_path: Path) -> None:
+    """Docker replaces links where it writes a tree of files, and follows them in a layout."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(store / name)
+    for extra in (("-o", "type=oci,tar=false,dest=out"), ("--cache-to", "type=local,dest=out")):
+        with pytest.raises(ConfigError):
+            check(tmp_path, *extra)
+
+
 def test_a_tree_is_not_written_around_a_known_store(tmp_path: Path) -> None:
     """Which need not be there yet; a single file beside it may be written."""
     for output in (".", "own", "type=local,dest=.", "type=oci,tar=false,dest=own/x"):
