@@ -13,7 +13,14 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from bxcache.bake_preparation import check_files, find_set, print_definition, read_targets
+from bxcache.bake_preparation import (
+    check_files,
+    explain_definition,
+    find_set,
+    print_definition,
+    read_targets,
+)
+from bxcache.buildx.bake_definition import parse_definition
 from bxcache.buildx.bake_entitlements import read_allowed
 from bxcache.buildx.bake_guard import Limits, guard_target
 from bxcache.buildx.extra_flags import find_short, find_values
@@ -78,19 +85,28 @@ def guard_bake(
     environment = {name: os.environ[name] for name in _NEEDED if name in os.environ}
     files = tuple(word for file in request.files for word in ("--file", file))
     words = (*files, *request.targets)
-    document = json.loads(print_definition(request, words, docker, environment))
+    told_targets, groups = _parse(print_definition(request, words, docker, environment))
     directory = request.build.directory
     grants = read_allowed(find_values(request.build.extra, "--allow"), directory)
     limits = Limits(find_checkout(directory), grants)
     refused: list[str] = []
     targets = {}
-    for name, told in (document.get("target") or {}).items():
+    for name, told in told_targets.items():
         targets[name], keys = guard_target(told, limits)
         refused += [f"{name}.{key}" for key in keys if not _is_set(request, name, key)]
     path = folder / _NAME
     guarded = replace(request, files=(str(path),))
-    _write(path, {**document, "target": targets}, guarded, docker)
+    _write(path, {"group": groups, "target": targets}, guarded, docker)
     return guarded, (_tell(refused),) if refused else ()
+
+
+def _parse(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The targets and the groups of a definition."""
+    try:
+        targets = {name: each.told for name, each in parse_definition(text).items()}
+    except ValueError as error:
+        raise explain_definition(error) from error
+    return targets, json.loads(text).get("group") or {}
 
 
 def _check_sources(request: BakeRequest) -> None:
@@ -146,6 +162,10 @@ def _escape(node: Any, besides: tuple[str, ...] = ()) -> Any:  # noqa: ANN401  #
     if not isinstance(node, dict):
         return node
     return {
-        _escape(name): each if name in besides else _escape(each, besides)
+        _escape(name): _escape_names(each) if name in besides else _escape(each, besides)
         for name, each in node.items()
     }
+
+
+def _escape_names(node: Any) -> Any:  # noqa: ANN401  # any JSON
+    return {_escape(name): each for name, each in node.items()} if isinstance(node, dict) else node

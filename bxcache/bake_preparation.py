@@ -132,10 +132,15 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     try:
         targets = parse_definition(text)
     except ValueError as error:
-        why = f"what `--print` shows is not understood: {error}"
-        raise ConfigError([Problem("docker buildx bake", "", why)]) from error
+        raise explain_definition(error) from error
     _check_entitlements(request, targets, docker)
     return targets
+
+
+def explain_definition(error: ValueError) -> ConfigError:
+    """What to raise where a definition is none."""
+    why = f"what `--print` shows is not understood: {error}"
+    return ConfigError([Problem("docker buildx bake", "", why)])
 
 
 def print_definition(

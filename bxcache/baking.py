@@ -151,7 +151,8 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     with open_build(request.build) as opening:
         base = prepare(opening, boot=False)
     with ExitStack() as stack:
-        make_folder(base, stack)
+        if base.setup.is_guarded:
+            make_folder(base, stack)
         request, base, targets = define_bake(request, base)
     bake = _Bake(request, base, targets, None)
     bakings = [

@@ -84,13 +84,16 @@ def guard_target(told: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any
             f"{key}.{name}" if isinstance(value, dict) else key for name in asking
         )
         left = {name: entry for name, entry in entries if name not in asking}
-        if isinstance(value, list):
-            kept[key] = [*left.values()]
-        elif isinstance(value, dict):
-            kept[key] = left
-        elif left:
-            kept[key] = value
+        if left:
+            kept[key] = _shape(value, left)
     return kept, refused
+
+
+def _shape(value: object, left: dict[str, Any]) -> object:
+    """What is left of a value, in its own shape."""
+    if isinstance(value, list):
+        return [*left.values()]
+    return left if isinstance(value, dict) else value
 
 
 def _list_entries(key: str, value: object) -> Iterator[tuple[str, Any]]:

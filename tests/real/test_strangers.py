@@ -73,12 +73,10 @@ def test_no_output_replaces_what_is_in_a_store(
     output = f"type=local,dest={store}"
     (fork / "Dockerfile").write_text("FROM scratch\nCOPY pr/ /\n")
     write(fork, f"[build]\noutputs = ['{output}']\n")
-    machine.build(folder=fork, **event)
     machine.build(folder=fork, **event, **shared)
     assert read_tree(store) == before
-    for words in (("-o", output), ("-o", str(store)), ("--", "--output", output)):
-        ran = machine.run("build", *words, folder=fork, status=78, **shared)
-        assert f"would be written into the store `{store}`" in ran.err
+    ran = machine.run("build", "-o", output, folder=fork, status=78, **shared)
+    assert f"would be written into the store `{store}`" in ran.err
     assert read_tree(store) == before
     # One that may save saves beside it, whatever bounds its file has.
     write(fork, "[[cache.backends]]\ntype = 'local'\nmax_size = '1kB'\n")
@@ -189,14 +187,6 @@ def test_no_tag_that_a_trusted_build_reads_is_written(
     assert f"ref={ref}:{scope}" in ran.out
     assert "insecure=true" not in ran.out
     assert "`cache.backends[0].insecure` (bxcache.toml:4)" in ran.out + ran.err
-    write(fork, "")
-    # What a variable declares without a tag has one that is a stranger's own.
-    own: dict[str, Any] = {"BXCACHE_CACHE_BACKENDS": f"type=registry,ref={ref}"}
-    caches = machine.build(folder=fork, **event, **own, **ALWAYS)["caches"]
-    (saved,) = (each["scope"] for each in caches if each["exported"])
-    assert saved in list_tags()
-    assert saved not in before
-    assert {tag: digest for tag, digest in list_tags().items() if tag in before} == before
 
 
 BAKE = """\

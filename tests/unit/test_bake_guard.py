@@ -166,9 +166,11 @@ class Evaluating(Docker):
         return Answer(0, json.dumps({"target": {"app": shown}}), "")
 
     def show(self, key: str, value: Any) -> Any:  # noqa: ANN401
-        if not self.escapes or key not in ("args", "dockerfile-inline"):
+        if not self.escapes or key not in ("labels", "args", "dockerfile-inline"):
             return value
-        return json.loads(json.dumps(value).replace("${", "$${").replace("%{", "%%{"))
+        if isinstance(value, dict):
+            return {name: self.show(key, each) for name, each in value.items()}
+        return value.replace("${", "$${").replace("%{", "%%{")
 
     def read(self, value: Any) -> Any:  # noqa: ANN401
         """Evaluate as HCL does: `$${` is `${`; an expression would be something else."""
@@ -180,14 +182,15 @@ class Evaluating(Docker):
 @pytest.mark.parametrize("text", ["plain", "${HOME} %{if}", "$${HOME}", "$$${x}", "a$%{"])
 def test_a_text_stays_what_it_is(escapes: bool, text: str, checkout: Path) -> None:  # noqa: FBT001
     """Whichever release of buildx prints it: nothing in it is evaluated a second time."""
-    told = {"args": {"A": text}, "dockerfile-inline": text, "target": text}
-    docker = Evaluating(told, escapes=escapes)
+    told = {"labels": {text: text}, "dockerfile-inline": text, "target": text}
+    asking = {"args": {"HTTP_PROXY": text}, "tags": [text]}
+    docker = Evaluating({**told, **asking}, escapes=escapes)
     request = BakeRequest(BuildRequest(directory=checkout))
-    guarded, notes = guard_bake(request, docker, checkout)
+    guarded, (note,) = guard_bake(request, docker, checkout)
     (file,) = guarded.files
     read = docker.read(json.loads((checkout / file).read_text())["target"]["app"])
     assert read == told
-    assert notes == ()
+    assert "`app.args.HTTP_PROXY`, `app.tags`" in note
 
 
 def test_the_files_are_evaluated_without_the_runners_variables(
