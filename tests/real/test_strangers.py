@@ -151,9 +151,8 @@ def test_no_tag_that_a_trusted_build_reads_is_written(
     name = tmp_path.name.lower()
     ref = f"{registry.address}/{name}"
     main = push("main", tmp_path / "main")
-    both = [f"--backend=type=registry,ref={ref}{tag}" for tag in ("", ":shared")]
-    trusted = [machine.build(each, folder=fork, **main)["caches"][0] for each in both]
-    scope = trusted[0]["scope"]
+    backend = f"--backend=type=registry,ref={ref}"
+    scope = machine.build(backend, folder=fork, **main)["caches"][0]["scope"]
 
     def list_tags() -> dict[str, str | None]:
         tags = json.loads(registry.ask("GET", f"/v2/{name}/tags/list").body)["tags"]
@@ -167,7 +166,7 @@ def test_no_tag_that_a_trusted_build_reads_is_written(
         return {tag: head.headers.get("Docker-Content-Digest") for tag, head in heads.items()}
 
     before = list_tags()
-    assert {scope, "shared"} <= before.keys()
+    assert scope in before
     cache = "[[cache.backends]]\ntype = 'registry'\nref = '{}'\n"
     outputs = f"outputs = ['type=registry,name={ref}:{scope}']\n"
     shared = f"type=registry,ref={ref}:shared;type=inline,ref={ref}:shared"
@@ -267,11 +266,8 @@ def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
     args = json.loads(asked.out)["target"]["app"]["args"]
     assert args == {"WORD": "", "OWN": ""}
     assert "DEPLOY_PASSWORD" not in asked.out
-    # What the caller says counts, and nothing goes into a store whoever says it.
+    # What the caller says counts.
     own_words = (*words, "--set", "app.args.WORD=said", "--", "--allow", f"fs.read={outside}")
     machine.run(*own_words, folder=fork, **event, **shared, **runner)
     assert (out / "said").read_text().startswith("${HOME} %{if},said,,")
     assert (out / "host").read_text() == SECRET
-    words = ("bake", "-f", "docker-bake.hcl", "app", "--", "--allow", "fs=*")
-    ran = machine.run(*words, folder=fork, status=78, **shared)
-    assert f"would be written into the store `{tmp_path / 'store'}`" in ran.err

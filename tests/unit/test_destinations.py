@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bxcache.buildx.bake_definition import parse_definition
 from bxcache.cli.main import run
 from bxcache.config.loading import load_setup
-from bxcache.destinations import check_build
+from bxcache.destinations import check_build, check_targets
 from bxcache.errors import ConfigError
 from bxcache.request import BuildRequest
 from bxcache.store.surroundings import find_store
@@ -103,6 +105,20 @@ def test_a_tree_is_not_written_around_a_known_store(tmp_path: Path) -> None:
             check(tmp_path, outputs=[output])
     for output in ("out", "type=tar,dest=own.tar", "type=oci,dest=a.tar", "-", "type=image,name=a"):
         check(tmp_path, outputs=[output])
+
+
+@pytest.mark.parametrize(
+    "told", [{"output": [{"type": "local", "dest": "link"}]}, {"cache-to": ["type=local,dest=own"]}]
+)
+@pytest.mark.usefixtures("store")
+def test_no_target_of_a_bake_writes_into_a_store(told: dict[str, Any], tmp_path: Path) -> None:
+    """Each is told with its name."""
+    request = BuildRequest(options={"backends": [{"type": "local", "dir": str(tmp_path / "own")}]})
+    setup = load_setup(tmp_path, {}, flags=request.to_layer())
+    targets = parse_definition(json.dumps({"target": {"app": told, "web": {"output": ["out"]}}}))
+    with pytest.raises(ConfigError) as raised:
+        check_targets(targets, setup, tmp_path)
+    assert [each.source for each in raised.value.problems] == ["target `app`"]
 
 
 def test_the_default_stores_of_all_projects_are_known(
