@@ -106,6 +106,17 @@ def find_question(extra: Sequence[str]) -> str:
     return ""
 
 
+def check_files(request: BakeRequest) -> None:
+    """Make sure that the bake files can be read twice.
+
+    Raises:
+        ConfigError: one cannot be.
+    """
+    if "-" in request.files:
+        why = "bake reads its files twice here; `-` can be read only once"
+        raise ConfigError([Problem("--file", "", why)])
+
+
 def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     """The targets that a bake would build, those included that others need.
 
@@ -113,28 +124,53 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
         ConfigError: bake does not take what it is given.
         EngineError: docker does not answer.
     """
-    if "-" in request.files:
-        why = "bake reads its files twice here; `-` can be read only once"
-        raise ConfigError([Problem("--file", "", why)])
+    check_files(request)
     question = find_question(request.build.extra)
     if question:
         why = "bake builds nothing with it, so no cache has a part in it"
         hint = "`docker buildx bake` answers it, and `bxcache bake` without `--json` or `--dry-run`"
         raise ConfigError([Problem("--", question, why)], hint=hint)
     words = (*_render_files(request, request.sets), *request.build.extra, *request.targets)
-    answer = docker.print_bake(words, request.build.directory)
+    text = print_definition(request, words, docker)
+    try:
+        targets = parse_definition(text)
+    except ValueError as error:
+        raise explain_definition(error) from error
+    _check_entitlements(request, targets, docker)
+    return targets
+
+
+def explain_definition(error: ValueError) -> ConfigError:
+    """What to raise where a definition is none."""
+    why = f"what `--print` shows is not understood: {error}"
+    return ConfigError([Problem("docker buildx bake", "", why)])
+
+
+def print_definition(
+    request: BakeRequest,
+    words: Sequence[str],
+    docker: Docker,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """What bake makes of its files, as JSON.
+
+    Args:
+        request: the bake.
+        words: the files, what is set, and the targets.
+        docker: what evaluates them.
+        environment: the only variables that the files can read, where they are not to read all.
+
+    Raises:
+        ConfigError: bake does not take what it is given.
+        EngineError: docker does not answer.
+    """
+    answer = docker.print_bake(words, request.build.directory, environment)
     if answer.status:
         hint = "`docker buildx bake --print` shows what bake makes of its files"
         redact = Redactor(find_secrets(words, os.environ, request.build.directory))
         problem = Problem("docker buildx bake", "", redact(_find_why(answer.stderr)))
         raise ConfigError([problem], hint=hint)
-    try:
-        targets = parse_definition(answer.stdout)
-    except ValueError as error:
-        why = f"what `--print` shows is not understood: {error}"
-        raise ConfigError([Problem("docker buildx bake", "", why)]) from error
-    _check_entitlements(request, targets, docker)
-    return targets
+    return answer.stdout
 
 
 def _check_entitlements(
@@ -279,7 +315,7 @@ def repeat_target(
     """
     name, platform = baking.target.name, saving.platform
     own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
-    kept = [each for each in request.sets if _find_key(each) not in own]
+    kept = [each for each in request.sets if find_set(each)[1] not in own]
     nothing = [f"{name}.output=type=cacheonly", f"{name}.tags="]
     nothing += [f"{name}.platform={platform}"] if platform else []
     caches = [f"{name}.cache-from={each}" for each in baking.target.cache_from]
@@ -357,7 +393,7 @@ def note_folders(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[st
         )
 
 
-def _find_key(text: str) -> str:
-    """What a `--set` is about, as in `TARGET.KEY=VALUE`."""
-    _, _, key = text.partition("=")[0].partition(".")
-    return key.partition(".")[0].removesuffix("+")
+def find_set(text: str) -> tuple[str, str]:
+    """What a `--set` is about: the pattern of targets and the key of `TARGET.KEY=VALUE`."""
+    target, _, key = text.partition("=")[0].partition(".")
+    return target, key.partition(".")[0].removesuffix("+")

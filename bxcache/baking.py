@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bxcache.bake_definition import define_bake, guard_bake
 from bxcache.bake_preparation import (
     BakeRequest,
     Baking,
@@ -17,7 +20,6 @@ from bxcache.bake_preparation import (
     note_folders,
     plan_target,
     prepare_target,
-    read_targets,
     render_bake,
     render_question,
     repeat_target,
@@ -58,15 +60,17 @@ from bxcache.running import Run, run_docker
 from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bxcache.batch import ImageObserver
     from bxcache.buildx.bake_definition import BakeTarget
+    from bxcache.buildx.driver import Docker
     from bxcache.buildx.events import Event
     from bxcache.buildx.metadata import Metadata
     from bxcache.buildx.trace import Trace
     from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
+    from bxcache.request import BuildRequest
     from bxcache.store.staging import Staging
 
 _MOST_AT_ONCE = 4
@@ -145,12 +149,13 @@ def bake_targets(
     with open_build(request.build) as opening:
         base = prepare(opening, boot=True)
     request = replace(request, build=replace(request.build, extra=base.request.extra))
-    targets = read_targets(request, base.docker)
-    if not targets:
-        return {}
-    if accept is not None:
-        accept(tuple(targets))
     with ExitStack() as stack:
+        make_folder(base, stack)
+        request, base, targets = define_bake(request, base)
+        if not targets:
+            return {}
+        if accept is not None:
+            accept(tuple(targets))
         return _Bake(request, base, targets, observe).run(stack)
 
 
@@ -163,7 +168,11 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     with open_build(request.build) as opening:
         base = prepare(opening, boot=False)
     request = replace(request, build=replace(request.build, extra=base.request.extra))
-    bake = _Bake(request, base, read_targets(request, base.docker), None)
+    with ExitStack() as stack:
+        if base.setup.is_guarded:
+            make_folder(base, stack)
+        request, base, targets = define_bake(request, base)
+    bake = _Bake(request, base, targets, None)
     bakings = [
         bake.plan(target, prepared, look_at_store(prepared))
         for target, prepared in bake.prepare_all()
@@ -202,7 +211,19 @@ def ask_bake(request: BakeRequest, tell: Callable[[str], None], progress: str = 
     """
     build = request.build
     with open_build(build) as opening:
-        docker, arguments = opening.docker, render_question(request, opening.setup, progress)
+        docker, setup = opening.docker, opening.setup
+    with ExitStack() as stack:
+        if setup.is_guarded:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bxcache-"))
+            request, notes = guard_bake(request, docker, Path(folder))
+            for note in notes:
+                tell(f"note: {note}")
+        return _ask(docker, render_question(request, setup, progress), build, tell)
+
+
+def _ask(
+    docker: Docker, arguments: Sequence[str], build: BuildRequest, tell: Callable[[str], None]
+) -> int:
     redact = Redactor(find_secrets((*docker.command, *arguments), os.environ, build.directory))
     with docker.build(
         arguments, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
@@ -240,7 +261,6 @@ class _Bake:
 
     def run(self, stack: ExitStack) -> dict[str, ImageOutcome]:
         """Bake, and settle each target."""
-        make_folder(self._base, stack)
         opened = self._open_all(stack)
         started, buildx = time.time(), stack.enter_context(self._base.docker.asking_buildx())
         earlier = {

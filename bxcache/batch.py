@@ -13,8 +13,9 @@ from bxcache.buildx.command import list_destinations
 from bxcache.buildx.events import Event
 from bxcache.buildx.extra_flags import list_flags
 from bxcache.config.backends import LocalBackend
-from bxcache.config.loading import explain_unknown, load_setup
+from bxcache.config.loading import explain_unknown
 from bxcache.config.reference import Reference
+from bxcache.destinations import check_build
 from bxcache.errors import (
     BuildFailedError,
     BxcacheError,
@@ -24,6 +25,7 @@ from bxcache.errors import (
     StoppedError,
 )
 from bxcache.pipeline import run_build
+from bxcache.placement import load_guarded
 from bxcache.process import Stop, open_pool
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...
     Raises:
         ConfigError: a name is not declared, or given twice; or none is declared.
     """
-    setup = load_setup(request.directory, os.environ, file=request.config_file)
+    setup = load_guarded(request.directory, os.environ, file=request.config_file)
     known = tuple(setup.config.images)
     source = str(setup.file.path) if setup.file is not None else "no config file"
     problems = [
@@ -163,13 +165,14 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
     problems: dict[Problem, None] = {}
     for name in names:
         try:
-            setups[name] = load_setup(
+            setups[name] = load_guarded(
                 request.directory,
                 os.environ,
                 flags=request.to_layer(),
                 file=request.config_file,
                 image=name,
             )
+            check_build(setups[name], request.extra, request.directory)
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:

@@ -20,11 +20,11 @@ from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
 from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.option_text import render_options
-from bxcache.config.loading import load_setup
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import RecordError
 from bxcache.insight.arguments import hash_arguments, list_different
 from bxcache.pipeline import run_build
+from bxcache.placement import load_guarded
 from bxcache.request import BuildRequest
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def extract_stage(
             hint="`--from` names a store or a registry's repository that has one",
         )
     file = request.config_file
-    setup, image = load_setup(request.directory, os.environ, file=file), None
+    setup, image = load_guarded(request.directory, os.environ, file=file), None
     if record.scope.image in setup.config.images:
         image = record.scope.image
-        setup = load_setup(request.directory, os.environ, file=file, image=image)
+        setup = load_guarded(request.directory, os.environ, file=file, image=image)
     context, dockerfile = _find_sources(setup.root, record)
     text = read_dockerfile(dockerfile)
     stage = _find_stage(text, extraction.stage, dockerfile)

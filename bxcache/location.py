@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.config.backends import LocalBackend
-from bxcache.config.loading import default_store, load_setup
+from bxcache.config.loading import default_store
 from bxcache.errors import ConfigError, Problem
+from bxcache.placement import load_guarded
 from bxcache.store.collection import Limits
 from bxcache.store.store import Store
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from bxcache.config.loading import Setup
     from bxcache.registry.registry_cache import RegistryCache
+
+_BACKENDS = ("cache", "backends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,9 @@ def find_location(setup: Setup) -> Location | None:
     for backend in setup.config.cache.backends:
         if isinstance(backend, LocalBackend):
             path = Path(backend.dir) if backend.dir else default_store(setup.root)
-            return Location(Store(path), Limits(backend.max_size, backend.max_age))
+            # What the bounds are that trusted builds keep is not known to another one.
+            limits = Limits(backend.max_size, backend.max_age)
+            return Location(Store(path), limits if setup.is_callers(_BACKENDS) else Limits())
     return None
 
 
@@ -56,15 +61,16 @@ def choose_location(
     """
     if chosen is not None:
         return Location(Store(directory / chosen), Limits())
-    return require_location(load_setup(directory, environment, file=file))
+    return require_location(load_guarded(directory, environment, file=file))
 
 
-def choose_registries(
+def choose_registries(  # noqa: PLR0913  # each is a choice of the command's own
     directory: Path,
     environment: Mapping[str, str],
     *,
     chosen: str | None = None,
     insecure: bool = False,
+    writes: bool = False,
     file: Path | None = None,
 ) -> list[RegistryCache]:
     """The registries that a command is about.
@@ -74,10 +80,11 @@ def choose_registries(
         environment: the process's variables.
         chosen: the repository, where the caller names one.
         insecure: whether that one's registry may be insecure.
+        writes: it changes what is there.
         file: the config file to read instead of looking for one.
 
     Raises:
-        ConfigError: the configuration is wrong, or declares no registry.
+        ConfigError: the configuration is wrong, or declares no registry that may be changed.
     """
     from bxcache.registry.registry_cache import RegistryCache  # noqa: PLC0415  # with all of HTTP
 
@@ -86,15 +93,17 @@ def choose_registries(
             return [RegistryCache(chosen, insecure=insecure)]
         except ValueError as error:
             raise ConfigError([Problem("--ref", "", str(error))]) from error
-    setup = load_setup(directory, environment, file=file)
+    setup = load_guarded(directory, environment, file=file)
     backends = setup.config.cache.backends
     declared = [each for each in backends if not isinstance(each, LocalBackend) and each.keeps_all]
     if not declared:
-        source = str(setup.source_of(("cache", "backends")))
-        problem = Problem(
-            source, "cache.backends", "no registry is declared; name one with `--ref`"
-        )
-        raise ConfigError([problem])
+        source = str(setup.source_of(_BACKENDS))
+        why = "no registry is declared; name one with `--ref`"
+        raise ConfigError([Problem(source, "cache.backends", why)])
+    if writes and not setup.is_callers(_BACKENDS):
+        source = str(setup.source_of(_BACKENDS))
+        why = "a file does not say here what is removed, as its author is not trusted; give `--ref`"
+        raise ConfigError([Problem(source, "cache.backends", why)])
     found = [RegistryCache(each.ref, insecure=each.insecure) for each in declared]
     # Two backends can be two tags of one repository.
     return list({each.name: each for each in found}.values())
@@ -109,7 +118,7 @@ def require_location(setup: Setup) -> Location:
     found = find_location(setup)
     if found is None:
         problem = Problem(
-            str(setup.source_of(("cache", "backends"))),
+            str(setup.source_of(_BACKENDS)),
             "cache.backends",
             "no local store is declared; name one with `--dir`",
         )

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bxcache.config.loading import load_setup
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.earlier import ask_before, list_holders, read_earlier
@@ -22,7 +21,7 @@ from bxcache.insight.history import History, list_platforms, view_stages
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
 from bxcache.place.place import read_place
-from bxcache.placement import find_owner, settle_place
+from bxcache.placement import find_owner, load_guarded, settle_place
 from bxcache.recent_builds import Checkout, RecentHolder
 from bxcache.scope import Owner, Scope, guess_platform, write_owner
 
@@ -102,14 +101,18 @@ class _Search:
     @cached_property
     def _plain_setup(self) -> Setup:
         request = self._request
-        return load_setup(request.directory, os.environ, file=request.config_file)
+        return load_guarded(request.directory, os.environ, file=request.config_file)
+
+    @property
+    def _image(self) -> str | None:
+        return self._name if self._is_image else None
 
     @cached_property
     def _setup(self) -> Setup:
-        request = self._request
-        if self._name is None or not self._is_image:
+        request, image = self._request, self._image
+        if image is None:
             return self._plain_setup
-        return load_setup(request.directory, os.environ, file=request.config_file, image=self._name)
+        return load_guarded(request.directory, os.environ, file=request.config_file, image=image)
 
     @property
     def _is_image(self) -> bool:
@@ -256,14 +259,15 @@ class _Search:
 
     def _list_platforms(self) -> list[tuple[str, ...]]:
         asked = self._request.platform
-        found = [self._setup.config.build.platforms, (asked,) if asked else (), (guess_platform(),)]
+        declared = self._setup.config.build.platforms
+        found = [declared, (asked,) if asked else (), (guess_platform(),)]
         return [platforms for platforms in found if platforms]
 
     def _list_owners(self) -> Iterator[tuple[Owner, str]]:
         if self._request.branch is not None:
             yield Owner.of_branch(self._request.branch), ""
             return
-        placement = settle_place(self._found_place, self._setup)
+        _, placement = settle_place(self._found_place, self._setup, self._request.directory)
         yield placement.owner, ""
         for owner, what in placement.list_owners(self._setup.config.cache.read):
             if owner != placement.owner:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bxcache.buildx.driver import Docker, Probe
     from bxcache.config.loading import Setup
-    from bxcache.place.place import Place
+    from bxcache.placement import Placement
     from bxcache.request import BuildRequest
 
 
@@ -17,12 +17,13 @@ class Opening:
     """A build whose configuration is read and whose docker is being asked.
 
     Attributes:
-        place: where it runs, as the CI system and git say.
+        setup: the configuration, as it counts where the build runs.
+        placement: where that is, and what follows from it.
         ahead: what docker was asked ahead, if there is a docker.
     """
 
     request: BuildRequest
     setup: Setup
-    place: Place
+    placement: Placement
     docker: Docker
     ahead: Probe | None

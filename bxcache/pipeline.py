@@ -78,10 +78,10 @@ def open_build(request: BuildRequest) -> Iterator[Opening]:
         raise ConfigError(refused)
     with ask_ahead(str(request.options.get("builder", ""))) as ahead:
         from bxcache.buildx.command import writes_stdout  # noqa: PLC0415  # while docker answers
-        from bxcache.config.loading import load_setup  # noqa: PLC0415
-        from bxcache.place.place import read_place  # noqa: PLC0415
+        from bxcache.destinations import check_build  # noqa: PLC0415
+        from bxcache.placement import open_setup  # noqa: PLC0415
 
-        setup = load_setup(
+        setup, placement = open_setup(
             request.directory,
             os.environ,
             flags=request.to_layer(),
@@ -91,5 +91,5 @@ def open_build(request: BuildRequest) -> Iterator[Opening]:
         if request.stdout != STDOUT and writes_stdout(setup.config.build):
             problem = Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)
             raise ConfigError([problem])
-        place = read_place(os.environ, request.directory)
-        yield Opening(request, setup, place, Docker.find(), ahead)
+        check_build(setup, request.extra, request.directory)
+        yield Opening(request, setup, placement, Docker.find(), ahead)

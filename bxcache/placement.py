@@ -1,8 +1,9 @@
-"""What follows from where a build runs: whose caches it may read, and whether it saves its own.
+"""What follows from where a build runs: what its files may say, whose caches it may read, and
+whether it saves its own.
 
 A build that is not trusted works on files that a stranger wrote, the config file among them. What
-that file says about trust does not count then; flags and variables do, since they come from who
-runs the build.
+that file says counts as far as it is harmless; flags and variables do anyway, since they come from
+who runs the build. This is the one door to a configuration: every command gets the one that counts.
 """
 
 from __future__ import annotations
@@ -10,20 +11,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bxcache.config.backends import LocalBackend
+from bxcache.config.guard import guard_setup
+from bxcache.config.loading import load_setup
+from bxcache.config.reference import Reference
 from bxcache.config.sources import Origin
+from bxcache.place.place import read_place, read_trust
 from bxcache.scope import Kind, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
+    from bxcache.config.backends import Backend
+    from bxcache.config.guard import Refusal
     from bxcache.config.loading import Setup
     from bxcache.config.models import Donor
-    from bxcache.config.sources import Source
+    from bxcache.config.sources import Layer
     from bxcache.place.place import Place
 
 _TABLE = "place"
-_OF_TRUST = ("branch", "tag", "trusted")
-"""The keys by which a build could pass for another one."""
+_BACKENDS = ("cache", "backends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +43,16 @@ class Placement:
         writes: whether it saves its cache.
         reason: why it saves its cache, or why not.
         notes: what a person should know of it.
+        refused: what the file says that does not count.
+        found: where it runs as the CI system and git say, whatever the configuration says.
     """
 
     place: Place
     writes: bool
     reason: str
     notes: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    found: Place | None = None
 
     @property
     def is_guarded(self) -> bool:
@@ -97,17 +109,69 @@ def _describe_own(place: Place) -> str:
     return "the branch that is built" if place.branch else "builds of no branch"
 
 
-def settle_place(found: Place, setup: Setup) -> Placement:
-    """The place as the configuration has it, and whether the build saves its cache."""
-    given, notes = _choose_overrides(found, setup)
-    place = _override(found, given)
+def open_setup(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    flags: Layer | None = None,
+    file: Path | None = None,
+    image: str | None = None,
+) -> tuple[Setup, Placement]:
+    """The configuration as it counts where a call is made, and what follows from that place.
+
+    The arguments are those of `load_setup`.
+
+    Raises:
+        ConfigError: all problems of all sources at once.
+    """
+    setup = load_setup(directory, environment, flags=flags, file=file, image=image)
+    return settle_place(read_place(environment, directory), setup, directory)
+
+
+def load_guarded(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    flags: Layer | None = None,
+    file: Path | None = None,
+    image: str | None = None,
+) -> Setup:
+    """The same for what has to do with no branch, so that git need not be asked."""
+    setup = load_setup(directory, environment, flags=flags, file=file, image=image)
+    return _guard(setup, directory, trusted=read_trust(environment))[0]
+
+
+def settle_place(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Placement]:
+    """The configuration as it counts in a place, and the place as the configuration has it."""
+    setup, refused = _guard(setup, directory, trusted=found.trusted)
+    place = _override(found, setup)
     write = setup.config.cache.write
-    by_file = setup.source_of(("cache", "write")).origin is Origin.FILE
-    if write == "always" and by_file and not place.trusted:
-        notes.append(_refuse("cache.write", setup.source_of(("cache", "write"))))
-        write = "trusted"
     writes = write == "always" or (write == "trusted" and place.trusted)
-    return Placement(place, writes, _explain(write, place), (*found.notes, *notes))
+    notes = (*found.notes, *([_tell_refused(refused)] if refused else ()))
+    return setup, Placement(place, writes, _explain(write, place), notes, refused, found)
+
+
+def explain_read_only(setup: Setup, backend: Backend) -> str:
+    """Why a backend is only read, or an empty string.
+
+    A build that is not trusted saves where a flag or a variable says, and to the default store; and
+    never to a tag that was chosen for other builds too.
+    """
+    if not setup.is_guarded:
+        return ""
+    if isinstance(backend, LocalBackend):
+        default = backend.dir is None
+        return "" if default or setup.is_callers(_BACKENDS) else _tell_unsaved(backend.dir, setup)
+    if not setup.is_callers(_BACKENDS):
+        return _tell_unsaved(backend.ref, setup)
+    if not backend.keeps_all or Reference.parse(backend.ref).tag:
+        return f"`{backend.ref}` is only read: trusted builds can start from the tag that it names"
+    return ""
+
+
+def _tell_unsaved(place: str | None, setup: Setup) -> str:
+    source = setup.source_of(_BACKENDS)
+    return f"`{place}` ({source}) is only read: nothing is saved where a stranger's file says"
 
 
 def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:
@@ -132,32 +196,30 @@ def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:
     ]
 
 
-def _choose_overrides(
-    found: Place, setup: Setup
-) -> tuple[dict[str, tuple[Any, Source]], list[str]]:
-    given: dict[str, tuple[Any, Source]] = {}
-    notes = []
-    for name, value in setup.config.place:
-        source = setup.source_of((_TABLE, name))
-        if value is None or value == "":
-            continue
-        if not found.trusted and source.origin is Origin.FILE and name in _OF_TRUST:
-            notes.append(_refuse(f"{_TABLE}.{name}", source))
-        else:
-            given[name] = value, source
-    return given, notes
+def _guard(setup: Setup, directory: Path, *, trusted: bool) -> tuple[Setup, tuple[Refusal, ...]]:
+    """What a file says counts in a build that is not trusted only as far as it is harmless.
+
+    A file can take the trust away, and never give it.
+    """
+    told = setup.config.place.trusted
+    by_file = setup.source_of((_TABLE, "trusted")).origin is Origin.FILE
+    if told is False or not (trusted or (told and not by_file)):
+        return guard_setup(setup, directory)
+    return setup, ()
 
 
-def _refuse(key: str, source: Source) -> str:
+def _tell_refused(refused: tuple[Refusal, ...]) -> str:
+    keys = ", ".join(map(str, refused))
     return (
-        f"`{key}` ({source}) does not count in a build that is not trusted, which could have "
-        "changed that file; give it as a flag or a variable"
+        f"what the config file says does not count in a build that is not trusted: {keys}; "
+        "give it as a flag or a variable; `bxcache config show` tells why"
     )
 
 
-def _override(found: Place, given: dict[str, tuple[Any, Source]]) -> Place:
-    values = {name: value for name, (value, _) in given.items()}
-    sources = {**found.sources, **{name: str(source) for name, (_, source) in given.items()}}
+def _override(found: Place, setup: Setup) -> Place:
+    values = {name: value for name, value in setup.config.place if value not in (None, "")}
+    given = {name: str(setup.source_of((_TABLE, name))) for name in values}
+    sources = {**found.sources, **given}
     if values.keys() & {"branch", "tag"}:
         values = {"branch": None, "tag": None, **values}
     if "trusted" in values:

@@ -30,7 +30,7 @@ from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, StoreError
 from bxcache.image_name import find_image
 from bxcache.location import find_location
-from bxcache.placement import Placement, settle_place
+from bxcache.placement import Placement, explain_read_only
 from bxcache.plan.candidates import list_candidates, list_overlapping
 from bxcache.plan.choice import Outlook, make_plan
 from bxcache.plan.plan import BuildPlan, Candidate, LocalState
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.events import Observer
+    from bxcache.config.backends import Backend
     from bxcache.config.loading import Setup
     from bxcache.opening import Opening
-    from bxcache.place.place import Place
     from bxcache.registry.probing import Sighting
     from bxcache.request import BuildRequest
     from bxcache.store.store import Store
@@ -66,7 +66,6 @@ class Prepared:
 
     Attributes:
         placement: where it runs, and what follows from that.
-        found: where it runs as the CI system and git say; settings count in the other.
         candidates: the caches that it may start from, best first.
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
@@ -80,7 +79,6 @@ class Prepared:
     docker: Docker
     capabilities: Capabilities
     placement: Placement
-    found: Place
     scope: Scope
     candidates: tuple[Candidate, ...]
     store: Store | None
@@ -132,7 +130,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     capabilities = opening.docker.learn(
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
-    placement = settle_place(opening.place, setup)
+    placement = opening.placement
     if request.donor:
         placement = replace(placement, writes=False, reason="")
     check_reachable(capabilities)
@@ -145,7 +143,6 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         docker=opening.docker,
         capabilities=capabilities,
         placement=placement,
-        found=opening.place,
         scope=scope,
         candidates=list_candidates(
             setup.config, scope, placement, path, request.donor, stored=list_stored(store)
@@ -157,6 +154,12 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
         metadata_wish=request.directory / wish if wish else None,
         store_trouble=_find_trouble(store) if store is not None else "",
     )
+
+
+def list_read_only(setup: Setup) -> dict[Backend, str]:
+    """The backends that are only read, each with the reason."""
+    found = {each: explain_read_only(setup, each) for each in setup.config.cache.backends}
+    return {backend: why for backend, why in found.items() if why}
 
 
 def list_stored(store: Store | None) -> tuple[str, ...]:
@@ -272,6 +275,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
         once=explain_once(settings, prepared.request.extra),
         unbaked=explain_unbaked(settings, prepared.request.extra),
         inline_only=explain_inline_only(prepared.capabilities),
+        read_only=list_read_only(prepared.setup),
     )
     plan = make_plan(outlook)
     if plan.imports or settings.no_cache or prepared.request.donor:

@@ -49,6 +49,7 @@ class Question:
         variables: Mapping[str, str] | None = None,
         directory: Path | None = None,
         stdin: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start it.
 
@@ -57,6 +58,7 @@ class Question:
             variables: what to add to the environment.
             directory: the working directory.
             stdin: what it reads.
+            environment: its environment. Default: this process's own.
 
         Raises:
             OSError: there is no such program.
@@ -70,7 +72,7 @@ class Question:
             text=True,
             errors="replace",
             cwd=directory,
-            env={**os.environ, **(variables or {})},
+            env={**(os.environ if environment is None else environment), **(variables or {})},
         )
 
     def is_answered_within(self, seconds: float) -> bool:

@@ -159,7 +159,8 @@ def remember_build(run: Run, record: Record) -> str:
     if prepared.request.donor:
         # Only somebody's look into a cache.
         return ""
-    checkout = Checkout(prepared.request.directory, find_owner(prepared.found))
+    place = prepared.placement
+    checkout = Checkout(prepared.request.directory, find_owner(place.found or place.place))
     why, folder = "", find_folder()
     context = prepared.setup.config.build.context
     sent = checkout.directory / context

@@ -62,7 +62,7 @@ class CacheResult:
         layers: how many different layers the scope has; None if unknown.
         contents: the layers that the build saved there or found saved, by digest; None if unknown.
         store_bytes: the size of the whole store afterwards; None for other backends.
-        store_budget: how large the store may be, in bytes; None for other backends.
+        store_budget: how large the store may be, in bytes; None where no bound is known.
         freed_bytes: the size of what the store dropped afterwards; None for other backends.
         seconds: how long saving to a registry took; None where that was a part of the build.
     """

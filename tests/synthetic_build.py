@@ -181,8 +181,9 @@ def make_run(folder: Path, store: Store, scope: Scope) -> Run:
         setup=load_setup(folder, {}),
         docker=Docker(("docker",)),
         capabilities=Capabilities("28.5.0", "28.5.0", None, Builder("default", "docker", (node,))),
-        placement=Placement(_make_place(scope.owner.text or None), writes=True, reason=""),
-        found=_make_place(None),
+        placement=Placement(
+            _make_place(scope.owner.text or None), writes=True, reason="", found=_make_place(None)
+        ),
         scope=scope,
         candidates=(),
         store=store,

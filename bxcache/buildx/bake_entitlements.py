@@ -37,6 +37,8 @@ _MEANINGS = {
 }
 _NOT_HERE = re.compile(r"https?://|git://|ssh://|git@|github\.com/|docker-image:|target:")
 _OVER_SSH = re.compile(r"ssh://|[\w.-]+@[\w.-]+:")
+_FILES = frozenset({"local", "tar", "oci", "docker"})
+"""The outputs that are nothing but files where they have a place."""
 _OFF = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 _ON = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 
@@ -57,11 +59,23 @@ class Entitlement:
 
 
 @dataclass(frozen=True, slots=True)
-class _Allowed:
+class Allowed:
+    """What a caller lets the targets have.
+
+    Attributes:
+        words: the values of `--allow`.
+        folders: what may be read and written, by `READ` and `WRITE`.
+    """
+
     words: frozenset[str]
     folders: Mapping[str, tuple[Path, ...]]
 
+    def reaches(self, key: str, path: str, directory: Path) -> bool:
+        """Whether a path, taken from the working directory, may be read or written."""
+        return self.covers(key, _resolve(directory, path))
+
     def covers(self, key: str, path: Path) -> bool:
+        """The same for a path without links."""
         return any(map(path.is_relative_to, self.folders[key]))
 
 
@@ -76,8 +90,8 @@ def list_missing(
         sets: the values of bake's `--set`; what a caller names there is allowed.
         directory: the working directory.
     """
-    known = _read_allowed((*allowed, *(each for text in sets for each in _read_set(text))))
-    limits = _Allowed(known, {key: _find_folders(known, key, directory) for key in (READ, WRITE)})
+    values = (*allowed, *(each for text in sets for each in _read_set(text)))
+    limits = read_allowed((*values, f"{READ}=", f"{WRITE}="), directory)
     return tuple(
         each for target in targets.values() for each in _find_missing(target, limits, directory)
     )
@@ -101,7 +115,13 @@ def concerns_files(missing: Entitlement) -> bool:
     return missing.allow.startswith("fs.") or missing.allow == _SSH
 
 
-def _read_allowed(values: Iterable[str]) -> frozenset[str]:
+def read_allowed(values: Iterable[str], directory: Path) -> Allowed:
+    """What the values of `--allow` let the targets have, in a working directory."""
+    words = _read_words(values)
+    return Allowed(words, {key: _find_folders(words, key, directory) for key in (READ, WRITE)})
+
+
+def _read_words(values: Iterable[str]) -> frozenset[str]:
     """The values of `--allow`, with `fs=` as what it stands for."""
     plain: set[str] = set()
     for value in values:
@@ -115,7 +135,7 @@ def _find_folders(words: frozenset[str], key: str, directory: Path) -> tuple[Pat
     paths = [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
     if _ANY in paths:
         return (Path("/"),)
-    return (_resolve(directory, ""), *(_resolve(directory, path) for path in paths))
+    return tuple(_resolve(directory, path) for path in paths)
 
 
 def _resolve(directory: Path, path: str) -> Path:
@@ -132,7 +152,7 @@ def _find_existing(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
-def _find_missing(target: BakeTarget, limits: _Allowed, directory: Path) -> Iterator[Entitlement]:
+def _find_missing(target: BakeTarget, limits: Allowed, directory: Path) -> Iterator[Entitlement]:
     for word in dict.fromkeys(_list_words(target.told)):
         allows = {word, _DEVICE} if word.startswith(f"{_DEVICE}=") else {word}
         if not limits.words & allows:
@@ -191,6 +211,28 @@ def _read_context(told: Mapping[str, Any]) -> str:
 def _is_here(path: str, directory: Path) -> bool:
     """Whether it is a path; docker takes a folder that is there, whatever it is called."""
     return not _NOT_HERE.match(path) or (directory / path).is_dir()
+
+
+def list_granted(key: str, option: object) -> Iterator[tuple[str, str]]:
+    """What `--allow` can let one option of a target have: paths, each with `READ` or `WRITE`.
+
+    There is none for an option that reads a variable, or pushes.
+
+    Args:
+        key: the target's key that has the option.
+        option: the option, as `--print` shows it.
+    """
+    fields = _read_fields(option)
+    if key == "secret" and "env" not in fields and fields.get("type") != "env":
+        yield from ((READ, path) for path in _list_secret(option))
+    elif key == "ssh":
+        yield from ((READ, path) for path in _list_keys(option))
+    elif key == "output" and fields.get("type", "local") in _FILES:
+        yield from ((WRITE, path) for path in _list_output(option))
+    elif key == "cache-from":
+        yield from ((READ, path) for path in _list_cache(option, "src"))
+    elif key == "cache-to":
+        yield from ((WRITE, path) for path in _list_cache(option, "dest"))
 
 
 def _list_secret(option: object) -> Iterator[str]:

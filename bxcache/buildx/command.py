@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import posixpath
 import shlex
 from dataclasses import dataclass, field
@@ -182,12 +183,38 @@ def writes_stdout(settings: BuildSettings) -> bool:
     return any(_is_stdout(output) for output in settings.outputs)
 
 
-def _is_stdout(output: str) -> bool:
-    # https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
+def _read_output(output: str) -> dict[str, str]:
+    """The attributes of an output, of which a text that is no list of them is the folder.
+
+    https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
+    """
     try:
-        attributes = dict(parse_options(output))
+        fields = next(csv.reader([output], strict=True), [])
+    except csv.Error:
+        fields = []
+    if fields == [output] and not output.startswith("type="):
+        return {"type": "tar" if output == "-" else "local", "dest": output}
+    try:
+        return dict(parse_options(output))
     except ValueError:
-        return output == "-"
+        return {}
+
+
+def find_place(output: str) -> tuple[str, bool]:
+    """Where an output goes on this machine, or an empty text; and whether that is a whole folder.
+
+    >>> find_place("out"), find_place("type=oci,dest=a.tar"), find_place("type=oci,tar=0,dest=a")
+    (('out', True), ('a.tar', False), ('a', True))
+    """
+    attributes = _read_output(output)
+    path, kind = attributes.get("dest", ""), attributes.get("type", "")
+    # Whatever is no archive may be a folder.
+    is_file = kind in ("tar", "oci", "docker") and "tar" not in attributes
+    return ("" if path == "-" else path), not is_file
+
+
+def _is_stdout(output: str) -> bool:
+    attributes = _read_output(output)
     piped = ("tar", "oci", "docker")
     default = "" if attributes.get("type") in ("tar", "oci") else "none"
     return attributes.get("type") in piped and attributes.get("dest", default) in ("", "-")
@@ -205,11 +232,7 @@ def list_destinations(output: str) -> Iterator[tuple[str, str]]:
     if _is_stdout(output):
         yield "stdout", "-"
         return
-    try:
-        attributes = dict(parse_options(output))
-    except ValueError:
-        yield "path", posixpath.normpath(output)
-        return
+    attributes = _read_output(output)
     path = attributes.get("dest", "")
     if path:
         yield "path", posixpath.normpath(path)

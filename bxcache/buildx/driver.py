@@ -164,18 +164,24 @@ class Docker:
             raise _no_buildx(client)
         return answer.stdout.strip()
 
-    def print_bake(self, arguments: Sequence[str], directory: Path) -> Answer:
+    def print_bake(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> Answer:
         """What `docker buildx bake --print` says, as a document; why it does not, on stderr.
 
         Args:
             arguments: what follows that.
             directory: the working directory.
+            environment: the only variables that a bake file can read, where it is not to read all.
 
         Raises:
             EngineError: there is no answer.
         """
         words = ("buildx", "bake", "--print", "--progress", "quiet", *arguments)
-        question = Question((*self.command, *words), directory=directory)
+        question = Question((*self.command, *words), directory=directory, environment=environment)
         try:
             return _await_answer(question, _SECONDS_TO_BOOT)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,20 @@ def _is_reference(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def find_short(words: Sequence[str], letter: str) -> tuple[str, ...]:
+    """The values of a flag of one letter, which may stand in one word with it.
+
+    >>> find_short(["-o", "a", "-ob", "-o=c", "-Dod", "--on"], "o")
+    ('a', 'b', 'c', 'd')
+    """
+    flag = re.compile(f"-D*{letter}=?(?P<value>.*)", re.DOTALL)
+    return tuple(
+        match["value"] or following
+        for word, following in pairwise((*words, ""))
+        if (match := flag.fullmatch(word))
+    )
 
 
 def adds_inline(settings: BuildSettings, extra: Sequence[str]) -> bool:

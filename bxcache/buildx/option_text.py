@@ -58,7 +58,7 @@ def parse_options(text: str) -> Attributes:
     for name, equals, _ in pairs:
         if not equals or not name:
             raise ValueError(f"`{name}` in `{text}` is no `key=value`")
-    return tuple((name.lower(), value) for name, _, value in pairs)
+    return tuple((name.strip().lower(), value) for name, _, value in pairs)
 
 
 def _read_fields(text: str) -> list[str]:

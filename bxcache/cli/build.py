@@ -66,10 +66,10 @@ def _is_image(word: str, config_file: str | None) -> bool:
     """
     if not _NAME.fullmatch(word):
         return False
-    from bxcache.config.loading import load_setup  # noqa: PLC0415
+    from bxcache.placement import load_guarded  # noqa: PLC0415
 
     file = Path(config_file) if config_file else None
-    setup = load_setup(Path.cwd(), os.environ, file=file)
+    setup = load_guarded(Path.cwd(), os.environ, file=file)
     images = setup.config.images
     if images and word not in images and not Path(word).exists():
         _refuse(word, setup)

@@ -56,9 +56,9 @@ def complete_images(
     names: list[str] = []
     # What is wrong is told when the command runs.
     with suppress(Exception):
-        from bxcache.config.loading import load_setup  # noqa: PLC0415
+        from bxcache.placement import load_guarded  # noqa: PLC0415
 
-        names = list(load_setup(Path.cwd(), os.environ).config.images)
+        names = list(load_guarded(Path.cwd(), os.environ).config.images)
     found = [CompletionItem(name) for name in names if name.startswith(word)]
     # For bash all that comes before the folders is nothing.
     return [CompletionItem(word, type="dir"), *found]

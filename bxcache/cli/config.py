@@ -23,17 +23,18 @@ def show_command(config_file: str | None, image: str | None) -> None:
     """Print every value and where it comes from."""
     from bxcache.buildx.command import render_build  # noqa: PLC0415
     from bxcache.buildx.secrets import find_secrets  # noqa: PLC0415
-    from bxcache.config.loading import describe, load_setup  # noqa: PLC0415
+    from bxcache.config.loading import describe  # noqa: PLC0415
     from bxcache.console.settings import render_settings  # noqa: PLC0415
-    from bxcache.place.place import read_place  # noqa: PLC0415
-    from bxcache.placement import describe_place, settle_place  # noqa: PLC0415
+    from bxcache.placement import describe_place, open_setup  # noqa: PLC0415
     from bxcache.redaction import Redactor  # noqa: PLC0415
 
-    setup = load_setup(
-        Path.cwd(), os.environ, file=Path(config_file) if config_file else None, image=image
-    )
-    placement = settle_place(read_place(os.environ, Path.cwd()), setup)
+    file = Path(config_file) if config_file else None
+    setup, placement = open_setup(Path.cwd(), os.environ, file=file, image=image)
     rows = [(key, value, str(source)) for key, value, source in describe(setup)]
+    rows += [
+        (each.key, each.value, f"{each.source}, does not count here: {each.why}")
+        for each in placement.refused
+    ]
     command = render_build(setup.config.build, cache_options=(), metadata_file="")
     redact = Redactor(find_secrets(command, os.environ))
     log = find_job_log()

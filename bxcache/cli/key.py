@@ -32,20 +32,18 @@ def key_command(
     `github` prints lines for $GITHUB_OUTPUT; `circleci` and `gitlab` print YAML for their files.
     """
     from bxcache.cache_key import make_cache_key  # noqa: PLC0415
-    from bxcache.config.loading import load_setup  # noqa: PLC0415
     from bxcache.console.cache_key import STYLES  # noqa: PLC0415
     from bxcache.location import require_location  # noqa: PLC0415
-    from bxcache.place.place import read_place  # noqa: PLC0415
-    from bxcache.placement import settle_place  # noqa: PLC0415
+    from bxcache.placement import load_guarded, open_setup  # noqa: PLC0415
     from bxcache.scope import Owner  # noqa: PLC0415
     from bxcache.store.store import Store  # noqa: PLC0415
 
     here, file = Path.cwd(), Path(config_file) if config_file else None
-    setup = load_setup(here, os.environ, file=file, image=image)
+    setup = load_guarded(here, os.environ, file=file, image=image)
     store = Store(here / folder) if folder else require_location(setup).store
     owner = Owner.of_branch(branch or None)
     if branch is None:
-        owner = settle_place(read_place(os.environ, here), setup).owner
+        owner = open_setup(here, os.environ, file=file, image=image)[1].owner
     key = make_cache_key(setup, here, store.read_scopes(), owner)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
     say(STYLES[style](key, path), find_job_log(), err=False)

@@ -28,7 +28,9 @@ def _with_registry(function: Callable[..., Any]) -> Callable[..., Any]:
     return _REF(_INSECURE(CONFIG(function)))
 
 
-def _find(ref: str | None, config_file: str | None, *, insecure: bool) -> list[RegistryCache]:
+def _find(
+    ref: str | None, config_file: str | None, *, insecure: bool, writes: bool = False
+) -> list[RegistryCache]:
     from bxcache.location import choose_registries  # noqa: PLC0415
 
     return choose_registries(
@@ -36,6 +38,7 @@ def _find(ref: str | None, config_file: str | None, *, insecure: bool) -> list[R
         os.environ,
         chosen=ref,
         insecure=insecure,
+        writes=writes,
         file=Path(config_file) if config_file else None,
     )
 
@@ -105,7 +108,10 @@ def prune_command(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **gi
         raise click.UsageError("say what is to go: `--max-age 30d`, `--gone`, or both")
     known = list_remote(Path.cwd(), remote) if gone else None
     documents = []
-    for each in _find(given["ref"], given["config_file"], insecure=given["insecure"]):
+    registries = _find(
+        given["ref"], given["config_file"], insecure=given["insecure"], writes=not dry_run
+    )
+    for each in registries:
         pruned = each.prune(
             max_age=given["max_age"],
             branches=known.branches if known else None,

@@ -69,12 +69,31 @@ def check_paths(paths: Iterable[Path]) -> None:
 
     Raises:
         click.BadParameter: one cannot be.
+        ConfigError: one lies in a store.
     """
-    for path in paths:
+    known = list(paths)
+    check_outside(known)
+    for path in known:
         _check_writable(path)
 
 
+def check_outside(paths: Iterable[Path]) -> None:
+    """Refuse to write files into a store.
+
+    Raises:
+        ConfigError: one lies in a store.
+    """
+    from bxcache.destinations import Destination, check_destinations  # noqa: PLC0415
+
+    check_destinations(Destination("", path) for path in paths)
+
+
 def _check_writable(path: Path, parameter: click.Parameter | None = None) -> None:
+    from bxcache.store.surroundings import find_store  # noqa: PLC0415
+
+    if find_store(path) is not None:
+        # It is refused with all others, and not touched before.
+        return
     try:
         check_destination(path)
     except OSError as error:
@@ -83,13 +102,16 @@ def _check_writable(path: Path, parameter: click.Parameter | None = None) -> Non
 
 
 def check_alone(paths: Iterable[Path | None]) -> None:
-    """Refuse to write two things to one file, however it is named.
+    """Refuse to write two things to one file, however it is named, or anything into a store.
 
     Raises:
         click.UsageError: two of the paths are one file.
+        ConfigError: one lies in a store.
     """
     known: set[str] = set()
-    for path in filter(None, paths):
+    named = [*filter(None, paths)]
+    check_outside(named)
+    for path in named:
         real = os.path.realpath(path)
         if real in known:
             raise click.UsageError(f"`{path}` is to hold two things; name two files")

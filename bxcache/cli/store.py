@@ -14,6 +14,7 @@ import click
 from bxcache.cli.completion import complete_scopes
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.options import CONFIG, JSON
+from bxcache.cli.report_files import check_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,6 +221,7 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     path = Path(file)
+    check_outside([path])
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as target:

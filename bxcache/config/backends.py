@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from bxcache.config.quantities import Age, Duration, Size
 from bxcache.config.reference import Reference
+from bxcache.config.trust import HARMLESS, PATH, asks
 
 Compression = Literal["uncompressed", "gzip", "estargz", "zstd"]
 
@@ -37,19 +38,21 @@ class Declaration(BaseModel):
     """Keys that people expect here and that mean something else; the value says what."""
 
 
+_BOUNDS = asks("it can drop what trusted builds saved")
+_INSECURE = asks("it sends docker's login in clear")
 _ALWAYS_MAX = "bxcache always exports every stage (mode=max); remove this key"
 
 
 class CompressedBackend(Declaration):
     """What `local` and `registry` have in common."""
 
-    compression: Compression | None = None
+    compression: Annotated[Compression | None, HARMLESS] = None
     """How new layers are compressed. BuildKit's default is gzip."""
 
-    compression_level: int | None = None
+    compression_level: Annotated[int | None, HARMLESS] = None
     """0 to 9 for gzip and estargz, 0 to 22 for zstd."""
 
-    force_compression: bool = False
+    force_compression: Annotated[bool, HARMLESS] = False
     """Compress layers again that exist in another compression. Slow, but the cache is uniform."""
 
     @field_validator("compression_level", mode="after")
@@ -77,17 +80,17 @@ class LocalBackend(CompressedBackend):
         "ref": "a local store has a `dir`; `ref` belongs to `registry` and `inline`",
     }
 
-    type: Literal["local"]
+    type: Annotated[Literal["local"], HARMLESS]
 
-    dir: str | None = None
+    dir: Annotated[str | None, PATH] = None
     """The store's directory; relative to the file that declares it. Default: below the user's
     cache folder, one for each project."""
 
-    max_size: Size = 20_000_000_000
+    max_size: Annotated[Size, _BOUNDS] = 20_000_000_000
     """The most that the store may hold, such as `5GB`. Over it, the layers that save the least work
     for their size go first. Default: 20 GB."""
 
-    max_age: Age = 2_592_000
+    max_age: Annotated[Age, _BOUNDS] = 2_592_000
     """How long an unused scope is kept, such as `14d`. Default: 30 days."""
 
 
@@ -100,25 +103,25 @@ class RegistryBackend(CompressedBackend):
         "registry.insecure": "write it as `insecure`",
     }
 
-    type: Literal["registry"]
+    type: Annotated[Literal["registry"], HARMLESS]
 
-    ref: Ref
+    ref: Annotated[Ref, HARMLESS]
     """The repository, such as `registry.example.com/team/app-cache`. With a tag, all builds share
     that one tag; without, each scope has its own."""
 
-    insecure: bool = False
+    insecure: Annotated[bool, _INSECURE] = False
     """Allow plain HTTP and unverified TLS to this registry."""
 
-    timeout: Duration = 600
+    timeout: Annotated[Duration, HARMLESS] = 600
     """How long saving may take before it is given up, such as `20m`. Default: 10 minutes."""
 
-    image_manifest: bool = True
+    image_manifest: Annotated[bool, HARMLESS] = True
     """Write the cache as an image manifest, which every registry takes."""
 
-    oci_mediatypes: bool = True
+    oci_mediatypes: Annotated[bool, HARMLESS] = True
     """Use OCI media types instead of docker's."""
 
-    ignore_error: bool = True
+    ignore_error: Annotated[bool, HARMLESS] = True
     """Let docker go on when the cache cannot be written. With `cache.strict` bxcache then fails by
     itself, after the image is built."""
 
@@ -142,20 +145,20 @@ class InlineBackend(Declaration):
         "compression": "an inline cache has the image's own layers; set it on the image's output",
     }
 
-    type: Literal["inline"]
+    type: Annotated[Literal["inline"], HARMLESS]
 
-    ref: Ref
+    ref: Annotated[Ref, HARMLESS]
     """The image to import from, usually a tag that this build pushes. With `stages = "all"` it is
     the repository, without a tag."""
 
-    stages: Literal["final", "all"] = "final"
+    stages: Annotated[Literal["final", "all"], HARMLESS] = "final"
     """`all` pushes every stage as an image of its own, `SCOPE.STAGE`, and one more, `SCOPE`, from
     which all of them are read. It needs nothing of an engine or a registry but images."""
 
-    insecure: bool = False
+    insecure: Annotated[bool, _INSECURE] = False
     """Allow plain HTTP and unverified TLS to this registry."""
 
-    timeout: Duration = 600
+    timeout: Annotated[Duration, HARMLESS] = 600
     """How long saving all stages may take before it is given up. Default: 10 minutes."""
 
     @field_validator("stages", mode="after")

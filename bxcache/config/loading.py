@@ -25,7 +25,7 @@ from bxcache.config.sources import DEFAULT, Key, Layer, Origin, Source, find_lea
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bxcache.config.positions import Position
 
@@ -41,6 +41,8 @@ class Setup:
         root: the project: the config file's folder, else the git root, else the working directory.
         file: the config file, if there is one.
         notes: what a person should know although nothing is wrong.
+        layers: what each source says, the topmost last.
+        is_guarded: what a file says counts only as far as it is harmless.
     """
 
     config: Config
@@ -49,10 +51,17 @@ class Setup:
     root: Path
     file: ConfigFile | None
     notes: tuple[str, ...]
+    layers: tuple[Layer, ...] = ()
+    is_guarded: bool = False
 
     def source_of(self, key: Key) -> Source:
         """The source of one value."""
         return self.sources.get(key, DEFAULT)
+
+    def is_callers(self, key: Key) -> bool:
+        """Whether a value is from who runs the build: in a guarded one, a flag or a variable."""
+        given = self.source_of(key).origin in (Origin.ENVIRONMENT, Origin.FLAG)
+        return given or not self.is_guarded
 
 
 def load_setup(
@@ -98,6 +107,7 @@ def load_setup(
         root=_root_of(found, directory),
         file=found,
         notes=tuple(notes),
+        layers=tuple(layers),
     )
 
 
@@ -256,14 +266,14 @@ def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
         if backend["type"] == "local":
             backend["dir"] = backend["dir"] or str(default_store(setup.root))
     leaves = list(find_leaves(values))
-    lines = _written_lines(setup, [key for key, _ in leaves])
+    lines = find_written_lines(setup, [key for key, _ in leaves])
     return [
         (dotted(key), value, _with_line(setup.source_of(key), lines.get(key)))
         for key, value in leaves
     ]
 
 
-def _written_lines(setup: Setup, keys: list[Key]) -> dict[Key, int]:
+def find_written_lines(setup: Setup, keys: Sequence[Position]) -> dict[Position, int]:
     """The line of each key that the file sets: in the image's table, else in its own."""
     if setup.file is None:
         return {}
@@ -276,7 +286,7 @@ def _written_lines(setup: Setup, keys: list[Key]) -> dict[Key, int]:
     return found
 
 
-def _places(key: Key, image: str | None) -> list[Position]:
+def _places(key: Position, image: str | None) -> list[Position]:
     own: list[Position] = [key]
     return [("images", image, *key[1:]), *own] if image and key[0] == "build" else own
 

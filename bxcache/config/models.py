@@ -8,9 +8,11 @@ from pydantic import Field
 
 from bxcache.config.backends import Backend, Declaration, LocalBackend
 from bxcache.config.quantities import Duration, Size
+from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 
 TextList = Annotated[tuple[str, ...], Field(strict=False)]
 TextTable = dict[str, str]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class BuildSettings(Declaration):
@@ -23,57 +25,57 @@ class BuildSettings(Declaration):
         "cache_from": "a cache is declared as a `[[cache.backends]]` table",
     }
 
-    context: str = "."
+    context: Annotated[str, CONTEXT] = "."
     """The build context: a folder, a URL, or `-`. Relative to the config file. Default: the config
     file's folder."""
 
-    file: str | None = None
+    file: Annotated[str | None, PATH] = None
     """The Dockerfile, relative to the config file. Default: `Dockerfile` in the context."""
 
-    target: str | None = None
+    target: Annotated[str | None, HARMLESS] = None
     """The stage to build."""
 
-    platforms: TextList = ()
+    platforms: Annotated[TextList, HARMLESS] = ()
     """The platforms to build for, such as `linux/amd64`. Default: the builder's own."""
 
-    builder: str = ""
+    builder: Annotated[str, asks("it chooses whose builder is used")] = ""
     """The buildx builder. Default: the current one."""
 
-    tags: TextList = ()
+    tags: Annotated[TextList, asks("it can name another build's image")] = ()
     """Names for the image."""
 
-    build_args: dict[str, str | None] = Field(default_factory=dict)
+    build_args: Annotated[dict[str, str | None], ARGUMENT] = Field(default_factory=dict)
     """Build arguments. A value that looks like a secret is never shown. From Python, None takes
     the value from the environment."""
 
-    build_contexts: TextTable = Field(default_factory=dict)
+    build_contexts: Annotated[TextTable, CONTEXT] = Field(default_factory=dict)
     """Named contexts: a folder or a URL for each name."""
 
-    labels: TextTable = Field(default_factory=dict)
+    labels: Annotated[TextTable, HARMLESS] = Field(default_factory=dict)
     """Labels of the image."""
 
-    secrets: TextList = ()
+    secrets: Annotated[TextList, asks("it reads variables and files of the runner")] = ()
     """Secrets for `RUN --mount=type=secret`, as in docker's `--secret`."""
 
-    ssh: TextList = ()
+    ssh: Annotated[TextList, asks("it uses keys of the runner")] = ()
     """SSH agents or keys for `RUN --mount=type=ssh`, as in docker's `--ssh`."""
 
-    outputs: TextList = ()
+    outputs: Annotated[TextList, asks("it writes files or images")] = ()
     """Where the result goes, as in docker's `--output`."""
 
-    network: str | None = None
+    network: Annotated[str | None, NETWORK] = None
     """The network of RUN steps: `default`, `none` or `host`."""
 
-    push: bool = False
+    push: Annotated[bool, asks("it pushes with the runner's login")] = False
     """Push the image."""
 
-    load: bool = False
+    load: Annotated[bool, HARMLESS] = False
     """Load the image into docker."""
 
-    pull: bool = False
+    pull: Annotated[bool, HARMLESS] = False
     """Look for newer base images."""
 
-    no_cache: bool = False
+    no_cache: Annotated[bool, HARMLESS] = False
     """Import no cache and execute every step. What is built is still saved."""
 
 
@@ -87,49 +89,59 @@ Donor = Literal["branch", "base", "default"]
 class CacheSettings(Declaration):
     """Which caches are read and written."""
 
-    read: Annotated[tuple[Donor, ...], Field(strict=False)] = ("branch", "base", "default")
+    read: Annotated[tuple[Donor, ...], Field(strict=False), HARMLESS] = (
+        "branch",
+        "base",
+        "default",
+    )
     """Whose cache a build may start from, in this order: that of its own branch, of the branch
     that a pull request goes to, of the repository's default branch. The first that exists is
     taken."""
 
-    read_all: bool = False
+    read_all: Annotated[bool, HARMLESS] = False
     """Start from all that exist instead of the first. BuildKit then finds less at times."""
 
-    write: Literal["always", "trusted", "never"] = "trusted"
+    write: Annotated[
+        Literal["always", "trusted", "never"],
+        asks("it saves what a stranger built", "always"),
+    ] = "trusted"
     """Which builds save their cache. A pull request from a fork is not trusted, nor a build where
     that cannot be told. `always` counts for those only as a flag or a variable: they could have
-    changed the file."""
+    changed the file. They save to the default local store, and to what a flag or a variable
+    declares, never to a tag that is declared."""
 
-    strict: bool = False
+    strict: Annotated[bool, HARMLESS] = False
     """Fail when a cache cannot be read or saved. Otherwise that is a warning. The image is built
     either way."""
 
-    shared_builder: Literal["warn", "refuse", "trust"] = "warn"
+    shared_builder: Annotated[Literal["warn", "refuse", "trust"], HARMLESS] = "warn"
     """What a trusted build on a CI system does about layers that it took from the builder's own
     cache, and that no trusted build has saved: an untrusted build on the same builder can have
     made them. `warn` names their steps, `refuse` does not save them either. `trust` is for a
     builder that only trusted builds use."""
 
-    backends: Annotated[tuple[Backend, ...], Field(strict=False)] = (LocalBackend(type="local"),)
+    backends: Annotated[tuple[Backend, ...], Field(strict=False), HARMLESS] = (
+        LocalBackend(type="local"),
+    )
     """Where caches are kept. A build reads from the first that has one and saves to all."""
 
 
 class PlaceSettings(Declaration):
     """Where the build runs, where that is not what the CI system or git says."""
 
-    branch: str | None = None
+    branch: Annotated[str | None, asks("it passes for another branch")] = None
     """The branch that is built; of a pull request the one that it comes from."""
 
-    tag: str | None = None
+    tag: Annotated[str | None, asks("it passes for another tag")] = None
     """The git tag that is built, which then has a cache of its own."""
 
-    base: str | None = None
+    base: Annotated[str | None, HARMLESS] = None
     """The branch that a pull request goes to."""
 
-    default: str | None = None
+    default: Annotated[str | None, HARMLESS] = None
     """The repository's default branch."""
 
-    trusted: bool | None = None
+    trusted: Annotated[bool | None, asks("it passes for a trusted build")] = None
     """Whether the build may save a cache that others start from. In a build that is not trusted
     by itself this counts only as a flag or a variable, and so do `branch` and `tag`."""
 
@@ -141,25 +153,25 @@ class GateSettings(Declaration):
     """What a build must reach to pass. One that does not fails with a status of its own, after its
     image is built and its caches are saved."""
 
-    min_hit_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_hit_ratio: Annotated[Share | None, HARMLESS] = None
     """The least share of steps that must be reused, from 0 to 1."""
 
-    require_cached: TextList = ()
+    require_cached: Annotated[TextList, HARMLESS] = ()
     """Stages of which every step must be reused."""
 
-    max_growth: Size | None = None
+    max_growth: Annotated[Size | None, HARMLESS] = None
     """How much the cache may grow from one build to the next, such as `200MB`."""
 
-    max_size: Size | None = None
+    max_size: Annotated[Size | None, HARMLESS] = None
     """How large the cache may be, such as `2GB`."""
 
-    max_seconds: Duration | None = None
+    max_seconds: Annotated[Duration | None, HARMLESS] = None
     """How long the build may take, such as `90s` or `10m`."""
 
-    warn: Annotated[tuple[GateName, ...], Field(strict=False)] = ()
+    warn: Annotated[tuple[GateName, ...], Field(strict=False), HARMLESS] = ()
     """Gates that are only told when they are not passed."""
 
-    first: bool = False
+    first: Annotated[bool, HARMLESS] = False
     """Judge a first build too: one that starts from no cache, of a scope of which no build that
     succeeded is known."""
 

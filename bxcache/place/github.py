@@ -39,11 +39,14 @@ _PULL_REQUESTS = frozenset(
 # Each builds a branch or a tag that somebody with write access put into the repository. What
 # other events build is up to the workflow: many of those check out a pull request's commit.
 _OWN = frozenset({"push", "schedule", "workflow_dispatch", "release", "create"})
+# Events of which a run's head repository tells the trust: of a pull request it is the fork.
+_TOLD_BY_HEAD = _OWN | {"pull_request", "merge_group"}
 _GONE = Verdict(trusted=False, reason="a pull request from a fork that is gone")
 _COMMENT = Verdict(trusted=False, reason="a comment on a pull request, which may be from a fork")
 _QUEUE = Verdict(trusted=True, reason="a merge queue of the repository")
 _RUN = Verdict(trusted=True, reason="it follows a workflow of the same repository")
 _FOREIGN_RUN = Verdict(trusted=False, reason="it follows a workflow of a fork")
+_ANY_RUN = Verdict(trusted=False, reason="it follows a workflow whose event tells no trust")
 _ANY_EVENT = Verdict(trusted=False, reason="the event does not tell whose code is built")
 _REQUEST_REF = re.compile(r"refs/pull/(?P<number>[0-9]+)/[a-z]+")
 
@@ -167,20 +170,26 @@ def _read_comment(variables: Variables, event: Event) -> Statement:
 
 
 def _read_workflow_run(variables: Variables, event: Event) -> Statement:
-    """A workflow that another one started; it runs on the default branch, whatever that ran on."""
+    """A workflow that another one started; it runs on the default branch, whatever that ran on.
+
+    It has the trust of the run that started it: that of its event, as far as its head tells it.
+    """
     statement = _read_ref(variables, event)
     verdict = compare(
         event.get("workflow_run.head_repository.full_name"), event.get("repository.full_name")
     )
-    if verdict is UNTOLD:
-        doubt = event.trouble or "the file of GITHUB_EVENT_PATH does not name the head repository"
+    started_by = event.get("workflow_run.event")
+    if verdict is UNTOLD or not started_by:
+        missing = "the head repository" if verdict is UNTOLD else "the event that came before"
+        doubt = event.trouble or f"the file of GITHUB_EVENT_PATH does not name {missing}"
         doubts = (*statement.doubts, doubt)
         return replace(statement, verdict=_FOREIGN_RUN, doubts=doubts, remarks=())
     head, branch = event.get("workflow_run.head_branch"), statement.branch
     remarks = ("GITHUB_REF is not the branch of the workflow that came before",)
+    told = _RUN if started_by in _TOLD_BY_HEAD else _ANY_RUN
     return replace(
         statement,
-        verdict=_FOREIGN_RUN if verdict is FORK else _RUN,
+        verdict=_FOREIGN_RUN if verdict is FORK else told,
         remarks=remarks if branch and head not in ("", branch.value) else (),
     )
 

@@ -9,6 +9,7 @@ from bxcache.place.statement import (
     FORK,
     PUSH,
     SAME,
+    STARTED,
     UNTOLD,
     Found,
     Statement,
@@ -33,6 +34,10 @@ _CIRCLE_UNTOLD = Verdict(trusted=False, reason="CircleCI does not tell forks in 
 # that is mirrored from elsewhere.
 _MERGE_REQUEST = ("MERGE_REQUEST", "SOURCE_PROJECT_ID", "PROJECT_ID")
 _EXTERNAL = ("EXTERNAL_PULL_REQUEST", "SOURCE_REPOSITORY", "TARGET_REPOSITORY")
+# Another project's pipeline, or who has a trigger token, says by variables what is built. A child
+# pipeline has the ref and the variables of its parent.
+# https://docs.gitlab.com/ci/jobs/job_rules/#ci_pipeline_source-predefined-variable
+_STARTED_BY_OTHERS = ("pipeline", "trigger")
 
 
 def read_gitlab(variables: Variables) -> Statement:
@@ -50,7 +55,7 @@ def read_gitlab(variables: Variables) -> Statement:
     branch = variables.find("CI_COMMIT_BRANCH")
     tag = variables.find("CI_COMMIT_TAG")
     return Statement(
-        PUSH,
+        STARTED if variables.get("CI_PIPELINE_SOURCE") in _STARTED_BY_OTHERS else PUSH,
         branch=branch or (None if tag else variables.find("CI_COMMIT_REF_NAME")),
         tag=tag,
         default=variables.find("CI_DEFAULT_BRANCH"),
@@ -186,6 +191,9 @@ def read_travis(variables: Variables) -> Statement:
     return Statement(PUSH, branch=branch, tag=tag, doubts=tuple(doubts))
 
 
+# A pipeline that follows another one; `Build.Reason` in
+# https://learn.microsoft.com/en-us/azure/devops/pipelines/build/variables
+_AZURE_STARTED = ("BuildCompletion", "ResourceTrigger")
 _AZURE_REQUEST = re.compile(r"refs/(?:pull|pull-requests)/(?P<number>[0-9]+)(?:/.*)?")
 
 
@@ -213,7 +221,9 @@ def read_azure(variables: Variables) -> Statement:
     if ref and not ref.value.startswith(("refs/", "$/")):
         branch = ref
     stray = variables.find_stray(f"{prefix}SOURCEBRANCH", f"{prefix}TARGETBRANCH")
-    return Statement(PUSH, branch=branch, tag=tag, doubts=tuple(stray))
+    follows = variables.get("BUILD_REASON") in _AZURE_STARTED
+    verdict = STARTED if follows or variables.get("BUILD_TRIGGEREDBY_BUILDID") else PUSH
+    return Statement(verdict, branch=branch, tag=tag, doubts=tuple(stray))
 
 
 def _judge_azure(variables: Variables) -> Verdict:

@@ -12,6 +12,7 @@ from bxcache.place.statement import (
     FORK,
     PUSH,
     SAME,
+    STARTED,
     UNTOLD,
     Found,
     Statement,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 # How branch sources call the projects of change requests: `PR-12`, `MR-12-merge`.
 _CHANGE = re.compile(r"(?:PR|MR)-[0-9]+(?:-(?:head|merge))?")
 _REF = Verdict(trusted=False, reason="the branch is where pull requests are kept")
+# What a plugin sets in a job that another one starts; Jenkins alone does not tell:
+# https://plugins.jenkins.io/envinject/
+_UPSTREAM = "BUILD_CAUSE_UPSTREAMTRIGGER"
 # Plugins that build pull requests and do not tell forks: the number, the head, the base.
 # https://plugins.jenkins.io/gitlab-plugin/ and https://plugins.jenkins.io/gerrit-trigger/
 _UNTELLING = (
@@ -106,12 +110,18 @@ def _read_branch(variables: Variables) -> Statement:
     if branch and tag and branch.value == tag.value:
         branch = None
     return Statement(
-        _REF if branch and is_request_ref(branch.value) else PUSH,
+        _judge_branch(variables, branch),
         branch=branch,
         tag=tag,
         default=Found(default.value, "BRANCH_NAME with BRANCH_IS_PRIMARY") if default else None,
         doubts=tuple(_doubt(variables)),
     )
+
+
+def _judge_branch(variables: Variables, branch: Found | None) -> Verdict:
+    if branch and is_request_ref(branch.value):
+        return _REF
+    return STARTED if variables.is_on(_UPSTREAM) else PUSH
 
 
 def _find_branch(variables: Variables) -> Found | None:

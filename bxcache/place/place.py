@@ -90,6 +90,11 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
     )
 
 
+def read_trust(environment: Mapping[str, str]) -> bool:
+    """Whether a build is trusted, which git has no part in."""
+    return read_provider(Variables(environment))[1].verdict.trusted
+
+
 def _get(statement: Statement, name: str) -> Found | None:
     found: Found | None = getattr(statement, name)
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bxcache.place.statement import (
     PUSH,
     SAME,
+    STARTED,
     UNTOLD,
     Found,
     Statement,
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from bxcache.place.variables import Variables
 
 _ANY_EVENT = Verdict(trusted=False, reason="the event does not tell whose code is built")
+_TRIGGERED = "BUILDKITE_TRIGGERED_FROM_BUILD_ID"
 
 
 def read_buildkite(variables: Variables) -> Statement:
     """What Buildkite says.
 
     Trust rests on the repositories in `BUILDKITE_PULL_REQUEST_REPO` and `BUILDKITE_REPO`; a
-    branch such as `owner:main` is a fork's too.
+    branch such as `owner:main` is a fork's too. A build that a step of another one triggers has
+    the branch that this step names, whatever code that other build is of.
 
     https://buildkite.com/docs/pipelines/configure/environment-variables
     """
@@ -59,8 +62,10 @@ def read_buildkite(variables: Variables) -> Statement:
     if branch and tag and branch.value == tag.value:
         branch = None
     queue = variables.find("BUILDKITE_MERGE_QUEUE_BASE_BRANCH")
+    triggered = variables.get("BUILDKITE_SOURCE") == "trigger_job"
+    verdict = STARTED if triggered or variables.get(_TRIGGERED) else PUSH
     return Statement(
-        PUSH, branch=branch, tag=tag, base=queue, default=default, doubts=tuple(doubts)
+        verdict, branch=branch, tag=tag, base=queue, default=default, doubts=tuple(doubts)
     )
 
 

@@ -26,6 +26,7 @@ PUSH = Verdict(trusted=True, reason="a build of the repository itself")
 SAME = Verdict(trusted=True, reason="a pull request of the same repository")
 FORK = Verdict(trusted=False, reason="a pull request from a fork")
 UNTOLD = Verdict(trusted=False, reason="a pull request that may be from a fork")
+STARTED = Verdict(trusted=False, reason="another build started it, which may be of a fork's code")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
@@ -56,6 +56,7 @@ class Outlook:
         once: why the build cannot be run again to save what it built, or an empty string.
         unbaked: why its stages cannot be built by bake too, or an empty string.
         inline_only: why no other cache than an inline one can be saved, or an empty string.
+        read_only: the backends that are only read, each with the reason.
     """
 
     config: Config
@@ -68,6 +69,7 @@ class Outlook:
     once: str = ""
     unbaked: str = ""
     inline_only: str = ""
+    read_only: Mapping[Backend, str] = field(default_factory=dict)
 
     @property
     def refuses_borrowed(self) -> bool:
@@ -171,7 +173,9 @@ def _choose_exports(
     saves: list[RegistrySave] = []
     backends = outlook.config.cache.backends
     for backend in sorted(backends, key=lambda each: isinstance(each, LocalBackend)):
-        if isinstance(backend, LocalBackend):
+        if backend in outlook.read_only:
+            notes.append(outlook.read_only[backend])
+        elif isinstance(backend, LocalBackend):
             if local is not None and _can_save(outlook, backend):
                 uses.append(export_local(backend, local, scope))
         elif backend.keeps_all:
@@ -200,7 +204,7 @@ def _list_unsaved(outlook: Outlook) -> Iterator[CacheUse]:
     if not outlook.placement.writes:
         return
     for backend in outlook.config.cache.backends:
-        if _can_save(outlook, backend):
+        if backend in outlook.read_only or _can_save(outlook, backend):
             continue
         if isinstance(backend, RegistryBackend):
             yield export_registry(backend, outlook.scope)
@@ -284,7 +288,8 @@ def _list_troubles(outlook: Outlook) -> Iterator[str]:
         told = next((e for e in errors if e.trouble is Trouble.SICK), None) or next(
             (e for e in errors if e.trouble is Trouble.REFUSED), None
         )
-        if told is None and not (written and backend.keeps_all):
+        saved = written and backend.keeps_all and backend not in outlook.read_only
+        if told is None and not saved:
             told = next((e for e in errors if e.trouble is Trouble.DENIED), None)
         if told is not None:
             yield f"a cache was not used; {told}"

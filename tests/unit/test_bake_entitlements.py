@@ -263,7 +263,7 @@ class Asked(Docker):
 
     version = "github.com/docker/buildx v0.29.1 abc"
 
-    def print_bake(self, arguments: Any, directory: Path) -> Answer:  # noqa: ANN401, ARG002
+    def print_bake(self, arguments: Any, directory: Path, environment: Any = None) -> Answer:  # noqa: ANN401, ARG002
         targets = {
             "p": {"context": ".."},
             "q": {"context": "..", "network": "host", "output": [local("../a b")]},

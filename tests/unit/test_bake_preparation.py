@@ -298,7 +298,7 @@ class Asked(Docker):
         super().__init__(("docker",))
         self.answer, self.words = answer, [""]
 
-    def print_bake(self, arguments: Any, directory: Path) -> Answer:  # noqa: ANN401, ARG002
+    def print_bake(self, arguments: Any, directory: Path, environment: Any = None) -> Answer:  # noqa: ANN401, ARG002
         self.words = list(arguments)
         return self.answer
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bxcache import baking
+from bxcache import bake_definition, baking
 from bxcache.bake_preparation import BakeRequest, Baking
 from bxcache.baking import bake_targets
 from bxcache.buildx.bake_definition import BakeTarget
@@ -50,7 +50,7 @@ def declare(
     """A bake whose targets are these; docker is not asked."""
     monkeypatch.setattr(baking, "open_build", lambda _: nullcontext())
     monkeypatch.setattr(baking, "prepare", lambda *_, **__: base)
-    monkeypatch.setattr(baking, "read_targets", lambda request, _: read_targets(request))
+    monkeypatch.setattr(bake_definition, "read_targets", lambda request, _: read_targets(request))
     return BakeRequest(BuildRequest(directory=base.request.directory))
 
 

@@ -304,3 +304,21 @@ def test_a_name_with_control_characters_is_shown_quoted(
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "evil" in out
+
+
+def test_a_strangers_file_does_not_say_what_is_removed(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read as before; a flag or a variable says what is pruned."""
+    monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
+    before, prune = scopes(registry), ["registry", "prune", "--max-age", "1d"]
+    assert run(["registry", "ls"]) == 0
+    assert run([*prune, "--dry-run"]) == 0
+    capsys.readouterr()
+    assert run(prune) == 78
+    assert "`--ref`" in capsys.readouterr().err
+    assert scopes(registry) == before
+    ref = f"{registry.address}/app"
+    monkeypatch.setenv("BXCACHE_CACHE_BACKENDS", f"type=registry,ref={ref}")
+    assert run(prune) == 0
+    assert scopes(registry) < before

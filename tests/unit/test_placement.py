@@ -33,7 +33,7 @@ def settle(
 ) -> Placement:
     (folder / "bxcache.toml").write_text(file)
     flags = BuildRequest(options=options, directory=folder).to_layer()
-    return settle_place(found, load_setup(folder, environment or {}, flags=flags))
+    return settle_place(found, load_setup(folder, environment or {}, flags=flags), folder)[1]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,11 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             once=given.get("once", ""),
             unbaked=given.get("unbaked", ""),
             inline_only=given.get("inline_only", ""),
+            read_only={
+                each: "as the file says"
+                for each in settings.cache.backends
+                if each.type in given.get("read_only", ())
+            },
         )
     )
 
@@ -412,6 +417,19 @@ def test_an_untrusted_build_reads_and_saves_nothing() -> None:
     assert not found.exports
     assert not found.saves
     assert "as the test says" in found.notes
+
+
+def test_a_backend_that_is_only_read_is_not_saved_to() -> None:
+    """The others are; and one that may not be looked into is told, as it is not written."""
+    found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), read_only=("registry",))
+    assert [each.backend for each in found.exports] == ["local"]
+    assert not found.saves
+    assert "as the file says" in found.notes
+    found = plan(REGISTRY, INLINE, refs={REF: True}, read_only=("registry", "inline"))
+    assert (len(found.imports), found.exports, found.saves) == (1, (), ())
+    denied = {REF: Trouble.DENIED}
+    assert plan(REGISTRY, refs=denied).troubles == ()
+    assert len(plan(REGISTRY, refs=denied, read_only=("registry",)).troubles) == 1
 
 
 def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:

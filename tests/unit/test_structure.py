@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ FLOORS = [
         "bxcache.holders",
     },
     {"bxcache.rescue", "bxcache.earlier", "bxcache.recent_builds", "bxcache.borrowing"},
+    {"bxcache.destinations"},
     {"bxcache.preparation"},
     {"bxcache.running"},
     {"bxcache.stage_push", "bxcache.node_export", "bxcache.known_layers"},
@@ -35,6 +37,7 @@ FLOORS = [
     {"bxcache.execution", "bxcache.preview"},
     {"bxcache.pipeline", "bxcache.lookup"},
     {"bxcache.extraction", "bxcache.batch", "bxcache.bake_preparation"},
+    {"bxcache.bake_definition"},
     {"bxcache.baking"},
     {"bxcache.api", "bxcache.console"},
     {"bxcache.cli"},
@@ -112,6 +115,12 @@ def test_each_door_is_the_only_one(name: str, home: str) -> None:
     users = {name_of(path) for path in MODULES for i in imports_of(path) if i.split(".")[0] == name}
     assert users
     assert all(user == home or user.startswith(f"{home}.") for user in users)
+
+
+def test_a_configuration_is_had_by_one_door() -> None:
+    """Whoever loads one by itself would take what a stranger's file says at its word."""
+    loaders = {name_of(path) for path in MODULES if re.search(r"\bload_setup\b", path.read_text())}
+    assert loaders == {"bxcache.config.loading", "bxcache.placement"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -1,0 +1,146 @@
+"""The configuration of a build that is not trusted: files ask, flags and variables allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from bxcache.config.backends import BACKEND_MODELS
+from bxcache.config.discovery import find_root
+from bxcache.config.loading import find_written_lines
+from bxcache.config.models import Config, ImageSettings
+from bxcache.config.problems import dotted
+from bxcache.config.sources import Layer, Origin, find_leaves, insert_leaf, merge_layers
+from bxcache.config.trust import Checkout, Trust
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bxcache.config.backends import Declaration
+    from bxcache.config.loading import Setup
+    from bxcache.config.positions import Position
+    from bxcache.config.sources import Key, Source
+
+    _Refused = dict[Position, tuple[Any, str]]
+    """By its key, a value that does not count, and why."""
+
+_BACKENDS = ("cache", "backends")
+_IMAGES = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A value of a file that does not count.
+
+    Attributes:
+        key: the dotted path of its key.
+        value: the value.
+        source: where it is set.
+        why: what it does.
+    """
+
+    key: str
+    value: Any
+    source: Source
+    why: str
+
+    def __str__(self) -> str:
+        return f"`{self.key}` ({self.source})"
+
+
+def find_trust(model: type[Declaration], name: str) -> Trust:
+    """The class of a key.
+
+    Raises:
+        LookupError: it has none.
+    """
+    found = [each for each in model.model_fields[name].metadata if isinstance(each, Trust)]
+    if len(found) != 1:
+        raise LookupError(f"{model.__name__}.{name} is not classified")
+    return found[0]
+
+
+def find_checkout(directory: Path) -> Checkout:
+    """The checkout around a working directory: the git work tree, or the directory alone."""
+    return Checkout((find_root(directory) or directory).resolve(), directory)
+
+
+def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ...]]:
+    """The configuration without what its file may not say, and what that was.
+
+    Args:
+        setup: the configuration.
+        directory: the working directory.
+
+    Returns:
+        the guarded configuration, and of what does not count all that would have.
+    """
+    checkout = find_checkout(directory)
+    refused: _Refused = {}
+    layers = tuple(_guard_layer(layer, checkout, refused) for layer in setup.layers)
+    merged = merge_layers(list(layers))
+    guarded = replace(
+        setup,
+        config=Config.model_validate(merged.values),
+        sources=merged.sources,
+        layers=layers,
+        is_guarded=True,
+    )
+    return guarded, _describe(setup, refused)
+
+
+def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused) -> Layer:
+    if layer.fallback.origin is not Origin.FILE:
+        return layer
+    values: dict[str, Any] = {}
+    for key, value in find_leaves(layer.values):
+        if key == _BACKENDS:
+            kept = [_guard_backend(n, each, checkout, refused) for n, each in enumerate(value)]
+            insert_leaf(values, key, kept)
+            continue
+        why = _judge(key, value, checkout)
+        if not why:
+            insert_leaf(values, key, value)
+        elif key[0] != _IMAGES:
+            # What the image that is built sets stands in `build` too.
+            refused[key] = value, why
+    return Layer(values, layer.sources, layer.fallback)
+
+
+def _judge(key: Key, value: object, checkout: Checkout) -> str:
+    """Why a value asks, or an empty string."""
+    model: Any = Config.model_fields[key[0]].annotation
+    names = key[1:]
+    if key[0] == _IMAGES:
+        model, names = ImageSettings, key[2:]
+    if not names or value == {}:
+        return ""
+    return find_trust(model, names[0]).judge(names[-1], value, checkout)
+
+
+def _guard_backend(
+    number: int, table: dict[str, Any], checkout: Checkout, refused: _Refused
+) -> dict[str, Any]:
+    model = BACKEND_MODELS[table["type"]]
+    kept = {}
+    for name, value in table.items():
+        why = find_trust(model, name).judge(name, value, checkout)
+        if why:
+            refused[(*_BACKENDS, number, name)] = value, why
+        else:
+            kept[name] = value
+    return kept
+
+
+def _describe(setup: Setup, refused: _Refused) -> tuple[Refusal, ...]:
+    """What would have counted: what a flag or a variable replaces has been decided already."""
+    meant = {
+        key: setup.source_of(_BACKENDS if key[:2] == _BACKENDS else cast("Key", key))
+        for key in refused
+    }
+    shown = {key: source for key, source in meant.items() if source.origin is Origin.FILE}
+    lines = find_written_lines(setup, [*shown])
+    return tuple(
+        Refusal(dotted(key), refused[key][0], replace(source, line=lines.get(key)), refused[key][1])
+        for key, source in shown.items()
+    )

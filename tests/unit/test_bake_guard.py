@@ -1,0 +1,219 @@
+"""What a bake file may say in a build that is not trusted: a table of a target's keys."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.bake_definition import guard_bake
+from bxcache.bake_preparation import BakeRequest
+from bxcache.buildx.bake_entitlements import read_allowed
+from bxcache.buildx.bake_guard import KEYS, Limits, guard_target
+from bxcache.buildx.driver import Docker
+from bxcache.config.trust import Checkout
+from bxcache.errors import ConfigError
+from bxcache.process import Answer
+from bxcache.request import BuildRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# Of each key: what counts; and what asks, with the `--allow` that lets it, if one does.
+COUNTS: dict[str, list[Any]] = {
+    "context": [".", "sub", "https://example.com/app.git", "docker-image://alpine"],
+    "contexts": [{"a": "sub", "b": "target:base", "c": "docker-image://alpine"}],
+    "dockerfile": ["Dockerfile", "../app/Dockerfile"],
+    "dockerfile-inline": ["FROM scratch"],
+    "args": [{"VERSION": "1", "PROXY": "x"}],
+    "labels": [{"a": "b"}],
+    "annotations": [["a=b"]],
+    "attest": [["type=sbom"], [{"type": "provenance"}]],
+    "target": ["base"],
+    "platforms": [["linux/arm64"]],
+    "pull": [True],
+    "no-cache": [True],
+    "no-cache-filter": [["base"]],
+    "shm-size": ["64m"],
+    "ulimits": [["nofile=9"]],
+    "extra-hosts": [{"a": "10.0.0.1"}],
+    "call": ["check"],
+    "description": ["what it is"],
+    "network": ["none", "default"],
+}
+ASKS: dict[str, list[tuple[Any, str]]] = {
+    "context": [
+        ("/etc", "fs.read=/etc"),
+        ("link", "fs=/etc"),
+        ("-", ""),
+        ("git@example.com:a/b", ""),
+        ("cwd:///etc", "fs.read=/etc"),
+    ],
+    "contexts": [({"a": "/etc"}, "fs.read=*"), ({"a": "ssh://example.com/a"}, "")],
+    "dockerfile": [
+        ("/etc/x", "fs.read=/etc"),
+        ("../../x", "fs.read=../.."),
+        ("https://example.com/x", ""),
+    ],
+    "args": [({"HTTP_PROXY": "x"}, ""), ({"no_proxy": "x"}, ""), ({"BUILDKIT_SYNTAX": "x"}, "")],
+    "network": [("host", "network.host")],
+    "tags": [(["a:b"], "")],
+    "secret": [
+        ([{"id": "a", "env": "B"}], ""),
+        (["id=a,env=B"], ""),
+        ([{"id": "a", "type": "env", "src": "B"}], ""),
+        ([{"id": "a", "src": "/etc/x"}], "fs.read=/etc"),
+        ([{"id": "a", "src": "/etc/x", "env": "B"}], ""),
+    ],
+    "ssh": [(["default"], "ssh"), ([{"id": "a", "paths": ["/etc/k"]}], "fs.read=/etc/k")],
+    "output": [
+        ([{"type": "local", "dest": "out"}], "fs.write=out"),
+        (["out"], "fs=out"),
+        ([{"type": "registry"}], ""),
+        ([{"type": "image", "push": "true", "dest": "out"}], ""),
+    ],
+    "cache-from": [
+        ([{"type": "registry", "ref": "a"}], ""),
+        ([{"type": "local", "src": "/etc"}], "fs.read=/etc"),
+    ],
+    "cache-to": [
+        (["type=gha"], ""),
+        ([{"type": "local", "dest": "out"}], "fs.write=out"),
+    ],
+    "entitlements": [(["security.insecure"], "security.insecure")],
+    "what-comes-next": [("x", "")],
+}
+ALL = ("fs=*", "ssh", "network.host", "security.insecure", "device")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with a link out of it."""
+    folder = tmp_path / "app"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / "link").symlink_to("/etc")
+    return folder
+
+
+def guard(told: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[str, Any], list[str]]:
+    return guard_target(
+        told, Limits(Checkout(folder.resolve(), folder), read_allowed(allowed, folder))
+    )
+
+
+def test_every_key_is_decided() -> None:
+    """One that nobody classified asks."""
+    assert COUNTS.keys() | ASKS.keys() - {"what-comes-next"} == KEYS.keys()
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, vs in COUNTS.items() for v in vs])
+def test_what_is_harmless_stays_as_it_is(key: str, value: object, checkout: Path) -> None:
+    """A target of nothing else is the same."""
+    assert guard({key: value}, checkout) == ({key: value}, [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allow"), [(k, *row) for k, rows in ASKS.items() for row in rows]
+)
+def test_what_asks_is_left_out_unless_the_caller_lets_it(
+    key: str, value: object, allow: str, checkout: Path
+) -> None:
+    """With `--allow` alone, and nothing by another one's."""
+    told = {"context": ".", key: value}
+    kept, (refused,) = guard(told, checkout)
+    assert not kept.get(key) or key == "context"
+    assert kept.get("context") == (None if key == "context" else ".")
+    assert refused == key or refused.startswith(f"{key}.")
+    kept, rest = guard(told, checkout, *([allow] if allow else ALL))
+    assert (kept == told, rest) == (bool(allow), [] if allow else [refused])
+
+
+def test_the_dockerfile_lies_in_the_context_that_counts(checkout: Path) -> None:
+    """Of one that is fetched it is no file of this machine."""
+    assert guard({"context": "sub", "dockerfile": "../link/x"}, checkout)[1] == ["dockerfile"]
+    assert guard({"context": "https://a.b/c.git", "dockerfile": "/x"}, checkout)[1] == []
+    assert guard({"context": "/etc", "dockerfile": "x"}, checkout)[1] == ["context"]
+
+
+class Evaluating(Docker):
+    """A docker whose bake prints one target, and reads definitions as some release of buildx does.
+
+    Attributes:
+        escapes: it prints texts as a file has them.
+        environments: what it was given, at each call.
+    """
+
+    def __init__(self, told: dict[str, Any], *, escapes: bool = False) -> None:
+        super().__init__(("docker",))
+        self.told, self.escapes = told, escapes
+        self.environments: list[Any] = []
+
+    def print_bake(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> Answer:
+        self.environments.append(environment)
+        told = self.told
+        if arguments[:1] == ("--file",) and arguments[1].endswith(".json"):
+            text = (directory / arguments[1]).read_text()
+            told = self.read(json.loads(text)["target"]["app"])
+        shown = {key: self.show(key, value) for key, value in told.items()}
+        return Answer(0, json.dumps({"target": {"app": shown}}), "")
+
+    def show(self, key: str, value: Any) -> Any:  # noqa: ANN401
+        if not self.escapes or key not in ("labels", "args", "dockerfile-inline"):
+            return value
+        if isinstance(value, dict):
+            return {name: self.show(key, each) for name, each in value.items()}
+        return value.replace("${", "$${").replace("%{", "%%{")
+
+    def read(self, value: Any) -> Any:  # noqa: ANN401
+        """Evaluate as HCL does: `$${` is `${`; an expression would be something else."""
+        text = json.dumps(value).replace("$${", "\0").replace("${", "<").replace("\0", "${")
+        return json.loads(text.replace("%%{", "\0").replace("%{", "<").replace("\0", "%{"))
+
+
+@pytest.mark.parametrize("escapes", [True, False])
+@pytest.mark.parametrize("text", ["plain", "${HOME} %{if}", "$${HOME}", "$$${x}", "a$%{"])
+def test_a_text_stays_what_it_is(escapes: bool, text: str, checkout: Path) -> None:  # noqa: FBT001
+    """Whichever release of buildx prints it: nothing in it is evaluated a second time."""
+    told = {"labels": {text: text}, "dockerfile-inline": text, "target": text}
+    asking = {"args": {"HTTP_PROXY": text}, "tags": [text]}
+    docker = Evaluating({**told, **asking}, escapes=escapes)
+    request = BakeRequest(BuildRequest(directory=checkout))
+    guarded, (note,) = guard_bake(request, docker, checkout)
+    (file,) = guarded.files
+    read = docker.read(json.loads((checkout / file).read_text())["target"]["app"])
+    assert read == told
+    assert "`app.args.HTTP_PROXY`, `app.tags`" in note
+
+
+def test_the_files_are_evaluated_without_the_runners_variables(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But those that docker needs to find its own."""
+    monkeypatch.setenv("DEPLOY_PASSWORD", "x")
+    monkeypatch.setenv("DOCKER_CONFIG", "/c")
+    docker = Evaluating({"tags": ["a"], "output": ["out"]})
+    request = BakeRequest(BuildRequest(directory=checkout), sets=("*.output=type=local,dest=x",))
+    _, (note,) = guard_bake(request, docker, checkout)
+    assert docker.environments[0].keys() <= {"PATH", "HOME", "DOCKER_CONFIG", "TMPDIR"}
+    assert "`app.tags`" in note
+    assert "output" not in note
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"targets": ("https://example.com/a.git", "app")}, {"files": ("-",)}, {"extra": ("-fx.hcl",)}],
+    ids=str,
+)
+def test_what_cannot_be_guarded_is_refused(given: dict[str, Any], checkout: Path) -> None:
+    """A definition from elsewhere, from stdin, or one that is added later."""
+    build = BuildRequest(directory=checkout, extra=given.pop("extra", ()))
+    with pytest.raises(ConfigError):
+        guard_bake(BakeRequest(build, **given), Evaluating({}), checkout)

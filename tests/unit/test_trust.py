@@ -1,0 +1,395 @@
+"""Which keys count in a build that is not trusted: a table made from the models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bxcache.cli.main import run
+from bxcache.config.backends import BACKEND_MODELS
+from bxcache.config.guard import find_trust
+from bxcache.config.loading import load_setup
+from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
+from bxcache.location import find_location
+from bxcache.placement import explain_read_only, settle_place
+from bxcache.request import BuildRequest
+from bxcache.store.collection import Limits
+from tests.unit.test_placement import FORK, place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bxcache.config.backends import Declaration
+    from bxcache.config.loading import Setup
+    from bxcache.placement import Placement
+
+MODELS: dict[str, type[Declaration]] = {
+    "build": BuildSettings,
+    "cache": CacheSettings,
+    "place": PlaceSettings,
+    "gate": GateSettings,
+    **BACKEND_MODELS,
+}
+KEYS = [(section, name) for section, model in MODELS.items() for name in model.model_fields]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A key's value in a file, as a variable, and whether it counts in a stranger's file.
+
+    Attributes:
+        text: the value as TOML.
+        counts: whether it does.
+        variable: the same as a variable has it, where that is not the text itself.
+        entry: the name of the value in its table, where the key is a table.
+    """
+
+    text: str
+    counts: bool
+    variable: str = ""
+    entry: str = ""
+
+
+OUTSIDE = "/etc"
+VALUES: dict[tuple[str, str], list[Value]] = {
+    ("build", "context"): [
+        Value('"sub"', counts=True),
+        Value('"../.."', counts=False),
+        Value(f'"{OUTSIDE}"', counts=False),
+        Value('"link"', counts=False),
+        Value('"sub/../link"', counts=False),
+        Value('"-"', counts=False),
+        Value('"https://example.com/app.git#main"', counts=True),
+        Value('"git@example.com:team/app"', counts=False),
+        Value('"me@example.com:team/app"', counts=False),
+        Value('"ssh://example.com/team/app"', counts=False),
+        Value('"file:///etc"', counts=False),
+    ],
+    ("build", "file"): [
+        Value('"sub/Dockerfile"', counts=True),
+        Value('"new.Dockerfile"', counts=True),
+        Value('"link/Dockerfile"', counts=False),
+        Value('"-"', counts=False),
+        Value('"https://example.com/Dockerfile"', counts=False),
+    ],
+    ("build", "target"): [Value('"test"', counts=True)],
+    ("build", "platforms"): [Value('["linux/arm64"]', counts=True, variable="linux/arm64")],
+    ("build", "builder"): [Value('"big"', counts=False)],
+    ("build", "tags"): [Value('["app:1"]', counts=False, variable="app:1")],
+    ("build", "build_args"): [
+        Value('"1"', counts=True, entry="VERSION"),
+        *(
+            Value('"http://127.0.0.1:1"', counts=False, entry=name)
+            for name in ("HTTP_PROXY", "https_proxy", "Ftp_Proxy", "NO_PROXY", "all_proxy")
+        ),
+        Value('"1"', counts=False, entry="BUILDKIT_INLINE_CACHE"),
+        Value('"x"', counts=False, entry="buildkit_syntax"),
+    ],
+    ("build", "build_contexts"): [
+        Value('"sub"', counts=True, entry="in"),
+        Value(f'"{OUTSIDE}"', counts=False, entry="out"),
+        Value('"link"', counts=False, entry="link"),
+        Value('"docker-image://alpine:3"', counts=True, entry="image"),
+        Value('"target:base"', counts=True, entry="target"),
+        Value('"https://example.com/app.git"', counts=True, entry="git"),
+        Value('"git@example.com:team/app"', counts=False, entry="ssh"),
+        Value('"oci-layout://sub:latest"', counts=True, entry="layout"),
+        Value('"oci-layout:///var/lib/x@sha256:00"', counts=False, entry="foreign"),
+        Value('"https://dressed"', counts=False, entry="dressed"),
+    ],
+    ("build", "labels"): [Value('"b"', counts=True, entry="a")],
+    ("build", "secrets"): [Value('["id=x,env=Y"]', counts=False, variable='"id=x,env=Y"')],
+    ("build", "ssh"): [Value('["default"]', counts=False, variable="default")],
+    ("build", "outputs"): [Value('["out"]', counts=False, variable="out")],
+    ("build", "network"): [
+        Value('"none"', counts=True),
+        Value('"default"', counts=True),
+        Value('"host"', counts=False),
+    ],
+    ("build", "push"): [Value("true", counts=False), Value("false", counts=True)],
+    ("build", "load"): [Value("true", counts=True)],
+    ("build", "pull"): [Value("true", counts=True)],
+    ("build", "no_cache"): [Value("true", counts=True)],
+    ("cache", "read"): [Value('["default"]', counts=True, variable="default")],
+    ("cache", "read_all"): [Value("true", counts=True)],
+    ("cache", "write"): [Value('"never"', counts=True), Value('"always"', counts=False)],
+    ("cache", "strict"): [Value("true", counts=True)],
+    ("place", "branch"): [Value('"main"', counts=False)],
+    ("place", "tag"): [Value('"v1"', counts=False)],
+    ("place", "base"): [Value('"release"', counts=True)],
+    ("place", "default"): [Value('"trunk"', counts=True)],
+    ("place", "trusted"): [Value("true", counts=False)],
+    ("gate", "min_hit_ratio"): [Value("0.5", counts=True)],
+    ("gate", "require_cached"): [Value('["deps"]', counts=True, variable="deps")],
+    ("gate", "max_growth"): [Value('"1MB"', counts=True)],
+    ("gate", "max_size"): [Value('"1GB"', counts=True)],
+    ("gate", "max_seconds"): [Value('"5m"', counts=True)],
+    ("gate", "warn"): [Value('["max_size"]', counts=True, variable="max_size")],
+    ("gate", "first"): [Value("true", counts=True)],
+    **{(kind, "compression"): [Value('"zstd"', counts=True)] for kind in ("local", "registry")},
+    **{(kind, "compression_level"): [Value("3", counts=True)] for kind in ("local", "registry")},
+    **{(kind, "force_compression"): [Value("true", counts=True)] for kind in ("local", "registry")},
+    ("local", "dir"): [
+        Value('"sub/store"', counts=True),
+        Value('"/var/cache/app"', counts=False),
+        Value('"link/store"', counts=False),
+    ],
+    ("local", "max_size"): [Value('"1GB"', counts=False)],
+    ("local", "max_age"): [Value('"1d"', counts=False)],
+    ("registry", "image_manifest"): [Value("true", counts=True)],
+    ("registry", "oci_mediatypes"): [Value("true", counts=True)],
+    ("registry", "ignore_error"): [Value("false", counts=True)],
+    ("inline", "stages"): [Value('"all"', counts=True)],
+    **{(kind, "insecure"): [Value("true", counts=False)] for kind in ("registry", "inline")},
+    **{(kind, "timeout"): [Value('"5s"', counts=True)] for kind in ("registry", "inline")},
+}
+REQUIRED = {("local", "type"), ("registry", "type"), ("inline", "type"), ("cache", "backends")} | {
+    (kind, "ref") for kind in ("registry", "inline")
+}
+BARE = {
+    "local": ("force_compression", Value("false", counts=True)),
+    "registry": ("force_compression", Value("false", counts=True)),
+    "inline": ("stages", Value('"final"', counts=True)),
+}
+"""What a backend has of itself."""
+ROWS = [(*key, value) for key, values in VALUES.items() for value in values]
+
+
+def test_every_key_is_classified() -> None:
+    """And stands in the table below, so that a new one is decided by somebody."""
+    for section, name in KEYS:
+        find_trust(MODELS[section], name)
+    assert {*KEYS} == {*VALUES} | REQUIRED
+    assert {*Config.model_fields} == {"build", "cache", "place", "gate", "images"}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a folder, a link out of it, and a folder that looks like a URL."""
+    folder = tmp_path / "team" / "app"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "sub").mkdir()
+    (folder / "link").symlink_to(OUTSIDE)
+    (folder / "https:").mkdir()
+    (folder / "https:" / "dressed").symlink_to(OUTSIDE)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def settle(
+    folder: Path,
+    file: str = "",
+    environment: dict[str, str] | None = None,
+    /,
+    *,
+    own: bool = False,
+    image: str | None = None,
+    **options: Any,  # noqa: ANN401
+) -> tuple[Setup, Placement]:
+    (folder / "bxcache.toml").write_text(file)
+    flags = BuildRequest(options=options, directory=folder).to_layer()
+    setup = load_setup(folder, environment or {}, flags=flags, image=image)
+    where = place(branch="topic") if own else place(branch="topic", **FORK)
+    return settle_place(where, setup, folder)
+
+
+def render(section: str, name: str, value: Value, table: str = "") -> str:
+    if section in BACKEND_MODELS:
+        ref = "" if section == "local" else 'ref = "registry.example.com/cache"\n'
+        head = f'[[cache.backends]]\ntype = "{section}"\n{ref}'
+        return f"{head}{name} = {value.text}\n"
+    inner = f".{name}" if value.entry else ""
+    return f"[{table or section}{inner}]\n{value.entry or name} = {value.text}\n"
+
+
+def read(setup: Setup, section: str, name: str, value: Value) -> Any:  # noqa: ANN401
+    """What the configuration has under a key; None where it has nothing."""
+    config = setup.config.model_dump(mode="json")
+    if section in BACKEND_MODELS:
+        return config["cache"]["backends"][0].get(name)
+    found = config[section][name]
+    return found.get(value.entry) if value.entry else found
+
+
+def name_key(section: str, name: str, value: Value) -> str:
+    if section in BACKEND_MODELS:
+        return f"cache.backends[0].{name}"
+    return f"{section}.{name}.{value.entry}" if value.entry else f"{section}.{name}"
+
+
+def name_row(row: object) -> str:
+    return f"{row.entry} {row.text}".strip() if isinstance(row, Value) else str(row)
+
+
+@pytest.mark.parametrize(("section", "name", "value"), ROWS, ids=name_row)
+def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
+    section: str, name: str, value: Value, checkout: Path
+) -> None:
+    """In a trusted build everything counts; what does not is what nobody said, in one note."""
+    file = render(section, name, value)
+    said = read(settle(checkout, file, own=True)[0], section, name, value)
+    bare = render(section, *BARE[section]) if section in BARE else ""
+    default = read(settle(checkout, bare, own=True)[0], section, name, value)
+    setup, placement = settle(checkout, file)
+    found = read(setup, section, name, value)
+    assert found == (said if value.counts else default)
+    told = [note for note in placement.notes if name_key(section, name, value) in note]
+    assert len(told) == (0 if value.counts else 1)
+    assert all("bxcache.toml:" in note for note in told)
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [row for row in ROWS if row[0] not in BACKEND_MODELS],
+    ids=name_row,
+)
+def test_a_variable_and_a_flag_count_anyway(
+    section: str, name: str, value: Value, checkout: Path
+) -> None:
+    """They come from who runs the build, and leave no note."""
+    plain = value.variable or json.loads(value.text)
+    plain = f"{value.entry}={plain}" if value.entry else str(plain)
+    variables = {f"BXCACHE_{section}_{name}".upper(): plain}
+    trusted, _ = settle(checkout, "", variables, own=True)
+    setup, placement = settle(checkout, "", variables)
+    assert read(setup, section, name, value) == read(trusted, section, name, value)
+    parsed = json.loads(value.text)
+    option = {"tag": "git_tag", "base": "base_branch", "default": "default_branch"}
+    key = option.get(name, name) if section == "place" else name
+    given = {value.entry: parsed} if value.entry else parsed
+    options = {"gate": {name: given}} if section == "gate" else {key: given}
+    expected, _ = settle(checkout, own=True, **options)
+    flagged, flagged_placement = settle(checkout, **options)
+    assert read(flagged, section, name, value) == read(expected, section, name, value)
+    assert not any("does not count" in n for n in (*placement.notes, *flagged_placement.notes))
+
+
+@pytest.mark.parametrize("kind", [*BACKEND_MODELS])
+def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path) -> None:
+    """Those of a file lose what asks."""
+    text = {
+        "local": "type=local,dir=/var/cache/app,max_size=1GB",
+        "registry": "type=registry,ref=r.example.com/c,insecure=true",
+        "inline": "type=inline,ref=r.example.com/c,insecure=true",
+    }[kind]
+    variables = {"BXCACHE_CACHE_BACKENDS": text}
+    trusted, _ = settle(checkout, "", variables, own=True)
+    setup, _ = settle(checkout, "[[cache.backends]]\ntype = 'local'\n", variables)
+    assert setup.config.cache.backends == trusted.config.cache.backends
+
+
+def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
+    """What it sets goes before `[build]`; a harmless value of that counts then."""
+    file = '[build]\ncontext = "sub"\n[images.api]\ncontext = "/etc"\npush = true\ntarget = "x"\n'
+    setup, placement = settle(checkout, file, image="api")
+    assert (setup.config.build.context, setup.config.build.push) == ("sub", False)
+    assert setup.config.build.target == "x"
+    assert setup.config.images["api"].push is False
+    assert [note for note in placement.notes if "bxcache.toml:4" in note and ":5" in note]
+
+
+def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
+    """Each key with its line; what a flag replaces is none of them."""
+    file = '[build]\npush = true\ntags = ["a"]\nssh = ["default"]\n[place]\ntrusted = true\n'
+    _, placement = settle(checkout, file, tags=["b"])
+    (note,) = placement.notes
+    assert "`build.push` (bxcache.toml:2), `build.ssh` (bxcache.toml:4)" in note
+    assert "`place.trusted` (bxcache.toml:6)" in note
+    assert "tags" not in note
+
+
+def test_who_says_that_a_build_is_trusted_or_not(checkout: Path) -> None:
+    """A flag or a variable either way, and a file only that it is not."""
+    file = "[build]\npush = true\n"
+    assert settle(checkout, file, trusted=True)[0].config.build.push
+    assert settle(checkout, file, {"BXCACHE_PLACE_TRUSTED": "true"})[0].config.build.push
+    told, _ = settle(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
+    assert not told.config.build.push
+    own, _ = settle(checkout, f"{file}[place]\ntrusted = false\n", own=True)
+    assert not own.config.build.push
+
+
+SAVED = [
+    ("the default store", "", {}, [""]),
+    ("a folder of the checkout, in the file", "type = 'local'\ndir = 'sub'", {}, ["file"]),
+    ("a registry, in the file", "type = 'registry'\nref = 'r.example.com/c'", {}, ["file"]),
+    (
+        "every stage, in the file",
+        "type='inline'\nref='r.example.com/c'\nstages='all'",
+        {},
+        ["file"],
+    ),
+    ("a folder", "", "type=local,dir=/c", [""]),
+    ("a registry", "", "type=registry,ref=r.example.com/c", [""]),
+    ("every stage", "", "type=inline,ref=r.example.com/c,stages=all", [""]),
+    ("a tag", "", "type=registry,ref=r.example.com/c:main", ["tag"]),
+    ("an image", "", "type=inline,ref=r.example.com/app:main", ["tag"]),
+    ("an image's usual tag", "", "type=inline,ref=r.example.com/app", ["tag"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "variable", "why"), [row[1:] for row in SAVED], ids=[r[0] for r in SAVED]
+)
+def test_where_a_build_without_trust_may_save(
+    file: str, variable: str, why: list[str], checkout: Path
+) -> None:
+    """Where no file says, and to no tag that was chosen for others; a trusted one saves to all."""
+    text = f"[[cache.backends]]\n{file}\n" if file else ""
+    variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
+    for trusted in (True, False):
+        setup, _ = settle(checkout, text, variables, own=trusted)
+        found = [explain_read_only(setup, each) for each in setup.config.cache.backends]
+        expected = [""] if trusted else why
+        assert all(word in said for word, said in zip(expected, found, strict=True))
+        assert [bool(said) for said in found] == [bool(word) for word in expected]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "variable", "limits"),
+    [
+        (True, "", Limits(10**9, 86_400)),
+        (False, "", Limits()),
+        (False, "type=local,max_size=2GB", Limits(2 * 10**9, 30 * 86_400)),
+    ],
+)
+def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
+    trusted: bool,  # noqa: FBT001
+    variable: str,
+    limits: Limits,
+    checkout: Path,
+) -> None:
+    """Nor by the default ones, which may be narrower than those of trusted builds."""
+    file = "[[cache.backends]]\ntype = 'local'\nmax_size = '1GB'\nmax_age = '1d'\n"
+    variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
+    setup, _ = settle(checkout, file, variables, own=trusted)
+    location = find_location(setup)
+    assert location is not None
+    assert location.limits == limits
+
+
+def test_config_show_tells_what_does_not_count(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key with its line and the reason, beside the value that counts."""
+    (checkout / "bxcache.toml").write_text("[build]\npush = true\nload = true\n")
+    monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
+    monkeypatch.setenv("BXCACHE_PLACE_BRANCH", "main")
+    monkeypatch.setenv("BXCACHE_PLACE_DEFAULT", "main")
+    monkeypatch.setattr("bxcache.place.repository.ask", refuse)
+    assert run(["config", "show"]) == 0
+    told = capsys.readouterr()
+    lines = [line.split() for line in told.out.splitlines()]
+    assert ["build.push", "=", "false", "default"] in lines
+    (line,) = [line for line in told.out.splitlines() if "does not count" in line]
+    assert line.startswith("build.push = true")
+    assert "bxcache.toml:2, does not count here: it pushes" in line
+    assert "`build.push` (bxcache.toml:2)" in told.err
+
+
+def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
+    """There is no git."""
+    raise FileNotFoundError
