@@ -23,6 +23,7 @@ from bxcache.insight.record import (
     parse_record,
 )
 from bxcache.result import BuildResult
+from bxcache.store.journal import parse_page
 from bxcache.store.store import Store
 from tests.unit.histories import SCOPE, make_record, make_stages, make_step
 from tests.unit.layouts import build
@@ -131,9 +132,9 @@ def test_a_page_with_any_value_in_any_place_is_no_bug(
     build(store, SCOPE, b"one", b"two", seconds={b"one": 3.0, b"two": 4.0})
     (file,) = (store.path / ".bxcache" / "scopes").iterdir()
     whole = file.read_text()
-    document = json.loads(whole)
-    for text in chain(list_changed(document, document), list_alike(whole)):
-        for command in PAGE_COMMANDS:
+    for text in list_alike(whole):
+        # What is no page is none to all of them; some read the head of a page only.
+        for command in PAGE_COMMANDS if parse_page(text.encode()) else PAGE_COMMANDS[:1]:
             file.write_text(f"{text}\n")
             status = run(["store", command[0], f"--dir={store.path}", *command[1:]])
             assert status != EXIT_BUG, (command, text, capsys.readouterr().err[-600:])
