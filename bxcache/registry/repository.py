@@ -123,18 +123,18 @@ class Repository:
         found = self.read_manifest(reference)
         return found.digest if found is not None else ""
 
-    def list_tags(self, most_pages: int = _MOST_PAGES) -> list[str]:
+    def list_tags(self, most_pages: int | None = None) -> list[str]:
         """Every tag; none where there is no such repository.
 
         Args:
-            most_pages: so many pages are asked for, each of up to 1000 tags.
+            most_pages: so many pages are asked for, each of up to 1000 tags. None asks for all.
 
         Raises:
             RegistryError: the registry does not tell.
         """
         path = self._below(f"tags/list?{urlencode({'n': 1000})}")
         tags: list[str] = []
-        for _ in range(most_pages):
+        for _ in range(most_pages or _MOST_PAGES):
             operation = f"listing `{self._path}`"
             reply = self._ask(Query("GET", path, operation, (_OK, _NOT_FOUND)))
             tags += _read_tags(reply)
