@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -39,10 +41,10 @@ if TYPE_CHECKING:
     from bxcache.preparation import Prepared
 
 _NAME = "docker-bake.json"
-# What docker needs to find itself and its plugins, and bake its files and an agent.
+# What docker needs to find itself and its plugins, and bake its files.
 _NEEDED = (
     *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "DOCKER_CONFIG", "BUILDX_CONFIG"),
-    *("BUILDX_EXPERIMENTAL", "BUILDX_BAKE_FILE", "BUILDX_BAKE_FILE_SEPARATOR", "SSH_AUTH_SOCK"),
+    *("BUILDX_EXPERIMENTAL", "BUILDX_BAKE_FILE", "BUILDX_BAKE_FILE_SEPARATOR"),
 )
 _SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
 """What newer releases of buildx escape when they print it; the others print it as it is."""
@@ -85,7 +87,9 @@ def guard_bake(
     environment = {name: os.environ[name] for name in _NEEDED if name in os.environ}
     files = tuple(word for file in request.files for word in ("--file", file))
     words = (*files, *request.targets)
-    told_targets, groups = _parse(print_definition(request, words, docker, environment))
+    with _standing_in(folder) as agent:
+        text = print_definition(request, words, docker, {**environment, **agent})
+    told_targets, groups = _parse(text)
     directory = request.build.directory
     grants = read_allowed(find_values(request.build.extra, "--allow"), directory)
     limits = Limits(find_checkout(directory), grants)
@@ -98,6 +102,18 @@ def guard_bake(
     guarded = replace(request, files=(str(path),))
     _write(path, {"group": groups, "target": targets}, guarded, docker)
     return guarded, (_tell(refused),) if refused else ()
+
+
+@contextmanager
+def _standing_in(folder: Path) -> Iterator[dict[str, str]]:
+    """The variable of an agent that knows no key: bake prints no target with `ssh` without one."""
+    path, known = folder / "agent", {}
+    with socket.socket(socket.AF_UNIX) as agent:
+        # The path may be too long for one; bake then says that there is no agent.
+        with suppress(OSError):
+            agent.bind(str(path))
+            known = {"SSH_AUTH_SOCK": str(path)}
+        yield known
 
 
 def _parse(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -199,6 +199,7 @@ target "app" {{
   }}
   contexts = {{ host = "{outside}", link = "link" }}
   secret = ["id=a,env=DEPLOY_PASSWORD", "id=b,src={outside}/file"]
+  ssh = ["default"]
   tags = ["{ref}:kept"]
   output = ["type=registry", "type=local,dest={store}"]
   cache-to = ["type=local,dest={store}", "type=registry,ref={ref}:kept"]
@@ -255,7 +256,15 @@ def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
     assert said.startswith("${HOME} %{if},unset,,")
     assert SECRET not in said + ran.out + ran.err
     assert [(out / each).read_text() for each in ("host", "link")] == [own, own]
-    for key in ("args.HTTP_PROXY", "contexts.host", "secret", "tags", "cache-to", "cache-from"):
+    for key in (
+        "args.HTTP_PROXY",
+        "contexts.host",
+        "secret",
+        "ssh",
+        "tags",
+        "cache-to",
+        "cache-from",
+    ):
         assert f"`app.{key}`" in ran.err
     assert "app.output" not in ran.err
     assert registry.manifest(name, "kept") == kept

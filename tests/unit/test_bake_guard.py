@@ -199,10 +199,13 @@ def test_the_files_are_evaluated_without_the_runners_variables(
     """But those that docker needs to find its own."""
     monkeypatch.setenv("DEPLOY_PASSWORD", "x")
     monkeypatch.setenv("DOCKER_CONFIG", "/c")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/runner")
     docker = Evaluating({"tags": ["a"], "output": ["out"]})
     request = BakeRequest(BuildRequest(directory=checkout), sets=("*.output=type=local,dest=x",))
     _, (note,) = guard_bake(request, docker, checkout)
-    assert docker.environments[0].keys() <= {"PATH", "HOME", "DOCKER_CONFIG", "TMPDIR"}
+    needed = {"PATH", "HOME", "DOCKER_CONFIG", "TMPDIR", "SSH_AUTH_SOCK"}
+    assert docker.environments[0].keys() <= needed
+    assert docker.environments[0].get("SSH_AUTH_SOCK") != "/runner"
     assert "`app.tags`" in note
     assert "output" not in note
 
