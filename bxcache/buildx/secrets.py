@@ -33,17 +33,17 @@ _KEYS = {"secret": _SECRET, "secrets": _SECRET, "ssh": _SSH, "args": _ARGUMENT}
 """The keys of a bake's target by the flags that mean the same."""
 _LARGEST_FILE = 1 << 14
 """In bytes. What is larger is no password, key or login."""
+_DEPTH = 4
+"""How many pairs are looked for in the values of others, as in `--set=app.cache-to=token=x`."""
 _SHORTEST_VARIABLE = 8
 _OF_A_SHELL = frozenset(("PWD", "OLDPWD", "SSH_AUTH_SOCK", "DESKTOP_SESSION"))
 """Variables that everybody has, and that are none in spite of their names."""
-_PAIR = re.compile(
-    r"(?<![\w.-])(?P<name>[\w.-]+)[\"']?\s*[:=]\s*"
-    r"(?=\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\s\"',;&]+))"
-)
-"""A name and its value, as settings of many kinds have them: JSON, INI, YAML, a connection string.
-The value is looked at only, since it can hold another pair."""
-_QUERY = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)=(?=(?P<plain>[^\s\"',;&]+))")
+_PAIR = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)[\"']?\s*[:=]\s*")
+"""A name before its value, as settings of many kinds have them: JSON, INI, YAML, a connection
+string."""
+_QUERY = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)=")
 """The same where a colon means something else, as in `app:latest`."""
+_VALUE = re.compile(r"\"([^\"]+)|'([^']+)|([^\s\"',;&]+)")
 
 
 def find_secrets(
@@ -133,7 +133,7 @@ def _read_file(path: Path) -> str:
     return ""
 
 
-def _find_pairs(text: str) -> Iterator[str]:
+def _find_pairs(text: str, depth: int = _DEPTH) -> Iterator[str]:
     """The values of secret names in a word: of one pair, or of the fields of an option text."""
     for field in dict.fromkeys((text, *split_fields(text))):
         name, equals, value = field.partition("=")
@@ -141,8 +141,8 @@ def _find_pairs(text: str) -> Iterator[str]:
             continue
         if is_secret_name(_find_name(name)):
             yield value
-        else:
-            yield from _find_pairs(value)
+        elif depth:
+            yield from _find_pairs(value, depth - 1)
 
 
 def _find_name(name: str) -> str:
@@ -163,7 +163,8 @@ def _list_parts(pattern: re.Pattern[str], text: str) -> Iterator[str]:
         yield from (user, unquote(user), user.partition(":")[2], unquote(user.partition(":")[2]))
     for match in pattern.finditer(text):
         if is_secret_name(match["name"]) and not _names_secrets(match["name"]):
-            yield next((each for each in match.groups()[1:] if each), "")
+            value = _VALUE.match(text, match.end())
+            yield from filter(None, value.groups()) if value is not None else ()
 
 
 def redact_argv(argv: Iterable[str], redactor: Redactor) -> tuple[str, ...]:
@@ -174,7 +175,7 @@ def redact_argv(argv: Iterable[str], redactor: Redactor) -> tuple[str, ...]:
     )
 
 
-def mask_options(text: str) -> str:
+def mask_options(text: str, depth: int = _DEPTH) -> str:
     """A pair, or an option text, with the values of secret names masked.
 
     >>> mask_options("TOKEN=a,b"), mask_options('type=s3,"token=a,b"')
@@ -185,15 +186,16 @@ def mask_options(text: str) -> str:
         return text
     if equals and is_secret_name(_find_name(name)):
         return f"{name}={MASK}"
-    if name.startswith("--"):
-        return f"{name}{equals}{mask_options(value)}"
+    if name.startswith("--") and depth:
+        return f"{name}{equals}{mask_options(value, depth - 1)}"
     fields = split_fields(text)
-    masked = [_mask_field(field) for field in fields]
+    masked = [_mask_field(field, depth) for field in fields]
     return mask_url(text) if masked == fields else join_fields(masked)
 
 
-def _mask_field(field: str) -> str:
+def _mask_field(field: str, depth: int) -> str:
     name, equals, value = field.partition("=")
     if equals and is_secret_name(_find_name(name)):
         return f"{name}={MASK}"
-    return f"{name}={mask_options(value)}" if "=" in value else mask_url(field)
+    is_pair = depth and "=" in value
+    return f"{name}={mask_options(value, depth - 1)}" if is_pair else mask_url(field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_a_secret_within_a_secret_is_masked_alone(text: str, tmp_path: Path) -> 
     by_variable = find_secrets(["--secret", "id=a,env=V"], {"V": text.format(PLAIN)})
     for found in (by_file, by_variable):
         assert Redactor(found)(f"{PLAIN} is it") == f"{MASK} is it"
+
+
+@pytest.mark.parametrize("part", ["a=", "a=b,", '"', "--a=", "x.args.a=", "://a@", "a: ", "'"])
+def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
+    """A build with whatever arguments is built."""
+    word = part * 5_000
+    words = ["--build-arg", word, "--secret", word, "--set", word, "--cache-to", f"token={word}"]
+    began = time.process_time()
+    redact_argv(words, Redactor(find_secrets(words, {"NPM_TOKEN": word})))
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "SSH_AUTH_SOCK", "KEY_FILE"])
+def test_a_variable_that_everybody_has_is_no_secret(name: str) -> None:
+    """Its value stands in many arguments, and would make stars of paths."""
+    assert not any(find_secrets(["--file", "/home/me/app/Dockerfile"], {name: "/home/me/app"}))
 
 
 def test_a_file_that_is_read_once_or_large_is_left_to_docker(tmp_path: Path) -> None:
