@@ -9,9 +9,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bxcache.bake_definition import define_bake, guard_bake
+from bxcache.bake_outcomes import (
+    OpenTarget,
+    add_trouble,
+    conclude_target,
+    explain_repetition,
+    has_failed,
+    hear_target,
+)
 from bxcache.bake_preparation import (
     BakeRequest,
     Baking,
@@ -24,24 +32,15 @@ from bxcache.bake_preparation import (
     render_question,
     repeat_target,
 )
-from bxcache.batch import ImageOutcome
 from bxcache.buildx.bake_stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES
-from bxcache.buildx.events import Noted, Outcome, Warned
+from bxcache.buildx.events import Noted, Warned
 from bxcache.buildx.metadata import parse_bake_metadata
 from bxcache.buildx.secrets import find_secrets, redact_argv
-from bxcache.buildx.vertex_names import EXPORTS
-from bxcache.conclusion import Ended, begin_asking, conclude
-from bxcache.errors import (
-    BuildFailedError,
-    BxcacheError,
-    OutputError,
-    ResultError,
-    StoppedError,
-)
+from bxcache.conclusion import Ended, begin_asking
 from bxcache.execution import redacting
-from bxcache.node_export import MORE_RUNS, avoid_meeting
+from bxcache.node_export import MORE_RUNS
 from bxcache.pipeline import open_build
 from bxcache.preparation import (
     leave_metadata,
@@ -55,26 +54,21 @@ from bxcache.preparation import (
 )
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
-from bxcache.rescue import AGAIN, find_reason
 from bxcache.running import Run, run_docker
-from bxcache.settlement import Heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from bxcache.batch import ImageObserver
+    from bxcache.batch import ImageObserver, ImageOutcome
     from bxcache.buildx.bake_definition import BakeTarget
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.events import Event
-    from bxcache.buildx.metadata import Metadata
-    from bxcache.buildx.trace import Trace
     from bxcache.plan.plan import BuildPlan, LocalState
     from bxcache.preparation import Prepared
     from bxcache.request import BuildRequest
-    from bxcache.store.staging import Staging
+    from bxcache.settlement import Heard
 
 _MOST_AT_ONCE = 4
-_CANCELED = "context canceled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +84,6 @@ class BakePreview:
     command: tuple[str, ...]
     plans: Mapping[str, BuildPlan]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A target with its part of the store.
-
-    Attributes:
-        baking: the target with its caches.
-        run: what its runs of docker have in common.
-        staging: where it exports to, for the store.
-        state: the store as it found it.
-    """
-
-    baking: Baking
-    run: Run
-    staging: Staging | None
-    state: LocalState | None
-
-    def avoid_meeting(self, heard: Heard) -> _Open:
-        """The same as it is to be baked again where the nodes of the builder met; else itself."""
-        plan = avoid_meeting(self.run, self.baking.plan, heard, self.staging)
-        return self if plan is None else replace(self, baking=replace(self.baking, plan=plan))
-
-    def without_imports(self) -> _Open:
-        """The same, to be built from nothing."""
-        if self.staging is not None:
-            self.staging.empty()
-        plan = self.baking.plan.without_imports()
-        return replace(self, baking=replace(self.baking, plan=plan))
 
 
 def bake_targets(
@@ -273,7 +238,7 @@ class _Bake:
             if all(apart[name] is each for name, each in opened.items()):
                 break
             heard = self._bake_again(apart, heard)
-        reasons = {name: _find_reason(opened[name], heard[name]) for name in opened}
+        reasons = {name: explain_repetition(opened[name], heard[name]) for name in opened}
         if any(reasons.values()):
             # One run for all: what one of them imported may be what another one imported.
             for name, reason in reasons.items():
@@ -297,16 +262,17 @@ class _Bake:
             )
             for name, each in opened.items()
         }
-        failed = {name for name, each in heard.items() if _has_failed(each)}
+        failed = {name for name, each in heard.items() if has_failed(each)}
+        stopped = {name: bool(failed - {name}) for name in ended}
         with open_pool(self._stop, _MOST_AT_ONCE) as pool:
             waiting = {
-                name: pool.submit(_conclude, opened[name], each, stopped=bool(failed - {name}))
+                name: pool.submit(conclude_target, opened[name], each, stopped=stopped[name])
                 for name, each in ended.items()
             }
             outcomes = {name: job.result() for name, job in waiting.items()}
-        return _add_trouble(outcomes, trouble)
+        return add_trouble(outcomes, trouble)
 
-    def _open_all(self, stack: ExitStack) -> dict[str, _Open]:
+    def _open_all(self, stack: ExitStack) -> dict[str, OpenTarget]:
         """Open the store for each target, then look up all registries at once."""
         prepared = self.prepare_all()
         stores = []
@@ -317,7 +283,7 @@ class _Bake:
             states = [state for _, state in stores]
             bakings = list(pool.map(self.plan, *zip(*prepared, strict=True), states))
         opened = {
-            baking.target.name: _Open(baking, self._make_run(baking), staging, state)
+            baking.target.name: OpenTarget(baking, self._make_run(baking), staging, state)
             for baking, (staging, state) in zip(bakings, stores, strict=True)
         }
         for note in (*self._base.notes, *_note_stores(bakings)):
@@ -339,12 +305,12 @@ class _Bake:
         return redacting(lambda event: observe(name, event), self.redact)
 
     def _bake_again(
-        self, opened: Mapping[str, _Open], first: Mapping[str, Heard]
+        self, opened: Mapping[str, OpenTarget], first: Mapping[str, Heard]
     ) -> dict[str, Heard]:
         """Run the bake once more; what the first run executed was executed."""
         return {name: each.after(first[name]) for name, each in self._bake(opened).items()}
 
-    def _bake(self, opened: Mapping[str, _Open]) -> dict[str, Heard]:
+    def _bake(self, opened: Mapping[str, OpenTarget]) -> dict[str, Heard]:
         """Run the bake and tell its events; what became of each target."""
         bakings = [each.baking for each in opened.values()]
         stages = {each.target.name: each.target.settings.target for each in bakings}
@@ -368,7 +334,7 @@ class _Bake:
             docker = self._base.docker
             told = {name: complete_metadata(docker, each) for name, each in told.items()}
         heard = {
-            name: _hear(each.baking, reader, told[name], status, seconds)
+            name: hear_target(each.baking, reader, told[name], status, seconds)
             for name, each in opened.items()
         }
         if status and not any(each.exit_status for each in heard.values()):
@@ -377,82 +343,6 @@ class _Bake:
         return heard
 
 
-def _add_trouble(outcomes: dict[str, ImageOutcome], trouble: str) -> dict[str, ImageOutcome]:
-    """The same with an error for the file of all of them, where that could not be written."""
-    done = next((name for name, each in outcomes.items() if each.error is None), None)
-    if not trouble or done is None:
-        return outcomes
-    error = OutputError(f"the bake is done, but {trouble}", result=outcomes[done].result)
-    return {**outcomes, done: replace(outcomes[done], error=error)}
-
-
 def _note_stores(bakings: Iterable[Baking]) -> dict[str, None]:
     """What a person should know of a store in the build contexts, once for all that have one."""
     return dict.fromkeys(note for each in bakings for note in note_store(each.prepared))
-
-
-def _hear(baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float) -> Heard:
-    """What became of a target: one that came to its end has not failed with the others."""
-    trace = reader.finish(baking.target.name, told.operations)
-    failed = any(step.outcome is Outcome.FAILED for step in trace.steps)
-    ended_well = not failed and _has_ended(baking, reader, trace)
-    return Heard(0 if ended_well else status, trace, told, seconds)
-
-
-def _has_ended(baking: Baking, reader: BakeReader, trace: Trace) -> bool:
-    """Whether a target came to its end: buildx says so, or its cache was exported, as the last."""
-    settings, builder = baking.prepared.setup.config.build, baking.prepared.capabilities.builder
-    # Of several nodes each comes to an end of its own, and not all of them may work for a target.
-    if len(builder.nodes) <= 1 or len(settings.platforms) <= 1:
-        ended = reader.find_end(baking.target.name)
-        if ended is not None:
-            return ended
-    return bool(baking.plan.exports) and any(
-        transfer.digest and not transfer.error
-        for kind in EXPORTS.values()
-        for transfer in trace.find_transfers(kind)
-    )
-
-
-def _find_reason(each: _Open, heard: Heard) -> str:
-    reason = find_reason(each.baking.plan, heard, each.run.prepared.store, each.staging)
-    return f"{AGAIN}: {reason}" if reason else ""
-
-
-def _conclude(each: _Open, ended: Ended, *, stopped: bool) -> ImageOutcome:
-    """Save a target and tell what became of it.
-
-    Args:
-        each: the target.
-        ended: its build.
-        stopped: another target has failed, so this one was stopped unless it failed by itself.
-    """
-    name = each.baking.target.name
-    try:
-        return ImageOutcome(name, conclude(each.run, ended))
-    except ResultError as error:
-        result: Any = error.result
-        if isinstance(error, BuildFailedError) and not _has_failed(ended.heard):
-            return ImageOutcome(name, result, _explain_end(each, error, stopped=stopped))
-        return ImageOutcome(name, result, error)
-    except BxcacheError as error:
-        return ImageOutcome(name, None, error)
-
-
-def _explain_end(each: _Open, error: BuildFailedError, *, stopped: bool) -> BxcacheError:
-    """Why a target did not come to its end that is not known to have failed by itself."""
-    if stopped:
-        return StoppedError("it was stopped, since another target failed")
-    if each.baking.target.call:
-        why = f"{error.message}; what its `call` found is on docker's stdout"
-        return BuildFailedError(why, exit_status=error.exit_status, result=error.result)
-    return error
-
-
-def _has_failed(heard: Heard) -> bool:
-    """Whether a target is known to have failed by itself, and was not only stopped."""
-    if not heard.exit_status:
-        return False
-    failed = [step for step in heard.trace.steps if step.outcome is Outcome.FAILED]
-    own = any(not step.error.endswith(_CANCELED) for step in failed)
-    return own or (not failed and heard.trace.says_why)

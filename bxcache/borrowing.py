@@ -13,8 +13,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
+from bxcache.buildx.steps import find_layers, find_line
 from bxcache.config.quantities import format_count
-from bxcache.settlement import find_layers, find_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,6 +13,7 @@
     └── ResultError         docker ran the build; base of those that have its result
         ├── CacheError          a cache failed and `strict` is on (75)
         ├── GateError           a build is not as `[gate]` wants it (65)
+        ├── OutputError         a file beside the build could not be written (74)
         └── BuildFailedError    docker's build failed (docker's own exit status)
 
 The numbers follow sysexits.h where it has a fitting word, so none of them is one that

@@ -129,6 +129,8 @@ def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
     """
     if is_remote(record.context) or "-" in (record.context, record.file):
         raise RecordError("the build context is not on this machine")
+    if "\0" in record.context or "\0" in (record.file or ""):
+        raise RecordError("the record names a build context or a Dockerfile that cannot be one")
     context = root / record.context
     path = find_dockerfile(root, record.context, record.file)
     if not path.is_file():

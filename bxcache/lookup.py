@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
@@ -18,6 +18,7 @@ from bxcache.holders import name_holders, open_holder
 from bxcache.image_name import find_image
 from bxcache.insight.chains import read_chains
 from bxcache.insight.history import History, list_platforms, view_stages
+from bxcache.insight.presence import explain_layers, find_unsaved
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
 from bxcache.place.place import read_place
@@ -26,7 +27,7 @@ from bxcache.recent_builds import Checkout, RecentHolder
 from bxcache.scope import Owner, Scope, guess_platform, write_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from bxcache.config.loading import Setup
     from bxcache.holders import Content, Holder
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 _BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
 _MOST_NAMES = 20
-_UNTOLD = "the record does not say why"
 _USUAL_TAG = "latest"
 """What plain buildx exports to where no tag is named."""
 
@@ -313,7 +313,9 @@ class _Search:
 
     def _describe(self, holder: Holder, content: Content, note: str) -> History:
         record, notes = self._choose_record(holder, content)
-        unsaved = _find_unsaved(record, holder.declare(content.scope)) if record else None
+        unsaved = find_unsaved(record, holder.declare(content.scope)) if record else None
+        if record is not None and not record.exit_status:
+            notes = (*notes, *explain_layers(record, content.sizes, unsaved))
         history = History(
             scope=content.scope,
             source=holder.name,
@@ -322,7 +324,7 @@ class _Search:
             present=content.sizes,
             unsaved=unsaved,
             places={d: holder.locate(d) for d in content.sizes or () if self._request.with_places},
-            notes=(*filter(None, [note]), *notes),
+            notes=tuple(filter(None, (note, *notes))),
         )
         if record is None:
             if self._request.platform is not None:
@@ -349,8 +351,7 @@ class _Search:
                 continue
             if chosen:
                 skipped = "later builds failed, and saved nothing" if failed else ""
-                notes = _list_notes(record, holder, content)
-                return record, tuple(filter(None, (skipped, *notes)))
+                return record, (skipped,)
             count += 1
         if count == 0 and self._back < len(failed):
             return failed[self._back], ("the build failed; what it made has no layers yet",)
@@ -369,38 +370,6 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
         return parse_record(data, where)
     except RecordError:
         return None
-
-
-def _find_unsaved(record: Record, backend: Mapping[str, Any]) -> frozenset[str] | None:
-    """The layers that a build did not save to a backend; None where that is not known.
-
-    A store that has been moved is known by being the only one.
-    """
-    if not backend:
-        return None
-    is_local = backend["type"] == "local"
-    known = [
-        each
-        for each in record.caches
-        if each.unsaved is not None and (each.backend == "local") == is_local
-    ]
-    place = backend.get("dir") or backend.get("ref")
-    chosen = [each for each in known if each.place == place] or known
-    return frozenset(chosen[0].unsaved or ()) if len(chosen) == 1 else None
-
-
-def _list_notes(record: Record | None, holder: Holder, content: Content) -> Iterator[str]:
-    layers = {each.digest for step in record.steps for each in step.layers} if record else set()
-    if record is not None and record.steps and not layers:
-        yield f"the layers are not known: {record.why_unknown or _UNTOLD}"
-    elif record is not None and content.sizes == {}:
-        unsaved = _find_unsaved(record, holder.declare(content.scope))
-        if unsaved is None:
-            yield "the cache has none of these layers"
-        elif layers <= unsaved:
-            yield "the build saved nothing to this cache"
-        else:
-            yield "the cache is gone; these are the layers that the build left"
 
 
 def _explain_unkept(recent: RecentHolder, scope: str) -> str:

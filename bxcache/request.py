@@ -30,6 +30,7 @@ class BakeOptions(TypedDict, total=False):
     read_all: bool
     write: Literal["always", "trusted", "never"]
     strict: bool
+    shared_builder: Literal["warn", "refuse", "trust"]
     backends: Sequence[Mapping[str, Any]]
     branch: str
     git_tag: str
@@ -56,7 +57,7 @@ class BuildOptions(BakeOptions, total=False):
 
 
 _SECTIONS = {
-    **dict.fromkeys(("read", "read_all", "write", "strict", "backends"), "cache"),
+    **dict.fromkeys(("read", "read_all", "write", "strict", "shared_builder", "backends"), "cache"),
     **dict.fromkeys(("branch", "git_tag", "base_branch", "default_branch", "trusted"), "place"),
 }
 _KEYS = {"git_tag": "tag", "base_branch": "base", "default_branch": "default"}

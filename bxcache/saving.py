@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Noted, Outcome
 from bxcache.buildx.faults import explain_transfer
+from bxcache.buildx.steps import find_layers
 from bxcache.buildx.vertex_names import CacheVertex
 from bxcache.config.backends import InlineBackend
 from bxcache.config.reference import Reference
@@ -26,7 +27,7 @@ from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 from bxcache.result import CacheResult
 from bxcache.running import save_quietly
-from bxcache.settlement import Heard, find_failed_import, find_layers
+from bxcache.settlement import Heard, find_failed_import
 from bxcache.stage_export import copy_stages, export_stages
 from bxcache.stage_push import Export
 

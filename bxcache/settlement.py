@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.events import Outcome
 from bxcache.buildx.faults import explain_transfer
+from bxcache.buildx.steps import find_layers, find_line, is_linked
 from bxcache.buildx.vertex_names import CacheVertex
 from bxcache.config.reference import Reference
 from bxcache.errors import StoreError
@@ -18,8 +19,8 @@ from bxcache.store.journal import Work
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bxcache.buildx.metadata import Layer, Metadata, Operation
-    from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
+    from bxcache.buildx.metadata import Metadata
+    from bxcache.buildx.trace import CacheTransfer, Trace
     from bxcache.plan.plan import BuildPlan, CacheUse
     from bxcache.redaction import Redactor
 
@@ -349,7 +350,7 @@ def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step
 
     Those of another build, whose result is a named context of this one, are that one's.
     """
-    own = (step for step in trace.steps if not _is_linked(step, metadata))
+    own = (step for step in trace.steps if not is_linked(step, metadata))
     found = [(step, find_line(step, metadata)) for step in own]
     first: dict[str, float] = {}
     for step, line in found:
@@ -376,34 +377,3 @@ def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step
         )
         for step, line in found
     )
-
-
-def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
-    """The layers that a step made, as far as they are known."""
-    known = _find_operations(step, metadata)
-    return tuple(dict.fromkeys(layer for each in known for layer in each.layers))
-
-
-def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ...]]:
-    """The digests of all layers of what a step left, from the bottom, as far as they are known.
-
-    There is one for each form that it is known in.
-    """
-    known = _find_operations(step, metadata)
-    chains = (chain for each in known for chain in each.chains)
-    return frozenset(tuple(layer.digest for layer in chain) for chain in chains)
-
-
-def find_line(step: TracedStep, metadata: Metadata) -> int | None:
-    """The first line of a step in the Dockerfile, where it is known."""
-    told = (line for each in _find_operations(step, metadata) for line in each.lines)
-    return min((*told, *step.lines), default=None)
-
-
-def _is_linked(step: TracedStep, metadata: Metadata) -> bool:
-    known = _find_operations(step, metadata)
-    return bool(known) and all(each.is_linked for each in known)
-
-
-def _find_operations(step: TracedStep, metadata: Metadata) -> list[Operation]:
-    return [metadata.operations[each] for each in step.digests if each in metadata.operations]

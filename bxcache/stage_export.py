@@ -16,11 +16,11 @@ from bxcache.buildx.dockerfile import list_bases, list_needed, list_stages
 from bxcache.buildx.dockerfile_copy import read_dockerfile
 from bxcache.buildx.events import Noted, Outcome
 from bxcache.buildx.metadata import Layer
+from bxcache.buildx.steps import find_chains, find_layers
 from bxcache.config.paths import find_dockerfile
 from bxcache.registry.scopes import copy_scope
 from bxcache.registry.stage_images import join_images, list_chains
 from bxcache.scope import name_stage
-from bxcache.settlement import find_chains, find_layers
 from bxcache.stage_push import BuiltStage, push_stages, refuse
 
 if TYPE_CHECKING:

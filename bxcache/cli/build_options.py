@@ -152,6 +152,11 @@ _CACHE_OPTIONS = (
     ),
     click.option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
     click.option(
+        "--shared-builder",
+        type=click.Choice(("warn", "refuse", "trust")),
+        help="What to do about layers that untrusted builds may have left in the builder.",
+    ),
+    click.option(
         "--read",
         callback=_split_value,
         metavar="LIST",

@@ -22,7 +22,7 @@ _MOST_DIGITS = 3
 
 WrittenSize = Annotated[int, Field(ge=0, lt=1 << 60)]
 """A size in a document, in bytes. What is beyond the bounds of these three is damaged."""
-WrittenSeconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+WrittenSeconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """How long something took, in seconds."""
 WrittenMoment = Annotated[float, Field(ge=0, le=253_370_764_800, allow_inf_nan=False)]
 """When something was, in seconds since 1970 and before the year 9999."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bxcache import bake_definition, baking
+from bxcache.bake_outcomes import hear_target
 from bxcache.bake_preparation import BakeRequest, Baking
 from bxcache.baking import bake_targets
 from bxcache.buildx.bake_definition import BakeTarget
@@ -74,7 +75,7 @@ def statuses(prepared: Prepared, name: str, *uses: CacheUse) -> dict[str, int]:
     for target in ("fast", "bad", "slow"):
         told = BakeTarget(target, BuildSettings())
         each = Baking(told, prepared, BuildPlan(prepared.scope, uses, ()))
-        found[target] = baking._hear(each, reader, Metadata(), 1, 2.0).exit_status
+        found[target] = hear_target(each, reader, Metadata(), 1, 2.0).exit_status
     return found
 
 

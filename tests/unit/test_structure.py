@@ -37,7 +37,7 @@ FLOORS = [
     {"bxcache.execution", "bxcache.preview"},
     {"bxcache.pipeline", "bxcache.lookup"},
     {"bxcache.extraction", "bxcache.batch", "bxcache.bake_preparation"},
-    {"bxcache.bake_definition"},
+    {"bxcache.bake_definition", "bxcache.bake_outcomes"},
     {"bxcache.baking"},
     {"bxcache.api", "bxcache.console"},
     {"bxcache.cli"},

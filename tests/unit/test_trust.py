@@ -117,6 +117,7 @@ VALUES: dict[tuple[str, str], list[Value]] = {
     ("cache", "read_all"): [Value("true", counts=True)],
     ("cache", "write"): [Value('"never"', counts=True), Value('"always"', counts=False)],
     ("cache", "strict"): [Value("true", counts=True)],
+    ("cache", "shared_builder"): [Value('"trust"', counts=True)],
     ("place", "branch"): [Value('"main"', counts=False)],
     ("place", "tag"): [Value('"v1"', counts=False)],
     ("place", "base"): [Value('"release"', counts=True)],
