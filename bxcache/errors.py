@@ -13,7 +13,7 @@
     └── ResultError         docker ran the build; base of those that have its result
         ├── CacheError          a cache failed and `strict` is on (75)
         ├── GateError           a build is not as `[gate]` wants it (65)
-        ├── OutputError         a file beside the build could not be written (74)
+        ├── OutputError         docker's metadata file could not be written (73)
         └── BuildFailedError    docker's build failed (docker's own exit status)
 
 The numbers follow sysexits.h where it has a fitting word, so none of them is one that
@@ -108,7 +108,7 @@ class GateError(ResultError):
 class OutputError(ResultError):
     """A build is done, and a file that docker leaves beside it could not be written."""
 
-    exit_code = 74
+    exit_code = 73
 
 
 class Trouble(StrEnum):

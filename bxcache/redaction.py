@@ -130,7 +130,8 @@ class Redactor:
             return len(data)
         cut = self._data.find_begun(data, max(0, len(data) - self._most))
         if cut is None:
-            short = (end for end in range(_HEAD - 1, 0, -1) if data[-end:] in self._beginnings)
+            ends = range(min(_HEAD - 1, len(data)), 0, -1)
+            short = (end for end in ends if data[-end:] in self._beginnings)
             cut = len(data) - next(short, 0)
         if cut == len(data):
             return cut

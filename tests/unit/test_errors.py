@@ -10,15 +10,7 @@ import pytest
 
 from bxcache import errors
 from bxcache.cli.main import _EPILOG
-from bxcache.errors import (
-    BuildFailedError,
-    BxcacheError,
-    ConfigError,
-    OutputError,
-    Problem,
-    ResultError,
-    StoreError,
-)
+from bxcache.errors import BuildFailedError, BxcacheError, ConfigError, Problem, ResultError
 
 CLASSES = [
     value
@@ -30,9 +22,8 @@ DOCKERS_OWN = {0, 1, 125, 126, 127, 130, 137}
 
 
 def test_every_exit_status_is_unique() -> None:
-    """A script can tell them apart, from each other and from docker's; one is for all files."""
-    assert OutputError.exit_code == StoreError.exit_code
-    codes = [each.exit_code for each in CLASSES if each is not OutputError] + [errors.EXIT_BUG, 2]
+    """A script can tell them apart, from each other and from docker's."""
+    codes = [each.exit_code for each in CLASSES] + [errors.EXIT_BUG, 2]
     assert len(codes) == len(set(codes))
     assert not DOCKERS_OWN & set(codes)
 
