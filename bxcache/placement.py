@@ -212,7 +212,7 @@ def _tell_refused(refused: tuple[Refusal, ...]) -> str:
     keys = ", ".join(map(str, refused))
     return (
         f"what the config file says does not count in a build that is not trusted: {keys}; "
-        "give it as a flag or a variable; `bxcache config show` tells why"
+        "give it as a flag or a variable; `bxcache config show` shows why"
     )
 
 

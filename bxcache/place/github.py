@@ -46,7 +46,7 @@ _COMMENT = Verdict(trusted=False, reason="a comment on a pull request, which may
 _QUEUE = Verdict(trusted=True, reason="a merge queue of the repository")
 _RUN = Verdict(trusted=True, reason="it follows a workflow of the same repository")
 _FOREIGN_RUN = Verdict(trusted=False, reason="it follows a workflow of a fork")
-_ANY_RUN = Verdict(trusted=False, reason="it follows a workflow whose event tells no trust")
+_ANY_RUN = Verdict(trusted=False, reason="it follows a workflow that no trusted event started")
 _ANY_EVENT = Verdict(trusted=False, reason="the event does not tell whose code is built")
 _REQUEST_REF = re.compile(r"refs/pull/(?P<number>[0-9]+)/[a-z]+")
 
