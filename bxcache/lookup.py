@@ -177,18 +177,19 @@ class _Search:
         """What each holder has of what is meant, and what a person should know.
 
         The last build here is meant where it is all that is asked for. Whatever else was checked
-        out for it comes after what a build would start from now.
+        out for it comes after what a build would start from now. A named source has the records of
+        that source alone.
         """
         recent = self._open_recent(any_checkout=False)
         last = self._find_last(recent)
         if last is None:
-            known = False
+            known, named = False, self._request.source is not None
             for holder in self._holders:
                 for scope, note in self._list_wanted(holder):
                     content = holder.read(scope)
                     if content is not None:
                         known = True
-                        yield holder, recent.complete(content), note
+                        yield holder, (content if named else recent.complete(content)), note
                         break
             recent = self._open_recent(any_checkout=True)
             last = None if known else self._find_last(recent)
