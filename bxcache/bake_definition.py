@@ -15,6 +15,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from bxcache.bake_files import choose_files
 from bxcache.bake_preparation import (
     check_files,
     explain_definition,
@@ -26,6 +27,7 @@ from bxcache.buildx.bake_definition import parse_definition
 from bxcache.buildx.bake_entitlements import read_allowed
 from bxcache.buildx.bake_guard import Limits, guard_target
 from bxcache.buildx.extra_flags import find_short, find_values
+from bxcache.config.environment import BAKE_VARIABLES
 from bxcache.config.guard import find_checkout
 from bxcache.config.paths import is_remote
 from bxcache.destinations import check_targets
@@ -41,10 +43,14 @@ if TYPE_CHECKING:
     from bxcache.preparation import Prepared
 
 _NAME = "docker-bake.json"
+_HINT = (
+    "the build is not trusted, so bake files read no variables of the runner but those that "
+    f"`{BAKE_VARIABLES}` names, as in `{BAKE_VARIABLES}=VERSION,TAG`"
+)
 # What docker needs to find itself and its plugins, and bake its files.
 _NEEDED = (
     *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "DOCKER_CONFIG", "BUILDX_CONFIG"),
-    *("BUILDX_EXPERIMENTAL", "BUILDX_BAKE_FILE", "BUILDX_BAKE_FILE_SEPARATOR"),
+    "BUILDX_EXPERIMENTAL",
 )
 _SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
 """What newer releases of buildx escape when they print it; the others print it as it is."""
@@ -84,15 +90,11 @@ def guard_bake(
     """
     check_files(request)
     _check_sources(request)
-    environment = {name: os.environ[name] for name in _NEEDED if name in os.environ}
-    files = tuple(word for file in request.files for word in ("--file", file))
-    words = (*files, *request.targets)
-    with _standing_in(folder) as agent:
-        text = print_definition(request, words, docker, {**environment, **agent})
-    told_targets, groups = _parse(text)
     directory = request.build.directory
     grants = read_allowed(find_values(request.build.extra, "--allow"), directory)
     limits = Limits(find_checkout(directory), grants)
+    files, notes = choose_files(request.files, limits, os.environ)
+    told_targets, groups = _evaluate(replace(request, files=files), docker, folder)
     refused: list[str] = []
     targets = {}
     for name, told in told_targets.items():
@@ -101,7 +103,23 @@ def guard_bake(
     path = folder / _NAME
     guarded = replace(request, files=(str(path),))
     _write(path, {"group": groups, "target": targets}, guarded, docker)
-    return guarded, (_tell(refused),) if refused else ()
+    return guarded, (*notes, _tell(refused)) if refused else notes
+
+
+def _evaluate(
+    request: BakeRequest, docker: Docker, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The targets and the groups of what files say that read no other variables than they may."""
+    allowed = os.environ.get(BAKE_VARIABLES, "").split(",")
+    names = {*_NEEDED, *map(str.strip, allowed)} & os.environ.keys()
+    environment = {name: os.environ[name] for name in names}
+    words = (*(word for file in request.files for word in ("--file", file)), *request.targets)
+    with _standing_in(folder) as agent:
+        try:
+            text = print_definition(request, words, docker, {**environment, **agent})
+        except ConfigError as error:
+            raise ConfigError(error.problems, hint=_HINT) from error
+    return _parse(text)
 
 
 @contextmanager
@@ -149,7 +167,8 @@ def _tell(refused: list[str]) -> str:
     keys = ", ".join(f"`{key}`" for key in refused)
     return (
         f"what the bake file says does not count in a build that is not trusted: {keys}; set it "
-        "with `--set`, or let the file have it with `-- --allow`; it reads no variables either"
+        "with `--set`, or let the file have it with `-- --allow`; it reads no variables but those "
+        f"that `{BAKE_VARIABLES}` names"
     )
 
 

@@ -85,7 +85,7 @@ def _read_store(prepared: Prepared, plan: BuildPlan) -> Iterator[CacheManifest]:
     store, imported = prepared.store, {use.scope for use in plan.imports if use.backend == "local"}
     if store is None:
         return
-    with suppress(StoreError):
+    with suppress(StoreError, OSError):
         for name, entry in store.read_scopes().items():
             content = _read(Layout.at(store.path), entry)
             last = next(reversed(store.read_records(name)), None)

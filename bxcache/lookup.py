@@ -207,7 +207,7 @@ class _Search:
             except (RegistryError, StoreError) as error:
                 unread.append(f"{holder.name} was not read: {error.message}")
                 continue
-            if content is not None:
+            if content is not None and recent.is_in(content, holder.declare(scope)):
                 yield holder, recent.complete(content), ""
         own = recent.read(scope)
         if own is not None:

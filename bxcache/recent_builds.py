@@ -29,7 +29,7 @@ from bxcache.insight.record import parse_record
 from bxcache.store.records import LARGEST_FILE, MOST_RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bxcache.insight.record import Record
@@ -126,6 +126,21 @@ class RecentHolder:
         """What the builds of a scope left; None where there are none."""
         found = [data for record, data in self.builds if record.scope.name == scope]
         return Content(scope, None, lambda: iter(found), _refuse_config) if found else None
+
+    def is_in(self, content: Content, backend: Mapping[str, Any]) -> bool:
+        """Whether a cache is that of the last build of a scope, which may have saved elsewhere.
+
+        Args:
+            content: what the cache has of the scope.
+            backend: the backend that has it, as a configuration declares it.
+        """
+        last = next((each for each in self.builds if each[0].scope.name == content.scope), None)
+        if last is None:
+            return True
+        record, data = last
+        saved = {cache.place for cache in record.caches if cache.exported}
+        place = backend.get("dir") or backend.get("ref")
+        return not saved or place in saved or data in content.records()
 
     def complete(self, content: Content) -> Content:
         """What is kept of a scope, with the builds that left no record there."""

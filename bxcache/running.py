@@ -14,6 +14,7 @@ from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadat
 from bxcache.buildx.raw_stream import StreamRedactor, join_documents
 from bxcache.buildx.trace_reader import TraceReader
 from bxcache.buildx.vertex_names import EXPORTS
+from bxcache.config.paths import LARGEST_DOCKERFILE
 from bxcache.config.quantities import format_size
 from bxcache.errors import ConfigError, Problem, StoppedError
 from bxcache.preparation import read_metadata
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from bxcache.request import BuildRequest
 
 
-_LARGEST_DOCKERFILE = 16 << 20
-"""In bytes, the most that BuildKit sends at once: gRPC's messages have up to 16 MiB
-(https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 _ONLY = "build"
 """What a build is called that is no target of a bake."""
 
@@ -66,10 +64,10 @@ def take_stdin(prepared: Prepared) -> bytes | None:
     request = prepared.request
     if not reads_dockerfile(prepared.setup.config.build, request.extra):
         return None
-    data = read_stdin(_LARGEST_DOCKERFILE + 1, request.stop)
+    data = read_stdin(LARGEST_DOCKERFILE + 1, request.stop)
     check_stop(request)
-    if len(data) > _LARGEST_DOCKERFILE:
-        why = f"is a Dockerfile of at most {format_size(_LARGEST_DOCKERFILE)} on stdin"
+    if len(data) > LARGEST_DOCKERFILE:
+        why = f"is a Dockerfile of at most {format_size(LARGEST_DOCKERFILE)} on stdin"
         raise ConfigError([Problem("--file", "-", why)])
     return data
 

@@ -36,7 +36,8 @@ KEYS: dict[str, Trust] = {
     "no-cache-filter": HARMLESS,
     "shm-size": HARMLESS,
     "ulimits": HARMLESS,
-    "extra-hosts": HARMLESS,
+    # https://github.com/moby/buildkit/blob/v0.25.2/solver/llbsolver/ops/exec.go (`CacheMap`)
+    "extra-hosts": asks("BuildKit keeps the addresses out of the cache key"),
     "call": HARMLESS,
     "description": HARMLESS,
     "network": NETWORK,
@@ -110,6 +111,9 @@ def _asks(key: str, name: str, value: Any, kept: Mapping[str, Any], limits: Limi
         value = _find_dockerfile(str(value), str(kept.get("context") or "."), limits.checkout)
     elif key in ("context", "contexts"):
         value = str(value).removeprefix(_HERE)
+    if key == "contexts" and "=" in name:
+        # A flag that names it would name another one.
+        return True
     why = KEYS.get(key, _UNKNOWN).judge(name, value, limits.checkout)
     return bool(why) and not _is_allowed(key, value, limits)
 
@@ -118,7 +122,7 @@ def _find_dockerfile(file: str, context: str, checkout: Checkout) -> str | None:
     """Its path from the working directory; None where it lies in a context that is fetched."""
     if file.startswith(_HERE):
         return file.removeprefix(_HERE)
-    if is_remote(file):
+    if is_remote(file) or file.startswith("/"):
         return file
     if is_remote(context) and not checkout.has_folder(context):
         return None

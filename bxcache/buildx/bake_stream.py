@@ -145,9 +145,9 @@ class BakeReader:
         elif line.startswith(ERROR):
             # An old buildx names none: those are meant that have a step that failed.
             meant = [*filter(self._has_failed, meant)] or meant
-        # An excerpt of a Dockerfile names none either.
+        # An excerpt of a Dockerfile names none either: it is that of the only one that has failed.
         failed = [*filter(self._has_failed, meant)]
-        told = (failed or meant)[0] if failed or len(meant) == 1 else ""
+        told = next(iter(failed if len(failed) == 1 else meant if len(meant) == 1 else ()), "")
         for number, target in enumerate(meant):
             for event in self._readers[target].hear(line):
                 if not number:

@@ -124,7 +124,8 @@ def _translate(pattern: str) -> str:
     while rest:
         letter, rest = rest[0], rest[1:]
         if letter == "*" and rest.startswith("*"):
-            rest = rest[1:].removeprefix("/")
+            # Several of them are one, which does not take ever longer to try.
+            rest = re.sub(r"^(/?\*\*)+", "", rest[1:]).removeprefix("/")
             found += "(.*/)?" if rest else ".*"
         elif letter == "*":
             found += "[^/]*"

@@ -2,7 +2,8 @@
 
 `BXCACHE_CACHE_STRICT=true` is `cache.strict`. Lists and tables are written as one line of
 comma-separated fields, quoted where a field holds a comma, as docker writes them; backends are
-separated by `;`. `BXCACHE_CONFIG` names the config file and `BXCACHE_IMAGE` the image.
+separated by `;`. `BXCACHE_CONFIG` names the config file, `BXCACHE_IMAGE` the image, and
+`BXCACHE_BAKE_VARIABLES` what bake files may read where they are not trusted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PREFIX = "BXCACHE_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 IMAGE_VARIABLE = f"{PREFIX}IMAGE"
+BAKE_VARIABLES = f"{PREFIX}BAKE_VARIABLES"
+"""Names the variables that bake files may read in a build that is not trusted, comma-separated."""
 _TEST_PREFIX = f"{PREFIX}TEST_"
 _SECTIONS: dict[str, type[Declaration]] = {
     "build": BuildSettings,
@@ -60,7 +63,7 @@ def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[Proble
 
 
 def _note_unknown(environment: Mapping[str, str]) -> list[str]:
-    known = {*VARIABLES, CONFIG_VARIABLE, IMAGE_VARIABLE}
+    known = {*VARIABLES, CONFIG_VARIABLE, IMAGE_VARIABLE, BAKE_VARIABLES}
     notes = []
     for name in sorted(environment):
         if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX) and name not in known:

@@ -77,7 +77,9 @@ def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ..
     """
     checkout = find_checkout(directory)
     refused: _Refused = {}
-    layers = tuple(_guard_layer(layer, checkout, refused) for layer in setup.layers)
+    is_link = setup.file is not None and checkout.leads_out(str(setup.file.path))
+    why = "a link leads out of the checkout" if is_link else ""
+    layers = tuple(_guard_layer(layer, checkout, refused, why) for layer in setup.layers)
     merged = merge_layers(list(layers))
     guarded = replace(
         setup,
@@ -89,16 +91,17 @@ def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ..
     return guarded, _describe(setup, refused)
 
 
-def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused) -> Layer:
+def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: str) -> Layer:
+    """What counts of a file, of which nothing does where there is a reason for all of it."""
     if layer.fallback.origin is not Origin.FILE:
         return layer
     values: dict[str, Any] = {}
     for key, value in find_leaves(layer.values):
-        if key == _BACKENDS:
+        if key == _BACKENDS and not why_all:
             kept = [_guard_backend(n, each, checkout, refused) for n, each in enumerate(value)]
             insert_leaf(values, key, kept)
             continue
-        why = _judge(key, value, checkout)
+        why = why_all or _judge(key, value, checkout)
         if not why:
             insert_leaf(values, key, value)
         elif key[0] != _IMAGES:

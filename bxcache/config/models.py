@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bxcache.config.backends import Backend, Declaration, LocalBackend
 from bxcache.config.quantities import Duration, Size
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 
 TextList = Annotated[tuple[str, ...], Field(strict=False)]
-TextTable = dict[str, str]
+
+
+def _check_name(name: str) -> str:
+    # Docker has a name and its value in one word, and ends the name at the first `=`.
+    if not name or "=" in name:
+        raise ValueError("a name has no `=` and is not empty")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+TextTable = dict[Name, str]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,7 +54,7 @@ class BuildSettings(Declaration):
     tags: Annotated[TextList, asks("it can name another build's image")] = ()
     """Names for the image."""
 
-    build_args: Annotated[dict[str, str | None], ARGUMENT] = Field(default_factory=dict)
+    build_args: Annotated[dict[Name, str | None], ARGUMENT] = Field(default_factory=dict)
     """Build arguments. A value that looks like a secret is never shown. From Python, None takes
     the value from the environment."""
 

@@ -17,6 +17,9 @@ _REMOTE = re.compile(
 )
 
 _USUAL = "Dockerfile"
+LARGEST_DOCKERFILE = 16 << 20
+"""In bytes, the most that BuildKit sends at once: gRPC's messages have up to 16 MiB
+(https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 
 
 def is_remote(context: str) -> bool:
@@ -53,6 +56,8 @@ def read_dockerfile(directory: Path, context: str, file: str | None) -> str:
         return ""
     try:
         path = find_dockerfile(directory, context, file)
+        if not path.is_file() or path.stat().st_size > LARGEST_DOCKERFILE:
+            return ""
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

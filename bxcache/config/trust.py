@@ -49,6 +49,13 @@ class Checkout:
         ways = {os.path.realpath(joined), os.path.realpath(os.path.normpath(joined))}
         return all(Path(way).is_relative_to(self.root) for way in ways)
 
+    def leads_out(self, path: str) -> bool:
+        """Whether a path of the checkout is one elsewhere, by a link. One elsewhere is not."""
+        places = (self.directory, Path(os.path.realpath(self.directory)))
+        paths = [Path(os.path.normpath(place / path)) for place in places]
+        inside = (each.is_relative_to(top) for each in paths for top in (self.root, *places))
+        return any(inside) and not self.holds(path)
+
     def has_folder(self, path: str) -> bool:
         """Whether a path is a folder; docker takes one that is there, whatever it is called."""
         return "\0" not in path and (self.directory / path).is_dir()
@@ -94,15 +101,16 @@ def _judge_path(_name: str, value: str | None, checkout: Checkout) -> str:
 
 
 def _judge_context(_name: str, value: str, checkout: Checkout) -> str:
-    if not checkout.has_folder(value):
-        if _FETCHED.match(value):
+    """Whatever docker may take it for has to be harmless: it looks for folders first or last."""
+    if value == "-":
+        return "it reads stdin"
+    if value.startswith(_LAYOUT):
+        value = re.split("[@:]", value.removeprefix(_LAYOUT))[0]
+    elif _FETCHED.match(value):
+        if not checkout.has_folder(value):
             return ""
-        if value.startswith(_LAYOUT):
-            value = re.split("[@:]", value.removeprefix(_LAYOUT))[0]
-        elif value == "-":
-            return "it reads stdin"
-        elif re.search("[@:]", value):
-            return "it may be fetched with a key of the runner"
+    elif ":" in value or value.startswith("git@"):
+        return "it may be fetched with a key of the runner"
     return "" if checkout.holds(value) else "it lies outside of the checkout"
 
 

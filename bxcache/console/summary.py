@@ -86,7 +86,8 @@ def _render_saved(result: BuildResult) -> str:
     if result.exit_status:
         return "nothing saved: the build failed, the caches are as they were"
     known = [cache for cache in result.caches if cache.exported or cache.aliased or cache.unchanged]
-    saved = [_render_cache(cache) for cache in known if not cache.unchanged]
+    # What the store had to give up at once is not saved; a warning names the size that would do.
+    saved = [_render_cache(cache) for cache in known if not cache.unchanged and cache.layers != 0]
     parts = [f"saved {'; '.join(saved)}"] if saved else []
     parts += [f"nothing new for {_render_same(cache)}" for cache in known if cache.unchanged]
     return "; ".join(parts) or "nothing saved"

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
 from bxcache.store.directory import DAMAGED_NAME, Directory
 from bxcache.store.documents import Descriptor, Index
@@ -79,7 +80,8 @@ class Catalog:
             return index, ""
         kept = f"; the damaged file is kept as `{DAMAGED_NAME}`" if self._keep_damaged() else ""
         write_index(self.layout, index)
-        return index, f"{damage}; {len(index.manifests)} scopes are back from the journal{kept}"
+        count = format_count(len(index.manifests), "scope")
+        return index, f"{damage}; the journal brought back {count}{kept}"
 
     def recover_or_set_aside(self, notes: list[str]) -> Index:
         """The index; one that nothing can be made of is set aside for an empty one.
@@ -162,5 +164,5 @@ def check_known(index: Index, scopes: Iterable[str]) -> None:
     known = index.by_name()
     unknown = [scope for scope in scopes if scope not in known]
     if unknown:
-        names = ", ".join(f"`{name}`" for name in known) or "none"
+        names = ", ".join(f"`{name}`" for name in known) or "no scope at all"
         raise StoreError(f"the store has no scope `{unknown[0]}`", hint=f"it has {names}")

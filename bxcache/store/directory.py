@@ -161,10 +161,10 @@ class Directory:
             # Another build has made it one since we looked.
             self._check_store()
             return
-        stranger = min(strangers or names, default=None)
-        if stranger is not None:
+        if names:
+            why = f"it holds `{min(strangers)}`" if strangers else f"it has no `{INDEX_NAME}`"
             raise StoreError(
-                f"the directory `{self.path}` is no bxcache store: it holds `{stranger}`",
+                f"the directory `{self.path}` is no bxcache store: {why}",
                 hint=f"{_ELSEWHERE}, or empty this one",
             )
 

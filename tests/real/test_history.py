@@ -553,6 +553,15 @@ def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_
     assert count(again) == (3, 0)
     assert {*Store(store).read_scopes()} == {each["scope"] for each in seen[:2]}
 
+    # A cache that another build had saved of this scope is not that of the last one.
+    other = tmp_path / "other"
+    for words in ((), ("--backend", f"type=local,dir={other}")):
+        (project / "a").write_text(f"{tmp_path} {words}")
+        machine.build(*words, "-o", "type=cacheonly", folder=project)
+    told = machine.run("history", folder=project)
+    assert f"`--from {other}` has its cache" in told.err
+    assert "evicted" not in told.out
+
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
 def test_the_files_of_a_stage_come_out_of_the_cache(

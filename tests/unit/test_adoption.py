@@ -120,7 +120,7 @@ def _link_blobs(path: Path) -> None:
 
 REFUSED = {
     "an image": (_image, "no build cache"),
-    "no index": (lambda path: (path / "index.json").unlink(), "holds `blobs`"),
+    "no index": (lambda path: (path / "index.json").unlink(), "has no `index.json`"),
     "a torn index": (lambda path: (path / "index.json").write_text('{"manif'), "cannot be read"),
     "a tag that is no tag": (_tag("../x"), "is no name for a scope"),
     "a tag that is empty": (_tag(""), "is no name for a scope"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bxcache.bake_definition import guard_bake
+from bxcache.bake_files import choose_files
 from bxcache.bake_preparation import BakeRequest
 from bxcache.buildx.bake_entitlements import read_allowed
 from bxcache.buildx.bake_guard import KEYS, Limits, guard_target
@@ -38,7 +40,6 @@ COUNTS: dict[str, list[Any]] = {
     "no-cache-filter": [["base"]],
     "shm-size": ["64m"],
     "ulimits": [["nofile=9"]],
-    "extra-hosts": [{"a": "10.0.0.1"}],
     "call": ["check"],
     "description": ["what it is"],
     "network": ["none", "default"],
@@ -51,7 +52,12 @@ ASKS: dict[str, list[tuple[Any, str]]] = {
         ("git@example.com:a/b", ""),
         ("cwd:///etc", "fs.read=/etc"),
     ],
-    "contexts": [({"a": "/etc"}, "fs.read=*"), ({"a": "ssh://example.com/a"}, "")],
+    "contexts": [
+        ({"a": "/etc"}, "fs.read=*"),
+        ({"a": "ssh://example.com/a"}, ""),
+        ({"a=b": "sub"}, ""),
+    ],
+    "extra-hosts": [({"a": "10.0.0.1"}, "")],
     "dockerfile": [
         ("/etc/x", "fs.read=/etc"),
         ("../../x", "fs.read=../.."),
@@ -134,7 +140,10 @@ def test_what_asks_is_left_out_unless_the_caller_lets_it(
 def test_the_dockerfile_lies_in_the_context_that_counts(checkout: Path) -> None:
     """Of one that is fetched it is no file of this machine."""
     assert guard({"context": "sub", "dockerfile": "../link/x"}, checkout)[1] == ["dockerfile"]
-    assert guard({"context": "https://a.b/c.git", "dockerfile": "/x"}, checkout)[1] == []
+    assert guard({"context": "https://a.b/c.git", "dockerfile": "x"}, checkout)[1] == []
+    # Docker reads that from this machine all the same.
+    there = {"context": "https://a.b/c.git", "dockerfile": "/x"}
+    assert guard(there, checkout)[1] == ["dockerfile"]
     assert guard({"context": "/etc", "dockerfile": "x"}, checkout)[1] == ["context"]
 
 
@@ -202,7 +211,10 @@ def test_the_files_are_evaluated_without_the_runners_variables(
     monkeypatch.setenv("SSH_AUTH_SOCK", "/runner")
     docker = Evaluating({"tags": ["a"], "output": ["out"]})
     request = BakeRequest(BuildRequest(directory=checkout), sets=("*.output=type=local,dest=x",))
+    monkeypatch.setenv("VERSION", "1")
+    monkeypatch.setenv("BXCACHE_BAKE_VARIABLES", "VERSION, NONE")
     _, (note,) = guard_bake(request, docker, checkout)
+    assert docker.environments[0].pop("VERSION") == "1"
     needed = {"PATH", "HOME", "DOCKER_CONFIG", "TMPDIR", "SSH_AUTH_SOCK"}
     assert docker.environments[0].keys() <= needed
     assert docker.environments[0].get("SSH_AUTH_SOCK") != "/runner"
@@ -220,3 +232,48 @@ def test_what_cannot_be_guarded_is_refused(given: dict[str, Any], checkout: Path
     build = BuildRequest(directory=checkout, extra=given.pop("extra", ()))
     with pytest.raises(ConfigError):
         guard_bake(BakeRequest(build, **given), Evaluating({}), checkout)
+
+
+OVERRIDES = (".json", ".override.hcl")
+# What is there, what the caller names, and what is evaluated; None is refused.
+FILES: list[tuple[list[str], list[str], list[str] | None]] = [
+    (["docker-bake.hcl"], [], ["docker-bake.hcl"]),
+    ([f"docker-bake{e}" for e in OVERRIDES], [], [f"docker-bake{e}" for e in OVERRIDES]),
+    (["compose.yaml"], [], None),
+    (["compose.yaml", "docker-bake.json"], [], ["docker-bake.json"]),
+    (["a.yml"], ["a.yml"], None),
+    (["bakefile"], ["bakefile"], None),
+    (["ci.hcl"], ["ci.hcl"], ["ci.hcl"]),
+    ([], ["link/passwd.hcl"], None),
+]
+
+
+@pytest.mark.parametrize(("there", "named", "expected"), FILES, ids=str)
+def test_no_file_is_evaluated_that_reads_others(
+    there: list[str], named: list[str], expected: list[str] | None, checkout: Path
+) -> None:
+    """Compose opens files of the runner, and so does a link; a caller can allow both."""
+    for name in there:
+        (checkout / name).write_text("")
+    limits = Limits(Checkout(checkout.resolve(), checkout), read_allowed((), checkout))
+    free = replace(limits, allowed=read_allowed(["fs.read=*"], checkout))
+    assert choose_files(named, free, {}) == (tuple(named), ())
+    for words, variables in ((named, {}), ([], {"BUILDX_BAKE_FILE": ":".join(named)})):
+        if expected is None:
+            with pytest.raises(ConfigError):
+                choose_files(words, limits, variables)
+            continue
+        files, notes = choose_files(words, limits, variables)
+        assert list(files) == expected
+        assert ["compose.yaml" in each for each in notes] == [True] * ("compose.yaml" in there)
+
+
+def test_a_bake_file_elsewhere_is_the_callers_to_name(checkout: Path, tmp_path: Path) -> None:
+    """What it says is guarded all the same; a link of the checkout to it is refused."""
+    own = tmp_path / "own.hcl"
+    own.write_text("")
+    limits = Limits(Checkout(checkout.resolve(), checkout), read_allowed((), checkout))
+    assert choose_files((str(own),), limits, {}) == ((str(own),), ())
+    (checkout / "docker-bake.hcl").symlink_to(own)
+    with pytest.raises(ConfigError):
+        choose_files((), limits, {})

@@ -136,6 +136,18 @@ def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
     assert "Dockerfile:6" in reader.finish("slow").said
 
 
+def test_an_excerpt_is_told_of_no_target_where_several_failed() -> None:
+    """It does not say whose Dockerfile it quotes; the error behind it does."""
+    reader = BakeReader(("a", "b"))
+    began, ended = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
+    for name in ("a", "b"):
+        vertex = {"digest": name, "name": f"[{name} 1/1] RUN {name}", "started": began}
+        failed = {**vertex, "completed": ended, "error": "exit code: 7"}
+        assert [*reader.feed(json.dumps({"vertexes": [failed]}))]
+    assert [owner for owner, _ in reader.feed("B1:4")] == [""]
+    assert {owner for owner, _ in reader.feed("ERROR: target b: failed to solve: x")} == {"b"}
+
+
 def test_an_export_is_that_of_its_target() -> None:
     """Only `fast` came so far."""
     reader, _ = feed("failing")

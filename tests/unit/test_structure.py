@@ -36,7 +36,7 @@ FLOORS = [
     {"bxcache.conclusion"},
     {"bxcache.execution", "bxcache.preview"},
     {"bxcache.pipeline", "bxcache.lookup"},
-    {"bxcache.extraction", "bxcache.batch", "bxcache.bake_preparation"},
+    {"bxcache.extraction", "bxcache.batch", "bxcache.bake_preparation", "bxcache.bake_files"},
     {"bxcache.bake_definition", "bxcache.bake_outcomes"},
     {"bxcache.baking"},
     {"bxcache.api", "bxcache.console"},

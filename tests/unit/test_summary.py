@@ -91,6 +91,12 @@ def test_what_was_there_already_is_not_said_to_be_saved() -> None:
     assert last == f"nothing new for `image.main` in /store ({amount})"
 
 
+def test_what_the_store_gave_up_at_once_is_not_said_to_be_saved() -> None:
+    """A warning says so, with the size that would do."""
+    cache = replace(CACHE, bytes=2_700, layers=0)
+    assert render_summary(replace(RESULT, caches=(cache,))).endswith("nothing saved")
+
+
 def test_a_failed_build_tells_its_stages_too() -> None:
     """By BuildKit's names: nothing tells of its Dockerfile."""
     steps = [

@@ -13,6 +13,7 @@ from bxcache.config.backends import BACKEND_MODELS
 from bxcache.config.guard import find_trust
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
+from bxcache.errors import ConfigError
 from bxcache.location import find_location
 from bxcache.placement import explain_read_only, settle_place
 from bxcache.request import BuildRequest
@@ -67,6 +68,8 @@ VALUES: dict[tuple[str, str], list[Value]] = {
         Value('"me@example.com:team/app"', counts=False),
         Value('"ssh://example.com/team/app"', counts=False),
         Value('"file:///etc"', counts=False),
+        Value('"oci-layout:///etc"', counts=False),
+        Value('"packages/@scope/app"', counts=True),
     ],
     ("build", "file"): [
         Value('"sub/Dockerfile"', counts=True),
@@ -394,3 +397,34 @@ def test_config_show_tells_what_does_not_count(
 def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
     """There is no git."""
     raise FileNotFoundError
+
+
+@pytest.mark.parametrize("context", ["oci-layout:///etc", "ssh://h/x", "git@h:a/b.git", "-"])
+def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: Path) -> None:
+    """Whatever folder of that name a stranger has made, docker looks elsewhere for some of them."""
+    (checkout / context).mkdir(parents=True)
+    for file in (f'context = "{context}"', f'build_contexts.x = "{context}"'):
+        _, placement = settle(checkout, f"[build]\n{file}\n")
+        assert len(placement.refused) == 1
+
+
+@pytest.mark.parametrize("key", ["build_args", "build_contexts", "labels"])
+def test_a_name_says_nothing_of_a_value(key: str, checkout: Path) -> None:
+    """Docker ends a name at the first `=`, so another one than the judged would be set."""
+    with pytest.raises(ConfigError, match="a name has no `=`"):
+        settle(checkout, f'[build.{key}]\n"HTTP_PROXY=x" = "sub"\n', own=True)
+
+
+def test_a_link_to_a_file_elsewhere_says_nothing(checkout: Path, tmp_path: Path) -> None:
+    """What is in it is not the stranger's to read. The caller may name a file elsewhere."""
+    other = tmp_path / "other.toml"
+    settle(checkout, "", own=True)
+    other.write_text('[build]\ntarget = "x"\n[cache]\nstrict = true\n')
+    (checkout / "bxcache.toml").unlink()
+    (checkout / "bxcache.toml").symlink_to(other)
+    where = place(branch="topic", **FORK)
+    setup, placement = settle_place(where, load_setup(checkout, {}), checkout)
+    assert (setup.config.build.target, setup.config.cache.strict) == (None, False)
+    assert {each.key for each in placement.refused} == {"build.target", "cache.strict"}
+    own = load_setup(checkout, {"BXCACHE_CONFIG": str(other)})
+    assert settle_place(where, own, checkout)[0].config.build.target == "x"
