@@ -269,9 +269,12 @@ def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
     assert "app.output" not in ran.err
     assert registry.manifest(name, "kept") == kept
     assert read_tree(tmp_path / "store") == before
-    asked = machine.run(
-        "bake", "-f", "compose.yml", "--", "--print", folder=fork, **event, **runner
-    )
+    # A Compose file reads files while it is evaluated, so it is not, unless all may be read.
+    question = ("bake", "-f", "compose.yml", "--", "--print")
+    refused = machine.run(*question, folder=fork, status=78, **event, **runner)
+    assert "compose.yml: a Compose file can read any file of the runner" in refused.err
+    free = (*question, "--allow", "fs.read=*")
+    asked = machine.run(*free, folder=fork, **event, **runner)
     args = json.loads(asked.out)["target"]["app"]["args"]
     assert args == {"WORD": "", "OWN": ""}
     assert "DEPLOY_PASSWORD" not in asked.out
