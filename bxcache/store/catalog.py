@@ -80,8 +80,9 @@ class Catalog:
             return index, ""
         kept = f"; the damaged file is kept as `{DAMAGED_NAME}`" if self._keep_damaged() else ""
         write_index(self.layout, index)
-        count = format_count(len(index.manifests), "scope")
-        return index, f"{damage}; the journal brought back {count}{kept}"
+        count = len(index.manifests)
+        back = f"{format_count(count, 'scope')} {'is' if count == 1 else 'are'} back"
+        return index, f"{damage}; {back} from the journal{kept}"
 
     def recover_or_set_aside(self, notes: list[str]) -> Index:
         """The index; one that nothing can be made of is set aside for an empty one.
