@@ -76,8 +76,13 @@ def test_bake(machine: Machine, registry: Registry, base: str, tmp_path: Path) -
     first = bake(machine, checkout, *words)
     second = bake(forget(machine, checkout), checkout, *words)
     assert sorted(first) == ["api", "web", "worker-mails", "worker-orders"]
+    # `web` is made from `api`, and BuildKit may miss what such targets share, whatever they import:
+    # https://github.com/docker/buildx/issues/3878
+    executed = {target: document["counts"]["executed"] for target, document in second.items()}
+    assert executed.pop("web") < first["web"]["counts"]["executed"] == 3
+    assert executed == {"api": 0, "worker-mails": 0, "worker-orders": 0}
     for target, document in second.items():
-        assert document["counts"]["executed"] == document["counts"]["failed"] == 0
+        assert document["counts"]["failed"] == 0
         assert document["image"]["tags"] == [f"shop/{target}:dev"]
         assert first[target]["warnings"] == document["warnings"] == []
         scopes = {cache["scope"].partition(".")[0] for cache in document["caches"]}
