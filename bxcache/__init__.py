@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bxcache.api import bake, build, build_images, history, report
-    from bxcache.batch import ImageObserver, ImageOutcome
-    from bxcache.buildx.events import (
+    from bxcache.backends.base import CacheResult
+    from bxcache.buildx.metadata import Layer
+    from bxcache.buildx.stream.events import (
         Event,
         Noted,
         Observer,
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
         StepStarted,
         StepStopped,
         Streamed,
-        Transfer,
         Transferred,
         Warned,
     )
-    from bxcache.buildx.metadata import Layer
+    from bxcache.buildx.stream.names import Transfer
     from bxcache.console.report.rendering import render_report
     from bxcache.console.report.trace_events import render_trace
     from bxcache.errors import (
@@ -55,19 +55,18 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record, RecordedLayer, RecordedStep
     from bxcache.insight.report import Report
     from bxcache.insight.reporting import make_report
+    from bxcache.pipeline.batch import ImageObserver, ImageOutcome
+    from bxcache.pipeline.request import BakeOptions, BuildOptions
+    from bxcache.pipeline.result import BuildResult, Step
     from bxcache.registry.registry_cache import Pruned, RegistryCache
     from bxcache.registry.retention import Removal
     from bxcache.registry.scopes import RemoteScope
-    from bxcache.request import BakeOptions, BuildOptions
-    from bxcache.result import BuildResult, CacheResult, Step
     from bxcache.store.adoption import Adopted
     from bxcache.store.collection import Collected
     from bxcache.store.inventory import ScopeUsage, Usage
     from bxcache.store.packing import Packed, Unpacked
     from bxcache.store.store import Store
     from bxcache.store.verification import Damage, Verification
-
-__version__ = "0.1.0"
 
 # Each name is loaded when it is first used: the command line starts in a fraction of the time.
 _HOMES = {
@@ -76,23 +75,23 @@ _HOMES = {
     "build_images": "bxcache.api",
     "history": "bxcache.api",
     "report": "bxcache.api",
-    "ImageObserver": "bxcache.batch",
-    "ImageOutcome": "bxcache.batch",
-    "Event": "bxcache.buildx.events",
-    "Observer": "bxcache.buildx.events",
-    "Outcome": "bxcache.buildx.events",
-    "Noted": "bxcache.buildx.events",
-    "RunStarted": "bxcache.buildx.events",
-    "Said": "bxcache.buildx.events",
-    "StepFinished": "bxcache.buildx.events",
-    "StepLogged": "bxcache.buildx.events",
-    "StepShown": "bxcache.buildx.events",
-    "StepStarted": "bxcache.buildx.events",
-    "StepStopped": "bxcache.buildx.events",
-    "Streamed": "bxcache.buildx.events",
-    "Transfer": "bxcache.buildx.events",
-    "Transferred": "bxcache.buildx.events",
-    "Warned": "bxcache.buildx.events",
+    "ImageObserver": "bxcache.pipeline.batch",
+    "ImageOutcome": "bxcache.pipeline.batch",
+    "Event": "bxcache.buildx.stream.events",
+    "Observer": "bxcache.buildx.stream.events",
+    "Outcome": "bxcache.buildx.stream.events",
+    "Noted": "bxcache.buildx.stream.events",
+    "RunStarted": "bxcache.buildx.stream.events",
+    "Said": "bxcache.buildx.stream.events",
+    "StepFinished": "bxcache.buildx.stream.events",
+    "StepLogged": "bxcache.buildx.stream.events",
+    "StepShown": "bxcache.buildx.stream.events",
+    "StepStarted": "bxcache.buildx.stream.events",
+    "StepStopped": "bxcache.buildx.stream.events",
+    "Streamed": "bxcache.buildx.stream.events",
+    "Transfer": "bxcache.buildx.stream.names",
+    "Transferred": "bxcache.buildx.stream.events",
+    "Warned": "bxcache.buildx.stream.events",
     "Layer": "bxcache.buildx.metadata",
     "render_report": "bxcache.console.report.rendering",
     "render_trace": "bxcache.console.report.trace_events",
@@ -122,11 +121,11 @@ _HOMES = {
     "RegistryCache": "bxcache.registry.registry_cache",
     "Removal": "bxcache.registry.retention",
     "RemoteScope": "bxcache.registry.scopes",
-    "BakeOptions": "bxcache.request",
-    "BuildOptions": "bxcache.request",
-    "BuildResult": "bxcache.result",
-    "CacheResult": "bxcache.result",
-    "Step": "bxcache.result",
+    "BakeOptions": "bxcache.pipeline.request",
+    "BuildOptions": "bxcache.pipeline.request",
+    "BuildResult": "bxcache.pipeline.result",
+    "CacheResult": "bxcache.backends.base",
+    "Step": "bxcache.pipeline.result",
     "Adopted": "bxcache.store.adoption",
     "Collected": "bxcache.store.collection",
     "ScopeUsage": "bxcache.store.inventory",

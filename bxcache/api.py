@@ -6,26 +6,26 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from bxcache.bake_preparation import BakeRequest
-from bxcache.baking import bake_targets
-from bxcache.batch import (
+from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.pipeline.bake import bake_targets
+from bxcache.pipeline.bake_targets import BakeRequest
+from bxcache.pipeline.batch import (
     MOST_AT_ONCE,
     ImageObserver,
     ImageOutcome,
     build_batch,
     choose_images,
 )
-from bxcache.lookup import HistoryRequest, find_history, find_report
-from bxcache.pipeline import run_build
-from bxcache.request import BakeOptions, BuildOptions, BuildRequest
+from bxcache.pipeline.build import run_build
+from bxcache.pipeline.request import BakeOptions, BuildOptions, BuildRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.buildx.events import Observer
+    from bxcache.buildx.stream.events import Observer
     from bxcache.insight.history import History
     from bxcache.insight.report import Report
-    from bxcache.result import BuildResult
+    from bxcache.pipeline.result import BuildResult
 
 
 def build(

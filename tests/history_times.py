@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bxcache.errors import RecordError
-from bxcache.store.records import MOST_RECORDS
+from bxcache.oci.documents import MOST_RECORDS
 from tests.figures import BXCACHE, Figures, Finding, alternate, divide, measure, measure_memory
 from tests.quickstart import QuickstartError, say
 from tests.synthetic_store import count_blobs, make_wide_store, name_scope, write_records

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bxcache.store.records import MOST_RECORDS
+from bxcache.oci.documents import MOST_RECORDS
 from tests.bootstrap import ROOT
 from tests.figures import Figures, Finding, divide
 from tests.quickstart import QuickstartError, say

@@ -15,23 +15,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse
-from bxcache.result import CacheResult
-from bxcache.scope import Owner, Scope
-from bxcache.settlement import Heard
+from bxcache.backends.base import EXPORT, IMPORT, CacheResult, CacheUse
+from bxcache.buildx.run import RunResult
+from bxcache.pipeline.plan import BuildPlan
+from bxcache.place.scope import Owner, Scope
 from bxcache.store.store import Store
 from tests.commit_times import Bench, milliseconds
-from tests.synthetic_build import make_build, make_run
+from tests.synthetic_build import make_build, make_prepared, make_silent_runner
 from tests.unit.layouts import digest_of
 
 if TYPE_CHECKING:
     from bxcache.insight.record import Record
-    from bxcache.running import Run
+    from bxcache.pipeline.prepare import Prepared
 
 EARLIER = "earlier"
 SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
 ARGUMENTS = ("buildx", "build", "--build-arg", "VERSION=1.2.3", "--build-arg=MODE=release", ".")
-ONLY_RECORDING = ("bxcache.insight", "bxcache.remembering")
+ONLY_RECORDING = ("bxcache.insight", "bxcache.pipeline.record")
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,18 @@ class Times:
         return self.load + self.make + self.keep
 
 
-def tell_build(folder: Path, steps: int) -> tuple[Run, Heard]:
+def tell_build(folder: Path, steps: int) -> tuple[Prepared, RunResult]:
     """A build of so many steps with a store in a folder; nothing of it is recorded yet."""
-    return make_run(folder, Store(folder / "store"), SCOPE), Heard(0, *make_build(steps), 123.4)
+    return make_prepared(folder, Store(folder / "store"), SCOPE), RunResult(
+        0, *make_build(steps), 123.4
+    )
 
 
-def record_build(run: Run, heard: Heard) -> Record:
+def record_build(prepared: Prepared, ran: RunResult) -> Record:
     """Its record, made as a build makes it."""
-    from bxcache.remembering import Story, make_record  # noqa: PLC0415  # loading it is measured
+    from bxcache.pipeline.record import Story, make_record  # noqa: PLC0415  # loading it is measured
 
-    place = str(run.prepared.folder)
+    place = str(prepared.folder)
     uses = [CacheUse(flag, "local", place, SCOPE.name, (), "") for flag in (IMPORT, EXPORT)]
     cache = CacheResult(
         "local", place, SCOPE.name, digest_of(b"cache"), 1_234_567, imported=True, exported=True
@@ -73,13 +75,13 @@ def record_build(run: Run, heard: Heard) -> Record:
     story = Story(
         plan=BuildPlan(SCOPE, tuple(uses), ()),
         arguments=ARGUMENTS,
-        heard=heard,
+        ran=ran,
         kept=(),
         caches=(cache,),
         started=time.time(),
         buildx="v0.29.1",
     )
-    return make_record(run, story)
+    return make_record(prepared, make_silent_runner(prepared), story)
 
 
 def build_once(folder: Path, steps: int) -> Times:
@@ -88,18 +90,18 @@ def build_once(folder: Path, steps: int) -> Times:
     # Besides the layers it has a manifest and a config.
     bench = Bench(folder, steps + 2)
     bench.fill(draw)
-    run, heard = tell_build(folder, steps)
+    prepared, ran = tell_build(folder, steps)
     for line in (folder / EARLIER).read_bytes().splitlines(keepends=True):
         Store(folder / "store").add_record(SCOPE.name, line)
     bench.build(draw)
     assert not [name for name in sys.modules if name.startswith(ONLY_RECORDING)]
     begun = time.perf_counter()
-    from bxcache.remembering import keep_record  # noqa: PLC0415  # loading it is measured
+    from bxcache.pipeline.record import keep_record  # noqa: PLC0415  # loading it is measured
 
     load, begun = milliseconds(begun), time.perf_counter()
-    record = record_build(run, heard)
+    record = record_build(prepared, ran)
     make, begun = milliseconds(begun), time.perf_counter()
-    trouble = keep_record(run, record)
+    trouble = keep_record(prepared, record)
     keep = milliseconds(begun)
     assert not trouble, trouble
     return Times(bench.commits[0], load, make, keep)

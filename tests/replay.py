@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from bxcache.buildx.events import Streamed
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.stream.events import Streamed
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
 from bxcache.console.failures import Failures
 from bxcache.console.live import LiveProgress
 

@@ -14,16 +14,16 @@ from typing import Any
 from bxcache.buildx.capabilities import Builder, Capabilities, Node
 from bxcache.buildx.driver import Docker
 from bxcache.buildx.metadata import Metadata, parse_metadata
-from bxcache.buildx.trace import Trace
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.run import Runner
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.buildx.stream.trace import Trace
 from bxcache.config.loading import load_setup
+from bxcache.pipeline.prepare import Prepared, make_runner, render_save
+from bxcache.pipeline.request import BuildRequest
 from bxcache.place.place import Place
-from bxcache.placement import Placement
-from bxcache.preparation import Prepared, render_save
+from bxcache.place.scope import Scope
+from bxcache.place.trust import Placement
 from bxcache.redaction import Redactor
-from bxcache.request import BuildRequest
-from bxcache.running import Run
-from bxcache.scope import Scope
 from bxcache.store.collection import Limits
 from bxcache.store.store import Store
 from tests.unit.layouts import LAYER_TYPE, digest_of
@@ -173,10 +173,10 @@ def _describe_build(dockerfile: str, steps: Sequence[_Step]) -> dict[str, Any]:
     }
 
 
-def make_run(folder: Path, store: Store, scope: Scope) -> Run:
+def make_prepared(folder: Path, store: Store, scope: Scope) -> Prepared:
     """A build of the project in a folder, as far as it is known before docker runs."""
     node = Node("default", "running", "v0.25.2", platforms=scope.platforms)
-    prepared = Prepared(
+    return Prepared(
         request=BuildRequest(directory=folder),
         setup=load_setup(folder, {}),
         docker=Docker(("docker",)),
@@ -191,8 +191,12 @@ def make_run(folder: Path, store: Store, scope: Scope) -> Run:
         name="benchmark",
         notes=(),
     )
+
+
+def make_silent_runner(prepared: Prepared) -> Runner:
+    """What runs docker for it, and gives no events."""
     redact = Redactor(["correct horse battery staple"])
-    return Run(prepared, redact, lambda _event: None, partial(render_save, prepared))
+    return make_runner(prepared, redact, lambda _event: None, partial(render_save, prepared))
 
 
 def _make_place(branch: str | None) -> Place:

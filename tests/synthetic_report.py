@@ -6,7 +6,7 @@ import random
 import sys
 from pathlib import Path
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.rendering import render_report
 from bxcache.insight.record import (
     Record,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bxcache.oci.documents import Descriptor
 from bxcache.store.directory import Directory
-from bxcache.store.documents import Descriptor
 from bxcache.store.journal import Journal, Work, make_page
 from bxcache.store.layout import read_index, read_manifest
 from bxcache.store.records import Records

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from bxcache.buildx.events import Event, redact_event
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.stream.events import Event, redact_event
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
 from bxcache.console.failures import Failures
 from bxcache.console.live import LiveProgress
 from bxcache.process import RunningProcess

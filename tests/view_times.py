@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from bxcache.buildx.events import redact_event
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.stream.events import redact_event
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
 from bxcache.console.progress import PlainProgress
 from bxcache.redaction import Redactor
 from tests.bootstrap import ROOT

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.events import Outcome
-from bxcache.buildx.raw_stream import list_errors
-from bxcache.buildx.vertex_names import CacheVertex
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import CacheVertex
+from bxcache.buildx.stream.raw import list_errors
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 
 if TYPE_CHECKING:
-    from bxcache.buildx.trace import Trace
+    from bxcache.buildx.stream.trace import Trace
 
 _OWN_FAULT = "did not complete successfully"
 """A process of a RUN that ended with a status of its own."""

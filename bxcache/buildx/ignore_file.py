@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.config.paths import find_dockerfile, is_remote
-from bxcache.store.layout import INDEX_NAME
+from bxcache.oci.documents import INDEX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,14 +14,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.dockerfile import list_bases, list_stages
-from bxcache.buildx.events import Outcome
-from bxcache.buildx.raw_stream import ERROR
-from bxcache.buildx.vertex_names import ONLY_STAGE, StepName
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import ONLY_STAGE, StepName
+from bxcache.buildx.stream.raw import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bxcache.buildx.trace import Trace, TracedStep
+    from bxcache.buildx.stream.trace import Trace, TracedStep
 
 # https://github.com/moby/buildkit/blob/v0.25.2/solver/errdefs/source.go
 _POSITION = re.compile(r".+:(?P<line>[0-9]+)")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bxcache.buildx.metadata import Layer, Metadata, Operation
-    from bxcache.buildx.trace import TracedStep
+    from bxcache.buildx.stream.trace import TracedStep
 
 
 def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:

@@ -18,8 +18,8 @@ from bxcache.cli.report_files import check_alone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.bake_preparation import BakeRequest
-    from bxcache.buildx.events import Event
+    from bxcache.buildx.stream.events import Event
+    from bxcache.pipeline.bake_targets import BakeRequest
 
 
 @click.command("bake", short_help="Bake targets from their caches, and save them.")
@@ -33,7 +33,7 @@ def bake_command(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **v
     a `cache-to` of its own is left as it is. What follows `--` is passed to bake unchanged, also
     what it is to answer instead of building, such as `--print`.
     """
-    from bxcache.bake_preparation import BakeRequest, find_question  # noqa: PLC0415
+    from bxcache.pipeline.bake_targets import BakeRequest, find_question  # noqa: PLC0415
 
     mode = choose_mode(values)
     if values["layers"] and (values["as_json"] or mode == "quiet"):
@@ -53,8 +53,8 @@ def bake_command(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **v
 
 
 def _preview(request: BakeRequest) -> int:
-    from bxcache.baking import preview_bake  # noqa: PLC0415
     from bxcache.console.preview import render_bake_preview  # noqa: PLC0415
+    from bxcache.pipeline.bake import preview_bake  # noqa: PLC0415
 
     say(render_bake_preview(preview_bake(request)), find_job_log(), err=False)
     return 0
@@ -62,8 +62,8 @@ def _preview(request: BakeRequest) -> int:
 
 def _ask(request: BakeRequest, mode: str) -> int:
     """Pass on what bake answers: to stdout, whatever is printed there of a build."""
-    from bxcache.baking import ask_bake  # noqa: PLC0415
-    from bxcache.request import STDOUT  # noqa: PLC0415
+    from bxcache.pipeline.bake import ask_bake  # noqa: PLC0415
+    from bxcache.pipeline.request import STDOUT  # noqa: PLC0415
 
     log, progress = find_job_log(), {"rawjson": "rawjson", "quiet": "quiet", "none": "quiet"}
     request = replace(request, build=replace(request.build, stdout=STDOUT))
@@ -71,9 +71,9 @@ def _ask(request: BakeRequest, mode: str) -> int:
 
 
 def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
-    from bxcache.baking import bake_targets  # noqa: PLC0415
-    from bxcache.batch import find_status  # noqa: PLC0415
     from bxcache.console.batch import TARGETS  # noqa: PLC0415
+    from bxcache.pipeline.bake import bake_targets  # noqa: PLC0415
+    from bxcache.pipeline.batch import find_status  # noqa: PLC0415
 
     files: dict[str, ImageFiles] = {}
     begun, log = time.monotonic(), find_job_log()

@@ -12,16 +12,17 @@ import click
 from bxcache.cli.build_options import choose_mode, to_request, with_build_options
 from bxcache.cli.completion import complete_images
 from bxcache.cli.job_log import annotate, find_job_log, say, tell_warnings
+from bxcache.cli.outcomes import print_layers
 from bxcache.cli.progress import open_failures, open_log, open_progress
 from bxcache.cli.report_files import check_alone, report_build
 
 if TYPE_CHECKING:
-    from bxcache.buildx.events import Event
+    from bxcache.buildx.stream.events import Event
     from bxcache.config.loading import Setup
     from bxcache.console.failures import Failures
     from bxcache.console.job_log import JobLog
-    from bxcache.request import BuildRequest
-    from bxcache.result import BuildResult
+    from bxcache.pipeline.request import BuildRequest
+    from bxcache.pipeline.result import BuildResult
 
 _NAME = re.compile(r"[^/\\:.-][^/\\:]*")
 """What can be the name of an image, and is no path that says so."""
@@ -66,7 +67,7 @@ def _is_image(word: str, config_file: str | None) -> bool:
     """
     if not _NAME.fullmatch(word):
         return False
-    from bxcache.placement import load_guarded  # noqa: PLC0415
+    from bxcache.place.trust import load_guarded  # noqa: PLC0415
 
     file = Path(config_file) if config_file else None
     setup = load_guarded(Path.cwd(), os.environ, file=file)
@@ -87,7 +88,7 @@ def _refuse(word: str, setup: Setup) -> NoReturn:
 
 def _preview(request: BuildRequest) -> int:
     from bxcache.console.preview import render_preview  # noqa: PLC0415
-    from bxcache.pipeline import preview_build  # noqa: PLC0415
+    from bxcache.pipeline.build import preview_build  # noqa: PLC0415
 
     say(render_preview(preview_build(request)), find_job_log(), err=False)
     return 0
@@ -103,7 +104,7 @@ def _build_telling(
     request: BuildRequest, values: dict[str, Any], log: JobLog | None, failures: Failures
 ) -> int:
     from bxcache.errors import BuildFailedError, ResultError  # noqa: PLC0415
-    from bxcache.pipeline import run_build  # noqa: PLC0415
+    from bxcache.pipeline.build import run_build  # noqa: PLC0415
 
     mode = choose_mode(values)
     failure: ResultError | None = None
@@ -150,15 +151,3 @@ def _print_result(
     if not quiet:
         say(render_summary(result), log)
     return said
-
-
-def print_layers(result: BuildResult, log: JobLog | None) -> None:
-    """Print the layers of every stage."""
-    from bxcache.console.history import render_history  # noqa: PLC0415
-    from bxcache.insight.history import History  # noqa: PLC0415
-
-    stages = tuple(result.stages.values())
-    place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
-    scope = result.record.scope.name if result.record is not None else ""
-    history = History(scope, place, record=result.record, stages=stages)
-    say(render_history(history, stages, chain=False, full=False, places=False), log, err=False)

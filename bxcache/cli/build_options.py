@@ -14,7 +14,7 @@ from bxcache.cli.report_files import check_files, check_trace, is_wanted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bxcache.request import BuildRequest
+    from bxcache.pipeline.request import BuildRequest
 
 _MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
 
@@ -266,7 +266,7 @@ def to_request(
     values: dict[str, Any], extra: tuple[str, ...], path: str | None = None
 ) -> BuildRequest:
     """The request that the options make, for a build context where one is named."""
-    from bxcache.request import STDERR, STDOUT, BuildOptions, BuildRequest  # noqa: PLC0415
+    from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest  # noqa: PLC0415
 
     options = {
         name: values[name]

@@ -29,19 +29,18 @@ _BASH_SIGNS = """\
 
 @click.command("completion", short_help="Print what a shell needs to complete commands.")
 @click.argument("shell", type=click.Choice(SHELLS))
-def completion_command(shell: str) -> None:
+@click.pass_context
+def completion_command(context: click.Context, shell: str) -> None:
     """Print what a shell needs to complete bxcache's commands, options, images, stages and scopes.
 
     The shell asks bxcache itself for what it offers.
     """
     from click.shell_completion import get_completion_class  # noqa: PLC0415
 
-    from bxcache.cli.main import cli  # noqa: PLC0415  # it has this command
-
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    source = found(cli, {}, "bxcache", VARIABLE).source()
+    source = found(context.find_root().command, {}, "bxcache", VARIABLE).source()
     if shell == "bash":
         source = source.replace(_RETURN, f"{_BASH_SIGNS}{_RETURN}", 1)
     click.echo(source)
@@ -56,7 +55,7 @@ def complete_images(
     names: list[str] = []
     # What is wrong is told when the command runs.
     with suppress(Exception):
-        from bxcache.placement import load_guarded  # noqa: PLC0415
+        from bxcache.place.trust import load_guarded  # noqa: PLC0415
 
         names = list(load_guarded(Path.cwd(), os.environ).config.images)
     found = [CompletionItem(name) for name in names if name.startswith(word)]
@@ -85,8 +84,8 @@ def complete_kept_stages(
 ) -> list[str]:
     """The stages that the local store knows of what is named; else those of the Dockerfile."""
     with suppress(Exception):
-        from bxcache.location import choose_location  # noqa: PLC0415
-        from bxcache.lookup import HistoryRequest, find_history  # noqa: PLC0415
+        from bxcache.backends.location import choose_location  # noqa: PLC0415
+        from bxcache.insight.find import HistoryRequest, find_history  # noqa: PLC0415
 
         # A registry would let the shell wait.
         store = choose_location(Path.cwd(), os.environ).store
@@ -114,7 +113,7 @@ def complete_gates(_context: click.Context, _parameter: click.Parameter, word: s
 def complete_scopes(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
     """The scopes of the local store."""
     with suppress(Exception):
-        from bxcache.location import choose_location  # noqa: PLC0415
+        from bxcache.backends.location import choose_location  # noqa: PLC0415
 
         given = context.params.get("folder")
         chosen = Path(given) if given else None

@@ -25,7 +25,7 @@ def show_command(config_file: str | None, image: str | None) -> None:
     from bxcache.buildx.secrets import find_secrets  # noqa: PLC0415
     from bxcache.config.loading import describe  # noqa: PLC0415
     from bxcache.console.settings import render_settings  # noqa: PLC0415
-    from bxcache.placement import describe_place, open_setup  # noqa: PLC0415
+    from bxcache.place.trust import describe_place, open_setup  # noqa: PLC0415
     from bxcache.redaction import Redactor  # noqa: PLC0415
 
     file = Path(config_file) if config_file else None

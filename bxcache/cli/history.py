@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from bxcache.insight.comparison import StageDifference
+    from bxcache.insight.find import HistoryRequest
     from bxcache.insight.history import History
-    from bxcache.lookup import HistoryRequest
 
 _OPTIONS = (
     click.option(
@@ -94,7 +94,7 @@ def history_command(  # noqa: PLR0913  # click gives each option by itself
         render_history,
     )
     from bxcache.console.tables import render_document  # noqa: PLC0415
-    from bxcache.lookup import find_history  # noqa: PLC0415
+    from bxcache.insight.find import find_history  # noqa: PLC0415
 
     if quiet and as_json:
         raise click.UsageError("`--quiet` and `--json` exclude each other")
@@ -120,7 +120,7 @@ def _export(
     request: HistoryRequest, history: History, stage: str, folder: str, extra: tuple[str, ...]
 ) -> None:
     from bxcache.console.progress import PlainProgress  # noqa: PLC0415
-    from bxcache.extraction import Extraction, extract_stage  # noqa: PLC0415
+    from bxcache.pipeline.extract import Extraction, extract_stage  # noqa: PLC0415
 
     extraction = Extraction(history, stage, Path(folder), extra)
     result = extract_stage(request, extraction, PlainProgress(sys.stderr))
@@ -167,7 +167,7 @@ def diff_command(
 def _make_request(
     name: str | None, given: dict[str, Any], *, with_places: bool = False
 ) -> HistoryRequest:
-    from bxcache.lookup import HistoryRequest  # noqa: PLC0415
+    from bxcache.insight.find import HistoryRequest  # noqa: PLC0415
 
     file = given["config_file"]
     return HistoryRequest(
@@ -183,7 +183,7 @@ def _make_request(
 
 def _find_recorded(name: str, given: dict[str, Any]) -> History:
     from bxcache.errors import RecordError  # noqa: PLC0415
-    from bxcache.lookup import find_history  # noqa: PLC0415
+    from bxcache.insight.find import find_history  # noqa: PLC0415
 
     history = find_history(_make_request(name, given))
     if history.record is None:

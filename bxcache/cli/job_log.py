@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bxcache.console.job_log import JobLog
-    from bxcache.result import BuildResult
+    from bxcache.pipeline.result import BuildResult
 
 
 def find_job_log() -> JobLog | None:

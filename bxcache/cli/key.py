@@ -31,11 +31,11 @@ def key_command(
 
     `github` prints lines for $GITHUB_OUTPUT; `circleci` and `gitlab` print YAML for their files.
     """
-    from bxcache.cache_key import make_cache_key  # noqa: PLC0415
+    from bxcache.backends.cache_key import make_cache_key  # noqa: PLC0415
+    from bxcache.backends.location import require_location  # noqa: PLC0415
     from bxcache.console.cache_key import STYLES  # noqa: PLC0415
-    from bxcache.location import require_location  # noqa: PLC0415
-    from bxcache.placement import load_guarded, open_setup  # noqa: PLC0415
-    from bxcache.scope import Owner  # noqa: PLC0415
+    from bxcache.place.scope import Owner  # noqa: PLC0415
+    from bxcache.place.trust import load_guarded, open_setup  # noqa: PLC0415
     from bxcache.store.store import Store  # noqa: PLC0415
 
     here, file = Path.cwd(), Path(config_file) if config_file else None

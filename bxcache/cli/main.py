@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from bxcache import __version__
 from bxcache.cli.bake import bake_command
 from bxcache.cli.build import build_command
 from bxcache.cli.completion import completion_command
@@ -22,6 +21,7 @@ from bxcache.cli.report import report_command
 from bxcache.cli.store import store_group
 from bxcache.cli.streams import open_streams
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
+from bxcache.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,10 +17,10 @@ from bxcache.errors import StoppedError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.batch import ImageOutcome
     from bxcache.console.failures import Failures
     from bxcache.console.job_log import JobLog
-    from bxcache.result import BuildResult
+    from bxcache.pipeline.batch import ImageOutcome
+    from bxcache.pipeline.result import BuildResult
 
 _NONE = ImageFiles()
 
@@ -96,8 +96,6 @@ def _leave_files(
     log: JobLog | None,
 ) -> StoreError | None:
     """Print the layers and write the reports of a build; why these cannot be, if so."""
-    from bxcache.cli.build import print_layers  # noqa: PLC0415
-
     if values["layers"]:
         print_layers(result, log)
     files = outcomes.files.get(name, _NONE)
@@ -114,3 +112,15 @@ def _annotate_all(outcomes: Outcomes, log: JobLog | None, failures: Failures) ->
         if each.result is not None and not isinstance(each.error, StoppedError):
             error = each.error.message if each.error is not None else ""
             annotate(log, each.result, error, failures.list_words(name), name)
+
+
+def print_layers(result: BuildResult, log: JobLog | None) -> None:
+    """Print the layers of every stage."""
+    from bxcache.console.history import render_history  # noqa: PLC0415
+    from bxcache.insight.history import History  # noqa: PLC0415
+
+    stages = tuple(result.stages.values())
+    place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
+    scope = result.record.scope.name if result.record is not None else ""
+    history = History(scope, place, record=result.record, stages=stages)
+    say(render_history(history, stages, chain=False, full=False, places=False), log, err=False)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from bxcache.batch import ImageObserver
-    from bxcache.buildx.events import Event
+    from bxcache.buildx.stream.events import Event
     from bxcache.console.failures import Failures
     from bxcache.console.folding import FoldedProgress
     from bxcache.console.job_log import JobLog
     from bxcache.console.live import LiveProgress
     from bxcache.console.progress import PlainProgress, QuietProgress, RawProgress
+    from bxcache.pipeline.batch import ImageObserver
 
     View = LiveProgress | FoldedProgress
     Progress = View | PlainProgress | QuietProgress | RawProgress

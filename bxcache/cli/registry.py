@@ -31,7 +31,7 @@ def _with_registry(function: Callable[..., Any]) -> Callable[..., Any]:
 def _find(
     ref: str | None, config_file: str | None, *, insecure: bool, writes: bool = False
 ) -> list[RegistryCache]:
-    from bxcache.location import choose_registries  # noqa: PLC0415
+    from bxcache.backends.location import choose_registries  # noqa: PLC0415
 
     return choose_registries(
         Path.cwd(),

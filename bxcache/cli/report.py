@@ -13,7 +13,7 @@ from bxcache.cli.options import CONFIG, JSON
 from bxcache.cli.report_files import check_alone, check_files, check_trace, write_files
 
 if TYPE_CHECKING:
-    from bxcache.lookup import HistoryRequest
+    from bxcache.insight.find import HistoryRequest
 
 
 @click.command("report", short_help="Tell of a past build: time, hits, layers.")
@@ -66,7 +66,7 @@ def report_command(  # noqa: PLR0913  # click gives each option by itself
     NAME is an image or a scope; `~1` behind it, or alone, is the build before the last one. Without
     NAME it is the last build in this directory, whatever was built. Builds that failed count too.
     """
-    from bxcache.lookup import HistoryRequest  # noqa: PLC0415
+    from bxcache.insight.find import HistoryRequest  # noqa: PLC0415
 
     check_alone((*outputs, trace))
     file = Path(config_file) if config_file else None
@@ -91,7 +91,7 @@ def _tell(
     from bxcache.console.report.plain import render_plain  # noqa: PLC0415
     from bxcache.console.report.rendering import render_report  # noqa: PLC0415
     from bxcache.console.tables import defuse_json  # noqa: PLC0415
-    from bxcache.lookup import find_report  # noqa: PLC0415
+    from bxcache.insight.find import find_report  # noqa: PLC0415
 
     report = find_report(request)
     write_files(report, outputs, trace)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bxcache.insight.report import Report
-    from bxcache.result import BuildResult
+    from bxcache.pipeline.result import BuildResult
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file of GitHub's summary page."""
@@ -83,7 +83,7 @@ def check_outside(paths: Iterable[Path]) -> None:
     Raises:
         ConfigError: one lies in a store.
     """
-    from bxcache.destinations import Destination, check_destinations  # noqa: PLC0415
+    from bxcache.pipeline.destinations import Destination, check_destinations  # noqa: PLC0415
 
     check_destinations(Destination("", path) for path in paths)
 

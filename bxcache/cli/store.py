@@ -19,7 +19,7 @@ from bxcache.cli.report_files import check_outside
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bxcache.location import Location
+    from bxcache.backends.location import Location
 
 _DIR = click.option(
     "--dir", "folder", metavar="DIR", help="The store. Default: that of the configuration."
@@ -32,8 +32,8 @@ def _with_store(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = True) -> Location:
+    from bxcache.backends.location import choose_location  # noqa: PLC0415
     from bxcache.errors import StoreError  # noqa: PLC0415
-    from bxcache.location import choose_location  # noqa: PLC0415
 
     location = choose_location(
         Path.cwd(),

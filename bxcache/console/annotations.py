@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.paths import is_remote
 from bxcache.console.report.sections import name_place
 from bxcache.console.tables import cut_text, show_text
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bxcache.insight.gates import Verdict
-    from bxcache.result import BuildResult
+    from bxcache.pipeline.result import BuildResult
 
 _LONGEST = 1000
 _USUAL_FILE = "Dockerfile"

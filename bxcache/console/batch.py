@@ -5,18 +5,18 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bxcache.batch import find_status
 from bxcache.config.quantities import format_count
 from bxcache.console.document import describe_result
 from bxcache.console.progress import PlainProgress, QuietProgress, format_seconds
 from bxcache.console.summary import render_summary
 from bxcache.console.tables import show_line, show_text
+from bxcache.pipeline.batch import find_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bxcache.batch import ImageOutcome
-    from bxcache.buildx.events import Event
+    from bxcache.buildx.stream.events import Event
+    from bxcache.pipeline.batch import ImageOutcome
 
 
 IMAGES, TARGETS = "image", "target"

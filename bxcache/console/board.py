@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Outcome,
     RunStarted,
     StepFinished,
@@ -14,13 +14,12 @@ from bxcache.buildx.events import (
     StepShown,
     StepStarted,
     StepStopped,
-    Transfer,
     Transferred,
 )
 
 if TYPE_CHECKING:
-    from bxcache.buildx.events import Event
-    from bxcache.buildx.vertex_names import StepName
+    from bxcache.buildx.stream.events import Event
+    from bxcache.buildx.stream.names import StepName, Transfer
 
     Key = tuple[int, str]
     """The number of a step, and what tells it from another one of that number."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bxcache.cache_key import CacheKey
+    from bxcache.backends.cache_key import CacheKey
 
 
 def _render_plain(key: CacheKey, _store: Path) -> str:

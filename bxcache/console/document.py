@@ -12,10 +12,11 @@ from bxcache.console.tables import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bxcache.backends.base import CacheResult
     from bxcache.buildx.metadata import Layer
     from bxcache.insight.history import Stage
     from bxcache.insight.record import RecordedLayer
-    from bxcache.result import BuildResult, CacheResult, Step
+    from bxcache.pipeline.result import BuildResult, Step
 
 
 def describe_result(result: BuildResult) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import tempfile
 from collections import deque
 from typing import IO, TYPE_CHECKING, TextIO
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Outcome,
     RunStarted,
     Said,
@@ -15,15 +15,15 @@ from bxcache.buildx.events import (
     StepStarted,
     StepStopped,
 )
-from bxcache.buildx.raw_stream import ERROR
+from bxcache.buildx.stream.raw import ERROR
 from bxcache.console.tables import show_line
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from bxcache.buildx.events import Event
-    from bxcache.buildx.vertex_names import StepName
+    from bxcache.buildx.stream.events import Event
+    from bxcache.buildx.stream.names import StepName
     from bxcache.console.job_log import JobLog
 
     Key = tuple[str, StepName, str]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from bxcache.buildx.events import Event
+    from bxcache.buildx.stream.events import Event
     from bxcache.console.failures import Failures
     from bxcache.console.job_log import JobLog
 

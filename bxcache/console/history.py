@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_age, format_count, format_size
 from bxcache.console.layer_table import (
     GONE,

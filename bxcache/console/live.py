@@ -12,7 +12,7 @@ from threading import Event as Signal
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, TextIO
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Noted,
     Outcome,
     Said,
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from rich.console import OverflowMethod
     from rich.text import Text
 
-    from bxcache.buildx.events import Event, Transfer
+    from bxcache.buildx.stream.events import Event
+    from bxcache.buildx.stream.names import Transfer
     from bxcache.console.board import Movement, RunningStep, StageState
     from bxcache.console.failures import Failures
 

@@ -9,9 +9,9 @@ from bxcache.buildx.command import quote_command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.baking import BakePreview
-    from bxcache.plan.plan import BuildPlan, Choice
-    from bxcache.preview import Preview
+    from bxcache.pipeline.bake import BakePreview
+    from bxcache.pipeline.plan import BuildPlan, Choice
+    from bxcache.pipeline.preview import Preview
 
 
 def _render_choice(choice: Choice) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, TextIO
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Event,
     Noted,
     Outcome,
@@ -27,7 +27,7 @@ from bxcache.console.tables import defuse_json, show_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bxcache.buildx.vertex_names import StepName
+    from bxcache.buildx.stream.names import StepName
 
 _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _COLORS = {Outcome.REUSED: "cyan", Outcome.EXECUTED: "green", Outcome.FAILED: "red"}

@@ -14,8 +14,9 @@ from bxcache.console.tables import cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bxcache.backends.base import CacheResult
     from bxcache.insight.report import Report, ReportedStep
-    from bxcache.result import BuildResult, CacheResult
+    from bxcache.pipeline.result import BuildResult
 
 _MOST_SLOWEST = 3
 _LONGEST = 60

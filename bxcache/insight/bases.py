@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.metadata import Definition, Operation
-    from bxcache.buildx.trace import TracedSource
+    from bxcache.buildx.stream.trace import TracedSource
 
 _CONTEXT = re.compile(r"\[context (?P<name>\S+)\] ")
 IMAGES = ("docker-image://", "oci-layout://")

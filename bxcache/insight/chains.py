@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.insight.record import RecordedLayer
-from bxcache.store.chains import BOTTOM, list_chains
+from bxcache.oci.chains import BOTTOM, list_chains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.store.documents import CacheConfig
+    from bxcache.oci.documents import CacheConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.insight.history import view_stages
 

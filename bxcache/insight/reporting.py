@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.history import Stage, list_layers, view_stages
 from bxcache.insight.past import Past
 from bxcache.insight.report import (

@@ -29,7 +29,7 @@ from urllib3.util import Retry, Timeout, make_headers
 from bxcache.config.reference import HUB
 from bxcache.registry.certificates import make_context
 from bxcache.registry.credentials import find_login
-from bxcache.registry.faults import DENIED, explain_failure, explain_reply, explain_token
+from bxcache.registry.faults import DENIED, Reply, explain_failure, explain_reply, explain_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,23 +93,6 @@ class Query:
     access: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A registry's answer.
-
-    Attributes:
-        status: of HTTP.
-        headers: of the answer.
-        body: its content, up to a bound.
-        url: where it came from after all redirects.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
 
 
 class Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from urllib3.exceptions import (
@@ -21,7 +22,25 @@ from bxcache.errors import RegistryError, Trouble
 from bxcache.redaction import mask_url
 
 if TYPE_CHECKING:
-    from bxcache.registry.connection import Reply
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A registry's answer.
+
+    Attributes:
+        status: of HTTP.
+        headers: of the answer.
+        body: its content, up to a bound.
+        url: where it came from after all redirects.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
 
 _UNREACHED = (NewConnectionError, NameResolutionError, SSLError, ProxyError, ProxySchemeUnknown)
 DENIED = (401, 403)

@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bxcache.scope import LABEL_PART, Kind, Owner, Scope
-from bxcache.store.documents import Descriptor, compute_digest
-from bxcache.store.records import MOST_RECORDS
+from bxcache.oci.documents import MOST_RECORDS, Descriptor, compute_digest
+from bxcache.place.scope import LABEL_PART, Kind, Owner, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-ARTIFACT_TYPE = "application/vnd.bxcache.scope.v1+json"
+ARTIFACT_TYPE = "application/vnd.bxcache.place.scope.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 RECORD_TYPE = "application/vnd.bxcache.record.v1+json"
 EMPTY = b"{}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
+from bxcache.oci.documents import compute_digest
 from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_artifact
 from bxcache.registry.probing import open_repository
 from bxcache.registry.retention import Removal, Retention, choose_removed
@@ -20,7 +21,6 @@ from bxcache.registry.scopes import (
     read_digests,
     remove_scope,
 )
-from bxcache.store.documents import compute_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from bxcache.errors import RegistryError, Trouble
-from bxcache.registry.connection import Query
-from bxcache.store.documents import (
+from bxcache.oci.documents import (
     IMAGE_CONFIG_TYPES,
     MANIFEST_TYPES,
     CacheManifest,
     compute_digest,
 )
+from bxcache.registry.connection import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.registry.connection import Connection, Reply
+    from bxcache.registry.connection import Connection
+    from bxcache.registry.faults import Reply
 
 _MOST_PAGES = 1000
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')

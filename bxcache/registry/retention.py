@@ -7,13 +7,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_age
-from bxcache.scope import Kind
+from bxcache.place.scope import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bxcache.place.scope import Owner
     from bxcache.registry.scopes import RemoteScope
-    from bxcache.scope import Owner
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import RegistryError, StoreError, Trouble
+from bxcache.oci.documents import compute_digest
+from bxcache.oci.merging import merge_caches
 from bxcache.registry.labels import (
     EMPTY,
     MANIFEST_TYPE,
@@ -18,8 +20,6 @@ from bxcache.registry.labels import (
     render_label,
     render_leaving,
 )
-from bxcache.store.documents import compute_digest
-from bxcache.store.merging import merge_caches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bxcache.errors import RegistryError, Trouble
-from bxcache.registry.repository import RemoteManifest
-from bxcache.store.chains import BOTTOM
-from bxcache.store.documents import (
+from bxcache.oci.chains import BOTTOM
+from bxcache.oci.documents import (
     LARGEST_CONFIG,
     CacheConfig,
     CacheManifest,
@@ -25,7 +24,8 @@ from bxcache.store.documents import (
     Descriptor,
     compute_digest,
 )
-from bxcache.store.merging import Merged
+from bxcache.oci.merging import Merged
+from bxcache.registry.repository import RemoteManifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

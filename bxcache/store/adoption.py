@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.documents import Index, check_scope_name
+from bxcache.oci.documents import Index, check_scope_name
 from bxcache.store.layout import Layout, read_index, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.store.documents import Descriptor
+    from bxcache.oci.documents import Descriptor
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
+from bxcache.oci.documents import INDEX_NAME, Descriptor, Index
 from bxcache.store.directory import DAMAGED_NAME, Directory
-from bxcache.store.documents import Descriptor, Index
 from bxcache.store.journal import Journal, Page, is_ahead, name_page
-from bxcache.store.layout import INDEX_NAME, read_index, write_index
+from bxcache.store.layout import read_index, write_index
 from bxcache.store.records import Records
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from bxcache.config.quantities import format_age, format_count, format_size
 from bxcache.errors import StoreError
+from bxcache.oci.chains import BOTTOM, find_lost, list_chains
+from bxcache.oci.documents import parse_config
 from bxcache.store.catalog import Catalog, Change
-from bxcache.store.chains import BOTTOM, find_lost, list_chains
-from bxcache.store.documents import parse_config
 from bxcache.store.eviction import Holding, choose_evicted
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
 from bxcache.store.journal import Page
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Iterable, Mapping
 
-    from bxcache.store.documents import Index
+    from bxcache.oci.documents import Index
 
 
 _MOST_TOGETHER = 256

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
+from bxcache.oci.chains import find_lost, list_chains
+from bxcache.oci.documents import compute_digest, parse_config
+from bxcache.oci.merging import merge_caches
 from bxcache.store.catalog import Catalog, Change
-from bxcache.store.chains import find_lost, list_chains
-from bxcache.store.documents import compute_digest, parse_config
 from bxcache.store.journal import Work, make_page
 from bxcache.store.layout import Layout, read_config, read_manifest
 from bxcache.store.mending import find_broken, write_manifest
-from bxcache.store.merging import merge_caches
 from bxcache.store.staging import Staging, find_export, link_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from bxcache.store.documents import CacheManifest, Descriptor
+    from bxcache.oci.documents import CacheManifest, Descriptor
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
+from bxcache.oci.documents import INDEX_NAME
 from bxcache.store.folders import TEMPORARY
-from bxcache.store.layout import INDEX_NAME, LAYOUT_NAMES, OCI_LAYOUT, Layout
+from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.store.chains import BOTTOM, Node
+from bxcache.oci.chains import BOTTOM, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

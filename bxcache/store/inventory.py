@@ -10,15 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
+from bxcache.oci.documents import INDEX_NAME
 from bxcache.store.journal import name_page
-from bxcache.store.layout import INDEX_NAME, Layout, read_outline
+from bxcache.store.layout import Layout, read_outline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
+    from bxcache.oci.documents import Descriptor, Index
     from bxcache.store.catalog import Catalog
-    from bxcache.store.documents import Descriptor, Index
 
 _OWN_FILE = re.compile(r"[0-9a-f]{64}|.*\.tmp")
 

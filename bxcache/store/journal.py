@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bxcache.config.quantities import WrittenMoment, WrittenSeconds, WrittenSize
 from bxcache.errors import StoreError
-from bxcache.store.documents import Descriptor, Index
+from bxcache.oci.documents import Descriptor, Index
 from bxcache.store.layout import Layout, read_manifest
 
 if TYPE_CHECKING:

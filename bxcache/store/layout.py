@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
-from bxcache.store.documents import (
+from bxcache.oci.documents import (
+    INDEX_NAME,
     LARGEST_CONFIG,
     CacheManifest,
     Descriptor,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _Parsed = TypeVar("_Parsed")
 
 OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
-INDEX_NAME = "index.json"
 LAYOUT_NAMES = frozenset({INDEX_NAME, "oci-layout", "blobs", "ingest", f"{INDEX_NAME}.lock"})
 """What buildx writes into a directory that it exports a cache to."""
 _INGEST_DEPTH = 1

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
+from bxcache.oci.chains import find_lost, list_chains
+from bxcache.oci.documents import CacheManifest, Descriptor, compute_digest, parse_config
 from bxcache.store.catalog import Catalog, Change
-from bxcache.store.chains import find_lost, list_chains
-from bxcache.store.documents import CacheManifest, Descriptor, compute_digest, parse_config
 from bxcache.store.journal import Page
 from bxcache.store.layout import Layout, read_config, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from bxcache.store.documents import Index
+    from bxcache.oci.documents import Index
 
 
 def find_broken(layout: Layout, manifest: CacheManifest) -> dict[str, str]:

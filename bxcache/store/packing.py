@@ -17,12 +17,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.config.quantities import format_size
 from bxcache.errors import StoreError
+from bxcache.oci.documents import (
+    INDEX_NAME,
+    Descriptor,
+    Index,
+    check_scope_name,
+    first_line,
+    parse_index,
+)
 from bxcache.store.archive import Entry, Member, read_archive, write_archive
 from bxcache.store.catalog import Catalog, Change
-from bxcache.store.documents import Descriptor, Index, check_scope_name, first_line, parse_index
 from bxcache.store.folders import LARGEST_DOCUMENT
 from bxcache.store.journal import LARGEST_PAGE, Journal, Page, is_ahead, name_page, parse_page
-from bxcache.store.layout import INDEX_NAME, OCI_LAYOUT, Layout, read_manifest
+from bxcache.store.layout import OCI_LAYOUT, Layout, read_manifest
 from bxcache.store.records import LARGEST_FILE, Records, name_file, split_records
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_size
 from bxcache.errors import StoreError
+from bxcache.oci.documents import MOST_RECORDS
 from bxcache.store.journal import spell_scope
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from bxcache.store.folders import Folder
 
-MOST_RECORDS = 10
-"""So many builds of a scope are remembered."""
 LARGEST_FILE = 4 << 20
 """So many bytes all of them have together."""
 LARGEST_RECORD = 2_000_000

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.documents import CacheManifest, Descriptor
+from bxcache.oci.documents import CacheManifest, Descriptor
 from bxcache.store.folders import TEMPORARY, Folder, link_blob
 from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout, read_index, read_manifest
 from bxcache.store.locks import Lock, claim_lock

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.errors import StoreError
+from bxcache.oci.documents import Descriptor, Index
 from bxcache.store.adoption import Adopted, read_foreign_index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.committing import Saved, cut_export, read_export, take_export
 from bxcache.store.directory import WHAT_IS_LOST, Directory
-from bxcache.store.documents import Descriptor, Index
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest

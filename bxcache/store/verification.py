@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.store.documents import parse_config
+from bxcache.oci.documents import parse_config
 from bxcache.store.layout import Layout, read_config, read_index, read_manifest
 from bxcache.store.mending import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from bxcache.oci.documents import CacheManifest, Descriptor, Index
     from bxcache.store.catalog import Catalog
-    from bxcache.store.documents import CacheManifest, Descriptor, Index
 
 _NO_DIGEST = ""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.raw_stream import join_documents
+from bxcache.buildx.stream.raw import join_documents
 from tests.engines.confinement import directly, dressed
 
 if TYPE_CHECKING:

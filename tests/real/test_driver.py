@@ -7,8 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -16,9 +15,9 @@ from bxcache import process
 from bxcache.buildx import driver
 from bxcache.buildx.command import Command
 from bxcache.buildx.driver import Docker
+from bxcache.buildx.run import Runner, run_quietly
 from bxcache.errors import EngineError
 from bxcache.redaction import Redactor
-from bxcache.running import Run, run_quietly
 
 
 def script(folder: Path, text: str) -> Docker:
@@ -189,11 +188,13 @@ def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
 
 def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]:
     """Save with a docker of the test's own: how long that took, and why it was ended."""
-    prepared = SimpleNamespace(docker=docker, request=SimpleNamespace(directory=folder, stop=None))
     command = Command(("buildx", "build", "."), folder / "none.json")
-    run = Run(cast("Any", prepared), Redactor(), lambda _: None, lambda *_: command)
+    unused: Any = None
+    runner = Runner(
+        docker, unused, unused, folder, (), folder, Redactor(), lambda _: None, lambda *_: command
+    )
     begun = time.monotonic()
-    _, ended = run_quietly(run, command, seconds)
+    _, ended = run_quietly(runner, command, seconds)
     return time.monotonic() - begun, ended
 
 

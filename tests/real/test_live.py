@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Outcome,
 )
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace_reader import TraceReader
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.stream.names import StepName
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
 from tests.real.drawings import check_screen, check_stayed, is_tally, list_stages
 from tests.replay import STREAMS
 from tests.terminal import Terminal

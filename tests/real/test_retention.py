@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bxcache.errors import RegistryError, Trouble
+from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label
 from bxcache.registry.registry_cache import RegistryCache
 from bxcache.registry.scopes import write_label
-from bxcache.scope import Owner, Scope
 from tests.engines import Registry
 from tests.real.conftest import _required
 from tests.unit.registries import CACHE_CONFIG, MANIFEST, cache_manifest, digest_of

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import parse_metadata
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
 from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import (
     Record,
@@ -18,7 +18,7 @@ from bxcache.insight.record import (
     RecordedStage,
     RecordedStep,
 )
-from bxcache.insight.recording import Account, list_recorded_stages, list_recorded_steps
+from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
 from bxcache.redaction import Redactor
 
 STREAMS = Path(__file__).parents[1] / "streams"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.annotations import (
     Annotation,
     annotate_failure,
@@ -18,7 +18,7 @@ from bxcache.console.annotations import (
     render_annotations,
 )
 from bxcache.insight.gates import Verdict
-from bxcache.result import BuildResult, Step
+from bxcache.pipeline.result import BuildResult, Step
 from tests.unit.histories import make_record
 
 RULE = "-" * 20

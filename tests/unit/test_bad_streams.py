@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.bake_stream import BakeReader
-from bxcache.buildx.events import (
+from bxcache.buildx.bake.stream import BakeReader
+from bxcache.buildx.metadata import Metadata
+from bxcache.buildx.stream.events import (
     Event,
     Outcome,
     Said,
@@ -28,19 +29,18 @@ from bxcache.buildx.events import (
     StepStarted,
     Transferred,
 )
-from bxcache.buildx.metadata import Metadata
-from bxcache.buildx.raw_stream import StreamRedactor, join_documents
-from bxcache.buildx.trace import Trace
-from bxcache.buildx.trace_reader import TraceReader, parse_status
-from bxcache.buildx.vertex_names import StepName, parse_step_name
-from bxcache.buildx.vertices import LONGEST_LINE
+from bxcache.buildx.stream.names import StepName, parse_step_name
+from bxcache.buildx.stream.raw import StreamRedactor, join_documents
+from bxcache.buildx.stream.reader import TraceReader, parse_status
+from bxcache.buildx.stream.trace import Trace
+from bxcache.buildx.stream.vertices import LONGEST_LINE
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines
 from bxcache.console.progress import PlainProgress
 from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.console.report.timeline import measure_time, place_bars
 from bxcache.insight.record import parse_record
-from bxcache.insight.recording import Account, list_recorded_steps
+from bxcache.insight.record_steps import Account, list_recorded_steps
 from bxcache.insight.reporting import make_report
 from bxcache.process import RunningProcess, _hear_out
 from bxcache.redaction import Redactor, mask_url
@@ -405,7 +405,7 @@ def test_a_command_that_talks_on_is_not_waited_for_longer() -> None:
 
 def test_a_document_that_never_ends_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an old buildx, whose documents have several lines."""
-    monkeypatch.setattr("bxcache.buildx.raw_stream._LARGEST_DOCUMENT", 100)
+    monkeypatch.setattr("bxcache.buildx.stream.raw._LARGEST_DOCUMENT", 100)
     given = ["{", *([" x"] * 1_000)]
     reads = 0
 

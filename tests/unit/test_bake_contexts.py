@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.bake_contexts import tell_apart
+from bxcache.buildx.bake.contexts import tell_apart
 from bxcache.config.models import BuildSettings
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.bake_definition import BakeTarget, list_linked, parse_definition
+from bxcache.buildx.bake.definition import BakeTarget, list_linked, parse_definition
 
 RECORDED = Path(__file__).parents[1] / "streams" / "bake"
 

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.bake_preparation import BakeRequest, read_targets
-from bxcache.buildx.bake_definition import BakeTarget, parse_definition
-from bxcache.buildx.bake_entitlements import (
+from bxcache.buildx.bake.definition import BakeTarget, parse_definition
+from bxcache.buildx.bake.entitlements import (
     Entitlement,
     are_files_free,
     concerns_files,
@@ -24,8 +23,9 @@ from bxcache.buildx.bake_entitlements import (
 )
 from bxcache.buildx.driver import Docker
 from bxcache.errors import ConfigError
+from bxcache.pipeline.bake_targets import BakeRequest, read_targets
+from bxcache.pipeline.request import BuildRequest
 from bxcache.process import Answer
-from bxcache.request import BuildRequest
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.bake_definition import guard_bake
-from bxcache.bake_files import choose_files
-from bxcache.bake_preparation import BakeRequest
-from bxcache.buildx.bake_entitlements import read_allowed
-from bxcache.buildx.bake_guard import KEYS, Limits, guard_target
+from bxcache.buildx.bake.entitlements import read_allowed
+from bxcache.buildx.bake.guard import KEYS, Limits, guard_target
 from bxcache.buildx.driver import Docker
 from bxcache.config.trust import Checkout
 from bxcache.errors import ConfigError
+from bxcache.pipeline.bake_definition import guard_bake
+from bxcache.pipeline.bake_files import choose_files
+from bxcache.pipeline.bake_targets import BakeRequest
+from bxcache.pipeline.request import BuildRequest
 from bxcache.process import Answer
-from bxcache.request import BuildRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

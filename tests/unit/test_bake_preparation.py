@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from bxcache.bake_preparation import (
+from bxcache.backends.base import EXPORT, IMPORT, CacheUse
+from bxcache.backends.local import LocalState
+from bxcache.buildx.bake.definition import BakeTarget, parse_definition
+from bxcache.buildx.bake.stages import explain_unbaked
+from bxcache.buildx.command import Saving, can_repeat
+from bxcache.buildx.driver import Docker
+from bxcache.config.loading import load_setup
+from bxcache.errors import ConfigError
+from bxcache.pipeline.bake_targets import (
     BakeRequest,
     Baking,
     describe_arguments,
@@ -23,19 +31,13 @@ from bxcache.bake_preparation import (
     render_question,
     repeat_target,
 )
-from bxcache.buildx.bake_definition import BakeTarget, parse_definition
-from bxcache.buildx.command import Saving, can_repeat
-from bxcache.buildx.driver import Docker
-from bxcache.buildx.stage_bake import explain_unbaked
-from bxcache.config.loading import load_setup
-from bxcache.errors import ConfigError
-from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse, LocalState
-from bxcache.preparation import Prepared
+from bxcache.pipeline.plan import BuildPlan
+from bxcache.pipeline.prepare import Prepared
+from bxcache.pipeline.request import BuildRequest
+from bxcache.place.scope import Owner, Scope
 from bxcache.process import Answer
-from bxcache.request import BuildRequest
-from bxcache.scope import Owner, Scope
 from bxcache.store.store import Store
-from tests.synthetic_build import make_run
+from tests.synthetic_build import make_prepared
 
 METADATA = Path("/m.json")
 BEGIN = ["buildx", "bake", "--progress", "rawjson", "--metadata-file", "/m.json"]
@@ -46,9 +48,9 @@ def base(tmp_path: Path, store: Store) -> Prepared:
     """What is known of a project before its targets are."""
     folder = tmp_path / "shop"
     (folder / ".git").mkdir(parents=True)
-    return make_run(
+    return make_prepared(
         folder, store, Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
-    ).prepared
+    )
 
 
 def use(flag: str, kind: str, text: str) -> CacheUse:

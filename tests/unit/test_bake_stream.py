@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.bake_stream import BakeReader
-from bxcache.buildx.events import (
+from bxcache.buildx.bake.stream import BakeReader
+from bxcache.buildx.metadata import parse_bake_metadata
+from bxcache.buildx.stream.events import (
     Event,
     Outcome,
     RunStarted,
@@ -20,11 +21,10 @@ from bxcache.buildx.events import (
     StepLogged,
     Warned,
 )
-from bxcache.buildx.metadata import parse_bake_metadata
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace
-from bxcache.buildx.trace_reader import TraceReader
-from bxcache.buildx.vertex_names import CacheVertex
+from bxcache.buildx.stream.names import CacheVertex
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.buildx.stream.trace import Trace
 from tests.unit.test_trace import FIELDS, JSON
 
 STREAMS = Path(__file__).parents[1] / "streams"

@@ -11,32 +11,34 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bxcache import bake_definition, baking
-from bxcache.bake_outcomes import hear_target
-from bxcache.bake_preparation import BakeRequest, Baking
-from bxcache.baking import bake_targets
-from bxcache.buildx.bake_definition import BakeTarget
-from bxcache.buildx.bake_stream import BakeReader
+from bxcache.backends.base import EXPORT, CacheUse
+from bxcache.buildx.bake.definition import BakeTarget
+from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.capabilities import Node
-from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace, TracedStep
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.run import RunResult
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import StepName
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.config.models import BuildSettings
-from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
+from bxcache.pipeline import bake as bake_module
+from bxcache.pipeline import bake_definition
+from bxcache.pipeline.bake import bake_targets
+from bxcache.pipeline.bake_outcomes import hear_target
+from bxcache.pipeline.bake_targets import BakeRequest, Baking
+from bxcache.pipeline.plan import BuildPlan
+from bxcache.pipeline.request import BuildRequest
+from bxcache.place.scope import Owner, Scope
 from bxcache.process import Stop, open_pool
-from bxcache.request import BuildRequest
-from bxcache.scope import Owner, Scope
-from bxcache.settlement import Heard
 from bxcache.store.store import Store
-from tests.synthetic_build import make_run
+from tests.synthetic_build import make_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from bxcache.preparation import Prepared
+    from bxcache.pipeline.prepare import Prepared
 
 STREAMS = Path(__file__).parents[1] / "streams" / "bake"
 SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
@@ -49,8 +51,8 @@ def declare(
     read_targets: Callable[[BakeRequest], dict[str, BakeTarget]],
 ) -> BakeRequest:
     """A bake whose targets are these; docker is not asked."""
-    monkeypatch.setattr(baking, "open_build", lambda _: nullcontext())
-    monkeypatch.setattr(baking, "prepare", lambda *_, **__: base)
+    monkeypatch.setattr(bake_module, "open_build", lambda _: nullcontext())
+    monkeypatch.setattr(bake_module, "prepare", lambda *_, **__: base)
     monkeypatch.setattr(bake_definition, "read_targets", lambda request, _: read_targets(request))
     return BakeRequest(BuildRequest(directory=base.request.directory))
 
@@ -59,7 +61,7 @@ def declare(
 def base(tmp_path: Path, store: Store) -> Prepared:
     """What is known of a project before its targets are."""
     (tmp_path / "shop" / ".git").mkdir(parents=True)
-    return make_run(tmp_path / "shop", store, SCOPE).prepared
+    return make_prepared(tmp_path / "shop", store, SCOPE)
 
 
 def read(name: str) -> BakeReader:
@@ -185,16 +187,16 @@ def test_what_the_first_of_two_runs_executed_was_executed(
 ) -> None:
     """The second finds it built; a target that ended well has not failed with the second."""
 
-    def hear(outcome: Outcome, status: int) -> Heard:
+    def hear(outcome: Outcome, status: int) -> RunResult:
         name = StepName(None, "app", 1, 1, "RUN make")
         step = TracedStep(name, ("v",), outcome, 1.0)
-        return Heard(status, Trace(steps=(step,)), Metadata(), 2.0)
+        return RunResult(status, Trace(steps=(step,)), Metadata(), 2.0)
 
-    bake = baking._Bake(BakeRequest(), base, {}, None)
+    bake = bake_module._Bake(BakeRequest(), base, {}, None)
     second = {"api": hear(Outcome.REUSED, 0), "web": hear(Outcome.REUSED, 1)}
     monkeypatch.setattr(bake, "_bake", lambda _: second)
     first = {"api": hear(Outcome.EXECUTED, 1), "web": hear(Outcome.EXECUTED, 0)}
-    heard = bake._bake_again({}, first)
-    assert [each.outcome for each in heard["api"].trace.steps] == [Outcome.EXECUTED]
-    assert (heard["api"].exit_status, heard["api"].seconds) == (0, 4.0)
-    assert heard["web"] == first["web"]
+    ran = bake._bake_again({}, first)
+    assert [each.outcome for each in ran["api"].trace.steps] == [Outcome.EXECUTED]
+    assert (ran["api"].exit_status, ran["api"].seconds) == (0, 4.0)
+    assert ran["web"] == first["web"]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.batch import ImageOutcome, build_batch, choose_images, find_status
-from bxcache.buildx.events import Event, Noted
+from bxcache.buildx.stream.events import Event, Noted
 from bxcache.console.batch import BatchProgress, describe_batch, render_batch
 from bxcache.errors import (
     BuildFailedError,
@@ -20,8 +19,9 @@ from bxcache.errors import (
     EngineError,
     StoppedError,
 )
-from bxcache.request import BuildRequest
-from bxcache.result import BuildResult
+from bxcache.pipeline.batch import ImageOutcome, build_batch, choose_images, find_status
+from bxcache.pipeline.request import BuildRequest
+from bxcache.pipeline.result import BuildResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Stands in for the build of one image."""
 
     def replace(build: Callable[..., BuildResult]) -> None:
-        monkeypatch.setattr("bxcache.batch.run_build", build)
+        monkeypatch.setattr("bxcache.pipeline.batch.run_build", build)
 
     return replace
 

@@ -15,17 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import Event, Outcome, Said, StepFinished, Streamed, Warned
+from bxcache.backends.base import CacheResult
 from bxcache.buildx.metadata import Layer
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.stream.events import Event, Outcome, Said, StepFinished, Streamed, Warned
+from bxcache.buildx.stream.names import StepName
 from bxcache.cli.main import run
 from bxcache.console.document import describe_result
 from bxcache.console.progress import DocumentLog, format_seconds
 from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.insight.gates import Verdict
-from bxcache.request import BuildRequest
-from bxcache.result import BuildResult, CacheResult, Step
+from bxcache.pipeline.request import BuildRequest
+from bxcache.pipeline.result import BuildResult, Step
 from tests.unit.histories import make_record, make_step
 
 STEP = StepName(None, "build", 2, 4, "RUN make\nRUN install")
@@ -76,7 +77,7 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     stand_in = Library()
-    monkeypatch.setattr("bxcache.pipeline.run_build", stand_in)
+    monkeypatch.setattr("bxcache.pipeline.build.run_build", stand_in)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return stand_in
 
@@ -215,7 +216,7 @@ def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str
     """And says what became of the caches."""
     library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bxcache.pipeline.run_build", _interrupt)
+        patch.setattr("bxcache.pipeline.build.run_build", _interrupt)
         assert run(["build"]) == 130
     assert capsys.readouterr().err.strip() == "stopped; no cache is left half saved"
 

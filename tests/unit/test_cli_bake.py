@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 import bxcache
-from bxcache.bake_preparation import BakeRequest
-from bxcache.baking import BakePreview
-from bxcache.batch import ImageOutcome
-from bxcache.buildx.events import Event, Noted, Said, Streamed
+from bxcache.backends.base import EXPORT, CacheUse
+from bxcache.buildx.stream.events import Event, Noted, Said, Streamed
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError, ConfigError, Problem, StoppedError
-from bxcache.plan.plan import EXPORT, BuildPlan, CacheUse
-from bxcache.result import BuildResult
-from bxcache.scope import Owner, Scope
+from bxcache.pipeline.bake import BakePreview
+from bxcache.pipeline.bake_targets import BakeRequest
+from bxcache.pipeline.batch import ImageOutcome
+from bxcache.pipeline.plan import BuildPlan
+from bxcache.pipeline.result import BuildResult
+from bxcache.place.scope import Owner, Scope
 from tests.unit.test_cli import RESULT
 
 
@@ -51,7 +52,7 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     stand_in = Library()
-    monkeypatch.setattr("bxcache.baking.bake_targets", stand_in)
+    monkeypatch.setattr("bxcache.pipeline.bake.bake_targets", stand_in)
     monkeypatch.setattr("bxcache.api.bake_targets", stand_in)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return stand_in
@@ -158,7 +159,7 @@ def test_a_question_is_passed_on(
         tell("docker says")
         return 7
 
-    monkeypatch.setattr("bxcache.baking.ask_bake", ask)
+    monkeypatch.setattr("bxcache.pipeline.bake.ask_bake", ask)
     assert run(["bake", "api", *arguments, "--", *words]) == 7
     assert asked == [(tuple(words), ("api",), 1, progress)]
     assert capsys.readouterr().err == "docker says\n"
@@ -255,7 +256,7 @@ def test_a_dry_run_tells_each_target_and_one_command(
     use = CacheUse(EXPORT, "local", "/s", scope.name, (("type", "local"),), "for the next one")
     plans = {"api": BuildPlan(scope, (use,), ()), "web": BuildPlan(scope, (), ("left alone",))}
     preview = BakePreview(("docker", "buildx", "bake", "--set", "a b=c"), plans, ("of all",))
-    monkeypatch.setattr("bxcache.baking.preview_bake", lambda _: preview)
+    monkeypatch.setattr("bxcache.pipeline.bake.preview_bake", lambda _: preview)
     assert run(["bake", "--dry-run"]) == 0
     assert library.requests == []
     assert capsys.readouterr().out.splitlines() == [

@@ -12,8 +12,8 @@ import pytest
 from bxcache.cli.main import run
 from bxcache.errors import RecordError
 from bxcache.insight.chains import Chain
+from bxcache.insight.find import HistoryRequest
 from bxcache.insight.history import History
-from bxcache.lookup import HistoryRequest
 from tests.unit.histories import (
     SCOPE,
     make_history,
@@ -62,7 +62,7 @@ class Known:
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     """Two builds with a record each, and a cache without one."""
     known = Known()
-    monkeypatch.setattr("bxcache.lookup.find_history", known.find)
+    monkeypatch.setattr("bxcache.insight.find.find_history", known.find)
     return known
 
 

@@ -13,8 +13,8 @@ import pytest
 from bxcache.cli.main import run
 from bxcache.errors import PlaceError
 from bxcache.place.remote import RemoteRefs
+from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label, render_label
-from bxcache.scope import Owner, Scope
 from tests.unit.registries import MemoryRegistry, cache_manifest, digest_of
 
 DAY = 86_400

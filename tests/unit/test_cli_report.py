@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.cli.main import run
 from bxcache.console.report.rendering import render_report
 from bxcache.errors import BuildFailedError, CacheError, RecordError
+from bxcache.insight.find import HistoryRequest
 from bxcache.insight.reporting import make_report
-from bxcache.lookup import HistoryRequest
-from bxcache.request import BuildRequest
-from bxcache.result import BuildResult
+from bxcache.pipeline.request import BuildRequest
+from bxcache.pipeline.result import BuildResult
 from tests.unit.histories import SCOPE, STARTED, make_record, make_step
 
 BEFORE = make_record(make_step("RUN a", 2, layers="a:10", seconds=7.0), started=STARTED - 60)
@@ -51,8 +51,8 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Knows one build, and makes the same again."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.lookup.find_report", stand_in.find)
-    monkeypatch.setattr("bxcache.pipeline.run_build", stand_in.build)
+    monkeypatch.setattr("bxcache.insight.find.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.pipeline.build.run_build", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)
     return stand_in

@@ -16,8 +16,8 @@ from bxcache.cli.main import run
 from bxcache.console.report.trace_events import render_trace
 from bxcache.errors import BuildFailedError
 from bxcache.insight.reporting import make_report
-from bxcache.request import BuildRequest
-from bxcache.result import BuildResult
+from bxcache.pipeline.request import BuildRequest
+from bxcache.pipeline.result import BuildResult
 from tests.unit.histories import make_record, make_step
 
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", began=0.5, seconds=7.0))
@@ -50,8 +50,8 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Knows one build, and makes the same again."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.lookup.find_report", stand_in.find)
-    monkeypatch.setattr("bxcache.pipeline.run_build", stand_in.build)
+    monkeypatch.setattr("bxcache.insight.find.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.pipeline.build.run_build", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("TRACEPARENT", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -221,7 +221,7 @@ def test_a_dry_run_writes_nothing(
     library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """There is nothing to tell of."""
-    monkeypatch.setattr("bxcache.pipeline.preview_build", lambda _: None)
+    monkeypatch.setattr("bxcache.pipeline.build.preview_build", lambda _: None)
     monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
     assert run(["build", "--dry-run", "--trace", "t"]) == 0
     assert library.asked == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
 from bxcache.console.tables import render_document, show_text

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.cli.main import run
 from bxcache.errors import EXIT_BUG, RecordError
 from bxcache.insight.record import (
@@ -22,7 +22,7 @@ from bxcache.insight.record import (
     RecordedImage,
     parse_record,
 )
-from bxcache.result import BuildResult
+from bxcache.pipeline.result import BuildResult
 from bxcache.store.journal import parse_page
 from bxcache.store.store import Store
 from tests.unit.histories import SCOPE, make_record, make_stages, make_step
@@ -91,7 +91,7 @@ def is_record(text: str) -> bool:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A project with a store that remembers a build of it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bxcache.extraction.run_build", lambda *_: DONE)
+    monkeypatch.setattr("bxcache.pipeline.extract.run_build", lambda *_: DONE)
     Path("Dockerfile").write_text("FROM alpine AS build\nRUN a\nRUN b\n")
     made = Store(tmp_path / "store")
     build(made, SCOPE, b"one")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.buildx.bake_definition import parse_definition
+from bxcache.buildx.bake.definition import parse_definition
 from bxcache.cli.main import run
 from bxcache.config.loading import load_setup
-from bxcache.destinations import check_build, check_targets
 from bxcache.errors import ConfigError
-from bxcache.request import BuildRequest
+from bxcache.pipeline.destinations import check_build, check_targets
+from bxcache.pipeline.request import BuildRequest
 from bxcache.store.surroundings import find_store
 
 if TYPE_CHECKING:

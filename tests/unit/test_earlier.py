@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.backends.holders import DirectoryHolder
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.loading import load_setup
-from bxcache.earlier import Asking, Question, ask_before, read_earlier
 from bxcache.errors import RecordError
-from bxcache.holders import DirectoryHolder
+from bxcache.insight.earlier import Asking, Question, ask_before, read_earlier
+from bxcache.insight.find import HistoryRequest, find_report
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
-from bxcache.lookup import HistoryRequest, find_report
-from bxcache.scope import Scope, guess_platform
+from bxcache.place.scope import Scope, guess_platform
 from bxcache.store.store import Store
 from tests.unit.histories import make_record, make_step
 

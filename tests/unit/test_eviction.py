@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bxcache.store.chains import BOTTOM, find_lost, list_chains
-from bxcache.store.documents import CacheConfig
+from bxcache.oci.chains import BOTTOM, find_lost, list_chains
+from bxcache.oci.documents import CacheConfig
 from bxcache.store.eviction import Holding, choose_evicted
 
 

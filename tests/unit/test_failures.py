@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Event,
     Outcome,
     RunStarted,
@@ -22,7 +22,7 @@ from bxcache.buildx.events import (
     StepStarted,
     redact_event,
 )
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.stream.names import StepName
 from bxcache.console.failures import Failures
 from bxcache.redaction import Redactor
 

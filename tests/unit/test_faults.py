@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bxcache.buildx.faults import blames_process, find_cache_fault, have_nodes_met, is_passing
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.buildx.stream.trace import Trace
 
 STREAMS = Path(__file__).parents[1] / "streams"
 ONE, OTHER = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"

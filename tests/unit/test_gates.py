@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.batch import ImageOutcome
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.models import GateSettings
 from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.console.batch import render_batch
 from bxcache.errors import GateError
 from bxcache.insight.gates import judge_gates
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
+from bxcache.pipeline.batch import ImageOutcome
 from tests.unit.histories import make_record, make_stages, make_step
 
 if TYPE_CHECKING:

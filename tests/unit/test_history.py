@@ -11,7 +11,7 @@ from bxcache.insight.chains import read_chains
 from bxcache.insight.comparison import compare_stages
 from bxcache.insight.history import History, Stage, list_platforms, view_stages
 from bxcache.insight.record import Record, RecordedLayer, RecordedScope, RecordedStep
-from bxcache.store.documents import parse_config
+from bxcache.oci.documents import parse_config
 from tests.unit.histories import (
     SCOPE,
     make_history,

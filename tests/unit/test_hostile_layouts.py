@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bxcache.errors import StoreError
-from bxcache.store.documents import parse_index
+from bxcache.oci.documents import parse_index
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
 from tests.unit.layouts import REF_NAME, blob_file, build, digest_of, make_config

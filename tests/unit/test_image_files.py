@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.batch import ImageOutcome
-from bxcache.buildx.events import Outcome, Streamed
+from bxcache.buildx.stream.events import Outcome, Streamed
 from bxcache.cli.destinations import open_destination
 from bxcache.cli.image_files import name_file
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
-from bxcache.result import BuildResult
+from bxcache.pipeline.batch import ImageOutcome
+from bxcache.pipeline.result import BuildResult
 from tests.unit.histories import STARTED, make_record, make_stages, make_step
 
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.EXECUTED))
@@ -59,8 +59,8 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Two images, `api` and `worker`."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.batch.build_batch", stand_in.build)
-    monkeypatch.setattr("bxcache.baking.bake_targets", stand_in.build)
+    monkeypatch.setattr("bxcache.pipeline.batch.build_batch", stand_in.build)
+    monkeypatch.setattr("bxcache.pipeline.bake.bake_targets", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)
     declare("api", "worker")
@@ -277,7 +277,7 @@ def test_one_report_that_fails_leaves_the_others(
 
 def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to report of."""
-    monkeypatch.setattr("bxcache.pipeline.preview_build", lambda _: None)
+    monkeypatch.setattr("bxcache.pipeline.build.preview_build", lambda _: None)
     monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
     assert run(["build", "--all", "--report", "r.json", "--log", "b.log", "--dry-run"]) == 0
     assert list_files() == []

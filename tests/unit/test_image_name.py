@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.image_name import name_image
-from bxcache.scope import Scope
+from bxcache.place.image_name import name_image
+from bxcache.place.scope import Scope
 
 ROOT = Path("/p")
 

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.batch import ImageOutcome
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Event,
     Noted,
     Outcome,
@@ -24,12 +23,13 @@ from bxcache.buildx.events import (
     StepStarted,
     Warned,
 )
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.stream.names import StepName
 from bxcache.cli.job_log import find_job_log
 from bxcache.cli.main import run
 from bxcache.console.job_log import JobLog
 from bxcache.errors import BuildFailedError
-from bxcache.result import BuildResult, Step
+from bxcache.pipeline.batch import ImageOutcome
+from bxcache.pipeline.result import BuildResult, Step
 from tests.unit.job_logs import FOLDING, HOSTILE, READERS, Shown, list_others, read_plainly
 from tests.unit.places.recordings import PROVIDERS, read_recording
 
@@ -99,9 +99,9 @@ def job(
                     rest[-1](name, event)
             return outcome
 
-        monkeypatch.setattr("bxcache.pipeline.run_build", build)
-        monkeypatch.setattr("bxcache.batch.build_batch", build_all)
-        monkeypatch.setattr("bxcache.baking.bake_targets", build_all)
+        monkeypatch.setattr("bxcache.pipeline.build.run_build", build)
+        monkeypatch.setattr("bxcache.pipeline.batch.build_batch", build_all)
+        monkeypatch.setattr("bxcache.pipeline.bake.bake_targets", build_all)
         capsys.readouterr()
         assert run(words) == status
         shown = READERS.get(provider, read_plainly)(capsys.readouterr().err)
@@ -240,7 +240,7 @@ def test_elsewhere_nothing_changes(
             observe(event)
         raise BuildFailedError("failed", exit_status=2, result=FAILED)
 
-    monkeypatch.setattr("bxcache.pipeline.run_build", build)
+    monkeypatch.setattr("bxcache.pipeline.build.run_build", build)
     assert run(["build", "--progress", "plain"]) == 2
     err = capsys.readouterr().err.splitlines()
     assert err[:2] == ["note: a note", "started           [build 2/3] RUN make"]

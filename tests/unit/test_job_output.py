@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from bxcache.buildx.events import Outcome, Streamed
+from bxcache.backends.base import CacheResult
+from bxcache.buildx.stream.events import Outcome, Streamed
 from bxcache.cli.main import run
 from bxcache.insight.record import RecordedScope, RecordedStage, RecordedStep
 from bxcache.insight.reporting import make_report
+from bxcache.pipeline.result import BuildResult, Step
+from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label, render_label
-from bxcache.result import BuildResult, CacheResult, Step
-from bxcache.scope import Owner, Scope
 from bxcache.store.store import Store
 from tests.unit.histories import make_history, make_layer, make_record
 from tests.unit.job_logs import HOSTILE, READERS
@@ -105,11 +106,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
         history = make_history(RECORDS[0], scope=SIGN, source=SIGN, notes=(ALL,))
         older = make_history(RECORDS[1], scope=SIGN, source=SIGN)
-        monkeypatch.setattr("bxcache.pipeline.run_build", tell)
+        monkeypatch.setattr("bxcache.pipeline.build.run_build", tell)
         monkeypatch.setattr(
-            "bxcache.lookup.find_history", lambda asked: older if asked.name == "~1" else history
+            "bxcache.insight.find.find_history",
+            lambda asked: older if asked.name == "~1" else history,
         )
-        monkeypatch.setattr("bxcache.lookup.find_report", lambda _: make_report(RECORDS))
+        monkeypatch.setattr("bxcache.insight.find.find_report", lambda _: make_report(RECORDS))
         yield folder
 
 

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.borrowing import Known, find_borrowing
-from bxcache.buildx.events import Outcome
+from bxcache.backends.base import EXPORT, IMPORT, CacheUse, Candidate
+from bxcache.backends.registry import RegistrySave
 from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
-from bxcache.buildx.trace import Trace, TracedStep
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.run import RunResult
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import StepName
+from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.config.backends import RegistryBackend
 from bxcache.config.reference import Reference
-from bxcache.known_layers import find_known
-from bxcache.plan.plan import EXPORT, IMPORT, BuildPlan, CacheUse, Candidate, RegistrySave
+from bxcache.pipeline.borrowing import Known, find_borrowing
+from bxcache.pipeline.known_layers import find_known
+from bxcache.pipeline.plan import BuildPlan
+from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
 from bxcache.registry.scopes import write_label
-from bxcache.scope import Owner, Scope
-from bxcache.settlement import Heard
 from tests.unit.layouts import build, digest_of
 from tests.unit.registries import MemoryRegistry, cache_manifest
 
@@ -42,13 +44,13 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryRegistry]:
         yield started
 
 
-def hear(outcome: Outcome = Outcome.REUSED, status: int = 0) -> Heard:
+def hear(outcome: Outcome = Outcome.REUSED, status: int = 0) -> RunResult:
     """A build of one step, which made the layer."""
     layer = Layer(digest_of(LAYER), 1)
     operation = Operation("v", chains=((layer,),))
     step = TracedStep(StepName(None, "s", 1, 1, "RUN x"), ("v",), outcome, 1.0)
     metadata = Metadata(definitions=(Definition(None, "", (operation,)),))
-    return Heard(status, Trace((step,)), metadata, 1.0)
+    return RunResult(status, Trace((step,)), metadata, 1.0)
 
 
 TRUSTED, UNTRUSTED = (
@@ -60,7 +62,7 @@ TRUSTED, UNTRUSTED = (
 def ask(
     registry: MemoryRegistry,
     store: Store | None = None,
-    heard: Heard | None = None,
+    ran: RunResult | None = None,
     *,
     imported: str = "",
     wanted: str = "warn",
@@ -80,7 +82,7 @@ def ask(
         store=store,
     )
     plan = BuildPlan(OWN, uses if imported else (), (), saves=(save,))
-    return find_known(prepared, plan, heard or hear(), None)
+    return find_known(prepared, plan, ran or hear(), None)
 
 
 def push(registry: MemoryRegistry, scope: Scope, data: bytes | None) -> None:
@@ -136,10 +138,10 @@ def test_a_registry_vouches_for_what_trusted_builds_saved(
 
 def test_nobody_is_asked_where_nothing_is_open(registry: MemoryRegistry) -> None:
     """All was executed, or it does not matter, or nothing is saved."""
-    assert ask(registry, heard=hear(Outcome.EXECUTED)) == Known(set())
+    assert ask(registry, ran=hear(Outcome.EXECUTED)) == Known(set())
     assert ask(registry, wanted="trust") is None
     assert ask(registry, guarded=False) is None
-    assert ask(registry, heard=hear(status=1)) is None
+    assert ask(registry, ran=hear(status=1)) is None
     assert registry.asked == []
 
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bxcache.oci.documents import MOST_RECORDS
+from bxcache.place.scope import Kind, Owner, Scope
 from bxcache.registry.labels import (
     ARTIFACT_TYPE,
     EMPTY,
@@ -23,8 +25,6 @@ from bxcache.registry.labels import (
     render_label,
     render_leaving,
 )
-from bxcache.scope import Kind, Owner, Scope
-from bxcache.store.records import MOST_RECORDS
 
 DIGEST = "sha256:" + "a" * 64
 NOON = datetime(2024, 2, 29, 12, 0, tzinfo=UTC).timestamp()
@@ -48,7 +48,7 @@ def test_a_label_is_an_artifact_without_content() -> None:
     assert json.loads(render_label(LABEL)) == {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactType": "application/vnd.bxcache.scope.v1+json",
+        "artifactType": "application/vnd.bxcache.place.scope.v1+json",
         "config": EMPTY_OF_THE_SPEC,
         "layers": [EMPTY_OF_THE_SPEC],
         "annotations": {

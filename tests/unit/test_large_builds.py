@@ -12,26 +12,26 @@ from types import FrameType
 
 import pytest
 
-from bxcache.buildx.events import Outcome, StepFinished, StepStarted
-from bxcache.buildx.instructions import Reads
 from bxcache.buildx.metadata import Layer, Metadata, parse_metadata
-from bxcache.buildx.trace import Trace
-from bxcache.buildx.trace_reader import TraceReader
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.run import RunResult
+from bxcache.buildx.stream.events import Outcome, StepFinished, StepStarted
+from bxcache.buildx.stream.instructions import Reads
+from bxcache.buildx.stream.names import StepName
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.buildx.stream.trace import Trace
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines
 from bxcache.console.report.rendering import render_report
 from bxcache.errors import StoreError
 from bxcache.insight.fitting import fit_record
 from bxcache.insight.record import Record, parse_record
-from bxcache.insight.recording import Account, list_recorded_stages, list_recorded_steps
+from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
 from bxcache.insight.reporting import make_report
 from bxcache.redaction import Redactor
-from bxcache.settlement import Heard
 from bxcache.store.records import LARGEST_FILE, LARGEST_RECORD
 from bxcache.store.store import Store
 from tests.recording_once import SCOPE, record_build
-from tests.synthetic_build import make_build, make_run
+from tests.synthetic_build import make_build, make_prepared
 from tests.unit.histories import make_record
 
 FEW, MANY = 200, 800
@@ -164,8 +164,8 @@ def make_wordy_build(count: int) -> tuple[Trace, Metadata]:
 def test_the_record_of_5_000_steps_is_kept_beside_another(tmp_path: Path) -> None:
     """With all of its steps, what they are made of, and the end of what the failed one printed."""
     store = Store(tmp_path / "store")
-    run = make_run(tmp_path, store, SCOPE)
-    found = record_build(run, Heard(1, *make_wordy_build(5_000), 1.0))
+    prepared = make_prepared(tmp_path, store, SCOPE)
+    found = record_build(prepared, RunResult(1, *make_wordy_build(5_000), 1.0))
     line = found.to_json()
     assert len(line) <= LARGEST_RECORD
     store.add_record("app", line)

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bxcache.buildx.bake_stream import BakeReader
+from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.metadata import parse_bake_metadata, parse_metadata
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.trace import Trace
 from bxcache.insight.bases import find_base_lines
 from bxcache.insight.history import Stage, view_stages
 from bxcache.insight.record import Record, RecordedScope
-from bxcache.insight.recording import Account, list_recorded_stages, list_recorded_steps
+from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
 from bxcache.redaction import Redactor
 
 STREAMS = Path(__file__).parents[1] / "streams" / "bake"

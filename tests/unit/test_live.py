@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Outcome,
     RunStarted,
     StepFinished,
@@ -18,11 +18,10 @@ from bxcache.buildx.events import (
     StepShown,
     StepStarted,
     StepStopped,
-    Transfer,
     Transferred,
 )
-from bxcache.buildx.trace_reader import TraceReader
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.stream.names import StepName, Transfer
+from bxcache.buildx.stream.reader import TraceReader
 from bxcache.cli.progress import is_live
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines

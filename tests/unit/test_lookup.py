@@ -10,6 +10,7 @@ import pytest
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, RegistryError
+from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.insight.record import (
     Record,
     RecordedCache,
@@ -18,11 +19,10 @@ from bxcache.insight.record import (
     RecordedStage,
     RecordedStep,
 )
-from bxcache.lookup import HistoryRequest, find_history, find_report
+from bxcache.place.scope import Owner, Scope, guess_platform
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
 from bxcache.registry.scopes import read_label, write_label
-from bxcache.scope import Owner, Scope, guess_platform
 from tests.unit.layouts import build, digest_of, export
 from tests.unit.registries import MemoryRegistry, cache_manifest
 

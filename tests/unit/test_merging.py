@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bxcache.errors import StoreError
 from bxcache.insight.chains import read_chains
-from bxcache.store.documents import LARGEST_CONFIG, CacheManifest, parse_config
-from bxcache.store.merging import merge_caches
+from bxcache.oci.documents import LARGEST_CONFIG, CacheManifest, parse_config
+from bxcache.oci.merging import merge_caches
 from bxcache.store.store import Store
 from tests.unit.layouts import (
     CONFIG_TYPE,

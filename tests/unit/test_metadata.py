@@ -15,9 +15,9 @@ from bxcache.buildx.metadata import (
     parse_bake_metadata,
     parse_metadata,
 )
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.pipeline.settlement import list_steps
 from bxcache.redaction import Redactor
-from bxcache.settlement import list_steps
 
 STREAMS = Path(__file__).parents[1] / "streams"
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.plan.candidates import list_candidates
-from bxcache.preparation import plan_build
-from bxcache.scope import Owner, Scope
-from tests.synthetic_build import make_run
+from bxcache.pipeline.candidates import list_candidates
+from bxcache.pipeline.prepare import plan_build
+from bxcache.place.scope import Owner, Scope
+from tests.synthetic_build import make_prepared
 from tests.unit.registries import MemoryRegistry, cache_manifest, refuse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bxcache.plan.plan import BuildPlan
+    from bxcache.pipeline.plan import BuildPlan
     from bxcache.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("nobody")
@@ -30,7 +30,7 @@ def plan(folder: Path, store: Store, registry: MemoryRegistry, **more: Any) -> B
     ref = f"{registry.address}/app{more.get('tag', '')}"
     file = f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n[place]\ndefault = 'main'\n"
     (folder / "bxcache.toml").write_text(file)
-    prepared = make_run(folder, store, BOTH).prepared
+    prepared = make_prepared(folder, store, BOTH)
     place = replace(prepared.placement.place, default="main")
     placement = replace(prepared.placement, place=place)
     candidates = list_candidates(prepared.setup.config, BOTH, placement, None)

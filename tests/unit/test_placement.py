@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bxcache.config.loading import load_setup
+from bxcache.pipeline.request import BuildRequest
 from bxcache.place.place import Place
-from bxcache.placement import Placement, describe_place, settle_place
-from bxcache.request import BuildRequest
-from bxcache.scope import Kind, Owner
+from bxcache.place.scope import Kind, Owner
+from bxcache.place.trust import Placement, describe_place, settle_place
 
 if TYPE_CHECKING:
     from pathlib import Path

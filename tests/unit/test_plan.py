@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
+from bxcache.backends.local import LocalState
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.models import Config
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
+from bxcache.pipeline.candidates import list_candidates
+from bxcache.pipeline.choose import Outlook, make_plan
+from bxcache.pipeline.plan import BuildPlan
 from bxcache.place.place import Place
-from bxcache.placement import Placement
-from bxcache.plan.candidates import list_candidates
-from bxcache.plan.choice import Outlook, make_plan
-from bxcache.plan.plan import BuildPlan, LocalState
+from bxcache.place.scope import Owner, Scope
+from bxcache.place.trust import Placement
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
-from bxcache.scope import Owner, Scope
 
 CACHE = json.dumps(
     {

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.bake_stream import BakeReader
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.positions import locate_steps
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace, TracedStep
-from bxcache.buildx.trace_reader import TraceReader
-from bxcache.buildx.vertex_names import parse_step_name
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import parse_step_name
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.config.paths import read_dockerfile
 
 STREAMS = Path(__file__).parents[1] / "streams"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache import recent_builds
 from bxcache.errors import RecordError
-from bxcache.extraction import Extraction, extract_stage
+from bxcache.insight import recent_builds
+from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.recent_builds import Checkout, add_build, read_builds
 from bxcache.insight.record import (
     Record,
     RecordedCache,
@@ -21,12 +22,11 @@ from bxcache.insight.record import (
     RecordedStep,
     parse_record,
 )
-from bxcache.lookup import HistoryRequest, find_history, find_report
-from bxcache.recent_builds import Checkout, add_build, read_builds
-from bxcache.remembering import remember_build
-from bxcache.scope import Owner, Scope, guess_platform
-from bxcache.store.records import MOST_RECORDS
-from tests.synthetic_build import make_run
+from bxcache.oci.documents import MOST_RECORDS
+from bxcache.pipeline.extract import Extraction, extract_stage
+from bxcache.pipeline.record import remember_build
+from bxcache.place.scope import Owner, Scope, guess_platform
+from tests.synthetic_build import make_prepared
 from tests.unit.layouts import build
 
 if TYPE_CHECKING:
@@ -221,15 +221,15 @@ def test_what_would_change_the_build_context_is_not_written(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy of all of it would be executed anew with each build; why it is not known is told."""
-    run = make_run(project, store, DEFAULT)
+    prepared = make_prepared(project, store, DEFAULT)
     told = parse_record(record(DEFAULT, 2), "")
-    assert remember_build(run, told) == ""
+    assert remember_build(prepared, told) == ""
     assert find(project)[1] == 2
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / ".cache"))
-    assert "lies in the build context" in remember_build(run, told)
+    assert "lies in the build context" in remember_build(prepared, told)
     assert not (project / ".cache").exists()
     monkeypatch.setattr(recent_builds, "find_cache_folder", lambda: Path("~/.cache"))
-    assert "no home folder" in remember_build(run, told)
+    assert "no home folder" in remember_build(prepared, told)
 
 
 def checkout(name: str = "a") -> Checkout:

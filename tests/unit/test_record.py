@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import RecordError
 from bxcache.insight.record import (
     Record,

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Metadata, parse_metadata
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace
-from bxcache.buildx.trace_reader import TraceReader
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.buildx.stream.trace import Trace
 from bxcache.insight.arguments import hash_arguments, list_different
 from bxcache.insight.history import list_layers, view_stages
 from bxcache.insight.record import Record, RecordedScope, RecordedStep
-from bxcache.insight.recording import (
+from bxcache.insight.record_steps import (
     Account,
     list_recorded_images,
     list_recorded_stages,

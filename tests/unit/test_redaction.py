@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bxcache.buildx.raw_stream import StreamRedactor
 from bxcache.buildx.secrets import find_secrets, redact_argv
+from bxcache.buildx.stream.raw import StreamRedactor
 from bxcache.redaction import MASK, Redactor, is_secret_name
 
 SECRET = "hunter2-hunter2"

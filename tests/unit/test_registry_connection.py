@@ -21,7 +21,8 @@ from urllib3.util import Timeout
 from bxcache.errors import RegistryError, Trouble
 from bxcache.process import Answer as Said
 from bxcache.registry import connection as module
-from bxcache.registry.connection import Connection, Query, Reply
+from bxcache.registry.connection import Connection, Query
+from bxcache.registry.faults import Reply
 from tests.unit.registries import (
     PASSWORD,
     USER,

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.errors import RegistryError, Trouble
+from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import EMPTY, Label, parse_label, render_label
 from bxcache.registry.probing import probe_refs
 from bxcache.registry.registry_cache import RegistryCache
 from bxcache.registry.repository import RemoteManifest, Repository
 from bxcache.registry.scopes import copy_scope, list_scopes, read_label, write_label
-from bxcache.scope import Owner, Scope
 from tests.unit.registries import (
     MANIFEST,
     Answer,

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.history import render_history
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.console.report.texts import clean_log, clean_text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.charts import draw_sizes
 from bxcache.console.report.rendering import render_report
 from bxcache.console.report.timeline import list_marks, measure_time, place_bars

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label
 from bxcache.registry.retention import Retention, choose_removed
 from bxcache.registry.scopes import RemoteScope
-from bxcache.scope import Owner, Scope
 
 DAY = 86_400
 NOW = 1_700_000_000.0

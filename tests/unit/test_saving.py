@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from bxcache.buildx.events import Outcome, StepFinished, StepStarted
+from bxcache.backends.base import EXPORT, CacheUse
+from bxcache.backends.registry import RegistrySave
+from bxcache.backends.registry_save import Need, choose_need
 from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
-from bxcache.buildx.trace import Trace, TracedStep
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.run import RunResult, executes
+from bxcache.buildx.stream.events import Outcome, StepFinished, StepStarted
+from bxcache.buildx.stream.names import StepName
+from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.config.backends import RegistryBackend
 from bxcache.config.reference import Reference
-from bxcache.plan.plan import EXPORT, CacheUse, RegistrySave
+from bxcache.place.scope import Owner, Scope
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
-from bxcache.running import executes
-from bxcache.saving import Need, choose_need
-from bxcache.scope import Owner, Scope
-from bxcache.settlement import Heard
 
 OWN, OTHER = "r.example.com/c:topic", "r.example.com/c:main"
 LAYERS = [f"sha256:{number:064}" for number in range(4)]
@@ -51,14 +51,14 @@ def name(number: int) -> StepName:
     return StepName(None, "build", number, 9, "RUN true")
 
 
-def heard(*outcomes: Outcome, layers: list[tuple[str, ...]]) -> Heard:
+def ran(*outcomes: Outcome, layers: list[tuple[str, ...]]) -> RunResult:
     steps, operations = [], []
     for number, (outcome, own) in enumerate(zip(outcomes, layers, strict=True)):
         steps.append(TracedStep(name(number), (str(number),), outcome, 1.0))
         operations.append(
             Operation(str(number), chains=tuple((Layer(digest, 5),) for digest in own))
         )
-    return Heard(
+    return RunResult(
         0,
         Trace(steps=tuple(steps)),
         Metadata(None, (Definition(None, "", tuple(operations)),)),
@@ -68,29 +68,31 @@ def heard(*outcomes: Outcome, layers: list[tuple[str, ...]]) -> Heard:
 
 R, X = Outcome.REUSED, Outcome.EXECUTED
 ONE, TWO = (LAYERS[0],), (LAYERS[1],)
-CASES: list[tuple[str, Any, str, Heard, Need]] = [
-    ("all is there", LAYERS[:2], OWN, heard(R, R, layers=[ONE, TWO]), Need.NOTHING),
-    ("more is there", LAYERS, OWN, heard(R, R, layers=[ONE, TWO]), Need.NOTHING),
-    ("all is elsewhere", LAYERS[:2], OTHER, heard(R, R, layers=[ONE, TWO]), Need.ALIAS),
-    ("a step ran", LAYERS[:2], OWN, heard(R, X, layers=[ONE, TWO]), Need.EXPORT),
-    ("only the engine had it", LAYERS[:1], OWN, heard(R, R, layers=[ONE, TWO]), Need.EXPORT),
-    ("layers are not told", LAYERS[:2], OWN, heard(R, R, layers=[ONE, ()]), Need.EXPORT),
+CASES: list[tuple[str, Any, str, RunResult, Need]] = [
+    ("all is there", LAYERS[:2], OWN, ran(R, R, layers=[ONE, TWO]), Need.NOTHING),
+    ("more is there", LAYERS, OWN, ran(R, R, layers=[ONE, TWO]), Need.NOTHING),
+    ("all is elsewhere", LAYERS[:2], OTHER, ran(R, R, layers=[ONE, TWO]), Need.ALIAS),
+    ("a step ran", LAYERS[:2], OWN, ran(R, X, layers=[ONE, TWO]), Need.EXPORT),
+    ("only the engine had it", LAYERS[:1], OWN, ran(R, R, layers=[ONE, TWO]), Need.EXPORT),
+    ("layers are not told", LAYERS[:2], OWN, ran(R, R, layers=[ONE, ()]), Need.EXPORT),
     (
         "one of several forms",
         LAYERS[:2],
         OWN,
-        heard(R, R, layers=[ONE, (LAYERS[3], LAYERS[1])]),
+        ran(R, R, layers=[ONE, (LAYERS[3], LAYERS[1])]),
         Need.NOTHING,
     ),
-    ("there is none", None, OWN, heard(R, layers=[ONE]), Need.EXPORT),
-    ("no step", LAYERS[:1], OWN, heard(layers=[]), Need.EXPORT),
+    ("there is none", None, OWN, ran(R, layers=[ONE]), Need.EXPORT),
+    ("no step", LAYERS[:1], OWN, ran(layers=[]), Need.EXPORT),
 ]
 
 
 @pytest.mark.parametrize(
     ("there", "ref", "built", "need"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
 )
-def test_what_a_scope_needs(there: list[str] | None, ref: str, built: Heard, need: Need) -> None:
+def test_what_a_scope_needs(
+    there: list[str] | None, ref: str, built: RunResult, need: Need
+) -> None:
     """Nothing, if it has every layer that was reused; a tag, if another has; else an export."""
     found = manifest(*there) if there is not None else None
     assert choose_need(save(found, ref), built) is need
@@ -99,7 +101,7 @@ def test_what_a_scope_needs(there: list[str] | None, ref: str, built: Heard, nee
 def test_what_is_no_cache_is_written_over() -> None:
     """An image under the scope's tag holds nothing that could be left."""
     image = RemoteManifest("sha256:" + "d" * 64, "", b'{"config": {}, "layers": []}')
-    assert choose_need(save(image, OWN), heard(R, layers=[ONE])) is Need.EXPORT
+    assert choose_need(save(image, OWN), ran(R, layers=[ONE])) is Need.EXPORT
 
 
 def test_only_a_step_that_starts_shows_that_something_was_lost() -> None:

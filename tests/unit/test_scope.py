@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bxcache.scope import Kind, Owner, Scope, name_stage, write_owner
+from bxcache.place.scope import Kind, Owner, Scope, name_stage, write_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

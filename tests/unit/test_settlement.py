@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.backends.base import CacheUse
 from bxcache.buildx.metadata import Metadata
-from bxcache.buildx.trace import CacheTransfer, Trace, TracedStep
-from bxcache.buildx.vertex_names import CacheVertex, StepName
-from bxcache.plan.plan import BuildPlan, CacheUse
-from bxcache.scope import Owner, Scope
-from bxcache.settlement import Heard, Settled, list_absent, settle
+from bxcache.buildx.run import RunResult
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import CacheVertex, StepName
+from bxcache.buildx.stream.trace import CacheTransfer, Trace, TracedStep
+from bxcache.pipeline.plan import BuildPlan
+from bxcache.pipeline.settlement import Settled, list_absent, settle
+from bxcache.place.scope import Owner, Scope
 
 EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
 
 
-def hear(outcomes: dict[str, Outcome], seconds: float, run: str, status: int = 0) -> Heard:
+def hear(outcomes: dict[str, Outcome], seconds: float, run: str, status: int = 0) -> RunResult:
     """A run whose steps took as long as it did."""
     steps = tuple(
         TracedStep(StepName(None, text, 1, 2, text), (f"{run} {text}",), outcome, seconds, log=run)
         for text, outcome in outcomes.items()
     )
-    return Heard(status, Trace(steps), Metadata(), seconds)
+    return RunResult(status, Trace(steps), Metadata(), seconds)
 
 
 def test_what_the_first_of_two_runs_executed_was_executed() -> None:
@@ -84,8 +86,8 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
         for backend, place in (("local", "/store"), ("registry", REGISTRY))
     )
     plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
-    heard = Heard(0, Trace(transfers=transfers), Metadata(), 0.0)
-    told = settle(plan, heard, None)
+    ran = RunResult(0, Trace(transfers=transfers), Metadata(), 0.0)
+    told = settle(plan, ran, None)
     assert [each.imported for each in told.caches] == [
         name not in broken for name in (STORE, REGISTRY)
     ]
@@ -96,11 +98,13 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
 def test_a_given_cache_that_is_absent_is_no_failure() -> None:
     """A first build has none; it is told, and is no warning that `strict` would fail for."""
     why = f"failed to configure registry cache importer: {OWN}: not found"
-    heard = Heard(0, Trace(transfers=(CacheTransfer(f"{FROM} {OWN}", None, why),)), Metadata(), 0.0)
+    ran = RunResult(
+        0, Trace(transfers=(CacheTransfer(f"{FROM} {OWN}", None, why),)), Metadata(), 0.0
+    )
     plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), (), ())
-    assert settle(plan, heard, None) == Settled((), ())
+    assert settle(plan, ran, None) == Settled((), ())
     told = f"the cache `{OWN}` that docker was given is not imported: {why}"
-    assert [*list_absent(plan, heard)] == [told]
+    assert [*list_absent(plan, ran)] == [told]
 
 
 A, B, C = "r.example.com/team/a:main", "r.example.com/team/b:main", "other.example.com/a:main"
@@ -126,7 +130,7 @@ def test_the_registry_that_failed_is_the_one_that_is_warned_of(
     transfers = tuple(CacheTransfer(name, None if each else "sha256:d", each) for each in errors)
     uses = tuple(CacheUse("--cache-to", "registry", place, "main", (), "") for place in (A, B, C))
     plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
-    told = settle(plan, Heard(0, Trace(transfers=transfers), Metadata(), 0.0), None)
+    told = settle(plan, RunResult(0, Trace(transfers=transfers), Metadata(), 0.0), None)
     assert [each.place for each in told.caches if not each.exported] == failed
     assert len(told.warnings) == len(failed)
 
@@ -153,8 +157,8 @@ def test_an_export_that_the_caller_named_is_told_apart(
     lost = CacheTransfer(CacheVertex.EXPORT_S3, None, "no such bucket")
     uses = (CacheUse("--cache-to", "registry", A, "main", (), ""),)
     plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
-    heard = Heard(0, Trace(transfers=(*transfers, lost)), Metadata(), 0.0)
-    told = settle(plan, heard, None, [GIVEN])
+    ran = RunResult(0, Trace(transfers=(*transfers, lost)), Metadata(), 0.0)
+    told = settle(plan, ran, None, [GIVEN])
     assert [each.place for each in told.caches if not each.exported] == failed
     said = [each for each in told.warnings if "docker was given" in each]
     assert [each.partition("`")[2].partition("`")[0] for each in said] == warned

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.option_text import parse_options
-from bxcache.buildx.stage_bake import (
+from bxcache.buildx.bake.stages import (
     Repetition,
     StageExport,
     explain_unbaked,
@@ -23,6 +22,7 @@ from bxcache.buildx.stage_bake import (
     render_stages,
     write_bake,
 )
+from bxcache.buildx.option_text import parse_options
 from bxcache.config.models import BuildSettings
 
 CONTEXT, FILE = Path("/p/app"), Path("/p/app/Dockerfile")

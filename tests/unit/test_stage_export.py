@@ -8,15 +8,15 @@ from threading import Event, Semaphore
 
 import pytest
 
+from bxcache.backends.inline_push import BuiltStage, Turn, group_stages
+from bxcache.backends.inline_stages import label_stages, list_built
 from bxcache.buildx.dockerfile import list_stages
-from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
-from bxcache.buildx.trace import Trace, TracedStep
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.run import RunResult
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import StepName
+from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.errors import StoppedError
-from bxcache.settlement import Heard
-from bxcache.stage_export import label_stages, list_built
-from bxcache.stage_push import BuiltStage, Turn, group_stages
 
 TEXT = """\
 FROM scratch AS Base
@@ -35,7 +35,7 @@ Made = tuple[str, Outcome, tuple[str, ...]]
 """A step: its stage, what became of it, its layers."""
 
 
-def heard(*made: Made, platforms: tuple[str | None, ...] = (None,)) -> Heard:
+def ran(*made: Made, platforms: tuple[str | None, ...] = (None,)) -> RunResult:
     steps, operations = [], []
     for number, (stage, outcome, layers) in enumerate(made):
         platform = platforms[number % len(platforms)]
@@ -44,7 +44,7 @@ def heard(*made: Made, platforms: tuple[str | None, ...] = (None,)) -> Heard:
         chains = tuple((Layer(layer, 5),) for layer in layers)
         operations.append(Operation(str(number), chains=chains))
     definition = Definition(None, "", tuple(operations))
-    return Heard(0, Trace(steps=tuple(steps)), Metadata(None, (definition,)), 1.0)
+    return RunResult(0, Trace(steps=tuple(steps)), Metadata(None, (definition,)), 1.0)
 
 
 KNOWN = {"base": 5, "deps": 5, "middle": 5, "last": 5}
@@ -56,13 +56,13 @@ ALL: tuple[Made, ...] = (
 )
 
 
-def changed(*other: Made) -> Heard:
+def changed(*other: Made) -> RunResult:
     """All is reused but what is told here."""
     told = {stage: (stage, outcome, layers) for stage, outcome, layers in other}
-    return heard(*(told.get(each[0], each) for each in ALL))
+    return ran(*(told.get(each[0], each) for each in ALL))
 
 
-CASES: dict[str, tuple[Heard, str | None, list[str]]] = {
+CASES: dict[str, tuple[RunResult, str | None, list[str]]] = {
     "all is known": (changed(), None, []),
     "a step ran": (changed(("deps", EXECUTED, ("deps",))), None, ["deps"]),
     "a step failed": (changed(("deps", Outcome.FAILED, ("deps",))), None, ["deps"]),
@@ -78,12 +78,12 @@ CASES: dict[str, tuple[Heard, str | None, list[str]]] = {
     # What is copied from is told by the copying step alone.
     "what it copies is new": (changed(("stage-2", EXECUTED, ("x",))), None, ["stage-2"]),
     "one step of two ran": (
-        heard(*ALL, ("deps", EXECUTED, ("deps",))),
+        ran(*ALL, ("deps", EXECUTED, ("deps",))),
         None,
         ["deps"],
     ),
     "one platform of two ran": (
-        heard(
+        ran(
             *ALL, ("deps", EXECUTED, ("deps",)), platforms=("linux/amd64", "linux/arm64")
         ),
         None,
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Heard, str | None, list[str]]] = {
 
 
 @pytest.mark.parametrize(("built", "target", "new"), CASES.values(), ids=CASES)
-def test_what_is_new_is_told(built: Heard, target: str | None, new: list[str]) -> None:
+def test_what_is_new_is_told(built: RunResult, target: str | None, new: list[str]) -> None:
     """By hand for each; of a stage, not of a step. A stage that was not built is not told of."""
     found = list_built(list_stages(TEXT), target, built, KNOWN)
     assert [each.stage.name for each in found] == ["base", "deps", "stage-2", "last"]
@@ -120,7 +120,7 @@ def test_the_last_stage_is_the_one_that_was_built(target: str | None, expected: 
 def test_the_last_stage_may_have_no_name() -> None:
     """It is the one at the end."""
     stages = list_stages("FROM a AS b\nRUN x\nFROM b\nRUN y\n")
-    built = heard(("b", EXECUTED, ()), ("stage-1", EXECUTED, ()))
+    built = ran(("b", EXECUTED, ()), ("stage-1", EXECUTED, ()))
     found = list_built(stages, None, built, {})
     assert [(each.stage.name, each.is_last) for each in found] == [("b", False), ("stage-1", True)]
 
@@ -129,14 +129,14 @@ def test_the_last_stage_may_have_no_name() -> None:
 def test_the_only_stage_is_not_named_by_buildkit(name: str) -> None:
     """It shows `[1/2]` alone."""
     stages = list_stages(f"FROM a{name}\nRUN x\n")
-    (found,) = list_built(stages, None, heard(("stage-0", EXECUTED, ())), {})
+    (found,) = list_built(stages, None, ran(("stage-0", EXECUTED, ())), {})
     assert (found.stage, found.is_last, found.is_new) == (stages[0], True, True)
 
 
 def test_a_base_without_a_step_hands_on_what_is_new() -> None:
     """`FROM base AS alias` makes no layer; what stands on it is new with `base`."""
     stages = list_stages("FROM a AS base\nRUN x\nFROM base AS alias\nFROM alias AS last\nRUN y\n")
-    built = heard(("base", EXECUTED, ("base",)), ("last", REUSED, ("last",)))
+    built = ran(("base", EXECUTED, ("base",)), ("last", REUSED, ("last",)))
     found = list_built(stages, None, built, KNOWN)
     assert [(each.stage.name, each.is_new) for each in found] == [("base", True), ("last", True)]
 
@@ -144,7 +144,7 @@ def test_a_base_without_a_step_hands_on_what_is_new() -> None:
 @pytest.mark.parametrize(("text", "made"), [("", ()), ("", ALL), (TEXT, ())])
 def test_without_stages_or_steps_there_is_nothing(text: str, made: tuple[Made, ...]) -> None:
     """A Dockerfile that docker reads in another language has no stages here."""
-    assert list_built(list_stages(text), None, heard(*made), KNOWN) == []
+    assert list_built(list_stages(text), None, ran(*made), KNOWN) == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_no_two_stages_have_one_image(text: str, labels: list[str]) -> None:
 def test_of_stages_of_one_name_those_are_saved_that_are_needed() -> None:
     """The stream names all of them alike; the one in the middle was not built."""
     text = "FROM a AS x\nRUN 1\nFROM a AS x\nRUN 2\nFROM a AS x\nRUN 3\nFROM x\nCOPY --from=0 / /\n"
-    built = heard(("x", EXECUTED, ()), ("x", EXECUTED, ()), ("stage-3", EXECUTED, ()))
+    built = ran(("x", EXECUTED, ()), ("x", EXECUTED, ()), ("stage-3", EXECUTED, ()))
     found = list_built(list_stages(text), None, built, {})
     assert [(each.stage.line, each.is_last) for each in found] == [
         (1, False),

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.errors import RegistryError, Trouble
+from bxcache.oci.documents import CacheManifest
+from bxcache.oci.merging import Merged
 from bxcache.registry.repository import Repository
 from bxcache.registry.stage_images import (
     StageImage,
@@ -21,8 +23,6 @@ from bxcache.registry.stage_images import (
     merge_images,
     read_layer_chains,
 )
-from bxcache.store.documents import CacheManifest
-from bxcache.store.merging import Merged
 from tests.unit.layouts import digest_of
 from tests.unit.registries import MemoryRegistry
 from tests.unit.stage_images import (

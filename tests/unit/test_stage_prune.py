@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from bxcache.console.registry import render_pruned
 from bxcache.errors import RegistryError
+from bxcache.place.scope import Owner, Scope, name_stage
 from bxcache.registry.labels import EMPTY, Label, render_label
 from bxcache.registry.registry_cache import RegistryCache
-from bxcache.scope import Owner, Scope, name_stage
 from tests.unit.registries import Answer, Asked, MemoryRegistry, cache_manifest, digest_of, refuse
 from tests.unit.stage_images import write_config, write_manifest
 

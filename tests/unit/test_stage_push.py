@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from bxcache.backends.inline_push import Export, _bake_all, _StageFiles, restore_names
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import name_stages
-from bxcache.buildx.events import Outcome
 from bxcache.buildx.metadata import Definition, Metadata
-from bxcache.buildx.trace import Trace, TracedSource, TracedStep
-from bxcache.buildx.vertex_names import parse_step_name
+from bxcache.buildx.run import RunResult
+from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import parse_step_name
+from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
 from bxcache.errors import RegistryError, StoppedError, Trouble
-from bxcache.scope import Owner, Scope
-from bxcache.settlement import Heard
-from bxcache.stage_push import Export, _bake_all, _StageFiles, restore_names
+from bxcache.place.scope import Owner, Scope
 from bxcache.store.store import Store
-from tests.synthetic_build import make_run
+from tests.synthetic_build import make_prepared, make_silent_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +33,13 @@ def test_the_registry_is_to_blame_and_not_who_waited(
 ) -> None:
     """Whichever comes first: what is told is a warning, and not that the build was stopped."""
     scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
-    run = make_run(tmp_path, Store(tmp_path / "store"), scope)
-    export = Export(run, cast("Any", None), cast("Any", None), cast("Any", None), "main", "")
+    runner = make_silent_runner(make_prepared(tmp_path, Store(tmp_path / "store"), scope))
+    export = Export(runner, cast("Any", None), cast("Any", None), cast("Any", None), "main", "")
 
     def fail(_export: object, document: dict[str, Any], _turn: object) -> None:
         raise order[document["number"]]
 
-    monkeypatch.setattr("bxcache.stage_push._bake", fail)
+    monkeypatch.setattr("bxcache.backends.inline_push._bake", fail)
     with pytest.raises(RegistryError, match="502"):
         _bake_all(export, [{"number": cast("Any", number)} for number in range(2)])
 
@@ -49,14 +49,14 @@ def test_what_a_copy_has_for_names_is_not_told() -> None:
     text = "FROM a\nRUN x\nFROM b AS last\nCOPY --from=0 / /\n"
     names = {list_stages(text)[0]: "bxcache-stage-0"}
 
-    def hear(stage: str, dockerfile: str) -> Heard:
+    def hear(stage: str, dockerfile: str) -> RunResult:
         run, head = (parse_step_name(f"[{stage} {each}") for each in ("2/2] RUN x", "1/2] FROM a"))
         last = parse_step_name("[last 2/2] COPY --from=0 / /")
         assert run is not None
         assert last is not None
         steps = [TracedStep(each, ("v",), Outcome.REUSED, 0.0) for each in (run, last)]
         trace = Trace(steps=tuple(steps), sources=(TracedSource("s", "FROM a", head, 0.0),))
-        return Heard(0, trace, Metadata(None, (Definition(None, dockerfile, ()),)), 1.0)
+        return RunResult(0, trace, Metadata(None, (Definition(None, dockerfile, ()),)), 1.0)
 
     told = hear("bxcache-stage-0", name_stages(text, names))
     assert restore_names(told, text, names) == hear("stage-0", text)

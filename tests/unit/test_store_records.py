@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.errors import StoreError
+from bxcache.oci.documents import MOST_RECORDS
 from bxcache.store.folders import Folder
-from bxcache.store.records import LARGEST_FILE, MOST_RECORDS, Records
+from bxcache.store.records import LARGEST_FILE, Records
 from bxcache.store.store import Store
 from tests.unit.layouts import build
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bxcache.buildx.events import Outcome, StepFinished, Warned
-from bxcache.buildx.vertex_names import StepName
+from bxcache.buildx.stream.events import Outcome, StepFinished, Warned
+from bxcache.buildx.stream.names import StepName
 from bxcache.cli.main import hear_signals, judge_output, run
 from bxcache.cli.streams import open_streams
-from bxcache.result import BuildResult
+from bxcache.pipeline.result import BuildResult
 from tests.unit.histories import make_record, make_step
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ended.append("built")
         return RESULT
 
-    monkeypatch.setattr("bxcache.pipeline.run_build", build)
+    monkeypatch.setattr("bxcache.pipeline.build.run_build", build)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return ended
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bxcache.buildx.events import Outcome
+from bxcache.backends.base import CacheResult
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.summary import render_summary, render_totals
-from bxcache.result import BuildResult, CacheResult, Step
+from bxcache.pipeline.result import BuildResult, Step
 from tests.unit.histories import make_record, make_stages, make_step
 
 REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import (
+from bxcache.buildx.stream.events import (
     Event,
     Outcome,
     RunStarted,
@@ -21,14 +21,13 @@ from bxcache.buildx.events import (
     StepShown,
     StepStarted,
     StepStopped,
-    Transfer,
     Transferred,
     Warned,
 )
-from bxcache.buildx.raw_stream import join_documents
-from bxcache.buildx.trace import Trace
-from bxcache.buildx.trace_reader import TraceReader
-from bxcache.buildx.vertex_names import CacheVertex
+from bxcache.buildx.stream.names import CacheVertex, Transfer
+from bxcache.buildx.stream.raw import join_documents
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.buildx.stream.trace import Trace
 
 STREAMS = Path(__file__).parents[1] / "streams"
 REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED

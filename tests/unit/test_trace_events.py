@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.events import Outcome
+from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.trace_events import render_trace
 from bxcache.insight.record import RecordedScope, RecordedStep
 from bxcache.insight.report import Report

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bxcache.backends.location import find_location
 from bxcache.cli.main import run
 from bxcache.config.backends import BACKEND_MODELS
 from bxcache.config.guard import find_trust
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
 from bxcache.errors import ConfigError
-from bxcache.location import find_location
-from bxcache.placement import explain_read_only, settle_place
-from bxcache.request import BuildRequest
+from bxcache.pipeline.request import BuildRequest
+from bxcache.place.trust import explain_read_only, settle_place
 from bxcache.store.collection import Limits
 from tests.unit.test_placement import FORK, place
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bxcache.config.backends import Declaration
     from bxcache.config.loading import Setup
-    from bxcache.placement import Placement
+    from bxcache.place.trust import Placement
 
 MODELS: dict[str, type[Declaration]] = {
     "build": BuildSettings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from bxcache.buildx.vertices import write_over
+from bxcache.buildx.stream.vertices import write_over
 from bxcache.config.quantities import format_ratio, format_size
 from bxcache.console.tables import show_text
 

@@ -1,0 +1,78 @@
+"""A key for CI systems that keep files by a key and find them again by its beginning.
+
+The key ends in what the store holds, so that a cache that did not change is not saved again. Its
+parts are those of a scope's name, so no key is the beginning of another project's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.place.image_name import find_image
+from bxcache.place.scope import Kind, Owner, Scope, guess_platform, write_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bxcache.config.loading import Setup
+    from bxcache.oci.documents import Descriptor
+
+_VERSION = "bxcache-1"
+_EMPTY = "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """A key and where it comes from.
+
+    Attributes:
+        project: the beginning that all keys of the image on such machines have.
+        branch: the part that names the branch, or an empty string.
+        content: the part that changes with what the store holds.
+    """
+
+    project: str
+    branch: str
+    content: str
+
+    @property
+    def key(self) -> str:
+        """What to save under."""
+        return f"{self.prefixes[0]}{self.content}"
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What to look for when the key itself is not found, best first."""
+        branch = (f"{self.project}{self.branch}.",) if self.branch else ()
+        return (*branch, self.project)
+
+
+def make_cache_key(
+    setup: Setup, directory: Path, scopes: Mapping[str, Descriptor], owner: Owner
+) -> CacheKey:
+    """The key of an image's store.
+
+    Args:
+        setup: the configuration.
+        directory: the working directory.
+        scopes: what the store holds.
+        owner: whose cache it is, where the CI system does not tell them apart by itself.
+    """
+    settings = setup.config.build
+    image = find_image(setup, directory)
+    scope = Scope(image, settings.target, settings.platforms or (guess_platform(),))
+    return CacheKey(
+        project=f"{_VERSION}.{scope.stem}.",
+        branch="" if owner.kind is Kind.NONE else write_owner(owner),
+        content=_describe_content(scopes),
+    )
+
+
+def _describe_content(scopes: Mapping[str, Descriptor]) -> str:
+    if not scopes:
+        return _EMPTY
+    lines = "".join(f"{name} {entry.digest}\n" for name, entry in sorted(scopes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]

@@ -1,0 +1,222 @@
+"""Where scopes are kept, read alike: stores, directories of plain buildx, registries."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bxcache.config.reference import Reference
+from bxcache.errors import RecordError, StoreError
+from bxcache.oci.documents import IMAGE_CONFIG_TYPES, parse_config
+from bxcache.store.layout import Layout, read_config, read_index, read_manifest
+from bxcache.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bxcache.oci.documents import CacheConfig, CacheManifest, Descriptor
+    from bxcache.registry.labels import Label
+    from bxcache.registry.repository import Repository
+
+_PATHS = ("/", ".", "~")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is kept of a scope.
+
+    Attributes:
+        scope: the scope's name.
+        sizes: the size in bytes of each layer that is there, by digest; empty where the cache is
+            gone, None where no cache was kept.
+        records: reads what its builds left, the last one's first.
+        config: reads how its layers build on each other.
+    """
+
+    scope: str
+    sizes: dict[str, int] | None
+    records: Callable[[], Iterator[bytes]]
+    config: Callable[[], CacheConfig]
+
+
+class Holder(Protocol):
+    """Something that keeps scopes.
+
+    Attributes:
+        name: what it is called, for people.
+        only: the one scope that is asked of it, or None.
+    """
+
+    name: str
+    only: str | None
+
+    def list_scopes(self) -> list[str]:
+        """The scopes that it keeps, the one that was built last first."""
+
+    def read(self, scope: str) -> Content | None:
+        """What it keeps of a scope; None where it has none of that name."""
+
+    def locate(self, digest: str) -> str:
+        """Where a layer lies."""
+
+    def declare(self, scope: str) -> dict[str, Any]:
+        """The backend that has a scope, as a configuration declares it."""
+
+
+class DirectoryHolder:
+    """A store, or a directory that plain buildx exported to."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.only: str | None = None
+        self._path = path
+        self._store = Store(path)
+        self._layout = Layout.at(path)
+
+    @cached_property
+    def _entries(self) -> dict[str, Descriptor]:
+        if self._store.exists():
+            return self._store.read_scopes()
+        try:
+            return read_index(self._layout).by_name()
+        except FileNotFoundError:
+            return {}
+
+    def list_scopes(self) -> list[str]:
+        """The scopes that it keeps, the one that was built last first."""
+        last = self._store.list_last_builds(self._entries)
+        return sorted(self._entries, key=lambda name: (-last.get(name, 0.0), name))
+
+    def read(self, scope: str) -> Content | None:
+        """What it keeps of a scope; None where it has none of that name."""
+        entry = self._entries.get(scope)
+        records = self._store.read_records(scope)
+        if entry is None and not records:
+            return None
+        manifest = read_manifest(self._layout, entry) if entry is not None else None
+        sizes = manifest.layer_sizes if manifest is not None else {}
+        return Content(
+            scope=scope,
+            sizes={d: n for d, n in sizes.items() if self._layout.blobs.has_size(d[7:], n)},
+            records=lambda: reversed(records),
+            config=lambda: parse_config(read_config(self._layout, _expect(manifest))),
+        )
+
+    def locate(self, digest: str) -> str:
+        """Where a layer lies."""
+        return str(self._layout.locate(digest))
+
+    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # a store has them all
+        """The backend that has a scope, as a configuration declares it."""
+        return {"type": "local", "dir": str(self._path)}
+
+
+class RegistryHolder:
+    """A repository of a registry, or one tag of it."""
+
+    def __init__(self, repository: Repository, tag: str | None, *, insecure: bool) -> None:
+        self.name = f"{repository.name}:{tag}" if tag else repository.name
+        self.only = tag
+        self._repository = repository
+        self._insecure = insecure
+
+    @classmethod
+    def open(cls, reference: Reference, *, insecure: bool) -> RegistryHolder:
+        """The holder of a reference; nothing is asked yet."""
+        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # with all of HTTP
+
+        repository = open_repository(Reference(reference.name), os.environ, insecure=insecure)
+        return cls(repository, reference.tag, insecure=insecure)
+
+    def list_scopes(self) -> list[str]:
+        """The scopes that bxcache has written, the one that was used last first."""
+        from bxcache.registry.scopes import list_scopes  # noqa: PLC0415
+
+        found = list_scopes(self._repository)
+        return [each.tag for each in sorted(found, key=lambda each: -each.label.used)]
+
+    def read(self, scope: str) -> Content | None:
+        """What it keeps of a scope; None where it has none of that name."""
+        from bxcache.registry.scopes import read_label  # noqa: PLC0415
+
+        label = read_label(self._repository, scope)
+        found = self._repository.read_manifest(scope)
+        if found is None and label is None:
+            return None
+        manifest = found.parse() if found is not None else None
+        if found is not None and label is not None:
+            manifest = manifest or found.parse_image()
+        if found is not None and manifest is None:
+            raise RecordError(
+                f"`{self._repository.name}:{scope}` is no build cache; maybe an image",
+                hint="a cache that `--cache-to type=registry,…` or bxcache wrote can be read",
+            )
+        return Content(
+            scope=scope,
+            sizes=dict(manifest.layer_sizes) if manifest is not None else {},
+            records=lambda: self._read_records(label),
+            config=lambda: self._read_config(_expect(manifest)),
+        )
+
+    def _read_records(self, label: Label | None) -> Iterator[bytes]:
+        for each in label.records if label is not None else ():
+            data = self._repository.read_blob(each.digest)
+            if data is not None:
+                yield data
+
+    def _read_config(self, manifest: CacheManifest) -> CacheConfig:
+        entry = manifest.cache_config
+        data = self._repository.read_blob(entry.digest) if entry is not None else None
+        if data is None:
+            raise RecordError(f"the cache config of `{self.name}` is gone")
+        if entry is not None and entry.media_type in IMAGE_CONFIG_TYPES:
+            return self._read_image(manifest, data)
+        return parse_config(data)
+
+    def _read_image(self, manifest: CacheManifest, data: bytes) -> CacheConfig:
+        from bxcache.registry.stage_images import read_layer_chains  # noqa: PLC0415
+
+        try:
+            return read_layer_chains(manifest, data)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RecordError(f"`{self.name}` has an image that is no cache: {error}") from error
+
+    def locate(self, digest: str) -> str:
+        """Where a layer lies."""
+        return f"{self._repository.name}@{digest}"
+
+    def declare(self, scope: str) -> dict[str, Any]:
+        """The backend that has a scope, as a configuration declares it."""
+        ref = f"{self._repository.name}:{scope}"
+        return {"type": "registry", "ref": ref, "insecure": self._insecure}
+
+
+def open_holder(source: str, directory: Path) -> Holder:
+    """The holder that somebody names: a directory, or a reference.
+
+    Raises:
+        RecordError: it is neither.
+    """
+    path = directory / Path(source).expanduser()
+    if path.is_dir():
+        return DirectoryHolder(path)
+    if source.startswith(_PATHS) or not {*source} & {"/", ":"}:
+        raise RecordError(f"there is no directory `{path}`")
+    try:
+        return RegistryHolder.open(Reference.parse(source), insecure=False)
+    except ValueError as error:
+        raise RecordError(f"`{source}` is no directory, and as a reference: {error}") from error
+
+
+def _expect(manifest: CacheManifest | None) -> CacheManifest:
+    if manifest is None:
+        raise StoreError("the cache is gone")
+    return manifest
+
+
+def name_holders(holders: Iterable[Holder]) -> str:
+    """Their names, in words."""
+    return ", ".join(f"`{holder.name}`" for holder in holders)

@@ -1,0 +1,97 @@
+"""The store's scope of a builder with several nodes, saved platform by platform.
+
+buildx lets all nodes of a builder write one layout at once, where they can hinder each other. What
+they have built is saved once more then, one platform after the other, and so one node after the
+other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bxcache.backends.base import EXPORT, IMPORT, save_quietly
+from bxcache.buildx.command import can_repeat, reads_context
+from bxcache.buildx.faults import have_nodes_met
+from bxcache.buildx.stream.events import Noted
+from bxcache.buildx.stream.names import CacheVertex
+from bxcache.buildx.stream.trace import CacheTransfer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bxcache.backends.base import CacheUse
+    from bxcache.buildx.run import Runner, RunResult
+    from bxcache.store.staging import Staging
+
+_KIND = CacheVertex.EXPORT_LOCAL
+_MET = "two nodes of the builder were to write the store at the same instant, which buildx refuses"
+_SECONDS = 600.0
+"""How long the export of one platform may take."""
+MORE_RUNS = 2
+"""How often a build is run again whose nodes go on to meet."""
+
+
+def avoid_meeting(
+    runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging | None
+) -> tuple[CacheUse, ...] | None:
+    """The cache flags to run a build again with, whose nodes met; None where it is not run again.
+
+    Where `export_again` can save it afterwards, its nodes write nothing to the store. Else it is
+    run as it is: what one of the nodes has written by now, none of them will write any more.
+
+    Args:
+        uses: the cache flags of the build.
+        ran: what became of it.
+        staging: where it exported to, for the store.
+    """
+    settings, failed = runner.settings, ran.exit_status != 0
+    export = find_local_export(uses)
+    if staging is None or export is None or not have_nodes_met(ran.trace):
+        return None
+    repeatable = _can_repeat(runner)
+    # Without a cache everything would be executed once more.
+    if reads_context(settings) or (not failed and (repeatable or settings.no_cache)):
+        return None
+    runner.tell(Noted(f"{_MET}; the build is run again"))
+    staging.drop_unfinished()
+    return tuple(each for each in uses if each is not export or not repeatable)
+
+
+def export_again(
+    runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging | None
+) -> RunResult:
+    """What became of a build whose nodes hindered each other, once each has saved what it built.
+
+    Any other build is given back as it is.
+
+    Args:
+        uses: the cache flags of the build.
+        ran: what became of it.
+        staging: where it exported to, for the store.
+    """
+    use = find_local_export(uses)
+    if staging is None or use is None or ran.exit_status or not _is_due(runner, ran):
+        return ran
+    runner.tell(Noted(f"{_MET}; it is saved platform by platform"))
+    imports = [each for each in uses if each.flag == IMPORT]
+    kept = [each for each in ran.trace.transfers if not each.name.startswith(_KIND)]
+    for platform in runner.settings.platforms or ("",):
+        staging.drop_unfinished()
+        _, transfers, error = save_quietly(runner, imports, use, _SECONDS, platform)
+        kept += [CacheTransfer(_KIND, None, error)] if error else transfers
+    return replace(ran, trace=replace(ran.trace, transfers=tuple(kept)))
+
+
+def find_local_export(uses: Sequence[CacheUse]) -> CacheUse | None:
+    """What a build writes to the store, if it does."""
+    return next((each for each in uses if each.flag == EXPORT and each.backend == "local"), None)
+
+
+def _is_due(runner: Runner, ran: RunResult) -> bool:
+    written = ran.trace.find_transfers(_KIND) and not have_nodes_met(ran.trace)
+    return not written and _can_repeat(runner)
+
+
+def _can_repeat(runner: Runner) -> bool:
+    return can_repeat(runner.settings, runner.extra)

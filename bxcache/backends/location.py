@@ -1,0 +1,126 @@
+"""Where the caches of a project are: the local store with its bounds, and the registries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bxcache.config.backends import LocalBackend
+from bxcache.config.loading import default_store
+from bxcache.errors import ConfigError, Problem
+from bxcache.place.trust import load_guarded
+from bxcache.store.collection import Limits
+from bxcache.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bxcache.config.loading import Setup
+    from bxcache.registry.registry_cache import RegistryCache
+
+_BACKENDS = ("cache", "backends")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A store with its bounds."""
+
+    store: Store
+    limits: Limits
+
+
+def find_location(setup: Setup) -> Location | None:
+    """The local store that a configuration declares, or None."""
+    for backend in setup.config.cache.backends:
+        if isinstance(backend, LocalBackend):
+            path = Path(backend.dir) if backend.dir else default_store(setup.root)
+            # What the bounds are that trusted builds keep is not known to another one.
+            limits = Limits(backend.max_size, backend.max_age)
+            return Location(Store(path), limits if setup.is_callers(_BACKENDS) else Limits())
+    return None
+
+
+def choose_location(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    chosen: Path | None = None,
+    file: Path | None = None,
+) -> Location:
+    """The store that a command is about.
+
+    Args:
+        directory: the working directory.
+        environment: the process's variables.
+        chosen: the store's directory, where the caller names one. It has no bounds of its own.
+        file: the config file to read instead of looking for one.
+
+    Raises:
+        ConfigError: the configuration is wrong, or declares no local store.
+    """
+    if chosen is not None:
+        return Location(Store(directory / chosen), Limits())
+    return require_location(load_guarded(directory, environment, file=file))
+
+
+def choose_registries(  # noqa: PLR0913  # each is a choice of the command's own
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    chosen: str | None = None,
+    insecure: bool = False,
+    writes: bool = False,
+    file: Path | None = None,
+) -> list[RegistryCache]:
+    """The registries that a command is about.
+
+    Args:
+        directory: the working directory.
+        environment: the process's variables.
+        chosen: the repository, where the caller names one.
+        insecure: whether that one's registry may be insecure.
+        writes: it changes what is there.
+        file: the config file to read instead of looking for one.
+
+    Raises:
+        ConfigError: the configuration is wrong, or declares no registry that may be changed.
+    """
+    from bxcache.registry.registry_cache import RegistryCache  # noqa: PLC0415  # with all of HTTP
+
+    if chosen is not None:
+        try:
+            return [RegistryCache(chosen, insecure=insecure)]
+        except ValueError as error:
+            raise ConfigError([Problem("--ref", "", str(error))]) from error
+    setup = load_guarded(directory, environment, file=file)
+    backends = setup.config.cache.backends
+    declared = [each for each in backends if not isinstance(each, LocalBackend) and each.keeps_all]
+    if not declared:
+        source = str(setup.source_of(_BACKENDS))
+        why = "no registry is declared; name one with `--ref`"
+        raise ConfigError([Problem(source, "cache.backends", why)])
+    if writes and not setup.is_callers(_BACKENDS):
+        source = str(setup.source_of(_BACKENDS))
+        why = "a file does not say here what is removed, as its author is not trusted; give `--ref`"
+        raise ConfigError([Problem(source, "cache.backends", why)])
+    found = [RegistryCache(each.ref, insecure=each.insecure) for each in declared]
+    # Two backends can be two tags of one repository.
+    return list({each.name: each for each in found}.values())
+
+
+def require_location(setup: Setup) -> Location:
+    """The local store that a configuration declares.
+
+    Raises:
+        ConfigError: it declares none.
+    """
+    found = find_location(setup)
+    if found is None:
+        problem = Problem(
+            str(setup.source_of(_BACKENDS)),
+            "cache.backends",
+            "no local store is declared; name one with `--dir`",
+        )
+        raise ConfigError([problem])
+    return found

@@ -1,0 +1,89 @@
+"""Which of BuildKit's transfers belongs to which cache: it does not name all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.stream.names import CacheVertex
+from bxcache.config.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bxcache.backends.base import CacheUse
+    from bxcache.buildx.run import RunResult
+    from bxcache.buildx.stream.trace import CacheTransfer
+
+ABSENT = "not found"
+_FROM_STORE = " from local:"
+
+
+def find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) -> str:
+    """Why the first of some imports failed, the others being all that follow."""
+    return next((each.error for each in find_imports(uses, transfers) if each.error), "")
+
+
+def find_imports(
+    uses: Sequence[CacheUse], transfers: Sequence[CacheTransfer]
+) -> Sequence[CacheTransfer]:
+    """What became of the first of some imports, the others being all that follow.
+
+    Registries are named by BuildKit, stores are not. What a caller or a bake file imports comes
+    before all of them.
+    """
+    use = uses[0]
+    named = [each for each in transfers if each.name.endswith(use.place)]
+    if use.backend == "local":
+        transfers = [each for each in transfers if _FROM_STORE in each.name]
+        uses = [each for each in uses if each.backend == "local"]
+    return named or transfers[-len(uses) :][:1]
+
+
+def find_failed_import(imports: Sequence[CacheUse], ran: RunResult, ref: str) -> str:
+    """Why nothing could be read from the repository of a ref, or an empty string."""
+    repository = Reference.parse(ref).name
+    transfers = ran.trace.find_transfers(CacheVertex.IMPORT)
+    for number, use in enumerate(imports):
+        if use.backend != "local" and Reference.parse(use.place).name == repository:
+            error = find_import_error(imports[number:], transfers)
+            if error and not error.endswith(ABSENT):
+                return error
+    return ""
+
+
+def match_exports(
+    exports: Sequence[CacheUse], ran: RunResult, given: Sequence[str]
+) -> dict[str, list[CacheTransfer]]:
+    """Which export went to which registry: BuildKit names all of them alike.
+
+    The error of one that failed has its repository, or at least its host; those that succeeded are
+    alike.
+    """
+    found: dict[str, list[CacheTransfer]] = {}
+    left = ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
+    places = [*given, *(use.place for use in exports if use.backend == "registry")]
+    # One path can be a part of another one.
+    places.sort(key=len, reverse=True)
+    for fits in (_names_repository, _names_host, _has_succeeded, _is_any):
+        for place in places:
+            own = [each for each in left if place not in found and fits(each, place)][:1]
+            if own:
+                found[place] = own
+                left.remove(own[0])
+    return found
+
+
+def _names_repository(transfer: CacheTransfer, place: str) -> bool:
+    return _names_host(transfer, place) and Reference.parse(place).path in transfer.error
+
+
+def _names_host(transfer: CacheTransfer, place: str) -> bool:
+    return Reference.parse(place).host in transfer.error
+
+
+def _has_succeeded(transfer: CacheTransfer, _: str) -> bool:
+    return not transfer.error
+
+
+def _is_any(_transfer: CacheTransfer, _place: str) -> bool:
+    return True

@@ -1,0 +1,1 @@
+"""What is said to `docker buildx bake`, and what it answers."""

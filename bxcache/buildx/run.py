@@ -1,0 +1,286 @@
+"""Runs of docker: what all of a build's have in common, and one of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.bake.stream import BakeReader
+from bxcache.buildx.build_history import complete_metadata
+from bxcache.buildx.command import VARIABLES, Saving, reads_dockerfile
+from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
+from bxcache.buildx.stream.events import Outcome, StepStarted, Streamed
+from bxcache.buildx.stream.raw import StreamRedactor, join_documents
+from bxcache.buildx.stream.reader import TraceReader
+from bxcache.config.paths import LARGEST_DOCKERFILE
+from bxcache.config.quantities import format_size
+from bxcache.errors import ConfigError, Problem, StoppedError
+from bxcache.process import read_stdin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bxcache.buildx.capabilities import Capabilities
+    from bxcache.buildx.command import Command
+    from bxcache.buildx.driver import Docker
+    from bxcache.buildx.stream.events import Event
+    from bxcache.buildx.stream.trace import Trace
+    from bxcache.config.models import BuildSettings
+    from bxcache.process import Stop
+    from bxcache.redaction import Redactor
+
+METADATA = "metadata.json"
+"""The metadata file of a build in its folder."""
+_ONLY = "build"
+"""What a build is called that is no target of a bake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What all runs of docker in one build share.
+
+    Attributes:
+        settings: what is built.
+        directory: the working directory.
+        extra: arguments for docker, passed on unchanged.
+        folder: the build's own folder for small files.
+        redact: masks secrets.
+        tell: is given each event.
+        repeat: renders a run that only saves what was built.
+        stdin: the Dockerfile, where docker reads it from stdin; each run is given it.
+        stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
+        stop: ends the build from another thread.
+        raw: also give each line of BuildKit's stream as an event.
+    """
+
+    docker: Docker
+    capabilities: Capabilities
+    settings: BuildSettings
+    directory: Path
+    extra: tuple[str, ...]
+    folder: Path
+    redact: Redactor
+    tell: Callable[[Event], None]
+    repeat: Callable[[Saving], Command]
+    stdin: bytes | None = None
+    stdout: int | None = None
+    stop: Stop | None = None
+    raw: bool = False
+
+    @property
+    def metadata_file(self) -> Path:
+        """Where the build's own run leaves its metadata."""
+        return self.folder / METADATA
+
+    def name_metadata(self) -> Path:
+        """Where another run leaves its metadata: docker leaves an older file as it is."""
+        return self.folder / f"{token_hex(6)}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run of docker left.
+
+    Attributes:
+        exit_status: docker's.
+        trace: what its stream told.
+        metadata: what its metadata file says; empty for a failed build.
+        seconds: how long it ran.
+    """
+
+    exit_status: int
+    trace: Trace
+    metadata: Metadata
+    seconds: float
+
+    @property
+    def error(self) -> str:
+        """Why docker failed, in its own words as far as there are any."""
+        unsaid = f"docker ended with exit status {self.exit_status} and did not say why"
+        return self.trace.last_error or unsaid
+
+    def after(self, first: RunResult) -> RunResult:
+        """The same as the second run of one build: what the first one executed was executed.
+
+        One that failed does not count where the first one did not.
+        """
+        if self.exit_status and not first.exit_status:
+            return first
+        executed = {
+            step.name: step for step in first.trace.steps if step.outcome is Outcome.EXECUTED
+        }
+        steps = tuple(
+            replace(executed[step.name], digests=step.digests)
+            if step.outcome is Outcome.REUSED and step.name in executed
+            else step
+            for step in self.trace.steps
+        )
+        trace = replace(self.trace, steps=steps)
+        return replace(self, trace=trace, seconds=first.seconds + self.seconds)
+
+
+def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None) -> bytes | None:
+    """The Dockerfile, where it is read from stdin; None where docker may read that by itself.
+
+    Raises:
+        ConfigError: it is larger than any.
+        StoppedError: the build is to stop.
+    """
+    if not reads_dockerfile(settings, extra):
+        return None
+    data = read_stdin(LARGEST_DOCKERFILE + 1, stop)
+    check_stop(stop)
+    if len(data) > LARGEST_DOCKERFILE:
+        why = f"is a Dockerfile of at most {format_size(LARGEST_DOCKERFILE)} on stdin"
+        raise ConfigError([Problem("--file", "-", why)])
+    return data
+
+
+def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
+    """Run the build and tell its events."""
+    reader = TraceReader()
+    begun = time.monotonic()
+
+    def take(line: str) -> None:
+        for event in reader.feed(line):
+            runner.tell(event)
+
+    status = run_docker(runner, arguments, take)
+    for event in reader.end():
+        runner.tell(event)
+    metadata = Metadata()
+    if status == 0:
+        told = parse_metadata(read_metadata(runner.metadata_file))
+        metadata = complete_metadata(runner.docker, told)
+    trace = reader.finish(metadata.operations)
+    return RunResult(status, trace, metadata, time.monotonic() - begun)
+
+
+def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], None]) -> int:
+    """Run docker for a build, and give its exit status.
+
+    Args:
+        runner: the build.
+        arguments: what follows `docker`.
+        take: is given each line of the stream.
+    """
+    mask = StreamRedactor(runner.redact)
+    with runner.docker.build(
+        arguments,
+        variables=VARIABLES,
+        directory=runner.directory,
+        stdout=runner.stdout,
+        stop=runner.stop,
+        fed=runner.stdin is not None,
+    ) as process:
+        if runner.stdin is not None:
+            process.feed(runner.stdin)
+        for line in join_documents(process.read_lines()):
+            if runner.raw:
+                runner.tell(Streamed(mask(line)))
+            take(line)
+        status = process.wait()
+    for line in mask.finish():
+        runner.tell(Streamed(line))
+    check_stop(runner.stop)
+    return status
+
+
+def run_quietly(
+    runner: Runner,
+    command: Command,
+    seconds: float,
+    *,
+    feed: Callable[[], str] | None = None,
+    hear: Callable[[Event], None] | None = None,
+) -> tuple[RunResult, str]:
+    """Save what was built, without telling of it; also why that was ended early, or nothing.
+
+    It is ended when it executes a step: a builder that has dropped what it built is not to build it
+    twice.
+
+    Args:
+        runner: the build.
+        command: what to run.
+        seconds: how long it may take.
+        feed: gives what docker reads from its stdin, when the time for that has come.
+        hear: is given what happens nevertheless.
+    """
+    reader = BakeReader(command.targets) if command.targets else BakeReader((_ONLY,))
+    begun = time.monotonic()
+    ended = ""
+    with runner.docker.build(
+        command.arguments,
+        variables=command.variables,
+        directory=runner.directory,
+        stdout=None,
+        seconds=seconds,
+        stop=runner.stop,
+        fed=feed is not None,
+    ) as process:
+        if feed is not None:
+            process.feed(feed().encode(errors="replace"))
+        for line in join_documents(process.read_lines()):
+            events = [event for _, event in reader.feed(line)]
+            again = next(filter(executes, events), None)
+            if again is not None:
+                ended = _tell_again(again)
+                break
+            if hear is not None:
+                for event in events:
+                    hear(event)
+        status = 1 if ended else process.wait()
+        if process.is_late:
+            ended = f"it took longer than {seconds:.0f} s"
+    check_stop(runner.stop)
+    told = _read_all(runner, command) if status == 0 else Metadata()
+    trace = _finish(reader, command, told)
+    return RunResult(status, trace, told, time.monotonic() - begun), ended
+
+
+def executes(event: Event) -> bool:
+    """Whether a run does more than to save what was built."""
+    return isinstance(event, StepStarted)
+
+
+def _tell_again(event: Event) -> str:
+    step = f"`{event.step.label} {event.step.text}`" if isinstance(event, StepStarted) else "a step"
+    why = "the builder no longer has it, or the context has changed meanwhile"
+    return f"{step} would be executed again: {why}"
+
+
+def _finish(reader: BakeReader, command: Command, told: Metadata) -> Trace:
+    """The trace of the last target, or of the one for which docker says why it failed."""
+    *others, last = command.targets or (_ONLY,)
+    traces = [reader.finish(last, told.operations), *map(reader.finish, others)]
+    return next((each for each in traces if each.says_why), traces[0])
+
+
+def _read_all(runner: Runner, command: Command) -> Metadata:
+    text, docker = read_metadata(command.metadata), runner.docker
+    if not command.targets:
+        return complete_metadata(docker, parse_metadata(text))
+    found = parse_bake_metadata(text, command.targets).values()
+    *others, last = (complete_metadata(docker, each) for each in found)
+    return last.completed(others)
+
+
+def read_metadata(file: Path) -> str:
+    """The text of docker's metadata file; empty where there is none."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def check_stop(stop: Stop | None) -> None:
+    """Go no further where the build is to stop.
+
+    Raises:
+        StoppedError: it is.
+    """
+    if stop is not None and stop.is_set:
+        raise StoppedError("the build was stopped")

@@ -1,0 +1,1 @@
+"""BuildKit's progress stream: raw lines in, events and a trace out."""

@@ -1,0 +1,398 @@
+"""Finds what is known of a scope, wherever its cache is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bxcache.backends.holders import name_holders, open_holder
+from bxcache.config.paths import find_dockerfile
+from bxcache.config.quantities import format_count
+from bxcache.errors import RecordError, RegistryError, StoreError
+from bxcache.insight.chains import read_chains
+from bxcache.insight.earlier import ask_before, list_holders, read_earlier
+from bxcache.insight.history import History, list_platforms, view_stages
+from bxcache.insight.presence import explain_layers, find_unsaved
+from bxcache.insight.recent_builds import Checkout, RecentHolder
+from bxcache.insight.record import parse_record
+from bxcache.insight.reporting import make_report
+from bxcache.place.image_name import find_image
+from bxcache.place.place import read_place
+from bxcache.place.scope import Owner, Scope, guess_platform, write_owner
+from bxcache.place.trust import find_owner, load_guarded, settle_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bxcache.backends.holders import Content, Holder
+    from bxcache.config.loading import Setup
+    from bxcache.insight.record import Record
+    from bxcache.insight.report import Report
+    from bxcache.place.place import Place
+
+_BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
+_MOST_NAMES = 20
+_USUAL_TAG = "latest"
+"""What plain buildx exports to where no tag is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """What somebody wants to know of.
+
+    Attributes:
+        name: an image, or a scope; `~N` behind it, or alone, is the Nth build before the last one.
+            Without all of these, the last build in the directory is meant.
+        source: the store's directory or the registry's ref, instead of the configured backends.
+        target: the stage that was built, where that is not the last.
+        branch: the branch, instead of the one that CI or git tells.
+        platform: only what was built for this one.
+        config_file: the config file to use instead of the one that is found.
+        directory: the working directory.
+        with_places: also tell where each layer lies.
+    """
+
+    name: str | None = None
+    source: str | None = None
+    target: str | None = None
+    branch: str | None = None
+    platform: str | None = None
+    config_file: Path | None = None
+    directory: Path = field(default_factory=Path.cwd)
+    with_places: bool = False
+
+
+def find_history(request: HistoryRequest) -> History:
+    """What is known of a scope.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RecordError: there is no such scope or build, or its record is of no use.
+        StoreError: the store cannot be read.
+        RegistryError: the registry does not tell.
+    """
+    return _Search(request).run()
+
+
+def find_report(request: HistoryRequest) -> Report:
+    """The report of a build of a scope; here those that failed count too.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RecordError: there is no such scope or build, or its record is of no use.
+        StoreError: the store cannot be read.
+        RegistryError: the registry does not tell.
+    """
+    return _Search(request).report()
+
+
+class _Search:
+    def __init__(self, request: HistoryRequest) -> None:
+        found = _BACK.fullmatch(request.name or "")
+        self._request = request
+        self._name = (found["name"] if found else request.name) or None
+        self._back = int(found["back"] or "1") if found and found["back"] is not None else 0
+
+    @cached_property
+    def _plain_setup(self) -> Setup:
+        request = self._request
+        return load_guarded(request.directory, os.environ, file=request.config_file)
+
+    @property
+    def _image(self) -> str | None:
+        return self._name if self._is_image else None
+
+    @cached_property
+    def _setup(self) -> Setup:
+        request, image = self._request, self._image
+        if image is None:
+            return self._plain_setup
+        return load_guarded(request.directory, os.environ, file=request.config_file, image=image)
+
+    @property
+    def _is_image(self) -> bool:
+        return self._name in self._plain_setup.config.images
+
+    @cached_property
+    def _holders(self) -> list[Holder]:
+        if self._request.source is not None:
+            return [open_holder(self._request.source, self._request.directory)]
+        return list_holders(self._plain_setup)
+
+    @cached_property
+    def _found_place(self) -> Place:
+        return read_place(os.environ, self._request.directory)
+
+    def _open_recent(self, *, any_checkout: bool) -> RecentHolder:
+        checkout = Checkout(self._request.directory, find_owner(self._found_place))
+        return RecentHolder(checkout, any_checkout=any_checkout)
+
+    def _find_last(self, recent: RecentHolder) -> str | None:
+        """The scope of the last build here that is all that is asked for."""
+        if self._request.source is not None:
+            return None
+        fitting = (record for record, _ in recent.builds if self._fits(record))
+        return next((record.scope.name for record in fitting), None)
+
+    def _fits(self, record: Record) -> bool:
+        request, scope = self._request, record.scope
+        return (
+            self._name in (None, scope.name, scope.image, record.file, record.context)
+            and request.target in (None, scope.target)
+            and request.branch in (None, scope.branch)
+            and (request.platform is None or request.platform in list_platforms(record))
+        )
+
+    def run(self) -> History:
+        """Look everywhere, and take the first that has a record."""
+        without: History | None = None
+        for holder, content, note in self._list_contents():
+            found = self._describe(holder, content, note)
+            if found.record is not None:
+                return found
+            without = without or found
+        if without is None:
+            raise self._find_nothing("history")
+        return without
+
+    def report(self) -> Report:
+        """Look everywhere, and take the first that has a record; those that failed count too."""
+        without = ""
+        for holder, content, _ in self._list_contents():
+            where = f"`{content.scope}` in {holder.name}"
+            found = [*islice(content.records(), self._back + 1)]
+            if len(found) > self._back:
+                record = parse_record(found[self._back], where)
+                earlier = read_earlier([holder, *self._holders], ask_before(record))
+                return make_report((record, *earlier), self._request.platform)
+            without = without or f"{_tell_known(len(found))} {where} left a record"
+        raise RecordError(without) if without else self._find_nothing("report")
+
+    def _list_contents(self) -> Iterator[tuple[Holder, Content, str]]:
+        """What each holder has of what is meant, and what a person should know.
+
+        The last build here is meant where it is all that is asked for. Whatever else was checked
+        out for it comes after what a build would start from now. A named source has the records of
+        that source alone.
+        """
+        recent = self._open_recent(any_checkout=False)
+        last = self._find_last(recent)
+        if last is None:
+            known, named = False, self._request.source is not None
+            for holder in self._holders:
+                for scope, note in self._list_wanted(holder):
+                    content = holder.read(scope)
+                    if content is not None:
+                        known = True
+                        yield holder, (content if named else recent.complete(content)), note
+                        break
+            recent = self._open_recent(any_checkout=True)
+            last = None if known else self._find_last(recent)
+        if last is not None:
+            yield from self._list_scope(last, recent)
+
+    def _list_scope(
+        self, scope: str, recent: RecentHolder
+    ) -> Iterator[tuple[Holder, Content, str]]:
+        """What each holder has of a scope; in the end what its builds here left."""
+        unread: list[str] = []
+        for holder in self._holders:
+            try:
+                content = holder.read(scope)
+            except (RegistryError, StoreError) as error:
+                unread.append(f"{holder.name} was not read: {error.message}")
+                continue
+            if content is not None and recent.is_in(content, holder.declare(scope)):
+                yield holder, recent.complete(content), ""
+        own = recent.read(scope)
+        if own is not None:
+            yield recent, own, "; ".join(unread) or _explain_unkept(recent, scope)
+
+    def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
+        """The scopes that may be meant, best first, each with what a person should know."""
+        if holder.only is not None and self._name in (None, holder.only):
+            yield holder.only, ""
+            return
+        if self._name is not None:
+            yield self._name, ""
+            if not self._is_image:
+                # Nothing declares the targets of a bake.
+                yield from self._list_own(holder)
+                return
+        if self._request.source is not None and not self._is_project:
+            yield from _list_only(holder)
+            return
+        yield from self._list_own(holder)
+        if self._request.source is not None:
+            yield from _list_only(holder)
+
+    @property
+    def _is_project(self) -> bool:
+        """Whether the working directory can say which image is meant."""
+        return self._is_image or self._plain_setup.file is not None or self._has_dockerfile
+
+    @property
+    def _has_dockerfile(self) -> bool:
+        settings = self._plain_setup.config.build
+        directory = self._request.directory
+        return find_dockerfile(directory, settings.context, settings.file).exists()
+
+    def _list_own(self, holder: Holder) -> Iterator[tuple[str, str]]:
+        """The scopes that a build here would save to, or else start from."""
+        wanted = self._find_scope()
+        for owner, what in self._list_owners():
+            note = f"no build of this branch is known; this is the cache of {what}" if what else ""
+            for platforms in self._list_platforms():
+                yield replace(wanted, platforms=platforms, owner=owner).name, note
+            yield from ((name, note) for name in _list_like(holder, wanted.of_owner(owner)))
+
+    def _find_scope(self) -> Scope:
+        setup, request = self._setup, self._request
+        if self._name is not None and not self._is_image:
+            return Scope(self._name, request.target, ())
+        target = request.target or setup.config.build.target
+        return Scope(find_image(setup, request.directory), target, ())
+
+    def _list_platforms(self) -> list[tuple[str, ...]]:
+        asked = self._request.platform
+        declared = self._setup.config.build.platforms
+        found = [declared, (asked,) if asked else (), (guess_platform(),)]
+        return [platforms for platforms in found if platforms]
+
+    def _list_owners(self) -> Iterator[tuple[Owner, str]]:
+        if self._request.branch is not None:
+            yield Owner.of_branch(self._request.branch), ""
+            return
+        _, placement = settle_place(self._found_place, self._setup, self._request.directory)
+        yield placement.owner, ""
+        for owner, what in placement.list_owners(self._setup.config.cache.read):
+            if owner != placement.owner:
+                yield owner, what
+
+    def _find_nothing(self, command: str) -> RecordError:
+        if not self._holders:
+            return RecordError(
+                "no backend is declared that keeps records",
+                hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
+                "directory or a ref",
+            )
+        known = [name for holder in self._holders for name in holder.list_scopes()]
+        shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
+        more = len(known) - _MOST_NAMES
+        wanted = self._name or (self._find_scope().image if self._is_project else "")
+        what = f"`{wanted}`" if wanted else "that"
+        hint = f"the scopes are {shown}" + (f" and {more} more" if more > 0 else "")
+        own = {wanted, *Scope(wanted, None, ()).head}
+        others = [name for name in known if name.partition(".")[0] not in own]
+        if others:
+            hint = f"{self._suggest(others[0], command)} tells of another image; {hint}"
+        if not known:
+            hint = "there are none yet; `bxcache build` leaves one"
+        return RecordError(
+            f"no build of {what} is known in {name_holders(self._holders)}", hint=hint
+        )
+
+    def _suggest(self, scope: str, command: str) -> str:
+        """The command that tells of a scope; it names the image where that is enough."""
+        request = self._request
+        image = scope.partition(".")[0].replace("_", "/")
+        plain = HistoryRequest(
+            name=image,
+            source=request.source,
+            config_file=request.config_file,
+            directory=request.directory,
+        )
+        search = _Search(plain)
+        wanted = (name for holder in search._holders for name, _ in search._list_wanted(holder))
+        name = image if scope in wanted else scope
+        return f"`bxcache {command}{f' --from {request.source}' if request.source else ''} {name}`"
+
+    def _describe(self, holder: Holder, content: Content, note: str) -> History:
+        record, notes = self._choose_record(holder, content)
+        unsaved = find_unsaved(record, holder.declare(content.scope)) if record else None
+        if record is not None and not record.exit_status:
+            notes = (*notes, *explain_layers(record, content.sizes, unsaved))
+        history = History(
+            scope=content.scope,
+            source=holder.name,
+            backend=holder.declare(content.scope),
+            record=record,
+            present=content.sizes,
+            unsaved=unsaved,
+            places={d: holder.locate(d) for d in content.sizes or () if self._request.with_places},
+            notes=tuple(filter(None, (note, *notes))),
+        )
+        if record is None:
+            if self._request.platform is not None:
+                raise RecordError(
+                    f"`{content.scope}` in {holder.name} has no record, which tells the platforms",
+                )
+            chains = read_chains(content.config(), content.sizes or {})
+            return replace(history, chains=chains)
+        stages = view_stages(record, self._request.platform, content.sizes, unsaved or ())
+        return replace(history, stages=stages)
+
+    def _choose_record(
+        self, holder: Holder, content: Content
+    ) -> tuple[Record | None, tuple[str, ...]]:
+        """The record of the build that is asked for; those that failed are looked over."""
+        where = f"`{content.scope}` in {holder.name}"
+        failed: list[Record] = []
+        count = 0
+        for data in content.records():
+            chosen = count == self._back
+            record = parse_record(data, where) if chosen else _parse_leniently(data, where)
+            if record is not None and record.exit_status:
+                failed.append(record)
+                continue
+            if chosen:
+                skipped = "later builds failed, and saved nothing" if failed else ""
+                return record, (skipped,)
+            count += 1
+        if count == 0 and self._back < len(failed):
+            return failed[self._back], ("the build failed; what it made has no layers yet",)
+        if self._back:
+            raise RecordError(f"{_tell_known(count or len(failed))} {where} left a record")
+        return None, ()
+
+
+def _tell_known(count: int) -> str:
+    return f"no more than {format_count(count, 'build')} of" if count else "no build of"
+
+
+def _parse_leniently(data: bytes, where: str) -> Record | None:
+    """A record that is only counted."""
+    try:
+        return parse_record(data, where)
+    except RecordError:
+        return None
+
+
+def _explain_unkept(recent: RecentHolder, scope: str) -> str:
+    """Why only the record of a build is there: a backend that was named for it is not declared."""
+    caches = (c for record, _ in recent.builds if record.scope.name == scope for c in record.caches)
+    places = (c.place for c in caches if c.exported and c.backend != "inline")
+    why = "no declared backend has a cache of it; this is what the build left"
+    return next((f"{why}, and `--from {place}` has its cache" for place in places), why)
+
+
+def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
+    """The one scope that can be meant where none is named."""
+    names = holder.list_scopes()
+    yield (names[0] if len(names) == 1 else _USUAL_TAG), ""
+
+
+def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:
+    """The scopes of the same image and branch on other platforms, and of its other targets."""
+    # What a list of scopes shows of an image names it as well.
+    heads = {wanted.head, (wanted.image, *wanted.head[1:])}
+    owner, size = write_owner(wanted.owner), len(wanted.head)
+    for name in holder.list_scopes():
+        parts = tuple(name.split("."))
+        if parts[:size] in heads and parts[-1] == owner and len(parts) > size + 1:
+            yield name

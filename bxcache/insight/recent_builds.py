@@ -1,0 +1,228 @@
+"""The last builds in each working directory, whatever became of their caches.
+
+::
+
+    CACHE/bxcache/builds/DIRECTORY-CHECKOUT-MOMENT.json
+
+`CACHE` is the user's cache folder. `DIRECTORY` is a hash of the working directory, `CHECKOUT` one
+of what was checked out there, `MOMENT` counts nanoseconds since 1970; each file has one record.
+Nobody else can read them. Links are not followed, and the oldest go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bxcache.backends.holders import Content
+from bxcache.config.loading import find_cache_folder
+from bxcache.errors import RecordError, StoreError
+from bxcache.insight.record import parse_record
+from bxcache.oci.documents import MOST_RECORDS
+from bxcache.store.records import LARGEST_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from bxcache.insight.record import Record
+    from bxcache.oci.documents import CacheConfig
+    from bxcache.place.scope import Owner
+
+MOST_BUILDS = 200
+"""So many builds of all directories are remembered."""
+MOST_BYTES = 32 << 20
+"""So many bytes their records have together."""
+_NAME = re.compile(r"(?P<where>[0-9a-f]{16})-(?P<what>[0-9a-f]{16})-(?P<at>\d{19})\.json(?:\.tmp)?")
+_OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """Where builds run.
+
+    Attributes:
+        directory: the working directory.
+        owner: what is checked out there, as the CI system or git tells it.
+    """
+
+    directory: Path
+    owner: Owner
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The beginning of the name of each record's file, in its two parts."""
+        return _hash(os.path.realpath(self.directory)), _hash(self.owner.kind, self.owner.text)
+
+
+def add_build(checkout: Checkout, record: bytes) -> None:
+    """Remember a build as the last one of its directory.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = find_folder()
+    if not folder.is_absolute():
+        raise FileNotFoundError("the user has no home folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    with _open_folder(folder) as handle:
+        known = _list_names(handle)
+        # A clock that was set back does not make an older build the last one.
+        moment = max([time.time_ns(), *(int(each["at"]) + 1 for each in known[:1])])
+        name = f"{'-'.join(checkout.keys)}-{moment:019}.json"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(f"{name}.tmp", flags, 0o600, dir_fd=handle), "wb") as stream:
+            stream.write(record)
+        os.replace(f"{name}.tmp", name, src_dir_fd=handle, dst_dir_fd=handle)
+        _remove_oldest(handle)
+
+
+def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[bytes]:
+    """The records of the last builds of a directory, the last one's first.
+
+    Args:
+        checkout: where they ran.
+        any_checkout: whatever was checked out there then.
+    """
+    where, what = checkout.keys
+    with suppress(OSError), _open_folder(find_folder()) as handle:
+        for each in _list_names(handle):
+            if each["where"] == where and (any_checkout or each["what"] == what):
+                with suppress(OSError):
+                    yield _read(handle, each[0])
+
+
+class RecentHolder:
+    """The builds of a directory, read as what keeps caches is; it keeps none."""
+
+    def __init__(self, checkout: Checkout, *, any_checkout: bool = False) -> None:
+        self.name = str(find_folder())
+        self.only: str | None = None
+        self._checkout, self._any = checkout, any_checkout
+
+    @cached_property
+    def builds(self) -> tuple[tuple[Record, bytes], ...]:
+        """The records with their bytes, the last build's first; what cannot be read is left out."""
+        found = []
+        for data in read_builds(self._checkout, any_checkout=self._any):
+            with suppress(RecordError):
+                found.append((parse_record(data, self.name), data))
+        return tuple(found)
+
+    def list_scopes(self) -> list[str]:
+        """The scopes of the builds, the one that was built last first."""
+        return list(dict.fromkeys(record.scope.name for record, _ in self.builds))
+
+    def read(self, scope: str) -> Content | None:
+        """What the builds of a scope left; None where there are none."""
+        found = [data for record, data in self.builds if record.scope.name == scope]
+        return Content(scope, None, lambda: iter(found), _refuse_config) if found else None
+
+    def is_in(self, content: Content, backend: Mapping[str, Any]) -> bool:
+        """Whether a cache is that of the last build of a scope, which may have saved elsewhere.
+
+        Args:
+            content: what the cache has of the scope.
+            backend: the backend that has it, as a configuration declares it.
+        """
+        last = next((each for each in self.builds if each[0].scope.name == content.scope), None)
+        if last is None:
+            return True
+        record, data = last
+        saved = {cache.place for cache in record.caches if cache.exported}
+        place = backend.get("dir") or backend.get("ref")
+        return not saved or place in saved or data in content.records()
+
+    def complete(self, content: Content) -> Content:
+        """What is kept of a scope, with the builds that left no record there."""
+        own = [each for each in self.builds if each[0].scope.name == content.scope]
+        return replace(content, records=lambda: _merge(content.records(), own)) if own else content
+
+    def locate(self, digest: str) -> str:  # noqa: ARG002  # it has no layers
+        """Where a layer lies."""
+        return ""
+
+    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # it is no backend
+        """The backend that has a scope; there is none."""
+        return {}
+
+
+def _merge(kept: Iterable[bytes], own: Iterable[tuple[Record, bytes]]) -> Iterator[bytes]:
+    """Records of both, the last build's first, each once."""
+    waiting = deque((record.started, data) for record, data in own)
+    told: set[float] = set()
+    for data in kept:
+        try:
+            started = parse_record(data, "").started
+        except RecordError:
+            yield data
+            continue
+        while waiting and waiting[0][0] >= started:
+            moment, found = waiting.popleft()
+            told.add(moment)
+            yield found
+        if started not in told:
+            yield data
+    yield from (data for _, data in waiting)
+
+
+def _refuse_config() -> CacheConfig:
+    raise StoreError("no cache is kept")
+
+
+def find_folder() -> Path:
+    """Where they are remembered, on this machine."""
+    return find_cache_folder() / "builds"
+
+
+@contextmanager
+def _open_folder(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, _OPENED | os.O_DIRECTORY)
+    try:
+        status = os.fstat(handle)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(1, "it belongs to somebody else", str(folder))
+        if status.st_mode & 0o077:
+            os.fchmod(handle, 0o700)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _list_names(handle: int) -> list[re.Match[str]]:
+    """The files of records, the last one first."""
+    found = filter(None, map(_NAME.fullmatch, os.listdir(handle)))
+    return sorted(found, key=lambda each: each["at"], reverse=True)
+
+
+def _remove_oldest(handle: int) -> None:
+    kept: dict[tuple[str, str], int] = {}
+    size = 0
+    for number, each in enumerate(_list_names(handle)):
+        key = each["where"], each["what"]
+        kept[key] = kept.get(key, 0) + 1
+        with suppress(FileNotFoundError):
+            size += os.stat(each[0], dir_fd=handle, follow_symlinks=False).st_size
+            if number >= MOST_BUILDS or size > MOST_BYTES or kept[key] > MOST_RECORDS:
+                os.unlink(each[0], dir_fd=handle)
+
+
+def _read(handle: int, name: str) -> bytes:
+    with os.fdopen(os.open(name, _OPENED, dir_fd=handle), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(f"`{name}` is no regular file")
+        return stream.read(LARGEST_FILE)
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:16]

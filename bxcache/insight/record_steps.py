@@ -1,0 +1,266 @@
+"""From what a build said to the steps and stages of its record.
+
+A step of the record is what BuildKit calls an operation, joined with what the stream told of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.dockerfile import list_needed, list_stages
+from bxcache.insight.bases import IMAGES, find_base_lines
+from bxcache.insight.record import RecordedImage, RecordedLayer, RecordedStage, RecordedStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from bxcache.buildx.dockerfile import DockerfileStage
+    from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
+    from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
+    from bxcache.redaction import Redactor
+
+_ROOM_FOR_TEXTS = 100_000
+_SHORTEST_TEXT, _LONGEST_TEXT = 400, 4_000
+_ROOM_FOR_LOGS, _LONGEST_LOG = 60_000, 4_000
+_FROM = "FROM "
+_USUAL = ("docker.io/library/", "docker.io/")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known of a build's steps.
+
+    Attributes:
+        built: what the build told: outcomes, times, logs.
+        told: what the run told that tells the most of the layers; often the same.
+        metadata: that run's metadata.
+        target: the stage that was built, or None for the last one.
+    """
+
+    built: Trace
+    told: Trace
+    metadata: Metadata
+    target: str | None = None
+
+
+def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedStage, ...]:
+    """The stages of the Dockerfile, as far as the metadata tells them."""
+    texts = (each.dockerfile for each in account.metadata.definitions)
+    stages = list_stages(next(filter(None, texts), ""))
+    needed = list_needed(stages, account.target)
+    # What a variable names is known to be needed when something of it was done.
+    operations = account.metadata.operations.values()
+    done = {line for each in operations if not each.is_linked for line in each.lines}
+    return tuple(
+        RecordedStage(
+            name=stage.name,
+            line=stage.line,
+            base=redact(stage.base),
+            needed=stage in needed or any(stage.line <= at <= stage.last_line for at in done),
+        )
+        for stage in stages
+    )
+
+
+def list_recorded_images(metadata: Metadata, redact: Redactor) -> tuple[RecordedImage, ...]:
+    """The base images with their digests."""
+    found: dict[str, RecordedImage] = {}
+    for definition in metadata.definitions:
+        for operation in definition.operations:
+            if operation.source.startswith(IMAGES):
+                name, _, digest = operation.source.partition("://")[2].partition("@")
+                known = digest or definition.images.get(_shorten_name(name))
+                found[operation.source] = RecordedImage(name=redact(name), digest=known or None)
+    return tuple(found.values())
+
+
+def _shorten_name(name: str) -> str:
+    """An image's name without what docker leaves out of it."""
+    for usual in _USUAL:
+        if name.startswith(usual):
+            return name.removeprefix(usual)
+    return name
+
+
+def list_recorded_steps(account: Account, redact: Redactor) -> tuple[RecordedStep, ...]:
+    """The steps of a build, each after what it builds on."""
+    writer = _StepWriter(account, redact)
+    if not account.metadata.definitions:
+        return tuple(writer.write_untold())
+    for definition in account.metadata.definitions:
+        writer.write(definition)
+    return (*writer.steps.values(), *writer.write_elsewhere(account.metadata))
+
+
+class _StepWriter:
+    """Writes the steps of one build; those of several platforms that are the same only once."""
+
+    def __init__(self, account: Account, redact: Redactor) -> None:
+        self.steps: dict[str, RecordedStep] = {}
+        self._positions: dict[str, int] = {}
+        self._heads: dict[int, DockerfileStage] = {}
+        self._redact = redact
+        self._begun = account.built.began
+        self._told, self._target = account.told, account.target
+        self._traced = {each: step for step in account.told.steps for each in step.digests}
+        self._sources = {source.digest: source for source in account.told.sources}
+        self._built = _match_steps(account.built, account.told)
+        count = max(1, len(account.told.steps))
+        printed = sum(bool(step.log) for step in account.built.steps)
+        self._longest_log = min(_LONGEST_LOG, _ROOM_FOR_LOGS // max(1, printed))
+        self._longest = max(_SHORTEST_TEXT, min(_LONGEST_TEXT, _ROOM_FOR_TEXTS // count))
+
+    def write(self, definition: Definition) -> None:
+        """Write what was done for one platform."""
+        known = {each.vertex: each for each in definition.operations}
+        bases = find_base_lines(definition, self._sources, self._target)
+        # What a merge lays over is no step of its own, it is the first half of a `COPY --link`.
+        halves = {each.beside for each in definition.operations if each.lines or each.is_linked}
+        self._heads = {stage.line: stage for stage in list_stages(definition.dockerfile)}
+        platforms = (definition.platform,) if definition.platform else ()
+        for operation in definition.operations:
+            vertex = operation.vertex
+            if vertex in self.steps:
+                both = tuple(dict.fromkeys((*self.steps[vertex].platforms, *platforms)))
+                update = {"platforms": both}
+                self.steps[vertex] = self.steps[vertex].model_copy(update=update)
+            elif vertex not in halves:
+                step = self._describe(operation, bases.get(vertex, ()))
+                if step is not None:
+                    parent = self._find_parent(operation, known)
+                    known_to = {"platforms": platforms, "parent": parent}
+                    self._positions[vertex] = len(self.steps)
+                    self.steps[vertex] = step.model_copy(update=known_to)
+
+    def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
+        # What another build is made of is all told of its result.
+        below, passed = None if operation.is_linked else operation.below, set[str]()
+        # Metadata that is damaged may lead in a circle.
+        while below is not None and below not in self._positions and below not in passed:
+            passed.add(below)
+            is_own = below in known and not known[below].is_linked
+            below = known[below].below if is_own else None
+        return self._positions.get(below) if below is not None else None
+
+    def _describe(self, operation: Operation, bases: Sequence[int]) -> RecordedStep | None:
+        if bases:
+            layers, *others = dict.fromkeys(map(_write_layers, operation.chains)) or [()]
+            source, lines = self._sources.get(operation.vertex), bases
+            step = (
+                self._write_linked(self._heads[bases[0]])
+                if operation.is_linked
+                else self._write_base(source, operation.source)
+            )
+        else:
+            traced = self._traced.get(operation.vertex) or self._traced.get(operation.beside or "")
+            if traced is None or operation.source or operation.is_linked:
+                # BuildKit's own business, such as the build context, or what is fetched for a step;
+                # or that of another build.
+                return None
+            tops = (chain[-1:] for chain in operation.chains)
+            layers, *others = dict.fromkeys(map(_write_layers, tops)) or [()]
+            step, lines = self._write_instruction(traced), operation.lines
+        told = {"lines": tuple(sorted({*lines})), "layers": layers, "alternatives": tuple(others)}
+        return step.model_copy(update=told)
+
+    def _write_instruction(self, traced: TracedStep) -> RecordedStep:
+        built = self._built.get(traced.digests, traced)
+        return RecordedStep(
+            text=self._shorten(traced.name.text),
+            stage=traced.name.stage,
+            lines=traced.lines,
+            outcome=built.outcome,
+            seconds=round(built.seconds, 3),
+            began=self._find_offset(built.began),
+            log_bytes=built.log_bytes,
+            log=self._write_log(built),
+            error=self._shorten(built.error),
+        )
+
+    def _write_log(self, traced: TracedStep) -> str:
+        log = self._redact(traced.log)
+        if traced.is_cut:
+            # It may begin with the end of a secret, which is not known as one.
+            log = log.partition("\n")[2] or log[self._redact.longest :]
+        return log[-self._longest_log :]
+
+    def _write_base(self, source: TracedSource | None, identifier: str) -> RecordedStep:
+        named = source.step if source is not None else None
+        text = source.text if source is not None else ""
+        image = identifier.partition("://")[2] or identifier
+        return RecordedStep(
+            kind="from",
+            text=self._shorten(text if text.startswith(_FROM) else f"{_FROM}{image}"),
+            stage=named.stage if named is not None else "",
+            seconds=round(source.seconds, 3) if source is not None else 0.0,
+            began=self._find_offset(source.began) if source is not None else None,
+        )
+
+    def _write_linked(self, head: DockerfileStage) -> RecordedStep:
+        text = self._shorten(f"{_FROM}{head.base}")
+        return RecordedStep(kind="from", text=text, stage=head.name)
+
+    def _find_offset(self, began: float | None) -> float | None:
+        """A moment from the beginning of the build; of a run that only saves, none is told."""
+        first = self._begun
+        if began is None or first is None or began < first:
+            return None
+        return round(began - first, 3)
+
+    def write_elsewhere(self, metadata: Metadata) -> Iterator[RecordedStep]:
+        """Write what other nodes of the builder did: buildx tells the metadata of one of them."""
+        for step in self._told.steps:
+            if not any(digest in metadata.operations for digest in step.digests):
+                platforms = (step.name.platform,) if step.name.platform else ()
+                written = self._write_instruction(step)
+                yield written.model_copy(update={"platforms": platforms})
+
+    def write_untold(self) -> Iterator[RecordedStep]:
+        """Write the steps that the stream alone tells; layers and lines are not known then."""
+        found = [
+            (base.step, self._write_base(base, ""))
+            for base in self._told.sources
+            if base.step is not None
+        ]
+        found += [(step.name, self._write_instruction(step)) for step in self._told.steps]
+        order = self._order_stages()
+        found.sort(key=lambda each: (order[each[0].stage], each[0].platform or "", each[0].index))
+        for name, step in found:
+            platforms = (name.platform,) if name.platform else ()
+            yield step.model_copy(update={"platforms": platforms})
+
+    def _order_stages(self) -> Mapping[str, tuple[float, int]]:
+        """Where each stage stands among the others: by when its first instruction began.
+
+        Those that were not needed, since what is built on them was found, are told all at once, the
+        last one first.
+        """
+        order = defaultdict[str, tuple[float, int]](lambda: (inf, 0))
+        for at, step in enumerate(self._told.steps):
+            own = inf if step.began is None else step.began
+            began, position = order.get(step.name.stage, (own, at if own == inf else -at))
+            order[step.name.stage] = min(began, own), position
+        return order
+
+    def _shorten(self, text: str) -> str:
+        shown = self._redact(text)
+        return shown if len(shown) <= self._longest else f"{shown[: self._longest - 1]}…"
+
+
+def _match_steps(built: Trace, told: Trace) -> dict[tuple[str, ...], TracedStep]:
+    """The steps of the build by the vertices that another run of it had."""
+    waiting = defaultdict(list)
+    for step in built.steps:
+        waiting[step.name].append(step)
+    found = {}
+    for step in told.steps:
+        if waiting[step.name]:
+            found[step.digests] = waiting[step.name].pop(0)
+    return found
+
+
+def _write_layers(layers: Iterable[Layer]) -> tuple[RecordedLayer, ...]:
+    return tuple(RecordedLayer(digest=layer.digest, size=layer.size) for layer in layers)

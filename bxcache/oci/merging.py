@@ -1,0 +1,96 @@
+"""Several caches as one: what each node of a builder has exported of one build. Pure.
+
+buildx has every node export by itself, to one and the same place, and the last one wins:
+https://github.com/docker/buildx/issues/1044
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bxcache.errors import StoreError
+from bxcache.oci.documents import LARGEST_CONFIG, CacheManifest, Descriptor, compute_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A cache with all that several have: the bytes of its documents."""
+
+    manifest: bytes
+    config: bytes
+
+
+def merge_caches(caches: Sequence[tuple[CacheManifest, bytes]]) -> Merged:
+    """One cache of several.
+
+    Args:
+        caches: each cache's manifest with its config.
+
+    Raises:
+        StoreError: one of them is not as BuildKit writes it, or they are too much together.
+    """
+    try:
+        config = _merge_configs([json.loads(config) for _, config in caches])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"a cache config is not as BuildKit writes it: {error}") from error
+    if len(config) > LARGEST_CONFIG:
+        raise StoreError("the caches of the builder's nodes are too much for one")
+    first, _ = caches[0]
+    layers = {
+        digest: manifest.blobs[digest]
+        for manifest, _ in caches
+        for digest in sorted(manifest.layer_sizes)
+    }
+    return Merged(_write_manifest(first, [*layers.values()], config), config)
+
+
+def _merge_configs(configs: Sequence[dict[str, Any]]) -> bytes:
+    layers: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
+    for each in configs:
+        links, results = len(records), len(layers)
+        layers += [_shift_layer(layer, results) for layer in each.get("layers") or ()]
+        records += [_shift_record(r, links, results) for r in each.get("records") or ()]
+    return json.dumps({"layers": layers, "records": records}, separators=(",", ":")).encode()
+
+
+def _shift_layer(layer: dict[str, Any], by: int) -> dict[str, Any]:
+    # An absent parent is 0, since Go leaves out what is zero; -1 is the bottom.
+    parent = layer.get("parent", 0)
+    return {**layer, "parent": parent + by if parent >= 0 else parent}
+
+
+def _shift_record(record: dict[str, Any], links: int, layers: int) -> dict[str, Any]:
+    shifted = dict(record)
+    if record.get("layers"):
+        shifted["layers"] = [
+            {**each, "layer": each.get("layer", 0) + layers} for each in record["layers"]
+        ]
+    if record.get("chains"):
+        shifted["chains"] = [
+            {**each, "layers": [at + layers for at in each["layers"]]} for each in record["chains"]
+        ]
+    if record.get("inputs"):
+        shifted["inputs"] = [
+            [{**each, "link": each.get("link", 0) + links} for each in alternatives or ()]
+            for alternatives in record["inputs"]
+        ]
+    return shifted
+
+
+def _write_manifest(first: CacheManifest, layers: list[Descriptor], config: bytes) -> bytes:
+    """The manifest in the form that the first one has."""
+    if first.cache_config is None:
+        raise StoreError("the manifest names no cache config")
+    digest = compute_digest(config)
+    named = first.cache_config.model_copy(update={"digest": digest, "size": len(config)})
+    if first.config is not None:
+        changed = first.model_copy(update={"config": named, "layers": tuple(layers)})
+    else:
+        changed = first.model_copy(update={"manifests": (*layers, named)})
+    return changed.to_json()

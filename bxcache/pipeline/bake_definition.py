@@ -1,0 +1,206 @@
+"""The definition of a bake that is not trusted, guarded.
+
+Bake's files can read every variable of the environment, so they are evaluated in one that has none
+but what docker needs. What comes of it, without what asks, is the one file that is baked from then
+on; what the caller sets is set on top of that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.bake.definition import parse_definition
+from bxcache.buildx.bake.entitlements import read_allowed
+from bxcache.buildx.bake.guard import Limits, guard_target
+from bxcache.buildx.extra_flags import find_short, find_values
+from bxcache.config.environment import BAKE_VARIABLES
+from bxcache.config.guard import find_checkout
+from bxcache.config.paths import is_remote
+from bxcache.errors import ConfigError, Problem
+from bxcache.pipeline.bake_files import choose_files
+from bxcache.pipeline.bake_targets import (
+    check_files,
+    explain_definition,
+    find_set,
+    print_definition,
+    read_targets,
+)
+from bxcache.pipeline.destinations import check_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from bxcache.buildx.bake.definition import BakeTarget
+    from bxcache.buildx.driver import Docker
+    from bxcache.pipeline.bake_targets import BakeRequest
+    from bxcache.pipeline.prepare import Prepared
+
+_NAME = "docker-bake.json"
+_HINT = (
+    "the build is not trusted, so bake files read no variables of the runner but those that "
+    f"`{BAKE_VARIABLES}` names, as in `{BAKE_VARIABLES}=VERSION,TAG`"
+)
+# What docker needs to find itself and its plugins, and bake its files.
+_NEEDED = (
+    *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "DOCKER_CONFIG", "BUILDX_CONFIG"),
+    "BUILDX_EXPERIMENTAL",
+)
+_SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
+"""What newer releases of buildx escape when they print it; the others print it as it is."""
+
+
+def define_bake(
+    request: BakeRequest, base: Prepared
+) -> tuple[BakeRequest, Prepared, dict[str, BakeTarget]]:
+    """A bake and what holds for all its targets, with these targets; guarded where it is to be.
+
+    Raises:
+        ConfigError: bake does not take what it is given, its files cannot be guarded, or its
+            targets would write into a store.
+        EngineError: docker does not answer.
+    """
+    if base.setup.is_guarded:
+        request, notes = guard_bake(request, base.docker, base.folder)
+        base = replace(base, notes=(*base.notes, *notes))
+    targets = read_targets(request, base.docker)
+    check_targets(targets, base.setup, request.build.directory)
+    return request, base, targets
+
+
+def guard_bake(
+    request: BakeRequest, docker: Docker, folder: Path
+) -> tuple[BakeRequest, tuple[str, ...]]:
+    """The bake of a guarded definition, and what a person should know of what does not count.
+
+    Args:
+        request: the bake.
+        docker: what evaluates its files.
+        folder: where the definition is written.
+
+    Raises:
+        ConfigError: bake does not take what it is given, or its files cannot be guarded.
+        EngineError: docker does not answer.
+    """
+    check_files(request)
+    _check_sources(request)
+    directory = request.build.directory
+    grants = read_allowed(find_values(request.build.extra, "--allow"), directory)
+    limits = Limits(find_checkout(directory), grants)
+    files, notes = choose_files(request.files, limits, os.environ)
+    told_targets, groups = _evaluate(replace(request, files=files), docker, folder)
+    refused: list[str] = []
+    targets = {}
+    for name, told in told_targets.items():
+        targets[name], keys = guard_target(told, limits)
+        refused += [f"{name}.{key}" for key in keys if not _is_set(request, name, key)]
+    path = folder / _NAME
+    guarded = replace(request, files=(str(path),))
+    _write(path, {"group": groups, "target": targets}, guarded, docker)
+    return guarded, (*notes, _tell(refused)) if refused else notes
+
+
+def _evaluate(
+    request: BakeRequest, docker: Docker, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The targets and the groups of what files say that read no other variables than they may."""
+    allowed = os.environ.get(BAKE_VARIABLES, "").split(",")
+    names = {*_NEEDED, *map(str.strip, allowed)} & os.environ.keys()
+    environment = {name: os.environ[name] for name in names}
+    words = (*(word for file in request.files for word in ("--file", file)), *request.targets)
+    with _standing_in(folder) as agent:
+        try:
+            text = print_definition(request, words, docker, {**environment, **agent})
+        except ConfigError as error:
+            raise ConfigError(error.problems, hint=_HINT) from error
+    return _parse(text)
+
+
+@contextmanager
+def _standing_in(folder: Path) -> Iterator[dict[str, str]]:
+    """The variable of an agent that knows no key: bake prints no target with `ssh` without one."""
+    path, known = folder / "agent", {}
+    with socket.socket(socket.AF_UNIX) as agent:
+        # The path may be too long for one; bake then says that there is no agent.
+        with suppress(OSError):
+            agent.bind(str(path))
+            known = {"SSH_AUTH_SOCK": str(path)}
+        yield known
+
+
+def _parse(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The targets and the groups of a definition."""
+    try:
+        targets = {name: each.told for name, each in parse_definition(text).items()}
+    except ValueError as error:
+        raise explain_definition(error) from error
+    return targets, json.loads(text).get("group") or {}
+
+
+def _check_sources(request: BakeRequest) -> None:
+    extra, problems = request.build.extra, []
+    if any(map(is_remote, request.targets)):
+        why = "it is read from elsewhere, and so cannot be guarded in a build that is not trusted"
+        problems.append(Problem("bake", "", why))
+    if find_values(extra, "--file") or find_short(extra, "f"):
+        problems.append(Problem("--", "--file", "name bake files before the `--`"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _is_set(request: BakeRequest, target: str, key: str) -> bool:
+    """Whether the caller sets a key of a target, whatever the files say."""
+    sets = (*request.sets, *find_values(request.build.extra, "--set"))
+    return any(
+        fnmatchcase(target, pattern) and name.removesuffix("s") == key.removesuffix("s")
+        for pattern, name in map(find_set, sets)
+    )
+
+
+def _tell(refused: list[str]) -> str:
+    keys = ", ".join(f"`{key}`" for key in refused)
+    return (
+        f"what the bake file says does not count in a build that is not trusted: {keys}; set it "
+        "with `--set`, or let the file have it with `-- --allow`; it reads no variables but those "
+        f"that `{BAKE_VARIABLES}` names"
+    )
+
+
+def _write(path: Path, document: dict[str, Any], request: BakeRequest, docker: Docker) -> None:
+    """Write a definition so that it is read as it is: bake evaluates the texts of a file."""
+    path.write_text(json.dumps(_escape(document, besides=_SHOWN_ESCAPED)))
+    if not any(mark in text for text in _list_escaped(document) for mark in ("${", "%{")):
+        return
+    words = ("--file", str(path), *request.targets)
+    answer = docker.print_bake(words, request.build.directory, {**os.environ})
+    read = json.loads(answer.stdout) if not answer.status else {}
+    if [*_list_escaped(read)] != [*_list_escaped(document)]:
+        path.write_text(json.dumps(_escape(document)))
+
+
+def _list_escaped(document: Mapping[str, Any]) -> Iterator[str]:
+    for _, told in sorted((document.get("target") or {}).items()):
+        yield json.dumps([told.get(key) for key in _SHOWN_ESCAPED], sort_keys=True)
+
+
+def _escape(node: Any, besides: tuple[str, ...] = ()) -> Any:  # noqa: ANN401  # any JSON
+    if isinstance(node, str):
+        return node.replace("${", "$${").replace("%{", "%%{")
+    if isinstance(node, list):
+        return [_escape(each, besides) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        _escape(name): _escape_names(each) if name in besides else _escape(each, besides)
+        for name, each in node.items()
+    }
+
+
+def _escape_names(node: Any) -> Any:  # noqa: ANN401  # any JSON
+    return {_escape(name): each for name, each in node.items()} if isinstance(node, dict) else node

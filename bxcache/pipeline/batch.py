@@ -1,0 +1,258 @@
+"""Several images of one repository, built side by side, each with a cache of its own."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.command import list_destinations
+from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.stream.events import Event
+from bxcache.config.backends import LocalBackend
+from bxcache.config.loading import explain_unknown
+from bxcache.config.reference import Reference
+from bxcache.errors import (
+    BuildFailedError,
+    BxcacheError,
+    ConfigError,
+    Problem,
+    ResultError,
+    StoppedError,
+)
+from bxcache.pipeline.build import run_build
+from bxcache.pipeline.destinations import check_build
+from bxcache.place.trust import load_guarded
+from bxcache.process import Stop, open_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bxcache.config.loading import Setup
+    from bxcache.pipeline.request import BuildRequest
+    from bxcache.pipeline.result import BuildResult
+
+MOST_AT_ONCE = 4
+"""So many images are built at once, unless the caller says otherwise."""
+
+_FILES = frozenset(("--metadata-file", "--iidfile"))
+"""Arguments for docker that name a file, which each build would write."""
+
+ImageObserver = Callable[[str, Event], None]
+"""What a caller gives to be told of the events of several builds, each with its image; an
+empty name is given with what is about none alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """What became of one of several images.
+
+    Attributes:
+        image: its name.
+        result: what the build gave; None where it did not come so far.
+        error: why it is not as it was to be, or None.
+    """
+
+    image: str
+    result: BuildResult | None = None
+    error: BxcacheError | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """0 where all is well, docker's own for a failed build, else that of the error."""
+        if isinstance(self.error, BuildFailedError):
+            return self.error.exit_status
+        return self.error.exit_code if self.error is not None else 0
+
+
+def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
+    """The exit status of all together: docker's own of the first whose build failed, or else that
+    of the first that failed by itself. It is 0 only where nothing failed."""
+    failed = [each for each in outcomes.values() if each.exit_status]
+    return min(failed, key=_rank_failure).exit_status if failed else 0
+
+
+def _rank_failure(outcome: ImageOutcome) -> int:
+    if isinstance(outcome.error, BuildFailedError):
+        return 0
+    return 2 if isinstance(outcome.error, StoppedError) else 1
+
+
+def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...]:
+    """The images that are meant: those that are named, or all that are declared.
+
+    Raises:
+        ConfigError: a name is not declared, or given twice; or none is declared.
+    """
+    setup = load_guarded(request.directory, os.environ, file=request.config_file)
+    known = tuple(setup.config.images)
+    source = str(setup.file.path) if setup.file is not None else "no config file"
+    problems = [
+        Problem(source, "images", f"`{name}` {explain_unknown(known)}")
+        for name in dict.fromkeys(names)
+        if name not in known
+    ]
+    twice = (name for name, count in Counter(names).items() if count > 1)
+    problems += [Problem(source, "images", f"`{name}` is given twice") for name in twice]
+    if not known and not names:
+        problems.append(Problem(source, "images", "no image is declared"))
+    if problems:
+        raise ConfigError(problems)
+    return tuple(names) or known
+
+
+def build_batch(
+    request: BuildRequest,
+    names: Sequence[str],
+    observe: ImageObserver | None = None,
+    *,
+    jobs: int = MOST_AT_ONCE,
+    fail_fast: bool = False,
+) -> dict[str, ImageOutcome]:
+    """Build several images side by side; one that fails leaves the others alone.
+
+    Args:
+        request: what holds for all of them.
+        names: the images, from `choose_images`.
+        observe: is told what happens, from several threads, one event at a time for each image.
+        jobs: how many are built at once.
+        fail_fast: stop the others when one fails.
+
+    Returns:
+        What became of each, by its name, in the order of the names.
+
+    Raises:
+        ConfigError: the configuration is wrong, or two of them would write to one place; nothing
+            was built.
+    """
+    _check_destinations(_load_setups(request, names), request)
+    stop = Stop()
+    build = partial(_build, replace(request, stop=stop), stop, observe, fail_fast)
+    with open_pool(stop, jobs) as pool:
+        waiting = {name: pool.submit(build, name) for name in names}
+        return {name: outcome.result() for name, outcome in waiting.items()}
+
+
+def _build(
+    request: BuildRequest,
+    stop: Stop,
+    observe: ImageObserver | None,
+    fail_fast: bool,  # noqa: FBT001  # bound once, by its place
+    name: str,
+) -> ImageOutcome:
+    if stop.is_set:
+        return ImageOutcome(name, error=StoppedError("the build was not begun"))
+    tell = partial(observe, name) if observe is not None else None
+    result: Any = None
+    try:
+        return ImageOutcome(name, run_build(replace(request, image=name), tell))
+    except ResultError as error:
+        result = error.result
+        outcome = ImageOutcome(name, result, error)
+    except BxcacheError as error:
+        outcome = ImageOutcome(name, None, error)
+    if fail_fast:
+        stop.set()
+    return outcome
+
+
+def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup]:
+    """The configuration of each; what is wrong with any of them is told at once."""
+    setups: dict[str, Setup] = {}
+    problems: dict[Problem, None] = {}
+    for name in names:
+        try:
+            setups[name] = load_guarded(
+                request.directory,
+                os.environ,
+                flags=request.to_layer(),
+                file=request.config_file,
+                image=name,
+            )
+            check_build(setups[name], request.extra, request.directory)
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return setups
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Something that two images must not have in common.
+
+    Attributes:
+        key: where it is declared.
+        place: it as it is known to all that write it.
+        shown: it as it was declared.
+        verb: what becomes of it.
+        hint: how to have one for each image.
+    """
+
+    key: str
+    place: tuple[str, str]
+    shown: str
+    verb: str = "written"
+    hint: str = "give each image one of its own in `[images.NAME]`"
+
+
+def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> None:
+    """Refuse images that would write over each other."""
+    found: dict[tuple[str, str], _Destination] = {}
+    writers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, setup in setups.items():
+        own = {each.place: each for each in _list_destinations(setup, request)}
+        found = own | found
+        for place in own:
+            writers[place].append(name)
+    twice = [each for place, each in found.items() if len(writers[place]) > 1]
+    problems = []
+    for each in twice:
+        why = f"`{each.shown}` would be {each.verb} by {_join(writers[each.place])}"
+        problems.append(Problem(each.key, "", why))
+    if problems:
+        raise ConfigError(problems, hint=";\n".join(dict.fromkeys(each.hint for each in twice)))
+
+
+def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destination]:
+    """What a build writes to that another could write to as well: its scopes are its own."""
+    for flag in _FILES.intersection(list_flags(request.extra)):
+        yield _Destination(flag, ("file", flag), f"the file of {flag}")
+    yield from _list_caches(setup)
+    for tag in setup.config.build.tags:
+        yield _Destination("build.tags", ("image", _name_image(tag)), tag)
+    for output in setup.config.build.outputs:
+        for kind, shown in list_destinations(output):
+            place = _name_image(shown) if kind == "image" else str(request.directory / shown)
+            yield _Destination("build.outputs", (kind, place), shown)
+
+
+def _list_caches(setup: Setup) -> Iterator[_Destination]:
+    for backend in setup.config.cache.backends:
+        if isinstance(backend, LocalBackend):
+            continue
+        reference = Reference.parse(backend.ref)
+        place, shown = ("cache", _name_image(backend.ref)), str(reference)
+        if not backend.keeps_all:
+            hint = 'with `stages = "all"` an inline cache has a tag for each image'
+            yield _Destination("cache.backends", place, shown, "imported", hint)
+        elif reference.tag is not None:
+            hint = "leave the tag out of the `ref` of a cache: bxcache makes one for each image"
+            yield _Destination("cache.backends", place, shown, hint=hint)
+
+
+def _name_image(text: str) -> str:
+    """An image's whole name; what is no name stays as it is."""
+    try:
+        found = Reference.parse(text)
+    except ValueError:
+        return text
+    return f"{found.host}/{found.path}:{found.tag or 'latest'}"
+
+
+def _join(names: Sequence[str]) -> str:
+    shown = [f"`{name}`" for name in names]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"

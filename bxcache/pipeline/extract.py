@@ -1,0 +1,191 @@
+"""Writes the files of a stage out of a cache, so that somebody can look into it.
+
+It is a build of that stage which starts from the cache and saves nothing. What a stage was made of
+is compared with what is there now; what differs is executed anew.
+
+Whoever can write to the cache can write the record, so the record decides nothing that reaches
+outside of the project: no folder, no file, no network.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.command import render_build
+from bxcache.buildx.dockerfile import list_stages
+from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
+from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.option_text import render_options
+from bxcache.config.paths import find_dockerfile, is_remote
+from bxcache.errors import RecordError
+from bxcache.insight.arguments import hash_arguments, list_different
+from bxcache.pipeline.build import run_build
+from bxcache.pipeline.request import BuildRequest
+from bxcache.place.trust import load_guarded
+
+if TYPE_CHECKING:
+    from bxcache.buildx.dockerfile import DockerfileStage
+    from bxcache.buildx.stream.events import Observer
+    from bxcache.config.loading import Setup
+    from bxcache.insight.find import HistoryRequest
+    from bxcache.insight.history import History
+    from bxcache.insight.record import Record
+    from bxcache.pipeline.result import BuildResult
+
+_NAME = "bxcache-export"
+_ANY_KEY = "00"
+_CLOSED_NETWORKS = ("", "default", "none")
+_OWN = ("--provenance=false",)
+"""What docker would write beside the files goes nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What is to be written where.
+
+    Attributes:
+        history: the scope, as it was found.
+        stage: the stage's name.
+        folder: where its files go; an empty folder, or none yet.
+        extra: arguments for docker, those that the build had too.
+    """
+
+    history: History
+    stage: str
+    folder: Path
+    extra: tuple[str, ...] = ()
+
+
+def extract_stage(
+    request: HistoryRequest, extraction: Extraction, observe: Observer | None = None
+) -> BuildResult:
+    """Write the files of a stage.
+
+    Args:
+        request: how the scope was found; its directory has the build context.
+        extraction: what is to be written where.
+        observe: is told what happens, as it happens.
+
+    Raises:
+        RecordError: the folder is not empty, or there is no such stage here any more.
+        BxcacheError: as `run_build` does.
+    """
+    folder = request.directory / extraction.folder
+    if folder.is_symlink():
+        raise RecordError(f"`{folder}` is a link, and nothing is written through one")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecordError(f"`{folder}` is no empty folder, and nothing in it is to be lost")
+    record = extraction.history.record
+    if record is None:
+        raise RecordError("this cache has no record, so its stages have no names")
+    if not extraction.history.backend:
+        raise RecordError(
+            "no declared backend has a cache of that build to take files from",
+            hint="`--from` names a store or a registry's repository that has one",
+        )
+    file = request.config_file
+    setup, image = load_guarded(request.directory, os.environ, file=file), None
+    if record.scope.image in setup.config.images:
+        image = record.scope.image
+        setup = load_guarded(request.directory, os.environ, file=file, image=image)
+    context, dockerfile = _find_sources(setup.root, record)
+    text = read_dockerfile(dockerfile)
+    stage = _find_stage(text, extraction.stage, dockerfile)
+    _check_arguments(setup, extraction.extra, record)
+    _check_network(setup, extraction.extra, record)
+    platform = request.platform
+    options = _choose_options(extraction.history, record, platform) | {
+        "context": str(context),
+        "file": str(dockerfile),
+        "target": stage.name,
+        "outputs": [render_options((("type", "local"), ("dest", str(folder))))],
+    }
+    with tempfile.TemporaryDirectory(prefix="bxcache-") as name:
+        if not stage.is_named:
+            options["target"] = _NAME
+            options["file"] = str(copy_dockerfile(dockerfile, text, {stage: _NAME}, Path(name)))
+        return run_build(
+            BuildRequest(
+                options=options,
+                extra=(*_OWN, *extraction.extra),
+                image=image,
+                config_file=file,
+                directory=request.directory,
+                donor=extraction.history.scope,
+            ),
+            observe,
+        )
+
+
+def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
+    """The build context and the Dockerfile of a build, in the project that is here.
+
+    Raises:
+        RecordError: one of them is not there, or lies outside of the project, maybe by a link.
+    """
+    if is_remote(record.context) or "-" in (record.context, record.file):
+        raise RecordError("the build context is not on this machine")
+    if "\0" in record.context or "\0" in (record.file or ""):
+        raise RecordError("the record names a build context or a Dockerfile that cannot be one")
+    context = root / record.context
+    path = find_dockerfile(root, record.context, record.file)
+    if not path.is_file():
+        raise RecordError(
+            f"there is no `{path}` to find the stage in",
+            hint="run it in a checkout of the project that the image is built from",
+        )
+    real_root, *found = (Path(os.path.realpath(each)) for each in (root, context, path))
+    for each in found:
+        if not each.is_relative_to(real_root):
+            raise RecordError(
+                f"the record names `{each}`, which lies outside of the project `{root}`",
+                hint="only what is in the project is read, since others may have written the "
+                "record",
+            )
+    return context, path
+
+
+def _find_stage(text: str, name: str, dockerfile: Path) -> DockerfileStage:
+    known = {stage.name: stage for stage in list_stages(text)}
+    if name not in known:
+        listed = ", ".join(f"`{each}`" for each in known) or "none"
+        raise RecordError(f"`{dockerfile}` has no stage `{name}`", hint=f"it has {listed}")
+    return known[name]
+
+
+def _check_arguments(setup: Setup, extra: tuple[str, ...], record: Record) -> None:
+    given = render_build(setup.config.build, cache_options=(), metadata_file="", extra=extra)
+    now = hash_arguments(given, os.environ, record.arguments.key or _ANY_KEY)
+    different = list_different(record.arguments, now)
+    if different:
+        names = ", ".join(f"`{name}`" for name in different)
+        raise RecordError(
+            f"the stage was built with other build arguments: {names}",
+            hint=f"give the same behind `--`, as in `-- --build-arg {different[0]}=…`",
+        )
+
+
+def _check_network(setup: Setup, extra: tuple[str, ...], record: Record) -> None:
+    own = setup.config.build.network or ""
+    if record.network in (*_CLOSED_NETWORKS, own) or "--network" in list_flags(extra):
+        return
+    raise RecordError(
+        f"the stage was built with the network `{record.network}`, which the record alone asks for",
+        hint="if you want that, give the same `--network` behind `--`",
+    )
+
+
+def _choose_options(history: History, record: Record, platform: str | None) -> dict[str, Any]:
+    """The options of a build that starts from a scope and leaves nothing behind."""
+    return {
+        **({"network": record.network} if record.network in _CLOSED_NETWORKS[1:] else {}),
+        "platforms": [platform] if platform else list(record.scope.platforms),
+        "tags": [],
+        "push": False,
+        "load": False,
+        "backends": [dict(history.backend)],
+    }

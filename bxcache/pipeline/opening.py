@@ -1,0 +1,29 @@
+"""What is known of a build while docker is still being asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bxcache.buildx.driver import Docker, Probe
+    from bxcache.config.loading import Setup
+    from bxcache.pipeline.request import BuildRequest
+    from bxcache.place.trust import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A build whose configuration is read and whose docker is being asked.
+
+    Attributes:
+        setup: the configuration, as it counts where the build runs.
+        placement: where that is, and what follows from it.
+        ahead: what docker was asked ahead, if there is a docker.
+    """
+
+    request: BuildRequest
+    setup: Setup
+    placement: Placement
+    docker: Docker
+    ahead: Probe | None

@@ -1,0 +1,59 @@
+"""A dry run: everything up to the point where docker would be started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.capabilities import check_buildx
+from bxcache.buildx.command import VARIABLES
+from bxcache.buildx.secrets import find_secrets, redact_argv
+from bxcache.pipeline.metadata_file import note_metadata
+from bxcache.pipeline.prepare import look_at_store, note_store, plan_build, render_arguments
+from bxcache.redaction import Redactor
+
+if TYPE_CHECKING:
+    from bxcache.pipeline.plan import BuildPlan
+    from bxcache.pipeline.prepare import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a build would do.
+
+    Attributes:
+        command: the command, secrets masked, with the variables it needs in front.
+        plan: the caches and the reasons.
+        notes: what a person should know.
+    """
+
+    command: tuple[str, ...]
+    plan: BuildPlan
+    notes: tuple[str, ...]
+
+
+def make_preview(prepared: Prepared) -> Preview:
+    """What the build would do.
+
+    Raises:
+        EngineError: buildx is too old.
+    """
+    check_buildx(prepared.docker.ask_buildx_version())
+    state = look_at_store(prepared)
+    plan = plan_build(prepared, state)
+    arguments = render_arguments(prepared, plan.uses)
+    command = (*prepared.docker.command, *arguments)
+    redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
+    variables = (f"{name}={value}" for name, value in VARIABLES.items())
+    return Preview(
+        command=(*variables, *redact_argv(command, redact)),
+        plan=plan,
+        notes=(
+            *prepared.notes,
+            *note_metadata(prepared),
+            *note_store(prepared),
+            *(state.notes if state else ()),
+            *plan.notes,
+        ),
+    )

@@ -1,0 +1,237 @@
+"""What follows from where a build runs: what its files may say, whose caches it may read, and
+whether it saves its own.
+
+A build that is not trusted works on files that a stranger wrote, the config file among them. What
+that file says counts as far as it is harmless; flags and variables do anyway, since they come from
+who runs the build. This is the one door to a configuration: every command gets the one that counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from bxcache.config.backends import LocalBackend
+from bxcache.config.guard import guard_setup
+from bxcache.config.loading import load_setup
+from bxcache.config.reference import Reference
+from bxcache.config.sources import Origin
+from bxcache.place.place import read_place, read_trust
+from bxcache.place.scope import Kind, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from bxcache.config.backends import Backend
+    from bxcache.config.guard import Refusal
+    from bxcache.config.loading import Setup
+    from bxcache.config.models import Donor
+    from bxcache.config.sources import Layer
+    from bxcache.place.place import Place
+
+_TABLE = "place"
+_BACKENDS = ("cache", "backends")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A build's place, with what the configuration says about it.
+
+    Attributes:
+        place: where it runs.
+        writes: whether it saves its cache.
+        reason: why it saves its cache, or why not.
+        notes: what a person should know of it.
+        refused: what the file says that does not count.
+        found: where it runs as the CI system and git say, whatever the configuration says.
+    """
+
+    place: Place
+    writes: bool
+    reason: str
+    notes: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    found: Place | None = None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether it matters who filled the builder's cache: others start from what is saved here.
+
+        A person's own machine builds for that person.
+        """
+        return self.writes and self.place.trusted and self.place.is_ci
+
+    @property
+    def owner(self) -> Owner:
+        """Whose cache the build saves.
+
+        A cache that a build without trust saves, because it is told to, is none that another
+        branch reads.
+        """
+        return find_owner(self.place)
+
+    def list_owners(self, read: tuple[Donor, ...]) -> Iterator[tuple[Owner, str]]:
+        """Whose caches the build may start from, best first, each with what it is to the build."""
+        place = self.place
+        found: dict[Donor, list[tuple[Owner, str]]] = {
+            "branch": [(self.owner, _describe_own(place))],
+            "base": [(Owner.of_branch(place.base), "the branch that the pull request goes to")],
+            "default": [(Owner.of_branch(place.default), "the default branch")],
+        }
+        if not place.trusted and place.branch is not None:
+            found["branch"].append((Owner.of_branch(place.branch), "the branch of the same name"))
+        seen: set[Owner] = set()
+        for donor in read:
+            for owner, what in found[donor]:
+                unknown = owner.kind is Kind.NONE and donor != "branch"
+                if owner not in seen and not unknown:
+                    seen.add(owner)
+                    yield owner, what
+
+
+def find_owner(place: Place) -> Owner:
+    """Whose cache a build of a place is."""
+    tag = place.tag if place.branch is None else None
+    if not place.trusted:
+        known = (place.pull_request, place.branch, tag)
+        # A `:` joins them, so none of them has one.
+        texts = [(each or "").replace("%", "%25").replace(":", "%3A") for each in known]
+        return Owner(Kind.UNTRUSTED, ":".join(texts if tag is not None else texts[:-1]))
+    return Owner.of_branch(place.branch) if tag is None else Owner(Kind.TAG, tag)
+
+
+def _describe_own(place: Place) -> str:
+    if not place.trusted:
+        return "this build's own cache"
+    if place.tag is not None and place.branch is None:
+        return "the tag that is built"
+    return "the branch that is built" if place.branch else "builds of no branch"
+
+
+def open_setup(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    flags: Layer | None = None,
+    file: Path | None = None,
+    image: str | None = None,
+) -> tuple[Setup, Placement]:
+    """The configuration as it counts where a call is made, and what follows from that place.
+
+    The arguments are those of `load_setup`.
+
+    Raises:
+        ConfigError: all problems of all sources at once.
+    """
+    setup = load_setup(directory, environment, flags=flags, file=file, image=image)
+    return settle_place(read_place(environment, directory), setup, directory)
+
+
+def load_guarded(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    flags: Layer | None = None,
+    file: Path | None = None,
+    image: str | None = None,
+) -> Setup:
+    """The same for what has to do with no branch, so that git need not be asked."""
+    setup = load_setup(directory, environment, flags=flags, file=file, image=image)
+    return _guard(setup, directory, trusted=read_trust(environment))[0]
+
+
+def settle_place(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Placement]:
+    """The configuration as it counts in a place, and the place as the configuration has it."""
+    setup, refused = _guard(setup, directory, trusted=found.trusted)
+    place = _override(found, setup)
+    write = setup.config.cache.write
+    writes = write == "always" or (write == "trusted" and place.trusted)
+    notes = (*found.notes, *([_tell_refused(refused)] if refused else ()))
+    return setup, Placement(place, writes, _explain(write, place), notes, refused, found)
+
+
+def explain_read_only(setup: Setup, backend: Backend) -> str:
+    """Why a backend is only read, or an empty string.
+
+    A build that is not trusted saves where a flag or a variable says, and to the default store; and
+    never to a tag that was chosen for other builds too.
+    """
+    if not setup.is_guarded:
+        return ""
+    if isinstance(backend, LocalBackend):
+        default = backend.dir is None
+        return "" if default or setup.is_callers(_BACKENDS) else _tell_unsaved(backend.dir, setup)
+    if not setup.is_callers(_BACKENDS):
+        return _tell_unsaved(backend.ref, setup)
+    if not backend.keeps_all or Reference.parse(backend.ref).tag:
+        return f"`{backend.ref}` is only read: trusted builds can start from the tag that it names"
+    return ""
+
+
+def _tell_unsaved(place: str | None, setup: Setup) -> str:
+    source = setup.source_of(_BACKENDS)
+    return f"`{place}` ({source}) is only read: nothing is saved where a stranger's file says"
+
+
+def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:
+    """What is known of the place, each value with its key and where it is from."""
+    place = placement.place
+    variables = ", ".join(place.consulted) or "no CI variable is set"
+    shown = {
+        "branch": place.branch,
+        "tag": place.tag,
+        "base": place.base,
+        "default": place.default,
+        "pull_request": place.pull_request,
+    }
+    rows: list[tuple[str, Any, str]] = [
+        (f"{_TABLE}.{name}", value, place.sources.get(name, "")) for name, value in shown.items()
+    ]
+    return [
+        (f"{_TABLE}.provider", place.provider, variables),
+        *rows,
+        (f"{_TABLE}.trusted", place.trusted, place.reason),
+        ("saves", placement.writes, placement.reason),
+    ]
+
+
+def _guard(setup: Setup, directory: Path, *, trusted: bool) -> tuple[Setup, tuple[Refusal, ...]]:
+    """What a file says counts in a build that is not trusted only as far as it is harmless.
+
+    A file can take the trust away, and never give it.
+    """
+    told = setup.config.place.trusted
+    by_file = setup.source_of((_TABLE, "trusted")).origin is Origin.FILE
+    if told is False or not (trusted or (told and not by_file)):
+        return guard_setup(setup, directory)
+    return setup, ()
+
+
+def _tell_refused(refused: tuple[Refusal, ...]) -> str:
+    keys = ", ".join(map(str, refused))
+    return (
+        f"what the config file says does not count in a build that is not trusted: {keys}; "
+        "give it as a flag or a variable; `bxcache config show` shows why"
+    )
+
+
+def _override(found: Place, setup: Setup) -> Place:
+    values = {name: value for name, value in setup.config.place if value not in (None, "")}
+    given = {name: str(setup.source_of((_TABLE, name))) for name in values}
+    sources = {**found.sources, **given}
+    if values.keys() & {"branch", "tag"}:
+        values = {"branch": None, "tag": None, **values}
+    if "trusted" in values:
+        values["reason"] = f"{sources['trusted']} says so"
+    return replace(found, **values, sources=sources)
+
+
+def _explain(write: str, place: Place) -> str:
+    if write == "never":
+        return 'no cache is saved: `cache.write = "never"`'
+    if write == "always":
+        return 'the cache is saved: `cache.write = "always"`'
+    if place.trusted:
+        return f"the cache is saved: the build is trusted, {place.reason}"
+    return f"no cache is saved: the build is not trusted, {place.reason}"
