@@ -35,7 +35,7 @@ from bxcache.process import Answer
 from bxcache.request import BuildRequest
 from bxcache.scope import Owner, Scope
 from bxcache.store.store import Store
-from tests.synthetic_build import make_run
+from tests.support.synthetic_build import make_run
 
 METADATA = Path("/m.json")
 BEGIN = ["buildx", "bake", "--progress", "rawjson", "--metadata-file", "/m.json"]

@@ -30,7 +30,7 @@ from bxcache.request import BuildRequest
 from bxcache.scope import Owner, Scope
 from bxcache.settlement import Heard
 from bxcache.store.store import Store
-from tests.synthetic_build import make_run
+from tests.support.synthetic_build import make_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

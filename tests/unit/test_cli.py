@@ -26,7 +26,7 @@ from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.insight.gates import Verdict
 from bxcache.request import BuildRequest
 from bxcache.result import BuildResult, CacheResult, Step
-from tests.unit.histories import make_record, make_step
+from tests.support.histories import make_record, make_step
 
 STEP = StepName(None, "build", 2, 4, "RUN make\nRUN install")
 RESULT = BuildResult(

@@ -10,8 +10,8 @@ import pytest
 from bxcache.plan.candidates import list_candidates
 from bxcache.preparation import plan_build
 from bxcache.scope import Owner, Scope
-from tests.synthetic_build import make_run
-from tests.unit.registries import MemoryRegistry, cache_manifest, refuse
+from tests.support.registries import MemoryRegistry, cache_manifest, refuse
+from tests.support.synthetic_build import make_run
 
 if TYPE_CHECKING:
     from pathlib import Path

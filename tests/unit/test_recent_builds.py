@@ -26,8 +26,8 @@ from bxcache.recent_builds import Checkout, add_build, read_builds
 from bxcache.remembering import remember_build
 from bxcache.scope import Owner, Scope, guess_platform
 from bxcache.store.records import MOST_RECORDS
-from tests.synthetic_build import make_run
-from tests.unit.layouts import build
+from tests.support.layouts import build
+from tests.support.synthetic_build import make_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from bxcache.errors import RegistryError, Trouble
 from bxcache.process import Answer as Said
 from bxcache.registry import connection as module
 from bxcache.registry.connection import Connection, Query, Reply
-from tests.unit.registries import (
+from tests.support.registries import (
     PASSWORD,
     USER,
     Answer,

@@ -18,7 +18,7 @@ from bxcache.scope import Owner, Scope
 from bxcache.settlement import Heard
 from bxcache.stage_push import Export, _bake_all, _StageFiles, restore_names
 from bxcache.store.store import Store
-from tests.synthetic_build import make_run
+from tests.support.synthetic_build import make_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

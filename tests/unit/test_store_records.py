@@ -15,7 +15,7 @@ from bxcache.errors import StoreError
 from bxcache.store.folders import Folder
 from bxcache.store.records import LARGEST_FILE, MOST_RECORDS, Records
 from bxcache.store.store import Store
-from tests.unit.layouts import build
+from tests.support.layouts import build
 
 if TYPE_CHECKING:
     from pathlib import Path
