@@ -10,8 +10,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
 from tests.browser.conftest import Window
-from tests.golden import make_golden
-from tests.synthetic_report import make_large_report
+from tests.support.golden import make_golden
+from tests.support.synthetic_report import make_large_report
 from tests.unit.test_report_escaping import fill
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()

@@ -9,10 +9,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.ci_systems import EXAMPLES, Step
 from tests.engines import LOGIN, busybox_image
 from tests.real.machines import Machine
 from tests.real.repositories import git
+from tests.support.ci_systems import EXAMPLES, Step
 from tests.unit.places.recordings import read_recordings
 
 BXCACHE = str(Path(sys.executable).with_name("bxcache"))

@@ -19,7 +19,7 @@ from bxcache.store.store import Store
 from tests.engines import busybox_context
 from tests.real.machines import Machine, count
 from tests.real.test_local import mentioned
-from tests.unit.cuts import read_entries, read_needed
+from tests.support.cuts import read_entries, read_needed
 
 WARM_UP = 3
 STAGES = """\

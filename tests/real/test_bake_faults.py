@@ -33,7 +33,7 @@ from tests.real.machines import Machine
 from tests.real.manifests import stored_layers
 from tests.real.test_corruption import files_of
 from tests.real.test_local import mentioned, snapshot
-from tests.unit.layouts import damage
+from tests.support.layouts import damage
 
 if TYPE_CHECKING:
     import subprocess

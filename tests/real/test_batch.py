@@ -17,8 +17,8 @@ from tests.engines import busybox_image
 from tests.real.drawings import list_stages
 from tests.real.machines import Machine, count
 from tests.real.test_examples import check_out
-from tests.terminal import Terminal
-from tests.unit.job_logs import list_others, read_github
+from tests.support.job_logs import list_others, read_github
+from tests.support.terminal import Terminal
 from tests.unit.places.recordings import read_recording
 
 if TYPE_CHECKING:

@@ -18,7 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.ci_systems import (
+from tests.engines import LOGIN, Registry, busybox_image
+from tests.real.ci_jobs import BXCACHE, FORK, Job, Repository, counts
+from tests.real.conftest import MakeMachine
+from tests.real.machines import Machine
+from tests.real.repositories import isolate_git
+from tests.real.test_fleet import WRITING
+from tests.support.ci_systems import (
     EXAMPLES,
     Environment,
     Step,
@@ -29,12 +35,6 @@ from tests.ci_systems import (
     gitlab_steps,
     jenkins_steps,
 )
-from tests.engines import LOGIN, Registry, busybox_image
-from tests.real.ci_jobs import BXCACHE, FORK, Job, Repository, counts
-from tests.real.conftest import MakeMachine
-from tests.real.machines import Machine
-from tests.real.repositories import isolate_git
-from tests.real.test_fleet import WRITING
 
 STEPS = 6
 """Of the image: 2 of the first stage, 3 of the second, 1 of the last."""

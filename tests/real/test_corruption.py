@@ -23,7 +23,7 @@ from tests.engines import Registry, busybox_context
 from tests.real.conftest import MakeMachine, _required, _start
 from tests.real.machines import Machine, count
 from tests.real.test_local import local, output
-from tests.unit.layouts import REF_NAME, damage
+from tests.support.layouts import REF_NAME, damage
 
 STAGES = """\
 FROM base AS deps

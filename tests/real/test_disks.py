@@ -14,13 +14,13 @@ import pytest
 
 from bxcache.errors import StoreError
 from bxcache.store.store import Store
-from tests.disks import DiskError, Kind, filled, small_disk
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.kills import prune
 from tests.real.machines import count
-from tests.unit.cuts import read_entries
-from tests.unit.layouts import build
-from tests.unit.operations import (
+from tests.support.cuts import read_entries
+from tests.support.disks import DiskError, Kind, filled, small_disk
+from tests.support.layouts import build
+from tests.support.operations import (
     OPERATIONS,
     check_clean,
     check_usable,

@@ -19,8 +19,8 @@ from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from tests.real.drawings import check_screen, check_stayed, is_tally, list_stages
-from tests.replay import STREAMS
-from tests.terminal import Terminal
+from tests.support.replay import STREAMS
+from tests.support.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 SIZES = [(80, 24), (200, 50), (40, 10)]
@@ -49,7 +49,7 @@ def show(
     environment = {**known, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
     streams = stream if isinstance(stream, Mapping) else {"": stream}
     words = [f"{name}={each}" if name else str(each) for name, each in streams.items()]
-    command = (sys.executable, "-m", "tests.replay", *words, "0.5")
+    command = (sys.executable, "-m", "tests.support.replay", *words, "0.5")
     with tempfile.TemporaryDirectory() as folder:
         go_on = Path(folder) / "go-on"
 

@@ -18,7 +18,7 @@ from tests.engines.faults import Hold, Rule
 from tests.real.conftest import MakeMachine
 from tests.real.drawings import check_screen, find_bar, is_tally, list_running, list_stages
 from tests.real.machines import Machine
-from tests.terminal import Terminal
+from tests.support.terminal import Terminal
 
 LAYER = 5_000_000
 """How large a layer is, in bytes that nothing makes smaller."""

@@ -17,7 +17,7 @@ from bxcache.registry.registry_cache import RegistryCache
 from bxcache.registry.scopes import write_label
 from tests.engines import Registry
 from tests.real.conftest import _required
-from tests.unit.registries import CACHE_CONFIG, MANIFEST, cache_manifest, digest_of
+from tests.support.registries import CACHE_CONFIG, MANIFEST, cache_manifest, digest_of
 
 DAY = 86_400
 CONFIG = b'{"layers":[]}'

@@ -12,7 +12,7 @@ from bxcache.store.store import Store
 from tests.engines import LOGIN, Registry, busybox_context
 from tests.real.conftest import MakeMachine
 from tests.real.machines import Machine, Ran
-from tests.unit.secret_forms import FORMS
+from tests.support.secret_forms import FORMS
 
 ODD = ' "x" &<é+/$\\'
 """What encodings write in another way, where a secret can have it."""

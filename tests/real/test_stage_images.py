@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bxcache.registry.registry_cache import RegistryCache
-from tests.listening import listen, read_transfers
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.fleet import FORK, pull, push
 from tests.real.machines import count
 from tests.real.stages import KINDS, SAVED, SCOPE, STAGES, UNCHANGED, Shelf, told
+from tests.support.listening import listen, read_transfers
 
 if TYPE_CHECKING:
     pass

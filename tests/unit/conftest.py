@@ -12,7 +12,7 @@ from hypothesis import settings
 from bxcache.config.reference import Reference
 from bxcache.registry.probing import open_repository
 from bxcache.store.store import Store
-from tests.unit.registries import MemoryRegistry
+from tests.support.registries import MemoryRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

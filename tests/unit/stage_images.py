@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tests.unit.layouts import digest_of
+from tests.support.layouts import digest_of
 
 INLINE = "moby.buildkit.cache.v0"
 OCI = "application/vnd.oci.image"

@@ -19,7 +19,7 @@ from bxcache.console.annotations import (
 )
 from bxcache.insight.gates import Verdict
 from bxcache.pipeline.result import BuildResult, Step
-from tests.unit.histories import make_record
+from tests.support.histories import make_record
 
 RULE = "-" * 20
 WORDS = ("Dockerfile:17", RULE, "  17 | >>> RUN make", RULE, "ERROR: failed: exit code: 2")

@@ -44,7 +44,7 @@ from bxcache.insight.record_steps import Account, list_recorded_steps
 from bxcache.insight.reporting import make_report
 from bxcache.process import RunningProcess, _hear_out
 from bxcache.redaction import Redactor, mask_url
-from tests.unit.histories import make_record
+from tests.support.histories import make_record
 
 STREAMS = Path(__file__).parents[1] / "streams"
 LINES = {

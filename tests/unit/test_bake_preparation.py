@@ -37,7 +37,7 @@ from bxcache.pipeline.request import BuildRequest
 from bxcache.place.scope import Owner, Scope
 from bxcache.process import Answer
 from bxcache.store.store import Store
-from tests.synthetic_build import make_prepared
+from tests.support.synthetic_build import make_prepared
 
 METADATA = Path("/m.json")
 BEGIN = ["buildx", "bake", "--progress", "rawjson", "--metadata-file", "/m.json"]

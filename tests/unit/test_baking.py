@@ -32,7 +32,7 @@ from bxcache.pipeline.request import BuildRequest
 from bxcache.place.scope import Owner, Scope
 from bxcache.process import Stop, open_pool
 from bxcache.store.store import Store
-from tests.synthetic_build import make_prepared
+from tests.support.synthetic_build import make_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from yamllint import linter  # type: ignore[import-untyped]
 from yamllint.config import YamlLintConfig  # type: ignore[import-untyped]
 
 from bxcache.cli.main import cli as bxcache
-from tests.ci_systems import EXAMPLES, FILES, jenkins_stages, parse_jenkinsfile, read_file
+from tests.support.ci_systems import EXAMPLES, FILES, jenkins_stages, parse_jenkinsfile, read_file
 
 SCHEMAS = {
     "github-actions": "vendor.github-workflows",

@@ -27,7 +27,7 @@ from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.insight.gates import Verdict
 from bxcache.pipeline.request import BuildRequest
 from bxcache.pipeline.result import BuildResult, Step
-from tests.unit.histories import make_record, make_step
+from tests.support.histories import make_record, make_step
 
 STEP = StepName(None, "build", 2, 4, "RUN make\nRUN install")
 RESULT = BuildResult(

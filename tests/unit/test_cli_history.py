@@ -14,7 +14,7 @@ from bxcache.errors import RecordError
 from bxcache.insight.chains import Chain
 from bxcache.insight.find import HistoryRequest
 from bxcache.insight.history import History
-from tests.unit.histories import (
+from tests.support.histories import (
     SCOPE,
     make_history,
     make_layer,

@@ -15,7 +15,7 @@ from bxcache.errors import PlaceError
 from bxcache.place.remote import RemoteRefs
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label, render_label
-from tests.unit.registries import MemoryRegistry, cache_manifest, digest_of
+from tests.support.registries import MemoryRegistry, cache_manifest, digest_of
 
 DAY = 86_400
 NOW = 1_700_000_000.0

@@ -18,7 +18,7 @@ from bxcache.insight.find import HistoryRequest
 from bxcache.insight.reporting import make_report
 from bxcache.pipeline.request import BuildRequest
 from bxcache.pipeline.result import BuildResult
-from tests.unit.histories import SCOPE, STARTED, make_record, make_step
+from tests.support.histories import SCOPE, STARTED, make_record, make_step
 
 BEFORE = make_record(make_step("RUN a", 2, layers="a:10", seconds=7.0), started=STARTED - 60)
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.REUSED))

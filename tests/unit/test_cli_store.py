@@ -12,7 +12,7 @@ import pytest
 
 from bxcache.cli.main import run
 from bxcache.store.store import Store
-from tests.unit.layouts import blob_file, blobs_of, build, damage, digest_of, export
+from tests.support.layouts import blob_file, blobs_of, build, damage, digest_of, export
 
 DAY = 86_400
 

@@ -18,7 +18,7 @@ from bxcache.errors import BuildFailedError
 from bxcache.insight.reporting import make_report
 from bxcache.pipeline.request import BuildRequest
 from bxcache.pipeline.result import BuildResult
-from tests.unit.histories import make_record, make_step
+from tests.support.histories import make_record, make_step
 
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", began=0.5, seconds=7.0))
 REPORT = make_report([RECORD])

@@ -11,7 +11,7 @@ import pytest
 from bxcache.errors import StoreError
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.unit.layouts import (
+from tests.support.layouts import (
     blob_file,
     blobs_of,
     build,

@@ -10,8 +10,8 @@ from click.shell_completion import ShellComplete
 from bxcache.cli.completion import VARIABLE
 from bxcache.cli.main import cli
 from bxcache.place.scope import Scope, guess_platform
-from tests.unit.histories import make_record, make_step
-from tests.unit.layouts import build
+from tests.support.histories import make_record, make_step
+from tests.support.layouts import build
 
 if TYPE_CHECKING:
     from pathlib import Path

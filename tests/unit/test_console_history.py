@@ -25,7 +25,7 @@ from bxcache.insight.record import (
     RecordedStep,
     RecordedTools,
 )
-from tests.unit.histories import (
+from tests.support.histories import (
     SCOPE,
     STARTED,
     make_history,

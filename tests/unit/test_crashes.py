@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from bxcache.store.store import Store
-from tests.unit.cuts import read_entries, read_needed, run_cut
-from tests.unit.layouts import build, digest_of
-from tests.unit.operations import (
+from tests.support.cuts import read_entries, read_needed, run_cut
+from tests.support.layouts import build, digest_of
+from tests.support.operations import (
     OPERATIONS,
     check_clean,
     check_usable,

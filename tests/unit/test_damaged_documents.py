@@ -25,8 +25,8 @@ from bxcache.insight.record import (
 from bxcache.pipeline.result import BuildResult
 from bxcache.store.journal import parse_page
 from bxcache.store.store import Store
-from tests.unit.histories import SCOPE, make_record, make_stages, make_step
-from tests.unit.layouts import build
+from tests.support.histories import SCOPE, make_record, make_stages, make_step
+from tests.support.layouts import build
 
 EXTREMES: tuple[object, ...] = (
     *(1.7e308, 1e9, (1 << 60) - 1, 10**400, -1),

@@ -16,7 +16,7 @@ from bxcache.insight.find import HistoryRequest, find_report
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
 from bxcache.place.scope import Scope, guess_platform
 from bxcache.store.store import Store
-from tests.unit.histories import make_record, make_step
+from tests.support.histories import make_record, make_step
 
 if TYPE_CHECKING:
     from pathlib import Path

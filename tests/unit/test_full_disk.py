@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bxcache.store.store import Store
-from tests.unit.cuts import GROWING, read_entries, run_cut
-from tests.unit.operations import (
+from tests.support.cuts import GROWING, read_entries, run_cut
+from tests.support.operations import (
     OPERATIONS,
     check_clean,
     check_usable,

@@ -16,7 +16,7 @@ from bxcache.errors import GateError
 from bxcache.insight.gates import judge_gates
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
 from bxcache.pipeline.batch import ImageOutcome
-from tests.unit.histories import make_record, make_stages, make_step
+from tests.support.histories import make_record, make_stages, make_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from bxcache.insight.comparison import compare_stages
 from bxcache.insight.history import History, Stage, list_platforms, view_stages
 from bxcache.insight.record import Record, RecordedLayer, RecordedScope, RecordedStep
 from bxcache.oci.documents import parse_config
-from tests.unit.histories import (
+from tests.support.histories import (
     SCOPE,
     make_history,
     make_layer,
@@ -22,7 +22,7 @@ from tests.unit.histories import (
     name_digest,
     read_recorded,
 )
-from tests.unit.layouts import digest_of, make_config
+from tests.support.layouts import digest_of, make_config
 
 # FROM alpine AS base      1
 # RUN apk         2

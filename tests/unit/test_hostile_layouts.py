@@ -18,7 +18,7 @@ from bxcache.errors import StoreError
 from bxcache.oci.documents import parse_index
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.unit.layouts import REF_NAME, blob_file, build, digest_of, make_config
+from tests.support.layouts import REF_NAME, blob_file, build, digest_of, make_config
 
 
 def make_store(path: Path) -> Store:

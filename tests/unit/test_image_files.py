@@ -19,7 +19,7 @@ from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
 from bxcache.pipeline.batch import ImageOutcome
 from bxcache.pipeline.result import BuildResult
-from tests.unit.histories import STARTED, make_record, make_stages, make_step
+from tests.support.histories import STARTED, make_record, make_stages, make_step
 
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.EXECUTED))
 RESULT = BuildResult(0, None, (), (), (), (), 1.0, record=RECORD)

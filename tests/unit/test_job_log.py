@@ -30,7 +30,7 @@ from bxcache.console.job_log import JobLog
 from bxcache.errors import BuildFailedError
 from bxcache.pipeline.batch import ImageOutcome
 from bxcache.pipeline.result import BuildResult, Step
-from tests.unit.job_logs import FOLDING, HOSTILE, READERS, Shown, list_others, read_plainly
+from tests.support.job_logs import FOLDING, HOSTILE, READERS, Shown, list_others, read_plainly
 from tests.unit.places.recordings import PROVIDERS, read_recording
 
 STEP = StepName(None, "build", 2, 3, "RUN make")

@@ -21,11 +21,11 @@ from bxcache.pipeline.result import BuildResult, Step
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label, render_label
 from bxcache.store.store import Store
-from tests.unit.histories import make_history, make_layer, make_record
-from tests.unit.job_logs import HOSTILE, READERS
-from tests.unit.layouts import build
+from tests.support.histories import make_history, make_layer, make_record
+from tests.support.job_logs import HOSTILE, READERS
+from tests.support.layouts import build
+from tests.support.registries import MemoryRegistry, cache_manifest
 from tests.unit.places.recordings import read_recording
-from tests.unit.registries import MemoryRegistry, cache_manifest
 
 ALL = "\n".join(HOSTILE)
 SIGN = "##vso[a.b]x ##teamcity[x] travis_fold:end:x ##[error]y"

@@ -24,8 +24,8 @@ from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
 from bxcache.registry.scopes import write_label
-from tests.unit.layouts import build, digest_of
-from tests.unit.registries import MemoryRegistry, cache_manifest
+from tests.support.layouts import build, digest_of
+from tests.support.registries import MemoryRegistry, cache_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

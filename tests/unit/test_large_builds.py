@@ -30,9 +30,9 @@ from bxcache.insight.reporting import make_report
 from bxcache.redaction import Redactor
 from bxcache.store.records import LARGEST_FILE, LARGEST_RECORD
 from bxcache.store.store import Store
-from tests.recording_once import SCOPE, record_build
-from tests.synthetic_build import make_build, make_prepared
-from tests.unit.histories import make_record
+from tests.benchmarks.recording_once import SCOPE, record_build
+from tests.support.histories import make_record
+from tests.support.synthetic_build import make_build, make_prepared
 
 FEW, MANY = 200, 800
 MOST = 4.6

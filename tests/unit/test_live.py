@@ -26,7 +26,7 @@ from bxcache.cli.progress import is_live
 from bxcache.console.board import Board
 from bxcache.console.live import draw_board, fit_lines
 from bxcache.console.progress import PlainProgress
-from tests.replay import STREAMS
+from tests.support.replay import STREAMS
 
 
 def step(stage: str, index: int) -> StepName:

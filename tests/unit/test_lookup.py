@@ -23,8 +23,8 @@ from bxcache.place.scope import Owner, Scope, guess_platform
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
 from bxcache.registry.scopes import read_label, write_label
-from tests.unit.layouts import build, digest_of, export
-from tests.unit.registries import MemoryRegistry, cache_manifest
+from tests.support.layouts import build, digest_of, export
+from tests.support.registries import MemoryRegistry, cache_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

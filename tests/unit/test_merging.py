@@ -14,7 +14,7 @@ from bxcache.insight.chains import read_chains
 from bxcache.oci.documents import LARGEST_CONFIG, CacheManifest, parse_config
 from bxcache.oci.merging import merge_caches
 from bxcache.store.store import Store
-from tests.unit.layouts import (
+from tests.support.layouts import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,

@@ -10,8 +10,8 @@ import pytest
 from bxcache.pipeline.candidates import list_candidates
 from bxcache.pipeline.prepare import plan_build
 from bxcache.place.scope import Owner, Scope
-from tests.synthetic_build import make_prepared
-from tests.unit.registries import MemoryRegistry, cache_manifest, refuse
+from tests.support.registries import MemoryRegistry, cache_manifest, refuse
+from tests.support.synthetic_build import make_prepared
 
 if TYPE_CHECKING:
     from pathlib import Path

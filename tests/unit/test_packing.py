@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bxcache.errors import StoreError
 from bxcache.store.archive import Member, read_archive, write_archive
 from bxcache.store.store import Store
-from tests.unit.layouts import (
+from tests.support.layouts import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.past import recall_seconds
-from tests.unit.histories import make_record, make_step
+from tests.support.histories import make_record, make_step
 
 REUSED, EXECUTED = Outcome.REUSED, Outcome.EXECUTED
 NAMES = ("a", "b", "c")

@@ -26,8 +26,8 @@ from bxcache.oci.documents import MOST_RECORDS
 from bxcache.pipeline.extract import Extraction, extract_stage
 from bxcache.pipeline.record import remember_build
 from bxcache.place.scope import Owner, Scope, guess_platform
-from tests.synthetic_build import make_prepared
-from tests.unit.layouts import build
+from tests.support.layouts import build
+from tests.support.synthetic_build import make_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

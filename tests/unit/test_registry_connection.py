@@ -23,7 +23,7 @@ from bxcache.process import Answer as Said
 from bxcache.registry import connection as module
 from bxcache.registry.connection import Connection, Query
 from bxcache.registry.faults import Reply
-from tests.unit.registries import (
+from tests.support.registries import (
     PASSWORD,
     USER,
     Answer,

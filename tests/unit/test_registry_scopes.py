@@ -19,7 +19,7 @@ from bxcache.registry.probing import probe_refs
 from bxcache.registry.registry_cache import RegistryCache
 from bxcache.registry.repository import RemoteManifest, Repository
 from bxcache.registry.scopes import copy_scope, list_scopes, read_label, write_label
-from tests.unit.registries import (
+from tests.support.registries import (
     MANIFEST,
     Answer,
     Asked,

@@ -28,7 +28,7 @@ from bxcache.insight.record import (
 )
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
-from tests.unit.histories import make_layer, make_record
+from tests.support.histories import make_layer, make_record
 
 FRAGMENTS = [
     *("<script>alert(1)</script>", "</script>", "<!--", "-->", "]]>", "<img src=x onerror=x>"),

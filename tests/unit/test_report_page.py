@@ -14,8 +14,8 @@ from bxcache.console.report.charts import draw_sizes
 from bxcache.console.report.rendering import render_report
 from bxcache.console.report.timeline import list_marks, measure_time, place_bars
 from bxcache.insight.reporting import make_report
-from tests.synthetic_report import make_builds
-from tests.unit.histories import make_record, make_stages, make_step
+from tests.support.histories import make_record, make_stages, make_step
+from tests.support.synthetic_report import make_builds
 
 TIMES = st.floats(0, 1_000).map(lambda seconds: round(seconds, 3))
 STEPS = st.lists(st.tuples(st.none() | TIMES, TIMES), min_size=1, max_size=40)

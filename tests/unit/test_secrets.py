@@ -12,7 +12,7 @@ import pytest
 
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.redaction import MASK, Redactor
-from tests.unit.secret_forms import FORMS, IN_URLS, NESTED, PLAIN, SECRET, WAYS, Way
+from tests.support.secret_forms import FORMS, IN_URLS, NESTED, PLAIN, SECRET, WAYS, Way
 
 ANY = ("build argument", "build argument, one word", "label", "bake's argument")
 """Ways whose text is no option text, and can have anything in it."""

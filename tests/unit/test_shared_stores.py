@@ -18,9 +18,9 @@ from bxcache.errors import StoreError
 from bxcache.store import staging as staging_module
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.unit.cuts import read_entries, read_needed
-from tests.unit.layouts import build
-from tests.unit.operations import leave_staging, list_left
+from tests.support.cuts import read_entries, read_needed
+from tests.support.layouts import build
+from tests.support.operations import leave_staging, list_left
 
 GROUP, FIRST, SECOND = 47_110, 47_111, 47_112
 HOURS = 3600.0

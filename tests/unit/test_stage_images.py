@@ -23,8 +23,8 @@ from bxcache.registry.stage_images import (
     merge_images,
     read_layer_chains,
 )
-from tests.unit.layouts import digest_of
-from tests.unit.registries import MemoryRegistry
+from tests.support.layouts import digest_of
+from tests.support.registries import MemoryRegistry
 from tests.unit.stage_images import (
     INDEX,
     INLINE,

@@ -13,7 +13,14 @@ from bxcache.errors import RegistryError
 from bxcache.place.scope import Owner, Scope, name_stage
 from bxcache.registry.labels import EMPTY, Label, render_label
 from bxcache.registry.registry_cache import RegistryCache
-from tests.unit.registries import Answer, Asked, MemoryRegistry, cache_manifest, digest_of, refuse
+from tests.support.registries import (
+    Answer,
+    Asked,
+    MemoryRegistry,
+    cache_manifest,
+    digest_of,
+    refuse,
+)
 from tests.unit.stage_images import write_config, write_manifest
 
 pytestmark = pytest.mark.usefixtures("nobody")

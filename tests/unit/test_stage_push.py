@@ -18,7 +18,7 @@ from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
 from bxcache.errors import RegistryError, StoppedError, Trouble
 from bxcache.place.scope import Owner, Scope
 from bxcache.store.store import Store
-from tests.synthetic_build import make_prepared, make_silent_runner
+from tests.support.synthetic_build import make_prepared, make_silent_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

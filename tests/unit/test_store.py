@@ -19,7 +19,7 @@ from bxcache.store.folders import Folder
 from bxcache.store.locks import claim_lock
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.unit.layouts import (
+from tests.support.layouts import (
     REF_NAME,
     blob_file,
     blobs_of,
@@ -27,7 +27,7 @@ from tests.unit.layouts import (
     digest_of,
     export,
 )
-from tests.unit.operations import leave_staging
+from tests.support.operations import leave_staging
 
 
 @pytest.mark.parametrize("as_index", [False, True])

@@ -18,8 +18,8 @@ import pytest
 from bxcache.errors import StoreError
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.unit.layouts import blob_file, build, export
-from tests.unit.operations import leave_staging, quick_folder
+from tests.support.layouts import blob_file, build, export
+from tests.support.operations import leave_staging, quick_folder
 
 LINE = b'{"version":1}\n'
 LEFT = ".bxcache/staging/0123456789ab"

@@ -16,7 +16,7 @@ from bxcache.oci.documents import MOST_RECORDS
 from bxcache.store.folders import Folder
 from bxcache.store.records import LARGEST_FILE, Records
 from bxcache.store.store import Store
-from tests.unit.layouts import build
+from tests.support.layouts import build
 
 if TYPE_CHECKING:
     from pathlib import Path

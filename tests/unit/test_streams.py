@@ -16,7 +16,7 @@ from bxcache.buildx.stream.names import StepName
 from bxcache.cli.main import hear_signals, judge_output, run
 from bxcache.cli.streams import open_streams
 from bxcache.pipeline.result import BuildResult
-from tests.unit.histories import make_record, make_step
+from tests.support.histories import make_record, make_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from bxcache.backends.base import CacheResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.console.summary import render_summary, render_totals
 from bxcache.pipeline.result import BuildResult, Step
-from tests.unit.histories import make_record, make_stages, make_step
+from tests.support.histories import make_record, make_stages, make_step
 
 REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED
 STAGES = make_stages(("deps", 1, "scratch"), ("app", 4, "deps"))

@@ -20,8 +20,8 @@ from bxcache.console.report.trace_events import render_trace
 from bxcache.insight.record import RecordedScope, RecordedStep
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
-from tests.golden import BUILDS, make_golden
-from tests.unit.histories import STARTED, make_record, make_stages, make_step, name_digest
+from tests.support.golden import BUILDS, make_golden
+from tests.support.histories import STARTED, make_record, make_stages, make_step, name_digest
 
 Document = dict[str, Any]
 

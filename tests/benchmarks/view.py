@@ -1,7 +1,13 @@
-"""What it costs to read BuildKit's stream and to show it, measured."""
+"""Measures reading BuildKit's stream and showing it: `python3 -m tests.benchmarks view`.
+
+How many lines a second are read and written as plain lines, what share of a processor the live view
+takes, and how much memory a large log takes. Made to be run on request, on a machine that does
+nothing else; `--rounds 1 --seconds 2` is quick.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -16,19 +22,20 @@ from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.console.progress import PlainProgress
 from bxcache.redaction import Redactor
+from tests.benchmarks.figures import Figures, Finding, alternate, conclude
+from tests.benchmarks.view_once import begin_build, describe_log, describe_vertex, go_on
 from tests.bootstrap import ROOT
-from tests.figures import Figures, Finding, alternate
 from tests.quickstart import QuickstartError, say
-from tests.terminal import Terminal
-from tests.view_once import begin_build, describe_log, describe_vertex, go_on
+from tests.support.terminal import Terminal
 
+ROUNDS, SECONDS = 5, 5.0
 LEAST_LINES = 100.0
 """In thousands a second."""
 MOST_SHARE = 10.0
 MOST_MB, MOST_TIMES = 30.0, 5.0
 SIZES = ((80, 24), (200, 50))
 VIEWS = ("live", "none")
-STREAMS = Path(__file__).parent / "streams"
+STREAMS = Path(__file__).parents[1] / "streams"
 LINES = 40_000
 """How many lines are read and written at once, about."""
 LOG, LONG_LINE = 200_000_000, 100_000_000
@@ -124,7 +131,7 @@ def run_once(folder: Path, size: tuple[int, int], what: str, given: str, view: s
     # Where they are set, rich believes them more than the terminal.
     known = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     environment = {**known, "TERM": "xterm-256color"}
-    command = (sys.executable, "-m", "tests.view_once", str(told), what, given, view)
+    command = (sys.executable, "-m", "tests.benchmarks.view_once", str(told), what, given, view)
     terminal = Terminal(*size)
     if terminal.run(command, folder=ROOT, environment=environment):
         raise QuickstartError("\n".join(terminal.all_lines))
@@ -173,3 +180,14 @@ def write_stream(file: Path, chunks: Callable[[], Iterator[bytes]]) -> Path:
         done = describe_vertex(0, 1, completed="2026-01-01T00:00:09Z")
         print(json.dumps({"vertexes": [done]}), file=stream)
     return file
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser("python3 -m tests.benchmarks view", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of everything")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="how long a live view is looked at"
+    )
+    options = parser.parse_args(arguments)
+    return conclude(measure_views(options.rounds, options.seconds))

@@ -1,7 +1,7 @@
 """A build's stream shown on the terminal of this process, which tells what that took.
 
-`python3 -m tests.view_once FILE share SECONDS VIEW` feeds a large build at 50 messages a second,
-and writes to the file what share of a processor that took; VIEW is `live` or `none`. With
+`python3 -m tests.benchmarks.view_once FILE share SECONDS VIEW` feeds a large build at 50 messages
+a second, and writes to the file what share of a processor that took; VIEW is `live` or `none`. With
 `peak STREAM VIEW` it feeds all of a stream, as fast as it can, and writes the most megabytes that
 the process had.
 """

@@ -12,9 +12,17 @@ from pathlib import Path
 
 from bxcache.errors import RecordError
 from bxcache.oci.documents import MOST_RECORDS
-from tests.figures import BXCACHE, Figures, Finding, alternate, divide, measure, measure_memory
+from tests.benchmarks.figures import (
+    BXCACHE,
+    Figures,
+    Finding,
+    alternate,
+    divide,
+    measure,
+    measure_memory,
+)
+from tests.benchmarks.synthetic_store import count_blobs, make_wide_store, name_scope, write_records
 from tests.quickstart import QuickstartError, say
-from tests.synthetic_store import count_blobs, make_wide_store, name_scope, write_records
 
 SCOPES, STEPS = 2_000, 20
 ROUNDS = 15

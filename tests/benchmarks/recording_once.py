@@ -1,7 +1,7 @@
 """One build's commit and record, in a process of its own, where what happens once is still cold.
 
-`python3 -m tests.recording_once DIR STEPS` prints the milliseconds as JSON. The file `earlier` in
-that folder has the records that builds before have left.
+`python3 -m tests.benchmarks.recording_once DIR STEPS` prints the milliseconds as JSON. The file
+`earlier` in that folder has the records that builds before have left.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bxcache.buildx.run import RunResult
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.place.scope import Owner, Scope
 from bxcache.store.store import Store
-from tests.commit_times import Bench, milliseconds
-from tests.synthetic_build import make_build, make_prepared, make_silent_runner
-from tests.unit.layouts import digest_of
+from tests.benchmarks.commit_times import Bench, milliseconds
+from tests.support.layouts import digest_of
+from tests.support.synthetic_build import make_build, make_prepared, make_silent_runner
 
 if TYPE_CHECKING:
     from bxcache.insight.record import Record

@@ -1,21 +1,26 @@
-"""What a report of a large build costs: its size, and the time to make and to open it."""
+"""Measures the report of a large build: `python3 -m tests.benchmarks report`.
+
+How large each form of it is, how long it takes to make, and how long a browser takes until the page
+can be used, where there is a browser.
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.insight.record import Record
 from bxcache.insight.reporting import make_report
+from tests.benchmarks.figures import Figures, Finding, conclude
 from tests.bootstrap import ROOT
 from tests.browser.chromium import Browser, find_browser, start_browser
-from tests.figures import Figures, Finding
-from tests.synthetic_report import make_builds
+from tests.support.synthetic_report import make_builds
 
 STEPS = 300
 ROUNDS = 10
@@ -77,3 +82,10 @@ def _measure_browser(browser: Browser, page: str) -> Figures:
                 driver.get(file.as_uri())
                 times.append(float(driver.execute_script(READY)))
     return Figures("    until the page can be used, by the browser", times[1:], "ms")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    prog = "python3 -m tests.benchmarks report"
+    argparse.ArgumentParser(prog, description=__doc__).parse_args(arguments)
+    return conclude(measure_report())

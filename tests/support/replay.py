@@ -1,4 +1,4 @@
-"""Replays recorded streams into the live view: `python -m tests.replay STREAM [SECONDS]`.
+"""Replays recorded streams into the live view: `python -m tests.support.replay STREAM [SECONDS]`.
 
 Every message waits its share of the seconds, so that there is something to see. Several images are
 replayed side by side as `NAME=STREAM NAME=STREAM [SECONDS]`. Where `REPLAY_UNTIL` names a file, the
@@ -21,7 +21,7 @@ from bxcache.console.failures import Failures
 from bxcache.console.live import LiveProgress
 
 _PAUSE = 0.1
-STREAMS = Path(__file__).parent / "streams"
+STREAMS = Path(__file__).parents[1] / "streams"
 
 
 def replay(streams: Mapping[str, Path], seconds: float, until: Path | None = None) -> None:

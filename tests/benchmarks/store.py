@@ -1,4 +1,4 @@
-"""Measures a local store: `python3 -m tests.store_benchmark [PART…]`. Without a part, all.
+"""Measures a local store: `python3 -m tests.benchmarks store [PART…]`. Without a part, all.
 
 growth   50 commits of an application, against plain buildx and a fresh export
 scale    `collect`, `du` and `ls` with 100,000 blobs in 2,000 scopes, against `find`
@@ -17,16 +17,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.bootstrap import enter
-from tests.commit_times import measure_commits
-from tests.figures import (
+from tests.benchmarks.commit_times import measure_commits
+from tests.benchmarks.figures import (
     BXCACHE,
     Figures,
     Finding,
@@ -37,11 +35,10 @@ from tests.figures import (
     measure_memory,
     measure_pipe,
 )
-from tests.growth import COMMITS, measure_growth
-from tests.history_times import measure_history
-from tests.quickstart import QuickstartError, guard, say
-from tests.record_times import measure_records
-from tests.synthetic_store import (
+from tests.benchmarks.growth import COMMITS, measure_growth
+from tests.benchmarks.history_times import measure_history
+from tests.benchmarks.record_times import measure_records
+from tests.benchmarks.synthetic_store import (
     TAR_TYPE,
     MakeLayer,
     Synthetic,
@@ -51,7 +48,8 @@ from tests.synthetic_store import (
     make_text,
     make_wide_store,
 )
-from tests.unit.layouts import LAYER_TYPE
+from tests.quickstart import QuickstartError, guard, say
+from tests.support.layouts import LAYER_TYPE
 
 ROUNDS = 7
 SCOPES, BLOBS = 2_000, 100_000
@@ -221,11 +219,10 @@ def run(parts: Sequence[str], rounds: int, commits: int) -> int:
     return conclude(finding for part in parts or every for finding in every[part]())
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run from the command line."""
-    enter("tests.store_benchmark")
     parser = argparse.ArgumentParser(
-        "python3 -m tests.store_benchmark",
+        "python3 -m tests.benchmarks store",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -234,12 +231,8 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help="; ".join(parts))
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of scale, verify and pack")
     parser.add_argument("--commits", type=int, default=COMMITS, help="of growth")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     unknown = sorted(set(options.parts) - set(parts))
     if unknown:
         parser.error(f"there is no part `{unknown[0]}`, only {', '.join(parts)}")
     return guard("the benchmark", lambda: run(options.parts, options.rounds, options.commits))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

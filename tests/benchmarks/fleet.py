@@ -1,4 +1,4 @@
-"""Measures what a registry costs, with bxcache and without: `python3 -m tests.fleet_benchmark`.
+"""Measures what a registry costs, with bxcache and without: `python3 -m tests.benchmarks fleet`.
 
 Made to be run on request, on a machine that does nothing else. Every build is that of a fresh
 engine, as on a CI runner, and all that is compared is measured in turn in the same run. The
@@ -11,19 +11,17 @@ import argparse
 import itertools
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bootstrap import enter
+from tests.benchmarks.figures import BXCACHE, Figures, Finding, alternate, conclude, divide, measure
 from tests.engines import DockerClient, Engine, FaultyProxy, Registry, busybox_context
 from tests.engines.builders import container_builder
 from tests.engines.faults import Delay
-from tests.figures import BXCACHE, Figures, Finding, alternate, conclude, divide, measure
 from tests.quickstart import guard, say
 
 ROUNDS = 5
@@ -167,19 +165,14 @@ def run(rounds: int, kinds: list[str], latency: float) -> int:
     return conclude(findings)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run from the command line."""
-    enter("tests.fleet_benchmark")
-    parser = argparse.ArgumentParser("python3 -m tests.fleet_benchmark", description=__doc__)
+    parser = argparse.ArgumentParser("python3 -m tests.benchmarks fleet", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each comparison")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this builder")
     parser.add_argument(
         "--latency", type=float, default=LATENCY, help="seconds that each request takes"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     kinds = options.kind or list(KINDS)
     return guard("the benchmark", lambda: run(options.rounds, kinds, options.latency))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

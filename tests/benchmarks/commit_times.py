@@ -15,10 +15,10 @@ from pathlib import Path
 from bxcache.store.journal import Work
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.figures import Figures, Finding
+from tests.benchmarks.figures import Figures, Finding
+from tests.benchmarks.synthetic_store import Link, finish_store, put_layer, put_scope
 from tests.quickstart import say
-from tests.synthetic_store import Link, finish_store, put_layer, put_scope
-from tests.unit.layouts import write_index
+from tests.support.layouts import write_index
 
 COUNTS = (10, 50, 200, 1000)
 ROUNDS = 21

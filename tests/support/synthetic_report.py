@@ -1,4 +1,7 @@
-"""Reports as large as real ones: `python3 -m tests.synthetic_report FILE STEPS` writes a page."""
+"""Reports as large as real ones.
+
+`python3 -m tests.support.synthetic_report FILE STEPS` writes a page.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from bxcache.insight.record import (
 )
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
-from tests.synthetic_build import write_instruction
-from tests.unit.histories import make_layer
+from tests.support.histories import make_layer
+from tests.support.synthetic_build import write_instruction
 
 IN_STAGE = 10
 SCOPE = RecordedScope(

@@ -18,8 +18,8 @@ from unittest import mock
 
 from bxcache.store.staging import draw_name
 from bxcache.store.store import Store
-from tests.unit.cuts import read_entries, read_needed
-from tests.unit.layouts import blob_file, blobs_of, build, damage, export
+from tests.support.cuts import read_entries, read_needed
+from tests.support.layouts import blob_file, blobs_of, build, damage, export
 
 BIG = {name: name.encode() * 20_000 for name in "abcd"}
 DAY = 86_400

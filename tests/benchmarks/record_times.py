@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bxcache.oci.documents import MOST_RECORDS
+from tests.benchmarks.figures import Figures, Finding, divide
+from tests.benchmarks.recording_once import EARLIER, Times, record_build, tell_build
 from tests.bootstrap import ROOT
-from tests.figures import Figures, Finding, divide
 from tests.quickstart import QuickstartError, say
-from tests.recording_once import EARLIER, Times, record_build, tell_build
 
 STEPS = (20, 200)
 ROUNDS = 15
@@ -47,7 +47,7 @@ def build_apart(folder: Path, steps: int, record: bytes) -> Times:
             record.replace(SECONDS, b'"seconds":%d,' % number) for number in range(MOST_RECORDS)
         ]
         (Path(name) / EARLIER).write_bytes(b"".join(lines))
-        command = [sys.executable, "-m", "tests.recording_once", name, str(steps)]
+        command = [sys.executable, "-m", "tests.benchmarks.recording_once", name, str(steps)]
         ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise QuickstartError(f"{shlex.join(command)}\n{ran.stderr[-3000:]}")

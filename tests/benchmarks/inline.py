@@ -1,4 +1,4 @@
-"""Measures an inline cache of all stages: `python3 -m tests.inline_benchmark`.
+"""Measures an inline cache of all stages: `python3 -m tests.benchmarks inline`.
 
 Made to be run on request, on a machine that does nothing else. bxcache's one command stands against
 the commands that people type by hand: each stage built from the images of all, with an inline cache
@@ -14,19 +14,17 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bootstrap import enter
+from tests.benchmarks.figures import BXCACHE, Figures, Finding, conclude, divide
 from tests.engines import Engine, FaultyProxy, Registry, busybox_context
 from tests.engines.faults import Delay
-from tests.figures import BXCACHE, Figures, Finding, conclude, divide
-from tests.listening import listen, read_transfers
 from tests.quickstart import QuickstartError, guard, say
+from tests.support.listening import listen, read_transfers
 
 ROUNDS = 5
 LATENCY = 0.02
@@ -180,17 +178,12 @@ def judge(kind: str, own: list[Build], hand: list[Build]) -> Finding:
     return Finding(tuple(figures), text, ratio.median <= MOST)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run from the command line."""
-    enter("tests.inline_benchmark")
-    parser = argparse.ArgumentParser("python3 -m tests.inline_benchmark", description=__doc__)
+    parser = argparse.ArgumentParser("python3 -m tests.benchmarks inline", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of all commits")
     parser.add_argument(
         "--latency", type=float, default=LATENCY, help="seconds that each request takes"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     return guard("the benchmark", lambda: run(options.rounds, options.latency))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

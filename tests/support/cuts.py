@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from tests.unit.layouts import REF_NAME, digest_of
+from tests.support.layouts import REF_NAME, digest_of
 
 How = Literal["killed", "full", "traced"]
 

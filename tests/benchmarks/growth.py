@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.benchmarks.figures import BXCACHE, Figures, Finding, measure
 from tests.engines import DockerClient, Engine, busybox_context
-from tests.figures import BXCACHE, Figures, Finding, measure
 from tests.quickstart import say
 
 MOST_GROWTH = 1.02

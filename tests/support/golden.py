@@ -1,13 +1,12 @@
 """Reports of recorded builds, as they were when somebody last looked at them.
 
-`python3 -m tests.golden` writes them anew into `tests/golden`; look at the difference before you
-keep it. A page is kept without its style and script, which stand in files of their own.
+They stand in `tests/golden`. A page is kept without its style and script, which stand in files of
+their own.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import get_args
 
 from bxcache.console.report.plain import render_plain
@@ -16,9 +15,8 @@ from bxcache.console.report.trace_events import render_trace
 from bxcache.insight.record import Record, RecordedCache, RecordedGate, RecordedScope
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
-from tests.unit.histories import STARTED, read_recorded
+from tests.support.histories import STARTED, read_recorded
 
-FOLDER = Path(__file__).parent / "golden"
 SUFFIXES = (*get_args(Form), "txt", "trace.json")
 # https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -74,16 +72,3 @@ def render_golden(name: str, suffix: str) -> str:
         # A line for each element, so that a difference can be read.
         text = text.replace("><", ">\n<")
     return text
-
-
-def main() -> None:
-    """Run from the command line."""
-    FOLDER.mkdir(exist_ok=True)
-    for name in BUILDS:
-        for suffix in SUFFIXES:
-            path = FOLDER / f"{name}.{suffix}"
-            path.write_text(render_golden(name, suffix), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

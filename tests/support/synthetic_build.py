@@ -26,7 +26,7 @@ from bxcache.place.trust import Placement
 from bxcache.redaction import Redactor
 from bxcache.store.collection import Limits
 from bxcache.store.store import Store
-from tests.unit.layouts import LAYER_TYPE, digest_of
+from tests.support.layouts import LAYER_TYPE, digest_of
 
 IMAGE = "docker.io/library/debian:13-slim"
 BASE_LAYERS = 4

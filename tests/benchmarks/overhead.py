@@ -1,4 +1,4 @@
-"""Measures what bxcache costs and what it saves: `python3 -m tests.benchmark`.
+"""Measures what bxcache costs and what it saves: `python3 -m tests.benchmarks overhead`.
 
 Made to be run on request, on a machine that does nothing else. All that is compared is measured in
 the same run, alternately.
@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bootstrap import enter
+from tests.benchmarks.figures import BXCACHE, Figures, Finding, conclude, measure, measure_memory
 from tests.engines import Engine, busybox_context
-from tests.figures import BXCACHE, Figures, Finding, conclude, measure, measure_memory
 from tests.quickstart import (
     SUITES,
     QuickstartError,
@@ -173,16 +172,11 @@ def run(rounds: int, pairs: int, suite: str) -> int:
     return conclude(findings)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run from the command line."""
-    enter("tests.benchmark")
-    parser = argparse.ArgumentParser("python3 -m tests.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser("python3 -m tests.benchmarks overhead", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of (a); 0 leaves it out")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of (b) and (d)")
     parser.add_argument("--suite", choices=SUITES, default="forky", help="of (a)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     return guard("the benchmark", lambda: run(options.rounds, options.pairs, options.suite))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,8 +20,7 @@ from bxcache.store.directory import Directory
 from bxcache.store.journal import Journal, Work, make_page
 from bxcache.store.layout import read_index, read_manifest
 from bxcache.store.records import Records
-from tests.synthetic_build import write_instruction
-from tests.unit.layouts import (
+from tests.support.layouts import (
     CONFIG_TYPE,
     LAYER_TYPE,
     MANIFEST_TYPE,
@@ -30,6 +29,7 @@ from tests.unit.layouts import (
     put_blob,
     write_index,
 )
+from tests.support.synthetic_build import write_instruction
 
 TAR_TYPE = LAYER_TYPE.removesuffix("+gzip")
 BOTTOM = -1

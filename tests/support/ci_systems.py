@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = {
     "github-actions": ".github/workflows/build.yml",
     "gitlab": ".gitlab-ci.yml",

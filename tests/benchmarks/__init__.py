@@ -1,0 +1,1 @@
+"""What bxcache costs and what it saves, measured on request."""
