@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bxcache.api import bake, build, build_images, history, report
-    from bxcache.backends.base import CacheResult
+    from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.metadata import Layer
     from bxcache.buildx.stream.events import (
         Event,
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record, RecordedLayer, RecordedStep
     from bxcache.insight.report import Report
     from bxcache.insight.reporting import make_report
-    from bxcache.pipeline.batch import ImageObserver, ImageOutcome
+    from bxcache.pipeline.batch import ImageObserver
     from bxcache.pipeline.request import BakeOptions, BuildOptions
-    from bxcache.pipeline.result import BuildResult, Step
+    from bxcache.pipeline.result import BuildResult, ImageOutcome, Step
     from bxcache.registry.registry_cache import Pruned, RegistryCache
     from bxcache.registry.retention import Removal
     from bxcache.registry.scopes import RemoteScope
@@ -76,7 +76,7 @@ _HOMES = {
     "history": "bxcache.api",
     "report": "bxcache.api",
     "ImageObserver": "bxcache.pipeline.batch",
-    "ImageOutcome": "bxcache.pipeline.batch",
+    "ImageOutcome": "bxcache.pipeline.result",
     "Event": "bxcache.buildx.stream.events",
     "Observer": "bxcache.buildx.stream.events",
     "Outcome": "bxcache.buildx.stream.events",
@@ -124,7 +124,7 @@ _HOMES = {
     "BakeOptions": "bxcache.pipeline.request",
     "BuildOptions": "bxcache.pipeline.request",
     "BuildResult": "bxcache.pipeline.result",
-    "CacheResult": "bxcache.backends.base",
+    "CacheResult": "bxcache.backends.cache_result",
     "Step": "bxcache.pipeline.result",
     "Adopted": "bxcache.store.adoption",
     "Collected": "bxcache.store.collection",

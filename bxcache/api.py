@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.pipeline.bake import bake_targets
 from bxcache.pipeline.bake_targets import BakeRequest
-from bxcache.pipeline.batch import (
-    MOST_AT_ONCE,
-    ImageObserver,
-    ImageOutcome,
-    build_batch,
-    choose_images,
-)
-from bxcache.pipeline.build import run_build
+from bxcache.pipeline.batch import MOST_AT_ONCE, ImageObserver, build_batch, choose_images
+from bxcache.pipeline.entry import run_build
 from bxcache.pipeline.request import BakeOptions, BuildOptions, BuildRequest
 
 if TYPE_CHECKING:
@@ -25,7 +19,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.events import Observer
     from bxcache.insight.history import History
     from bxcache.insight.report import Report
-    from bxcache.pipeline.result import BuildResult
+    from bxcache.pipeline.result import BuildResult, ImageOutcome
 
 
 def build(

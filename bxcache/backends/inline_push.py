@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.backends.base import CacheUse
-    from bxcache.backends.registry import RegistrySave
+    from bxcache.backends.registry_tag import TagSave
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.buildx.stream.events import Event
@@ -89,7 +89,7 @@ class Export:
 
     runner: Runner
     imports: Sequence[CacheUse]
-    save: RegistrySave
+    save: TagSave
     repository: Repository
     tag: str
     source: str
@@ -132,7 +132,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         settings=settings,
         context=(runner.directory / settings.context).absolute(),
         cache_from=tuple(use.option[1] for use in export.imports),
-        insecure=export.save.backend.insecure,
+        insecure=export.save.insecure,
         extra=runner.extra,
         environment=os.environ,
     )
@@ -287,7 +287,7 @@ def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]
 
 def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
     runner, save = export.runner, export.save
-    settings, seconds = runner.settings, save.backend.timeout
+    settings, seconds = runner.settings, save.timeout
     metadata, targets = runner.name_metadata(), tuple(document["target"])
     arguments = render_bake(settings, metadata, targets, runner.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
@@ -337,7 +337,7 @@ def _check_bake(export: Export, version: str) -> None:
         raise refuse(export.save, why, "update buildx, or leave `network` out")
 
 
-def refuse(save: RegistrySave, why: str, hint: str) -> RegistryError:
+def refuse(save: TagSave, why: str, hint: str) -> RegistryError:
     """The error of stages that are not saved."""
     place, trouble = save.use.place, Trouble.REFUSED
     host = Reference.parse(place).host

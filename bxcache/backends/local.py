@@ -1,35 +1,364 @@
-"""A local store as a backend: what it offers to a build."""
+"""A store on this machine as a backend.
+
+A build reads and writes a staging layout in its place; what it exported there is linked into the
+store after the build.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import shutil
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from bxcache.backends.attributes import list_compression
+from bxcache.backends.base import (
+    EXPORT,
+    IMPORT,
+    Backend,
+    CacheUse,
+    Candidate,
+    KeptRecord,
+    Save,
+    SavedScope,
+    SavePlan,
+    Sight,
+)
+from bxcache.backends.holders import DirectoryHolder
+from bxcache.backends.local_content import collect_store, measure_work
+from bxcache.backends.local_nodes import export_again, retry_after_collision
+from bxcache.backends.location import locate_store
+from bxcache.backends.read_only import DECLARED, explain_read_only
+from bxcache.backends.record_content import is_trusted, read_keys
+from bxcache.buildx.ignore_file import note_sent
+from bxcache.buildx.run import locate_folder
+from bxcache.errors import StoreError
+from bxcache.store.layout import Layout, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import ExitStack
     from pathlib import Path
+
+    from bxcache.backends.base import Built, Wish
+    from bxcache.buildx.run import Runner, RunResult
+    from bxcache.config.backends import LocalSettings
+    from bxcache.config.loading import Setup
+    from bxcache.config.models import BuildSettings
+    from bxcache.oci.documents import CacheManifest
+    from bxcache.place.scope import Owner, Scope
+    from bxcache.store.staging import Staging
+
+PLAIN_TAG = "latest"
+"""The tag of a local cache that is exported without one."""
 
 
 @dataclass(frozen=True, slots=True)
-class LocalState:
+class StoreState:
     """What a store offers to a build.
 
     Attributes:
-        store: its directory.
-        staging: the layout that buildx reads and writes in its place.
+        folder: the layout that buildx reads and writes in its place.
         donors: the scopes that can be imported, each with its manifest's digest.
-        trouble: why the store cannot be used, or an empty string.
+        trouble: why the store cannot be used; None where it can.
         notes: what was mended in it, or why it is only read.
-        read_only: it is read from where it lies, and nothing is saved to it.
+        is_writable: something can be saved to it.
     """
 
-    store: Path
-    staging: Path
+    folder: Path
     donors: Mapping[str, str] = field(default_factory=dict)
-    trouble: str = ""
+    trouble: str | None = None
     notes: tuple[str, ...] = ()
-    read_only: bool = False
+    is_writable: bool = True
 
-    def offers(self, name: str) -> bool:
-        """Whether a build can start from this scope of the store."""
-        return name in self.donors
+
+class LocalBackend(Backend):
+    """A store: a directory with one scope per image, target and platform."""
+
+    kind = "local"
+    is_remote = False
+    import_mark: ClassVar[str | None] = " from local:"
+
+    settings: LocalSettings
+
+    def __init__(self, settings: LocalSettings, setup: Setup) -> None:
+        """Take what a configuration declares."""
+        super().__init__(settings, setup)
+        location = locate_store(setup, settings)
+        self.store, self.limits = location.store, location.limits
+        self.state = StoreState(self.store.path)
+        self.staging: Staging | None = None
+        self._donors: tuple[str, ...] = ()
+        self._name = ""
+        self._reads_all = False
+        if setup.is_guarded and settings.dir is not None and not setup.is_callers(DECLARED):
+            self.read_only = explain_read_only(settings.dir, setup)
+
+    def find_place(self, scope: str) -> str:  # noqa: ARG002  # a store has them all
+        """The store's directory."""
+        return str(self.store.path)
+
+    def name_cache(self, scope: str) -> str:
+        """The scope in the store."""
+        return f"`{scope}` in {self.store.path}"
+
+    def list_others(
+        self, scope: Scope, owners: Sequence[tuple[Owner, str]], *, reads_all: bool
+    ) -> Iterator[Candidate]:
+        """Scopes for other platforms, and what plain buildx exported to the directory."""
+        # Where all are imported, one more would make BuildKit miss what the others have.
+        known = () if reads_all else self._list_stored()
+        for name, what in scope.list_related(owners, known):
+            yield Candidate(self, name, what)
+        yield Candidate(self, PLAIN_TAG, "what plain buildx left there")
+
+    def _list_stored(self) -> tuple[str, ...]:
+        """The scopes that it has; none where it cannot be read, which is reported elsewhere."""
+        try:
+            return tuple(self.store.read_scopes())
+        except (StoreError, OSError):
+            return ()
+
+    def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
+        """Take the scopes that the build may start from."""
+        self._donors = tuple(each.scope for each in candidates)
+        self._name, self._reads_all = name, reads_all
+
+    @cached_property
+    def _trouble(self) -> str | None:
+        """Why the directory cannot be a store, and what to do about it."""
+        try:
+            self.store.check()
+        except StoreError as error:
+            return "; ".join(filter(None, (error.message, error.hint)))
+        except OSError as error:
+            return f"`{error.filename}`: {error.strerror}"
+        return None
+
+    def _read_in_place(self, denied: str, *, noted: bool) -> StoreState:
+        """A store that cannot be written: BuildKit reads it where it lies, where it is whole."""
+        notes = (f"{denied}; it is only read, and nothing is saved",) if noted else ()
+        state = StoreState(self.store.path, notes=notes, is_writable=False)
+        try:
+            donor = self.store.find_whole(self._donors)
+        except StoreError as error:
+            return replace(state, trouble=error.message, notes=())
+        return replace(state, donors={donor.ref_name: donor.digest}) if donor else state
+
+    def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:
+        """Make the staging layout. A store that cannot be read costs a warning."""
+        if self._trouble is not None:
+            self.state = StoreState(self.store.path, trouble=self._trouble)
+            return
+        denied = self.store.find_denied()
+        if denied:
+            self.state = self._read_in_place(denied, noted=notes_denied)
+        elif stack is None:
+            self.state = self._look()
+        else:
+            self._make_staging(stack, notes_denied=notes_denied)
+
+    def _look(self) -> StoreState:
+        """The store as a build would find it, without touching it."""
+        folder = self.store.staging_path(self._name)
+        try:
+            scopes = self.store.read_scopes()
+        except StoreError as error:
+            return StoreState(folder, trouble=error.message)
+        wanted = [name for name in self._donors if name in scopes]
+        taken = wanted if self._reads_all else wanted[:1]
+        return StoreState(folder, {name: scopes[name].digest for name in taken})
+
+    def _make_staging(self, stack: ExitStack, *, notes_denied: bool) -> None:
+        try:
+            snapshot = self.store.snapshot(self._name, self._donors, every=self._reads_all)
+            staging = stack.enter_context(snapshot)
+        except StoreError as error:
+            self.state = self._read_in_place(error.message, noted=notes_denied)
+            return
+        for name in staging.swept:
+            shutil.rmtree(locate_folder(name), ignore_errors=True)
+        found = {each.ref_name: each.digest for each in staging.donors}
+        self.staging = staging
+        self.state = StoreState(staging.path, found, notes=staging.notes)
+
+    def look(self, candidates: Sequence[Candidate]) -> None:
+        """Nothing: `prepare` and `open` have looked at all of them."""
+
+    def judge(self, candidate: Candidate) -> Sight:
+        """Whether the store offers a scope."""
+        there = candidate.scope in self.state.donors
+        return Sight(there, "it is there" if there else "there is none")
+
+    def list_troubles(self, *, saves: bool) -> Iterator[str]:  # noqa: ARG002  # one for both
+        """Why the store is not used."""
+        if self.state.trouble is not None:
+            yield f"the local cache `{self.store.path}` was not used: {self.state.trouble}"
+
+    def list_notes(self, settings: BuildSettings, directory: Path) -> Iterator[str]:
+        """That the store lies in the build context."""
+        if self._trouble is None:
+            yield from note_sent(directory, settings, self.store.path)
+
+    def list_warnings(self) -> Iterator[str]:
+        """What was mended in the store, or why it is only read."""
+        yield from (f"in the store `{self.store.path}`: {note}" for note in self.state.notes)
+
+    def import_flag(self, candidate: Candidate) -> CacheUse:
+        """The flag that imports a scope from the staging layout."""
+        digest = self.state.donors[candidate.scope]
+        attributes = (("type", "local"), ("src", str(self.state.folder)), ("digest", digest))
+        reason = f"the store has the scope `{candidate.scope}`, {candidate.what}"
+        return CacheUse(IMPORT, self, self.find_place(""), candidate.scope, attributes, reason)
+
+    def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:  # noqa: ARG002
+        """The build itself exports to the staging layout."""
+        attributes = (
+            ("type", "local"),
+            ("dest", str(self.state.folder)),
+            ("tag", wish.scope.name),
+            ("mode", "max"),
+            ("image-manifest", "true"),
+            *list_compression(self.settings),
+            ("ignore-error", "true"),
+        )
+        reason = f"every stage is staged there, then linked into the store {self.store.path}"
+        place = self.find_place("")
+        use = CacheUse(EXPORT, self, place, wish.scope.name, attributes, reason)
+        usable = self.state.trouble is None and self.state.is_writable
+        if usable and not wish.inline_only:
+            return SavePlan(saves=(Save(use),))
+        return SavePlan(unsaved=(use,))
+
+    def explain_failure(self, place: str, operation: str, error: str) -> str:
+        """The warning of a transfer that failed."""
+        what = "could not be read" if operation == "reading" else "was not saved"
+        return f"the local cache `{place}` {what}: {error}"
+
+    def retry_after_collision(
+        self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult
+    ) -> tuple[CacheUse, ...] | None:
+        """The flags to run a build again with whose nodes wrote the layout at once."""
+        export = self._find_export(uses)
+        if self.staging is None or export is None:
+            return None
+        return retry_after_collision(runner, uses, ran, self.staging, export)
+
+    def finish_export(self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult) -> RunResult:
+        """The run after the export of nodes that hindered each other is repeated."""
+        export = self._find_export(uses)
+        if self.staging is None or export is None or ran.exit_status:
+            return ran
+        return export_again(runner, uses, ran, self.staging, export)
+
+    def _find_export(self, uses: Iterable[CacheUse]) -> CacheUse | None:
+        return next((use for use in uses if use.flag == EXPORT and use.backend is self), None)
+
+    def mend(self) -> tuple[str, ...]:
+        """Verify the scopes that the build imported, and mend them."""
+        donors = self.staging.donors if self.staging is not None else ()
+        if not donors:
+            return ()
+        try:
+            return self.store.repair(full=True, scopes=[each.ref_name for each in donors])
+        except StoreError:
+            return ()
+
+    def drop_imports(self) -> None:
+        """Empty the staging layout."""
+        if self.staging is not None:
+            self.staging.empty()
+
+    def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
+        """What the build started from; None for what cannot be read."""
+        if imports and self.staging is not None:
+            layout = self.staging.layout
+            for donor in self.staging.donors:
+                try:
+                    yield read_manifest(layout, donor)
+                except (StoreError, OSError):
+                    yield None
+
+    def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
+        """The scopes that a trusted build saved last, such as those of other images.
+
+        What is imported from a store that is only read is among them.
+        """
+        imported = {use.scope for use in imports}
+        for name in self._list_stored():
+            content = self._read_trusted(name, imported=name in imported)
+            if content is not None:
+                yield content
+
+    def _read_trusted(self, name: str, *, imported: bool) -> CacheManifest | None:
+        try:
+            last = next(reversed(self.store.read_records(name)), None)
+            if imported or is_trusted(last):
+                return read_manifest(Layout.at(self.store.path), self.store.read_scopes()[name])
+        except (StoreError, OSError, KeyError):
+            pass
+        return None
+
+    def save(self, save: Save, built: Built) -> SavedScope:
+        """Link what was exported into the store."""
+        result, place = save.use.result, save.use.place
+        error = next((each.error for each in built.transfers if each.error), "")
+        if error or not built.transfers:
+            why = error or "BuildKit did not export it"
+            return SavedScope(result, warnings=(self.explain_failure(place, "saving", why),))
+        digests = [each.digest for each in built.transfers if each.digest]
+        if self.staging is None or not digests:
+            # BuildKit writes no manifest when no step made a layer.
+            return SavedScope(replace(result, contents=frozenset()))
+        first, *others = digests
+        try:
+            saved = self.store.commit(
+                self.staging,
+                save.use.scope,
+                first,
+                measure_work(built.ran),
+                others=others,
+                suspect=bool(built.ran.trace.unloaded),
+                sound=built.sound,
+            )
+        except StoreError as failure:
+            warning = self.explain_failure(place, "saving", failure.message)
+            return SavedScope(result, warnings=(warning,))
+        result = replace(
+            result,
+            digest=saved.digest,
+            bytes=saved.bytes,
+            exported=True,
+            new_bytes=saved.new_bytes,
+            unchanged=saved.unchanged,
+            layers=saved.layers,
+            contents=saved.contents,
+        )
+        return SavedScope(result)
+
+    def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
+        """The keys in the records of scopes, the last build's first."""
+        if self._trouble is None:
+            for scope in scopes:
+                yield from read_keys(reversed(self.store.read_records(scope)))
+
+    def keep_record(
+        self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
+    ) -> KeptRecord:
+        """Keep the record of any build, and collect where something was saved."""
+        del key
+        if self.staging is None:
+            return KeptRecord(saved=saved)
+        notes: tuple[str, ...] = ()
+        try:
+            self.store.add_record(scope.name, record)
+        except StoreError as error:
+            notes = (f"`bxcache history` will not know this build: {error.message}",)
+        if saved is None or not saved.result.exported:
+            return KeptRecord(is_kept=True, saved=saved, notes=notes)
+        saved, collected = collect_store(self.store, self.limits, saved)
+        return KeptRecord(is_kept=True, saved=saved, notes=(*notes, *collected))
+
+    def open_holder(self) -> DirectoryHolder:
+        """What reads the store."""
+        return DirectoryHolder(self.store.path)

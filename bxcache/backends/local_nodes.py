@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bxcache.backends.base import EXPORT, IMPORT, save_quietly
+from bxcache.backends.base import IMPORT
+from bxcache.backends.export import save_quietly
 from bxcache.buildx.command import can_repeat, reads_context
 from bxcache.buildx.faults import have_nodes_met
 from bxcache.buildx.stream.events import Noted
@@ -28,26 +29,25 @@ _KIND = CacheVertex.EXPORT_LOCAL
 _MET = "two nodes of the builder were to write the store at the same instant, which buildx refuses"
 _SECONDS = 600.0
 """How long the export of one platform may take."""
-MORE_RUNS = 2
-"""How often a build is run again whose nodes go on to meet."""
 
 
-def avoid_meeting(
-    runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging | None
+def retry_after_collision(
+    runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging, export: CacheUse
 ) -> tuple[CacheUse, ...] | None:
-    """The cache flags to run a build again with, whose nodes met; None where it is not run again.
+    """The flags to run a build again with whose nodes collided; None where it is not run again.
 
-    Where `export_again` can save it afterwards, its nodes write nothing to the store. Else it is
-    run as it is: what one of the nodes has written by now, none of them will write any more.
+    Where `export_again` can save it afterwards, its nodes write nothing to the store. Else it runs
+    with the same flags: what one node has written, no other writes once more.
 
     Args:
+        runner: the build.
         uses: the cache flags of the build.
-        ran: what became of it.
-        staging: where it exported to, for the store.
+        ran: what the run left.
+        staging: where it exported to.
+        export: the flag of that export.
     """
     settings, failed = runner.settings, ran.exit_status != 0
-    export = find_local_export(uses)
-    if staging is None or export is None or not have_nodes_met(ran.trace):
+    if not have_nodes_met(ran.trace):
         return None
     repeatable = _can_repeat(runner)
     # Without a cache everything would be executed once more.
@@ -59,33 +59,29 @@ def avoid_meeting(
 
 
 def export_again(
-    runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging | None
+    runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging, export: CacheUse
 ) -> RunResult:
-    """What became of a build whose nodes hindered each other, once each has saved what it built.
+    """The run of a build whose nodes collided, after each node has saved what it built.
 
-    Any other build is given back as it is.
+    The run of any other build is returned as it is.
 
     Args:
+        runner: the build.
         uses: the cache flags of the build.
-        ran: what became of it.
-        staging: where it exported to, for the store.
+        ran: what the run left.
+        staging: where it exported to.
+        export: the flag of that export.
     """
-    use = find_local_export(uses)
-    if staging is None or use is None or ran.exit_status or not _is_due(runner, ran):
+    if not _is_due(runner, ran):
         return ran
     runner.tell(Noted(f"{_MET}; it is saved platform by platform"))
     imports = [each for each in uses if each.flag == IMPORT]
     kept = [each for each in ran.trace.transfers if not each.name.startswith(_KIND)]
     for platform in runner.settings.platforms or ("",):
         staging.drop_unfinished()
-        _, transfers, error = save_quietly(runner, imports, use, _SECONDS, platform)
+        _, transfers, error = save_quietly(runner, imports, export, _SECONDS, platform)
         kept += [CacheTransfer(_KIND, None, error)] if error else transfers
     return replace(ran, trace=replace(ran.trace, transfers=tuple(kept)))
-
-
-def find_local_export(uses: Sequence[CacheUse]) -> CacheUse | None:
-    """What a build writes to the store, if it does."""
-    return next((each for each in uses if each.flag == EXPORT and each.backend == "local"), None)
 
 
 def _is_due(runner: Runner, ran: RunResult) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import LocalBackend
+from bxcache.config.backends import LocalSettings
 from bxcache.config.loading import default_store
 from bxcache.errors import ConfigError, Problem
 from bxcache.place.trust import load_guarded
@@ -32,13 +32,17 @@ class Location:
 
 def find_location(setup: Setup) -> Location | None:
     """The local store that a configuration declares, or None."""
-    for backend in setup.config.cache.backends:
-        if isinstance(backend, LocalBackend):
-            path = Path(backend.dir) if backend.dir else default_store(setup.root)
-            # What the bounds are that trusted builds keep is not known to another one.
-            limits = Limits(backend.max_size, backend.max_age)
-            return Location(Store(path), limits if setup.is_callers(_BACKENDS) else Limits())
-    return None
+    declared = setup.config.cache.backends
+    found = (each for each in declared if isinstance(each, LocalSettings))
+    return next((locate_store(setup, each) for each in found), None)
+
+
+def locate_store(setup: Setup, settings: LocalSettings) -> Location:
+    """The store of a declared backend."""
+    path = Path(settings.dir) if settings.dir else default_store(setup.root)
+    # What the bounds are that trusted builds keep is not known to another one.
+    limits = Limits(settings.max_size, settings.max_age)
+    return Location(Store(path), limits if setup.is_callers(_BACKENDS) else Limits())
 
 
 def choose_location(
@@ -95,7 +99,7 @@ def choose_registries(  # noqa: PLR0913  # each is a choice of the command's own
             raise ConfigError([Problem("--ref", "", str(error))]) from error
     setup = load_guarded(directory, environment, file=file)
     backends = setup.config.cache.backends
-    declared = [each for each in backends if not isinstance(each, LocalBackend) and each.keeps_all]
+    declared = [each for each in backends if not isinstance(each, LocalSettings) and each.keeps_all]
     if not declared:
         source = str(setup.source_of(_BACKENDS))
         why = "no registry is declared; name one with `--ref`"

@@ -1,34 +1,302 @@
-"""A registry as a backend: the scope that a build saves there."""
+"""A registry as a backend: a repository with one tag per scope."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from bxcache.backends.attributes import list_compression, render_boolean
+from bxcache.backends.base import (
+    EXPORT,
+    IMPORT,
+    Backend,
+    CacheUse,
+    Candidate,
+    KeptRecord,
+    Save,
+    SavedScope,
+    SavePlan,
+    Sight,
+)
+from bxcache.backends.holders import RegistryHolder
+from bxcache.backends.read_only import DECLARED, explain_read_only
+from bxcache.backends.record_content import is_trusted
+from bxcache.backends.registry_tag import SavedTag, TagSave, expect_tag
+from bxcache.buildx.faults import explain_transfer
+from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
+
 if TYPE_CHECKING:
-    from bxcache.backends.base import CacheUse
-    from bxcache.config.backends import InlineBackend, RegistryBackend
-    from bxcache.place.scope import Scope
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bxcache.backends.base import Built, Wish
+    from bxcache.config.backends import InlineSettings, RegistrySettings
+    from bxcache.config.loading import Setup
+    from bxcache.oci.documents import CacheManifest
+    from bxcache.place.scope import Owner, Scope
     from bxcache.registry.probing import Sighting
+    from bxcache.registry.repository import RemoteManifest, Repository
+
+TOO_EARLY = (
+    'before it is known what came from the builder\'s own cache (`cache.shared_builder = "refuse"`)'
+)
+_MOST_PAGES = 10
+"""So much of a registry's list of tags is read for a cache of other platforms."""
+_MOST_FURTHER = 4
+"""So many of these are looked up."""
+_MOST_SCOPES = 32
+"""How many scopes beside the build's own are looked at in a repository."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrySave:
-    """A scope of a registry that a build saves.
+class RemoteBackend(Backend):
+    """What is read from registries by a ref."""
 
-    Attributes:
-        use: the flag that saves it.
-        apart: it is saved once the build is done, in a run of its own; else by the build itself.
-        backend: what was declared.
-        owner: whose cache it is.
-        source: what was found at the ref that the build starts from, if it lies in the same
-            repository.
-        source_ref: that ref.
-    """
+    settings: RegistrySettings | InlineSettings
+    keeps_images = False
+    _keeper = "the registry"
 
-    use: CacheUse
-    apart: bool
-    backend: RegistryBackend | InlineBackend
-    owner: Scope
-    source: Sighting | None = None
-    source_ref: str = ""
+    def __init__(self, settings: RegistrySettings | InlineSettings, setup: Setup) -> None:
+        """Take what a configuration declares."""
+        super().__init__(settings, setup)
+        self.reference = Reference.parse(settings.ref)
+        self.sightings: dict[str, Sighting] = {}
+        self._candidates: tuple[Candidate, ...] = ()
+        if setup.is_guarded:
+            self.read_only = self._explain_read_only()
+
+    def _explain_read_only(self) -> str | None:
+        """Why an untrusted build only reads it: it never saves to a tag that others start from."""
+        if not self.setup.is_callers(DECLARED):
+            return explain_read_only(self.settings.ref, self.setup)
+        if not self.keeps_all or self.reference.tag:
+            ref = self.settings.ref
+            return f"`{ref}` is only read: trusted builds can start from the tag that it names"
+        return None
+
+    def find_place(self, scope: str) -> str:
+        """The ref of a scope's cache: the scope is the tag, unless one is declared."""
+        tag = self.reference.tag or (scope if self.keeps_all else "latest")
+        return str(Reference(self.reference.name, tag))
+
+    def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
+        """Note the candidates; registries are looked at later."""
+        del name, reads_all
+        self._candidates = tuple(candidates)
+
+    def look(self, candidates: Sequence[Candidate]) -> None:
+        """Look them up in the registry."""
+        from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # with all of HTTP
+
+        refs = {each.name: self.settings.insecure for each in candidates}
+        self.sightings |= probe_refs(refs, os.environ)
+
+    def look_further(
+        self, scope: Scope, owners: Sequence[tuple[Owner, str]]
+    ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+        """The caches for other platforms.
+
+        Which sets of platforms were built is not known, so the tags are listed: one request for
+        1000.
+        """
+        seen = [*self.sightings.values()]
+        fixed = self.reference.tag or not self.keeps_all
+        if fixed or not seen or any(each.error for each in seen):
+            return (), ()
+        try:
+            tags = seen[0].repository.list_tags(_MOST_PAGES)
+        except RegistryError as error:
+            return (), (f"caches for other platforms were not looked for: {error}",)
+        related = islice(scope.list_related(owners, tags), _MOST_FURTHER)
+        found = tuple(Candidate(self, name, what) for name, what in related)
+        self.look(found)
+        return found, ()
+
+    def judge(self, candidate: Candidate) -> Sight:
+        """Whether a cache is there, as far as it was looked up."""
+        sighting = self.sightings.get(candidate.name)
+        if sighting is None:
+            return Sight(there=False, verdict="not asked: there is a better one")
+        if sighting.error is not None:
+            unreached = sighting.error.trouble is Trouble.UNREACHABLE
+            return Sight(None if unreached else False, sighting.error.cause)
+        if sighting.manifest is None:
+            return Sight(there=False, verdict="there is none")
+        if self.names_tags and sighting.manifest.parse() is None:
+            return Sight(there=False, verdict="what is there is no build cache")
+        return Sight(there=True, verdict="it is there")
+
+    @property
+    def names_tags(self) -> bool:
+        """The tags are bxcache's own choice. A declared one may be an image's."""
+        return False
+
+    @property
+    def _errors(self) -> list[RegistryError]:
+        return [each.error for each in self.sightings.values() if each.error is not None]
+
+    def find_error(self) -> str | None:
+        """Why it is not known what is there."""
+        return next(map(str, self._errors), None)
+
+    def list_troubles(self, *, saves: bool) -> Iterator[str]:
+        """Why the registry is left out.
+
+        What is not reached from here is left to the engine. One that denies to be read may be
+        without the repository still, as long as it can be written.
+        """
+        kinds = [Trouble.SICK, Trouble.REFUSED]
+        kinds += [] if saves and self.keeps_all else [Trouble.DENIED]
+        found = (error for kind in kinds for error in self._errors if error.trouble is kind)
+        worst = next(found, None)
+        if worst is not None:
+            yield f"a cache was not used; {worst}"
+
+    def import_flag(self, candidate: Candidate) -> CacheUse:
+        """The flag that imports a ref."""
+        ref, sight = self.find_place(candidate.scope), self.judge(candidate)
+        attributes = (("type", "registry"), ("ref", ref), *self._list_insecure())
+        reason = f"{self._keeper} has a cache there, {candidate.what}"
+        if not sight.there:
+            reason = f"whether {self._keeper} has a cache there is not known: {sight.verdict}"
+        return CacheUse(IMPORT, self, ref, candidate.scope, attributes, reason)
+
+    def _list_insecure(self) -> tuple[tuple[str, str], ...]:
+        return (("registry.insecure", "true"),) if self.settings.insecure else ()
+
+    def plan_tag(self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse) -> SavePlan:
+        """Save a scope as a tag, after the build where that can be run again."""
+        if self._errors and any(e.trouble in (Trouble.SICK, Trouble.REFUSED) for e in self._errors):
+            return SavePlan()
+        if wish.once and wish.refuses_borrowed:
+            why = f"{self.settings.ref} is not saved: {wish.once}, so it is written {TOO_EARLY}"
+            return SavePlan(notes=(why,))
+        name = self.reference.name
+        own = (each for each in imports if each.backend is self)
+        ref = next((each.place for each in own if Reference.parse(each.place).name == name), "")
+        save = TagSave(
+            use=use,
+            apart=not wish.once,
+            owner=wish.scope,
+            insecure=self.settings.insecure,
+            timeout=self.settings.timeout,
+            keeps_images=self.keeps_images,
+            source=self.sightings.get(ref),
+            source_ref=ref,
+        )
+        return SavePlan(saves=(save,))
+
+    def explain_failure(self, place: str, operation: str, error: str) -> str:
+        """The warning of a transfer that failed."""
+        return str(explain_transfer(place, operation, error))
+
+    def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
+        """What the build started from here; None for what cannot be read."""
+        self._look_up([use.place for use in imports])
+        return (_parse(self.sightings[use.place].manifest) for use in imports)
+
+    def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
+        """What the build might have started from, and what trusted builds of others saved."""
+        del imports
+        places = [self.find_place(each.scope) for each in self._candidates]
+        self._look_up(places)
+        found = (_parse(self.sightings[place].manifest) for place in places)
+        yield from (each for each in found if each is not None)
+        if self.keeps_all and self.read_only is None:
+            yield from self._read_scopes(self._open_repository())
+
+    def _look_up(self, places: Iterable[str]) -> None:
+        unseen = {place: self.settings.insecure for place in places if place not in self.sightings}
+        if unseen:
+            from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # with all of HTTP
+
+            self.sightings |= probe_refs(unseen, os.environ)
+
+    def _open_repository(self) -> Repository:
+        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # with all of HTTP
+
+        reference = Reference(self.reference.name)
+        return open_repository(reference, os.environ, insecure=self.settings.insecure)
+
+    def _read_scopes(self, repository: Repository) -> Iterator[CacheManifest]:
+        from bxcache.registry.scopes import list_scopes  # noqa: PLC0415  # with all of HTTP
+
+        try:
+            found = sorted(list_scopes(repository), key=lambda each: -each.label.used)
+            for each in found[:_MOST_SCOPES]:
+                last = next(iter(each.label.records), None)
+                if last is None or each.changed:
+                    continue
+                if is_trusted(repository.read_blob(last.digest)):
+                    content = _parse(repository.read_manifest(each.tag))
+                    if content is not None:
+                        yield content
+        except RegistryError:
+            return
+
+    def keep_record(
+        self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
+    ) -> KeptRecord:
+        """Write down beside the tag what it is now."""
+        del scope
+        from bxcache.backends.registry_save import label_scope  # noqa: PLC0415  # with all of HTTP
+
+        if not isinstance(saved, SavedTag) or saved.digest is None:
+            return KeptRecord(saved=saved)
+        note = label_scope(saved, record, key)
+        return KeptRecord(is_kept=True, saved=saved, notes=(note,) if note else ())
+
+    def open_holder(self) -> RegistryHolder | None:
+        """What reads the repository, or the one tag that is declared."""
+        if not self.keeps_all:
+            return None
+        return RegistryHolder.open(self.reference, insecure=self.settings.insecure)
+
+
+class RegistryBackend(RemoteBackend):
+    """A repository of a container registry, one tag per scope."""
+
+    kind = "registry"
+
+    settings: RegistrySettings
+
+    @property
+    def names_tags(self) -> bool:
+        """The tags are bxcache's own choice."""
+        return self.reference.tag is None
+
+    def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
+        """A run of its own exports to the tag, if anything is new."""
+        settings, ref = self.settings, self.find_place(wish.scope.name)
+        attributes = (
+            ("type", "registry"),
+            ("ref", ref),
+            ("mode", "max"),
+            ("image-manifest", render_boolean(settings.image_manifest)),
+            ("oci-mediatypes", render_boolean(settings.oci_mediatypes)),
+            *self._list_insecure(),
+            *list_compression(settings),
+            ("ignore-error", render_boolean(settings.ignore_error)),
+        )
+        reason = "every stage is saved there, if anything is new"
+        use = CacheUse(EXPORT, self, ref, wish.scope.name, attributes, reason)
+        if wish.inline_only:
+            return SavePlan(unsaved=(use,))
+        return self.plan_tag(wish, imports, use)
+
+    def save(self, save: Save, built: Built) -> SavedTag:
+        """Leave the tag, name it anew or export to it."""
+        from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # with all of HTTP
+
+        return save_tag(expect_tag(save), built)
+
+    def find_shared_ref(self) -> tuple[str, str, str] | None:
+        """The declared tag."""
+        if self.reference.tag is None:
+            return None
+        hint = "leave the tag out of the `ref` of a cache: bxcache makes one for each image"
+        return str(self.reference), "written", hint
+
+
+def _parse(manifest: RemoteManifest | None) -> CacheManifest | None:
+    return (manifest.parse() or manifest.parse_image()) if manifest is not None else None

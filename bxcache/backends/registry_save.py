@@ -11,19 +11,19 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bxcache.backends.base import CacheResult, save_quietly
+from bxcache.backends.export import save_quietly
 from bxcache.backends.inline_push import Export
 from bxcache.backends.inline_stages import copy_stages, export_stages
+from bxcache.backends.registry_tag import SavedTag, TagSave
 from bxcache.backends.transfers import find_failed_import
 from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.steps import find_layers
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import CacheVertex
-from bxcache.config.backends import InlineBackend
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.registry.labels import Label
@@ -31,11 +31,9 @@ from bxcache.registry.probing import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from bxcache.backends.base import CacheUse
-    from bxcache.backends.registry import RegistrySave
-    from bxcache.buildx.run import Runner, RunResult
+    from bxcache.backends.base import Built
+    from bxcache.backends.cache_result import CacheResult
+    from bxcache.buildx.run import RunResult
     from bxcache.oci.documents import CacheManifest
     from bxcache.registry.probing import Sighting
     from bxcache.registry.repository import RemoteManifest, Repository
@@ -53,7 +51,7 @@ class Need(Enum):
     EXPORT = "there is something new"
 
 
-def choose_need(save: RegistrySave, ran: RunResult) -> Need:
+def choose_need(save: TagSave, ran: RunResult) -> Need:
     """What a build's own scope needs after it."""
     content = _read_content(save, save.source.manifest if save.source is not None else None)
     if content is None or not ran.trace.steps:
@@ -68,103 +66,80 @@ def choose_need(save: RegistrySave, ran: RunResult) -> Need:
     return Need.NOTHING if save.source_ref == save.use.place else Need.ALIAS
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What became of one registry's scope.
-
-    Attributes:
-        result: the same for the caller.
-        save: what was to be saved, with what was found there.
-        digest: the manifest that the scope's tag has been given, if it has.
-        told: what the run told that saved it, if there was one.
-        label: what was written down of the scope before, if it was.
-        warning: why it could not be saved, or an empty string.
-        stages: the digests of the images of its stages, by their tags, where it has such.
-    """
-
-    result: CacheResult
-    save: RegistrySave
-    digest: str | None = None
-    told: RunResult | None = None
-    label: Label | None = None
-    warning: str = ""
-    stages: Mapping[str, str] = field(default_factory=dict)
+def save_tag(save: TagSave, built: Built) -> SavedTag:
+    """Bring a registry's scope up to date with a build that succeeded."""
+    if built.sound is not None:
+        # A registry takes what docker exports as a whole.
+        return SavedTag(_describe(save), save=save)
+    if not save.apart:
+        return _finish_own(save, built)
+    if find_failed_import(built.imports, built.ran, save.use.place):
+        # That has been reported already, and the same registry will not be written either.
+        return SavedTag(_describe(save), save=save)
+    return _save(save, built)
 
 
-def save_registries(
-    runner: Runner,
-    saves: Sequence[RegistrySave],
-    imports: Sequence[CacheUse],
-    ran: RunResult,
-    caches: Iterable[CacheResult],
-) -> Iterator[Kept]:
-    """Bring each registry's scope up to date with a build that succeeded.
-
-    Args:
-        saves: the scopes to save.
-        imports: what the build started from.
-        ran: what became of it.
-        caches: what it saved by itself.
-    """
-    own = {each.place: each for each in caches}
-    for save in saves:
-        if not save.apart:
-            yield _settle_own(save, ran, own[save.use.place], is_only=len(saves) == 1)
-        elif find_failed_import(imports, ran, save.use.place):
-            # That has been told already, and the same registry will not be written either.
-            yield Kept(_describe(save), save)
-        else:
-            yield _save(runner, imports, save, ran)
-
-
-def leave_registries(saves: Iterable[RegistrySave]) -> tuple[Kept, ...]:
-    """Save nothing to the registries."""
-    return tuple(Kept(_describe(save), save) for save in saves)
-
-
-def _settle_own(save: RegistrySave, ran: RunResult, result: CacheResult, *, is_only: bool) -> Kept:
-    """What the build itself has saved."""
-    label = _read_label(save)
-    if not result.exported or result.digest is None:
-        return Kept(result, save, label=label)
-    transfers = ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
-    written = [each.digest for each in transfers if each.digest]
+def _finish_own(save: TagSave, built: Built) -> SavedTag:
+    """What the build itself has exported."""
+    place, label = save.use.place, _read_label(save)
+    error = next((each.error for each in built.transfers if each.error), "")
+    if error or not built.transfers:
+        # One warning for each registry.
+        failed = find_failed_import(built.imports, built.ran, place)
+        why = explain_transfer(place, "saving", error or "BuildKit did not export it")
+        warnings = () if failed else (str(why),)
+        return SavedTag(save.use.result, warnings=warnings, save=save, label=label)
+    digest = built.transfers[0].digest
+    layers = built.ran.metadata.layers if digest else {}
+    result = replace(
+        save.use.result,
+        digest=digest,
+        bytes=sum(layers.values()) or None,
+        exported=digest is not None,
+        layers=len(layers) or None,
+    )
+    if digest is None:
+        return SavedTag(result, save=save, label=label)
+    exports = built.ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     try:
-        if not is_only:
-            written = _choose_own(save, written)
-        digest = _join_nodes(save, written) if written else result.digest
-    except RegistryError as error:
-        return Kept(result, save, result.digest, label=label, warning=str(error))
-    return Kept(replace(result, digest=digest), save, digest, label=label)
+        own = _choose_own(save, [each.digest for each in exports if each.digest])
+        digest = _join_nodes(save, own) if own else digest
+    except RegistryError as failure:
+        return SavedTag(result, warnings=(str(failure),), save=save, digest=digest, label=label)
+    return SavedTag(replace(result, digest=digest), save=save, digest=digest, label=label)
 
 
-def _choose_own(save: RegistrySave, written: list[str]) -> list[str]:
-    """The manifests that went to this registry: of several, BuildKit does not tell which."""
+def _choose_own(save: TagSave, written: list[str]) -> list[str]:
+    """The manifests that went to this registry: BuildKit does not report which of several did."""
+    found = list(dict.fromkeys(written))
+    if len(found) == 1:
+        return found
     repository = _find_repository(save)
-    return [each for each in dict.fromkeys(written) if repository.read_digest(each)]
+    return [each for each in found if repository.read_digest(each)]
 
 
-def _save(runner: Runner, imports: Sequence[CacheUse], save: RegistrySave, ran: RunResult) -> Kept:
+def _save(save: TagSave, built: Built) -> SavedTag:
     begun = time.monotonic()
     try:
         seen = _look(save)
-        need = choose_need(seen, ran)
+        need = choose_need(seen, built.ran)
         if need is Need.NOTHING:
             return _leave(seen)
         if need is Need.ALIAS:
-            kept = _alias(runner, imports, seen, ran)
-        elif isinstance(seen.backend, InlineBackend):
-            kept = _export_stages(runner, imports, seen, ran)
+            saved = _alias(seen, built)
+        elif seen.keeps_images:
+            saved = _export_stages(seen, built)
         else:
-            kept = _export(runner, imports, seen)
+            saved = _export(seen, built)
     except RegistryError as error:
-        return Kept(_describe(save), save, warning=str(error))
+        return SavedTag(_describe(save), warnings=(str(error),), save=save)
     seconds = round(time.monotonic() - begun, 3)
-    result = replace(kept.result, seconds=seconds)
-    return replace(kept, result=result, label=_read_label(seen))
+    label = _read_label(seen)
+    result, key = replace(saved.result, seconds=seconds), label.key if label is not None else None
+    return replace(saved, result=result, label=label, key=key)
 
 
-def _look(save: RegistrySave) -> RegistrySave:
+def _look(save: TagSave) -> TagSave:
     """The same, with what the own scope has, where the build had no reason to look there.
 
     Raises:
@@ -173,25 +148,25 @@ def _look(save: RegistrySave) -> RegistrySave:
     if save.source is not None:
         return save
     ref = save.use.place
-    source = probe_refs({ref: save.backend.insecure}, os.environ)[ref]
+    source = probe_refs({ref: save.insecure}, os.environ)[ref]
     # What is read as images is joined from here; a cache is written by the engine alone.
-    everything = isinstance(save.backend, InlineBackend)
+    everything = save.keeps_images
     if source.error is not None and (everything or source.error.trouble in _HOPELESS):
         raise source.error
     return replace(save, source=source, source_ref=ref)
 
 
-def _leave(save: RegistrySave) -> Kept:
+def _leave(save: TagSave) -> SavedTag:
     """Only note, once a day, that the scope is still used."""
     source, manifest = _expect_source(save)
     label, now = _read_label(save), time.time()
     known = label is not None and label.digest == manifest.digest
     if label is not None and known and now - label.used > _SECONDS_BETWEEN_USES:
         write_label(source.repository, _tag_of(save), replace(label, used=now))
-    return Kept(replace(_describe(save, manifest), unchanged=True), save)
+    return SavedTag(replace(_describe(save, manifest), unchanged=True), save=save)
 
 
-def _read_label(save: RegistrySave) -> Label | None:
+def _read_label(save: TagSave) -> Label | None:
     """What was written down of the scope before; nothing where the registry does not tell."""
     if save.source is not None and save.source.error is not None:
         return None
@@ -201,58 +176,59 @@ def _read_label(save: RegistrySave) -> Label | None:
     return None
 
 
-def _alias(runner: Runner, imports: Sequence[CacheUse], save: RegistrySave, ran: RunResult) -> Kept:
+def _alias(save: TagSave, built: Built) -> SavedTag:
     source, manifest = _expect_source(save)
     stages: dict[str, str] = {}
-    if isinstance(save.backend, InlineBackend):
+    if save.keeps_images:
         content = _read_content(save, manifest)
         known = content.layer_sizes if content is not None else {}
-        stages = copy_stages(_to_export(runner, imports, save), ran, known)
+        stages = copy_stages(_to_export(save, built), built.ran, known)
     copy_scope(source.repository, manifest, _tag_of(save))
-    runner.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
+    note = f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"
+    built.runner.tell(Noted(note))
     result = replace(_describe(save, manifest), aliased=True)
-    return Kept(result, save, manifest.digest, stages=stages)
+    return SavedTag(result, save=save, digest=manifest.digest, stages=stages)
 
 
-def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
+def _expect_source(save: TagSave) -> tuple[Sighting, RemoteManifest]:
     if save.source is None or save.source.manifest is None:
         raise ValueError(save)
     return save.source, save.source.manifest
 
 
-def _export(runner: Runner, imports: Sequence[CacheUse], save: RegistrySave) -> Kept:
+def _export(save: TagSave, built: Built) -> SavedTag:
+    runner, imports = built.runner, built.imports
     runner.tell(Noted(f"saving the cache to {save.use.place}"))
-    ran, transfers, error = save_quietly(runner, imports, save.use, save.backend.timeout)
+    ran, transfers, error = save_quietly(runner, imports, save.use, save.timeout)
     if error:
         raise explain_transfer(save.use.place, "saving", error)
     digests = [each.digest for each in transfers if each.digest]
     if not digests:
         # BuildKit writes no manifest when no step made a layer.
-        return Kept(replace(_describe(save), contents=frozenset()), save)
+        return SavedTag(replace(_describe(save), contents=frozenset()), save=save)
     digest = _join_nodes(save, digests)
     result = replace(_describe(save, _read_back(save, digest)), digest=digest)
-    return Kept(replace(result, exported=True), save, digest, ran)
+    return SavedTag(replace(result, exported=True), ran, save=save, digest=digest)
 
 
-def _export_stages(
-    runner: Runner, imports: Sequence[CacheUse], save: RegistrySave, ran: RunResult
-) -> Kept:
+def _export_stages(save: TagSave, built: Built) -> SavedTag:
     content = _read_content(save, save.source.manifest if save.source is not None else None)
     known = content.layer_sizes if content is not None else {}
-    joined, told = export_stages(_to_export(runner, imports, save), ran, known)
+    joined, run = export_stages(_to_export(save, built), built.ran, known)
     if joined is None:
-        return Kept(replace(_describe(save), contents=frozenset()), save)
+        return SavedTag(replace(_describe(save), contents=frozenset()), save=save)
     result = replace(_describe(save, joined.manifest), exported=True)
-    return Kept(result, save, joined.manifest.digest, told, stages=joined.digests)
+    digest = joined.manifest.digest
+    return SavedTag(result, run, save=save, digest=digest, stages=joined.digests)
 
 
-def _to_export(runner: Runner, imports: Sequence[CacheUse], save: RegistrySave) -> Export:
+def _to_export(save: TagSave, built: Built) -> Export:
     repository = _find_repository(save)
     source = Reference.parse(save.source_ref).tag if save.source_ref else None
-    return Export(runner, imports, save, repository, _tag_of(save), source or "")
+    return Export(built.runner, built.imports, save, repository, _tag_of(save), source or "")
 
 
-def _join_nodes(save: RegistrySave, digests: list[str]) -> str:
+def _join_nodes(save: TagSave, digests: list[str]) -> str:
     """The manifest that has what all nodes of the builder wrote; each wrote one, to one tag.
 
     Raises:
@@ -270,61 +246,61 @@ def _join_nodes(save: RegistrySave, digests: list[str]) -> str:
         raise RegistryError(repository.host, operation, error.message, trouble=refused) from error
 
 
-def _read_back(save: RegistrySave, digest: str) -> RemoteManifest | None:
+def _read_back(save: TagSave, digest: str) -> RemoteManifest | None:
     with suppress(RegistryError):
         return save.source.repository.read_manifest(digest) if save.source else None
     return None
 
 
-def label_scope(runner: Runner, kept: Kept, record: bytes, key: str) -> None:
+def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
     """Write down what a scope's tag is now. The cache is as good without.
 
     Args:
-        run: the build.
-        kept: what became of the scope.
+        saved: the scope after it was saved.
         record: the build's record.
         key: the key of the hashes in it.
+
+    Returns:
+        Why it could not be written; None where it was, or where nobody here reaches the registry.
     """
-    save, source, now = kept.save, kept.save.source, time.time()
+    save, source, now = saved.save, saved.save.source, time.time()
     error = source.error if source is not None else None
-    if kept.digest is None or (error is not None and error.trouble is Trouble.UNREACHABLE):
-        # Only the engine reaches it: nobody here can look after it.
-        return
+    if saved.digest is None or (error is not None and error.trouble is Trouble.UNREACHABLE):
+        return None
     repository = _find_repository(save)
-    tag, before = _tag_of(save), kept.label
-    # Of a stage that the Dockerfile has no more the image is still there.
+    tag, before = _tag_of(save), saved.label
+    # Of a stage that the Dockerfile no longer has the image is still there.
     stages = dict(before.stages if before is not None else ())
-    stages |= {name.removeprefix(f"{tag}."): digest for name, digest in kept.stages.items()}
+    stages |= {name.removeprefix(f"{tag}."): digest for name, digest in saved.stages.items()}
     records = before.records if before is not None else ()
-    label = Label(save.owner, kept.digest, now, now, records, key, tuple(stages.items()))
+    label = Label(save.owner, saved.digest, now, now, records, key, tuple(stages.items()))
     try:
         is_first = source is None or source.manifest is None
         write_label(repository, tag, label, record, is_first=is_first)
     except RegistryError as failure:
         unknown = "`bxcache registry` and `bxcache history` will not know this scope"
-        runner.tell(Noted(f"{failure.message}; {unknown}"))
+        return f"{failure.message}; {unknown}"
+    return None
 
 
-def _find_repository(save: RegistrySave) -> Repository:
+def _find_repository(save: TagSave) -> Repository:
     """Where the scope is; with what is known of it already, if it was looked up."""
     if save.source is not None:
         return save.source.repository
     reference = Reference.parse(save.use.place)
-    return open_repository(reference, os.environ, insecure=save.backend.insecure)
+    return open_repository(reference, os.environ, insecure=save.insecure)
 
 
-def _tag_of(save: RegistrySave) -> str:
+def _tag_of(save: TagSave) -> str:
     return Reference.parse(save.use.place).tag or save.use.scope
 
 
-def _describe(save: RegistrySave, manifest: RemoteManifest | None = None) -> CacheResult:
+def _describe(save: TagSave, manifest: RemoteManifest | None = None) -> CacheResult:
     """The scope with what it has now, as far as that is known."""
     content = _read_content(save, manifest)
     sizes = content.layer_sizes if content is not None else {}
-    return CacheResult(
-        backend=save.use.backend,
-        place=save.use.place,
-        scope=save.use.scope,
+    return replace(
+        save.use.result,
         digest=manifest.digest if manifest is not None else None,
         bytes=sum(sizes.values()) or None,
         layers=len(sizes) or None,
@@ -332,9 +308,8 @@ def _describe(save: RegistrySave, manifest: RemoteManifest | None = None) -> Cac
     )
 
 
-def _read_content(save: RegistrySave, manifest: RemoteManifest | None) -> CacheManifest | None:
+def _read_content(save: TagSave, manifest: RemoteManifest | None) -> CacheManifest | None:
     """What a manifest has, where it is what the backend keeps."""
     if manifest is None:
         return None
-    is_image = isinstance(save.backend, InlineBackend)
-    return manifest.parse_image() if is_image else manifest.parse()
+    return manifest.parse_image() if save.keeps_images else manifest.parse()

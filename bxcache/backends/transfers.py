@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.stream.names import CacheVertex
+from bxcache.buildx.stream.names import EXPORTS, CacheVertex
 from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.trace import CacheTransfer
 
 ABSENT = "not found"
-_FROM_STORE = " from local:"
+_REGISTRY = "registry"
 
 
 def find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) -> str:
@@ -26,16 +26,16 @@ def find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) 
 def find_imports(
     uses: Sequence[CacheUse], transfers: Sequence[CacheTransfer]
 ) -> Sequence[CacheTransfer]:
-    """What became of the first of some imports, the others being all that follow.
+    """The transfers of the first of some imports, the others being all that follow.
 
-    Registries are named by BuildKit, stores are not. What a caller or a bake file imports comes
-    before all of them.
+    BuildKit names registries by their refs, others by their kind alone. What a caller or a bake
+    file imports comes before all of them.
     """
-    use = uses[0]
-    named = [each for each in transfers if each.name.endswith(use.place)]
-    if use.backend == "local":
-        transfers = [each for each in transfers if _FROM_STORE in each.name]
-        uses = [each for each in uses if each.backend == "local"]
+    use, mark = uses[0], uses[0].backend.import_mark
+    if mark is not None:
+        transfers = [each for each in transfers if mark in each.name]
+        uses = [each for each in uses if each.backend.import_mark == mark]
+    named = [each for each in transfers if mark is None and each.name.endswith(use.place)]
     return named or transfers[-len(uses) :][:1]
 
 
@@ -44,7 +44,7 @@ def find_failed_import(imports: Sequence[CacheUse], ran: RunResult, ref: str) ->
     repository = Reference.parse(ref).name
     transfers = ran.trace.find_transfers(CacheVertex.IMPORT)
     for number, use in enumerate(imports):
-        if use.backend != "local" and Reference.parse(use.place).name == repository:
+        if use.backend.import_mark is None and Reference.parse(use.place).name == repository:
             error = find_import_error(imports[number:], transfers)
             if error and not error.endswith(ABSENT):
                 return error
@@ -54,14 +54,15 @@ def find_failed_import(imports: Sequence[CacheUse], ran: RunResult, ref: str) ->
 def match_exports(
     exports: Sequence[CacheUse], ran: RunResult, given: Sequence[str]
 ) -> dict[str, list[CacheTransfer]]:
-    """Which export went to which registry: BuildKit names all of them alike.
+    """The transfers of each export, by its place.
 
-    The error of one that failed has its repository, or at least its host; those that succeeded are
-    alike.
+    BuildKit names exports to registries alike. The error of one that failed has its repository, or
+    at least its host; those that succeeded are alike.
     """
     found: dict[str, list[CacheTransfer]] = {}
+    kinds = {use.place: dict(use.attributes)["type"] for use in exports}
     left = ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
-    places = [*given, *(use.place for use in exports if use.backend == "registry")]
+    places = [*given, *(place for place, kind in kinds.items() if kind == _REGISTRY)]
     # One path can be a part of another one.
     places.sort(key=len, reverse=True)
     for fits in (_names_repository, _names_host, _has_succeeded, _is_any):
@@ -70,6 +71,10 @@ def match_exports(
             if own:
                 found[place] = own
                 left.remove(own[0])
+    # Each node of a builder exports one of its own.
+    for place, kind in kinds.items():
+        if kind != _REGISTRY and kind in EXPORTS:
+            found[place] = ran.trace.find_transfers(EXPORTS[kind])
     return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,6 @@ from bxcache.process import read_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.command import Command
@@ -36,6 +37,11 @@ METADATA = "metadata.json"
 """The metadata file of a build in its folder."""
 _ONLY = "build"
 """What a build is called that is no target of a bake."""
+
+
+def locate_folder(name: str) -> Path:
+    """The folder for small files of a build of a name."""
+    return Path(tempfile.gettempdir()) / f"bxcache-{name}"
 
 
 @dataclass(frozen=True, slots=True)

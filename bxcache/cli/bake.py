@@ -73,7 +73,7 @@ def _ask(request: BakeRequest, mode: str) -> int:
 def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
     from bxcache.console.batch import TARGETS  # noqa: PLC0415
     from bxcache.pipeline.bake import bake_targets  # noqa: PLC0415
-    from bxcache.pipeline.batch import find_status  # noqa: PLC0415
+    from bxcache.pipeline.result import find_status  # noqa: PLC0415
 
     files: dict[str, ImageFiles] = {}
     begun, log = time.monotonic(), find_job_log()

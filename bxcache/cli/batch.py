@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
     """Build images side by side and print what became of each; all where none is named."""
     from bxcache.console.batch import IMAGES  # noqa: PLC0415
-    from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images, find_status  # noqa: PLC0415
+    from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images  # noqa: PLC0415
+    from bxcache.pipeline.result import find_status  # noqa: PLC0415
 
     mode = choose_mode(values)
     if mode == "rawjson":
@@ -57,7 +58,7 @@ def _preview(request: BuildRequest, names: Sequence[str]) -> int:
     from dataclasses import replace  # noqa: PLC0415
 
     from bxcache.console.preview import render_preview  # noqa: PLC0415
-    from bxcache.pipeline.build import preview_build  # noqa: PLC0415
+    from bxcache.pipeline.entry import preview_build  # noqa: PLC0415
 
     shown = [render_preview(preview_build(replace(request, image=name))) for name in names]
     blocks = (f"{name}:\n{text}" for name, text in zip(names, shown, strict=True))

@@ -88,7 +88,7 @@ def _refuse(word: str, setup: Setup) -> NoReturn:
 
 def _preview(request: BuildRequest) -> int:
     from bxcache.console.preview import render_preview  # noqa: PLC0415
-    from bxcache.pipeline.build import preview_build  # noqa: PLC0415
+    from bxcache.pipeline.entry import preview_build  # noqa: PLC0415
 
     say(render_preview(preview_build(request)), find_job_log(), err=False)
     return 0
@@ -104,7 +104,7 @@ def _build_telling(
     request: BuildRequest, values: dict[str, Any], log: JobLog | None, failures: Failures
 ) -> int:
     from bxcache.errors import BuildFailedError, ResultError  # noqa: PLC0415
-    from bxcache.pipeline.build import run_build  # noqa: PLC0415
+    from bxcache.pipeline.entry import run_build  # noqa: PLC0415
 
     mode = choose_mode(values)
     failure: ResultError | None = None

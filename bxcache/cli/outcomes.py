@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from bxcache.console.failures import Failures
     from bxcache.console.job_log import JobLog
-    from bxcache.pipeline.batch import ImageOutcome
-    from bxcache.pipeline.result import BuildResult
+    from bxcache.pipeline.result import BuildResult, ImageOutcome
 
 _NONE = ImageFiles()
 

@@ -43,7 +43,7 @@ _INSECURE = asks("it sends docker's login in clear")
 _ALWAYS_MAX = "bxcache always exports every stage (mode=max); remove this key"
 
 
-class CompressedBackend(Declaration):
+class CompressedSettings(Declaration):
     """What `local` and `registry` have in common."""
 
     compression: Annotated[Compression | None, HARMLESS] = None
@@ -69,7 +69,7 @@ class CompressedBackend(Declaration):
         return True
 
 
-class LocalBackend(CompressedBackend):
+class LocalSettings(CompressedSettings):
     """A store on this machine: a directory with one scope per image, target and platform."""
 
     misplaced: ClassVar[dict[str, str]] = {
@@ -94,7 +94,7 @@ class LocalBackend(CompressedBackend):
     """How long an unused scope is kept, such as `14d`. Default: 30 days."""
 
 
-class RegistryBackend(CompressedBackend):
+class RegistrySettings(CompressedSettings):
     """A repository of a container registry, one tag per scope."""
 
     misplaced: ClassVar[dict[str, str]] = {
@@ -135,7 +135,7 @@ class RegistryBackend(CompressedBackend):
         return oci
 
 
-class InlineBackend(Declaration):
+class InlineSettings(Declaration):
     """The cache inside of images: the final stage's chain in the image itself, or every stage."""
 
     misplaced: ClassVar[dict[str, str]] = {
@@ -177,11 +177,13 @@ class InlineBackend(Declaration):
         return self.stages == "all"
 
 
-Backend = Annotated[LocalBackend | RegistryBackend | InlineBackend, Field(discriminator="type")]
-BACKEND_MODELS: dict[str, type[Declaration]] = {
-    "local": LocalBackend,
-    "registry": RegistryBackend,
-    "inline": InlineBackend,
+BackendSettings = Annotated[
+    LocalSettings | RegistrySettings | InlineSettings, Field(discriminator="type")
+]
+SETTINGS: dict[str, type[Declaration]] = {
+    "local": LocalSettings,
+    "registry": RegistrySettings,
+    "inline": InlineSettings,
 }
 BACKENDS_TO_COME = ("gha", "s3", "azblob")
 

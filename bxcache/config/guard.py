@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from bxcache.config.backends import BACKEND_MODELS
+from bxcache.config.backends import SETTINGS
 from bxcache.config.discovery import find_root
 from bxcache.config.loading import find_written_lines
 from bxcache.config.models import Config, ImageSettings
@@ -124,7 +124,7 @@ def _judge(key: Key, value: object, checkout: Checkout) -> str:
 def _guard_backend(
     number: int, table: dict[str, Any], checkout: Checkout, refused: _Refused
 ) -> dict[str, Any]:
-    model = BACKEND_MODELS[table["type"]]
+    model = SETTINGS[table["type"]]
     kept = {}
     for name, value in table.items():
         why = find_trust(model, name).judge(name, value, checkout)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from bxcache.config.backends import Backend, Declaration, LocalBackend
+from bxcache.config.backends import BackendSettings, Declaration, LocalSettings
 from bxcache.config.quantities import Duration, Size
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 
@@ -130,8 +130,8 @@ class CacheSettings(Declaration):
     made them. `warn` names their steps, `refuse` does not save them either. `trust` is for a
     builder that only trusted builds use."""
 
-    backends: Annotated[tuple[Backend, ...], Field(strict=False), HARMLESS] = (
-        LocalBackend(type="local"),
+    backends: Annotated[tuple[BackendSettings, ...], Field(strict=False), HARMLESS] = (
+        LocalSettings(type="local"),
     )
     """Where caches are kept. A build reads from the first that has one and saves to all."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from bxcache.config.backends import BACKEND_MODELS, BACKENDS_TO_COME, Declaration
+from bxcache.config.backends import BACKENDS_TO_COME, SETTINGS, Declaration
 from bxcache.config.models import (
     BuildSettings,
     CacheSettings,
@@ -76,7 +76,7 @@ def explain(error: ErrorDetails) -> str:
     if kind == "missing":
         return "is required"
     if kind == "union_tag_not_found":
-        return "needs a `type`: " + _any_of(BACKEND_MODELS)
+        return "needs a `type`: " + _any_of(SETTINGS)
     if kind == "union_tag_invalid":
         return _explain_type(str(context["tag"]))
     if kind == "literal_error":
@@ -93,10 +93,8 @@ def _explain_unknown(place: tuple[str | int, ...]) -> str:
 
 def _explain_type(tag: str) -> str:
     if tag in BACKENDS_TO_COME:
-        return f"the backend `{tag}` is not supported yet; known are {_any_of(BACKEND_MODELS)}"
-    return f"`{tag}` is no backend; known are {_any_of(BACKEND_MODELS)}" + _suggest(
-        tag, BACKEND_MODELS
-    )
+        return f"the backend `{tag}` is not supported yet; known are {_any_of(SETTINGS)}"
+    return f"`{tag}` is no backend; known are {_any_of(SETTINGS)}" + _suggest(tag, SETTINGS)
 
 
 def _explain_choice(error: ErrorDetails) -> str:
@@ -115,7 +113,7 @@ def _model_at(place: tuple[str | int, ...]) -> type[Declaration]:
         case ("images", _, *_):
             return ImageSettings
         case ("cache", "backends", _, str(tag), *_):
-            return BACKEND_MODELS.get(tag, Declaration)
+            return SETTINGS.get(tag, Declaration)
         case ("cache", *_):
             return CacheSettings
         case ("gate", *_):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 
-from bxcache.config.backends import BACKEND_MODELS, Declaration
+from bxcache.config.backends import SETTINGS, Declaration
 from bxcache.config.models import (
     BuildSettings,
     CacheSettings,
@@ -80,7 +80,7 @@ def _list_models() -> tuple[type[Declaration], ...]:
         PlaceSettings,
         GateSettings,
     )
-    return (*sections, *BACKEND_MODELS.values())
+    return (*sections, *SETTINGS.values())
 
 
 def read_docstrings(model: type) -> dict[str, str]:

@@ -10,13 +10,13 @@ from bxcache.console.document import describe_result
 from bxcache.console.progress import PlainProgress, QuietProgress, format_seconds
 from bxcache.console.summary import render_summary
 from bxcache.console.tables import show_line, show_text
-from bxcache.pipeline.batch import find_status
+from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bxcache.buildx.stream.events import Event
-    from bxcache.pipeline.batch import ImageOutcome
+    from bxcache.pipeline.result import ImageOutcome
 
 
 IMAGES, TARGETS = "image", "target"

@@ -12,7 +12,7 @@ from bxcache.console.tables import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bxcache.backends.base import CacheResult
+    from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.metadata import Layer
     from bxcache.insight.history import Stage
     from bxcache.insight.record import RecordedLayer

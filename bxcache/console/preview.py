@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def _render_choice(choice: Choice) -> str:
     seen = choice.candidate
-    where = f"{seen.place} `{seen.scope}`" if seen.backend.type == "local" else seen.place
-    return f"candidate {where} ({seen.what}): {choice.verdict}"
+    return f"candidate {seen.name} ({seen.what}): {choice.verdict}"
 
 
 def render_preview(preview: Preview) -> str:

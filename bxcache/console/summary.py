@@ -14,7 +14,7 @@ from bxcache.console.tables import cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.backends.base import CacheResult
+    from bxcache.backends.cache_result import CacheResult
     from bxcache.insight.report import Report, ReportedStep
     from bxcache.pipeline.result import BuildResult
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from bxcache.backends.holders import DirectoryHolder, RegistryHolder
-from bxcache.backends.location import find_location
-from bxcache.config.backends import LocalBackend
-from bxcache.config.reference import Reference
+from bxcache.backends.declared import list_holders
 from bxcache.errors import BxcacheError, RecordError
 from bxcache.insight.record import parse_record
 from bxcache.oci.documents import MOST_RECORDS
@@ -21,19 +18,6 @@ if TYPE_CHECKING:
     from bxcache.backends.holders import Holder
     from bxcache.config.loading import Setup
     from bxcache.insight.record import Record
-
-
-def list_holders(setup: Setup) -> list[Holder]:
-    """What a configuration declares that keeps records."""
-    found: list[Holder] = []
-    for backend in setup.config.cache.backends:
-        if isinstance(backend, LocalBackend):
-            location = find_location(setup)
-            found += [DirectoryHolder(location.store.path)] if location else []
-        elif backend.keeps_all:
-            reference = Reference.parse(backend.ref)
-            found.append(RegistryHolder.open(reference, insecure=backend.insecure))
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bxcache.backends.declared import list_holders
 from bxcache.backends.holders import name_holders, open_holder
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.errors import RecordError, RegistryError, StoreError
 from bxcache.insight.chains import read_chains
-from bxcache.insight.earlier import ask_before, list_holders, read_earlier
+from bxcache.insight.earlier import ask_before, read_earlier
 from bxcache.insight.history import History, list_platforms, view_stages
 from bxcache.insight.presence import explain_layers, find_unsaved
 from bxcache.insight.recent_builds import Checkout, RecentHolder

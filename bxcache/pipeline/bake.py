@@ -11,23 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.backends.local_nodes import MORE_RUNS
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES
-from bxcache.buildx.metadata import parse_bake_metadata
-from bxcache.buildx.run import Runner, read_metadata, run_docker
+from bxcache.buildx.metadata import Metadata, parse_bake_metadata
+from bxcache.buildx.run import RunResult, read_metadata, run_docker
 from bxcache.buildx.secrets import find_secrets, redact_argv
-from bxcache.buildx.stream.events import Noted, Warned
+from bxcache.buildx.stream.events import Noted, Outcome
+from bxcache.buildx.stream.names import EXPORTS
 from bxcache.pipeline.bake_definition import define_bake, guard_bake
-from bxcache.pipeline.bake_outcomes import (
-    OpenTarget,
-    add_trouble,
-    conclude_target,
-    explain_repetition,
-    has_failed,
-    hear_target,
-)
 from bxcache.pipeline.bake_targets import (
     BakeRequest,
     Baking,
@@ -40,33 +32,33 @@ from bxcache.pipeline.bake_targets import (
     render_question,
     repeat_target,
 )
-from bxcache.pipeline.build import open_build
-from bxcache.pipeline.conclusion import Ended, begin_asking
-from bxcache.pipeline.execution import redacting
+from bxcache.pipeline.build import build_targets, redacting
 from bxcache.pipeline.metadata_file import leave_metadata, note_metadata
+from bxcache.pipeline.opening import open_build
 from bxcache.pipeline.prepare import (
-    look_at_store,
+    list_notes,
     make_folder,
     make_runner,
-    note_store,
-    open_store,
+    open_backends,
     prepare,
 )
+from bxcache.pipeline.record import begin_earlier
+from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from bxcache.backends.local import LocalState
     from bxcache.buildx.bake.definition import BakeTarget
     from bxcache.buildx.driver import Docker
-    from bxcache.buildx.run import RunResult
     from bxcache.buildx.stream.events import Event
-    from bxcache.pipeline.batch import ImageObserver, ImageOutcome
+    from bxcache.buildx.stream.trace import Trace
+    from bxcache.pipeline.batch import ImageObserver
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.request import BuildRequest
+    from bxcache.pipeline.result import ImageOutcome
 
 _MOST_AT_ONCE = 4
 
@@ -121,7 +113,8 @@ def bake_targets(
             return {}
         if accept is not None:
             accept(tuple(targets))
-        return _Bake(request, base, targets, observe).run(stack)
+        bake = _Bake(request, base, targets, observe)
+        return build_targets(bake, bake.open(stack))
 
 
 def preview_bake(request: BakeRequest) -> BakePreview:
@@ -138,10 +131,10 @@ def preview_bake(request: BakeRequest) -> BakePreview:
             make_folder(base, stack)
         request, base, targets = define_bake(request, base)
     bake = _Bake(request, base, targets, None)
-    bakings = [
-        bake.plan(target, prepared, look_at_store(prepared))
-        for target, prepared in bake.prepare_all()
-    ]
+    prepared = bake.prepare_all()
+    for _, own in prepared:
+        open_backends(own, None)
+    bakings = [bake.plan(*each) for each in prepared]
     arguments = render_bake(request, base, base.metadata_file, bakings)
     command = (*base.docker.command, *arguments)
     variables = (f"{name}={value}" for name, value in VARIABLES.items())
@@ -151,7 +144,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
         notes=(
             *base.notes,
             *note_metadata(base),
-            *_note_stores(bakings),
+            *_note_backends(bakings),
             *note_folders(request, bakings),
         ),
     )
@@ -199,7 +192,9 @@ def _ask(
 
 
 class _Bake:
-    """One bake."""
+    """One bake: a job of the story, whose targets are built in one run."""
+
+    what = "bake"
 
     def __init__(
         self,
@@ -209,7 +204,8 @@ class _Bake:
         observe: ImageObserver | None,
     ) -> None:
         self._request, self._base, self._targets = request, base, targets
-        self._observe, self._stop = observe, request.build.stop or Stop()
+        self._observe, self.stop = observe, request.build.stop or Stop()
+        self.docker, self.bakings = base.docker, dict[str, Baking]()
         words = [word for each in targets.values() for word in list_words(each)]
         words += [word for text in request.sets for word in ("--set", text)]
         words += [*request.build.extra, *base.docker.command]
@@ -220,83 +216,40 @@ class _Bake:
         every = self._targets.values()
         return [(each, prepare_target(self._base, self._request, each)) for each in every]
 
-    def plan(self, target: BakeTarget, prepared: Prepared, state: LocalState | None) -> Baking:
+    def plan(self, target: BakeTarget, prepared: Prepared) -> Baking:
         """A target with its caches."""
-        return Baking(target, prepared, plan_target(target, prepared, state))
+        return Baking(target, prepared, plan_target(target, prepared))
 
-    def run(self, stack: ExitStack) -> dict[str, ImageOutcome]:
-        """Bake, and settle each target."""
-        opened = self._open_all(stack)
-        started, buildx = time.time(), stack.enter_context(self._base.docker.asking_buildx())
-        earlier = {
-            name: begin_asking(each.baking.prepared, each.baking.plan, started)
-            for name, each in opened.items()
-        }
-        ran = self._bake(opened)
-        for _ in range(MORE_RUNS):
-            apart = {name: each.avoid_meeting(ran[name]) for name, each in opened.items()}
-            if all(apart[name] is each for name, each in opened.items()):
-                break
-            ran = self._bake_again(apart, ran)
-        reasons = {name: explain_repetition(opened[name], ran[name]) for name in opened}
-        if any(reasons.values()):
-            # One run for all: what one of them imported may be what another one imported.
-            for name, reason in reasons.items():
-                if reason:
-                    opened[name].runner.tell(Warned(reason))
-            opened = {name: each.without_imports() for name, each in opened.items()}
-            ran = self._bake_again(opened, ran)
-        own = {name for name, each in self._targets.items() if each.keeps_cache}
-        version, trouble = buildx(), leave_metadata(self._base, own)
-        ended = {
-            name: Ended(
-                plan=each.baking.plan,
-                arguments=describe_arguments(each.baking.target),
-                ran=ran[name],
-                state=each.state,
-                staging=each.staging,
-                reason=reasons[name],
-                started=started,
-                buildx=version,
-                earlier=earlier[name],
-            )
-            for name, each in opened.items()
-        }
-        failed = {name for name, each in ran.items() if has_failed(each)}
-        stopped = {name: bool(failed - {name}) for name in ended}
-        with open_pool(self._stop, _MOST_AT_ONCE) as pool:
-            waiting = {
-                name: pool.submit(conclude_target, opened[name], each, stopped=stopped[name])
-                for name, each in ended.items()
-            }
-            outcomes = {name: job.result() for name, job in waiting.items()}
-        return add_trouble(outcomes, trouble)
-
-    def _open_all(self, stack: ExitStack) -> dict[str, OpenTarget]:
-        """Open the store for each target, then look up all registries at once."""
+    def open(self, stack: ExitStack) -> dict[str, Target]:
+        """Open the backends of each target, then look over the network for all of them at once."""
         prepared = self.prepare_all()
-        stores = []
         for _, own in prepared:
             make_folder(own, stack)
-            stores.append(open_store(own, stack))
-        with open_pool(self._stop, _MOST_AT_ONCE) as pool:
-            states = [state for _, state in stores]
-            bakings = list(pool.map(self.plan, *zip(*prepared, strict=True), states))
-        opened = {
-            baking.target.name: OpenTarget(baking, self._make_runner(baking), staging, state)
-            for baking, (staging, state) in zip(bakings, stores, strict=True)
-        }
-        for note in (*self._base.notes, *_note_stores(bakings)):
+            open_backends(own, stack)
+        with open_pool(self.stop, _MOST_AT_ONCE) as pool:
+            self.bakings = {
+                each.target.name: each for each in pool.map(self.plan, *zip(*prepared, strict=True))
+            }
+        targets = {name: self._make_target(each) for name, each in self.bakings.items()}
+        for note in (*self._base.notes, *_note_backends(self.bakings.values())):
             self._tell_of("")(Noted(note))
-        for each in opened.values():
-            for note in each.baking.plan.notes:
+        for each in targets.values():
+            for note in each.plan.notes:
                 each.runner.tell(Noted(note))
-        return opened
+        return targets
 
-    def _make_runner(self, baking: Baking) -> Runner:
+    def _make_target(self, baking: Baking) -> Target:
         tell = self._tell_of(baking.target.name)
         repeat = partial(repeat_target, self._request, self._targets, baking)
-        return make_runner(baking.prepared, self.redact, tell, repeat)
+        return Target(
+            prepared=baking.prepared,
+            plan=baking.plan,
+            runner=make_runner(baking.prepared, self.redact, tell, repeat),
+            arguments=describe_arguments(baking.target),
+            name=baking.target.name,
+            call=baking.target.call,
+            earlier=begin_earlier(baking.prepared, baking.plan),
+        )
 
     def _tell_of(self, name: str) -> Callable[[Event], None]:
         observe = self._observe
@@ -304,18 +257,12 @@ class _Bake:
             return lambda _: None
         return redacting(lambda event: observe(name, event), self.redact)
 
-    def _bake_again(
-        self, opened: Mapping[str, OpenTarget], first: Mapping[str, RunResult]
-    ) -> dict[str, RunResult]:
-        """Run the bake once more; what the first run executed was executed."""
-        return {name: each.after(first[name]) for name, each in self._bake(opened).items()}
-
-    def _bake(self, opened: Mapping[str, OpenTarget]) -> dict[str, RunResult]:
-        """Run the bake and tell its events; what became of each target."""
-        bakings = [each.baking for each in opened.values()]
+    def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
+        """Run the bake, and report its events."""
+        bakings = [replace(self.bakings[name], plan=each.plan) for name, each in targets.items()]
         stages = {each.target.name: each.target.settings.target for each in bakings}
-        reader = BakeReader(tuple(opened), stages)
-        tell = {"": self._tell_of(""), **{name: each.runner.tell for name, each in opened.items()}}
+        reader = BakeReader(tuple(targets), stages)
+        tell = {"": self._tell_of(""), **{name: each.runner.tell for name, each in targets.items()}}
         file = self._base.metadata_file
         begun = time.monotonic()
 
@@ -324,25 +271,54 @@ class _Bake:
                 tell[name](event)
 
         # What holds for all of them holds for the first.
-        first = next(iter(opened.values())).runner
+        first = next(iter(targets.values())).runner
         status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
         for name, event in reader.end():
             tell[name](event)
         seconds = time.monotonic() - begun
-        told = parse_bake_metadata("" if status else read_metadata(file), opened)
+        told = parse_bake_metadata("" if status else read_metadata(file), targets)
         if not status:
-            docker = self._base.docker
-            told = {name: complete_metadata(docker, each) for name, each in told.items()}
+            told = {name: complete_metadata(self.docker, each) for name, each in told.items()}
         ran = {
-            name: hear_target(each.baking, reader, told[name], status, seconds)
-            for name, each in opened.items()
+            each.target.name: read_result(each, reader, told[each.target.name], status, seconds)
+            for each in bakings
         }
         if status and not any(each.exit_status for each in ran.values()):
-            # What failed is no target, so none of them is known to be as it was to be.
+            # What failed is no target, so none of them is known to be complete.
             return {name: replace(each, exit_status=status) for name, each in ran.items()}
         return ran
 
+    def leave_metadata(self) -> str:
+        """Write the metadata file that the caller wants."""
+        own = {name for name, each in self._targets.items() if each.keeps_cache}
+        return leave_metadata(self._base, own)
 
-def _note_stores(bakings: Iterable[Baking]) -> dict[str, None]:
-    """What a person should know of a store in the build contexts, once for all that have one."""
-    return dict.fromkeys(note for each in bakings for note in note_store(each.prepared))
+
+def read_result(
+    baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float
+) -> RunResult:
+    """The result of a target: one that came to its end has not failed with the others."""
+    trace = reader.finish(baking.target.name, told.operations)
+    failed = any(step.outcome is Outcome.FAILED for step in trace.steps)
+    ended_well = not failed and _has_ended(baking, reader, trace)
+    return RunResult(0 if ended_well else status, trace, told, seconds)
+
+
+def _has_ended(baking: Baking, reader: BakeReader, trace: Trace) -> bool:
+    """Whether a target came to its end: buildx says so, or its cache was exported, as the last."""
+    settings, builder = baking.prepared.setup.config.build, baking.prepared.capabilities.builder
+    # Of several nodes each comes to an end of its own, and not all of them may work for a target.
+    if len(builder.nodes) <= 1 or len(settings.platforms) <= 1:
+        ended = reader.find_end(baking.target.name)
+        if ended is not None:
+            return ended
+    return bool(baking.plan.exports) and any(
+        transfer.digest and not transfer.error
+        for kind in EXPORTS.values()
+        for transfer in trace.find_transfers(kind)
+    )
+
+
+def _note_backends(bakings: Iterable[Baking]) -> dict[str, None]:
+    """What a person should know of the backends, once for all targets."""
+    return dict.fromkeys(note for each in bakings for note in list_notes(each.prepared))

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from bxcache.backends.declared import list_backends
 from bxcache.buildx.bake.contexts import tell_apart
 from bxcache.buildx.bake.definition import BakeTarget, list_linked, parse_definition
 from bxcache.buildx.bake.entitlements import (
@@ -31,9 +32,9 @@ from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
-from bxcache.pipeline.candidates import list_candidates
+from bxcache.pipeline.choose import list_candidates
 from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.prepare import list_stored, plan_build
+from bxcache.pipeline.prepare import plan_build
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.image_name import place_in
 from bxcache.place.scope import Scope
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from bxcache.backends.local import LocalState
     from bxcache.buildx.driver import Docker
     from bxcache.config.loading import Setup
     from bxcache.pipeline.prepare import Prepared
@@ -223,21 +223,19 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
     name = _name_image(base, target.name)
     config = config.model_copy(update={"build": settings})
     platforms = settings.platforms or (base.capabilities.default_platform,)
-    placement, store = base.placement, base.store
+    placement, setup = base.placement, replace(base.setup, config=config)
+    backends = list_backends(setup)
     if target.keeps_cache:
-        placement, store = replace(placement, writes=False, reason=""), None
+        placement, backends = replace(placement, writes=False, reason=""), ()
     scope = Scope(name, None, platforms, placement.owner)
-    path = store.path if store is not None else None
     return replace(
         base,
         request=replace(base.request, extra=(*target.extra, *_as_flags(request.build.extra))),
-        setup=replace(base.setup, config=config),
+        setup=setup,
         placement=placement,
         scope=scope,
-        candidates=()
-        if target.keeps_cache
-        else list_candidates(config, scope, placement, path, stored=list_stored(store)),
-        store=store,
+        backends=backends,
+        candidates=list_candidates(config, scope, placement, backends),
         name=draw_name(),
         notes=(),
     )
@@ -258,12 +256,12 @@ def _name_image(base: Prepared, target: str) -> str:
     return str(PurePosixPath(folder) / target)
 
 
-def plan_target(target: BakeTarget, prepared: Prepared, state: LocalState | None) -> BuildPlan:
+def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
     """Choose the caches of a target."""
     if target.keeps_cache:
         note = "it has a `cache-to` of its own; its caches are left to bake"
-        return BuildPlan(prepared.scope, (), (note,))
-    plan = plan_build(prepared, state)
+        return BuildPlan(prepared.scope, notes=(note,))
+    plan = plan_build(prepared)
     if target.cache_from and plan.imports:
         note = "it has a `cache-from` of its own, which is imported too"
         plan = replace(plan, notes=(*plan.notes, note))

@@ -9,22 +9,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bxcache.backends.declared import list_backends
 from bxcache.buildx.command import list_destinations
 from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.stream.events import Event
-from bxcache.config.backends import LocalBackend
 from bxcache.config.loading import explain_unknown
 from bxcache.config.reference import Reference
 from bxcache.errors import (
-    BuildFailedError,
     BxcacheError,
     ConfigError,
     Problem,
     ResultError,
     StoppedError,
 )
-from bxcache.pipeline.build import run_build
 from bxcache.pipeline.destinations import check_build
+from bxcache.pipeline.entry import run_build
+from bxcache.pipeline.result import ImageOutcome
 from bxcache.place.trust import load_guarded
 from bxcache.process import Stop, open_pool
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from bxcache.config.loading import Setup
     from bxcache.pipeline.request import BuildRequest
-    from bxcache.pipeline.result import BuildResult
 
 MOST_AT_ONCE = 4
 """So many images are built at once, unless the caller says otherwise."""
@@ -44,41 +43,6 @@ _FILES = frozenset(("--metadata-file", "--iidfile"))
 ImageObserver = Callable[[str, Event], None]
 """What a caller gives to be told of the events of several builds, each with its image; an
 empty name is given with what is about none alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageOutcome:
-    """What became of one of several images.
-
-    Attributes:
-        image: its name.
-        result: what the build gave; None where it did not come so far.
-        error: why it is not as it was to be, or None.
-    """
-
-    image: str
-    result: BuildResult | None = None
-    error: BxcacheError | None = None
-
-    @property
-    def exit_status(self) -> int:
-        """0 where all is well, docker's own for a failed build, else that of the error."""
-        if isinstance(self.error, BuildFailedError):
-            return self.error.exit_status
-        return self.error.exit_code if self.error is not None else 0
-
-
-def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
-    """The exit status of all together: docker's own of the first whose build failed, or else that
-    of the first that failed by itself. It is 0 only where nothing failed."""
-    failed = [each for each in outcomes.values() if each.exit_status]
-    return min(failed, key=_rank_failure).exit_status if failed else 0
-
-
-def _rank_failure(outcome: ImageOutcome) -> int:
-    if isinstance(outcome.error, BuildFailedError):
-        return 0
-    return 2 if isinstance(outcome.error, StoppedError) else 1
 
 
 def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...]:
@@ -231,17 +195,11 @@ def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destina
 
 
 def _list_caches(setup: Setup) -> Iterator[_Destination]:
-    for backend in setup.config.cache.backends:
-        if isinstance(backend, LocalBackend):
-            continue
-        reference = Reference.parse(backend.ref)
-        place, shown = ("cache", _name_image(backend.ref)), str(reference)
-        if not backend.keeps_all:
-            hint = 'with `stages = "all"` an inline cache has a tag for each image'
-            yield _Destination("cache.backends", place, shown, "imported", hint)
-        elif reference.tag is not None:
-            hint = "leave the tag out of the `ref` of a cache: bxcache makes one for each image"
-            yield _Destination("cache.backends", place, shown, hint=hint)
+    for backend in list_backends(setup):
+        shared = backend.find_shared_ref()
+        if shared is not None:
+            ref, verb, hint = shared
+            yield _Destination("cache.backends", ("cache", _name_image(ref)), ref, verb, hint)
 
 
 def _name_image(text: str) -> str:

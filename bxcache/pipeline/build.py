@@ -1,95 +1,237 @@
-"""The story of one build: load, probe, plan, run, settle, report.
-
-Docker takes as long to say what it is as Python takes to load the rest, so both go on at once.
-"""
+"""The story of a build, from top to bottom. A bake is the same story over several targets."""
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bxcache.buildx.driver import Docker, ask_ahead
-from bxcache.errors import ConfigError, Problem
-from bxcache.pipeline.opening import Opening
-from bxcache.pipeline.request import STDOUT, BuildRequest, check_extra
+from bxcache.buildx.capabilities import check_buildx
+from bxcache.buildx.command import reads_context
+from bxcache.buildx.extra_flags import CACHE_TO, find_values
+from bxcache.buildx.run import run_build, take_stdin
+from bxcache.buildx.secrets import find_secrets
+from bxcache.buildx.stream.events import Noted, Warned, redact_event
+from bxcache.errors import BxcacheError, OutputError, ResultError
+from bxcache.pipeline.finish import explain_end, finish_target, has_failed
+from bxcache.pipeline.metadata_file import leave_metadata
+from bxcache.pipeline.prepare import (
+    list_notes,
+    make_folder,
+    make_runner,
+    open_backends,
+    plan_build,
+    render_arguments,
+    render_save,
+)
+from bxcache.pipeline.record import begin_earlier
+from bxcache.pipeline.rescue import AGAIN, ONCE, find_reason
+from bxcache.pipeline.result import ImageOutcome
+from bxcache.pipeline.target import Target
+from bxcache.process import Stop, open_pool
+from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Mapping
 
-    from bxcache.buildx.stream.events import Observer
-    from bxcache.pipeline.preview import Preview
+    from bxcache.buildx.driver import Docker
+    from bxcache.buildx.run import RunResult
+    from bxcache.buildx.stream.events import Event, Observer
+    from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.result import BuildResult
 
-
-_OUTPUTS = ("build", "outputs")
-_NO_STDOUT = (
-    "the image would go to stdout, which `--json`, `--layers`, `--quiet` and Python keep for "
-    "themselves; give it a `dest`"
-)
+_MORE_RUNS = 2
+"""How often a build is run again whose nodes collide once more."""
+_MOST_AT_ONCE = 4
 
 
-def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
-    """Build an image; every stage is taken from the caches and saved to them.
+class Job(Protocol):
+    """What docker builds in one run: one image, or the targets of a bake.
 
-    Args:
-        request: what to build.
-        observe: is told what happens, as it happens.
+    Attributes:
+        what: what it is called.
+        docker: docker.
+        stop: ends it from another thread.
+    """
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def docker(self) -> Docker: ...
+
+    @property
+    def stop(self) -> Stop: ...
+
+    def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
+        """Run docker, and report its events."""
+
+    def leave_metadata(self) -> str:
+        """Write the metadata file that the caller wants; why that failed, or an empty string."""
+
+
+def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
+    """Build targets that are open and planned: run docker, save, record, judge.
+
+    Returns:
+        the outcome of each, by its name.
+    """
+    started = time.time()
+    with job.docker.asking_buildx() as ask_version:
+        ran = job.run(targets)
+        ran = _retry_after_collisions(job, targets, ran)
+        _check_stream(job, ran)
+        targets, ran = _retry_without_caches(job, targets, ran)
+        trouble, version = job.leave_metadata(), ask_version()
+    failed = {name for name, each in ran.items() if has_failed(each)}
+    finish = partial(_finish, started=started, version=version, failed=failed)
+    if len(targets) == 1:
+        outcomes = {name: finish(each, ran[name]) for name, each in targets.items()}
+    else:
+        with open_pool(job.stop, _MOST_AT_ONCE) as pool:
+            jobs = {name: pool.submit(finish, each, ran[name]) for name, each in targets.items()}
+            outcomes = {name: each.result() for name, each in jobs.items()}
+    return _add_trouble(job, outcomes, trouble)
+
+
+def _retry_after_collisions(
+    job: Job, targets: Mapping[str, Target], ran: dict[str, RunResult]
+) -> dict[str, RunResult]:
+    """Run again while nodes of the builder write one layout at once."""
+    for _ in range(_MORE_RUNS):
+        again = {name: each.retry_after_collision(ran[name]) for name, each in targets.items()}
+        if all(again[name] is each for name, each in targets.items()):
+            break
+        ran = run_again(job, again, ran)
+    return ran
+
+
+def _check_stream(job: Job, ran: Mapping[str, RunResult]) -> None:
+    """Refuse a buildx that does not know the stream it was asked for, and so built nothing.
 
     Raises:
-        ConfigError: the configuration is wrong; nothing was built.
-        EngineError: docker cannot do it; nothing was built.
-        BuildFailedError: docker's build failed.
-        CacheError: a cache failed and `strict` is on; the image was built.
-        OutputError: docker's metadata file cannot be written; the image was built.
+        EngineError: it is too old.
     """
-    with open_build(request) as opening:
-        from bxcache.pipeline.execution import execute  # noqa: PLC0415  # while docker answers
-        from bxcache.pipeline.prepare import prepare  # noqa: PLC0415
-
-        prepared = prepare(opening, boot=True, observe=observe)
-    return execute(prepared, observe)
+    said = [each.trace.said[:3] for each in ran.values() if each.exit_status]
+    if any("progress" in line or "rawjson" in line for lines in said for line in lines):
+        check_buildx(job.docker.ask_buildx_version())
 
 
-def preview_build(request: BuildRequest) -> Preview:
-    """What `run_build` would do, without writing anything or starting a builder.
+def _retry_without_caches(
+    job: Job, targets: dict[str, Target], ran: dict[str, RunResult]
+) -> tuple[dict[str, Target], dict[str, RunResult]]:
+    """Run once more where a cache made a build fail: nothing that was imported is trusted then.
+
+    One run for all: what one of them imported may be what another one imported.
+    """
+    reasons = {name: _explain_retry(each, ran[name]) for name, each in targets.items()}
+    for name, reason in reasons.items():
+        if reason is not None:
+            targets[name].runner.tell(Warned(reason))
+    if not any(reasons.values()):
+        return targets, ran
+    if any(reads_context(each.runner.settings) for each in targets.values()):
+        return {n: replace(each, reason=reasons[n]) for n, each in targets.items()}, ran
+    targets = {name: each.without_caches(reasons[name]) for name, each in targets.items()}
+    return targets, run_again(job, targets, ran)
+
+
+def _explain_retry(target: Target, ran: RunResult) -> str | None:
+    reason = find_reason(target, ran)
+    once = reads_context(target.runner.settings)
+    return f"{ONCE if once else AGAIN}: {reason}" if reason else None
+
+
+def run_again(
+    job: Job, targets: Mapping[str, Target], first: Mapping[str, RunResult]
+) -> dict[str, RunResult]:
+    """Run once more, and merge each result with that of the first run."""
+    return {name: each.after(first[name]) for name, each in job.run(targets).items()}
+
+
+def _finish(
+    target: Target, ran: RunResult, *, started: float, version: str, failed: set[str]
+) -> ImageOutcome:
+    """Save, record and judge one target."""
+    stopped = bool(failed - {target.name})
+    try:
+        return ImageOutcome(target.name, finish_target(target, ran, started, version))
+    except ResultError as error:
+        result: Any = error.result
+        return ImageOutcome(target.name, result, explain_end(target, ran, error, stopped=stopped))
+    except BxcacheError as error:
+        return ImageOutcome(target.name, None, error)
+
+
+def _add_trouble(
+    job: Job, outcomes: dict[str, ImageOutcome], trouble: str
+) -> dict[str, ImageOutcome]:
+    """The same with an error for the file of all of them, where that could not be written."""
+    done = next((name for name, each in outcomes.items() if each.error is None), None)
+    if not trouble or done is None:
+        return outcomes
+    error = OutputError(f"the {job.what} is done, but {trouble}", result=outcomes[done].result)
+    return {**outcomes, done: replace(outcomes[done], error=error)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Single:
+    """A build of one image."""
+
+    prepared: Prepared
+    docker: Docker
+    stop: Stop
+    what: str = "build"
+
+    def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
+        """Run `docker buildx build`."""
+        ((name, each),) = targets.items()
+        return {name: run_build(each.runner, render_arguments(self.prepared, each.plan.uses))}
+
+    def leave_metadata(self) -> str:
+        """Write the metadata file that the caller wants."""
+        exports = find_values(self.prepared.request.extra, CACHE_TO)
+        return leave_metadata(self.prepared, [""] if exports else ())
+
+
+def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
+    """Build one image.
 
     Raises:
-        BxcacheError: as `run_build` does before it starts docker.
+        BxcacheError: as `run_build` of the opening does.
     """
-    with open_build(request) as opening:
-        from bxcache.pipeline.prepare import prepare  # noqa: PLC0415  # while docker answers
-        from bxcache.pipeline.preview import make_preview  # noqa: PLC0415
+    request, settings = prepared.request, prepared.setup.config.build
+    stdin = take_stdin(settings, request.extra, request.stop)
+    with ExitStack() as stack:
+        make_folder(prepared, stack)
+        open_backends(prepared, stack)
+        plan = plan_build(prepared)
+        arguments = render_arguments(prepared, plan.uses)
+        words = (*arguments, *prepared.docker.command)
+        redact = Redactor(find_secrets(words, os.environ, request.directory))
+        tell, repeat = redacting(observe, redact), partial(render_save, prepared)
+        runner = make_runner(prepared, redact, tell, repeat, stdin)
+        for note in (*prepared.notes, *list_notes(prepared), *plan.notes):
+            runner.tell(Noted(note))
+        earlier = begin_earlier(prepared, plan)
+        target = Target(prepared, plan, runner, arguments, earlier=earlier)
+        job = _Single(prepared, prepared.docker, request.stop or Stop())
+        (outcome,) = build_targets(job, {"": target}).values()
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.result is None:
+        raise ValueError(outcome)
+    return outcome.result
 
-        prepared = prepare(opening, boot=False)
-    return make_preview(prepared)
 
+def redacting(observe: Observer | None, redact: Redactor) -> Callable[[Event], None]:
+    """What gives events to an observer, secrets masked."""
 
-@contextmanager
-def open_build(request: BuildRequest) -> Iterator[Opening]:
-    """Read the configuration, and have docker asked about itself meanwhile.
+    def tell(event: Event) -> None:
+        if observe is not None:
+            observe(redact_event(event, redact))
 
-    Raises:
-        ConfigError: the configuration is wrong.
-        EngineError: there is no docker.
-    """
-    refused = check_extra(request.extra)
-    if refused:
-        raise ConfigError(refused)
-    with ask_ahead(str(request.options.get("builder", ""))) as ahead:
-        from bxcache.buildx.command import writes_stdout  # noqa: PLC0415  # while docker answers
-        from bxcache.pipeline.destinations import check_build  # noqa: PLC0415
-        from bxcache.place.trust import open_setup  # noqa: PLC0415
-
-        setup, placement = open_setup(
-            request.directory,
-            os.environ,
-            flags=request.to_layer(),
-            file=request.config_file,
-            image=request.image,
-        )
-        if request.stdout != STDOUT and writes_stdout(setup.config.build):
-            problem = Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)
-            raise ConfigError([problem])
-        check_build(setup, request.extra, request.directory)
-        yield Opening(request, setup, placement, Docker.find(), ahead)
+    return tell

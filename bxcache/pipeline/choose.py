@@ -1,47 +1,84 @@
 """Which caches are imported and saved, and why.
 
 - One donor. Several imports at once make BuildKit miss at random (moby/buildkit#4674), so only the
-  first cache that exists is imported, unless all are asked for.
-- The local export comes last. BuildKit writes the digest of the last export into a local layout's
-  index, whichever export that was.
+  first cache that exists is imported, unless all are wanted.
 - A registry is saved to after the build, in a run of its own that finds everything built. Only
   then is it known whether there is anything to save, and no registry can hold up the build.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bxcache.backends.registry import RegistrySave
-from bxcache.config.backends import InlineBackend, LocalBackend, RegistryBackend
-from bxcache.config.reference import Reference
-from bxcache.errors import RegistryError, Trouble
-from bxcache.pipeline.flags import (
-    export_inline,
-    export_local,
-    export_registry,
-    export_stages,
-    import_local,
-    import_ref,
-)
+from bxcache.backends.base import Candidate, SavePlan
 from bxcache.pipeline.plan import BuildPlan, Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
-    from bxcache.backends.base import CacheUse, Candidate
-    from bxcache.backends.local import LocalState
-    from bxcache.config.backends import Backend
+    from bxcache.backends.base import Backend, CacheUse, Sight, Wish
     from bxcache.config.models import Config
     from bxcache.place.scope import Scope
     from bxcache.place.trust import Placement
-    from bxcache.registry.probing import Sighting
 
 
-_TOO_EARLY = (
-    'before it is known what came from the builder\'s own cache (`cache.shared_builder = "refuse"`)'
-)
+def list_candidates(
+    config: Config,
+    scope: Scope,
+    placement: Placement,
+    backends: Sequence[Backend],
+    donor: str = "",
+) -> tuple[Candidate, ...]:
+    """The caches that a build may start from, best first.
+
+    A target without a cache of its own starts from the whole image's, which has all its stages.
+
+    Args:
+        config: the configuration.
+        scope: whose cache the build saves.
+        placement: whose caches it may read.
+        backends: where caches are kept.
+        donor: the one scope to start from, whatever else would be chosen.
+    """
+    if donor:
+        return tuple(Candidate(each, donor, "the scope that is named") for each in backends)
+    owners = tuple(placement.list_owners(config.cache.read))
+    named = (
+        Candidate(backend, each.name, what)
+        for owner, what in owners
+        for backend in backends
+        for each in dict.fromkeys((scope.of_owner(owner), scope.of_owner(owner).whole))
+    )
+    reads_all = config.cache.read_all
+    others = (
+        each
+        for backend in backends
+        for each in backend.list_others(scope, owners, reads_all=reads_all)
+    )
+    found: dict[str, Candidate] = {}
+    for each in (*named, *others):
+        found.setdefault(each.name, each)
+    return tuple(found.values())
+
+
+def look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
+    """Look over the network where the choice of a donor depends on it, everywhere at once."""
+    asked: dict[Backend, list[Candidate]] = {}
+    for each in candidates:
+        if each.backend.is_remote:
+            asked.setdefault(each.backend, []).append(each)
+        elif each.backend.judge(each).there and not reads_all:
+            break
+    if len(asked) <= 1:
+        for backend, own in asked.items():
+            backend.look(own)
+        return
+    with ThreadPoolExecutor(len(asked)) as pool:
+        jobs = [pool.submit(backend.look, own) for backend, own in asked.items()]
+        for job in jobs:
+            job.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,249 +87,113 @@ class Outlook:
 
     Attributes:
         config: the configuration.
-        scope: whose cache the build saves.
         placement: where it runs, and whether it saves its cache.
+        backends: where caches are kept.
         candidates: what it may start from, best first.
-        local: the store, where one is declared.
-        sightings: what was found at each ref that was looked up.
-        makes_image: whether the build makes an image, which an inline cache needs.
-        once: why the build cannot be run again to save what it built, or an empty string.
-        unbaked: why its stages cannot be built by bake too, or an empty string.
-        inline_only: why no other cache than an inline one can be saved, or an empty string.
-        read_only: the backends that are only read, each with the reason.
+        wish: what is saved.
     """
 
     config: Config
-    scope: Scope
     placement: Placement
+    backends: tuple[Backend, ...]
     candidates: tuple[Candidate, ...]
-    local: LocalState | None
-    sightings: Mapping[str, Sighting]
-    makes_image: bool
-    once: str = ""
-    unbaked: str = ""
-    inline_only: str = ""
-    read_only: Mapping[Backend, str] = field(default_factory=dict)
+    wish: Wish
 
-    @property
-    def refuses_borrowed(self) -> bool:
-        """Whether nothing is saved that came from the builder's own cache."""
-        return self.placement.is_guarded and self.config.cache.shared_builder == "refuse"
+    def saves_to(self, backend: Backend) -> bool:
+        """Whether the build saves to a backend."""
+        return self.placement.writes and backend.read_only is None
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
     """Choose what the build starts from, and what is saved."""
     notes: list[str] = []
-    unread, unsaved = tuple(_list_troubles(outlook)), tuple(_list_unsaved(outlook))
+    unread = tuple(
+        trouble
+        for each in sorted(outlook.backends, key=lambda each: each.is_remote)
+        for trouble in each.list_troubles(saves=outlook.saves_to(each))
+    )
     imports, choices = _choose_imports(outlook)
     if outlook.config.build.no_cache:
         notes.append("no cache is imported: `--no-cache`")
     elif not imports and not unread:
         notes.append(f"no cache is imported: {_explain_nothing(outlook)}")
-    exports, saves = _choose_exports(outlook, imports, notes)
+    saving = _plan_saves(outlook, imports)
     return BuildPlan(
-        scope=outlook.scope,
-        uses=(*imports, *exports),
-        notes=tuple(notes),
+        scope=outlook.wish.scope,
+        imports=imports,
+        saves=saving.saves,
+        notes=(*notes, *saving.notes),
         choices=choices,
-        saves=saves,
-        troubles=(*unread, *_explain_unsaved(outlook, unsaved)),
-        unsaved=unsaved,
+        troubles=(*unread, *_explain_unsaved(outlook, saving.unsaved)),
+        unsaved=saving.unsaved,
     )
 
 
+def look_further(outlook: Outlook, plan: BuildPlan) -> BuildPlan:
+    """The plan after a look at caches for other platforms, where no other is there."""
+    owners = tuple(outlook.placement.list_owners(outlook.config.cache.read))
+    found = [each.look_further(outlook.wish.scope, owners) for each in outlook.backends]
+    further = tuple(each for candidates, _ in found for each in candidates)
+    if further:
+        plan = make_plan(replace(outlook, candidates=(*outlook.candidates, *further)))
+    return replace(plan, notes=(*plan.notes, *(note for _, notes in found for note in notes)))
+
+
 def _explain_nothing(outlook: Outlook) -> str:
-    """Why there is nothing to start from; what was not seen is not said to be absent."""
-    errors = [each.error for each in outlook.sightings.values() if each.error is not None]
-    if errors:
-        return f"none was seen for the scope `{outlook.scope.name}`; {errors[0]}"
-    return f"the scope `{outlook.scope.name}` has none yet"
+    """Why there is nothing to start from; what was not seen is not called absent."""
+    name = outlook.wish.scope.name
+    error = next(filter(None, (each.find_error() for each in outlook.backends)), None)
+    if error is not None:
+        return f"none was seen for the scope `{name}`; {error}"
+    return f"the scope `{name}` has none yet"
 
 
 def _choose_imports(outlook: Outlook) -> tuple[tuple[CacheUse, ...], tuple[Choice, ...]]:
     config, candidates = outlook.config, outlook.candidates
     if config.build.no_cache:
         return (), ()
-    verdicts = [_judge(outlook, each) for each in candidates]
-    taken = [n for n, (known, _) in enumerate(verdicts) if known]
+    sights = [each.backend.judge(each) for each in candidates]
+    taken = [n for n, sight in enumerate(sights) if sight.there]
     if not taken:
         # What is not reached from here may be reached by the engine, which then says so.
-        taken = [n for n, (known, _) in enumerate(verdicts) if known is None]
+        taken = [n for n, sight in enumerate(sights) if sight.there is None]
     if not config.cache.read_all:
         taken = taken[:1]
-    choices = []
-    for number, (each, (known, verdict)) in enumerate(zip(candidates, verdicts, strict=True)):
-        told = "imported" if known and number in taken else verdict
-        if known and number not in taken:
-            told = "not needed: there is a better one"
-        elif known is None:
-            told = f"not seen: {verdict}"
-            told += "; left to docker, which may reach it" if number in taken else ""
-        choices.append(Choice(each, told))
-    imports = (_import(outlook, candidates[n], verdicts[n]) for n in taken)
-    return tuple(imports), tuple(choices)
+    choices = tuple(
+        Choice(each, _explain_choice(sight, taken=number in taken))
+        for number, (each, sight) in enumerate(zip(candidates, sights, strict=True))
+    )
+    imports = (candidates[number].backend.import_flag(candidates[number]) for number in taken)
+    return tuple(imports), choices
 
 
-def _judge(outlook: Outlook, candidate: Candidate) -> tuple[bool | None, str]:
-    """Whether a cache is there, None where that is not known; and in words."""
-    if isinstance(candidate.backend, LocalBackend):
-        there = outlook.local is not None and outlook.local.offers(candidate.scope)
-        return there, "it is there" if there else "there is none"
-    sighting = outlook.sightings.get(candidate.place)
-    if sighting is None:
-        return False, "not asked: there is a better one"
-    if sighting.error is not None:
-        unreached = sighting.error.trouble is Trouble.UNREACHABLE
-        return None if unreached else False, sighting.error.cause
-    if sighting.manifest is None:
-        return False, "there is none"
-    if _names_scopes(candidate.backend) and sighting.manifest.parse() is None:
-        return False, "what is there is no build cache"
-    return True, "it is there"
+def _explain_choice(sight: Sight, *, taken: bool) -> str:
+    if sight.there:
+        return "imported" if taken else "not needed: there is a better one"
+    if sight.there is None:
+        left = "; left to docker, which may reach it" if taken else ""
+        return f"not seen: {sight.verdict}{left}"
+    return sight.verdict
 
 
-def _names_scopes(backend: Backend) -> bool:
-    """Whether the tags are bxcache's own choice. A declared one may be an image's."""
-    return isinstance(backend, RegistryBackend) and Reference.parse(backend.ref).tag is None
-
-
-def _import(outlook: Outlook, candidate: Candidate, verdict: tuple[bool | None, str]) -> CacheUse:
-    if isinstance(candidate.backend, LocalBackend):
-        if outlook.local is None:
-            raise ValueError(candidate)
-        return import_local(outlook.local, candidate)
-    known, why = verdict
-    return import_ref(candidate.backend, candidate, unseen="" if known else why)
-
-
-def _choose_exports(
-    outlook: Outlook, imports: tuple[CacheUse, ...], notes: list[str]
-) -> tuple[tuple[CacheUse, ...], tuple[RegistrySave, ...]]:
-    scope, local = outlook.scope, outlook.local
+def _plan_saves(outlook: Outlook, imports: tuple[CacheUse, ...]) -> SavePlan:
     if not outlook.placement.writes:
-        notes += filter(None, [outlook.placement.reason])
-        return (), ()
-    uses: list[CacheUse] = []
-    saves: list[RegistrySave] = []
-    backends = outlook.config.cache.backends
-    for backend in sorted(backends, key=lambda each: isinstance(each, LocalBackend)):
-        if backend in outlook.read_only:
-            notes.append(outlook.read_only[backend])
-        elif isinstance(backend, LocalBackend):
-            if local is not None and _can_save(outlook, backend):
-                uses.append(export_local(backend, local, scope))
-        elif backend.keeps_all:
-            if _can_save(outlook, backend) and not _is_sick(outlook, backend):
-                saves += _choose_save(outlook, backend, imports, notes)
-        elif outlook.refuses_borrowed:
-            notes.append(f"no inline cache is saved: it is written with the image, {_TOO_EARLY}")
-        elif isinstance(backend, InlineBackend) and outlook.makes_image:
-            uses.append(export_inline(backend, scope))
+        return SavePlan(notes=tuple(filter(None, [outlook.placement.reason])))
+    plans = []
+    for backend in sorted(outlook.backends, key=lambda each: not each.is_remote):
+        if backend.read_only is not None:
+            plans.append(SavePlan(notes=(backend.read_only,)))
         else:
-            notes.append("no inline cache is saved: this build makes no image to hold it")
-    uses[:0] = [save.use for save in saves if not save.apart]
-    return tuple(uses), tuple(saves)
-
-
-def _can_save(outlook: Outlook, backend: Backend) -> bool:
-    if isinstance(backend, LocalBackend):
-        local = outlook.local
-        if local is not None and (local.trouble or local.read_only):
-            return False
-    return not outlook.inline_only or isinstance(backend, InlineBackend)
-
-
-def _list_unsaved(outlook: Outlook) -> Iterator[CacheUse]:
-    """What would save the caches that neither the store nor the builder lets be saved."""
-    if not outlook.placement.writes:
-        return
-    for backend in outlook.config.cache.backends:
-        if backend in outlook.read_only or _can_save(outlook, backend):
-            continue
-        if isinstance(backend, RegistryBackend):
-            yield export_registry(backend, outlook.scope)
-        elif isinstance(backend, LocalBackend) and outlook.local is not None:
-            yield export_local(backend, outlook.local, outlook.scope)
+            plans.append(backend.plan_save(outlook.wish, imports))
+    return SavePlan(
+        saves=tuple(each for plan in plans for each in plan.saves),
+        unsaved=tuple(each for plan in plans for each in plan.unsaved),
+        notes=tuple(each for plan in plans for each in plan.notes),
+    )
 
 
 def _explain_unsaved(outlook: Outlook, unsaved: tuple[CacheUse, ...]) -> Iterator[str]:
     """One for the builder, where it is what keeps caches from being saved."""
-    if unsaved and outlook.inline_only:
-        kinds = " or ".join(sorted({f"`{use.backend}`" for use in unsaved}))
-        yield f"no {kinds} cache is saved: {outlook.inline_only}"
-
-
-def _choose_save(
-    outlook: Outlook,
-    backend: RegistryBackend | InlineBackend,
-    imports: tuple[CacheUse, ...],
-    notes: list[str],
-) -> Iterator[RegistrySave]:
-    if outlook.once and outlook.refuses_borrowed:
-        notes.append(f"{backend.ref} is not saved: {outlook.once}, so it is written {_TOO_EARLY}")
-    elif isinstance(backend, RegistryBackend):
-        yield _plan_save(outlook, backend, export_registry(backend, outlook.scope), imports)
-    elif not (outlook.once or outlook.unbaked):
-        yield _plan_save(outlook, backend, export_stages(backend, outlook.scope), imports)
-    else:
-        why = outlook.once or outlook.unbaked
-        notes.append(f"the stages are not saved: this build cannot be run again for them, as {why}")
-
-
-def _plan_save(
-    outlook: Outlook,
-    backend: RegistryBackend | InlineBackend,
-    use: CacheUse,
-    imports: tuple[CacheUse, ...],
-) -> RegistrySave:
-    repository = Reference.parse(backend.ref).name
-    started = [
-        each.place
-        for each in imports
-        if each.backend == use.backend and Reference.parse(each.place).name == repository
-    ]
-    return RegistrySave(
-        use=use,
-        apart=not outlook.once,
-        backend=backend,
-        owner=outlook.scope,
-        source=outlook.sightings.get(started[0]) if started else None,
-        source_ref=started[0] if started else "",
-    )
-
-
-def _find_errors(outlook: Outlook, backend: Backend) -> list[RegistryError]:
-    if isinstance(backend, LocalBackend):
-        return []
-    name = Reference.parse(backend.ref).name
-    return [
-        sighting.error
-        for ref, sighting in outlook.sightings.items()
-        if sighting.error is not None and Reference.parse(ref).name == name
-    ]
-
-
-def _is_sick(outlook: Outlook, backend: Backend) -> bool:
-    troubles = {error.trouble for error in _find_errors(outlook, backend)}
-    return bool(troubles & {Trouble.SICK, Trouble.REFUSED})
-
-
-def _list_troubles(outlook: Outlook) -> Iterator[str]:
-    """One for each store and each registry that is left out.
-
-    What is not reached from here is left to the engine. One that denies to be read may be without
-    the repository still, as long as it can be written.
-    """
-    local, written = outlook.local, outlook.placement.writes
-    if local is not None and local.trouble:
-        yield f"the local cache `{local.store}` was not used: {local.trouble}"
-    for backend in outlook.config.cache.backends:
-        errors = _find_errors(outlook, backend)
-        told = next((e for e in errors if e.trouble is Trouble.SICK), None) or next(
-            (e for e in errors if e.trouble is Trouble.REFUSED), None
-        )
-        saved = written and backend.keeps_all and backend not in outlook.read_only
-        if told is None and not saved:
-            told = next((e for e in errors if e.trouble is Trouble.DENIED), None)
-        if told is not None:
-            yield f"a cache was not used; {told}"
+    if unsaved and outlook.wish.inline_only:
+        kinds = " or ".join(sorted({f"`{use.backend.kind}`" for use in unsaved}))
+        yield f"no {kinds} cache is saved: {outlook.wish.inline_only}"

@@ -23,7 +23,7 @@ from bxcache.buildx.option_text import render_options
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import RecordError
 from bxcache.insight.arguments import hash_arguments, list_different
-from bxcache.pipeline.build import run_build
+from bxcache.pipeline.entry import run_build
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.trust import load_guarded
 

@@ -1,15 +1,32 @@
-"""What is known of a build while docker is still being asked."""
+"""How a build begins: the configuration is read while docker is asked about itself.
+
+Docker takes as long to say what it is as Python takes to load the rest, so both go on at once.
+"""
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.driver import Docker, ask_ahead
+from bxcache.errors import ConfigError, Problem
+from bxcache.pipeline.request import STDOUT, BuildRequest, check_extra
+
 if TYPE_CHECKING:
-    from bxcache.buildx.driver import Docker, Probe
+    from collections.abc import Iterator
+
+    from bxcache.buildx.driver import Probe
     from bxcache.config.loading import Setup
-    from bxcache.pipeline.request import BuildRequest
     from bxcache.place.trust import Placement
+
+
+_OUTPUTS = ("build", "outputs")
+_NO_STDOUT = (
+    "the image would go to stdout, which `--json`, `--layers`, `--quiet` and Python keep for "
+    "themselves; give it a `dest`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +44,33 @@ class Opening:
     placement: Placement
     docker: Docker
     ahead: Probe | None
+
+
+@contextmanager
+def open_build(request: BuildRequest) -> Iterator[Opening]:
+    """Read the configuration, and have docker asked about itself meanwhile.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        EngineError: there is no docker.
+    """
+    refused = check_extra(request.extra)
+    if refused:
+        raise ConfigError(refused)
+    with ask_ahead(str(request.options.get("builder", ""))) as ahead:
+        from bxcache.buildx.command import writes_stdout  # noqa: PLC0415  # while docker answers
+        from bxcache.pipeline.destinations import check_build  # noqa: PLC0415
+        from bxcache.place.trust import open_setup  # noqa: PLC0415
+
+        setup, placement = open_setup(
+            request.directory,
+            os.environ,
+            flags=request.to_layer(),
+            file=request.config_file,
+            image=request.image,
+        )
+        if request.stdout != STDOUT and writes_stdout(setup.config.build):
+            problem = Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)
+            raise ConfigError([problem])
+        check_build(setup, request.extra, request.directory)
+        yield Opening(request, setup, placement, Docker.find(), ahead)

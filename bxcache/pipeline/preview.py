@@ -10,7 +10,12 @@ from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.pipeline.metadata_file import note_metadata
-from bxcache.pipeline.prepare import look_at_store, note_store, plan_build, render_arguments
+from bxcache.pipeline.prepare import (
+    list_notes,
+    open_backends,
+    plan_build,
+    render_arguments,
+)
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -40,8 +45,8 @@ def make_preview(prepared: Prepared) -> Preview:
         EngineError: buildx is too old.
     """
     check_buildx(prepared.docker.ask_buildx_version())
-    state = look_at_store(prepared)
-    plan = plan_build(prepared, state)
+    open_backends(prepared, None)
+    plan = plan_build(prepared)
     arguments = render_arguments(prepared, plan.uses)
     command = (*prepared.docker.command, *arguments)
     redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
@@ -52,8 +57,8 @@ def make_preview(prepared: Prepared) -> Preview:
         notes=(
             *prepared.notes,
             *note_metadata(prepared),
-            *note_store(prepared),
-            *(state.notes if state else ()),
+            *list_notes(prepared),
+            *(each for backend in prepared.backends for each in backend.list_warnings()),
             *plan.notes,
         ),
     )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
+import time
+from itertools import chain
 from typing import TYPE_CHECKING
-
-from pydantic import BaseModel
 
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
-from bxcache.errors import StoreError
 from bxcache.insight.arguments import hash_arguments, list_build_arguments
 from bxcache.insight.fitting import fit_record
 from bxcache.insight.past import recall_seconds
@@ -37,63 +35,54 @@ from bxcache.store.records import LARGEST_RECORD
 from bxcache.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
-    from bxcache.backends.base import CacheResult
-    from bxcache.backends.registry_save import Kept
-    from bxcache.buildx.run import Runner, RunResult
+    from bxcache.backends.cache_result import CacheResult
+    from bxcache.buildx.run import RunResult
+    from bxcache.insight.earlier import Asking
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
+    from bxcache.pipeline.save import Caches
+    from bxcache.pipeline.target import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
-    """A build that is over, as far as its record tells of it.
+def make_record(  # noqa: PLR0913, PLR0917  # a record has everything that is known of a build
+    target: Target,
+    ran: RunResult,
+    caches: Caches,
+    started: float,
+    buildx: str,
+    earlier: Sequence[Record] = (),
+) -> Record:
+    """The record of a build; secrets are masked in it.
 
-    Attributes:
-        plan: what it was to do about caches.
-        arguments: what followed `docker`.
-        ran: what became of it.
-        kept: what became of its scopes in registries.
-        caches: what became of the caches.
+    Args:
+        target: the build.
+        ran: what its run left.
+        caches: its caches after the build.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
-        warnings: what a person should look at, as far as that is known.
-        earlier: what earlier builds left, the last one's first.
+        earlier: the records of earlier builds, the last one's first.
     """
-
-    plan: BuildPlan
-    arguments: tuple[str, ...]
-    ran: RunResult
-    kept: tuple[Kept, ...]
-    caches: tuple[CacheResult, ...]
-    started: float
-    buildx: str
-    warnings: tuple[str, ...] = ()
-    earlier: tuple[Record, ...] = ()
-
-
-def make_record(prepared: Prepared, runner: Runner, story: Story) -> Record:
-    """The record of a build; secrets are masked in it."""
-    ran, redact = story.ran, runner.redact
+    prepared, redact = target.prepared, target.runner.redact
     settings = prepared.setup.config.build
-    account = _choose_account(story, settings.target)
-    steps = recall_seconds(list_recorded_steps(account, redact), story.earlier)
+    account = _choose_account(ran, caches, settings.target)
+    steps = recall_seconds(list_recorded_steps(account, redact), earlier)
     record = Record(
         version=1,
         scope=_describe_scope(prepared),
-        started=round(story.started, 3),
+        started=round(started, 3),
         seconds=round(ran.seconds, 3),
         exit_status=ran.exit_status,
         steps=steps,
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
-        arguments=_describe_arguments(prepared, story),
+        arguments=_describe_arguments(target, caches),
         context=redact(_find_path(prepared, settings.context)),
         file=redact(_find_path(prepared, settings.file)) if settings.file else "",
         network=redact(settings.network or ""),
         place=_describe_place(prepared),
-        tools=_describe_tools(prepared, story.buildx),
+        tools=_describe_tools(prepared, buildx),
         caches=tuple(
             RecordedCache(
                 backend=each.backend,
@@ -106,13 +95,13 @@ def make_record(prepared: Prepared, runner: Runner, story: Story) -> Record:
                 exported=each.exported,
                 unsaved=_list_unsaved(steps, each),
             )
-            for each in story.caches
+            for each in caches.results
         ),
         pulled_bytes=ran.trace.moved.get(Transfer.PULL, 0),
         sent_bytes=ran.trace.moved.get(Transfer.SEND, 0),
-        warnings=tuple(map(redact, story.warnings)),
+        warnings=tuple(map(redact, (*caches.warnings, *caches.advice))),
         build_warnings=tuple(map(redact, ran.trace.warnings)),
-        why_unknown=redact(_explain_unknown(story, account)),
+        why_unknown=redact(_explain_unknown(buildx, ran, account)),
     )
     return fit_record(record, LARGEST_RECORD)
 
@@ -125,27 +114,11 @@ def _list_unsaved(steps: Iterable[RecordedStep], cache: CacheResult) -> tuple[st
     return tuple(sorted(digests - cache.contents))
 
 
-def _explain_unknown(story: Story, account: Account) -> str:
-    if story.ran.exit_status:
+def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str:
+    if ran.exit_status:
         return ""
     platforms = {each.name.platform for each in account.built.steps if each.name.platform}
-    return explain_unknown(story.buildx, account.metadata, len(platforms))
-
-
-def keep_record(prepared: Prepared, record: Record) -> str:
-    """Keep a record in the local store, where there is one that is written to.
-
-    Returns:
-        Why it could not be kept, or an empty string.
-    """
-    store = prepared.store
-    if store is None:
-        return ""
-    try:
-        store.add_record(record.scope.name, record.to_json())
-    except StoreError as error:
-        return f"`bxcache history` will not know this build: {error.message}"
-    return ""
+    return explain_unknown(buildx, account.metadata, len(platforms))
 
 
 def remember_build(prepared: Prepared, record: Record) -> str:
@@ -173,13 +146,13 @@ def remember_build(prepared: Prepared, record: Record) -> str:
     return f"`bxcache history` will not know this build: {why}" if why else ""
 
 
-def _choose_account(story: Story, target: str | None) -> Account:
+def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Account:
     """The run that tells the most of the layers: what only later runs exported has none before."""
-    runs = (story.ran, *(each.told for each in story.kept if each.told is not None))
+    runs = (ran, *(each.run for each in caches.saved.values() if each.run is not None))
     best = max(
         runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
     )
-    return Account(story.ran.trace, best.trace, best.metadata, target)
+    return Account(ran.trace, best.trace, best.metadata, target)
 
 
 def _find_path(prepared: Prepared, path: str) -> str:
@@ -224,40 +197,36 @@ def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
     )
 
 
-def _describe_arguments(prepared: Prepared, story: Story) -> RecordedArguments:
-    if not list_build_arguments(story.arguments):
+def _describe_arguments(target: Target, caches: Caches) -> RecordedArguments:
+    if not list_build_arguments(target.arguments):
         return RecordedArguments()
-    return hash_arguments(story.arguments, os.environ, _find_key(prepared, story))
+    return hash_arguments(target.arguments, os.environ, _find_key(target, caches))
 
 
-class _Keyed(BaseModel):
-    arguments: RecordedArguments = RecordedArguments()
-
-
-def _find_key(prepared: Prepared, story: Story) -> str:
+def _find_key(target: Target, caches: Caches) -> str:
     """The key of earlier records, so that their values can be compared; else a new one."""
-    labels = (each.label for each in story.kept)
-    keys = (*_list_stored_keys(prepared, story.plan), *(each.key for each in labels if each))
-    return next(filter(_is_key, keys), secrets.token_hex(16))
+    plan = target.plan
+    scopes = (plan.scope.name, *(use.scope for use in plan.imports))
+    stored = (key for each in target.prepared.backends for key in each.read_keys(scopes))
+    labels = (each.key for each in caches.saved.values() if each.key)
+    return next(chain(stored, labels), secrets.token_hex(16))
 
 
-def _list_stored_keys(prepared: Prepared, plan: BuildPlan) -> Iterator[str]:
-    if prepared.store is None or prepared.store_trouble:
-        return
-    for scope in (plan.scope.name, *(use.scope for use in plan.imports)):
-        yield from _read_keys(reversed(prepared.store.read_records(scope)))
+def begin_earlier(prepared: Prepared, plan: BuildPlan) -> Asking | None:
+    """Begin to read what earlier builds left; a build without caches reads nothing.
+
+    All of it where a report or a gate needs it; else the last of each scope, which has what its
+    steps once took.
+    """
+    if not (prepared.placement.writes or plan.imports):
+        return None
+    from bxcache.insight.earlier import Asking, Question  # noqa: PLC0415  # with all holders
+
+    scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
+    last = Question(scopes, now, most=1, everywhere=False)
+    return Asking(prepared.setup, Question(scopes, now) if is_wanted(prepared) else last)
 
 
-def _read_keys(records: Iterable[bytes]) -> Iterator[str]:
-    for record in records:
-        try:
-            yield _Keyed.model_validate_json(record).arguments.key
-        except ValueError:
-            continue
-
-
-def _is_key(text: str) -> bool:
-    try:
-        return bool(bytes.fromhex(text))
-    except ValueError:
-        return False
+def is_wanted(prepared: Prepared) -> bool:
+    """Whether a report or a gate needs what earlier builds left."""
+    return prepared.request.with_earlier or prepared.setup.config.gate.is_set

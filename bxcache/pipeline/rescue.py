@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.faults import blames_process, find_cache_fault
-from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
     from bxcache.buildx.run import RunResult
-    from bxcache.pipeline.plan import BuildPlan
-    from bxcache.store.staging import Staging
-    from bxcache.store.store import Store
+    from bxcache.pipeline.target import Target
 
 AGAIN = "the build failed because of its cache and is run again without it"
 ONCE = (
@@ -21,20 +17,15 @@ ONCE = (
 )
 
 
-def find_reason(
-    plan: BuildPlan, ran: RunResult, store: Store | None, staging: Staging | None
-) -> str:
-    """What is wrong with the cache because of which a build failed; else an empty string.
+def find_reason(target: Target, ran: RunResult) -> str:
+    """What is wrong with the cache that made a build fail; else an empty string.
 
-    The scope that was imported from the store is verified, and mended, on the way.
+    What was imported from this machine is verified, and mended, on the way.
     """
-    if not ran.exit_status or not plan.imports or blames_process(ran.trace):
+    if not ran.exit_status or not target.plan.imports or blames_process(ran.trace):
         return ""
     fault = find_cache_fault(ran.trace)
     if not fault and not ran.trace.unloaded:
         return ""
-    notes: tuple[str, ...] = ()
-    if store is not None and staging is not None and staging.donors:
-        with suppress(StoreError):
-            notes = store.repair(full=True, scopes=[each.ref_name for each in staging.donors])
+    notes = [note for backend in target.prepared.backends for note in backend.mend()]
     return "; ".join((*([fault] if fault else []), *notes))

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.steps import find_layers, find_line, is_linked
 from bxcache.buildx.stream.events import Outcome
+from bxcache.errors import BuildFailedError, BxcacheError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.backends.base import CacheResult
-    from bxcache.buildx.metadata import Layer
+    from bxcache.backends.cache_result import CacheResult
+    from bxcache.buildx.metadata import Layer, Metadata
+    from bxcache.buildx.stream.trace import Trace
     from bxcache.insight.gates import Verdict
     from bxcache.insight.history import Stage
     from bxcache.insight.record import Record
     from bxcache.insight.report import Report
+    from bxcache.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +112,72 @@ class BuildResult:
     def hit_ratio(self) -> float | None:
         """The share of the steps that were reused, from 0 to 1; None for a build without steps."""
         return self.reused / len(self.steps) if self.steps else None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """What became of one of several images.
+
+    Attributes:
+        image: its name.
+        result: what the build gave; None where it did not come so far.
+        error: why it is not as it was to be, or None.
+    """
+
+    image: str
+    result: BuildResult | None = None
+    error: BxcacheError | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """0 where all is well, docker's own for a failed build, else that of the error."""
+        if isinstance(self.error, BuildFailedError):
+            return self.error.exit_status
+        return self.error.exit_code if self.error is not None else 0
+
+
+def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
+    """The exit status of all together: docker's own of the first whose build failed, or else that
+    of the first that failed by itself. It is 0 only where nothing failed."""
+    failed = [each for each in outcomes.values() if each.exit_status]
+    return min(failed, key=_rank_failure).exit_status if failed else 0
+
+
+def _rank_failure(outcome: ImageOutcome) -> int:
+    if isinstance(outcome.error, BuildFailedError):
+        return 0
+    return 2 if isinstance(outcome.error, StoppedError) else 1
+
+
+def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:
+    """The steps, those of one stage together, in the order of the Dockerfile as far as known.
+
+    Those of another build, whose result is a named context of this one, are that one's.
+    """
+    own = (step for step in trace.steps if not is_linked(step, metadata))
+    found = [(step, find_line(step, metadata)) for step in own]
+    first: dict[str, float] = {}
+    for step, line in found:
+        stage = step.name.stage
+        first[stage] = min(line or float("inf"), first.get(stage, float("inf")))
+    found.sort(
+        key=lambda each: (
+            first[each[0].name.stage],
+            each[0].name.stage,
+            each[0].name.platform or "",
+            each[0].name.index,
+        )
+    )
+    return tuple(
+        Step(
+            stage=step.name.stage,
+            text=redact(step.name.text),
+            line=line,
+            outcome=step.outcome,
+            seconds=round(step.seconds, 3),
+            layers=find_layers(step, metadata),
+            platform=step.name.platform,
+            error=redact(step.error),
+        )
+        for step, line in found
+    )

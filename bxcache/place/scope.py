@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
 _LONGEST_PART = 40
 _LONGEST_STEM = 70
@@ -156,6 +156,24 @@ class Scope:
             if own & platforms and own != platforms:
                 found.append((name, tuple(sorted(platforms))))
         return sorted(found, key=lambda each: (-len(own & {*each[1]}), len(each[1]), each[0]))
+
+    def list_related(
+        self, owners: Iterable[tuple[Owner, str]], names: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        """The scopes for other platforms, some of which are this one's, best first.
+
+        Args:
+            owners: whose scopes are wanted, each with what it is to the build.
+            names: the names of scopes that exist, and other tags.
+
+        Returns:
+            Their names, each with what it is to the build.
+        """
+        for owner, what in owners:
+            own = self.of_owner(owner)
+            for each in dict.fromkeys((own, own.whole)):
+                for name, platforms in each.list_overlapping(names):
+                    yield name, f"{what}, for {', '.join(platforms)}"
 
 
 def write_owner(owner: Owner) -> str:

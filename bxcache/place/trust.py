@@ -11,10 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bxcache.config.backends import LocalBackend
 from bxcache.config.guard import guard_setup
 from bxcache.config.loading import load_setup
-from bxcache.config.reference import Reference
 from bxcache.config.sources import Origin
 from bxcache.place.place import read_place, read_trust
 from bxcache.place.scope import Kind, Owner
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bxcache.config.backends import Backend
     from bxcache.config.guard import Refusal
     from bxcache.config.loading import Setup
     from bxcache.config.models import Donor
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from bxcache.place.place import Place
 
 _TABLE = "place"
-_BACKENDS = ("cache", "backends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,29 +145,6 @@ def settle_place(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Pl
     writes = write == "always" or (write == "trusted" and place.trusted)
     notes = (*found.notes, *([_tell_refused(refused)] if refused else ()))
     return setup, Placement(place, writes, _explain(write, place), notes, refused, found)
-
-
-def explain_read_only(setup: Setup, backend: Backend) -> str:
-    """Why a backend is only read, or an empty string.
-
-    A build that is not trusted saves where a flag or a variable says, and to the default store; and
-    never to a tag that was chosen for other builds too.
-    """
-    if not setup.is_guarded:
-        return ""
-    if isinstance(backend, LocalBackend):
-        default = backend.dir is None
-        return "" if default or setup.is_callers(_BACKENDS) else _tell_unsaved(backend.dir, setup)
-    if not setup.is_callers(_BACKENDS):
-        return _tell_unsaved(backend.ref, setup)
-    if not backend.keeps_all or Reference.parse(backend.ref).tag:
-        return f"`{backend.ref}` is only read: trusted builds can start from the tag that it names"
-    return ""
-
-
-def _tell_unsaved(place: str | None, setup: Setup) -> str:
-    source = setup.source_of(_BACKENDS)
-    return f"`{place}` ({source}) is only read: nothing is saved where a stranger's file says"
 
 
 def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:

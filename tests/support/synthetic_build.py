@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bxcache.backends.declared import list_backends
 from bxcache.buildx.capabilities import Builder, Capabilities, Node
 from bxcache.buildx.driver import Docker
 from bxcache.buildx.metadata import Metadata, parse_metadata
@@ -18,13 +19,13 @@ from bxcache.buildx.run import Runner
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace
 from bxcache.config.loading import load_setup
+from bxcache.config.sources import Layer
 from bxcache.pipeline.prepare import Prepared, make_runner, render_save
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.place import Place
 from bxcache.place.scope import Scope
 from bxcache.place.trust import Placement
 from bxcache.redaction import Redactor
-from bxcache.store.collection import Limits
 from bxcache.store.store import Store
 from tests.support.layouts import LAYER_TYPE, digest_of
 
@@ -176,21 +177,28 @@ def _describe_build(dockerfile: str, steps: Sequence[_Step]) -> dict[str, Any]:
 def make_prepared(folder: Path, store: Store, scope: Scope) -> Prepared:
     """A build of the project in a folder, as far as it is known before docker runs."""
     node = Node("default", "running", "v0.25.2", platforms=scope.platforms)
+    setup = load_setup(folder, {}, flags=declare_store(store))
     return Prepared(
         request=BuildRequest(directory=folder),
-        setup=load_setup(folder, {}),
+        setup=setup,
         docker=Docker(("docker",)),
         capabilities=Capabilities("28.5.0", "28.5.0", None, Builder("default", "docker", (node,))),
         placement=Placement(
             _make_place(scope.owner.text or None), writes=True, reason="", found=_make_place(None)
         ),
         scope=scope,
+        backends=list_backends(setup),
         candidates=(),
-        store=store,
-        limits=Limits(),
         name="benchmark",
         notes=(),
     )
+
+
+def declare_store(store: Store) -> Layer:
+    """The flags that declare one store and nothing else."""
+    return BuildRequest(
+        options={"backends": [{"type": "local", "dir": str(store.path)}]}
+    ).to_layer()
 
 
 def make_silent_runner(prepared: Prepared) -> Runner:

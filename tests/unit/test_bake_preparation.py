@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from bxcache.backends.base import EXPORT, IMPORT, CacheUse
-from bxcache.backends.local import LocalState
+from bxcache.backends.base import EXPORT, IMPORT, CacheUse, Save
 from bxcache.buildx.bake.definition import BakeTarget, parse_definition
 from bxcache.buildx.bake.stages import explain_unbaked
 from bxcache.buildx.command import Saving, can_repeat
@@ -32,11 +31,13 @@ from bxcache.pipeline.bake_targets import (
     repeat_target,
 )
 from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.prepare import Prepared
+from bxcache.pipeline.prepare import Prepared, open_backends
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.scope import Owner, Scope
 from bxcache.process import Answer
 from bxcache.store.store import Store
+from tests.support.backends import make_local, plan_uses
+from tests.support.layouts import build
 from tests.support.synthetic_build import make_prepared
 
 METADATA = Path("/m.json")
@@ -71,7 +72,7 @@ def target(name: str, **told: Any) -> BakeTarget:  # noqa: ANN401
 
 
 def baking(base: Prepared, told: BakeTarget, *uses: CacheUse) -> Baking:
-    return Baking(told, base, BuildPlan(base.scope, uses, ()))
+    return Baking(told, base, plan_uses(base.scope, uses))
 
 
 def sets(arguments: tuple[str, ...]) -> list[str]:
@@ -123,7 +124,7 @@ def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
     arguments = render_bake(ask(base), base, METADATA, [])
     assert list(arguments) == [*BEGIN, "--builder", "big"]
     api = target("api")
-    own = Baking(api, prepare_target(base, ask(base), api), BuildPlan(base.scope, (), ()))
+    own = Baking(api, prepare_target(base, ask(base), api), BuildPlan(base.scope))
     saved = repeat_target(ask(base), {"api": api}, own, Saving((), METADATA))
     assert list(saved.arguments[len(BEGIN) :][:2]) == ["--builder", "big"]
 
@@ -254,8 +255,8 @@ def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
     """Nothing is looked up, imported or saved for it, and it is said."""
     told = target("api", cache_to=["type=inline"])
     prepared = prepare_target(base, ask(base), told)
-    assert (prepared.store, prepared.candidates, prepared.placement.writes) == (None, (), False)
-    plan = plan_target(told, prepared, None)
+    assert (prepared.backends, prepared.candidates, prepared.placement.writes) == ((), (), False)
+    plan = plan_target(told, prepared)
     assert (plan.uses, plan.saves) == ((), ())
     assert plan.notes == ("it has a `cache-to` of its own; its caches are left to bake",)
 
@@ -269,8 +270,8 @@ def test_an_inline_cache_is_asked_for_once(
     """For that build argument buildx asks by itself."""
     told = target("api", args=args)
     prepared = prepare_target(base, ask(base), told)
-    use = CacheUse(EXPORT, "inline", "r/app", prepared.scope.name, (("type", "inline"),), "why")
-    baking = Baking(told, prepared, BuildPlan(prepared.scope, (use,), ()))
+    use = CacheUse(EXPORT, make_local(), "r/app", prepared.scope.name, (("type", "inline"),), "why")
+    baking = Baking(told, prepared, BuildPlan(prepared.scope, saves=(Save(use),)))
     words = render_bake(ask(base), base, Path("m.json"), [baking])
     assert ("api.cache-to=type=inline" in words) == asked
 
@@ -279,10 +280,12 @@ def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -
     """Where a cache of ours is imported too."""
     told = target("api", cache_from=["type=local,src=c"])
     prepared = prepare_target(base, ask(base), told)
-    state = LocalState(store.path, store.path, {prepared.scope.name: "sha256:d"})
     note = "it has a `cache-from` of its own, which is imported too"
-    assert note in plan_target(told, prepared, state).notes
-    assert note not in plan_target(told, prepared, LocalState(store.path, store.path)).notes
+    open_backends(prepared, None)
+    assert note not in plan_target(told, prepared).notes
+    build(store, prepared.scope.name, b"x")
+    open_backends(prepared, None)
+    assert note in plan_target(told, prepared).notes
 
 
 def test_build_arguments_are_told_as_a_command_has_them() -> None:

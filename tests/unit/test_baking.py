@@ -24,14 +24,14 @@ from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.config.models import BuildSettings
 from bxcache.pipeline import bake as bake_module
 from bxcache.pipeline import bake_definition
-from bxcache.pipeline.bake import bake_targets
-from bxcache.pipeline.bake_outcomes import hear_target
+from bxcache.pipeline.bake import bake_targets, read_result
 from bxcache.pipeline.bake_targets import BakeRequest, Baking
-from bxcache.pipeline.plan import BuildPlan
+from bxcache.pipeline.build import run_again
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.scope import Owner, Scope
 from bxcache.process import Stop, open_pool
 from bxcache.store.store import Store
+from tests.support.backends import make_local, plan_uses
 from tests.support.synthetic_build import make_prepared
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 STREAMS = Path(__file__).parents[1] / "streams" / "bake"
 SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
-LOCAL = CacheUse(EXPORT, "local", "/s", "scope", (("type", "local"),), "why")
+LOCAL = CacheUse(EXPORT, make_local(), "/s", "scope", (("type", "local"),), "why")
 
 
 def declare(
@@ -76,8 +76,8 @@ def statuses(prepared: Prepared, name: str, *uses: CacheUse) -> dict[str, int]:
     found = {}
     for target in ("fast", "bad", "slow"):
         told = BakeTarget(target, BuildSettings())
-        each = Baking(told, prepared, BuildPlan(prepared.scope, uses, ()))
-        found[target] = hear_target(each, reader, Metadata(), 1, 2.0).exit_status
+        each = Baking(told, prepared, plan_uses(prepared.scope, uses))
+        found[target] = read_result(each, reader, Metadata(), 1, 2.0).exit_status
     return found
 
 
@@ -194,9 +194,9 @@ def test_what_the_first_of_two_runs_executed_was_executed(
 
     bake = bake_module._Bake(BakeRequest(), base, {}, None)
     second = {"api": hear(Outcome.REUSED, 0), "web": hear(Outcome.REUSED, 1)}
-    monkeypatch.setattr(bake, "_bake", lambda _: second)
+    monkeypatch.setattr(bake, "run", lambda _: second)
     first = {"api": hear(Outcome.EXECUTED, 1), "web": hear(Outcome.EXECUTED, 0)}
-    ran = bake._bake_again({}, first)
+    ran = run_again(bake, {}, first)
     assert [each.outcome for each in ran["api"].trace.steps] == [Outcome.EXECUTED]
     assert (ran["api"].exit_status, ran["api"].seconds) == (0, 4.0)
     assert ran["web"] == first["web"]

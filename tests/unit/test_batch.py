@@ -19,9 +19,9 @@ from bxcache.errors import (
     EngineError,
     StoppedError,
 )
-from bxcache.pipeline.batch import ImageOutcome, build_batch, choose_images, find_status
+from bxcache.pipeline.batch import build_batch, choose_images
 from bxcache.pipeline.request import BuildRequest
-from bxcache.pipeline.result import BuildResult
+from bxcache.pipeline.result import BuildResult, ImageOutcome, find_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.backends.base import CacheResult
+from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stream.events import Event, Outcome, Said, StepFinished, Streamed, Warned
 from bxcache.buildx.stream.names import StepName
@@ -77,7 +77,7 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     stand_in = Library()
-    monkeypatch.setattr("bxcache.pipeline.build.run_build", stand_in)
+    monkeypatch.setattr("bxcache.pipeline.entry.run_build", stand_in)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return stand_in
 
@@ -216,7 +216,7 @@ def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str
     """And says what became of the caches."""
     library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bxcache.pipeline.build.run_build", _interrupt)
+        patch.setattr("bxcache.pipeline.entry.run_build", _interrupt)
         assert run(["build"]) == 130
     assert capsys.readouterr().err.strip() == "stopped; no cache is left half saved"
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 import bxcache
-from bxcache.backends.base import EXPORT, CacheUse
+from bxcache.backends.base import EXPORT, CacheUse, Save
 from bxcache.buildx.stream.events import Event, Noted, Said, Streamed
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError, ConfigError, Problem, StoppedError
 from bxcache.pipeline.bake import BakePreview
 from bxcache.pipeline.bake_targets import BakeRequest
-from bxcache.pipeline.batch import ImageOutcome
 from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.result import BuildResult
+from bxcache.pipeline.result import BuildResult, ImageOutcome
 from bxcache.place.scope import Owner, Scope
+from tests.support.backends import make_local
 from tests.unit.test_cli import RESULT
 
 
@@ -253,8 +253,11 @@ def test_a_dry_run_tells_each_target_and_one_command(
 ) -> None:
     """The reasons are comments for the shell; nothing is baked."""
     scope = Scope("api", None, ("linux/amd64",), Owner.of_branch("main"))
-    use = CacheUse(EXPORT, "local", "/s", scope.name, (("type", "local"),), "for the next one")
-    plans = {"api": BuildPlan(scope, (use,), ()), "web": BuildPlan(scope, (), ("left alone",))}
+    use = CacheUse(EXPORT, make_local(), "/s", scope.name, (("type", "local"),), "for the next one")
+    plans = {
+        "api": BuildPlan(scope, saves=(Save(use),)),
+        "web": BuildPlan(scope, notes=("left alone",)),
+    }
     preview = BakePreview(("docker", "buildx", "bake", "--set", "a b=c"), plans, ("of all",))
     monkeypatch.setattr("bxcache.pipeline.bake.preview_bake", lambda _: preview)
     assert run(["bake", "--dry-run"]) == 0

@@ -15,7 +15,7 @@ from bxcache.console.batch import render_batch
 from bxcache.errors import GateError
 from bxcache.insight.gates import judge_gates
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
-from bxcache.pipeline.batch import ImageOutcome
+from bxcache.pipeline.result import ImageOutcome
 from tests.support.histories import make_record, make_stages, make_step
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from bxcache.cli.destinations import open_destination
 from bxcache.cli.image_files import name_file
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
-from bxcache.pipeline.batch import ImageOutcome
-from bxcache.pipeline.result import BuildResult
+from bxcache.pipeline.result import BuildResult, ImageOutcome
 from tests.support.histories import STARTED, make_record, make_stages, make_step
 
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.EXECUTED))
@@ -277,7 +276,7 @@ def test_one_report_that_fails_leaves_the_others(
 
 def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to report of."""
-    monkeypatch.setattr("bxcache.pipeline.build.preview_build", lambda _: None)
+    monkeypatch.setattr("bxcache.pipeline.entry.preview_build", lambda _: None)
     monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
     assert run(["build", "--all", "--report", "r.json", "--log", "b.log", "--dry-run"]) == 0
     assert list_files() == []

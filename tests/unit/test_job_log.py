@@ -28,8 +28,7 @@ from bxcache.cli.job_log import find_job_log
 from bxcache.cli.main import run
 from bxcache.console.job_log import JobLog
 from bxcache.errors import BuildFailedError
-from bxcache.pipeline.batch import ImageOutcome
-from bxcache.pipeline.result import BuildResult, Step
+from bxcache.pipeline.result import BuildResult, ImageOutcome, Step
 from tests.support.job_logs import FOLDING, HOSTILE, READERS, Shown, list_others, read_plainly
 from tests.unit.places.recordings import PROVIDERS, read_recording
 
@@ -99,7 +98,7 @@ def job(
                     rest[-1](name, event)
             return outcome
 
-        monkeypatch.setattr("bxcache.pipeline.build.run_build", build)
+        monkeypatch.setattr("bxcache.pipeline.entry.run_build", build)
         monkeypatch.setattr("bxcache.pipeline.batch.build_batch", build_all)
         monkeypatch.setattr("bxcache.pipeline.bake.bake_targets", build_all)
         capsys.readouterr()
@@ -240,7 +239,7 @@ def test_elsewhere_nothing_changes(
             observe(event)
         raise BuildFailedError("failed", exit_status=2, result=FAILED)
 
-    monkeypatch.setattr("bxcache.pipeline.build.run_build", build)
+    monkeypatch.setattr("bxcache.pipeline.entry.run_build", build)
     assert run(["build", "--progress", "plain"]) == 2
     err = capsys.readouterr().err.splitlines()
     assert err[:2] == ["note: a note", "started           [build 2/3] RUN make"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bxcache.backends.base import CacheResult
+from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.stream.events import Outcome, Streamed
 from bxcache.cli.main import run
 from bxcache.insight.record import RecordedScope, RecordedStage, RecordedStep
@@ -106,7 +106,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
         history = make_history(RECORDS[0], scope=SIGN, source=SIGN, notes=(ALL,))
         older = make_history(RECORDS[1], scope=SIGN, source=SIGN)
-        monkeypatch.setattr("bxcache.pipeline.build.run_build", tell)
+        monkeypatch.setattr("bxcache.pipeline.entry.run_build", tell)
         monkeypatch.setattr(
             "bxcache.insight.find.find_history",
             lambda asked: older if asked.name == "~1" else history,

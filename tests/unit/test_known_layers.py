@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.backends.base import EXPORT, IMPORT, CacheUse, Candidate
-from bxcache.backends.registry import RegistrySave
+from bxcache.backends.base import IMPORT, CacheUse, Candidate
 from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
 from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.trace import Trace, TracedStep
-from bxcache.config.backends import RegistryBackend
 from bxcache.config.reference import Reference
 from bxcache.pipeline.borrowing import Known, find_borrowing
 from bxcache.pipeline.known_layers import find_known
@@ -24,6 +22,7 @@ from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
 from bxcache.registry.scopes import write_label
+from tests.support.backends import make_backend
 from tests.support.layouts import build, digest_of
 from tests.support.registries import MemoryRegistry, cache_manifest
 
@@ -69,20 +68,18 @@ def ask(
     guarded: bool = True,
 ) -> Known | None:
     """What is known to a build that may start from its own scope in the registry."""
-    backend = RegistryBackend(type="registry", ref=f"{registry.address}/app", insecure=True)
-    place = f"{backend.ref}:{OWN.name}"
-    candidate = Candidate(backend, place, OWN.name, "")
-    use = CacheUse(EXPORT, "registry", place, OWN.name, (), "")
-    save = RegistrySave(use, apart=True, backend=backend, owner=OWN)
-    uses = (CacheUse(IMPORT, "registry", f"{backend.ref}:{imported}", imported, (), ""),)
+    ref = f"{registry.address}/app"
+    backends = [make_backend({"type": "registry", "ref": ref, "insecure": True})]
+    backends[0].prepare([Candidate(backends[0], OWN.name, "")], "name", reads_all=False)
+    uses = (CacheUse(IMPORT, backends[0], f"{ref}:{imported}", imported, (), ""),)
+    if store is not None:
+        backends.append(make_backend({"type": "local", "dir": str(store.path)}))
     prepared: Any = SimpleNamespace(
         setup=SimpleNamespace(config=SimpleNamespace(cache=SimpleNamespace(shared_builder=wanted))),
         placement=SimpleNamespace(is_guarded=guarded),
-        candidates=(candidate,),
-        store=store,
+        backends=backends,
     )
-    plan = BuildPlan(OWN, uses if imported else (), (), saves=(save,))
-    return find_known(prepared, plan, ran or hear(), None)
+    return find_known(prepared, BuildPlan(OWN, uses if imported else ()), ran or hear())
 
 
 def push(registry: MemoryRegistry, scope: Scope, data: bytes | None) -> None:

@@ -16,7 +16,7 @@ from bxcache.buildx.metadata import (
     parse_metadata,
 )
 from bxcache.buildx.stream.reader import TraceReader
-from bxcache.pipeline.settlement import list_steps
+from bxcache.pipeline.result import list_steps
 from bxcache.redaction import Redactor
 
 STREAMS = Path(__file__).parents[1] / "streams"

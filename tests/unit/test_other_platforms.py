@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.pipeline.candidates import list_candidates
+from bxcache.backends.declared import list_backends
+from bxcache.config.loading import load_setup
+from bxcache.pipeline.choose import list_candidates
 from bxcache.pipeline.prepare import plan_build
 from bxcache.place.scope import Owner, Scope
 from tests.support.registries import MemoryRegistry, cache_manifest, refuse
@@ -33,8 +35,11 @@ def plan(folder: Path, store: Store, registry: MemoryRegistry, **more: Any) -> B
     prepared = make_prepared(folder, store, BOTH)
     place = replace(prepared.placement.place, default="main")
     placement = replace(prepared.placement, place=place)
-    candidates = list_candidates(prepared.setup.config, BOTH, placement, None)
-    return plan_build(replace(prepared, placement=placement, candidates=candidates), None)
+    setup = load_setup(folder, {})
+    backends = list_backends(setup)
+    candidates = list_candidates(setup.config, BOTH, placement, backends)
+    prepared = replace(prepared, setup=setup, backends=backends, placement=placement)
+    return plan_build(replace(prepared, candidates=candidates))
 
 
 def ask(registry: MemoryRegistry) -> list[str]:

@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 
-from bxcache.backends.local import LocalState
+from bxcache.backends.base import Wish
+from bxcache.backends.local import LocalBackend, StoreState
+from bxcache.backends.registry import RemoteBackend
+from bxcache.backends.registry_tag import expect_tag
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.models import Config
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
-from bxcache.pipeline.candidates import list_candidates
-from bxcache.pipeline.choose import Outlook, make_plan
+from bxcache.pipeline.choose import Outlook, list_candidates, make_plan
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.place.place import Place
 from bxcache.place.scope import Owner, Scope
 from bxcache.place.trust import Placement
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
+from tests.support.backends import make_backend
 
 CACHE = json.dumps(
     {
@@ -37,17 +40,15 @@ MAIN, FEATURE = "main", "feature/x"
 SCOPE = Scope("image", None, ("linux/amd64",), Owner.of_branch(MAIN))
 TARGET = Scope("image", "test", ("linux/amd64",), Owner.of_branch(MAIN))
 DIGEST = "sha256:" + "a" * 64
-LOCAL = {"type": "local"}
+LOCAL = {"type": "local", "dir": "/store"}
 REGISTRY = {"type": "registry", "ref": "r.example.com/app-cache"}
 INLINE = {"type": "inline", "ref": "r.example.com/app:main"}
 ALL = {"type": "inline", "ref": "r.example.com/app", "stages": "all"}
 REF = "r.example.com/app-cache:image.linux-amd64.main"
 
 
-def state(*donors: str, **fields: Any) -> LocalState:  # noqa: ANN401
-    return LocalState(
-        Path("/store"), Path("/store/staging"), dict.fromkeys(donors, DIGEST), **fields
-    )
+def state(*donors: str, **fields: Any) -> StoreState:  # noqa: ANN401
+    return StoreState(Path("/store/staging"), dict.fromkeys(donors, DIGEST), **fields)
 
 
 def place(branch: str | None = MAIN, **fields: Any) -> Place:  # noqa: ANN401
@@ -71,30 +72,30 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     at, writes = given.get("at", place()), given.get("writes", True)
     placement = Placement(at, writes=writes, reason="as the test says")
     scope: Scope = given.get("scope", SCOPE).of_owner(placement.owner)
-    local: LocalState | None = given.get("local")
-    store = local.store if local is not None else None
+    seen = {ref: sight(found) for ref, found in given.get("refs", {}).items()}
+    declared = tuple(map(make_backend, backends))
+    for each in declared:
+        if each.kind in given.get("read_only", ()):
+            each.read_only = "as the file says"
+        if isinstance(each, LocalBackend):
+            each.state = given.get("local", StoreState(Path("/store")))
+            each._list_stored = lambda: given.get("stored", ())  # type: ignore[method-assign]
+        elif isinstance(each, RemoteBackend):
+            each.sightings = {**seen, **given.get("seen", {})}
     return make_plan(
         Outlook(
             config=settings,
-            scope=scope,
             placement=placement,
-            candidates=list_candidates(
-                settings, scope, placement, store, stored=given.get("stored", ())
+            backends=declared,
+            candidates=list_candidates(settings, scope, placement, declared),
+            wish=Wish(
+                scope=scope,
+                makes_image=given.get("makes_image", True),
+                once=given.get("once"),
+                unbaked=given.get("unbaked"),
+                inline_only=given.get("inline_only"),
+                refuses_borrowed=placement.is_guarded and settings.cache.shared_builder == "refuse",
             ),
-            local=local,
-            sightings={
-                **{ref: sight(found) for ref, found in given.get("refs", {}).items()},
-                **given.get("seen", {}),
-            },
-            makes_image=given.get("makes_image", True),
-            once=given.get("once", ""),
-            unbaked=given.get("unbaked", ""),
-            inline_only=given.get("inline_only", ""),
-            read_only={
-                each: "as the file says"
-                for each in settings.cache.backends
-                if each.type in given.get("read_only", ())
-            },
         )
     )
 
@@ -154,7 +155,7 @@ def test_a_declared_tag_is_kept() -> None:
     ref = "r.example.com/app-cache:shared"
     found = plan(backend, refs={ref: True}, at=place(FEATURE))
     assert [use.place for use in found.uses] == [ref]
-    assert [choice.candidate.place for choice in found.choices] == [ref]
+    assert [choice.candidate.name for choice in found.choices] == [ref]
     assert saved(found)["ref"] == ref
 
 
@@ -237,7 +238,7 @@ def test_an_insecure_registry_is_said_both_ways() -> None:
     ],
 )
 def test_the_first_cache_that_exists_is_the_one_donor(
-    local: LocalState, refs: dict[str, bool | Trouble], place: str | None
+    local: StoreState, refs: dict[str, bool | Trouble], place: str | None
 ) -> None:
     """Never two: BuildKit then misses at random."""
     found = plan(LOCAL, REGISTRY, local=local, refs=refs)
@@ -284,7 +285,7 @@ def test_a_branch_that_is_not_read_is_no_candidate() -> None:
     """`read` says which, and in which order."""
     refs: dict[str, bool | Trouble] = dict.fromkeys(map(ref_of, ("topic", "release", "main")), True)
     found = plan(REGISTRY, refs=refs, at=PULL, cache={"read": ["default", "branch"]})
-    assert [choice.candidate.place for choice in found.choices] == [ref_of("main"), ref_of("topic")]
+    assert [choice.candidate.name for choice in found.choices] == [ref_of("main"), ref_of("topic")]
     assert [use.place for use in found.imports] == [ref_of("main")]
 
 
@@ -405,9 +406,9 @@ def test_a_save_knows_what_the_build_started_from() -> None:
     """If that lies in the same repository."""
     refs: dict[str, bool | Trouble] = {ref_of("topic"): False, ref_of("main"): True}
     (save,) = plan(REGISTRY, refs=refs, at=place("topic")).saves
-    assert save.source_ref == ref_of("main")
-    (save,) = plan(LOCAL, REGISTRY, local=state(SCOPE.name)).saves
-    assert save.source is None
+    assert expect_tag(save).source_ref == ref_of("main")
+    save, _ = plan(LOCAL, REGISTRY, local=state(SCOPE.name)).saves
+    assert expect_tag(save).source is None
 
 
 def test_an_untrusted_build_reads_and_saves_nothing() -> None:
@@ -423,8 +424,7 @@ def test_an_untrusted_build_reads_and_saves_nothing() -> None:
 def test_a_backend_that_is_only_read_is_not_saved_to() -> None:
     """The others are; and one that may not be looked into is told, as it is not written."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), read_only=("registry",))
-    assert [each.backend for each in found.exports] == ["local"]
-    assert not found.saves
+    assert [each.use.backend.kind for each in found.saves] == ["local"]
     assert "as the file says" in found.notes
     found = plan(REGISTRY, INLINE, refs={REF: True}, read_only=("registry", "inline"))
     assert (len(found.imports), found.exports, found.saves) == (1, (), ())
@@ -440,11 +440,11 @@ def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:
     assert save.use.place != REF
     candidates = list_candidates(
         Config.model_validate({"cache": {"backends": [REGISTRY]}}),
-        save.owner,
+        expect_tag(save).owner,
         Placement(fork, writes=True, reason=""),
-        None,
+        [save.use.backend],
     )
-    assert [each.place for each in candidates] == [save.use.place, REF]
+    assert [each.name for each in candidates] == [save.use.place, REF]
 
 
 def test_a_target_without_a_cache_starts_from_the_whole_image() -> None:
@@ -473,14 +473,14 @@ def test_no_cache_imports_nothing_and_saves() -> None:
     """The caches are made anew."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), build={"no_cache": True})
     assert not found.imports
-    assert len((*found.exports, *found.saves)) == 2
+    assert [each.use.backend.kind for each in found.saves] == ["registry", "local"]
     assert "`--no-cache`" in found.notes[0]
 
 
 def test_the_local_export_comes_last() -> None:
     """BuildKit writes the digest of the last export into the local index."""
     found = plan(LOCAL, REGISTRY, INLINE, local=state(), once="it reads stdin")
-    assert [use.backend for use in found.exports] == ["registry", "inline", "local"]
+    assert [use.backend.kind for use in found.exports] == ["registry", "inline", "local"]
 
 
 def test_a_store_in_trouble_is_left_alone() -> None:
@@ -508,8 +508,8 @@ def test_a_builder_that_saves_inline_only_reads_all_the_same(
     """One warning for all that it cannot save; what can be imported is, and inline is saved."""
     given = {"local": state(SCOPE.name), "refs": {REF: True}, "once": once}
     found, usual = (plan(*backends, **given, inline_only=why) for why in ("it is classic", ""))
-    assert found.imports == usual.imports
-    kept = [use.backend for use in (*found.exports, *(save.use for save in found.saves))]
+    assert [use.option for use in found.imports] == [use.option for use in usual.imports]
+    kept = [save.use.backend.kind for save in found.saves]
     assert set(kept) <= {"inline"}
     assert found.troubles == told
     assert len(found.unsaved) == len([each for each in backends if each["type"] != "inline"])
@@ -524,7 +524,7 @@ def test_a_build_that_saves_nothing_needs_no_warning_of_its_builder() -> None:
 
 def test_a_store_that_cannot_be_written_is_only_read() -> None:
     """From where it lies."""
-    found = plan(LOCAL, local=state(SCOPE.name, read_only=True))
+    found = plan(LOCAL, local=state(SCOPE.name, is_writable=False))
     assert [use.flag for use in found.uses] == ["--cache-from"]
 
 
@@ -555,12 +555,12 @@ def test_all_stages_have_a_tag_for_each_scope(existing: tuple[str, ...], donor: 
     branches = ("topic", "release", "main")
     refs: dict[str, bool | Trouble] = {stages_of(name): name in existing for name in branches}
     found = plan(ALL, refs=refs, at=PULL)
-    assert [choice.candidate.place for choice in found.choices] == list(refs)
+    assert [choice.candidate.name for choice in found.choices] == list(refs)
     assert options(found) == (
         [("--cache-from", {"type": "registry", "ref": stages_of(donor)})] if donor else []
     )
     (save,) = found.saves
-    assert (save.use.place, save.source_ref) == (
+    assert (save.use.place, expect_tag(save).source_ref) == (
         stages_of("topic"),
         stages_of(donor) if donor else "",
     )
@@ -571,7 +571,7 @@ def test_all_stages_are_saved_apart_from_the_build() -> None:
     for makes_image in (False, True):
         found = plan(ALL, refs={stages_of(MAIN): True}, makes_image=makes_image)
         assert not found.exports
-        assert [(save.apart, save.use.backend) for save in found.saves] == [(True, "inline")]
+        assert [(save.apart, save.use.backend.kind) for save in found.saves] == [(True, "inline")]
         assert not found.notes
 
 
@@ -597,7 +597,7 @@ def test_stages_beside_a_registry_cache_are_both_saved() -> None:
     refs: dict[str, bool | Trouble] = {REF: True, stages_of(MAIN): True}
     found = plan(REGISTRY, ALL, refs=refs)
     assert [use.place for use in found.imports] == [REF]
-    assert [(save.use.place, save.source_ref) for save in found.saves] == [
+    assert [(save.use.place, expect_tag(save).source_ref) for save in found.saves] == [
         (REF, REF),
         (stages_of(MAIN), ""),
     ]

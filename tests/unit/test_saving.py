@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from bxcache.backends.base import EXPORT, CacheUse
-from bxcache.backends.registry import RegistrySave
 from bxcache.backends.registry_save import Need, choose_need
+from bxcache.backends.registry_tag import TagSave
 from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
 from bxcache.buildx.run import RunResult, executes
 from bxcache.buildx.stream.events import Outcome, StepFinished, StepStarted
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.trace import Trace, TracedStep
-from bxcache.config.backends import RegistryBackend
 from bxcache.config.reference import Reference
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
+from tests.support.backends import make_registry
 
 OWN, OTHER = "r.example.com/c:topic", "r.example.com/c:main"
 LAYERS = [f"sha256:{number:064}" for number in range(4)]
@@ -35,12 +35,11 @@ def manifest(*layers: str) -> RemoteManifest:
     return RemoteManifest("sha256:" + "d" * 64, "", json.dumps(body).encode())
 
 
-def save(found: RemoteManifest | None, ref: str) -> RegistrySave:
+def save(found: RemoteManifest | None, ref: str) -> TagSave:
     repository = open_repository(Reference("r.example.com/c"), {}, insecure=False)
-    return RegistrySave(
-        use=CacheUse(EXPORT, "registry", OWN, "topic", (), ""),
+    return TagSave(
+        use=CacheUse(EXPORT, make_registry("r.example.com/c"), OWN, "topic", (), ""),
         apart=True,
-        backend=RegistryBackend(type="registry", ref="r.example.com/c"),
         owner=Scope("image", None, ("linux/amd64",), Owner.of_branch("topic")),
         source=Sighting(repository, found),
         source_ref=ref,

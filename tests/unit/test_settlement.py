@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from bxcache.backends.base import CacheUse
+from bxcache.backends.base import EXPORT, CacheUse, Save
+from bxcache.backends.transfers import match_exports
 from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import CacheVertex, StepName
 from bxcache.buildx.stream.trace import CacheTransfer, Trace, TracedStep
 from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.settlement import Settled, list_absent, settle
+from bxcache.pipeline.save import judge_imports, list_absent, warn_of_given
 from bxcache.place.scope import Owner, Scope
+from tests.support.backends import make_local, make_registry
 
+SCOPE = Scope("image", None, (), Owner.of_branch("main"))
 EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
 
 
@@ -83,16 +88,16 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
     )
     uses = tuple(
         CacheUse("--cache-from", backend, place, "main", (), "")
-        for backend, place in (("local", "/store"), ("registry", REGISTRY))
+        for backend, place in ((make_local(), "/store"), (make_registry(REGISTRY), REGISTRY))
     )
-    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
+    plan = BuildPlan(SCOPE, uses)
     ran = RunResult(0, Trace(transfers=transfers), Metadata(), 0.0)
-    told = settle(plan, ran, None)
-    assert [each.imported for each in told.caches] == [
-        name not in broken for name in (STORE, REGISTRY)
-    ]
-    assert len(told.warnings) == len(warned)
-    assert all(each.startswith(start) for each, start in zip(told.warnings, warned, strict=True))
+    warnings: list[str] = []
+    found = [*judge_imports(plan, ran, warnings)]
+    assert [each.imported for each in found] == [name not in broken for name in (STORE, REGISTRY)]
+    warnings += warn_of_given(plan, ran, [])
+    assert len(warnings) == len(warned)
+    assert all(each.startswith(start) for each, start in zip(warnings, warned, strict=True))
 
 
 def test_a_given_cache_that_is_absent_is_no_failure() -> None:
@@ -101,10 +106,21 @@ def test_a_given_cache_that_is_absent_is_no_failure() -> None:
     ran = RunResult(
         0, Trace(transfers=(CacheTransfer(f"{FROM} {OWN}", None, why),)), Metadata(), 0.0
     )
-    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), (), ())
-    assert settle(plan, ran, None) == Settled((), ())
+    plan = BuildPlan(SCOPE)
+    assert [*warn_of_given(plan, ran, [])] == []
     told = f"the cache `{OWN}` that docker was given is not imported: {why}"
     assert [*list_absent(plan, ran)] == [told]
+
+
+def export(place: str) -> CacheUse:
+    """The flag of an export to a registry."""
+    return CacheUse(EXPORT, make_registry(place), place, "main", (("type", "registry"),), "")
+
+
+def list_failed(ran: RunResult, places: Sequence[str], given: Sequence[str] = ()) -> list[str]:
+    """The registries whose exports failed."""
+    found = match_exports([export(place) for place in places], ran, given)
+    return [place for place in places if any(each.error for each in found[place])]
 
 
 A, B, C = "r.example.com/team/a:main", "r.example.com/team/b:main", "other.example.com/a:main"
@@ -128,11 +144,8 @@ def test_the_registry_that_failed_is_the_one_that_is_warned_of(
     """Two of them may be on one host; BuildKit names all exports alike."""
     name = CacheVertex.EXPORT_REGISTRY
     transfers = tuple(CacheTransfer(name, None if each else "sha256:d", each) for each in errors)
-    uses = tuple(CacheUse("--cache-to", "registry", place, "main", (), "") for place in (A, B, C))
-    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
-    told = settle(plan, RunResult(0, Trace(transfers=transfers), Metadata(), 0.0), None)
-    assert [each.place for each in told.caches if not each.exported] == failed
-    assert len(told.warnings) == len(failed)
+    ran = RunResult(0, Trace(transfers=transfers), Metadata(), 0.0)
+    assert list_failed(ran, (A, B, C)) == failed
 
 
 GIVEN = "r.example.com/team:main"
@@ -155,11 +168,9 @@ def test_an_export_that_the_caller_named_is_told_apart(
     kind = CacheVertex.EXPORT_REGISTRY
     transfers = tuple(CacheTransfer(kind, None if each else "sha256:d", each) for each in errors)
     lost = CacheTransfer(CacheVertex.EXPORT_S3, None, "no such bucket")
-    uses = (CacheUse("--cache-to", "registry", A, "main", (), ""),)
-    plan = BuildPlan(Scope("image", None, (), Owner.of_branch("main")), uses, ())
     ran = RunResult(0, Trace(transfers=(*transfers, lost)), Metadata(), 0.0)
-    told = settle(plan, ran, None, [GIVEN])
-    assert [each.place for each in told.caches if not each.exported] == failed
-    said = [each for each in told.warnings if "docker was given" in each]
+    assert list_failed(ran, (A,), [GIVEN]) == failed
+    warnings = [*warn_of_given(BuildPlan(SCOPE, saves=(Save(export(A)),)), ran, [GIVEN])]
+    said = [each for each in warnings if "docker was given" in each]
     assert [each.partition("`")[2].partition("`")[0] for each in said] == warned
-    assert told.warnings[-1].endswith("which docker was told to, failed: no such bucket")
+    assert warnings[-1].endswith("which docker was told to, failed: no such bucket")

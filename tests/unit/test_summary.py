@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bxcache.backends.base import CacheResult
+from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.console.summary import render_summary, render_totals
 from bxcache.pipeline.result import BuildResult, Step

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bxcache.backends.declared import list_backends
 from bxcache.backends.location import find_location
 from bxcache.cli.main import run
-from bxcache.config.backends import BACKEND_MODELS
+from bxcache.config.backends import SETTINGS
 from bxcache.config.guard import find_trust
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
 from bxcache.errors import ConfigError
 from bxcache.pipeline.request import BuildRequest
-from bxcache.place.trust import explain_read_only, settle_place
+from bxcache.place.trust import settle_place
 from bxcache.store.collection import Limits
 from tests.unit.test_placement import FORK, place
 
@@ -32,7 +33,7 @@ MODELS: dict[str, type[Declaration]] = {
     "cache": CacheSettings,
     "place": PlaceSettings,
     "gate": GateSettings,
-    **BACKEND_MODELS,
+    **SETTINGS,
 }
 KEYS = [(section, name) for section, model in MODELS.items() for name in model.model_fields]
 
@@ -201,7 +202,7 @@ def settle(
 
 
 def render(section: str, name: str, value: Value, table: str = "") -> str:
-    if section in BACKEND_MODELS:
+    if section in SETTINGS:
         ref = "" if section == "local" else 'ref = "registry.example.com/cache"\n'
         head = f'[[cache.backends]]\ntype = "{section}"\n{ref}'
         return f"{head}{name} = {value.text}\n"
@@ -212,14 +213,14 @@ def render(section: str, name: str, value: Value, table: str = "") -> str:
 def read(setup: Setup, section: str, name: str, value: Value) -> Any:  # noqa: ANN401
     """What the configuration has under a key; None where it has nothing."""
     config = setup.config.model_dump(mode="json")
-    if section in BACKEND_MODELS:
+    if section in SETTINGS:
         return config["cache"]["backends"][0].get(name)
     found = config[section][name]
     return found.get(value.entry) if value.entry else found
 
 
 def name_key(section: str, name: str, value: Value) -> str:
-    if section in BACKEND_MODELS:
+    if section in SETTINGS:
         return f"cache.backends[0].{name}"
     return f"{section}.{name}.{value.entry}" if value.entry else f"{section}.{name}"
 
@@ -247,7 +248,7 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
 
 @pytest.mark.parametrize(
     ("section", "name", "value"),
-    [row for row in ROWS if row[0] not in BACKEND_MODELS],
+    [row for row in ROWS if row[0] not in SETTINGS],
     ids=name_row,
 )
 def test_a_variable_and_a_flag_count_anyway(
@@ -271,7 +272,7 @@ def test_a_variable_and_a_flag_count_anyway(
     assert not any("does not count" in n for n in (*placement.notes, *flagged_placement.notes))
 
 
-@pytest.mark.parametrize("kind", [*BACKEND_MODELS])
+@pytest.mark.parametrize("kind", [*SETTINGS])
 def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path) -> None:
     """Those of a file lose what asks."""
     text = {
@@ -346,7 +347,7 @@ def test_where_a_build_without_trust_may_save(
     variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
     for trusted in (True, False):
         setup, _ = settle(checkout, text, variables, own=trusted)
-        found = [explain_read_only(setup, each) for each in setup.config.cache.backends]
+        found = [each.read_only or "" for each in list_backends(setup)]
         expected = [""] if trusted else why
         assert all(word in said for word, said in zip(expected, found, strict=True))
         assert [bool(said) for said in found] == [bool(word) for word in expected]

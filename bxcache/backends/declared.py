@@ -1,0 +1,30 @@
+"""The table of backends, and those that a configuration declares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.backends.inline import InlineBackend
+from bxcache.backends.local import LocalBackend
+from bxcache.backends.registry import RegistryBackend
+
+if TYPE_CHECKING:
+    from bxcache.backends.base import Backend
+    from bxcache.backends.holders import Holder
+    from bxcache.config.loading import Setup
+
+BACKENDS: dict[str, type[Backend]] = {
+    each.kind: each for each in (LocalBackend, RegistryBackend, InlineBackend)
+}
+"""Every backend by its declared type; `config.backends.SETTINGS` has what each declares."""
+
+
+def list_backends(setup: Setup) -> tuple[Backend, ...]:
+    """The backends that a configuration declares, in its order, for one build."""
+    return tuple(BACKENDS[each.type](each, setup) for each in setup.config.cache.backends)
+
+
+def list_holders(setup: Setup) -> list[Holder]:
+    """What reads the scopes and records of the backends that a configuration declares."""
+    found = (each.open_holder() for each in list_backends(setup))
+    return [each for each in found if each is not None]

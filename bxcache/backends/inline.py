@@ -1,0 +1,76 @@
+"""The cache inside of images as a backend: in the image itself, or in one image per stage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bxcache.backends.base import EXPORT, CacheUse, Save, SavedScope, SavePlan
+from bxcache.backends.registry import TOO_EARLY, RemoteBackend
+from bxcache.backends.registry_tag import expect_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bxcache.backends.base import Built, Wish
+    from bxcache.config.backends import InlineSettings
+
+
+class InlineBackend(RemoteBackend):
+    """The final stage's chain in the image itself, or every stage as an image beside it."""
+
+    kind = "inline"
+    keeps_images = True
+    _keeper = "the image"
+
+    settings: InlineSettings
+
+    @property
+    def keeps_all(self) -> bool:
+        """Every stage is kept, and each scope has tags; else the image has its own chain."""
+        return self.settings.stages == "all"
+
+    def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
+        """The build exports it with the image; the other stages are pushed after the build."""
+        place = self.find_place(wish.scope.name)
+        reason = "the final stage's chain is saved in the image"
+        if self.keeps_all:
+            reason = "every stage is pushed as an image beside it, if anything is new"
+        use = CacheUse(EXPORT, self, place, wish.scope.name, (("type", "inline"),), reason)
+        if self.keeps_all:
+            return self._plan_stages(wish, imports, use)
+        if wish.refuses_borrowed:
+            why = f"no inline cache is saved: it is written with the image, {TOO_EARLY}"
+            return SavePlan(notes=(why,))
+        if not wish.makes_image:
+            why = "no inline cache is saved: this build makes no image to hold it"
+            return SavePlan(notes=(why,))
+        return SavePlan(saves=(Save(use),))
+
+    def _plan_stages(self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse) -> SavePlan:
+        plan = self.plan_tag(wish, imports, use)
+        why = wish.once or wish.unbaked
+        if not plan.saves or not why:
+            return plan
+        note = f"the stages are not saved: this build cannot be run again for them, as {why}"
+        return SavePlan(notes=(note,))
+
+    def save(self, save: Save, built: Built) -> SavedScope:
+        """Push the stages; the image itself has been exported by the build."""
+        if self.keeps_all:
+            from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # all of HTTP
+
+            return save_tag(expect_tag(save), built)
+        exported = built.ran.metadata.image_digest is not None
+        return SavedScope(replace(save.use.result, exported=exported))
+
+    def name_saved(self) -> str:
+        """Where the final stage is saved."""
+        return f"the image `{self.find_place('')}`"
+
+    def find_shared_ref(self) -> tuple[str, str, str] | None:
+        """The image, unless every stage has one."""
+        if self.keeps_all:
+            return None
+        hint = 'with `stages = "all"` an inline cache has a tag for each image'
+        return str(self.reference), "imported", hint

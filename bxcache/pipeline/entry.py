@@ -1,0 +1,52 @@
+"""The doors of the story: build an image, or show what that would do.
+
+Docker takes as long to answer as Python takes to load the rest, so both go on at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.pipeline.opening import open_build
+
+if TYPE_CHECKING:
+    from bxcache.buildx.stream.events import Observer
+    from bxcache.pipeline.preview import Preview
+    from bxcache.pipeline.request import BuildRequest
+    from bxcache.pipeline.result import BuildResult
+
+
+def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
+    """Build an image; every stage is taken from the caches and saved to them.
+
+    Args:
+        request: what to build.
+        observe: is told what happens, as it happens.
+
+    Raises:
+        ConfigError: the configuration is wrong; nothing was built.
+        EngineError: docker cannot do it; nothing was built.
+        BuildFailedError: docker's build failed.
+        CacheError: a cache failed and `strict` is on; the image was built.
+        OutputError: docker's metadata file cannot be written; the image was built.
+    """
+    with open_build(request) as opening:
+        from bxcache.pipeline.build import build_image  # noqa: PLC0415  # while docker answers
+        from bxcache.pipeline.prepare import prepare  # noqa: PLC0415
+
+        prepared = prepare(opening, boot=True, observe=observe)
+    return build_image(prepared, observe)
+
+
+def preview_build(request: BuildRequest) -> Preview:
+    """What `run_build` would do, without writing anything or starting a builder.
+
+    Raises:
+        BxcacheError: as `run_build` does before it starts docker.
+    """
+    with open_build(request) as opening:
+        from bxcache.pipeline.prepare import prepare  # noqa: PLC0415  # while docker answers
+        from bxcache.pipeline.preview import make_preview  # noqa: PLC0415
+
+        prepared = prepare(opening, boot=False)
+    return make_preview(prepared)

@@ -1,0 +1,179 @@
+"""A target after docker: its caches are saved, the record is written, the gates are judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.bake.definition import LINK
+from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.positions import locate_steps
+from bxcache.buildx.stream.events import Noted, Outcome, Warned
+from bxcache.config.paths import read_dockerfile
+from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
+from bxcache.insight.gates import Verdict, judge_gates
+from bxcache.insight.record import RecordedGate
+from bxcache.pipeline.record import is_wanted, make_record, remember_build
+from bxcache.pipeline.result import BuildResult, list_steps
+from bxcache.pipeline.save import save_build
+
+if TYPE_CHECKING:
+    from bxcache.buildx.run import RunResult
+    from bxcache.errors import ResultError
+    from bxcache.insight.record import Record
+    from bxcache.pipeline.save import Caches
+    from bxcache.pipeline.target import Target
+
+_PATIENCE = 2.0
+"""How long a build waits in the end for what is nice to know, in seconds."""
+_CANCELED = "context canceled"
+
+
+def finish_target(target: Target, ran: RunResult, started: float, buildx: str) -> BuildResult:
+    """Save the caches, write the record, check the gates, build the result.
+
+    Args:
+        target: the build.
+        ran: what its run left.
+        started: when it began, in seconds since 1970.
+        buildx: buildx's version; empty if unknown.
+
+    Raises:
+        BuildFailedError: docker's build failed.
+        CacheError: a cache failed and `strict` is on; the image was built.
+        GateError: a gate of `[gate]` failed; the image was built and the caches are saved.
+    """
+    for backend in target.prepared.backends:
+        ran = backend.finish_export(target.runner, target.plan.uses, ran)
+    ran = _locate(target, ran)
+    caches = save_build(target, ran)
+    earlier = _wait_for_earlier(target)
+    record = make_record(target, ran, caches, started, buildx, earlier)
+    record = _judge(target, record, earlier)
+    caches = _keep_record(target, record, caches)
+    return _make_result(target, ran, caches, record, earlier)
+
+
+def _locate(target: Target, ran: RunResult) -> RunResult:
+    """The same with the lines of a failed build's steps, which has no metadata that has them."""
+    if not ran.exit_status:
+        return ran
+    settings, runner = target.runner.settings, target.runner
+    # With either of them steps may stand in another Dockerfile.
+    linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
+    elsewhere = linked or not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
+    if runner.stdin is not None and not linked:
+        text = runner.stdin.decode(errors="replace")
+    elif elsewhere:
+        text = ""
+    else:
+        text = read_dockerfile(runner.directory, settings.context, settings.file)
+    return replace(ran, trace=locate_steps(ran.trace, text))
+
+
+def _wait_for_earlier(target: Target) -> tuple[Record, ...]:
+    if target.earlier is None:
+        return ()
+    # What nobody asked for is not worth to wait for.
+    return target.earlier.wait(None if is_wanted(target.prepared) else _PATIENCE)
+
+
+def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Record:
+    """Check the gates, and warn of those that only warn."""
+    gate = target.prepared.setup.config.gate
+    if not gate.is_set:
+        return record
+    verdicts = judge_gates(gate, record, earlier)
+    for each in verdicts:
+        if not each.fails:
+            target.runner.tell(Warned(str(each)))
+    gates = tuple(
+        RecordedGate(gate=each.gate, reason=each.reason, fails=each.fails) for each in verdicts
+    )
+    return record.model_copy(update={"gates": gates})
+
+
+def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
+    """Leave the record beside each cache, and for the directory; warn of all that went wrong."""
+    data, is_kept = record.to_json(), False
+    runner, prepared = target.runner, target.prepared
+    trouble = remember_build(prepared, record)
+    for backend in prepared.backends if prepared.placement.writes else ():
+        kept = backend.keep_record(
+            prepared.scope, data, record.arguments.key, caches.saved.get(backend)
+        )
+        is_kept |= kept.is_kept
+        caches = caches.after_record(backend, kept)
+        for note in kept.notes:
+            runner.tell(Noted(note))
+    if trouble and not is_kept:
+        runner.tell(Noted(trouble))
+    caches = replace(
+        caches,
+        warnings=tuple(map(runner.redact, caches.warnings)),
+        advice=tuple(map(runner.redact, caches.advice)),
+    )
+    for warning in (*caches.warnings, *caches.advice):
+        if warning != runner.redact(target.reason or ""):
+            runner.tell(Warned(warning))
+    return caches
+
+
+def _make_result(
+    target: Target, ran: RunResult, caches: Caches, record: Record, earlier: tuple[Record, ...]
+) -> BuildResult:
+    config, redact = target.prepared.setup.config, target.runner.redact
+    result = BuildResult(
+        exit_status=ran.exit_status,
+        digest=ran.metadata.image_digest,
+        tags=config.build.tags,
+        steps=list_steps(ran.trace, caches.complete(ran.metadata), redact),
+        caches=tuple(
+            replace(each, place=redact(each.place), where=redact(each.where))
+            for each in caches.results
+        ),
+        warnings=(*caches.warnings, *caches.advice),
+        seconds=round(ran.seconds, 3),
+        record=record,
+        earlier=earlier,
+        gates=tuple(Verdict(each.gate, each.reason, each.fails) for each in record.gates),
+    )
+    if ran.exit_status:
+        why = redact(ran.error)
+        raise BuildFailedError(why, exit_status=ran.exit_status, result=result)
+    if config.cache.strict and caches.warnings:
+        raise CacheError("; ".join(caches.warnings), result=result)
+    failed = [each for each in result.gates if each.fails]
+    if failed:
+        raise GateError(failed, result=result)
+    return result
+
+
+def explain_end(
+    target: Target, ran: RunResult, error: ResultError, *, stopped: bool
+) -> BxcacheError:
+    """The error of a target that did not come to its end, but has not failed by itself.
+
+    Args:
+        target: the build.
+        ran: what its run left.
+        error: the error of its result.
+        stopped: another target has failed, so this one was stopped unless it failed by itself.
+    """
+    if not isinstance(error, BuildFailedError) or has_failed(ran):
+        return error
+    if stopped:
+        return StoppedError("it was stopped, since another target failed")
+    if target.call:
+        why = f"{error.message}; what its `call` found is on docker's stdout"
+        return BuildFailedError(why, exit_status=error.exit_status, result=error.result)
+    return error
+
+
+def has_failed(ran: RunResult) -> bool:
+    """Whether a target is known to have failed by itself, and was not only stopped."""
+    if not ran.exit_status:
+        return False
+    failed = [step for step in ran.trace.steps if step.outcome is Outcome.FAILED]
+    own = any(not step.error.endswith(_CANCELED) for step in failed)
+    return own or (not failed and ran.trace.says_why)

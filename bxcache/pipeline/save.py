@@ -1,0 +1,195 @@
+"""After docker: import and export of every cache are judged, and each backend saves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from bxcache.backends.base import Built
+from bxcache.backends.transfers import ABSENT, find_import_error, find_imports, match_exports
+from bxcache.buildx.extra_flags import find_exports
+from bxcache.buildx.stream.events import Noted
+from bxcache.buildx.stream.names import CacheVertex
+from bxcache.pipeline.borrowing import find_borrowing
+from bxcache.pipeline.known_layers import find_known
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bxcache.backends.base import Backend, KeptRecord, SavedScope
+    from bxcache.backends.cache_result import CacheResult
+    from bxcache.buildx.metadata import Metadata
+    from bxcache.buildx.run import RunResult
+    from bxcache.buildx.stream.trace import CacheTransfer
+    from bxcache.pipeline.borrowing import Borrowing, Known
+    from bxcache.pipeline.plan import BuildPlan
+    from bxcache.pipeline.target import Target
+
+_NEVER_OWN = (CacheVertex.EXPORT_GHA, CacheVertex.EXPORT_S3, CacheVertex.EXPORT_AZURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """The caches after the build.
+
+    Attributes:
+        results: each of them.
+        saved: the scopes that were saved, by their backends.
+        warnings: one for each that failed.
+        advice: warnings about what did not fail.
+    """
+
+    results: tuple[CacheResult, ...] = ()
+    saved: Mapping[Backend, SavedScope] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    def complete(self, metadata: Metadata) -> Metadata:
+        """The metadata of the build with what is known since it was saved.
+
+        What is exported by later runs alone has no layers before.
+        """
+        runs = (each.run for each in self.saved.values())
+        return metadata.completed(run.metadata for run in runs if run is not None)
+
+    def after_record(self, backend: Backend, kept: KeptRecord) -> Caches:
+        """The same after the build's record was kept beside a scope."""
+        before = self.saved.get(backend)
+        if kept.saved is None or before is None:
+            return self
+        results = tuple(
+            replace(kept.saved.result, imported=each.imported) if _is_same(each, before) else each
+            for each in self.results
+        )
+        more = kept.saved.warnings[len(before.warnings) :]
+        saved = {**self.saved, backend: kept.saved}
+        return replace(self, results=results, saved=saved, warnings=(*self.warnings, *more))
+
+
+def _is_same(result: CacheResult, saved: SavedScope) -> bool:
+    return (result.place, result.scope) == (saved.result.place, saved.result.scope)
+
+
+def save_build(target: Target, ran: RunResult) -> Caches:
+    """Save what was built; a failed build saves nothing, and the caches are as they were.
+
+    Args:
+        target: the build.
+        ran: what its run left.
+    """
+    plan, runner = target.plan, target.runner
+    given = find_exports(target.prepared.request.extra)
+    warnings = [*plan.troubles]
+    for backend in target.prepared.backends:
+        warnings += backend.list_warnings()
+    warnings += [target.reason] if target.reason else []
+    imported = [*judge_imports(plan, ran, warnings)]
+    for note in list_absent(plan, ran):
+        runner.tell(Noted(note))
+    if ran.exit_status:
+        return Caches(_merge(imported), warnings=(*warnings, *warn_of_given(plan, ran, given)))
+    known = find_known(target.prepared, plan, ran)
+    refused = _find_refused(target, ran, known)
+    transfers = match_exports(plan.exports, ran, given)
+    saved: dict[Backend, SavedScope] = {}
+    # What the build has exported by itself is saved before anything takes long.
+    for save in sorted(plan.saves, key=lambda each: each.apart):
+        built = Built(
+            runner=runner,
+            imports=plan.imports,
+            ran=ran,
+            transfers=tuple(transfers.get(save.use.place, ())),
+            sound=refused.sound if refused is not None else None,
+        )
+        found = saved[save.use.backend] = save.use.backend.save(save, built)
+        warnings += found.warnings
+    results = _merge(
+        [
+            *imported,
+            *(use.result for use in plan.unsaved),
+            *(each.result for each in saved.values()),
+        ]
+    )
+    caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)))
+    advice = refused.refuse() if refused is not None else _advise(ran, known, caches)
+    return replace(caches, advice=(advice,) if advice else ())
+
+
+def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:
+    """One result for each cache: the last one, which knows whether it was imported."""
+    found: dict[tuple[str, str, str], CacheResult] = {}
+    for each in results:
+        key = (each.backend, each.place, each.scope)
+        before = found.get(key)
+        imported = each.imported or (before is not None and before.imported)
+        found[key] = replace(each, imported=imported)
+    return tuple(found.values())
+
+
+def judge_imports(plan: BuildPlan, ran: RunResult, warnings: list[str]) -> Iterator[CacheResult]:
+    """Each cache that the build started from; what could not be read adds a warning."""
+    transfers = ran.trace.find_transfers(CacheVertex.IMPORT)
+    for number, use in enumerate(plan.imports):
+        failed = find_import_error(plan.imports[number:], transfers)
+        if failed and not failed.endswith(ABSENT):
+            warnings.append(use.backend.explain_failure(use.place, "reading", failed))
+        imported = bool(transfers) and not failed
+        digest = dict(use.attributes).get("digest")
+        yield replace(use.result, digest=digest, imported=imported)
+
+
+def warn_of_given(plan: BuildPlan, ran: RunResult, given: Sequence[str]) -> Iterator[str]:
+    """The warnings about caches that the caller gave to docker."""
+    for each in _find_given_imports(plan, ran):
+        if each.error and not each.error.endswith(ABSENT):
+            yield f"{_name_given(each)} could not be read: {each.error}"
+    if ran.exit_status:
+        return
+    matched = match_exports(plan.exports, ran, given)
+    for ref in given:
+        errors = (each.error for each in matched.get(ref, ()) if each.error)
+        yield from (f"the cache `{ref}` that docker was given was not saved: {e}" for e in errors)
+    for kind in _NEVER_OWN:
+        for each in ran.trace.find_transfers(kind):
+            if each.error:
+                yield f"{each.name}, which docker was told to, failed: {each.error}"
+
+
+def list_absent(plan: BuildPlan, ran: RunResult) -> Iterator[str]:
+    """The caches that the caller gave to docker to import, and that are not there."""
+    for each in _find_given_imports(plan, ran):
+        if each.error.endswith(ABSENT):
+            yield f"{_name_given(each)} is not imported: {each.error}"
+
+
+def _find_given_imports(plan: BuildPlan, ran: RunResult) -> Iterator[CacheTransfer]:
+    transfers = ran.trace.find_transfers(CacheVertex.IMPORT)
+    own = [
+        each
+        for number in range(len(plan.imports))
+        for each in find_imports(plan.imports[number:], transfers)
+    ]
+    return (each for each in transfers if each not in own)
+
+
+def _name_given(transfer: CacheTransfer) -> str:
+    return f"the cache `{transfer.name.removeprefix(CacheVertex.IMPORT)}` that docker was given"
+
+
+def _find_refused(target: Target, ran: RunResult, known: Known | None) -> Borrowing | None:
+    """What a build took from the builder's own cache, if that is not saved; else None."""
+    if known is None or not target.prepared.refuses_borrowed:
+        return None
+    found = find_borrowing(ran, ran.metadata, known)
+    return found if found.is_unsound else None
+
+
+def _advise(ran: RunResult, known: Known | None, caches: Caches) -> str:
+    """The warning about what a build took from the builder's own cache and saved, or nothing."""
+    saved = [each.contents for each in caches.results if each.exported or each.aliased]
+    if known is None or not saved:
+        return ""
+    metadata = caches.complete(ran.metadata)
+    # What an inline cache has is not read back.
+    layers = {layer for own in saved for layer in (metadata.layers if own is None else own)}
+    return find_borrowing(ran, metadata, known).warn(layers)

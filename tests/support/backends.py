@@ -1,0 +1,42 @@
+"""Backends as a configuration declares them, without a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+
+from bxcache.backends.base import EXPORT, IMPORT, Backend, CacheUse, Save
+from bxcache.backends.declared import BACKENDS
+from bxcache.config.backends import BackendSettings
+from bxcache.config.loading import Setup
+from bxcache.pipeline.plan import BuildPlan
+from bxcache.place.scope import Scope
+
+PARSER: TypeAdapter[BackendSettings] = TypeAdapter(BackendSettings)
+
+
+def make_backend(declared: dict[str, Any]) -> Backend:
+    """A backend of a trusted build."""
+    setup = SimpleNamespace(root=Path("/project"), is_guarded=False, is_callers=lambda _key: True)
+    settings = PARSER.validate_python(declared)
+    return BACKENDS[settings.type](settings, cast("Setup", setup))
+
+
+def plan_uses(scope: Scope, uses: Sequence[CacheUse]) -> BuildPlan:
+    """The plan of a build with these cache flags."""
+    imports = tuple(use for use in uses if use.flag == IMPORT)
+    return BuildPlan(scope, imports, tuple(Save(use) for use in uses if use.flag == EXPORT))
+
+
+def make_local() -> Backend:
+    """A store at `/store`."""
+    return make_backend({"type": "local", "dir": "/store"})
+
+
+def make_registry(ref: str) -> Backend:
+    """A repository of a registry."""
+    return make_backend({"type": "registry", "ref": ref})
