@@ -223,20 +223,20 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
     name = _name_image(base, target.name)
     config = config.model_copy(update={"build": settings})
     platforms = settings.platforms or (base.capabilities.default_platform,)
-    placement, store = base.placement, base.store
+    trust, store = base.trust, base.store
     if target.keeps_cache:
-        placement, store = replace(placement, writes=False, reason=""), None
-    scope = Scope(name, None, platforms, placement.owner)
+        trust, store = replace(trust, writes=False, reason=""), None
+    scope = Scope(name, None, platforms, trust.owner)
     path = store.path if store is not None else None
     return replace(
         base,
         request=replace(base.request, extra=(*target.extra, *_as_flags(request.build.extra))),
         setup=replace(base.setup, config=config),
-        placement=placement,
+        trust=trust,
         scope=scope,
         candidates=()
         if target.keeps_cache
-        else list_candidates(config, scope, placement, path, stored=list_stored(store)),
+        else list_candidates(config, scope, trust, path, stored=list_stored(store)),
         store=store,
         name=draw_name(),
         notes=(),

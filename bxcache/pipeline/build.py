@@ -81,7 +81,7 @@ def open_build(request: BuildRequest) -> Iterator[Opening]:
         from bxcache.pipeline.destinations import check_build  # noqa: PLC0415
         from bxcache.place.trust import open_setup  # noqa: PLC0415
 
-        setup, placement = open_setup(
+        setup, trust = open_setup(
             request.directory,
             os.environ,
             flags=request.to_layer(),
@@ -92,4 +92,4 @@ def open_build(request: BuildRequest) -> Iterator[Opening]:
             problem = Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)
             raise ConfigError([problem])
         check_build(setup, request.extra, request.directory)
-        yield Opening(request, setup, placement, Docker.find(), ahead)
+        yield Opening(request, setup, trust, Docker.find(), ahead)

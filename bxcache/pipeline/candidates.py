@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bxcache.config.backends import Backend, InlineBackend, RegistryBackend
     from bxcache.config.models import Config
     from bxcache.place.scope import Owner, Scope
-    from bxcache.place.trust import Placement
+    from bxcache.place.trust import Trust
 
 PLAIN_TAG = "latest"
 """The tag of a local cache that is exported without one."""
@@ -24,7 +24,7 @@ PLAIN_TAG = "latest"
 def list_candidates(  # noqa: PLR0913  # each says another thing of where a cache may be
     config: Config,
     scope: Scope,
-    placement: Placement,
+    trust: Trust,
     store: Path | None,
     donor: str = "",
     *,
@@ -39,7 +39,7 @@ def list_candidates(  # noqa: PLR0913  # each says another thing of where a cach
     Args:
         config: the configuration.
         scope: whose cache the build saves.
-        placement: whose caches it may read.
+        trust: whose caches it may read.
         store: the local store's directory, if there is one.
         donor: the one scope that is meant, whatever else would be.
         stored: the scopes that the store has.
@@ -51,7 +51,7 @@ def list_candidates(  # noqa: PLR0913  # each says another thing of where a cach
             for each in config.cache.backends
         )
     found: dict[tuple[str, str], Candidate] = {}
-    owners = tuple(placement.list_owners(config.cache.read))
+    owners = tuple(trust.list_owners(config.cache.read))
     for owner, what in owners:
         own = scope.of_owner(owner)
         for backend in config.cache.backends:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bxcache.config.backends import Backend
     from bxcache.config.models import Config
     from bxcache.place.scope import Scope
-    from bxcache.place.trust import Placement
+    from bxcache.place.trust import Trust
     from bxcache.registry.probing import Sighting
 
 
@@ -51,7 +51,7 @@ class Outlook:
     Attributes:
         config: the configuration.
         scope: whose cache the build saves.
-        placement: where it runs, and whether it saves its cache.
+        trust: where it runs, and whether it saves its cache.
         candidates: what it may start from, best first.
         local: the store, where one is declared.
         sightings: what was found at each ref that was looked up.
@@ -64,7 +64,7 @@ class Outlook:
 
     config: Config
     scope: Scope
-    placement: Placement
+    trust: Trust
     candidates: tuple[Candidate, ...]
     local: LocalState | None
     sightings: Mapping[str, Sighting]
@@ -77,7 +77,7 @@ class Outlook:
     @property
     def refuses_borrowed(self) -> bool:
         """Whether nothing is saved that came from the builder's own cache."""
-        return self.placement.is_guarded and self.config.cache.shared_builder == "refuse"
+        return self.trust.is_guarded and self.config.cache.shared_builder == "refuse"
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
@@ -169,8 +169,8 @@ def _choose_exports(
     outlook: Outlook, imports: tuple[CacheUse, ...], notes: list[str]
 ) -> tuple[tuple[CacheUse, ...], tuple[RegistrySave, ...]]:
     scope, local = outlook.scope, outlook.local
-    if not outlook.placement.writes:
-        notes += filter(None, [outlook.placement.reason])
+    if not outlook.trust.writes:
+        notes += filter(None, [outlook.trust.reason])
         return (), ()
     uses: list[CacheUse] = []
     saves: list[RegistrySave] = []
@@ -204,7 +204,7 @@ def _can_save(outlook: Outlook, backend: Backend) -> bool:
 
 def _list_unsaved(outlook: Outlook) -> Iterator[CacheUse]:
     """What would save the caches that neither the store nor the builder lets be saved."""
-    if not outlook.placement.writes:
+    if not outlook.trust.writes:
         return
     for backend in outlook.config.cache.backends:
         if backend in outlook.read_only or _can_save(outlook, backend):
@@ -283,7 +283,7 @@ def _list_troubles(outlook: Outlook) -> Iterator[str]:
     What is not reached from here is left to the engine. One that denies to be read may be without
     the repository still, as long as it can be written.
     """
-    local, written = outlook.local, outlook.placement.writes
+    local, written = outlook.local, outlook.trust.writes
     if local is not None and local.trouble:
         yield f"the local cache `{local.store}` was not used: {local.trouble}"
     for backend in outlook.config.cache.backends:

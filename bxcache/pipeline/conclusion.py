@@ -214,7 +214,7 @@ def _remember(
         for each in story.kept:
             label_scope(runner, each, data, record.arguments.key)
     trouble = remember_build(prepared, record)
-    if stored and prepared.placement.writes:
+    if stored and prepared.trust.writes:
         trouble = keep_record(prepared, record)
     elif any(each.digest for each in story.kept):
         trouble = ""
@@ -283,7 +283,7 @@ def begin_asking(prepared: Prepared, plan: BuildPlan, started: float) -> Asking 
     All of it where a report or a gate asks for it; else the last of each scope, which has what its
     steps once took.
     """
-    if not (prepared.placement.writes or plan.imports):
+    if not (prepared.trust.writes or plan.imports):
         return None
     from bxcache.insight.earlier import Asking, Question  # noqa: PLC0415  # with all holders
 

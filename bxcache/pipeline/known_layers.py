@@ -43,7 +43,7 @@ def find_known(
         staging: where it has exported to, for the store.
     """
     wanted = prepared.setup.config.cache.shared_builder
-    if not prepared.placement.is_guarded or wanted == "trust" or ran.exit_status:
+    if not prepared.trust.is_guarded or wanted == "trust" or ran.exit_status:
         return None
     known: set[str] = set()
     for contents in (

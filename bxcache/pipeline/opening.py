@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.driver import Docker, Probe
     from bxcache.config.loading import Setup
     from bxcache.pipeline.request import BuildRequest
-    from bxcache.place.trust import Placement
+    from bxcache.place.trust import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class Opening:
 
     Attributes:
         setup: the configuration, as it counts where the build runs.
-        placement: where that is, and what follows from it.
+        trust: where the build runs, and which caches it may read and save.
         ahead: what docker was asked ahead, if there is a docker.
     """
 
     request: BuildRequest
     setup: Setup
-    placement: Placement
+    trust: Trust
     docker: Docker
     ahead: Probe | None

@@ -35,7 +35,7 @@ from bxcache.pipeline.candidates import list_candidates, list_overlapping
 from bxcache.pipeline.choose import Outlook, make_plan
 from bxcache.place.image_name import find_image
 from bxcache.place.scope import Scope
-from bxcache.place.trust import Placement, explain_read_only
+from bxcache.place.trust import Trust, explain_read_only
 from bxcache.store.collection import Limits
 from bxcache.store.staging import Staging, draw_name
 
@@ -67,7 +67,7 @@ class Prepared:
     """All that is known before anything is written.
 
     Attributes:
-        placement: where it runs, and what follows from that.
+        trust: where it runs, and which caches it may read and save.
         candidates: the caches that it may start from, best first.
         limits: the bounds of the store.
         name: the build's own name, for its staging layout and its small files.
@@ -80,7 +80,7 @@ class Prepared:
     setup: Setup
     docker: Docker
     capabilities: Capabilities
-    placement: Placement
+    trust: Trust
     scope: Scope
     candidates: tuple[Candidate, ...]
     store: Store | None
@@ -132,27 +132,27 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     capabilities = opening.docker.learn(
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
-    placement = opening.placement
+    trust = opening.trust
     if request.donor:
-        placement = replace(placement, writes=False, reason="")
+        trust = replace(trust, writes=False, reason="")
     check_reachable(capabilities)
     platforms = settings.platforms or (capabilities.default_platform,)
-    scope = Scope(find_image(setup, request.directory), settings.target, platforms, placement.owner)
+    scope = Scope(find_image(setup, request.directory), settings.target, platforms, trust.owner)
     path = store.path if store is not None else None
     return Prepared(
         request=request,
         setup=setup,
         docker=opening.docker,
         capabilities=capabilities,
-        placement=placement,
+        trust=trust,
         scope=scope,
         candidates=list_candidates(
-            setup.config, scope, placement, path, request.donor, stored=list_stored(store)
+            setup.config, scope, trust, path, request.donor, stored=list_stored(store)
         ),
         store=store,
         limits=location.limits if location else Limits(),
         name=draw_name(),
-        notes=(*setup.notes, *placement.notes),
+        notes=(*setup.notes, *trust.notes),
         metadata_wish=request.directory / wish if wish else None,
         store_trouble=_find_trouble(store) if store is not None else "",
     )
@@ -253,7 +253,7 @@ def open_store(prepared: Prepared, stack: ExitStack) -> tuple[Staging | None, Lo
 
 def _read_in_place(prepared: Prepared, store: Store, denied: str) -> LocalState:
     """A store that cannot be written: BuildKit reads it where it lies, where it is whole."""
-    noted = prepared.placement.writes
+    noted = prepared.trust.writes
     notes = (f"{denied}; it is only read, and nothing is saved",) if noted else ()
     state = LocalState(store.path, store.path, notes=notes, read_only=True)
     try:
@@ -269,7 +269,7 @@ def plan_build(prepared: Prepared, state: LocalState | None) -> BuildPlan:
     outlook = Outlook(
         config=prepared.setup.config,
         scope=prepared.scope,
-        placement=prepared.placement,
+        trust=prepared.trust,
         candidates=prepared.candidates,
         local=state,
         sightings=_probe_refs(prepared, state),
@@ -299,7 +299,7 @@ def _look_further(
     Which sets of platforms were built is not known, so the tags are listed: one request for 1000.
     """
     config, found, notes = prepared.setup.config, dict[Candidate, bool](), []
-    owners = tuple(prepared.placement.list_owners(config.cache.read))
+    owners = tuple(prepared.trust.list_owners(config.cache.read))
     for backend in config.cache.backends:
         if isinstance(backend, LocalBackend) or not backend.keeps_all:
             continue

@@ -157,8 +157,8 @@ def remember_build(prepared: Prepared, record: Record) -> str:
     if prepared.request.donor:
         # Only somebody's look into a cache.
         return ""
-    place = prepared.placement
-    checkout = Checkout(prepared.request.directory, find_owner(place.found or place.place))
+    trust = prepared.trust
+    checkout = Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
     why, folder = "", find_folder()
     context = prepared.setup.config.build.context
     sent = checkout.directory / context
@@ -201,7 +201,7 @@ def _describe_scope(prepared: Prepared) -> RecordedScope:
 
 
 def _describe_place(prepared: Prepared) -> RecordedPlace:
-    place = prepared.placement.place
+    place = prepared.trust.place
     return RecordedPlace(
         provider=place.provider,
         branch=place.branch,

@@ -77,7 +77,7 @@ def ask(
     uses = (CacheUse(IMPORT, "registry", f"{backend.ref}:{imported}", imported, (), ""),)
     prepared: Any = SimpleNamespace(
         setup=SimpleNamespace(config=SimpleNamespace(cache=SimpleNamespace(shared_builder=wanted))),
-        placement=SimpleNamespace(is_guarded=guarded),
+        trust=SimpleNamespace(is_guarded=guarded),
         candidates=(candidate,),
         store=store,
     )

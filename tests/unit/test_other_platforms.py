@@ -31,10 +31,10 @@ def plan(folder: Path, store: Store, registry: MemoryRegistry, **more: Any) -> B
     file = f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n[place]\ndefault = 'main'\n"
     (folder / "bxcache.toml").write_text(file)
     prepared = make_prepared(folder, store, BOTH)
-    place = replace(prepared.placement.place, default="main")
-    placement = replace(prepared.placement, place=place)
-    candidates = list_candidates(prepared.setup.config, BOTH, placement, None)
-    return plan_build(replace(prepared, placement=placement, candidates=candidates), None)
+    place = replace(prepared.trust.place, default="main")
+    trust = replace(prepared.trust, place=place)
+    candidates = list_candidates(prepared.setup.config, BOTH, trust, None)
+    return plan_build(replace(prepared, trust=trust, candidates=candidates), None)
 
 
 def ask(registry: MemoryRegistry) -> list[str]:

@@ -19,7 +19,7 @@ from bxcache.pipeline.choose import Outlook, make_plan
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.place.place import Place
 from bxcache.place.scope import Owner, Scope
-from bxcache.place.trust import Placement
+from bxcache.place.trust import Trust
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
 
@@ -69,17 +69,17 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     cache = {"backends": list(backends), **given.get("cache", {})}
     settings = Config.model_validate({"cache": cache, "build": given.get("build", {})})
     at, writes = given.get("at", place()), given.get("writes", True)
-    placement = Placement(at, writes=writes, reason="as the test says")
-    scope: Scope = given.get("scope", SCOPE).of_owner(placement.owner)
+    trust = Trust(at, writes=writes, reason="as the test says")
+    scope: Scope = given.get("scope", SCOPE).of_owner(trust.owner)
     local: LocalState | None = given.get("local")
     store = local.store if local is not None else None
     return make_plan(
         Outlook(
             config=settings,
             scope=scope,
-            placement=placement,
+            trust=trust,
             candidates=list_candidates(
-                settings, scope, placement, store, stored=given.get("stored", ())
+                settings, scope, trust, store, stored=given.get("stored", ())
             ),
             local=local,
             sightings={
@@ -441,7 +441,7 @@ def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:
     candidates = list_candidates(
         Config.model_validate({"cache": {"backends": [REGISTRY]}}),
         save.owner,
-        Placement(fork, writes=True, reason=""),
+        Trust(fork, writes=True, reason=""),
         None,
     )
     assert [each.place for each in candidates] == [save.use.place, REF]
