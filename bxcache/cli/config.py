@@ -29,17 +29,17 @@ def show_command(config_file: str | None, image: str | None) -> None:
     from bxcache.redaction import Redactor  # noqa: PLC0415
 
     file = Path(config_file) if config_file else None
-    setup, placement = open_setup(Path.cwd(), os.environ, file=file, image=image)
+    setup, trust = open_setup(Path.cwd(), os.environ, file=file, image=image)
     rows = [(key, value, str(source)) for key, value, source in describe(setup)]
     rows += [
         (each.key, each.value, f"{each.source}, does not count here: {each.why}")
-        for each in placement.refused
+        for each in trust.refused
     ]
     command = render_build(setup.config.build, cache_options=(), metadata_file="")
     redact = Redactor(find_secrets(command, os.environ))
     log = find_job_log()
-    say(render_settings([*rows, *describe_place(placement)], redact), log, err=False)
-    for note in (*setup.notes, *placement.notes):
+    say(render_settings([*rows, *describe_place(trust)], redact), log, err=False)
+    for note in (*setup.notes, *trust.notes):
         say(f"note: {redact(note)}", log)
 
 

@@ -11,7 +11,7 @@ from bxcache.config.loading import find_written_lines
 from bxcache.config.models import Config, ImageSettings
 from bxcache.config.problems import dotted
 from bxcache.config.sources import Layer, Origin, find_leaves, insert_leaf, merge_layers
-from bxcache.config.trust import Checkout, Trust
+from bxcache.config.trust import Checkout, Rule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,13 +48,13 @@ class Refusal:
         return f"`{self.key}` ({self.source})"
 
 
-def find_trust(model: type[Declaration], name: str) -> Trust:
-    """The class of a key.
+def find_rule(model: type[Declaration], name: str) -> Rule:
+    """Find the rule of a key.
 
     Raises:
         LookupError: it has none.
     """
-    found = [each for each in model.model_fields[name].metadata if isinstance(each, Trust)]
+    found = [each for each in model.model_fields[name].metadata if isinstance(each, Rule)]
     if len(found) != 1:
         raise LookupError(f"{model.__name__}.{name} is not classified")
     return found[0]
@@ -118,7 +118,7 @@ def _judge(key: Key, value: object, checkout: Checkout) -> str:
         model, names = ImageSettings, key[2:]
     if not names or value == {}:
         return ""
-    return find_trust(model, names[0]).judge(names[-1], value, checkout)
+    return find_rule(model, names[0]).judge(names[-1], value, checkout)
 
 
 def _guard_backend(
@@ -127,7 +127,7 @@ def _guard_backend(
     model = SETTINGS[table["type"]]
     kept = {}
     for name, value in table.items():
-        why = find_trust(model, name).judge(name, value, checkout)
+        why = find_rule(model, name).judge(name, value, checkout)
         if why:
             refused[(*_BACKENDS, number, name)] = value, why
         else:

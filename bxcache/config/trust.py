@@ -66,8 +66,8 @@ Judge = Callable[[str, Any, Checkout], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
-    """The class of a key, as metadata of its field.
+class Rule:
+    """How far a file's value of a key counts in an untrusted build, as metadata of its field.
 
     Attributes:
         judge: judges a value; each value of a table of texts by itself.
@@ -76,11 +76,11 @@ class Trust:
     judge: Judge
 
 
-HARMLESS = Trust(lambda _name, _value, _checkout: "")
+HARMLESS = Rule(lambda _name, _value, _checkout: "")
 """A key that counts whoever wrote it."""
 
 
-def asks(why: str, *values: object) -> Trust:
+def asks(why: str, *values: object) -> Rule:
     """A key that counts only from a flag or a variable.
 
     Args:
@@ -91,7 +91,7 @@ def asks(why: str, *values: object) -> Trust:
     def judge(_name: str, value: object, _checkout: Checkout) -> str:
         return why if (value in values if values else value) else ""
 
-    return Trust(judge)
+    return Rule(judge)
 
 
 def _judge_path(_name: str, value: str | None, checkout: Checkout) -> str:
@@ -127,14 +127,14 @@ def _judge_network(_name: str, value: str | None, _checkout: Checkout) -> str:
     return "" if value is None or value in _NETWORKS else "it is the runner's network"
 
 
-PATH = Trust(_judge_path)
+PATH = Rule(_judge_path)
 """A path, which is harmless inside of the checkout."""
 
-CONTEXT = Trust(_judge_context)
+CONTEXT = Rule(_judge_context)
 """A build context: a folder inside of the checkout, or what a Dockerfile could fetch as well."""
 
-ARGUMENT = Trust(_judge_argument)
+ARGUMENT = Rule(_judge_argument)
 """A build argument."""
 
-NETWORK = Trust(_judge_network)
+NETWORK = Rule(_judge_network)
 """The network of RUN steps."""

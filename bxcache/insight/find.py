@@ -25,7 +25,7 @@ from bxcache.insight.reporting import make_report
 from bxcache.place.image_name import find_image
 from bxcache.place.place import read_place
 from bxcache.place.scope import Owner, Scope, guess_platform, write_owner
-from bxcache.place.trust import find_owner, load_guarded, settle_place
+from bxcache.place.trust import decide_trust, find_owner, load_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -269,10 +269,10 @@ class _Search:
         if self._request.branch is not None:
             yield Owner.of_branch(self._request.branch), ""
             return
-        _, placement = settle_place(self._found_place, self._setup, self._request.directory)
-        yield placement.owner, ""
-        for owner, what in placement.list_owners(self._setup.config.cache.read):
-            if owner != placement.owner:
+        _, trust = decide_trust(self._found_place, self._setup, self._request.directory)
+        yield trust.owner, ""
+        for owner, what in trust.list_owners(self._setup.config.cache.read):
+            if owner != trust.owner:
                 yield owner, what
 
     def _find_nothing(self, command: str) -> RecordError:

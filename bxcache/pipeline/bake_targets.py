@@ -223,19 +223,19 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
     name = _name_image(base, target.name)
     config = config.model_copy(update={"build": settings})
     platforms = settings.platforms or (base.capabilities.default_platform,)
-    placement, setup = base.placement, replace(base.setup, config=config)
+    trust, setup = base.trust, replace(base.setup, config=config)
     backends = list_backends(setup)
     if target.keeps_cache:
-        placement, backends = replace(placement, writes=False, reason=""), ()
-    scope = Scope(name, None, platforms, placement.owner)
+        trust, backends = replace(trust, writes=False, reason=""), ()
+    scope = Scope(name, None, platforms, trust.owner)
     return replace(
         base,
         request=replace(base.request, extra=(*target.extra, *_as_flags(request.build.extra))),
         setup=setup,
-        placement=placement,
+        trust=trust,
         scope=scope,
         backends=backends,
-        candidates=list_candidates(config, scope, placement, backends),
+        candidates=list_candidates(config, scope, trust, backends),
         name=draw_name(),
         notes=(),
     )

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from bxcache.backends.base import Backend, CacheUse, Sight, Wish
     from bxcache.config.models import Config
     from bxcache.place.scope import Scope
-    from bxcache.place.trust import Placement
+    from bxcache.place.trust import Trust
 
 
 def list_candidates(
     config: Config,
     scope: Scope,
-    placement: Placement,
+    trust: Trust,
     backends: Sequence[Backend],
     donor: str = "",
 ) -> tuple[Candidate, ...]:
@@ -38,13 +38,13 @@ def list_candidates(
     Args:
         config: the configuration.
         scope: whose cache the build saves.
-        placement: whose caches it may read.
+        trust: whose caches it may read.
         backends: where caches are kept.
         donor: the one scope to start from, whatever else would be chosen.
     """
     if donor:
         return tuple(Candidate(each, donor, "the scope that is named") for each in backends)
-    owners = tuple(placement.list_owners(config.cache.read))
+    owners = tuple(trust.list_owners(config.cache.read))
     named = (
         Candidate(backend, each.name, what)
         for owner, what in owners
@@ -87,21 +87,21 @@ class Outlook:
 
     Attributes:
         config: the configuration.
-        placement: where it runs, and whether it saves its cache.
+        trust: where it runs, and which caches it may read and save.
         backends: where caches are kept.
         candidates: what it may start from, best first.
         wish: what is saved.
     """
 
     config: Config
-    placement: Placement
+    trust: Trust
     backends: tuple[Backend, ...]
     candidates: tuple[Candidate, ...]
     wish: Wish
 
     def saves_to(self, backend: Backend) -> bool:
         """Whether the build saves to a backend."""
-        return self.placement.writes and backend.read_only is None
+        return self.trust.writes and backend.read_only is None
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
@@ -131,7 +131,7 @@ def make_plan(outlook: Outlook) -> BuildPlan:
 
 def look_further(outlook: Outlook, plan: BuildPlan) -> BuildPlan:
     """The plan after a look at caches for other platforms, where no other is there."""
-    owners = tuple(outlook.placement.list_owners(outlook.config.cache.read))
+    owners = tuple(outlook.trust.list_owners(outlook.config.cache.read))
     found = [each.look_further(outlook.wish.scope, owners) for each in outlook.backends]
     further = tuple(each for candidates, _ in found for each in candidates)
     if further:
@@ -177,8 +177,8 @@ def _explain_choice(sight: Sight, *, taken: bool) -> str:
 
 
 def _plan_saves(outlook: Outlook, imports: tuple[CacheUse, ...]) -> SavePlan:
-    if not outlook.placement.writes:
-        return SavePlan(notes=tuple(filter(None, [outlook.placement.reason])))
+    if not outlook.trust.writes:
+        return SavePlan(notes=tuple(filter(None, [outlook.trust.reason])))
     plans = []
     for backend in sorted(outlook.backends, key=lambda each: not each.is_remote):
         if backend.read_only is not None:

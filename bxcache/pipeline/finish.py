@@ -98,7 +98,7 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
     data, is_kept = record.to_json(), False
     runner, prepared = target.runner, target.prepared
     trouble = remember_build(prepared, record)
-    for backend in prepared.backends if prepared.placement.writes else ():
+    for backend in prepared.backends if prepared.trust.writes else ():
         kept = backend.keep_record(
             prepared.scope, data, record.arguments.key, caches.saved.get(backend)
         )

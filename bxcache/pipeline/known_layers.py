@@ -26,7 +26,7 @@ def find_known(prepared: Prepared, plan: BuildPlan, ran: RunResult) -> Known | N
         ran: what its run left.
     """
     wanted = prepared.setup.config.cache.shared_builder
-    if not prepared.placement.is_guarded or wanted == "trust" or ran.exit_status:
+    if not prepared.trust.is_guarded or wanted == "trust" or ran.exit_status:
         return None
     backends = sorted(prepared.backends, key=lambda each: each.is_remote)
     imports = [[use for use in plan.imports if use.backend is each] for each in backends]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.driver import Probe
     from bxcache.config.loading import Setup
-    from bxcache.place.trust import Placement
+    from bxcache.place.trust import Trust
 
 
 _OUTPUTS = ("build", "outputs")
@@ -35,13 +35,13 @@ class Opening:
 
     Attributes:
         setup: the configuration, as it counts where the build runs.
-        placement: where that is, and what follows from it.
+        trust: where that is, and which caches it may read and save.
         ahead: what docker was asked ahead, if there is a docker.
     """
 
     request: BuildRequest
     setup: Setup
-    placement: Placement
+    trust: Trust
     docker: Docker
     ahead: Probe | None
 
@@ -62,7 +62,7 @@ def open_build(request: BuildRequest) -> Iterator[Opening]:
         from bxcache.pipeline.destinations import check_build  # noqa: PLC0415
         from bxcache.place.trust import open_setup  # noqa: PLC0415
 
-        setup, placement = open_setup(
+        setup, trust = open_setup(
             request.directory,
             os.environ,
             flags=request.to_layer(),
@@ -73,4 +73,4 @@ def open_build(request: BuildRequest) -> Iterator[Opening]:
             problem = Problem(str(setup.source_of(_OUTPUTS)), "build.outputs", _NO_STDOUT)
             raise ConfigError([problem])
         check_build(setup, request.extra, request.directory)
-        yield Opening(request, setup, placement, Docker.find(), ahead)
+        yield Opening(request, setup, trust, Docker.find(), ahead)

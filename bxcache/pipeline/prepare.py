@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.opening import Opening
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.request import BuildRequest
-    from bxcache.place.trust import Placement
+    from bxcache.place.trust import Trust
     from bxcache.redaction import Redactor
 
 
@@ -49,7 +49,7 @@ class Prepared:
     """All that is known before anything is written.
 
     Attributes:
-        placement: where it runs, and what follows from that.
+        trust: where it runs, and which caches it may read and save.
         backends: where caches are kept.
         candidates: the caches that it may start from, best first.
         name: the build's own name, for its staging layout and its small files.
@@ -61,7 +61,7 @@ class Prepared:
     setup: Setup
     docker: Docker
     capabilities: Capabilities
-    placement: Placement
+    trust: Trust
     scope: Scope
     backends: tuple[Backend, ...]
     candidates: tuple[Candidate, ...]
@@ -72,7 +72,7 @@ class Prepared:
     @property
     def refuses_borrowed(self) -> bool:
         """Whether nothing is saved that came from the builder's own cache."""
-        return self.placement.is_guarded and self.setup.config.cache.shared_builder == "refuse"
+        return self.trust.is_guarded and self.setup.config.cache.shared_builder == "refuse"
 
     @property
     def folder(self) -> Path:
@@ -110,24 +110,24 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     capabilities = opening.docker.learn(
         opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
     )
-    placement = opening.placement
+    trust = opening.trust
     if request.donor:
-        placement = replace(placement, writes=False, reason="")
+        trust = replace(trust, writes=False, reason="")
     check_reachable(capabilities)
     platforms = settings.platforms or (capabilities.default_platform,)
-    scope = Scope(find_image(setup, request.directory), settings.target, platforms, placement.owner)
+    scope = Scope(find_image(setup, request.directory), settings.target, platforms, trust.owner)
     backends = list_backends(setup)
     return Prepared(
         request=request,
         setup=setup,
         docker=opening.docker,
         capabilities=capabilities,
-        placement=placement,
+        trust=trust,
         scope=scope,
         backends=backends,
-        candidates=list_candidates(setup.config, scope, placement, backends, request.donor),
+        candidates=list_candidates(setup.config, scope, trust, backends, request.donor),
         name=draw_name(),
-        notes=(*setup.notes, *placement.notes),
+        notes=(*setup.notes, *trust.notes),
         metadata_wish=request.directory / wish if wish else None,
     )
 
@@ -153,7 +153,7 @@ def open_backends(prepared: Prepared, stack: ExitStack | None) -> None:
     for backend in prepared.backends:
         own = [each for each in prepared.candidates if each.backend is backend]
         backend.prepare(own, prepared.name, reads_all=prepared.setup.config.cache.read_all)
-        backend.open(stack, notes_denied=prepared.placement.writes)
+        backend.open(stack, notes_denied=prepared.trust.writes)
 
 
 def plan_build(prepared: Prepared) -> BuildPlan:
@@ -161,7 +161,7 @@ def plan_build(prepared: Prepared) -> BuildPlan:
     config, extra = prepared.setup.config, prepared.request.extra
     outlook = Outlook(
         config=config,
-        placement=prepared.placement,
+        trust=prepared.trust,
         backends=prepared.backends,
         candidates=prepared.candidates,
         wish=Wish(

@@ -130,8 +130,8 @@ def remember_build(prepared: Prepared, record: Record) -> str:
     if prepared.request.donor:
         # Only somebody's look into a cache.
         return ""
-    place = prepared.placement
-    checkout = Checkout(prepared.request.directory, find_owner(place.found or place.place))
+    trust = prepared.trust
+    checkout = Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
     why, folder = "", find_folder()
     context = prepared.setup.config.build.context
     sent = checkout.directory / context
@@ -174,7 +174,7 @@ def _describe_scope(prepared: Prepared) -> RecordedScope:
 
 
 def _describe_place(prepared: Prepared) -> RecordedPlace:
-    place = prepared.placement.place
+    place = prepared.trust.place
     return RecordedPlace(
         provider=place.provider,
         branch=place.branch,
@@ -218,7 +218,7 @@ def begin_earlier(prepared: Prepared, plan: BuildPlan) -> Asking | None:
     All of it where a report or a gate needs it; else the last of each scope, which has what its
     steps once took.
     """
-    if not (prepared.placement.writes or plan.imports):
+    if not (prepared.trust.writes or plan.imports):
         return None
     from bxcache.insight.earlier import Asking, Question  # noqa: PLC0415  # with all holders
 

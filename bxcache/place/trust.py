@@ -1,5 +1,5 @@
-"""What follows from where a build runs: what its files may say, whose caches it may read, and
-whether it saves its own.
+"""Trust in a build: which of its settings count, whose caches it may read, and whether it saves its
+own.
 
 A build that is not trusted works on files that a stranger wrote, the config file among them. What
 that file says counts as far as it is harmless; flags and variables do anyway, since they come from
@@ -31,16 +31,16 @@ _TABLE = "place"
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """A build's place, with what the configuration says about it.
+class Trust:
+    """What a build may do with caches, as decided from its place and its configuration.
 
     Attributes:
-        place: where it runs.
+        place: where the build runs.
         writes: whether it saves its cache.
         reason: why it saves its cache, or why not.
-        notes: what a person should know of it.
-        refused: what the file says that does not count.
-        found: where it runs as the CI system and git say, whatever the configuration says.
+        notes: notes for people.
+        refused: settings of the config file that do not count.
+        found: the place according to the CI system and git alone, without the configuration.
     """
 
     place: Place
@@ -112,7 +112,7 @@ def open_setup(
     flags: Layer | None = None,
     file: Path | None = None,
     image: str | None = None,
-) -> tuple[Setup, Placement]:
+) -> tuple[Setup, Trust]:
     """The configuration as it counts where a call is made, and what follows from that place.
 
     The arguments are those of `load_setup`.
@@ -121,7 +121,7 @@ def open_setup(
         ConfigError: all problems of all sources at once.
     """
     setup = load_setup(directory, environment, flags=flags, file=file, image=image)
-    return settle_place(read_place(environment, directory), setup, directory)
+    return decide_trust(read_place(environment, directory), setup, directory)
 
 
 def load_guarded(
@@ -137,19 +137,19 @@ def load_guarded(
     return _guard(setup, directory, trusted=read_trust(environment))[0]
 
 
-def settle_place(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Placement]:
-    """The configuration as it counts in a place, and the place as the configuration has it."""
+def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Trust]:
+    """Decide which settings count in a place, and what the build may do with caches."""
     setup, refused = _guard(setup, directory, trusted=found.trusted)
     place = _override(found, setup)
     write = setup.config.cache.write
     writes = write == "always" or (write == "trusted" and place.trusted)
     notes = (*found.notes, *([_tell_refused(refused)] if refused else ()))
-    return setup, Placement(place, writes, _explain(write, place), notes, refused, found)
+    return setup, Trust(place, writes, _explain(write, place), notes, refused, found)
 
 
-def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:
+def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
     """What is known of the place, each value with its key and where it is from."""
-    place = placement.place
+    place = trust.place
     variables = ", ".join(place.consulted) or "no CI variable is set"
     shown = {
         "branch": place.branch,
@@ -165,7 +165,7 @@ def describe_place(placement: Placement) -> list[tuple[str, Any, str]]:
         (f"{_TABLE}.provider", place.provider, variables),
         *rows,
         (f"{_TABLE}.trusted", place.trusted, place.reason),
-        ("saves", placement.writes, placement.reason),
+        ("saves", trust.writes, trust.reason),
     ]
 
 

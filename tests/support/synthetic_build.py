@@ -24,7 +24,7 @@ from bxcache.pipeline.prepare import Prepared, make_runner, render_save
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.place import Place
 from bxcache.place.scope import Scope
-from bxcache.place.trust import Placement
+from bxcache.place.trust import Trust
 from bxcache.redaction import Redactor
 from bxcache.store.store import Store
 from tests.support.layouts import LAYER_TYPE, digest_of
@@ -183,7 +183,7 @@ def make_prepared(folder: Path, store: Store, scope: Scope) -> Prepared:
         setup=setup,
         docker=Docker(("docker",)),
         capabilities=Capabilities("28.5.0", "28.5.0", None, Builder("default", "docker", (node,))),
-        placement=Placement(
+        trust=Trust(
             _make_place(scope.owner.text or None), writes=True, reason="", found=_make_place(None)
         ),
         scope=scope,

@@ -255,7 +255,7 @@ def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
     """Nothing is looked up, imported or saved for it, and it is said."""
     told = target("api", cache_to=["type=inline"])
     prepared = prepare_target(base, ask(base), told)
-    assert (prepared.backends, prepared.candidates, prepared.placement.writes) == ((), (), False)
+    assert (prepared.backends, prepared.candidates, prepared.trust.writes) == ((), (), False)
     plan = plan_target(told, prepared)
     assert (plan.uses, plan.saves) == ((), ())
     assert plan.notes == ("it has a `cache-to` of its own; its caches are left to bake",)

@@ -76,7 +76,7 @@ def ask(
         backends.append(make_backend({"type": "local", "dir": str(store.path)}))
     prepared: Any = SimpleNamespace(
         setup=SimpleNamespace(config=SimpleNamespace(cache=SimpleNamespace(shared_builder=wanted))),
-        placement=SimpleNamespace(is_guarded=guarded),
+        trust=SimpleNamespace(is_guarded=guarded),
         backends=backends,
     )
     return find_known(prepared, BuildPlan(OWN, uses if imported else ()), ran or hear())

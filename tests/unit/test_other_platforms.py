@@ -33,12 +33,12 @@ def plan(folder: Path, store: Store, registry: MemoryRegistry, **more: Any) -> B
     file = f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n[place]\ndefault = 'main'\n"
     (folder / "bxcache.toml").write_text(file)
     prepared = make_prepared(folder, store, BOTH)
-    place = replace(prepared.placement.place, default="main")
-    placement = replace(prepared.placement, place=place)
+    place = replace(prepared.trust.place, default="main")
+    trust = replace(prepared.trust, place=place)
     setup = load_setup(folder, {})
     backends = list_backends(setup)
-    candidates = list_candidates(setup.config, BOTH, placement, backends)
-    prepared = replace(prepared, setup=setup, backends=backends, placement=placement)
+    candidates = list_candidates(setup.config, BOTH, trust, backends)
+    prepared = replace(prepared, setup=setup, backends=backends, trust=trust)
     return plan_build(replace(prepared, candidates=candidates))
 
 

@@ -21,7 +21,7 @@ from bxcache.pipeline.choose import Outlook, list_candidates, make_plan
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.place.place import Place
 from bxcache.place.scope import Owner, Scope
-from bxcache.place.trust import Placement
+from bxcache.place.trust import Trust
 from bxcache.registry.probing import Sighting, open_repository
 from bxcache.registry.repository import RemoteManifest
 from tests.support.backends import make_backend
@@ -70,8 +70,8 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     cache = {"backends": list(backends), **given.get("cache", {})}
     settings = Config.model_validate({"cache": cache, "build": given.get("build", {})})
     at, writes = given.get("at", place()), given.get("writes", True)
-    placement = Placement(at, writes=writes, reason="as the test says")
-    scope: Scope = given.get("scope", SCOPE).of_owner(placement.owner)
+    trust = Trust(at, writes=writes, reason="as the test says")
+    scope: Scope = given.get("scope", SCOPE).of_owner(trust.owner)
     seen = {ref: sight(found) for ref, found in given.get("refs", {}).items()}
     declared = tuple(map(make_backend, backends))
     for each in declared:
@@ -85,16 +85,16 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     return make_plan(
         Outlook(
             config=settings,
-            placement=placement,
+            trust=trust,
             backends=declared,
-            candidates=list_candidates(settings, scope, placement, declared),
+            candidates=list_candidates(settings, scope, trust, declared),
             wish=Wish(
                 scope=scope,
                 makes_image=given.get("makes_image", True),
                 once=given.get("once"),
                 unbaked=given.get("unbaked"),
                 inline_only=given.get("inline_only"),
-                refuses_borrowed=placement.is_guarded and settings.cache.shared_builder == "refuse",
+                refuses_borrowed=trust.is_guarded and settings.cache.shared_builder == "refuse",
             ),
         )
     )
@@ -441,7 +441,7 @@ def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:
     candidates = list_candidates(
         Config.model_validate({"cache": {"backends": [REGISTRY]}}),
         expect_tag(save).owner,
-        Placement(fork, writes=True, reason=""),
+        Trust(fork, writes=True, reason=""),
         [save.use.backend],
     )
     assert [each.name for each in candidates] == [save.use.place, REF]

@@ -12,21 +12,21 @@ from bxcache.backends.declared import list_backends
 from bxcache.backends.location import find_location
 from bxcache.cli.main import run
 from bxcache.config.backends import SETTINGS
-from bxcache.config.guard import find_trust
+from bxcache.config.guard import find_rule
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
 from bxcache.errors import ConfigError
 from bxcache.pipeline.request import BuildRequest
-from bxcache.place.trust import settle_place
+from bxcache.place.trust import decide_trust
 from bxcache.store.collection import Limits
-from tests.unit.test_placement import FORK, place
+from tests.unit.test_trust_decision import FORK, place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.config.backends import Declaration
     from bxcache.config.loading import Setup
-    from bxcache.place.trust import Placement
+    from bxcache.place.trust import Trust
 
 MODELS: dict[str, type[Declaration]] = {
     "build": BuildSettings,
@@ -166,7 +166,7 @@ ROWS = [(*key, value) for key, values in VALUES.items() for value in values]
 def test_every_key_is_classified() -> None:
     """And stands in the table below, so that a new one is decided by somebody."""
     for section, name in KEYS:
-        find_trust(MODELS[section], name)
+        find_rule(MODELS[section], name)
     assert {*KEYS} == {*VALUES} | REQUIRED
     assert {*Config.model_fields} == {"build", "cache", "place", "gate", "images"}
 
@@ -184,7 +184,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def settle(
+def decide(
     folder: Path,
     file: str = "",
     environment: dict[str, str] | None = None,
@@ -193,12 +193,12 @@ def settle(
     own: bool = False,
     image: str | None = None,
     **options: Any,  # noqa: ANN401
-) -> tuple[Setup, Placement]:
+) -> tuple[Setup, Trust]:
     (folder / "bxcache.toml").write_text(file)
     flags = BuildRequest(options=options, directory=folder).to_layer()
     setup = load_setup(folder, environment or {}, flags=flags, image=image)
     where = place(branch="topic") if own else place(branch="topic", **FORK)
-    return settle_place(where, setup, folder)
+    return decide_trust(where, setup, folder)
 
 
 def render(section: str, name: str, value: Value, table: str = "") -> str:
@@ -235,13 +235,13 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
 ) -> None:
     """In a trusted build everything counts; what does not is what nobody said, in one note."""
     file = render(section, name, value)
-    said = read(settle(checkout, file, own=True)[0], section, name, value)
+    said = read(decide(checkout, file, own=True)[0], section, name, value)
     bare = render(section, *BARE[section]) if section in BARE else ""
-    default = read(settle(checkout, bare, own=True)[0], section, name, value)
-    setup, placement = settle(checkout, file)
+    default = read(decide(checkout, bare, own=True)[0], section, name, value)
+    setup, trust = decide(checkout, file)
     found = read(setup, section, name, value)
     assert found == (said if value.counts else default)
-    told = [note for note in placement.notes if name_key(section, name, value) in note]
+    told = [note for note in trust.notes if name_key(section, name, value) in note]
     assert len(told) == (0 if value.counts else 1)
     assert all("bxcache.toml:" in note for note in told)
 
@@ -258,18 +258,18 @@ def test_a_variable_and_a_flag_count_anyway(
     plain = value.variable or json.loads(value.text)
     plain = f"{value.entry}={plain}" if value.entry else str(plain)
     variables = {f"BXCACHE_{section}_{name}".upper(): plain}
-    trusted, _ = settle(checkout, "", variables, own=True)
-    setup, placement = settle(checkout, "", variables)
+    trusted, _ = decide(checkout, "", variables, own=True)
+    setup, trust = decide(checkout, "", variables)
     assert read(setup, section, name, value) == read(trusted, section, name, value)
     parsed = json.loads(value.text)
     option = {"tag": "git_tag", "base": "base_branch", "default": "default_branch"}
     key = option.get(name, name) if section == "place" else name
     given = {value.entry: parsed} if value.entry else parsed
     options = {"gate": {name: given}} if section == "gate" else {key: given}
-    expected, _ = settle(checkout, own=True, **options)
-    flagged, flagged_placement = settle(checkout, **options)
+    expected, _ = decide(checkout, own=True, **options)
+    flagged, flagged_trust = decide(checkout, **options)
     assert read(flagged, section, name, value) == read(expected, section, name, value)
-    assert not any("does not count" in n for n in (*placement.notes, *flagged_placement.notes))
+    assert not any("does not count" in n for n in (*trust.notes, *flagged_trust.notes))
 
 
 @pytest.mark.parametrize("kind", [*SETTINGS])
@@ -281,26 +281,26 @@ def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path)
         "inline": "type=inline,ref=r.example.com/c,insecure=true",
     }[kind]
     variables = {"BXCACHE_CACHE_BACKENDS": text}
-    trusted, _ = settle(checkout, "", variables, own=True)
-    setup, _ = settle(checkout, "[[cache.backends]]\ntype = 'local'\n", variables)
+    trusted, _ = decide(checkout, "", variables, own=True)
+    setup, _ = decide(checkout, "[[cache.backends]]\ntype = 'local'\n", variables)
     assert setup.config.cache.backends == trusted.config.cache.backends
 
 
 def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
     """What it sets goes before `[build]`; a harmless value of that counts then."""
     file = '[build]\ncontext = "sub"\n[images.api]\ncontext = "/etc"\npush = true\ntarget = "x"\n'
-    setup, placement = settle(checkout, file, image="api")
+    setup, trust = decide(checkout, file, image="api")
     assert (setup.config.build.context, setup.config.build.push) == ("sub", False)
     assert setup.config.build.target == "x"
     assert setup.config.images["api"].push is False
-    assert [note for note in placement.notes if "bxcache.toml:4" in note and ":5" in note]
+    assert [note for note in trust.notes if "bxcache.toml:4" in note and ":5" in note]
 
 
 def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
     """Each key with its line; what a flag replaces is none of them."""
     file = '[build]\npush = true\ntags = ["a"]\nssh = ["default"]\n[place]\ntrusted = true\n'
-    _, placement = settle(checkout, file, tags=["b"])
-    (note,) = placement.notes
+    _, trust = decide(checkout, file, tags=["b"])
+    (note,) = trust.notes
     assert "`build.push` (bxcache.toml:2), `build.ssh` (bxcache.toml:4)" in note
     assert "`place.trusted` (bxcache.toml:6)" in note
     assert "tags" not in note
@@ -309,11 +309,11 @@ def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
 def test_who_says_that_a_build_is_trusted_or_not(checkout: Path) -> None:
     """A flag or a variable either way, and a file only that it is not."""
     file = "[build]\npush = true\n"
-    assert settle(checkout, file, trusted=True)[0].config.build.push
-    assert settle(checkout, file, {"BXCACHE_PLACE_TRUSTED": "true"})[0].config.build.push
-    told, _ = settle(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
+    assert decide(checkout, file, trusted=True)[0].config.build.push
+    assert decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "true"})[0].config.build.push
+    told, _ = decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
     assert not told.config.build.push
-    own, _ = settle(checkout, f"{file}[place]\ntrusted = false\n", own=True)
+    own, _ = decide(checkout, f"{file}[place]\ntrusted = false\n", own=True)
     assert not own.config.build.push
 
 
@@ -346,7 +346,7 @@ def test_where_a_build_without_trust_may_save(
     text = f"[[cache.backends]]\n{file}\n" if file else ""
     variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
     for trusted in (True, False):
-        setup, _ = settle(checkout, text, variables, own=trusted)
+        setup, _ = decide(checkout, text, variables, own=trusted)
         found = [each.read_only or "" for each in list_backends(setup)]
         expected = [""] if trusted else why
         assert all(word in said for word, said in zip(expected, found, strict=True))
@@ -370,7 +370,7 @@ def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
     """Nor by the default ones, which may be narrower than those of trusted builds."""
     file = "[[cache.backends]]\ntype = 'local'\nmax_size = '1GB'\nmax_age = '1d'\n"
     variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
-    setup, _ = settle(checkout, file, variables, own=trusted)
+    setup, _ = decide(checkout, file, variables, own=trusted)
     location = find_location(setup)
     assert location is not None
     assert location.limits == limits
@@ -405,27 +405,27 @@ def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: P
     """Whatever folder of that name a stranger has made, docker looks elsewhere for some of them."""
     (checkout / context).mkdir(parents=True)
     for file in (f'context = "{context}"', f'build_contexts.x = "{context}"'):
-        _, placement = settle(checkout, f"[build]\n{file}\n")
-        assert len(placement.refused) == 1
+        _, trust = decide(checkout, f"[build]\n{file}\n")
+        assert len(trust.refused) == 1
 
 
 @pytest.mark.parametrize("key", ["build_args", "build_contexts", "labels"])
 def test_a_name_says_nothing_of_a_value(key: str, checkout: Path) -> None:
     """Docker ends a name at the first `=`, so another one than the judged would be set."""
     with pytest.raises(ConfigError, match="a name has no `=`"):
-        settle(checkout, f'[build.{key}]\n"HTTP_PROXY=x" = "sub"\n', own=True)
+        decide(checkout, f'[build.{key}]\n"HTTP_PROXY=x" = "sub"\n', own=True)
 
 
 def test_a_link_to_a_file_elsewhere_says_nothing(checkout: Path, tmp_path: Path) -> None:
     """What is in it is not the stranger's to read. The caller may name a file elsewhere."""
     other = tmp_path / "other.toml"
-    settle(checkout, "", own=True)
+    decide(checkout, "", own=True)
     other.write_text('[build]\ntarget = "x"\n[cache]\nstrict = true\n')
     (checkout / "bxcache.toml").unlink()
     (checkout / "bxcache.toml").symlink_to(other)
     where = place(branch="topic", **FORK)
-    setup, placement = settle_place(where, load_setup(checkout, {}), checkout)
+    setup, trust = decide_trust(where, load_setup(checkout, {}), checkout)
     assert (setup.config.build.target, setup.config.cache.strict) == (None, False)
-    assert {each.key for each in placement.refused} == {"build.target", "cache.strict"}
+    assert {each.key for each in trust.refused} == {"build.target", "cache.strict"}
     own = load_setup(checkout, {"BXCACHE_CONFIG": str(other)})
-    assert settle_place(where, own, checkout)[0].config.build.target == "x"
+    assert decide_trust(where, own, checkout)[0].config.build.target == "x"

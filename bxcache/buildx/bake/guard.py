@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bxcache.buildx.bake.entitlements import Allowed
-    from bxcache.config.trust import Checkout, Trust
+    from bxcache.config.trust import Checkout, Rule
 
-KEYS: dict[str, Trust] = {
+KEYS: dict[str, Rule] = {
     "context": CONTEXT,
     "contexts": CONTEXT,
     "dockerfile": PATH,

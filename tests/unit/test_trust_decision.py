@@ -10,7 +10,7 @@ from bxcache.config.loading import load_setup
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.place import Place
 from bxcache.place.scope import Kind, Owner
-from bxcache.place.trust import Placement, describe_place, settle_place
+from bxcache.place.trust import Trust, decide_trust, describe_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,16 +24,16 @@ def place(**known: Any) -> Place:  # noqa: ANN401
     return Place(**{**nothing, **rest, **known})
 
 
-def settle(
+def decide(
     found: Place,
     folder: Path,
     file: str = "",
     environment: dict[str, str] | None = None,
     **options: Any,  # noqa: ANN401
-) -> Placement:
+) -> Trust:
     (folder / "bxcache.toml").write_text(file)
     flags = BuildRequest(options=options, directory=folder).to_layer()
-    return settle_place(found, load_setup(folder, environment or {}, flags=flags), folder)[1]
+    return decide_trust(found, load_setup(folder, environment or {}, flags=flags), folder)[1]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def settle(
 )
 def test_only_trusted_builds_on_ci_are_guarded(known: dict[str, Any], guarded: bool) -> None:  # noqa: FBT001
     """Others start from what they save, and somebody else may have used their builder."""
-    assert Placement(place(**known), writes=True, reason="").is_guarded == guarded
-    assert not Placement(place(**known), writes=False, reason="").is_guarded
+    assert Trust(place(**known), writes=True, reason="").is_guarded == guarded
+    assert not Trust(place(**known), writes=False, reason="").is_guarded
 
 
 TRUST = [
@@ -86,13 +86,13 @@ def test_who_saves(
 ) -> None:
     """A build that is not trusted does not, unless who runs it says so; its own file cannot."""
     found = place(branch="main", trusted=trusted)
-    assert settle(found, tmp_path, file, variables, **flags).writes is writes
+    assert decide(found, tmp_path, file, variables, **flags).writes is writes
 
 
 @pytest.mark.parametrize("key", ['branch = "main"', "trusted = true"])
 def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: Path) -> None:
     """And that is said."""
-    found = settle(place(branch="evil", **FORK), tmp_path, f"[place]\n{key}\n")
+    found = decide(place(branch="evil", **FORK), tmp_path, f"[place]\n{key}\n")
     assert found.place.branch == "evil"
     assert not found.place.trusted
     assert any("does not count" in note for note in found.notes)
@@ -114,7 +114,7 @@ def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: 
 )
 def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Path) -> None:
     """A branch's; or one of another kind, which no branch has, whatever it is called."""
-    assert settle(place(**known), tmp_path).owner == owner
+    assert decide(place(**known), tmp_path).owner == owner
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_whose_caches_are_read(
     known: dict[str, Any], owners: list[str | None], tmp_path: Path
 ) -> None:
     """Own branch, base branch, default branch, each once."""
-    found = settle(place(**known), tmp_path)
+    found = decide(place(**known), tmp_path)
     assert [
         str(owner) or None for owner, _ in found.list_owners(("branch", "base", "default"))
     ] == owners
@@ -147,10 +147,10 @@ def test_everything_can_be_overridden(tmp_path: Path) -> None:
     """By the file, a variable, a flag, each before the one before."""
     file = '[place]\nbranch = "a"\nbase = "b"\ndefault = "c"\n'
     variables = {"BXCACHE_PLACE_BASE": "d", "BXCACHE_PLACE_DEFAULT": "e"}
-    found = settle(place(branch="x", tag="v1"), tmp_path, file, variables, default_branch="f")
+    found = decide(place(branch="x", tag="v1"), tmp_path, file, variables, default_branch="f")
     assert (found.place.branch, found.place.base, found.place.default) == ("a", "d", "f")
     assert found.place.tag is None
-    tagged = settle(place(branch="x"), tmp_path, git_tag="v2").place
+    tagged = decide(place(branch="x"), tmp_path, git_tag="v2").place
     assert (tagged.branch, tagged.tag) == (None, "v2")
     shown = {key: source for key, _, source in describe_place(found)}
     assert shown["place.base"] == "BXCACHE_PLACE_BASE"
