@@ -7,16 +7,34 @@ from typing import TYPE_CHECKING
 from bxcache.backends.inline import InlineBackend
 from bxcache.backends.local import LocalBackend
 from bxcache.backends.registry import RegistryBackend
+from bxcache.config.models import add_settings
 
 if TYPE_CHECKING:
     from bxcache.backends.base import Backend
     from bxcache.backends.holders import Holder
+    from bxcache.config.backends import Declaration
     from bxcache.config.loading import Setup
 
 BACKENDS: dict[str, type[Backend]] = {
     each.kind: each for each in (LocalBackend, RegistryBackend, InlineBackend)
 }
 """Every backend by its declared type; `config.backends.SETTINGS` has what each declares."""
+
+
+def register(settings: type[Declaration], backend: type[Backend]) -> None:
+    """Add a backend from outside, before a configuration is loaded.
+
+    Args:
+        settings: what a configuration declares of it; its `type` is the backend's kind.
+        backend: the backend.
+    """
+    add_settings(backend.kind, settings)
+    BACKENDS[backend.kind] = backend
+
+
+def is_remote(kind: str) -> bool:
+    """Whether a backend of a type is reached over a network; so is one that is not known here."""
+    return kind not in BACKENDS or BACKENDS[kind].is_remote
 
 
 def list_backends(setup: Setup) -> tuple[Backend, ...]:

@@ -62,11 +62,8 @@ class InlineBackend(RemoteBackend):
 
             return save_tag(expect_tag(save), built)
         exported = built.ran.metadata.image_digest is not None
-        return SavedScope(replace(save.use.result, exported=exported))
-
-    def name_saved(self) -> str:
-        """Where the final stage is saved."""
-        return f"the image `{self.find_place('')}`"
+        where = f"the image `{save.use.place}` (the final stage)"
+        return SavedScope(replace(save.use.result, exported=exported, where=where))
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
         """The image, unless every stage has one."""

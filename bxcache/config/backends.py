@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from bxcache.config.quantities import Age, Duration, Size
 from bxcache.config.reference import Reference
@@ -177,14 +185,25 @@ class InlineSettings(Declaration):
         return self.stages == "all"
 
 
-BackendSettings = Annotated[
-    LocalSettings | RegistrySettings | InlineSettings, Field(discriminator="type")
-]
 SETTINGS: dict[str, type[Declaration]] = {
     "local": LocalSettings,
     "registry": RegistrySettings,
     "inline": InlineSettings,
 }
+"""What each backend declares, by its type; `backends.declared` has the backends themselves."""
+
+
+class _ByType:
+    """One of `SETTINGS`, by its `type`."""
+
+    def __get_pydantic_core_schema__(
+        self, _source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        choices = {kind: handler(model) for kind, model in SETTINGS.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="type")
+
+
+BackendSettings = Annotated[LocalSettings | RegistrySettings | InlineSettings, _ByType()]
 BACKENDS_TO_COME = ("gha", "s3", "azblob")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from bxcache.config.backends import BackendSettings, Declaration, LocalSettings
+from bxcache.config.backends import SETTINGS, BackendSettings, Declaration, LocalSettings
 from bxcache.config.quantities import Duration, Size
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 
@@ -201,3 +201,10 @@ class Config(Declaration):
     images: dict[str, ImageSettings] = Field(default_factory=dict)
     """Several images in one repository, by name: `bxcache build --image NAME`."""
     gate: GateSettings = GateSettings()
+
+
+def add_settings(kind: str, model: type[Declaration]) -> None:
+    """Let configurations declare a backend of one more type."""
+    SETTINGS[kind] = model
+    for each in (CacheSettings, Config):
+        each.model_rebuild(force=True)

@@ -95,21 +95,16 @@ def _render_saved(result: BuildResult) -> str:
 
 
 def _render_cache(cache: CacheResult) -> str:
-    if cache.backend == "inline" and cache.digest is None:
-        return f"the final stage in the image `{cache.place}`"
-    if cache.backend != "local":
-        how = " without an upload" if cache.aliased else ""
-        return f"{_render_amount(cache)}at {cache.place}{how}"
+    how = " without an upload" if cache.aliased else ""
     news = "" if cache.new_bytes is None else f"{format_size(cache.new_bytes)} new"
-    told = "; ".join(filter(None, (news, _render_budget(cache))))
-    return f"{_render_amount(cache)}as `{cache.scope}` in {cache.place}{f' ({told})' * bool(told)}"
+    more = "; ".join(filter(None, (news, _render_budget(cache))))
+    return f"{_render_amount(cache)}to {cache.where}{how}{f' ({more})' * bool(more)}"
 
 
 def _render_same(cache: CacheResult) -> str:
-    if cache.backend != "local":
-        return cache.place
-    told = "; ".join(filter(None, (_render_amount(cache).rstrip(), _render_budget(cache))))
-    return f"`{cache.scope}` in {cache.place} ({told})"
+    budget = _render_budget(cache)
+    more = "; ".join(filter(None, (_render_amount(cache).rstrip(), budget))) if budget else ""
+    return f"{cache.where}{f' ({more})' * bool(more)}"
 
 
 def _render_amount(cache: CacheResult) -> str:

@@ -377,7 +377,7 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
 def _explain_unkept(recent: RecentHolder, scope: str) -> str:
     """Why only the record of a build is there: a backend that was named for it is not declared."""
     caches = (c for record, _ in recent.builds if record.scope.name == scope for c in record.caches)
-    places = (c.place for c in caches if c.exported and c.backend != "inline")
+    places = (c.place for c in caches if c.exported and c.digest)
     why = "no declared backend has a cache of it; this is what the build left"
     return next((f"{why}, and `--from {place}` has its cache" for place in places), why)
 

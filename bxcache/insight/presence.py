@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bxcache.backends.declared import is_remote
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -19,11 +21,11 @@ def find_unsaved(record: Record, backend: Mapping[str, Any]) -> frozenset[str] |
     """
     if not backend:
         return None
-    is_local = backend["type"] == "local"
+    remote = is_remote(backend["type"])
     known = [
         each
         for each in record.caches
-        if each.unsaved is not None and (each.backend == "local") == is_local
+        if each.unsaved is not None and is_remote(each.backend) == remote
     ]
     place = backend.get("dir") or backend.get("ref")
     chosen = [each for each in known if each.place == place] or known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -157,3 +158,41 @@ def test_exports_are_deliberate() -> None:
 def test_the_package_is_typed() -> None:
     """A type checker of a user reads its annotations."""
     assert (PACKAGE / "py.typed").exists()
+
+
+KINDS = {"local", "registry", "inline"}
+SETTINGS = {"LocalSettings", "RegistrySettings", "InlineSettings"}
+# Where a backend is declared, and where it is; `buildx/` compares what docker's own flags say.
+DECIDERS = {"bxcache.config", "bxcache.backends", "bxcache.buildx"}
+
+
+def find_decisions(tree: ast.AST) -> Iterator[str]:
+    """What asks of which kind a backend is."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            texts = [c.value for c in ast.walk(node) if isinstance(c, ast.Constant)]
+            if KINDS.intersection(text for text in texts if isinstance(text, str)):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Name) and node.id in SETTINGS:
+            yield node.id
+        elif isinstance(node, ast.MatchValue) and ast.unparse(node.value).strip("'") in KINDS:
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_backends_know_their_kinds(path: Path) -> None:
+    """Another kind is one file and one line; nothing above would have to know it."""
+    if room_of(name_of(path)) not in DECIDERS:
+        assert not [*find_decisions(ast.parse(path.read_text()))]
+
+
+def test_a_decision_on_a_kind_is_found() -> None:
+    """However it is written."""
+    text = """
+if each.backend == "local": pass
+if each.type in ("registry", "inline"): pass
+if isinstance(each, LocalSettings): pass
+match kind:
+    case "inline": pass
+"""
+    assert len([*find_decisions(ast.parse(text))]) == 4
