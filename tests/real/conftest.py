@@ -34,6 +34,8 @@ from tests.engines import (
 from tests.engines.builders import new_builder
 from tests.real.machines import Machine
 from tests.real.stages import Shelf
+from tests.real.warm import WarmPython
+from tests.support.sampling import Effort
 
 MakeMachine = Callable[..., Machine]
 _lasting = ExitStack()
@@ -106,8 +108,11 @@ def _host_of_builders() -> Engine:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ended_with_the_session() -> Iterator[None]:
+def _lasts_for_the_session(effort: Effort) -> Iterator[None]:
+    """A thorough run starts every bxcache from nothing."""
     with _lasting:
+        if effort == "sample":
+            _lasting.enter_context(WarmPython())
         yield
     _host_of_builders.cache_clear()
 

@@ -11,6 +11,7 @@ from tests.engines import LOGIN, Engine, remote_builder
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine, count
 from tests.real.manifests import pushed_layers, stored_layers
+from tests.support.sampling import more
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,14 @@ def kinds_of(layers: list[dict[str, Any]]) -> set[str]:
     return {each["mediaType"].rpartition("+")[2] for each in layers}
 
 
-@pytest.mark.parametrize("later", [(), IN_THE_BUILD], ids=["apart", "in the build"])
-@pytest.mark.parametrize("kind", ["docker", "docker-container", "oldest"])
+@pytest.mark.parametrize(
+    ("kind", "later"),
+    [
+        *(("docker", ()), ("docker-container", ()), ("oldest", ())),
+        *(("docker", IN_THE_BUILD), ("oldest", IN_THE_BUILD)),
+        *more(("docker-container", IN_THE_BUILD)),
+    ],
+)
 def test_each_backend_has_its_own_compression(
     kind: str,
     later: tuple[str, ...],

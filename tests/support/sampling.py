@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import pytest
+from _pytest.mark import ParameterSet
 from hypothesis import settings
 
 Case = TypeVar("Case")
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in more]
 
 
+def more(*cases: object) -> list[ParameterSet]:
+    """Values of a parameter that only a thorough run tries; a tuple has one for each name."""
+    listed = (case if isinstance(case, tuple) else (case,) for case in cases)
+    return [pytest.param(*values, marks=pytest.mark.thorough) for values in listed]
+
+
 @pytest.fixture(scope="session")
 def effort(pytestconfig: pytest.Config) -> Effort:
     """How much a test tries."""
@@ -72,6 +79,9 @@ def choose(
         kind: what a case has in common with those that it stands for.
         every: one in so many is chosen besides.
         effort: a thorough one chooses all.
+
+    >>> [number for number, _ in choose("aabbbab", str, 5, effort="sample")]
+    [1, 3, 5, 7]
     """
     seen = set()
     for number, case in enumerate(cases, start=1):
