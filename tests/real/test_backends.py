@@ -32,16 +32,16 @@ def kinds_of(layers: list[dict[str, Any]]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "later"),
+    ("kind", "when"),
     [
-        *(("docker", ()), ("docker-container", ()), ("oldest", ())),
-        *(("docker", IN_THE_BUILD), ("oldest", IN_THE_BUILD)),
-        *more(("docker-container", IN_THE_BUILD)),
+        *(("docker", "apart"), ("docker-container", "apart"), ("oldest", "apart")),
+        *(("docker", "in the build"), ("oldest", "in the build")),
+        *more(("docker-container", "in the build")),
     ],
 )
 def test_each_backend_has_its_own_compression(
     kind: str,
-    later: tuple[str, ...],
+    when: str,
     machines: MakeMachine,
     registry: Registry,
     project: Path,
@@ -54,6 +54,7 @@ def test_each_backend_has_its_own_compression(
     store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
     local, pushed = f"type=local,dir={store}", f"type=registry,ref={ref}"
     zstd = f"{pushed},compression=zstd,force_compression=true"
+    later = IN_THE_BUILD if when == "in the build" else ()
     built = machines(kind).build(*words(local, zstd), *later, folder=project)
     assert built["warnings"] == []
     assert [each["exported"] for each in built["caches"]] == [True, True]
