@@ -86,13 +86,10 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def container_builder(
-    engine: Engine, *, network: str = "none", lasting: bool = False
-) -> Iterator[str]:
+def container_builder(engine: Engine, *, network: str = "none") -> Iterator[str]:
     """Give the engine a builder of the docker-container driver; yield its name.
 
-    With the network "host" it reaches registries on the loopback interface and the world. One that
-    is lasting ends with the engine, which takes no time.
+    With the network "host" it reaches registries on the loopback interface and the world.
     """
     image = load_builder_image(engine)
     group = f"/{engine.folder.name}/buildx"
@@ -103,8 +100,10 @@ def container_builder(
         engine.docker(*create, "docker-container", "--driver-opt", options)
         yield name
     finally:
-        if not lasting:
-            engine.docker("buildx", "rm", "--force", name, check=False)
+        # As `docker buildx rm` does, which takes its time to ask the builder first.
+        engine.docker("rm", "--force", f"buildx_buildkit_{name}0", check=False)
+        engine.docker("volume", "rm", "--force", f"buildx_buildkit_{name}0_state", check=False)
+        (engine.folder / "buildx" / "instances" / name).unlink(missing_ok=True)
 
 
 @contextmanager

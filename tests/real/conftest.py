@@ -10,6 +10,7 @@ import signal
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,12 @@ from tests.engines import (
 from tests.engines.builders import new_builder
 from tests.real.machines import Machine
 from tests.real.stages import Shelf
+from tests.real.warm import WarmPython
+from tests.support.sampling import Effort
 
 MakeMachine = Callable[..., Machine]
+_lasting = ExitStack()
+"""What lasts until the session ends."""
 ENGINES = {"machines", "machine", "registry", "private_registry", "secure_registry"}
 
 
@@ -78,15 +83,38 @@ def _start(kind: str, **known: Mapping[str, Any]) -> Iterator[tuple[DockerClient
             yield outside, name
             return
         suite = "trixie" if kind == "oldest" else "forky"
-        engine = stack.enter_context(Engine(suite, containerd_store=kind != "classic", **known))
+        if kind == "docker-container" and not known:
+            engine = _host_of_builders()
+        else:
+            engine = stack.enter_context(Engine(suite, containerd_store=kind != "classic", **known))
         builder = ""
         if kind == "docker-container":
             # The registry of the tests is on this machine's loopback.
-            builder = stack.enter_context(container_builder(engine, network="host", lasting=True))
+            builder = stack.enter_context(container_builder(engine, network="host"))
             _tell_container(engine, builder)
         elif kind == "remote":
             builder = stack.enter_context(remote_builder(engine))
         yield engine, builder
+
+
+@cache
+def _host_of_builders() -> Engine:
+    """The engine that all builders of the docker-container driver run on.
+
+    Each of them is a container of its own, with an engine and a cache of its own inside; to load
+    their image takes longer than all else about them.
+    """
+    return _lasting.enter_context(Engine())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lasts_for_the_session(effort: Effort) -> Iterator[None]:
+    """A thorough run starts every bxcache from nothing."""
+    with _lasting:
+        if effort == "sample":
+            _lasting.enter_context(WarmPython())
+        yield
+    _host_of_builders.cache_clear()
 
 
 def _tell_container(engine: Engine, builder: str) -> None:

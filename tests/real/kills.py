@@ -89,11 +89,14 @@ class Lane:
         self.saved, self.entry = self._source.read_text(), read_entries(self.store)
 
     def kill_builds(self, kills: int) -> None:
-        """Kill so many builds, each with something new to save, and check the store after each."""
+        """Kill so many builds, each with something new to save, and check the store after each.
+
+        A few more are killed where so few would not reach both sides of the commit.
+        """
         rounds = 0
-        while self.fates[BEFORE] + self.fates[AFTER] < kills:
+        while self.fates[BEFORE] + self.fates[AFTER] < kills or not self._reached_both(kills):
             rounds += 1
-            assert rounds < 2 * kills, self.fates
+            assert rounds < 2 * kills + 20, self.fates
             self._edit(f"// round {rounds}\n")
             self._kill_one()
             # What an empty engine has reused whole, it reuses as long as every byte is the same.
@@ -106,6 +109,10 @@ class Lane:
                 self.seen = self.entry
             self._check_rest()
         self._check_store(full=True)
+
+    def _reached_both(self, kills: int) -> bool:
+        least = {BEFORE: kills // 10, AFTER: kills // 20}
+        return all(self.fates[side] >= max(few, 1) for side, few in least.items())
 
     def _kill_one(self) -> None:
         whole, tail = self.seconds

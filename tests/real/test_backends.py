@@ -11,6 +11,7 @@ from tests.engines import LOGIN, Engine, remote_builder
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine, count
 from tests.real.manifests import pushed_layers, stored_layers
+from tests.support.sampling import more
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +31,17 @@ def kinds_of(layers: list[dict[str, Any]]) -> set[str]:
     return {each["mediaType"].rpartition("+")[2] for each in layers}
 
 
-@pytest.mark.parametrize("later", [(), IN_THE_BUILD], ids=["apart", "in the build"])
-@pytest.mark.parametrize("kind", ["docker", "docker-container", "oldest"])
+@pytest.mark.parametrize(
+    ("kind", "when"),
+    [
+        *(("docker", "apart"), ("docker-container", "apart"), ("oldest", "apart")),
+        *(("docker", "in the build"), ("oldest", "in the build")),
+        *more(("docker-container", "in the build")),
+    ],
+)
 def test_each_backend_has_its_own_compression(
     kind: str,
-    later: tuple[str, ...],
+    when: str,
     machines: MakeMachine,
     registry: Registry,
     project: Path,
@@ -47,6 +54,7 @@ def test_each_backend_has_its_own_compression(
     store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
     local, pushed = f"type=local,dir={store}", f"type=registry,ref={ref}"
     zstd = f"{pushed},compression=zstd,force_compression=true"
+    later = IN_THE_BUILD if when == "in the build" else ()
     built = machines(kind).build(*words(local, zstd), *later, folder=project)
     assert built["warnings"] == []
     assert [each["exported"] for each in built["caches"]] == [True, True]

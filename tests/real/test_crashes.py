@@ -15,8 +15,9 @@ import pytest
 from tests.real.conftest import _required, _start
 from tests.real.kills import AFTER, BEFORE, Lane
 from tests.real.machines import Machine
+from tests.support.sampling import Effort
 
-KILLS = 200
+KILLS = {"sample": 24, "thorough": 200}
 LANES = 2
 
 
@@ -35,10 +36,10 @@ def renewable(home: Path) -> Iterator[Callable[[], Machine]]:
 
 
 @pytest.mark.engine
-def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
+def test_kills_at_any_instant_lose_nothing(tmp_path: Path, effort: Effort) -> None:
     """After each, an empty engine reuses every step of what was saved last; it is not asked again
     where every byte is as it was when it did."""
-    seed = random.randrange(1 << 30)
+    kills, seed = KILLS[effort], random.randrange(1 << 30)
     print(f"seed {seed}")
     lanes = []
     with ExitStack() as stack, ThreadPoolExecutor(LANES) as pool:
@@ -48,9 +49,9 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
             drawn = random.Random(seed + number)
             lanes.append(Lane(renew, folder / "app", folder / "store", drawn))
         list(pool.map(Lane.warm_up, lanes))
-        list(pool.map(partial(Lane.kill_builds, kills=KILLS // LANES), lanes))
+        list(pool.map(partial(Lane.kill_builds, kills=kills // LANES), lanes))
     fates = sum((lane.fates for lane in lanes), start=Counter[str]())
     print(fates, [lane.seconds for lane in lanes])
-    assert fates[BEFORE] + fates[AFTER] == KILLS
-    assert fates[BEFORE] >= KILLS // 10
-    assert fates[AFTER] >= KILLS // 20
+    assert fates[BEFORE] + fates[AFTER] >= kills
+    assert fates[BEFORE] >= kills // 10
+    assert fates[AFTER] >= kills // 20

@@ -24,6 +24,7 @@ from tests.engines.faults import (
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import count
 from tests.real.stages import SCOPE, Shelf, told
+from tests.support.sampling import more
 
 if TYPE_CHECKING:
     from tests.engines import Registry
@@ -47,10 +48,15 @@ FAULTS: dict[str, tuple[Fault, Rule]] = {
 }
 
 
-@pytest.mark.parametrize(("fault", "rule"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("500 for a blob", "cut at a manifest", "stall at a manifest", "500 for the one image"),
+        *more("403 for a blob", "500 for a manifest", "gone at a manifest"),
+    ],
+)
 def test_a_push_that_fails_costs_a_warning(
-    fault: Fault,
-    rule: Rule,
+    name: str,
     machines: MakeMachine,
     faulty: Shelf,
     proxy: FaultyProxy,
@@ -62,6 +68,7 @@ def test_a_push_that_fails_costs_a_warning(
     machine.build(*faulty.backend(), folder=project)
     before, text = faulty.tags()[SCOPE], source.read_text()
     source.write_text("// another one\n")
+    fault, rule = FAULTS[name]
     proxy.fail(fault=fault, matching=rule)
     built = machine.build(*faulty.backend(timeout="8s"), "--load", folder=project)
     (warning,) = built["warnings"]

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,6 +142,12 @@ class _Calls:
             self.seen.append((name, path))
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         self.seen.append((name, path))
+
+
+def kind_of(call: tuple[str, str]) -> tuple[str, str]:
+    """What a call has in common with others: what it does, and to which folder of a store."""
+    name, path = call
+    return name, re.sub(r"[0-9a-f]{8,}", "", Path(path).parent.name)
 
 
 def _locate(path: Any, folder: int | None = None) -> str:  # noqa: ANN401

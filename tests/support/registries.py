@@ -349,3 +349,8 @@ def _make_handler(registry: MemoryRegistry) -> type[BaseHTTPRequestHandler]:
             """What was asked is in `asked`."""
 
     return Handler
+
+
+def kind_of_request(asked: Asked) -> tuple[str, ...]:
+    """What a request has in common with others: the method, and what it is about."""
+    return asked.method, *re.findall(r"/(manifests|blobs|tags)/", asked.path)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from hypothesis import settings
 
 from bxcache.config.reference import Reference
 from bxcache.registry.probing import open_repository
@@ -19,13 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.registry.repository import Repository
-
-# How long an example takes says nothing on a machine that others use too. On CI the examples follow
-# from the commit alone; new ones are found on a laptop.
-settings.register_profile("laptop", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "laptop")
-
 
 CI_MARKS = (
     *("CI", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "JENKINS_URL", "JENKINS_HOME"),

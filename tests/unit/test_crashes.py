@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bxcache.store.store import Store
-from tests.support.cuts import read_entries, read_needed, run_cut
+from tests.support.cuts import kind_of, read_entries, read_needed, run_cut
 from tests.support.layouts import build, digest_of
 from tests.support.operations import (
     OPERATIONS,
@@ -23,8 +23,10 @@ from tests.support.operations import (
     make_store,
     quick_folder,
 )
+from tests.support.sampling import Effort, choose
 
-KILLS = 300
+KILLS = {"sample": 60, "thorough": 300}
+EVERY = 9
 TORN = ["empty", "half"]
 
 
@@ -35,7 +37,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_process_can_be_killed_at_any_call(name: str, folder: Path) -> None:
+def test_a_process_can_be_killed_at_any_call(
+    name: str,
+    folder: Path,
+    effort: Effort,
+) -> None:
     """Before each call that changes a file: every scope is the old one or the new one, whole."""
     operation = OPERATIONS[name]
     operation.prepare(folder / "before")
@@ -45,18 +51,18 @@ def test_a_process_can_be_killed_at_any_call(name: str, folder: Path) -> None:
     assert not done.error, done.message
     after = read_entries(whole)
     assert name == "a packing" or len(done.calls) > 5
-    for number in range(1, len(done.calls) + 1):
+    for number, call in choose(done.calls, kind_of, EVERY, effort=effort):
         store = copy_store(folder, "cut")
         assert run_cut(partial(operation.run, store), number, "killed").killed
         if not operation.mends:
             entries = read_entries(store)
             for scope in before.keys() | after.keys() | entries.keys():
                 possible = {before.get(scope), after.get(scope)}
-                assert entries.get(scope) in possible, (number, done.calls[number - 1])
+                assert entries.get(scope) in possible, (number, call)
             if Store(store).exists():
                 check_usable(store)
         operation.run(store)
-        assert read_entries(store) == after, (number, done.calls[number - 1])
+        assert read_entries(store) == after, (number, call)
         check_clean(store)
 
 
@@ -72,7 +78,7 @@ def _work(path: str, seed: int) -> None:
         store.collect(max_size=60_000)
 
 
-def test_a_store_outlives_hundreds_of_kills(folder: Path) -> None:
+def test_a_store_outlives_hundreds_of_kills(folder: Path, effort: Effort) -> None:
     """At random instants of saving and evicting: valid, and the scope worth keeping is whole."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
@@ -82,7 +88,7 @@ def test_a_store_outlives_hundreds_of_kills(folder: Path) -> None:
     kept = build(Store(path), "kept", *dear, seconds=dict.fromkeys(dear, 1e6)).digest
     context = multiprocessing.get_context("fork")
     seen = set()
-    for number in range(KILLS):
+    for number in range(KILLS[effort]):
         process = context.Process(target=_work, args=(str(path), seed + number))
         process.start()
         time.sleep(drawn.uniform(0, 0.05))
@@ -97,7 +103,7 @@ def test_a_store_outlives_hundreds_of_kills(folder: Path) -> None:
             check_usable(path)
     check_usable(path)
     check_clean(path)
-    assert len(seen) > KILLS // 20
+    assert len(seen) > KILLS[effort] // 20
 
 
 @pytest.mark.parametrize("how", TORN)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bxcache.store.store import Store
-from tests.support.cuts import GROWING, read_entries, run_cut
+from tests.support.cuts import GROWING, kind_of, read_entries, run_cut
 from tests.support.operations import (
     OPERATIONS,
     check_clean,
@@ -19,6 +19,9 @@ from tests.support.operations import (
     list_left,
     quick_folder,
 )
+from tests.support.sampling import Effort, choose
+
+EVERY = 9
 
 
 @pytest.fixture
@@ -28,7 +31,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_disk_may_become_full_at_any_call(name: str, folder: Path) -> None:
+def test_a_disk_may_become_full_at_any_call(
+    name: str,
+    folder: Path,
+    effort: Effort,
+) -> None:
     """One clear error; each scope is the old one or the new one; with room again, all goes on."""
     operation = OPERATIONS[name]
     operation.prepare(folder / "before")
@@ -36,7 +43,7 @@ def test_a_disk_may_become_full_at_any_call(name: str, folder: Path) -> None:
     whole = copy_store(folder, "whole")
     done = run_cut(partial(operation.run, whole), 0, "traced")
     after = read_entries(whole)
-    for number, (call, path) in enumerate(done.calls, start=1):
+    for number, (call, path) in choose(done.calls, kind_of, EVERY, effort=effort):
         if call not in GROWING:
             continue
         store = copy_store(folder, "full")

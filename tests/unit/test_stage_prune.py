@@ -19,13 +19,17 @@ from tests.support.registries import (
     MemoryRegistry,
     cache_manifest,
     digest_of,
+    kind_of_request,
     refuse,
 )
+from tests.support.sampling import Effort, choose
 from tests.unit.stage_images import write_config, write_manifest
 
 pytestmark = pytest.mark.usefixtures("nobody")
 
 NOW = 1_700_000_000.0
+EVERY = 5
+"""How many requests to the next that is tried besides the first of its kind."""
 BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
 
 
@@ -165,35 +169,44 @@ def test_a_changed_scope_stays_with_its_stages(registry: MemoryRegistry) -> None
 
 
 @BOTH
-def test_wherever_it_ends_the_next_prune_leaves_nothing(tag_deletes: bool) -> None:  # noqa: FBT001
-    """Tried with an end at every request there is; what stays is whole at any time."""
+def test_wherever_it_ends_the_next_prune_leaves_nothing(
+    tag_deletes: bool,  # noqa: FBT001
+    effort: Effort,
+) -> None:
+    """Tried with an end at requests of every kind; what stays is whole at any time."""
     stages = {"base": image("a"), "build": image("a", "b")}
-    for last in range(1000):
+
+    def fill(registry: MemoryRegistry) -> dict[str, str]:
+        registry.tag_deletes = tag_deletes
+        kept = save(registry, "main", stages, image("a", "b"))
+        save(registry, "gone", {**stages, "test": image("t")}, image("a", "b", "t"))
+        save(registry, "gone-too", stages, image("a", "b"))
+        before = tags_of(registry)
+        return {tag: before[tag] for tag in below(before, kept)}
+
+    with MemoryRegistry() as registry:
+        expected = fill(registry)
+        mark = len(registry.asked)
+        prune(registry, "main")
+        asked = registry.asked[mark:]
+        assert tags_of(registry) == expected
+    assert len(asked) > 15
+    for number, _ in choose(asked, kind_of_request, EVERY, effort=effort):
         with MemoryRegistry() as registry:
-            registry.tag_deletes = tag_deletes
-            kept = save(registry, "main", stages, image("a", "b"))
-            save(registry, "gone", {**stages, "test": image("t")}, image("a", "b", "t"))
-            save(registry, "gone-too", stages, image("a", "b"))
-            before = tags_of(registry)
-            expected = {tag: before[tag] for tag in below(before, kept)}
-            left = iter(range(last))
+            assert fill(registry) == expected
+            left = iter(range(number - 1))
 
             def end(_: Asked, left: Iterator[int] = left) -> Answer | None:
                 return refuse(500, "X", "the end") if next(left, None) is None else None
 
             registry.interfere = end
-            try:
+            with pytest.raises(RegistryError):
                 prune(registry, "main")
-            except RegistryError:
-                found = tags_of(registry)
-                assert {tag: found.get(tag) for tag in expected} == expected
-            else:
-                assert tags_of(registry) == expected
-                break
+            found = tags_of(registry)
+            assert {tag: found.get(tag) for tag in expected} == expected
             registry.interfere = lambda _: None
             prune(registry, "main")
             assert tags_of(registry) == expected
-    assert 15 < last < 999
 
 
 IMAGES = st.sampled_from([image("a"), image("b"), image("a", "b")])
