@@ -209,11 +209,11 @@ def name_nothing(cache: Cache) -> None:
 
 INDEX_DAMAGES: dict[str, tuple[Damage, int, str]] = {
     "missing": (lambda cache: cache.index.unlink(), STEPS, "had no index.json"),
-    "empty": (index_is(""), STEPS, "cannot be read as an index"),
-    "garbage": (index_is("{ torn"), STEPS, "cannot be read as an index"),
+    "empty": (index_is(""), STEPS, "is not a valid index"),
+    "garbage": (index_is("{ torn"), STEPS, "is not a valid index"),
     "no manifests": (index_is("{}"), STEPS, "has no `manifests`"),
     "no scope": (index_is(SCOPE_ABSENT), 0, ""),
-    "naming nothing": (name_nothing, 0, "is dropped"),
+    "naming nothing": (name_nothing, 0, "was dropped"),
 }
 
 
@@ -232,13 +232,13 @@ def test_a_damaged_index(name: str, cache: Cache, machines: MakeMachine) -> None
 @pytest.mark.parametrize("how", ["missing", "short", "changed"])
 @pytest.mark.parametrize("what", ["manifest", "config"])
 def test_a_damaged_document(what: str, how: str, cache: Cache, machines: MakeMachine) -> None:
-    """Without its manifest or its config a scope is lost: it is dropped, and made anew."""
+    """Without its manifest or its config a scope is lost: it was dropped, and made anew."""
     named = cache.entry if what == "manifest" else cache.manifest["config"]
     damage(cache.blob(named["digest"]), how)
     built = cache.build(machines())
     assert count(built) == (0, STEPS)
     (warning,) = built["warnings"]
-    assert f"the scope `{cache.scope}` is dropped" in warning
+    assert f"the scope `{cache.scope}` was dropped" in warning
     assert str(cache.blob(named["digest"])) in warning
     cache.check_whole()
 
@@ -285,7 +285,7 @@ def test_a_changed_layer_that_others_stand_on(
     assert built["counts"]["executed"] > 0
     (warning,) = built["warnings"]
     assert "failed because of its cache and is run again without it" in warning
-    assert f"`{blob}` has other content than its name says" in warning
+    assert f"`{blob}` does not match its digest" in warning
     cache.check_whole()
     assert count(cache.build(machines(kind))) == (STEPS, 0)
 
@@ -317,7 +317,7 @@ def test_a_changed_layer_that_no_other_needs(
     blob = cache.layer(name)
     damage(blob, "changed")
     (warning,) = cache.build(machines())["warnings"]
-    assert f"`{blob}` has other content than its name says" in warning
+    assert f"`{blob}` does not match its digest" in warning
     cache.check_whole()
     cache.build(machines())
     assert count(cache.build(machines())) == (STEPS, 0)

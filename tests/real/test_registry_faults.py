@@ -47,7 +47,7 @@ def names(warning: str, proxy: FaultyProxy, operation: str, cause: str) -> bool:
 
 
 LOOKING_UP = [
-    ("stall", Stall(), "it does not answer in time"),
+    ("stall", Stall(), "it did not answer in time"),
     ("500", BROKEN, "500 made up by a test"),
     ("429", too_many(0), "429 made up by a test"),
     ("cut", Cut(), ""),

@@ -119,12 +119,12 @@ def _link_blobs(path: Path) -> None:
 
 
 REFUSED = {
-    "an image": (_image, "no build cache"),
+    "an image": (_image, "not a build cache"),
     "no index": (lambda path: (path / "index.json").unlink(), "has no `index.json`"),
     "a torn index": (lambda path: (path / "index.json").write_text('{"manif'), "cannot be read"),
-    "a tag that is no tag": (_tag("../x"), "is no name for a scope"),
-    "a tag that is empty": (_tag(""), "is no name for a scope"),
-    "a digest that is a path": (_tag("x", digest="../../etc"), "cannot be read as an index"),
+    "a tag that is no tag": (_tag("../x"), "is not a valid scope name"),
+    "a tag that is empty": (_tag(""), "is not a valid scope name"),
+    "a digest that is a path": (_tag("x", digest="../../etc"), "is not a valid index"),
     "something else besides": (lambda path: (path / "thesis.txt").touch(), "holds `thesis.txt`"),
     "blobs that are elsewhere": (_link_blobs, "is a link"),
 }
@@ -154,7 +154,7 @@ def test_everything_that_is_in_the_way_is_told_at_once(folder: Path) -> None:
 
 def test_an_unknown_directory_is_no_cache(tmp_path: Path) -> None:
     """Not even an empty one."""
-    with pytest.raises(StoreError, match="no cache of buildx"):
+    with pytest.raises(StoreError, match="not a buildx cache"):
         Store(tmp_path).adopt()
     assert not blobs_of_nothing(tmp_path)
 

@@ -89,7 +89,7 @@ def test_ls_tells_what_is_not_as_it_was(
     assert run(["registry", "ls"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines[OLD].endswith("gone")
-    assert lines[MAIN].endswith("somebody else has written to it since")
+    assert lines[MAIN].endswith("another client has overwritten it")
     assert lines[TAG].endswith("ago")
 
 
@@ -220,9 +220,9 @@ def test_git_that_does_not_tell_removes_nothing(
         (["prune", "--max-age", "soon"], 2, "`soon` is no age"),
         (["prune", "--max-age", ""], 2, "is no age"),
         (["prune", "--max-age", "-1d"], 2, "is no age"),
-        (["prune", "--max-age", "1d", "--ref", "No Ref"], 78, "`No Ref` is no image reference"),
+        (["prune", "--max-age", "1d", "--ref", "No Ref"], 78, "`No Ref` is not an image reference"),
         (["ls", "--ref", ""], 78, "it is empty"),
-        (["ls", "--ref", "https://me:only-for-tests@r/app"], 78, "has no `scheme://`"),
+        (["ls", "--ref", "https://me:only-for-tests@r/app"], 78, "remove the scheme"),
         (["ls", "--ref", "me:only-for-tests@r/app"], 78, ""),
         (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
         (["ls", "--ref", "127.0.0.1:1/app"], 76, "`127.0.0.1:1`: listing `app` failed: connection"),

@@ -184,7 +184,7 @@ def test_a_pack_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
         (["pack", "x.tar.zst", "--scope", "ap"], 74, "it has `app`, `other`"),
         (["rm", "ap"], 74, "it has `app`, `other`"),
         (["rm"], 2, "Missing argument"),
-        (["adopt", "."], 74, "it holds `.git`"),
+        (["adopt", "."], 74, "it contains `.git`"),
         (["adopt", "nowhere"], 74, "has no index.json"),
         (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
     ],

@@ -216,7 +216,7 @@ def test_variables_are_read(name: str, text: str, key: str, expected: object, re
         ("BXCACHE_CACHE_WRITE", "nevr", "did you mean `never`?"),
         ("BXCACHE_GATE_MIN_HIT_RATIO", "lots", "must be a number from 0 to 1, not `lots`"),
         ("BXCACHE_GATE_MIN_HIT_RATIO", "7", "must be a number from 0 to 1, not `7`"),
-        ("BXCACHE_BUILD_BUILD_ARGS", "A", "each field is written `key=value`"),
+        ("BXCACHE_BUILD_BUILD_ARGS", "A", "write each field as `key=value`"),
         ("BXCACHE_CACHE_BACKENDS", "type=locl", "did you mean `local`?"),
     ],
 )
@@ -258,7 +258,7 @@ def test_what_an_inline_cache_keeps_can_come_from_a_variable(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("type=registry,ref=r.io/a;type=registry,ref=r.io/a", "repository is declared twice"),
+        ("type=registry,ref=r.io/a;type=registry,ref=r.io/a", "repository is already declared"),
         ("type=registry,ref=r.io/a;type=inline,ref=r.io/a,stages=all", "repository is declared"),
         ("type=inline,ref=r.io/a,stages=all;type=registry,ref=r.io/a", "repository is declared"),
         ("type=inline,ref=r.io/a,stages=all;type=inline,ref=r.io/b:x", "one `inline` backend"),
@@ -366,7 +366,7 @@ min_hit_ratio = 2
         ("23: cache.backends[2].compression_level:", "zstd takes a level from 0 to 22"),
         ("25: cache.backends[3]:", "`s3` is not supported yet"),
         ("28: cache.backends[4]:", "needs a `type`"),
-        ("31: cache.backends[5]:", "there can be one `local` backend only"),
+        ("31: cache.backends[5]:", "only one `local` backend only"),
         ("35: gate.min_hit_ratio:", "less than or equal to 1"),
         ("37: chace:", "did you mean `cache`?"),
     ]
@@ -380,8 +380,8 @@ min_hit_ratio = 2
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[build\n", "is no valid TOML"),
-        ("a = 1\na = 2\n", "is no valid TOML"),
+        ("[build\n", "is not valid TOML"),
+        ("a = 1\na = 2\n", "is not valid TOML"),
         ("build = 3\n", "must be a table, not a whole number"),
         ("[cache]\nbackends = 'local'\n", "must be a list, not a text"),
         ("[cache]\nbackends = [1]\n", "a dictionary|must be a table"),
@@ -404,7 +404,7 @@ min_hit_ratio = 2
         ),
         (
             "[[cache.backends]]\ntype = 'inline'\nref = 'r.io/a'\nmode = 'max'\n",
-            'write `stages = "all"` to keep every stage',
+            'set `stages = "all"` to keep every stage',
         ),
         ("[[cache.backends]]\ntype = 'inline'\nstages = 'all'\n", "ref: is required"),
         ("x = " + "[" * 5000 + "]" * 5000, "nested|valid TOML|unknown"),
@@ -417,14 +417,14 @@ def test_one_problem_in_words(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
-    """A folder, a missing file, no UTF-8, a huge one."""
+    """A folder, a missing file, not UTF-8, a huge one."""
     (tmp_path / "dir.toml").mkdir()
     (tmp_path / "latin.toml").write_bytes(b"a = 1\nb = '\xe9'\n")
     (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 21))
     for name, message in {
         "dir.toml": "Is a directory",
         "none.toml": "No such file",
-        "latin.toml": r"latin.toml:2: is no UTF-8",
+        "latin.toml": r"latin.toml:2: is not UTF-8",
         "huge.toml": "larger than 1 MiB",
     }.items():
         with pytest.raises(ConfigError, match=message):

@@ -185,7 +185,7 @@ def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) ->
     blob.symlink_to(tmp_path / "elsewhere")
     (damage,) = store.verify().damages
     assert damage.digest == digest_of(b"one")
-    assert "is no regular file" in damage.why
+    assert "is not a regular file" in damage.why
 
 
 def test_a_name_that_is_listed_twice_is_found_in_time() -> None:

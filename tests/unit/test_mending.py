@@ -94,7 +94,7 @@ def test_without_its_manifest_or_config_a_scope_is_dropped(
     with store.snapshot(draw_name(), ["app", "other"]) as staging:
         assert staging.donor is not None
         assert staging.donor.ref_name == "other"
-        assert "the scope `app` is dropped" in staging.notes[0]
+        assert "the scope `app` was dropped" in staging.notes[0]
     assert set(store.read_scopes()) == {"other"}
 
 
@@ -177,10 +177,10 @@ def test_a_damaged_index_without_records_is_an_error_and_stays(
         store.collect,
         lambda: build(store, "app", b"one"),
     ):
-        with pytest.raises(StoreError, match="cannot be read as an index"):
+        with pytest.raises(StoreError, match="is not a valid index"):
             attempt()
         assert (store.path / "index.json").read_text() == text
-    assert "cannot be read as an index" in store.verify().damages[0].why
+    assert "is not a valid index" in store.verify().damages[0].why
     (note,) = store.repair()
     assert "set aside" in note
     assert (store.path / "index.json.damaged").read_text() == text

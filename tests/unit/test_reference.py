@@ -30,16 +30,16 @@ def test_references_are_taken_apart(text: str, name: str, tag: str | None) -> No
     [
         ("", "it is empty"),
         ("  ", "it is empty"),
-        ("team/ app", "it holds a space"),
+        ("team/ app", "it contains a space"),
         ("Team/App", "lower case"),
         ("https://example.com/app", "is a URL"),
         ("app@sha256:" + "0" * 64, "names a digest"),
-        ("app:" + "t" * 129, "is no image reference"),
-        ("/app", "is no image reference"),
-        ("app:", "is no image reference"),
-        ("-app", "is no image reference"),
-        ("a//b", "is no image reference"),
-        ("app\n", "is no image reference"),
+        ("app:" + "t" * 129, "is not an image reference"),
+        ("/app", "is not an image reference"),
+        ("app:", "is not an image reference"),
+        ("-app", "is not an image reference"),
+        ("a//b", "is not an image reference"),
+        ("app\n", "is not an image reference"),
     ],
 )
 def test_what_is_no_reference_is_refused(text: str, why: str) -> None:

@@ -221,7 +221,7 @@ def test_who_is_not_let_in_is_told_how(
     assert error.trouble is Trouble.DENIED
     assert error.cause.startswith("401 ")
     assert f"`docker login {registry.address}`" in error.hint
-    assert ("not accepted" if login else "has no login") in error.hint
+    assert ("does not allow" if login else "not logged in") in error.hint
     assert shows_no_secret(error, "the-wrong-password")
     assert len(registry.asked) <= 3
 
@@ -259,7 +259,7 @@ def test_a_token_server_without_a_token_is_sick(registry: MemoryRegistry, body: 
     registry.access = "bearer"
     registry.interfere = lambda asked: Answer(200, body) if asked.path == "/token" else None
     error = fail(connect(registry.address))
-    assert (error.trouble, error.cause) == (Trouble.SICK, "it is given no token for it")
+    assert (error.trouble, error.cause) == (Trouble.SICK, "its token server did not return a token")
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_a_registry_that_says_nothing_is_sick(
     registry.interfere = stall
     error = fail(connect(registry.address))
     done.set()
-    assert (error.trouble, error.cause) == (Trouble.SICK, "it does not answer in time")
+    assert (error.trouble, error.cause) == (Trouble.SICK, "it did not answer in time")
     assert len(registry.asked) == 1
 
 
@@ -455,7 +455,7 @@ def test_a_name_that_nobody_knows_is_unreachable(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     error = fail(connect("registry.invalid"))
-    assert (error.trouble, error.cause) == (Trouble.UNREACHABLE, "its name is not known")
+    assert (error.trouble, error.cause) == (Trouble.UNREACHABLE, "its host name is unknown")
 
 
 def test_an_answer_that_breaks_off_is_trouble(registry: MemoryRegistry) -> None:
@@ -583,7 +583,7 @@ def test_a_certificate_is_looked_at(secure: MemoryRegistry) -> None:
     """Nothing is asked of whom nobody vouches for."""
     error = fail(connect(f"{NAME}:{secure.port}"))
     assert error.trouble is Trouble.UNREACHABLE
-    assert error.cause.startswith("its certificate is not accepted: ")
+    assert error.cause.startswith("its certificate is not trusted: ")
     assert secure.asked == []
 
 
@@ -618,7 +618,7 @@ def test_a_registry_in_plain_has_to_be_declared(registry: MemoryRegistry) -> Non
     """The failure does not speak of a certificate that is not there."""
     error = fail(connect(f"{NAME}:{registry.port}"))
     assert error.trouble is Trouble.UNREACHABLE
-    assert error.cause.startswith("it cannot be spoken to over TLS: ")
+    assert error.cause.startswith("the TLS connection failed: ")
     assert registry.asked == []
 
 

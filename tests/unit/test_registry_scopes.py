@@ -324,7 +324,7 @@ def test_what_is_gone_or_changed_is_told(registry: MemoryRegistry, repository: R
     first, second, third = list_scopes(repository)
     assert (first.tag, first.lost, first.changed, first.bytes) == (lost, True, "", 0)
     assert (second.tag, second.lost, second.bytes) == (changed, False, 7)
-    assert second.changed == "somebody else has written to it since"
+    assert second.changed == "another client has overwritten it"
     assert (third.tag, third.lost, third.bytes) == (image, False, 0)
     assert third.changed
 

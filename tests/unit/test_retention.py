@@ -89,8 +89,8 @@ NONE: frozenset[str] = frozenset()
         (scope(days=30, lost=True), {"keep": ("main",)}, ""),
         # What somebody else wrote, and what is half gone.
         (scope("gone", days=99, changed=True), {"branches": NONE, "max_age": 0}, ""),
-        (scope(lost=True), {}, "its cache is gone already"),
-        (scope("gone", lost=True), {"branches": NONE}, "its cache is gone already"),
+        (scope(lost=True), {}, "its cache no longer exists"),
+        (scope("gone", lost=True), {"branches": NONE}, "its cache no longer exists"),
     ],
 )
 def test_why_a_scope_goes(found: RemoteScope, retention: dict[str, Any], expected: str) -> None:

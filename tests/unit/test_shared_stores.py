@@ -223,7 +223,7 @@ def test_a_store_without_its_dot_files_is_used(
             assert staging.donor is not None
     assert read_entries(store.path) == before
     (record,) = caplog.records
-    assert "names that begin with a dot" in record.getMessage()
+    assert "names that start with a dot" in record.getMessage()
     caplog.clear()
     Store(store.path).check()
     Store(store.path).collect()
@@ -260,7 +260,7 @@ def test_a_pipe_is_not_waited_for(store: Store, name: str) -> None:
     path.unlink()
     os.mkfifo(path)
     if name in ("version", "lock"):
-        with pytest.raises(StoreError, match=rf"{name}` is no regular file"):
+        with pytest.raises(StoreError, match=rf"{name}` is not a regular file"):
             store.collect()
     else:
         store.collect()

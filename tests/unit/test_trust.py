@@ -411,7 +411,7 @@ def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: P
 @pytest.mark.parametrize("key", ["build_args", "build_contexts", "labels"])
 def test_a_name_says_nothing_of_a_value(key: str, checkout: Path) -> None:
     """Docker ends a name at the first `=`, so another one than the judged would be set."""
-    with pytest.raises(ConfigError, match="a name has no `=`"):
+    with pytest.raises(ConfigError, match="a name must not be empty or contain `=`"):
         settle(checkout, f'[build.{key}]\n"HTTP_PROXY=x" = "sub"\n', own=True)
 
 
