@@ -165,5 +165,5 @@ def test_a_line_that_waits_is_no_command(
         assert READERS[provider](err).obeyed == []
         assert len(err.splitlines()) == 1
         assert err[:-1].isprintable()
-        told = "process 7 is saving" if note.startswith("process 7") else "another process is changing"
-        assert told in err
+        shown = "process 7 is saving" if note.startswith("process 7") else "another process is"
+        assert shown in err
