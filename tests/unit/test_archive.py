@@ -564,7 +564,7 @@ def test_reading_an_entry_twice_or_too_late_is_an_error() -> None:
             entry.read(1 << 30)
     entry = first(data)
     entry.read(len(TEXT))
-    with pytest.raises(RuntimeError, match="`blob` were read"):
+    with pytest.raises(RuntimeError, match="`blob` have already been read"):
         entry.chunks()
     for begun in (False, True):
         entries = read_archive(io.BytesIO(data), accept)

@@ -67,9 +67,9 @@ def read(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401  # a docume
 def test_ls_shows_each_scope(registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     """`ls` lists scopes, last used first, and no other tags."""
     assert run(["registry", "ls"]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    name, head, first, second, third, total = told.out.splitlines()
+    output = capsys.readouterr()
+    assert output.err == ""
+    name, head, first, second, third, total = output.out.splitlines()
     assert name == f"{registry.address}/app:"
     assert head.split() == ["SCOPE", "BRANCH", "SIZE", "SAVED", "LAST", "USED"]
     assert first.split() == [MAIN, "main", "1.0", "kB", "50", "days", "ago", "24", "h", "ago"]
@@ -77,7 +77,7 @@ def test_ls_shows_each_scope(registry: MemoryRegistry, capsys: pytest.CaptureFix
     assert third.split()[:2] == [OLD, "feature/old"]
     # 600 shared, 400, 200 and 50 bytes.
     assert total == "1.2 kB in 3 scopes, shared layers counted once"
-    assert "latest" not in told.out
+    assert "latest" not in output.out
 
 
 def test_ls_reports_lost_and_changed_scopes(
@@ -186,11 +186,11 @@ def test_prune_asks_git_what_is_gone(
     """`prune` asks git for existing branches only on request, and keeps what patterns match."""
     asked: list[tuple[Path, str]] = []
 
-    def tell(directory: Path, remote: str) -> RemoteRefs:
+    def list_refs(directory: Path, remote: str) -> RemoteRefs:
         asked.append((directory, remote))
         return RemoteRefs(frozenset({"main", "other"}), frozenset({"v2"}))
 
-    monkeypatch.setattr("bxcache.place.remote.list_remote", tell)
+    monkeypatch.setattr("bxcache.place.remote.list_remote", list_refs)
     assert run(["registry", "prune", "--remote", "upstream", *words]) == 0
     assert scopes(registry) == left
     assert asked == ([(Path.cwd(), "upstream")] if "--gone" in words else [])
@@ -202,14 +202,14 @@ def test_a_failure_of_git_removes_nothing(
     """If git fails, nothing is removed, not even by age, and the exit status is git's own."""
 
     def fail(*_: object) -> None:
-        raise PlaceError("git does not tell", hint="ask it")
+        raise PlaceError("git does not answer", hint="ask it")
 
     monkeypatch.setattr("bxcache.place.remote.list_remote", fail)
     assert run(["registry", "prune", "--gone", "--max-age", "1d"]) == 72
-    told = capsys.readouterr()
-    assert "git does not tell" in told.err
-    assert "hint: ask it" in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert "git does not answer" in output.err
+    assert "hint: ask it" in output.err
+    assert output.out == ""
     assert registry.asked == []
 
 
@@ -242,11 +242,11 @@ def test_what_cannot_be_done_is_one_error(
 ) -> None:
     """A failure is one error without a traceback or a secret, and removes nothing."""
     assert run(["registry", *words]) == status
-    told = capsys.readouterr()
-    assert message in told.err
-    assert "Traceback" not in told.err
-    assert "only-for-tests" not in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert message in output.err
+    assert "Traceback" not in output.err
+    assert "only-for-tests" not in output.err
+    assert output.out == ""
     assert registry.asked == []
 
 
@@ -267,11 +267,11 @@ def test_a_registry_without_deletes_says_what_helps(
     registry.deletes = False
     before = dict(registry.shelf().tags)
     assert run(["registry", "prune", "--max-age", "1d"]) == 76
-    told = capsys.readouterr()
-    assert "nothing was removed" in told.err
-    assert "hint: " in told.err
-    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert "nothing was removed" in output.err
+    assert "hint: " in output.err
+    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in output.err
+    assert output.out == ""
     assert registry.shelf().tags == before
 
 

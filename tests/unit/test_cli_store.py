@@ -139,9 +139,9 @@ def test_pack_and_unpack_move_a_store(
     fill(store)
     file = str(tmp_path / "cache.tar.zst")
     assert run(["store", "pack", file]) == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("packed 2 scopes, 7 blobs")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("packed 2 scopes, 7 blobs")
     assert run(["store", "unpack", file, "--dir", str(tmp_path / "b")]) == 0
     assert "unpacked 2 scopes" in capsys.readouterr().out
     assert blobs_of(tmp_path / "b") == blobs_of(store.path)
@@ -199,10 +199,10 @@ def test_what_cannot_be_done_is_one_error(
     """A failure is one error with advice and without a traceback."""
     fill(store)
     assert run(["store", *arguments]) == status
-    told = capsys.readouterr()
-    assert message in told.err
-    assert "Traceback" not in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert message in output.err
+    assert "Traceback" not in output.err
+    assert output.out == ""
     assert not Path("nowhere").exists()
     assert set(store.read_scopes()) == {"app", "other"}
 

@@ -185,12 +185,12 @@ def test_a_dry_run_changes_nothing_and_reports_the_same(store: Store) -> None:
         }
 
     before = snapshot()
-    told = store.collect(max_size=9000, max_age=14 * DAY, dry_run=True)
+    preview = store.collect(max_size=9000, max_age=14 * DAY, dry_run=True)
     assert snapshot() == before
     done = store.collect(max_size=9000, max_age=14 * DAY)
-    assert (told.dropped, told.evicted) == (done.dropped, done.evicted)
-    assert told.freed_bytes == done.freed_bytes
-    assert told.blobs == done.blobs
+    assert (preview.dropped, preview.evicted) == (done.dropped, done.evicted)
+    assert preview.freed_bytes == done.freed_bytes
+    assert preview.blobs == done.blobs
 
 
 def test_a_collection_mends_what_is_missing(store: Store) -> None:

@@ -259,8 +259,8 @@ def test_what_an_inline_cache_keeps_can_come_from_a_variable(
     ("text", "expected"),
     [
         ("type=registry,ref=r.io/a;type=registry,ref=r.io/a", "repository is already declared"),
-        ("type=registry,ref=r.io/a;type=inline,ref=r.io/a,stages=all", "repository is declared"),
-        ("type=inline,ref=r.io/a,stages=all;type=registry,ref=r.io/a", "repository is declared"),
+        ("type=registry,ref=r.io/a;type=inline,ref=r.io/a,stages=all", "is already declared"),
+        ("type=inline,ref=r.io/a,stages=all;type=registry,ref=r.io/a", "is already declared"),
         ("type=inline,ref=r.io/a,stages=all;type=inline,ref=r.io/b:x", "one `inline` backend"),
         ("type=local,dir=/a;type=local,dir=/b", "one `local` backend"),
         ("type=registry,ref=r.io/a;type=registry,ref=r.io/a:x", ""),
@@ -366,7 +366,7 @@ min_hit_ratio = 2
         ("23: cache.backends[2].compression_level:", "zstd takes a level from 0 to 22"),
         ("25: cache.backends[3]:", "`s3` is not supported yet"),
         ("28: cache.backends[4]:", "needs a `type`"),
-        ("31: cache.backends[5]:", "only one `local` backend only"),
+        ("31: cache.backends[5]:", "only one `local` backend is allowed"),
         ("35: gate.min_hit_ratio:", "less than or equal to 1"),
         ("37: chace:", "did you mean `cache`?"),
     ]

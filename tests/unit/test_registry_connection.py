@@ -519,8 +519,8 @@ def test_another_host_is_not_logged_in_to(kind: str, registry: MemoryRegistry, h
     """A challenge of another host is not answered."""
     log_in(home, registry.address)
     with MemoryRegistry() as other:
-        told = f'{kind} realm="http://{other.address}/token",service="x"'
-        other.interfere = lambda _: refuse(401, "X", "who are you?", WWW_Authenticate=told)
+        challenge = f'{kind} realm="http://{other.address}/token",service="x"'
+        other.interfere = lambda _: refuse(401, "X", "who are you?", WWW_Authenticate=challenge)
         there = {"Location": f"http://{other.address}/blob"}
         registry.interfere = lambda _: Answer(307, headers=there)
         assert fail(connect(registry.address)).trouble is Trouble.DENIED
@@ -755,9 +755,9 @@ def test_docker_hub_is_asked_at_its_own_address(
 
     def send(_method: str, url: str, headers: Mapping[str, str], _body: object) -> Reply:
         urls.append(f"{url} {headers.get('Authorization', '')}")
-        told = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
+        challenge = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
         if len(urls) == 1:
-            return Reply(401, {"WWW-Authenticate": told}, b"", url)
+            return Reply(401, {"WWW-Authenticate": challenge}, b"", url)
         return Reply(200, {}, b'{"token":"t"}', url)
 
     monkeypatch.setattr(connection, "_send", send)

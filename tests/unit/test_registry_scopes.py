@@ -129,13 +129,13 @@ def test_the_next_page_is_where_the_registry_says(
     registry: MemoryRegistry, repository: Repository, link: str
 ) -> None:
     """The next page's link is read in every form that RFC 5988 allows."""
-    told = link.format(address=registry.address)
-    told = told if told.startswith("<") else f"<{told}"
+    header = link.format(address=registry.address)
+    header = header if header.startswith("<") else f"<{header}"
 
     def page(asked: Asked) -> Answer:
         if asked.query.get("last") == "a":
             return Answer(200, b'{"tags":["b"]}')
-        return Answer(200, b'{"tags":["a"]}', {"Link": told})
+        return Answer(200, b'{"tags":["a"]}', {"Link": header})
 
     registry.interfere = page
     assert repository.list_tags() == ["a", "b"]

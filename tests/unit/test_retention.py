@@ -95,8 +95,8 @@ NONE: frozenset[str] = frozenset()
 )
 def test_why_a_scope_goes(found: RemoteScope, retention: dict[str, Any], expected: str) -> None:
     """The reasons are as decided by hand; an empty one keeps the scope."""
-    told = reason(found, **retention)
-    assert told == expected or (expected and told.startswith(expected))
+    why = reason(found, **retention)
+    assert why == expected or (expected and why.startswith(expected))
 
 
 def test_they_go_in_their_order() -> None:

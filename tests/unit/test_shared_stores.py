@@ -118,8 +118,8 @@ def test_an_error_names_the_file(shared: Path) -> None:
     build(store, "app", b"one")
     records = shared / ".bxcache" / "records"
     records.chmod(0o755)
-    told = run_as(SECOND, lambda: store.add_record("app", LINE))
-    assert f"Permission denied: `{records}/app.jsonl`" in told
+    error = run_as(SECOND, lambda: store.add_record("app", LINE))
+    assert f"Permission denied: `{records}/app.jsonl`" in error
 
 
 def test_a_page_that_cannot_be_touched_costs_nothing(

@@ -361,10 +361,10 @@ def test_a_store_that_nobody_else_may_read_is_refused(store: Store) -> None:
         store.check()
         return "accepted"
 
-    told = ask_as_nobody(store, check)
-    assert told.startswith("refused: ")
-    assert "no permission" in told
-    assert "owner: user id 0" in told
+    answer = ask_as_nobody(store, check)
+    assert answer.startswith("refused: ")
+    assert "no permission" in answer
+    assert "owner: user id 0" in answer
 
 
 @needs_root

@@ -240,9 +240,9 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
     setup, placement = settle(checkout, file)
     found = read(setup, section, name, value)
     assert found == (said if value.counts else default)
-    told = [note for note in placement.notes if name_key(section, name, value) in note]
-    assert len(told) == (0 if value.counts else 1)
-    assert all("bxcache.toml:" in note for note in told)
+    notes = [note for note in placement.notes if name_key(section, name, value) in note]
+    assert len(notes) == (0 if value.counts else 1)
+    assert all("bxcache.toml:" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +310,8 @@ def test_who_says_that_a_build_is_trusted_or_not(checkout: Path) -> None:
     file = "[build]\npush = true\n"
     assert settle(checkout, file, trusted=True)[0].config.build.push
     assert settle(checkout, file, {"BXCACHE_PLACE_TRUSTED": "true"})[0].config.build.push
-    told, _ = settle(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
-    assert not told.config.build.push
+    setup, _ = settle(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
+    assert not setup.config.build.push
     own, _ = settle(checkout, f"{file}[place]\ntrusted = false\n", own=True)
     assert not own.config.build.push
 
@@ -385,13 +385,13 @@ def test_config_show_reports_refused_values(
     monkeypatch.setenv("BXCACHE_PLACE_DEFAULT", "main")
     monkeypatch.setattr("bxcache.place.repository.ask", refuse)
     assert run(["config", "show"]) == 0
-    told = capsys.readouterr()
-    lines = [line.split() for line in told.out.splitlines()]
+    output = capsys.readouterr()
+    lines = [line.split() for line in output.out.splitlines()]
     assert ["build.push", "=", "false", "default"] in lines
-    (line,) = [line for line in told.out.splitlines() if "does not count" in line]
+    (line,) = [line for line in output.out.splitlines() if "does not count" in line]
     assert line.startswith("build.push = true")
     assert "bxcache.toml:2, does not count here: it pushes" in line
-    assert "`build.push` (bxcache.toml:2)" in told.err
+    assert "`build.push` (bxcache.toml:2)" in output.err
 
 
 def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
