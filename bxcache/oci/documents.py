@@ -187,8 +187,8 @@ class CacheManifest(Document):
         }
         return self.model_validate({**self.model_dump(exclude_unset=True), **kept})
 
-    def find_strangeness(self) -> str:
-        """Why this is not a cache that BuildKit writes, or an empty string."""
+    def find_problem(self) -> str | None:
+        """Why this is not a cache that BuildKit writes, or None."""
         if self.media_type and self.media_type not in MANIFEST_TYPES:
             return f"it has the unknown media type `{self.media_type[:80]}`"
         config = self.cache_config
@@ -200,7 +200,7 @@ class CacheManifest(Document):
             kind = self.blobs[digest].media_type
             if not kind.startswith(_LAYER_TYPES):
                 return f"`{digest}` has the unknown media type `{kind[:80]}`"
-        return ""
+        return None
 
 
 class ConfigLayer(Document):

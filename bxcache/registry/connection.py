@@ -142,7 +142,7 @@ class Connection:
             reply = self._try_schemes(query, shown)
             if reply.status == _UNAUTHORIZED and self._is_own(reply.url):
                 granted = self._authorize(reply, query)
-                if granted not in ("", shown):
+                if granted not in (None, shown):
                     reply = self._try_schemes(query, granted)
         # A registry can give an invalid address.
         except (HTTPError, OSError, ValueError) as error:
@@ -203,8 +203,8 @@ class Connection:
             url = urljoin(url, past.redirect_location or "")
         return Reply(answer.status, answer.headers, data, url)
 
-    def _authorize(self, reply: Reply, query: Query) -> str:
-        """The Authorization header that answers a challenge, or an empty string.
+    def _authorize(self, reply: Reply, query: Query) -> str | None:
+        """The Authorization header that answers a challenge, or None.
 
         https://distribution.github.io/distribution/spec/auth/token/
         """
@@ -214,7 +214,7 @@ class Connection:
         elif scheme.lower() == "bearer":
             granted = self._fetch_token(_parse_challenge(rest), query)
         else:
-            return ""
+            return None
         self._access[query.access] = granted
         return granted
 
@@ -284,24 +284,24 @@ def _make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
     )
 
 
-def _find_proxy(host: str) -> str:
+def _find_proxy(host: str) -> str | None:
     """The environment's proxy, by Go's rule: never for loopback.
 
     https://pkg.go.dev/golang.org/x/net/http/httpproxy
     """
     name = urlsplit(f"//{host}").hostname or host
     if _LOOPBACK.fullmatch(host) or proxy_bypass(name):
-        return ""
-    proxy = getproxies().get("https", "")
+        return None
+    proxy = getproxies().get("https")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def _read_token(body: bytes) -> str:
+def _read_token(body: bytes) -> str | None:
     try:
         document = json.loads(body)
         token = document.get("token") or document.get("access_token")
     except (ValueError, AttributeError, RecursionError):
-        return ""
+        return None
     # A header cannot contain other characters.
     printable = isinstance(token, str) and token.isascii() and token.isprintable()
-    return token if printable else ""
+    return token if printable else None

@@ -55,7 +55,7 @@ class RemoteManifest:
             found = CacheManifest.model_validate_json(self.body)
         except ValueError:
             return None
-        return None if found.find_strangeness() else found
+        return None if found.find_problem() else found
 
     def parse_image(self) -> CacheManifest | None:
         """Its content; None if it is not an image for one platform."""
@@ -106,8 +106,8 @@ class Repository:
         kind = reply.headers.get("Content-Type", "").partition(";")[0]
         return RemoteManifest(digest, kind, reply.body)
 
-    def read_digest(self, reference: str) -> str:
-        """The digest of a tag's manifest; an empty string if the tag does not exist.
+    def read_digest(self, reference: str) -> str | None:
+        """The digest of a tag's manifest; None if the tag does not exist.
 
         Raises:
             RegistryError: the request failed.
@@ -117,12 +117,12 @@ class Repository:
         expected = (_OK, _NOT_FOUND)
         reply = self._ask(Query("HEAD", path, operation, expected, headers=_ACCEPT))
         if reply.status == _NOT_FOUND:
-            return ""
+            return None
         announced = reply.headers.get("Docker-Content-Digest", "")
         if announced:
             return announced
         found = self.read_manifest(reference)
-        return found.digest if found is not None else ""
+        return found.digest if found is not None else None
 
     def list_tags(self, most_pages: int | None = None) -> list[str]:
         """Every tag; empty if the repository does not exist.

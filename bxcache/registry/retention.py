@@ -55,14 +55,14 @@ def choose_removed(
     return [Removal(scope, reason) for scope, reason in judged if reason]
 
 
-def _judge(scope: RemoteScope, retention: Retention, now: float) -> str:
-    """Why to remove a scope, or an empty string."""
+def _judge(scope: RemoteScope, retention: Retention, now: float) -> str | None:
+    """Why to remove a scope, or None."""
     owner = scope.label.scope.owner
     names = (str(owner), scope.tag)
     if scope.changed or any(
         fnmatchcase(name, pattern) for pattern in retention.keep for name in names
     ):
-        return ""
+        return None
     if scope.lost:
         return "its cache no longer exists"
     gone = _find_gone(owner, retention)
@@ -71,12 +71,12 @@ def _judge(scope: RemoteScope, retention: Retention, now: float) -> str:
     unused = now - scope.label.used
     if retention.max_age is not None and unused > retention.max_age:
         return f"unused for {format_age(int(unused))}"
-    return ""
+    return None
 
 
-def _find_gone(owner: Owner, retention: Retention) -> str:
-    """Report that the branch or tag of a scope no longer exists, or an empty string."""
+def _find_gone(owner: Owner, retention: Retention) -> str | None:
+    """Report that the branch or tag of a scope no longer exists, or None."""
     known = {Kind.BRANCH: retention.branches, Kind.TAG: retention.tags}.get(owner.kind)
     if known is None or owner.text in known:
-        return ""
+        return None
     return f"the {owner.kind} `{owner.text}` no longer exists"

@@ -58,6 +58,6 @@ def _check_entry(layout: Layout, entry: Descriptor) -> Iterator[str]:
         yield error.message
     # A broken manifest is repaired later.
     with suppress(StoreError):
-        strange = read_manifest(layout, entry).find_strangeness()
-        if strange:
-            yield f"the tag `{entry.ref_name}`: {strange}"
+        problem = read_manifest(layout, entry).find_problem()
+        if problem:
+            yield f"the tag `{entry.ref_name}`: {problem}"

@@ -178,7 +178,7 @@ class _Names:
             raise StoreError(problem, hint=self._hint)
         self._seen.add(name)
 
-    def _find_problem(self, name: str) -> str:
+    def _find_problem(self, name: str) -> str | None:
         if not (name.isascii() and name.isprintable()) or "\\" in name:
             return f"the name {name!a} has characters that are not allowed in an archive"
         if len(name) > _LONGEST_NAME:
@@ -189,7 +189,7 @@ class _Names:
             return f"`{name}` is in the archive twice"
         if len(self._seen) == _MOST_ENTRIES:
             return f"the archive has more than {_MOST_ENTRIES:,} entries"
-        return ""
+        return None
 
 
 class _Frames:

@@ -139,7 +139,7 @@ class Catalog:
                 self.records.remove(name)
         return changed
 
-    def settle(self, index: Index) -> None:
+    def reconcile(self, index: Index) -> None:
         """Leave exactly one page for each scope."""
         strays = self.journal.list_files()
         files = [

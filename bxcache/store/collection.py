@@ -148,13 +148,13 @@ def decide_collection(inventory: Inventory, limits: Limits, now: float, source: 
         elif limits.max_age is not None and unused > limits.max_age:
             decision.drop(scope.name, f"unused for {format_age(unused)}")
         else:
-            _leave_missing(scope, inventory.missing & scope.sizes.keys(), decision, source)
+            _drop_missing(scope, inventory.missing & scope.sizes.keys(), decision, source)
     if limits.max_size is not None:
         _fit(inventory, limits.max_size - inventory.overhead, decision, source)
     return decision
 
 
-def _leave_missing(
+def _drop_missing(
     scope: ScopeState, missing: frozenset[str], decision: Decision, source: Source
 ) -> None:
     if not missing:
@@ -240,7 +240,7 @@ class Collector:
         written = {each.page.manifest.digest[7:] for each in changes.values() if each}
         dead = self._list_dead(inventory, decision) - garbage - written
         freed += self._remove_files(dead)
-        self._catalog.settle(index)
+        self._catalog.reconcile(index)
         return self._report(inventory, decision, len(garbage) + len(dead), freed)
 
     def _change_scopes(self, inventory: Inventory, decision: Decision) -> dict[str, Change | None]:

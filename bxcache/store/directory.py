@@ -63,10 +63,10 @@ class Directory:
     @property
     def is_store(self) -> bool:
         """Whether it is marked as a store."""
-        return os.path.lexists(self.own.path) or self.has_lost
+        return os.path.lexists(self.own.path) or self.lacks_own_folder
 
     @property
-    def has_lost(self) -> bool:
+    def lacks_own_folder(self) -> bool:
         """Whether it is a store without bxcache's folder, as `cp -r store/* …` leaves it.
 
         A build has all it needs. Records and the times of last use are lost.

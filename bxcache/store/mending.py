@@ -42,11 +42,11 @@ def is_whole(layout: Layout, entry: Descriptor) -> bool:
     return not find_broken(layout, manifest)
 
 
-def check_size(layout: Layout, digest: str, size: int) -> str:
-    """Why a blob's file is missing or has the wrong size, or an empty string."""
+def check_size(layout: Layout, digest: str, size: int) -> str | None:
+    """Why a blob's file is missing or has the wrong size, or None."""
     status = layout.blobs.look(digest[7:])
     if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size:
-        return ""
+        return None
     path = layout.locate(digest)
     if status is None:
         return f"`{path}`: {os.strerror(errno.ENOENT)}"

@@ -300,9 +300,9 @@ class Unpacking:
 
     def _take_manifest(self, listed: Descriptor) -> None:
         manifest = read_manifest(self.layout, listed)
-        strange = manifest.find_strangeness()
-        if strange:
-            raise StoreError(f"the archive's scope `{listed.ref_name}` is not a cache: {strange}")
+        problem = manifest.find_problem()
+        if problem:
+            raise StoreError(f"the archive's scope `{listed.ref_name}` is not a cache: {problem}")
         for blob in manifest.blobs.values():
             self._expect(blob)
         self._check_room()

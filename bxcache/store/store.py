@@ -78,7 +78,7 @@ class Store:
         self._warn_of_loss(directory)
 
     def _warn_of_loss(self, directory: Directory) -> None:
-        if directory.has_lost and not self._has_warned:
+        if directory.lacks_own_folder and not self._has_warned:
             self._has_warned = True
             logger.warning(LOSS_WARNING, self.path)
 
@@ -225,7 +225,7 @@ class Store:
             index = read_foreign_index(self._open().layout)
         with self._changing("adopting the directory") as catalog:
             catalog.layout.remove_ingest()
-            catalog.settle(index)
+            catalog.reconcile(index)
         notes = self.repair()
         usage = self.usage()
         names = tuple(scope.name for scope in usage.scopes)

@@ -119,9 +119,9 @@ def verify_scopes(layout: Layout, index: Index, *, full: bool) -> Verification:
 def _check_config(
     layout: Layout, manifest: CacheManifest, entry: Descriptor, broken: dict[str, str]
 ) -> None:
-    strange = manifest.find_strangeness()
-    if strange:
-        broken[entry.digest] = f"the scope `{entry.ref_name}`: {strange}"
+    problem = manifest.find_problem()
+    if problem:
+        broken[entry.digest] = f"the scope `{entry.ref_name}`: {problem}"
     try:
         parse_config(read_config(layout, manifest))
     except StoreError as error:
@@ -139,7 +139,7 @@ def _check_files(
     return {digest: why for digest, why in found.items() if why}
 
 
-def hash_blobs(layout: Layout, digests: Iterable[str]) -> dict[str, str]:
+def hash_blobs(layout: Layout, digests: Iterable[str]) -> dict[str, str | None]:
     """Hash blobs on all cores, preferably largest first; what is wrong with each, by digest."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # only for full verification
 
@@ -149,7 +149,7 @@ def hash_blobs(layout: Layout, digests: Iterable[str]) -> dict[str, str]:
         return dict(zip(digests, pool.map(lambda each: _hash(layout, each), digests), strict=True))
 
 
-def _hash(layout: Layout, digest: str) -> str:
+def _hash(layout: Layout, digest: str) -> str | None:
     path = layout.locate(digest)
     try:
         with open(layout.blobs.open_file(digest[7:]), "rb") as stream:
@@ -158,7 +158,7 @@ def _hash(layout: Layout, digest: str) -> str:
         return f"`{path}`: {error.strerror}"
     except StoreError as error:
         return error.message
-    return "" if found == digest[7:] else f"`{path}` does not match its digest"
+    return None if found == digest[7:] else f"`{path}` does not match its digest"
 
 
 def find_spoiled(

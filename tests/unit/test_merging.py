@@ -86,7 +86,7 @@ def test_the_chains_are_those_of_all(several: list[list[str]], as_index: bool) -
     caches = [of_chains(*chains, as_index=as_index) for chains in several]
     merged = merge_caches(caches)
     manifest = CacheManifest.model_validate_json(merged.manifest)
-    assert not manifest.find_strangeness()
+    assert not manifest.find_problem()
     own = set().union(*(chains_of(*each) for each in caches))
     assert chains_of(manifest, merged.config) == own
     layers = set().union(*(set(each.layer_sizes) for each, _ in caches))

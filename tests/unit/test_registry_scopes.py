@@ -90,7 +90,7 @@ def test_a_repository_that_is_not_there_has_no_tags(repository: Repository) -> N
     assert repository.list_tags() == []
     assert list_scopes(repository) == []
     assert repository.read_manifest("main") is None
-    assert repository.read_digest("main") == ""
+    assert repository.read_digest("main") is None
 
 
 @pytest.mark.parametrize(
