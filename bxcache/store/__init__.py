@@ -27,6 +27,6 @@ or `local_lock`). If it does not, two machines can overwrite each other's change
 loses its layout.
 
 From the ground up: `folders` and `locks`; the formats in `layout`, `journal` and `records`;
-`catalog` changes these three together; `eviction` decides; `staging`, `committing`, `mending`,
+`catalog` changes these three together; `eviction` decides; `staging`, `committing`, `repair`,
 `collection`, `verification`, `archive` with `packing`, and `adoption` act; `store` is the door.
 """

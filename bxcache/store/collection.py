@@ -20,7 +20,7 @@ from bxcache.store.eviction import Holding, choose_evicted
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
 from bxcache.store.journal import Page
 from bxcache.store.layout import read_config_blob, read_manifest
-from bxcache.store.mending import renew_entry
+from bxcache.store.repair import renew_entry
 
 if TYPE_CHECKING:
     from collections import Counter

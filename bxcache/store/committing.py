@@ -12,7 +12,7 @@ from bxcache.oci.merging import merge_caches
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.journal import Work, make_page
 from bxcache.store.layout import Layout, read_config, read_manifest
-from bxcache.store.mending import find_broken, write_manifest
+from bxcache.store.repair import find_broken, write_manifest
 from bxcache.store.staging import Staging, find_export, link_blobs
 
 if TYPE_CHECKING:

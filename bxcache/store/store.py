@@ -20,8 +20,8 @@ from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
 from bxcache.store.locks import hold_lock
-from bxcache.store.mending import Mender, find_broken, is_whole
 from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
+from bxcache.store.repair import Repairer, find_broken, is_whole
 from bxcache.store.staging import (
     Staging,
     create_staging,
@@ -136,7 +136,7 @@ class Store:
             swept = sweep_staging(directory.staging)
             index, note = catalog.recover()
             notes = [note] if note else []
-            found = Mender(catalog).list_donors(index, donors, notes)
+            found = Repairer(catalog).list_donors(index, donors, notes)
             chosen = list(found if every else islice(found, 1))
             staging = create_staging(directory.staging, catalog.layout, name, chosen)
         try:
@@ -370,7 +370,7 @@ class Store:
                 index, _ = catalog.recover()
                 broken = confirm(catalog.layout, index, found).broken
                 for entry in index.manifests:
-                    index, _ = Mender(catalog).mend(index, entry, broken, notes)
+                    index, _ = Repairer(catalog).repair(index, entry, broken, notes)
         return tuple(notes)
 
     @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.oci.documents import parse_config
 from bxcache.store.layout import Layout, read_config, read_index, read_manifest
-from bxcache.store.mending import check_size
+from bxcache.store.repair import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -56,7 +56,7 @@ def check_size(layout: Layout, digest: str, size: int) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class RepairedScope:
     """A scope after a check.
 
     Attributes:
@@ -72,7 +72,7 @@ class Mended:
     note: str = ""
 
 
-def mend_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> Mended:
+def repair_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> RepairedScope:
     """Check a scope without reading its layers, and cut out broken ones.
 
     The repaired manifest is written; the caller puts it into the index.
@@ -94,10 +94,10 @@ def mend_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> M
         broken |= {digest: why for digest, why in known.items() if digest in manifest.blobs}
         config = read_config(layout, manifest)
         if not broken:
-            return Mended(entry, manifest)
+            return RepairedScope(entry, manifest)
         lost = find_lost(list_chains(parse_config(config), manifest.layer_sizes), broken.keys())
     except StoreError as error:
-        return Mended(None, None, note=f"the scope `{name}` was dropped: {error.message}")
+        return RepairedScope(None, None, note=f"the scope `{name}` was dropped: {error.message}")
     cut = manifest.without(lost)
     why = next(iter(broken.values()))
     more = "" if len(broken) == 1 else f" (and {len(broken) - 1} more)"
@@ -106,10 +106,10 @@ def mend_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> M
     note = f"{format_count(len(broken), 'layer')} of the scope `{name}` {verb} broken: {why}{more}"
     if taken:
         note += f"; left out with {format_count(taken, 'layer')} on top of it"
-    return Mended(write_manifest(layout, entry, cut), cut, frozenset(broken), note)
+    return RepairedScope(write_manifest(layout, entry, cut), cut, frozenset(broken), note)
 
 
-class Mender:
+class Repairer:
     """Repairs scopes of one store; the caller holds the store's lock."""
 
     def __init__(self, catalog: Catalog) -> None:
@@ -123,12 +123,12 @@ class Mender:
             entry = index.find(name)
             if entry is None:
                 continue
-            index, mended = self.mend(index, entry, {}, notes)
-            if mended is not None:
-                self._catalog.journal.touch(mended[0])
-                yield mended
+            index, repaired = self.repair(index, entry, {}, notes)
+            if repaired is not None:
+                self._catalog.journal.touch(repaired[0])
+                yield repaired
 
-    def mend(
+    def repair(
         self, index: Index, entry: Descriptor, known: Mapping[str, str], notes: list[str]
     ) -> tuple[Index, tuple[Descriptor, CacheManifest] | None]:
         """Cut broken layers out of a scope and the index, and remove their files.
@@ -142,15 +142,15 @@ class Mender:
         Returns:
             The new index, and the scope if it is still usable.
         """
-        mended = mend_scope(self._catalog.layout, entry, known)
+        repaired = repair_scope(self._catalog.layout, entry, known)
         kept = None
-        if mended.entry is not None and mended.manifest is not None:
-            kept = (mended.entry, mended.manifest)
-        if mended.note:
-            notes.append(mended.note)
-            change = self._renew(entry, mended.entry) if mended.entry else None
+        if repaired.entry is not None and repaired.manifest is not None:
+            kept = (repaired.entry, repaired.manifest)
+        if repaired.note:
+            notes.append(repaired.note)
+            change = self._renew(entry, repaired.entry) if repaired.entry else None
             index = self._catalog.change(index, {entry.ref_name: change})
-            for digest in mended.broken:
+            for digest in repaired.broken:
                 self._catalog.layout.blobs.remove(digest[7:])
         return index, kept
 
