@@ -98,8 +98,8 @@ def test_collect_takes_the_bounds_of_the_configuration(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-size", "lots"], "`lots` is no size"),
-        (["--max-age", "soon"], "`soon` is no age"),
+        (["--max-size", "lots"], "`lots` is not a size"),
+        (["--max-age", "soon"], "`soon` is not an age"),
         (["--maxsize", "1"], "No such option"),
     ],
 )

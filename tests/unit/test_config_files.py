@@ -295,8 +295,8 @@ def test_unknown_variables_are_noted(repo: Path) -> None:
     ("line", "problem"),
     [
         ("min_hit_ratio = 1.5", "less than or equal to 1"),
-        ("max_size = '2 apples'", "is no size"),
-        ("max_seconds = 'soon'", "is no time; write it like `90s`"),
+        ("max_size = '2 apples'", "is not a size"),
+        ("max_seconds = 'soon'", "is not a duration; write it like `90s`"),
         ("require_cached = 'deps'", "must be a list"),
         ("warn = ['max_sise']", "max_size"),
         ("max_time = 3", "max_time"),

@@ -36,7 +36,7 @@ def test_sizes_are_read(text: str, expected: int) -> None:
 @pytest.mark.parametrize("text", ["", "GB", "five", "5 parsec", "-1MB", "1e3", "0x10", "5GBs"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     """An invalid size is refused with the text and valid examples."""
-    with pytest.raises(ValueError, match="is no size; write it like `500MB`"):
+    with pytest.raises(ValueError, match="is not a size; write it like `500MB`"):
         parse_size(text)
 
 
@@ -59,7 +59,7 @@ def test_ages_are_read(text: str, expected: int) -> None:
 @pytest.mark.parametrize("text", ["", "d", "1.5d", "14 days", "P14D", "-1h"])
 def test_what_is_no_age_is_refused(text: str) -> None:
     """An invalid age is refused with valid examples."""
-    with pytest.raises(ValueError, match="is no age; write it like `12h`"):
+    with pytest.raises(ValueError, match="is not an age; write it like `12h`"):
         parse_age(text)
 
 
@@ -83,7 +83,7 @@ def test_times_are_read(text: str, expected: float) -> None:
 @pytest.mark.parametrize("text", ["", "soon", "m", "-1s", "1.s", ".5s", "1e3s", "1.5 days"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     """An invalid duration is refused with valid examples."""
-    with pytest.raises(ValueError, match="is no time; write it like `90s`, `10m` or `1h`"):
+    with pytest.raises(ValueError, match="is not a duration; write it like `90s`, `10m` or `1h`"):
         parse_duration(text)
 
 
