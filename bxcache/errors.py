@@ -2,23 +2,22 @@
 
 ::
 
-    BxcacheError            base; never raised itself
+    BxcacheError            the base class; never raised
     ├── ConfigError         a config file, variable or flag is wrong (78)
     ├── EngineError         docker, buildx or the builder cannot do the job (69)
     ├── StoreError          a local store cannot be used (74)
-    ├── RecordError         a record of a build is not there, or is of no use (66)
-    ├── PlaceError          git does not tell what has to be known (72)
-    ├── RegistryError       a registry could not be used (76)
-    ├── StoppedError        a build was stopped since another one failed (71)
-    └── ResultError         docker ran the build; base of those that have its result
-        ├── CacheError          a cache failed and `strict` is on (75)
-        ├── GateError           a build is not as `[gate]` wants it (65)
+    ├── RecordError         a build record is missing or unusable (66)
+    ├── PlaceError          git does not answer what bxcache has to know (72)
+    ├── RegistryError       a registry request failed (76)
+    ├── StoppedError        a build was stopped because another one failed (71)
+    └── ResultError         docker ran the build; the base of errors with a result
+        ├── CacheError          a cache failed and `strict` is set (75)
+        ├── GateError           a build failed a gate of `[gate]` (65)
         ├── OutputError         docker's metadata file could not be written (73)
         └── BuildFailedError    docker's build failed (docker's own exit status)
 
-The numbers follow sysexits.h where it has a fitting word, so none of them is one that
-docker uses (1, 125, 126, 127, 130, 137). A usage error of the command line is 2, Ctrl-C and
-SIGTERM are 130, a bug in bxcache is 70.
+The numbers follow sysexits.h where one fits, and avoid those that docker uses (1, 125, 126, 127,
+130, 137). A command line usage error is 2, Ctrl-C and SIGTERM are 130, a bug in bxcache is 70.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ EXIT_BUG = 70
 
 
 class BxcacheError(Exception):
-    """What happened and why; `hint` says what to do about it.
+    """What happened and why; `hint` says what to do.
 
     Attributes:
         exit_code: the exit status of the command line for this kind of error.
-        hint: one or more lines telling the way out, or an empty string.
+        hint: what to do, in one or more lines; may be empty.
     """
 
     exit_code: ClassVar[int] = 1
@@ -60,25 +59,25 @@ class EngineError(BxcacheError):
 
 
 class RecordError(BxcacheError):
-    """A build's record, or a stage or scope that was asked for, is not there or is of no use."""
+    """A build record, or the stage or scope that was requested, is missing or unusable."""
 
     exit_code = 66
 
 
 class PlaceError(BxcacheError):
-    """git does not tell what has to be known of the repository."""
+    """git does not answer what bxcache has to know about the repository."""
 
     exit_code = 72
 
 
 class StoreError(BxcacheError):
-    """A local store's directory cannot be read, written, or is not a store."""
+    """A local store's directory cannot be read or written, or is not a store."""
 
     exit_code = 74
 
 
 class ResultError(BxcacheError):
-    """Docker ran the build, and it is not as it was to be; never raised itself.
+    """Docker ran the build, and something about it failed; never raised itself.
 
     Attributes:
         result: the `BuildResult`, as far as the build came.
@@ -90,51 +89,51 @@ class ResultError(BxcacheError):
 
 
 class CacheError(ResultError):
-    """A cache could not be read or saved, and `strict` asks to fail for that."""
+    """A cache could not be read or saved, and `strict` turns that into an error."""
 
     exit_code = 75
 
 
 class GateError(ResultError):
-    """A build succeeded, and is not as `[gate]` wants it: `gates` of its result tells why."""
+    """A build succeeded but failed a gate; `gates` of its result says why."""
 
     exit_code = 65
 
     def __init__(self, gates: Iterable[object], *, result: object = None) -> None:
-        """With a line for each gate that makes it fail."""
+        """Take the failed gates; the message has a line for each."""
         super().__init__("\n".join(map(str, gates)), result=result)
 
 
 class OutputError(ResultError):
-    """A build is done, and a file that docker leaves beside it could not be written."""
+    """A build is done, but a file that docker writes beside it could not be written."""
 
     exit_code = 73
 
 
 class Trouble(StrEnum):
-    """What kind of trouble a registry makes."""
+    """Why a registry request failed."""
 
     DENIED = "denied"
-    """It knows the caller too little. Some say so of a repository that is not there yet."""
+    """Not authorized. Some registries answer this for a repository that does not exist yet."""
 
     UNREACHABLE = "unreachable"
-    """It is not reached from here; an engine elsewhere may well reach it."""
+    """Not reachable from here; an engine elsewhere may reach it."""
 
     SICK = "sick"
-    """It does not answer in time, or not in order."""
+    """No answer in time, or an invalid one."""
 
     REFUSED = "refused"
-    """It understands and does not do it."""
+    """Understood, but refused."""
 
 
 class RegistryError(BxcacheError):
-    """A registry could not be used.
+    """A registry request failed.
 
     Attributes:
         registry: its host, with the port if it has one.
-        operation: what was asked of it, such as `looking up the scope x`.
+        operation: the request, such as `looking up the scope x`.
         cause: what went wrong.
-        trouble: what kind of trouble that is.
+        trouble: the kind of failure.
     """
 
     exit_code = 76
@@ -150,7 +149,7 @@ class RegistryError(BxcacheError):
 
 
 class StoppedError(BxcacheError):
-    """A build of several was stopped before its end, since another one failed."""
+    """One of several builds was stopped because another one failed."""
 
     exit_code = 71
 
@@ -169,13 +168,13 @@ class BuildFailedError(ResultError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in what a user wrote.
+    """One mistake in what a user wrote.
 
     Attributes:
-        source: where it stands: a file's path, a variable's name, a flag.
+        source: where it is: a file's path, a variable's name, a flag.
         key: the dotted path of the key, such as `cache.backends[0].ref`; may be empty.
-        message: what is wrong, and what would be right.
-        line: the line in the file, counted from 1, where it is known.
+        message: what is wrong, and what is valid.
+        line: the line in the file, counted from 1, if known.
     """
 
     source: str
@@ -189,14 +188,13 @@ class Problem:
 
 
 class ConfigError(BxcacheError):
-    """All problems of a configuration at once, in `problems`."""
+    """All mistakes in a configuration, in `problems`."""
 
     exit_code = 78
 
     def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        title = "the configuration has a problem" if count == 1 else f"{count} problems"
-        if count != 1:
-            title = f"the configuration has {title}"
-        super().__init__("\n  ".join([f"{title}:", *map(str, self.problems)]), hint=hint)
+        count_text = "a problem" if count == 1 else f"{count} problems"
+        title = f"the configuration has {count_text}:"
+        super().__init__("\n  ".join([title, *map(str, self.problems)]), hint=hint)

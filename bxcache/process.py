@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST_LINE = 160 << 20
-"""How much of a line is read, in characters. One with a log of 100 MB in base64 is whole, which is
-more than BuildKit sends at once: gRPC's messages have up to 16 MiB
+"""How much of a line is read, in characters. It fits a log of 100 MB in base64; BuildKit sends
+less at once, since gRPC messages have up to 16 MiB
 (https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 _CHUNK = 1 << 16
 _STDIN = 0
 _SECONDS_BETWEEN_LOOKS = 0.2
 _GUARD = ("/bin/sh", "-c", 'read -r _; kill -9 "-$1"', "sh")
-"""Waits for the end of its stdin, which is that of this process, and ends a process group."""
+"""Waits until its stdin closes, as it does when this process ends; then kills a process group."""
 _SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a short command left."""
+    """The exit status and output of a short command."""
 
     status: int
     stdout: str
@@ -40,7 +40,7 @@ class Answer:
 
 
 class Question:
-    """A short command that is being run, to be asked for its answer later."""
+    """A short command that runs in the background; `wait` returns its answer."""
 
     def __init__(
         self,
@@ -51,17 +51,17 @@ class Question:
         stdin: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it.
+        """Start the command.
 
         Args:
             command: the program and its arguments.
             variables: what to add to the environment.
             directory: the working directory.
-            stdin: what it reads.
+            stdin: the text for its stdin.
             environment: its environment. Default: this process's own.
 
         Raises:
-            OSError: there is no such program.
+            OSError: the program does not exist.
         """
         self._stdin = stdin
         self._process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
@@ -76,7 +76,7 @@ class Question:
         )
 
     def is_answered_within(self, seconds: float) -> bool:
-        """Wait a while for the command to end, and tell whether it did."""
+        """Wait for the command to end; whether it ended in time."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -84,10 +84,10 @@ class Question:
         return True
 
     def wait(self, seconds: float) -> Answer:
-        """The answer.
+        """Wait for the command to end, and return its answer.
 
         Raises:
-            TimeoutError: it did not come in time.
+            TimeoutError: it did not end in time.
         """
         try:
             stdout, stderr = self._process.communicate(self._stdin, timeout=seconds)
@@ -96,12 +96,12 @@ class Question:
         return Answer(self._process.returncode, stdout, stderr)
 
     def end(self) -> None:
-        """Leave nothing of the command behind, whether or not it was waited for."""
+        """Kill the command if it still runs, and close its streams."""
         if self._process.poll() is None:
             self._process.kill()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
-                # What was not written to a command that has ended is lost on purpose.
+                # A command that has ended does not read the rest.
                 with suppress(BrokenPipeError):
                     stream.close()
         self._process.wait()
@@ -118,7 +118,7 @@ def ask(
     """Run a short command to its end.
 
     Raises:
-        OSError: there is no such program.
+        OSError: the program does not exist.
         TimeoutError: it did not end in time; it is killed.
     """
     question = Question(command, variables=variables, directory=directory, stdin=stdin)
@@ -132,7 +132,7 @@ class RunningProcess:
     """A long command whose stderr is read line by line.
 
     Attributes:
-        is_late: it was ended because its time was up.
+        is_late: it was stopped because its time was up.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -140,17 +140,16 @@ class RunningProcess:
         self.is_late = False
 
     def read_lines(self) -> Iterator[str]:
-        """Each line of its stderr, as it comes, without its line break.
+        """Each line of its stderr as it arrives, without its line break.
 
-        Of one that is longer than `LONGEST_LINE` the rest is left out: one that never ends would
-        take all memory.
+        A line is cut at `LONGEST_LINE`: an endless one would take all memory.
         """
         stream = self._process.stderr
         if stream is None:
             return
         while line := stream.readline(LONGEST_LINE):
             is_whole = line.endswith("\n") or len(line) < LONGEST_LINE
-            # A long one is not to be there twice while somebody works on it.
+            # Do not hold a long line twice while the caller works on it.
             line = line.removesuffix("\n")
             yield line
             while not is_whole:
@@ -158,7 +157,7 @@ class RunningProcess:
                 is_whole = not rest or rest.endswith("\n")
 
     def feed(self, data: bytes) -> None:
-        """Give it all that it reads from stdin. One that has ended does not read it."""
+        """Write all of its stdin; ignored if the command has ended."""
         stream = self._process.stdin
         if stream is not None:
             with suppress(BrokenPipeError), os.fdopen(stream.fileno(), "wb", closefd=False) as raw:
@@ -167,13 +166,13 @@ class RunningProcess:
                 stream.close()
 
     def wait(self) -> int:
-        """Its exit status; one that a signal ended is 128 plus the signal, as in a shell."""
+        """Its exit status; 128 plus the signal if a signal ended it, as in a shell."""
         status = self._process.wait()
         return status if status >= 0 else 128 - status
 
 
 class Stop:
-    """Ends commands from another thread than those that read from them."""
+    """Stops commands from another thread than the ones that read from them."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -181,7 +180,7 @@ class Stop:
         self.is_set = False
 
     def set(self) -> None:
-        """End what runs; what is started later ends at once."""
+        """Stop running commands; those started later are stopped at once."""
         with self._lock:
             self.is_set = True
             for process in self._processes:
@@ -189,7 +188,7 @@ class Stop:
 
     @contextmanager
     def watch(self, process: subprocess.Popen[str]) -> Iterator[None]:
-        """Be ready to end a command."""
+        """Stop this command, too, when `set` is called."""
         with self._lock:
             self._processes.add(process)
             if self.is_set:
@@ -202,14 +201,14 @@ class Stop:
 
 
 def read_stdin(most: int, stop: Stop | None = None) -> bytes:
-    """What this process has on its stdin, up to so many bytes; less where it is to stop.
+    """Read up to `most` bytes of this process's stdin; fewer when stopped.
 
-    One that is closed, or cannot be read, has nothing.
+    A closed or unreadable stdin gives nothing.
     """
     data = bytearray()
     with suppress(OSError):
         while len(data) < most and not (stop is not None and stop.is_set):
-            # A thread that only reads would not be told to stop.
+            # A thread that blocks in a read would not notice a stop.
             if select.select([_STDIN], [], [], _SECONDS_BETWEEN_LOOKS)[0]:
                 piece = os.read(_STDIN, min(_CHUNK, most - len(data)))
                 if not piece:
@@ -220,11 +219,11 @@ def read_stdin(most: int, stop: Stop | None = None) -> bytes:
 
 @contextmanager
 def open_pool(stop: Stop, threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads; an error in the block ends what they run, and begins nothing that waits.
+    """A thread pool; an error in the block stops its commands and cancels waiting jobs.
 
     Args:
-        stop: ends the commands.
-        threads: how many there are.
+        stop: stops the commands.
+        threads: the number of threads.
     """
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # 10 ms, for several builds
 
@@ -239,7 +238,7 @@ def open_pool(stop: Stop, threads: int) -> Iterator[ThreadPoolExecutor]:
 
 def _end(pool: ThreadPoolExecutor, stop: Stop) -> None:
     while True:
-        # Another Ctrl-C goes on to docker, which leaves at once when it has been told three times.
+        # Pass another Ctrl-C on to docker, which exits at once on the third.
         with suppress(KeyboardInterrupt):
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -247,17 +246,17 @@ def _end(pool: ThreadPoolExecutor, stop: Stop) -> None:
 
 
 def _signal(process: subprocess.Popen[str], number: int) -> None:
-    """Signal a command and all that it has started; one that has ended is left alone."""
+    """Signal a command and its descendants, unless it has ended."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 @contextmanager
 def _outlived(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Have a command and all that it has started end with this process, even by SIGKILL.
+    """Kill a command and its descendants when this process dies, even by SIGKILL.
 
-    A process of its own sees to that. A signal for the death of the parent (`PR_SET_PDEATHSIG`)
-    would be set between fork and exec, where Python code is not safe beside threads.
+    A guard process does that. A parent-death signal (`PR_SET_PDEATHSIG`) would be set between fork
+    and exec, where Python code is not safe beside threads.
     """
     try:
         guard = subprocess.Popen(  # noqa: S603  # always a list; the number is ours
@@ -265,11 +264,11 @@ def _outlived(process: subprocess.Popen[str]) -> Iterator[None]:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # What ends this process by its group must not end the guard before.
+            # A signal to this process's group must not reach the guard.
             start_new_session=True,
         )
     except OSError:
-        # There is no shell. Nothing else is less for that.
+        # Without a shell, the command runs without a guard.
         yield
         return
     with guard:
@@ -290,16 +289,16 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
     stop: Stop | None = None,
     fed: bool = False,
 ) -> Iterator[RunningProcess]:
-    """Run a long command; whatever ends the block ends the command too, in order.
+    """Run a long command, and stop it when the block ends.
 
     Args:
         command: the program and its arguments.
         variables: what to add to the environment.
         directory: the working directory.
         stdout: the file descriptor for its stdout, or None to drop it.
-        seconds: how long it may take.
-        stop: what ends it from another thread.
-        fed: `RunningProcess.feed` gives it what it reads from stdin.
+        seconds: the time limit.
+        stop: stops it from another thread.
+        fed: its stdin comes from `RunningProcess.feed`.
     """
     process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
         list(command),
@@ -311,7 +310,7 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
         errors="replace",
         cwd=directory,
         env={**os.environ, **variables},
-        # Ctrl-C reaches only this process, which then stops the command in order.
+        # Ctrl-C reaches only this process, which then stops the command.
         start_new_session=True,
     )
     running = RunningProcess(process)
@@ -330,7 +329,7 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
 def _limit(
     running: RunningProcess, process: subprocess.Popen[str], seconds: float
 ) -> tuple[Timer, ...]:
-    """End a command when its time is up; whoever reads from it comes to the end then."""
+    """Stop a command when its time is up, which also ends its output."""
 
     def end(number: int) -> None:
         running.is_late = True
@@ -352,17 +351,17 @@ def _stop(process: subprocess.Popen[str]) -> None:
         if process.poll() is not None:
             break
         _signal(process, number)
-        # A second Ctrl-C goes on to the stronger signal.
+        # A second Ctrl-C moves on to the stronger signal.
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            _hear_out(process, seconds)
+            _drain(process, seconds)
     for stream in (process.stdin, process.stderr):
         if stream is not None:
             with suppress(BrokenPipeError):
                 stream.close()
 
 
-def _hear_out(process: subprocess.Popen[str], seconds: float) -> None:
-    """Wait for a command to end, and drop what it has to say till then, on which it would block.
+def _drain(process: subprocess.Popen[str], seconds: float) -> None:
+    """Wait for a command to end, and drop its output, on which it would block.
 
     Raises:
         subprocess.TimeoutExpired: it did not end in time.
@@ -372,7 +371,7 @@ def _hear_out(process: subprocess.Popen[str], seconds: float) -> None:
         if stream is not None:
             selector.register(stream, selectors.EVENT_READ)
         while stream is not None:
-            # What never ends is over as well when the time is.
+            # Output that never ends must not extend the time.
             if not selector.select(end - time.monotonic()) or time.monotonic() > end:
                 raise subprocess.TimeoutExpired(process.args, seconds)
             if not os.read(stream.fileno(), _CHUNK):

@@ -1,11 +1,10 @@
 """Secrets are replaced before any text leaves bxcache.
 
-A secret that is known is masked wherever it turns up: in a step's text, in a log line, in docker's
-own error. So is whatever stands before the `@` of a URL. It is known in the encodings that programs
-print it in by themselves: base64, percent-encoding, JSON, and Go's `%q`, in which docker quotes.
+A known secret is masked wherever it occurs: in a step's text, in a log line, in docker's own error.
+The part before the `@` of a URL is masked as well. Secrets are recognised in the encodings that
+programs commonly print: base64, percent-encoding, JSON, and Go's `%q`, which docker uses.
 
-What this cannot do: recognise a secret in another encoding, such as hex or compressed, or one that
-comes in pieces, such as the user part of a URL of which only the name was given.
+Other encodings, such as hex or compression, are not recognised, nor is a secret in pieces.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ _KEYS = (
     r"|encryption|gpg|hmac|host|license|master|pgp|private|root|rsa|secret|server|service|session"
     r"|shared|signing|ssh|storage|user)[_-]?keys?"
 )
-"""Keys that are no word of their own: `monkey` and `publickey` have none of these before them."""
+"""Words before `key` without a separator: `monkey` and `publickey` do not match."""
 _SECRET_NAME = re.compile(
     # Anywhere.
     r"token(?!i[sz])|secret|passw|passphrase|credential|bearer|signature|authorization|jwt|webhook"
     r"|conn(?:ection)?[_-]?str(?:ing)?(?![a-z])|npmrc|netrc|pypirc|dockerc(?:onfigjson|fg)"
     r"|kubeconfig"
-    # At the end of a word; the others that end so are no secrets.
+    # At the end of a word, except words such as `compass` and `bypass`.
     r"|(?:pword|pwd|(?<!com)(?<!by)(?<!tres)(?<!sur)(?<!over)(?<!under)(?<!multi)pass|auth"
     rf"|{_KEYS})(?![a-z])"
     # A word of its own.
@@ -42,24 +41,24 @@ _SECRET_NAME = re.compile(
     r"|(?<![a-z])(?:cookies?|session)$",
     re.IGNORECASE,
 )
-"""The names that BuildKit warns of, and more, since what is masked in vain costs little.
+"""The names that BuildKit warns about, and more: masking too much costs little.
 https://docs.docker.com/reference/build-checks/secrets-used-in-arg-or-env/"""
 _HARMLESS_NAME = re.compile(r"(?<![a-z])(?:public|file|version)(?![a-z])", re.IGNORECASE)
-"""What makes a name that of something else; BuildKit's rule has the same three words:
+"""Words that make a name harmless; BuildKit's rule has the same three:
 https://github.com/moby/buildkit/blob/v0.32.2/frontend/dockerfile/dockerfile2llb/validations.go"""
-# The scheme is looked at last and not as a whole: a long text of letters would take forever.
+# A lookbehind checks only the scheme's end: matching it whole takes forever on a long text.
 URL_USER = re.compile(r"://(?<=[A-Za-z0-9+.-]://)(?P<user>[^/?#\s@]+(?:@[^/?#\s@]+)*)@")
 """A URL's user part."""
 _HEAD = 4
-"""How long a secret is at least that is masked anywhere, in characters."""
+"""The minimum length of a secret that is masked everywhere, in characters."""
 _SHORTEST_ENCODED, _MOST_ENCODED = 8, 8
-"""How long a text is at least that is masked in base64, and how many lines of one are."""
+"""The minimum length of a text masked in base64, and the maximum number of its lines."""
 _PLAIN_WORDS = frozenset({"true", "false", "none", "null", "auto", "default", "basic", "bearer"})
 _LINE_WIDTHS = (76, 64)
 """How `base64` and `openssl` break lines."""
 _LEFT_ALONE = ("", "/", "!~*'()", "$&+=:@")
-"""What percent-encoding leaves as it is, beside letters and digits: by default, in Python, in
-JavaScript, and in a path of Go's."""
+"""What percent-encoding leaves unchanged besides letters and digits: by default, in Python, in
+JavaScript, and in Go's paths."""
 _GO_ESCAPES = {
     "\a": r"\a",
     "\b": r"\b",
@@ -74,7 +73,7 @@ _GO_ESCAPES = {
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a value of this name should never be shown.
+    """Whether values with this name must never be shown.
 
     >>> is_secret_name("NPM_TOKEN"), is_secret_name("sshkey"), is_secret_name("MONKEY")
     (True, True, False)
@@ -97,7 +96,7 @@ class Redactor:
     """Masks known secrets, and the user part of every URL, in a text.
 
     Attributes:
-        longest: how many characters the longest of the secrets has.
+        longest: the length of the longest secret, in characters.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -120,12 +119,12 @@ class Redactor:
         return mask_url("".join([*pieces, text[end:]]) if pieces else text)
 
     def find_cut(self, data: bytes) -> int:
-        """Where a text that goes on can be cut: before what may be the beginning of a secret.
+        """Where to cut a text that continues: before a possible beginning of a secret.
 
         >>> Redactor(["hunter2"]).find_cut(b"it is hunt")
         6
         """
-        # Most pieces end with a line, and words have no such end.
+        # Most pieces end with a line break, which no secret contains.
         if data[-1:] == b"" or data[-1] not in self._bytes:
             return len(data)
         cut = self._data.find_begun(data, max(0, len(data) - self._most))
@@ -135,22 +134,22 @@ class Redactor:
             cut = len(data) - next(short, 0)
         if cut == len(data):
             return cut
-        # A secret that ends as one begins stays whole.
+        # Never cut inside a whole secret.
         return next((start for start, end in self._data.find_all(data) if start < cut < end), cut)
 
 
 class _Finder(Generic[AnyStr]):
-    """Finds words in texts: there can be thousands, so it looks for how they begin."""
+    """Finds words in texts by their first characters, since there can be thousands."""
 
     def __init__(self, words: Iterable[AnyStr], heads: re.Pattern[AnyStr]) -> None:
-        """Take the words, the longest first, and a pattern for how one of them begins."""
+        """Take the words, longest first, and a pattern for their first characters."""
         self._heads: re.Pattern[AnyStr] = heads
         self._words: dict[AnyStr, list[AnyStr]] = defaultdict(list)
         for word in words:
             self._words[word[:_HEAD]].append(word)
 
     def find_all(self, text: AnyStr) -> Iterator[tuple[int, int]]:
-        """Where words begin and end, one after the other."""
+        """The start and end of each word found, in order."""
         at = 0
         while self._words and (found := self._heads.search(text, at)):
             start = found.start()
@@ -163,7 +162,7 @@ class _Finder(Generic[AnyStr]):
                 at = start + 1
 
     def find_begun(self, text: AnyStr, at: int) -> int | None:
-        """Where, behind a position, a word begins that the text ends within; None if nowhere."""
+        """Where, from a position on, a word begins that continues past the end; None if nowhere."""
         while self._words and (found := self._heads.search(text, at)):
             start: int = found.start()
             rest = text[start:]
@@ -174,12 +173,12 @@ class _Finder(Generic[AnyStr]):
 
 
 def _join_heads(words: Iterable[str]) -> str:
-    """A pattern for how any of the words begins."""
+    """A pattern for the first characters of the words."""
     return _alternate(sorted({word[:_HEAD] for word in words}))
 
 
 def _alternate(words: Sequence[str]) -> str:
-    """A pattern for words of one length, in which what they begin with stands once."""
+    """A pattern for words of one length, with common prefixes merged."""
     groups = defaultdict[str, list[str]](list)
     for word in words:
         groups[word[:1]].append(word[1:])
@@ -191,12 +190,12 @@ def _alternate(words: Sequence[str]) -> str:
 
 
 def _list_forms(secret: str) -> Iterator[str]:
-    """A secret as it may be printed: each of its lines, and all of it, in each encoding."""
+    """The forms in which a secret may be printed: each line and the whole, in each encoding."""
     lines = {line.strip() for line in (secret, *secret.splitlines())}
     for line in lines:
         if len(line) >= _HEAD and line.lower() not in _PLAIN_WORDS:
             yield from _quote(line)
-            # Those of a key are in base64 themselves.
+            # The lines of a key are base64 already.
             yield from _encode(line) if len(lines) <= _MOST_ENCODED else ()
     yield from _encode(secret)
 
@@ -208,7 +207,7 @@ def _quote(text: str) -> Iterator[str]:
         yield from (quoted, re.sub("%..", lambda found: found[0].lower(), quoted))
     for ascii_only in (True, False):
         plain = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        # Go's has a page in mind, and so has PHP's.
+        # Go and PHP also escape for HTML.
         in_page = re.sub("[<>&]", lambda found: rf"\u{ord(found[0]):04x}", plain)
         yield from (plain, plain.replace("/", r"\/"), in_page)
     yield "".join(map(_quote_in_go, text))
@@ -221,19 +220,19 @@ def _quote_in_go(character: str) -> str:
         return _GO_ESCAPES.get(character, character)
     if code < ord(" ") or code == 0x7F:  # noqa: PLR2004  # DEL
         return rf"\x{code:02x}"
-    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004  # a byte that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004  # a byte that is not UTF-8
         return rf"\x{code - 0xDC00:02x}"
     return rf"\u{code:04x}" if code <= 0xFFFF else rf"\U{code:08x}"  # noqa: PLR2004
 
 
 def _encode(text: str) -> Iterator[str]:
-    """A text in base64, wherever it stands in what is encoded."""
+    """A text in base64, at each offset that it can have in the encoded data."""
     data = text.encode(errors="surrogateescape")
     if len(data) < _SHORTEST_ENCODED:
         return
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + data).decode()
-        # The characters that have bits of nothing else; each has six.
+        # Only the characters (six bits each) that hold bits of the text alone.
         whole = encoded[-(-8 * before // 6) : 8 * (before + len(data)) // 6]
         in_url = whole.replace("+", "-").replace("/", "_")
         yield from _cut(whole, _LINE_WIDTHS[0])

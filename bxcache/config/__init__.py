@@ -1,5 +1,5 @@
-"""What a repository declares: the models of `bxcache.toml`, and how its values are found.
+"""The configuration of a repository: the models of `bxcache.toml`, and the sources of its values.
 
-A value comes from, in rising order of precedence: its default, the file, a `BXCACHE_*` variable,
-a flag (or an argument of the Python API). Every value knows which of them it came from.
+The sources, in rising precedence: the default, the file, a `BXCACHE_*` variable, a flag (or an
+argument of the Python API). The source of every value is known.
 """

@@ -1,6 +1,6 @@
-"""The cache backends a repository can declare, as a union on `type`.
+"""The cache backends that a repository can declare, as a union on `type`.
 
-The attributes are BuildKit's, less those bxcache settles by itself: `mode` is always `max`, and
+The attributes are BuildKit's, except those that bxcache sets itself: `mode` is always `max`, and
 `tag`, `src` and `dest` of a local cache belong to the store.
 https://github.com/moby/buildkit#export-cache
 """
@@ -38,12 +38,12 @@ Ref = Annotated[str, AfterValidator(_check_reference)]
 
 
 class Declaration(BaseModel):
-    """A part of the configuration: frozen, strictly typed, unknown keys refused."""
+    """A part of the configuration: frozen and strictly typed; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     misplaced: ClassVar[dict[str, str]] = {}
-    """Keys that people expect here and that mean something else; the value says what."""
+    """Keys that people write here by mistake, each with the correction."""
 
 
 _BOUNDS = asks("it can drop what trusted builds saved")
@@ -52,16 +52,16 @@ _ALWAYS_MAX = "bxcache always exports every stage (mode=max); remove this key"
 
 
 class CompressedSettings(Declaration):
-    """What `local` and `registry` have in common."""
+    """The common settings of `local` and `registry`."""
 
     compression: Annotated[Compression | None, HARMLESS] = None
-    """How new layers are compressed. BuildKit's default is gzip."""
+    """The compression of new layers. BuildKit's default is gzip."""
 
     compression_level: Annotated[int | None, HARMLESS] = None
     """0 to 9 for gzip and estargz, 0 to 22 for zstd."""
 
     force_compression: Annotated[bool, HARMLESS] = False
-    """Compress layers again that exist in another compression. Slow, but the cache is uniform."""
+    """Recompress layers that have another compression. Slow, but the cache is uniform."""
 
     @field_validator("compression_level", mode="after")
     @classmethod
@@ -73,16 +73,16 @@ class CompressedSettings(Declaration):
 
     @property
     def keeps_all(self) -> bool:
-        """Every stage is kept, and each scope by a name of its own."""
+        """Every stage is kept, and each scope has its own name."""
         return True
 
 
 class LocalSettings(CompressedSettings):
-    """A store on this machine: a directory with one scope per image, target and platform."""
+    """A store on this machine: a directory with a scope for each image, target and platform."""
 
     misplaced: ClassVar[dict[str, str]] = {
         "mode": _ALWAYS_MAX,
-        "tag": "bxcache names the scopes of a store by itself; remove this key",
+        "tag": "bxcache names the scopes of a store itself; remove this key",
         "src": "the store's directory is `dir`, for reading and writing",
         "dest": "the store's directory is `dir`, for reading and writing",
         "ref": "a local store has a `dir`; `ref` belongs to `registry` and `inline`",
@@ -91,19 +91,19 @@ class LocalSettings(CompressedSettings):
     type: Annotated[Literal["local"], HARMLESS]
 
     dir: Annotated[str | None, PATH] = None
-    """The store's directory; relative to the file that declares it. Default: below the user's
-    cache folder, one for each project."""
+    """The store's directory, relative to the file that declares it. Default: a directory for each
+    project in the user's cache folder."""
 
     max_size: Annotated[Size, _BOUNDS] = 20_000_000_000
-    """The most that the store may hold, such as `5GB`. Over it, the layers that save the least work
-    for their size go first. Default: 20 GB."""
+    """The store's maximum size, such as `5GB`. Beyond it, the layers that save the least work for
+    their size are evicted first. Default: 20 GB."""
 
     max_age: Annotated[Age, _BOUNDS] = 2_592_000
     """How long an unused scope is kept, such as `14d`. Default: 30 days."""
 
 
 class RegistrySettings(CompressedSettings):
-    """A repository of a container registry, one tag per scope."""
+    """A repository in a container registry, with one tag for each scope."""
 
     misplaced: ClassVar[dict[str, str]] = {
         "mode": _ALWAYS_MAX,
@@ -115,23 +115,23 @@ class RegistrySettings(CompressedSettings):
 
     ref: Annotated[Ref, HARMLESS]
     """The repository, such as `registry.example.com/team/app-cache`. With a tag, all builds share
-    that one tag; without, each scope has its own."""
+    that tag; without one, each scope has its own."""
 
     insecure: Annotated[bool, _INSECURE] = False
     """Allow plain HTTP and unverified TLS to this registry."""
 
     timeout: Annotated[Duration, HARMLESS] = 600
-    """How long saving may take before it is given up, such as `20m`. Default: 10 minutes."""
+    """The time limit for saving, such as `20m`. Default: 10 minutes."""
 
     image_manifest: Annotated[bool, HARMLESS] = True
-    """Write the cache as an image manifest, which every registry takes."""
+    """Write the cache as an image manifest, which every registry accepts."""
 
     oci_mediatypes: Annotated[bool, HARMLESS] = True
     """Use OCI media types instead of docker's."""
 
     ignore_error: Annotated[bool, HARMLESS] = True
-    """Let docker go on when the cache cannot be written. With `cache.strict` bxcache then fails by
-    itself, after the image is built."""
+    """Let docker continue if the cache cannot be written. With `cache.strict`, bxcache then fails
+    after the image is built."""
 
     @field_validator("oci_mediatypes", mode="after")
     @classmethod
@@ -144,30 +144,30 @@ class RegistrySettings(CompressedSettings):
 
 
 class InlineSettings(Declaration):
-    """The cache inside of images: the final stage's chain in the image itself, or every stage."""
+    """The cache inside images: the final stage's chain in the image itself, or every stage."""
 
     misplaced: ClassVar[dict[str, str]] = {
-        "mode": "BuildKit ignores `mode` for an inline cache, which holds the final stage's chain "
-        'only; write `stages = "all"` to keep every stage',
-        "dir": "an inline cache lives in the image at `ref`; `dir` belongs to `local`",
+        "mode": "BuildKit ignores `mode` for an inline cache, which has the final stage's chain "
+        'only; set `stages = "all"` to keep every stage',
+        "dir": "an inline cache is in the image at `ref`; `dir` belongs to `local`",
         "compression": "an inline cache has the image's own layers; set it on the image's output",
     }
 
     type: Annotated[Literal["inline"], HARMLESS]
 
     ref: Annotated[Ref, HARMLESS]
-    """The image to import from, usually a tag that this build pushes. With `stages = "all"` it is
-    the repository, without a tag."""
+    """The image to import from, usually a tag that this build pushes. With `stages = "all"`, the
+    repository, without a tag."""
 
     stages: Annotated[Literal["final", "all"], HARMLESS] = "final"
-    """`all` pushes every stage as an image of its own, `SCOPE.STAGE`, and one more, `SCOPE`, from
-    which all of them are read. It needs nothing of an engine or a registry but images."""
+    """`all` pushes every stage as an image `SCOPE.STAGE`, and one image `SCOPE` to import all of
+    them from. The engine and the registry need to support only images."""
 
     insecure: Annotated[bool, _INSECURE] = False
     """Allow plain HTTP and unverified TLS to this registry."""
 
     timeout: Annotated[Duration, HARMLESS] = 600
-    """How long saving all stages may take before it is given up. Default: 10 minutes."""
+    """The time limit for saving all stages. Default: 10 minutes."""
 
     @field_validator("stages", mode="after")
     @classmethod
@@ -175,13 +175,13 @@ class InlineSettings(Declaration):
         ref = info.data.get("ref")
         if stages == "all" and ref is not None and Reference.parse(ref).tag:
             raise ValueError(
-                f"bxcache names the tags of all stages by itself; leave the tag out of `{ref}`"
+                f"bxcache names the tags of all stages itself; remove the tag from `{ref}`"
             )
         return stages
 
     @property
     def keeps_all(self) -> bool:
-        """Every stage is kept, and each scope has tags; else the image has its own chain."""
+        """Every stage is kept, and each scope has tags; otherwise only the image's chain."""
         return self.stages == "all"
 
 
@@ -208,7 +208,7 @@ BACKENDS_TO_COME = ("gha", "s3", "azblob")
 
 
 def normalize_attribute(name: str) -> str:
-    """BuildKit's spelling of an attribute as bxcache's key.
+    """The config key of a BuildKit attribute.
 
     >>> normalize_attribute("image-manifest")
     'image_manifest'

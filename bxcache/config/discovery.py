@@ -1,4 +1,4 @@
-"""Finding a repository's root and its config file, and reading it."""
+"""Find a repository's root and config file, and read the file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LARGEST_FILE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A config file as it was read.
+    """A config file's content.
 
     Attributes:
-        path: where it is.
-        table: its own part of the document: all of `bxcache.toml`, `[tool.bxcache]` of a pyproject.
-        text: the whole text, for finding lines.
+        path: its path.
+        table: bxcache's part: all of `bxcache.toml`, or `[tool.bxcache]` of a pyproject.
+        text: the whole text, to find lines.
         prefix: the keys above `table` in the document.
     """
 
@@ -35,25 +35,25 @@ class ConfigFile:
     prefix: tuple[str, ...] = ()
 
     def lines_of(self, positions: set[Position]) -> dict[Position, int]:
-        """The line of each position within `table`, where it can be found."""
+        """The line of each position in `table`, if found."""
         depth = len(self.prefix)
         lines = find_lines(self.text, {(*self.prefix, *position) for position in positions})
         return {position[depth:]: line for position, line in lines.items()}
 
 
 def find_root(start: Path) -> Path | None:
-    """The root of the git work tree around a folder, or None."""
+    """The root of the git work tree that contains a folder, or None."""
     return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), None)
 
 
 def find_config_file(start: Path) -> ConfigFile | None:
-    """The nearest config file from `start` upwards to the git root.
+    """The nearest config file from `start` up to the git root.
 
-    In one folder `bxcache.toml` goes before `[tool.bxcache]` in `pyproject.toml`. Outside of a git
-    work tree only `start` itself is looked at.
+    In a folder, `bxcache.toml` takes precedence over `[tool.bxcache]` in `pyproject.toml`. Outside
+    a git work tree, only `start` itself is searched.
 
     Raises:
-        ConfigError: a file is found that cannot be read or is no TOML.
+        ConfigError: a file was found but is unreadable or not TOML.
     """
     root = find_root(start) or start
     folders = [folder for folder in (start, *start.parents) if folder.is_relative_to(root)]
@@ -68,14 +68,14 @@ def find_config_file(start: Path) -> ConfigFile | None:
 
 
 def read_config_file(path: Path, *, optional: bool = False) -> ConfigFile | None:
-    """Read one file; a name that ends in `pyproject.toml` is read at `[tool.bxcache]`.
+    """Read a config file; of a `pyproject.toml`, the table `[tool.bxcache]`.
 
     Args:
         path: the file.
-        optional: a pyproject without `[tool.bxcache]` gives None instead of an error.
+        optional: return None for a pyproject without `[tool.bxcache]`, instead of an error.
 
     Raises:
-        ConfigError: it cannot be read, is too large or is no TOML.
+        ConfigError: it is unreadable, too large or not TOML.
     """
     text = _read_text(path)
     if path.name != PYPROJECT_NAME:
@@ -87,7 +87,7 @@ def read_config_file(path: Path, *, optional: bool = False) -> ConfigFile | None
     if table is None and optional:
         return None
     if not isinstance(table, dict):
-        raise ConfigError([Problem(shorten_path(path), "tool.bxcache", "there is no such table")])
+        raise ConfigError([Problem(shorten_path(path), "tool.bxcache", "the table is missing")])
     return ConfigFile(path, table, text, ("tool", "bxcache"))
 
 
@@ -106,7 +106,7 @@ def _read_text(path: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(shorten_path(path), "", "is no UTF-8 text", line)]) from error
+        raise ConfigError([Problem(shorten_path(path), "", "is not UTF-8 text", line)]) from error
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
@@ -114,13 +114,13 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            [Problem(shorten_path(path), "", f"is no valid TOML: {error}")]
+            [Problem(shorten_path(path), "", f"is not valid TOML: {error}")]
         ) from error
     except RecursionError as error:
         raise ConfigError([Problem(shorten_path(path), "", "is nested too deeply")]) from error
 
 
 def shorten_path(path: Path) -> str:
-    """The path as a person would write it: relative when it lies below the working directory."""
+    """The path for messages: relative if it is below the working directory."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

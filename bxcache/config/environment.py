@@ -1,9 +1,9 @@
-"""The `BXCACHE_*` variables: one for each key of the tables but `[images]`.
+"""The `BXCACHE_*` variables: one for each key outside `[images]`.
 
-`BXCACHE_CACHE_STRICT=true` is `cache.strict`. Lists and tables are written as one line of
-comma-separated fields, quoted where a field holds a comma, as docker writes them; backends are
-separated by `;`. `BXCACHE_CONFIG` names the config file, `BXCACHE_IMAGE` the image, and
-`BXCACHE_BAKE_VARIABLES` what bake files may read where they are not trusted.
+`BXCACHE_CACHE_STRICT=true` sets `cache.strict`. Lists and tables are comma-separated, with
+quotes around a field that contains a comma, as in docker's flags; `;` separates backends.
+`BXCACHE_CONFIG` names the config file, `BXCACHE_IMAGE` the image, and `BXCACHE_BAKE_VARIABLES`
+the variables that untrusted bake files may read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIX = "BXCACHE_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 IMAGE_VARIABLE = f"{PREFIX}IMAGE"
 BAKE_VARIABLES = f"{PREFIX}BAKE_VARIABLES"
-"""Names the variables that bake files may read in a build that is not trusted, comma-separated."""
+"""Lists the variables that bake files may read in an untrusted build, comma-separated."""
 _TEST_PREFIX = f"{PREFIX}TEST_"
 _SECTIONS: dict[str, type[Declaration]] = {
     "build": BuildSettings,
@@ -44,9 +44,9 @@ VARIABLES: dict[str, Key] = {
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[Problem], list[str]]:
-    """The layer that the variables make, what is wrong with them, and notes on unknown ones.
+    """The variables as a layer, the problems with them, and notes on unknown ones.
 
-    A variable that is set and empty counts as not set.
+    An empty variable counts as unset.
     """
     values: dict[str, Any] = {}
     sources: dict[Key, Source] = {}
@@ -69,24 +69,24 @@ def _note_unknown(environment: Mapping[str, str]) -> list[str]:
         if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX) and name not in known:
             close = get_close_matches(name, known, 1, 0.7)
             notes.append(
-                f"the variable `{name}` means nothing to bxcache"
+                f"bxcache does not know the variable `{name}`"
                 + (f"; did you mean `{close[0]}`?" if close else "")
             )
     return notes
 
 
 def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as there are keys
-    """A variable's text as the value that the key takes.
+    """Parse a variable's text as the value of a key.
 
     Raises:
-        ValueError: the text is no such value.
+        ValueError: it is not a valid value.
     """
     section, name = key
     if key == ("cache", "backends"):
         return [parse_backend(entry) for entry in text.split(";") if entry.strip()]
     adapter = TypeAdapter[Any](_SECTIONS[section].model_fields[name].annotation or str)
     schema = adapter.json_schema()
-    # An optional key's schema is one of two branches, of which the other is null.
+    # An optional key's schema has two branches; the other one is null.
     schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
     kind = schema.get("type")
     if kind == "array":
@@ -104,10 +104,10 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
 
 
 def parse_backend(text: str) -> dict[str, Any]:
-    """A backend written as docker writes a cache: `type=registry,ref=example.com/app-cache`.
+    """Parse a backend in docker's syntax for caches: `type=registry,ref=example.com/app-cache`.
 
     Raises:
-        ValueError: a field is no `key=value`.
+        ValueError: a field is not `key=value`.
     """
     table: dict[str, Any] = {}
     for pair in _split_fields(text):
@@ -129,5 +129,5 @@ def _split_fields(text: str) -> list[str]:
 def _split_pair(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not equals or not name.strip():
-        raise ValueError("each field is written `key=value`")
+        raise ValueError("write each field as `key=value`")
     return name.strip(), value

@@ -1,4 +1,4 @@
-"""The configuration of a build that is not trusted: files ask, flags and variables allow."""
+"""The configuration of an untrusted build: files request, flags and variables allow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bxcache.config.sources import Key, Source
 
     _Refused = dict[Position, tuple[Any, str]]
-    """By its key, a value that does not count, and why."""
+    """Refused values by key, each with the reason."""
 
 _BACKENDS = ("cache", "backends")
 _IMAGES = "images"
@@ -30,13 +30,13 @@ _IMAGES = "images"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A value of a file that does not count.
+    """A refused value of a file.
 
     Attributes:
         key: the dotted path of its key.
         value: the value.
         source: where it is set.
-        why: what it does.
+        why: why it is refused.
     """
 
     key: str
@@ -49,10 +49,10 @@ class Refusal:
 
 
 def find_rule(model: type[Declaration], name: str) -> Rule:
-    """Find the rule of a key.
+    """The trust class of a key.
 
     Raises:
-        LookupError: it has none.
+        LookupError: the key has no class.
     """
     found = [each for each in model.model_fields[name].metadata if isinstance(each, Rule)]
     if len(found) != 1:
@@ -66,14 +66,14 @@ def find_checkout(directory: Path) -> Checkout:
 
 
 def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ...]]:
-    """The configuration without what its file may not say, and what that was.
+    """Remove the values that an untrusted file may not set.
 
     Args:
         setup: the configuration.
         directory: the working directory.
 
     Returns:
-        the guarded configuration, and of what does not count all that would have.
+        the guarded configuration, and the refused values that would have had an effect.
     """
     checkout = find_checkout(directory)
     refused: _Refused = {}
@@ -92,7 +92,7 @@ def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ..
 
 
 def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: str) -> Layer:
-    """What counts of a file, of which nothing does where there is a reason for all of it."""
+    """The harmless values of a file; none if `why_all` gives a reason against the whole file."""
     if layer.fallback.origin is not Origin.FILE:
         return layer
     values: dict[str, Any] = {}
@@ -105,13 +105,13 @@ def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: s
         if not why:
             insert_leaf(values, key, value)
         elif key[0] != _IMAGES:
-            # What the image that is built sets stands in `build` too.
+            # The chosen image's values are in `build`, too.
             refused[key] = value, why
     return Layer(values, layer.sources, layer.fallback)
 
 
 def _judge(key: Key, value: object, checkout: Checkout) -> str:
-    """Why a value asks, or an empty string."""
+    """Why a value is refused, or an empty string."""
     model: Any = Config.model_fields[key[0]].annotation
     names = key[1:]
     if key[0] == _IMAGES:
@@ -136,7 +136,7 @@ def _guard_backend(
 
 
 def _describe(setup: Setup, refused: _Refused) -> tuple[Refusal, ...]:
-    """What would have counted: what a flag or a variable replaces has been decided already."""
+    """The refused values that no flag or variable replaces."""
     meant = {
         key: setup.source_of(_BACKENDS if key[:2] == _BACKENDS else cast("Key", key))
         for key in refused

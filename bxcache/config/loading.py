@@ -1,4 +1,4 @@
-"""From a working directory, the environment and flags to one checked configuration."""
+"""Load one checked configuration from a working directory, the environment and flags."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Setup:
     """The configuration of one call, with the source of each value.
 
     Attributes:
-        config: all values. What an image sets is already in `config.build`.
-        image: the image's name in `[images]`, if one was chosen.
+        config: all values. `config.build` includes the chosen image's values.
+        image: the chosen image's name in `[images]`, or None.
         sources: the source of each value that is not a default.
-        root: the project: the config file's folder, else the git root, else the working directory.
-        file: the config file, if there is one.
-        notes: what a person should know although nothing is wrong.
-        layers: what each source says, the topmost last.
-        is_guarded: what a file says counts only as far as it is harmless.
+        root: the project: the config file's folder, the git root, or the working directory.
+        file: the config file, or None.
+        notes: notes for people that are not problems.
+        layers: the values of each source, highest precedence last.
+        is_guarded: only harmless values of the file count.
     """
 
     config: Config
@@ -55,11 +55,11 @@ class Setup:
     is_guarded: bool = False
 
     def source_of(self, key: Key) -> Source:
-        """The source of one value."""
+        """The source of a value."""
         return self.sources.get(key, DEFAULT)
 
     def is_callers(self, key: Key) -> bool:
-        """Whether a value is from who runs the build: in a guarded one, a flag or a variable."""
+        """Whether the caller set a value; in a guarded setup, only flags and variables count."""
         given = self.source_of(key).origin in (Origin.ENVIRONMENT, Origin.FLAG)
         return given or not self.is_guarded
 
@@ -72,17 +72,17 @@ def load_setup(
     file: Path | None = None,
     image: str | None = None,
 ) -> Setup:
-    """Read and merge everything that configures a call made in `directory`.
+    """Read, check and merge all sources of configuration.
 
     Args:
         directory: the working directory.
         environment: the process's variables.
-        flags: what the command line or the caller set.
-        file: the config file to read instead of looking for one.
+        flags: the values from the command line or the caller.
+        file: the config file; if None, it is searched for.
         image: one of the `[images]`.
 
     Raises:
-        ConfigError: all problems of all sources at once.
+        ConfigError: lists the problems of all sources.
     """
     flags = flags or Layer({})
     named = file or (
@@ -112,14 +112,14 @@ def load_setup(
 
 
 def check_file(path: Path) -> ConfigFile:
-    """Read one config file and check it alone.
+    """Read and check one config file alone.
 
     Raises:
-        ConfigError: all its problems, with lines.
+        ConfigError: lists all its problems, with lines.
     """
     file = read_config_file(path)
     if file is None:
-        raise ConfigError([Problem(str(path), "tool.bxcache", "there is no such table")])
+        raise ConfigError([Problem(str(path), "tool.bxcache", "the table is missing")])
     problems = _check_layer(_layer_of(file), file)
     if problems:
         raise _refuse(problems)
@@ -133,7 +133,7 @@ def _refuse(problems: list[Problem]) -> ConfigError:
 
 
 def _check_layer(layer: Layer, file: ConfigFile | None = None) -> list[Problem]:
-    """Everything wrong with what one source says."""
+    """The problems of one source."""
     findings = [*_find_duplicates(layer.values), *_find_invalid(layer.values)]
     lines = _lines_of(file, [place for place, _ in findings])
     return [
@@ -176,13 +176,13 @@ def _find_duplicates(table: Mapping[str, Any]) -> list[tuple[Position, str]]:
 
 
 def _identify(backend: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What no other backend may be, with what to say if one is."""
+    """The identities that no other backend may share, each with the error message."""
     kind = backend.get("type")
     if kind in ("local", "inline"):
-        yield kind, f"there can be one `{kind}` backend only"
+        yield kind, f"only one `{kind}` backend is allowed"
     if kind == "registry" or (kind == "inline" and backend.get("stages") == "all"):
-        # Both name their tags by scopes.
-        yield f"the repository {backend.get('ref')}", "the same repository is declared twice"
+        # Both name tags by scope.
+        yield f"the repository {backend.get('ref')}", "this repository is already declared"
 
 
 def _layer_of(file: ConfigFile) -> Layer:
@@ -195,10 +195,10 @@ def _name_of(layer: Layer, place: Position) -> str:
 
 
 def explain_unknown(known: Iterable[str]) -> str:
-    """What is said of the name of an image that is not declared.
+    """The error message for an undeclared image.
 
     Args:
-        known: the names that are, in the order of the file.
+        known: the declared names, in the order of the file.
     """
     listed = ", ".join(f"`{name}`" for name in known) or "none"
     return f"is not declared in [images]; known: {listed}"
@@ -220,7 +220,7 @@ def _anchor(layer: Layer, file: ConfigFile | None, directory: Path) -> Layer:
 
 
 def _defaults(file: ConfigFile | None, directory: Path) -> Layer:
-    """The context is the config file's folder, from wherever below it bxcache is called."""
+    """The default context is the config file's folder, for any working directory below it."""
     if file is None:
         return Layer({})
     return Layer(anchor_paths({"build": {"context": "."}}, file.path.parent.resolve(), directory))
@@ -229,7 +229,7 @@ def _defaults(file: ConfigFile | None, directory: Path) -> Layer:
 def _with_image(layer: Layer, image: str | None, flags: Layer) -> list[Layer]:
     values = dict(layer.values)
     if "context" in flags.values.get("build", {}):
-        # A PATH on the command line stands for the Dockerfile in it too, as with docker.
+        # As in docker, a PATH on the command line implies the Dockerfile in it.
         values["build"] = {k: v for k, v in values.get("build", {}).items() if k != "file"}
     base = Layer(values, layer.sources, layer.fallback)
     if image is None:
@@ -243,14 +243,14 @@ def _root_of(file: ConfigFile | None, directory: Path) -> Path:
 
 
 def default_store(root: Path) -> Path:
-    """The store of a project that names none: below the user's cache folder."""
+    """A project's default store, in the user's cache folder."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "project"
     digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     return find_cache_folder() / f"{name}-{digest}"
 
 
 def find_cache_folder() -> Path:
-    """Where the user's caches lie, as far as they are bxcache's."""
+    """bxcache's folder among the user's caches."""
     from platformdirs import user_cache_path  # noqa: PLC0415  # few need it
 
     return user_cache_path("bxcache")
@@ -259,7 +259,7 @@ def find_cache_folder() -> Path:
 def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
     """Every value with its key and source, in the order of the file.
 
-    The place is left out: what holds there is more than what is configured.
+    `[place]` is left out, since configuration is only one of its sources.
     """
     values = setup.config.model_dump(mode="json", exclude={"images", "place"})
     for backend in values["cache"]["backends"]:
@@ -274,7 +274,7 @@ def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
 
 
 def find_written_lines(setup: Setup, keys: Sequence[Position]) -> dict[Position, int]:
-    """The line of each key that the file sets: in the image's table, else in its own."""
+    """The line of each key that the file sets, in the image's table or in the key's own."""
     if setup.file is None:
         return {}
     lines = setup.file.lines_of({place for key in keys for place in _places(key, setup.image)})

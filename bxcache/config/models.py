@@ -1,4 +1,4 @@
-"""The shape of `bxcache.toml`: these classes load it, and the published schema comes from them."""
+"""The models of `bxcache.toml`, which load it and generate the published schema."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TextList = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 def _check_name(name: str) -> str:
-    # Docker has a name and its value in one word, and ends the name at the first `=`.
+    # Docker writes `name=value` and ends the name at the first `=`.
     if not name or "=" in name:
-        raise ValueError("a name has no `=` and is not empty")
+        raise ValueError("a name must not be empty or contain `=`")
     return name
 
 
@@ -26,7 +26,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class BuildSettings(Declaration):
-    """Defaults for `bxcache build`, by the names of docker's own flags."""
+    """Defaults for `bxcache build`, named like docker's flags."""
 
     misplaced: ClassVar[dict[str, str]] = {
         "dockerfile": "docker's flag is `--file`; write `file`",
@@ -36,7 +36,7 @@ class BuildSettings(Declaration):
     }
 
     context: Annotated[str, CONTEXT] = "."
-    """The build context: a folder, a URL, or `-`. Relative to the config file. Default: the config
+    """The build context: a folder (relative to the config file), a URL, or `-`. Default: the config
     file's folder."""
 
     file: Annotated[str | None, PATH] = None
@@ -48,30 +48,30 @@ class BuildSettings(Declaration):
     platforms: Annotated[TextList, HARMLESS] = ()
     """The platforms to build for, such as `linux/amd64`. Default: the builder's own."""
 
-    builder: Annotated[str, asks("it chooses whose builder is used")] = ""
+    builder: Annotated[str, asks("it chooses the builder")] = ""
     """The buildx builder. Default: the current one."""
 
-    tags: Annotated[TextList, asks("it can name another build's image")] = ()
+    tags: Annotated[TextList, asks("it can replace another build's image")] = ()
     """Names for the image."""
 
     build_args: Annotated[dict[Name, str | None], ARGUMENT] = Field(default_factory=dict)
-    """Build arguments. A value that looks like a secret is never shown. From Python, None takes
-    the value from the environment."""
+    """Build arguments. Values that look like secrets are never shown. In Python, None takes the
+    value from the environment."""
 
     build_contexts: Annotated[TextTable, CONTEXT] = Field(default_factory=dict)
-    """Named contexts: a folder or a URL for each name."""
+    """Named contexts: a folder or URL for each name."""
 
     labels: Annotated[TextTable, HARMLESS] = Field(default_factory=dict)
     """Labels of the image."""
 
     secrets: Annotated[TextList, asks("it reads variables and files of the runner")] = ()
-    """Secrets for `RUN --mount=type=secret`, as in docker's `--secret`."""
+    """Secrets for `RUN --mount=type=secret`, in the syntax of docker's `--secret`."""
 
     ssh: Annotated[TextList, asks("it uses keys of the runner")] = ()
-    """SSH agents or keys for `RUN --mount=type=ssh`, as in docker's `--ssh`."""
+    """SSH agents or keys for `RUN --mount=type=ssh`, in the syntax of docker's `--ssh`."""
 
     outputs: Annotated[TextList, asks("it writes files or images")] = ()
-    """Where the result goes, as in docker's `--output`."""
+    """Where to write the result, in the syntax of docker's `--output`."""
 
     network: Annotated[str | None, NETWORK] = None
     """The network of RUN steps: `default`, `none` or `host`."""
@@ -86,108 +86,105 @@ class BuildSettings(Declaration):
     """Look for newer base images."""
 
     no_cache: Annotated[bool, HARMLESS] = False
-    """Import no cache and execute every step. What is built is still saved."""
+    """Do not import a cache; execute every step. The result is still saved."""
 
 
 class ImageSettings(BuildSettings):
-    """One of several images of a repository: what it sets goes before `[build]`."""
+    """One of a repository's images; its values take precedence over `[build]`."""
 
 
 Donor = Literal["branch", "base", "default"]
 
 
 class CacheSettings(Declaration):
-    """Which caches are read and written."""
+    """Where caches are kept, and which builds read and write them."""
 
     read: Annotated[tuple[Donor, ...], Field(strict=False), HARMLESS] = (
         "branch",
         "base",
         "default",
     )
-    """Whose cache a build may start from, in this order: that of its own branch, of the branch
-    that a pull request goes to, of the repository's default branch. The first that exists is
-    taken."""
+    """The caches to import from, in order: its own branch's, the pull request's base branch's, the
+    repository's default branch's. The first that exists is imported."""
 
     read_all: Annotated[bool, HARMLESS] = False
-    """Start from all that exist instead of the first. BuildKit then finds less at times."""
+    """Import every existing cache, not only the first. BuildKit may then find less."""
 
     write: Annotated[
         Literal["always", "trusted", "never"],
         asks("it saves what a stranger built", "always"),
     ] = "trusted"
-    """Which builds save their cache. A pull request from a fork is not trusted, nor a build where
-    that cannot be told. `always` counts for those only as a flag or a variable: they could have
-    changed the file. They save to the default local store, and to what a flag or a variable
-    declares, never to a tag that is declared."""
+    """Which builds save their cache. A pull request from a fork is untrusted, and so is a build of
+    unknown origin. They could have changed the file, so for them `always` counts only as a flag or
+    variable. They save to the default local store and to backends from a flag or variable, but
+    never to a declared tag."""
 
     strict: Annotated[bool, HARMLESS] = False
-    """Fail when a cache cannot be read or saved. Otherwise that is a warning. The image is built
-    either way."""
+    """Fail, instead of warn, if a cache cannot be read or saved. The image is built either way."""
 
     shared_builder: Annotated[Literal["warn", "refuse", "trust"], HARMLESS] = "warn"
-    """What a trusted build on a CI system does about layers that it took from the builder's own
-    cache, and that no trusted build has saved: an untrusted build on the same builder can have
-    made them. `warn` names their steps, `refuse` does not save them either. `trust` is for a
-    builder that only trusted builds use."""
+    """How a trusted CI build treats layers from the builder's own cache that no trusted build has
+    saved: an untrusted build on the same builder may have created them. `warn` lists their steps,
+    `refuse` also does not save them. `trust` is for a builder that only trusted builds use."""
 
     backends: Annotated[tuple[BackendSettings, ...], Field(strict=False), HARMLESS] = (
         LocalSettings(type="local"),
     )
-    """Where caches are kept. A build reads from the first that has one and saves to all."""
+    """Where caches are kept. A build imports from the first that has one, and saves to all."""
 
 
 class PlaceSettings(Declaration):
-    """Where the build runs, where that is not what the CI system or git says."""
+    """Where the build runs, to override what the CI system and git report."""
 
     branch: Annotated[str | None, asks("it passes for another branch")] = None
-    """The branch that is built; of a pull request the one that it comes from."""
+    """The branch that is built; for a pull request, its source branch."""
 
     tag: Annotated[str | None, asks("it passes for another tag")] = None
-    """The git tag that is built, which then has a cache of its own."""
+    """The git tag that is built; it has its own cache."""
 
     base: Annotated[str | None, HARMLESS] = None
-    """The branch that a pull request goes to."""
+    """The base branch of a pull request."""
 
     default: Annotated[str | None, HARMLESS] = None
     """The repository's default branch."""
 
     trusted: Annotated[bool | None, asks("it passes for a trusted build")] = None
-    """Whether the build may save a cache that others start from. In a build that is not trusted
-    by itself this counts only as a flag or a variable, and so do `branch` and `tag`."""
+    """Whether the build may save a cache that others import. In an otherwise untrusted build, this,
+    `branch` and `tag` count only as a flag or variable."""
 
 
 GateName = Literal["min_hit_ratio", "require_cached", "max_growth", "max_size", "max_seconds"]
 
 
 class GateSettings(Declaration):
-    """What a build must reach to pass. One that does not fails with a status of its own, after its
-    image is built and its caches are saved."""
+    """Conditions that a build must meet. One that does not fails with its own exit status, after
+    its image is built and its caches are saved."""
 
     min_hit_ratio: Annotated[Share | None, HARMLESS] = None
-    """The least share of steps that must be reused, from 0 to 1."""
+    """The minimum share of reused steps, from 0 to 1."""
 
     require_cached: Annotated[TextList, HARMLESS] = ()
-    """Stages of which every step must be reused."""
+    """Stages whose steps must all be reused."""
 
     max_growth: Annotated[Size | None, HARMLESS] = None
-    """How much the cache may grow from one build to the next, such as `200MB`."""
+    """The maximum growth of the cache from one build to the next, such as `200MB`."""
 
     max_size: Annotated[Size | None, HARMLESS] = None
-    """How large the cache may be, such as `2GB`."""
+    """The maximum size of the cache, such as `2GB`."""
 
     max_seconds: Annotated[Duration | None, HARMLESS] = None
-    """How long the build may take, such as `90s` or `10m`."""
+    """The maximum duration of the build, such as `90s` or `10m`."""
 
     warn: Annotated[tuple[GateName, ...], Field(strict=False), HARMLESS] = ()
-    """Gates that are only told when they are not passed."""
+    """Gates that only warn when they fail."""
 
     first: Annotated[bool, HARMLESS] = False
-    """Judge a first build too: one that starts from no cache, of a scope of which no build that
-    succeeded is known."""
+    """Check a first build, too: one that imports no cache, of a scope without a known successful
+    build."""
 
     @property
     def is_set(self) -> bool:
-        """Something is wanted."""
+        """Whether any gate is set."""
         bounds = (self.min_hit_ratio, self.max_growth, self.max_size, self.max_seconds)
         return bool(self.require_cached) or any(each is not None for each in bounds)
 
@@ -199,7 +196,7 @@ class Config(Declaration):
     cache: CacheSettings = CacheSettings()
     place: PlaceSettings = PlaceSettings()
     images: dict[str, ImageSettings] = Field(default_factory=dict)
-    """Several images in one repository, by name: `bxcache build --image NAME`."""
+    """The repository's images, by name: `bxcache build --image NAME`."""
     gate: GateSettings = GateSettings()
 
 

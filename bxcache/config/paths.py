@@ -1,4 +1,4 @@
-"""Paths in a config file are relative to it; docker takes them from the working directory."""
+"""Paths: a config file's are relative to the file, docker's to the working directory."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _REMOTE = re.compile(
 
 _USUAL = "Dockerfile"
 LARGEST_DOCKERFILE = 16 << 20
-"""In bytes, the most that BuildKit sends at once: gRPC's messages have up to 16 MiB
+"""The most bytes that BuildKit sends at once: gRPC messages have up to 16 MiB
 (https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 
 
 def is_remote(context: str) -> bool:
-    """Whether a context is read from elsewhere, or from stdin, and so is no folder here."""
+    """Whether a context is remote or stdin, and so not a local folder."""
     return context == "-" or _REMOTE.match(context) is not None
 
 
 def find_dockerfile(directory: Path, context: str | Path, file: str | None) -> Path:
-    """Where the Dockerfile of a build lies: where it is said to be, else in its context.
+    """The path of a build's Dockerfile: the given one, or the one in its context.
 
-    Where there is none of that name, buildx takes one in small letters (`handleLowercaseDockerfile`
-    in https://github.com/docker/buildx/blob/v0.29.1/build/opt.go).
+    Without a `Dockerfile`, buildx takes `dockerfile` (`handleLowercaseDockerfile` in
+    https://github.com/docker/buildx/blob/v0.29.1/build/opt.go).
 
     Args:
         directory: the working directory.
         context: the build context.
-        file: what `--file` says, if it does.
+        file: the value of `--file`, if given.
     """
     path = directory / (file or Path(context) / _USUAL)
     small = path.with_name(_USUAL.lower())
@@ -44,14 +44,14 @@ def find_dockerfile(directory: Path, context: str | Path, file: str | None) -> P
 
 
 def read_dockerfile(directory: Path, context: str, file: str | None) -> str:
-    """The text of a build's Dockerfile; empty where it is no file here, or cannot be read.
+    """The text of a build's Dockerfile; empty if it is not a local file or is unreadable.
 
     Args:
         directory: the working directory.
         context: the build context.
-        file: what `--file` says, if it does.
+        file: the value of `--file`, if given.
     """
-    # Of a context that is not here the Dockerfile is not here either.
+    # A remote context has a remote Dockerfile.
     if is_remote(context) or (file is not None and is_remote(file)):
         return ""
     try:
@@ -64,11 +64,11 @@ def read_dockerfile(directory: Path, context: str, file: str | None) -> str:
 
 
 def anchor_paths(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:
-    """The tables of a checked config file with its paths as seen from the working directory.
+    """The tables of a checked config file, with paths relative to the working directory.
 
     Args:
         table: the file's tables.
-        folder: where the file is.
+        folder: the file's folder.
         directory: the working directory.
     """
     anchored = dict(table)

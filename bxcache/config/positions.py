@@ -1,8 +1,8 @@
-"""The line of a key in a TOML text, which tomllib does not tell.
+"""The line of a key in a TOML text, which tomllib does not report.
 
-The first line after which the text read so far has the key is the one that ends its value. That
-holds for dotted keys, arrays of tables and values of several lines alike; it reads the text once
-per line, which only an erroneous or shown file pays for.
+The shortest prefix of lines whose document has the key ends with the last line of its value. That
+works for dotted keys, arrays of tables and values of several lines. It parses the text once per
+line, but only for files with errors and files that are shown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Position = tuple[str | int, ...]
 
 
 def find_lines(text: str, positions: set[Position]) -> dict[Position, int]:
-    """The line, from 1, where each position's key is set; those not found are left out."""
+    """The line, counted from 1, of each position's key, if found."""
     lines = text.splitlines()
     found: dict[Position, int] = {}
     if len(lines) > _LONGEST_SEARCHED:

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in words that say what would be right."""
+"""Explain pydantic's errors: what is wrong, and what is valid."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TOML_TYPES: dict[type, str] = {
 
 
 def place_of(error: ErrorDetails) -> Position:
-    """Where the error is, in the document's own terms: without the tag of the backend union."""
+    """The error's position in the document, without the tag of the backend union."""
     place = error["loc"]
     if place[:2] == ("cache", "backends") and len(place) >= _BACKEND_DEPTH:
         return (*place[:3], *place[4:])
@@ -52,7 +52,7 @@ def place_of(error: ErrorDetails) -> Position:
 
 
 def dotted(place: Position) -> str:
-    """A position as people write it.
+    """A position as text.
 
     >>> dotted(("cache", "backends", 0, "ref"))
     'cache.backends[0].ref'
@@ -64,7 +64,7 @@ def dotted(place: Position) -> str:
 
 
 def explain(error: ErrorDetails) -> str:
-    """One problem in a sentence."""
+    """One error as a message."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return _explain_unknown(error["loc"])
@@ -93,8 +93,8 @@ def _explain_unknown(place: tuple[str | int, ...]) -> str:
 
 def _explain_type(tag: str) -> str:
     if tag in BACKENDS_TO_COME:
-        return f"the backend `{tag}` is not supported yet; known are {_any_of(SETTINGS)}"
-    return f"`{tag}` is no backend; known are {_any_of(SETTINGS)}" + _suggest(tag, SETTINGS)
+        return f"the backend `{tag}` is not supported yet; known: {_any_of(SETTINGS)}"
+    return f"`{tag}` is not a backend; known: {_any_of(SETTINGS)}" + _suggest(tag, SETTINGS)
 
 
 def _explain_choice(error: ErrorDetails) -> str:

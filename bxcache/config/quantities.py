@@ -1,4 +1,4 @@
-"""Sizes, ages, times and shares as people write them: `5GB`, `512MiB`, `14d`, `1.5s`, `80 %`."""
+"""Sizes, ages, times and shares as text: `5GB`, `512MiB`, `14d`, `1.5s`, `80 %`."""
 
 from __future__ import annotations
 
@@ -21,80 +21,80 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MOST_DIGITS = 3
 
 WrittenSize = Annotated[int, Field(ge=0, lt=1 << 60)]
-"""A size in a document, in bytes. What is beyond the bounds of these three is damaged."""
+"""A size in a document, in bytes. A document beyond these three limits is damaged."""
 WrittenSeconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
-"""How long something took, in seconds."""
+"""A duration in a document, in seconds."""
 WrittenMoment = Annotated[float, Field(ge=0, le=253_370_764_800, allow_inf_nan=False)]
-"""When something was, in seconds since 1970 and before the year 9999."""
+"""A time in a document, in seconds since 1970, before the year 9999."""
 
 
-def parse_size(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatever the user wrote
-    """Bytes from a number or a text: `kB`, `MB`, `GB`, `TB` are powers of 1000, `MiB` of 1024.
+def parse_size(value: Any) -> Any:  # noqa: ANN401  # pydantic passes any value
+    """Parse bytes from a number or text: `kB`, `MB`, `GB`, `TB` are powers of 1000, `MiB` of 1024.
 
     >>> parse_size("5GB"), parse_size("1.5 MiB"), parse_size(42)
     (5000000000, 1572864, 42)
 
     Raises:
-        ValueError: the text is no size.
+        ValueError: the text is not a size.
     """
     if not isinstance(value, str):
         return value
-    match = _match(_SIZE, value, "size; write it like `500MB`, `5GB` or `4GiB`")
+    match = _match(_SIZE, value, "a size; write it like `500MB`, `5GB` or `4GiB`")
     unit = match["unit"].upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
     power = _PREFIXES.index(unit[0]) + 1 if unit and unit[0] in _PREFIXES else 0
     size = float(match["number"]) * base**power
     if math.isinf(size):
-        raise ValueError(f"`{value[:40]}…` is more than any size there is")
+        raise ValueError(f"`{value[:40]}…` is too large for a size")
     return int(size)
 
 
-def parse_age(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatever the user wrote
-    """Seconds from a number or a text such as `90m`, `36h`, `14d`, `2w`.
+def parse_age(value: Any) -> Any:  # noqa: ANN401  # pydantic passes any value
+    """Parse seconds from a number or a text such as `90m`, `36h`, `14d`, `2w`.
 
     >>> parse_age("14d"), parse_age(60)
     (1209600, 60)
 
     Raises:
-        ValueError: the text is no age.
+        ValueError: the text is not an age.
     """
     if not isinstance(value, str):
         return value
-    match = _match(_AGE, value, "age; write it like `12h`, `14d` or `2w`")
+    match = _match(_AGE, value, "an age; write it like `12h`, `14d` or `2w`")
     return int(match["number"]) * _SECONDS[match["unit"]]
 
 
-def parse_duration(value: Any) -> Any:  # noqa: ANN401  # pydantic hands over whatever the user wrote
-    """Seconds from a number or a text such as `90s`, `1.5s`, `10m`, `1h`; without a unit, seconds.
+def parse_duration(value: Any) -> Any:  # noqa: ANN401  # pydantic passes any value
+    """Parse seconds from a number or a text such as `90`, `1.5s`, `10m`, `1h`.
 
     >>> parse_duration("1.5m"), parse_duration("90"), parse_duration(60)
     (90.0, 90.0, 60)
 
     Raises:
-        ValueError: the text is no time.
+        ValueError: the text is not a duration.
     """
     if not isinstance(value, str):
         return value
-    match = _match(_DURATION, value, "time; write it like `90s`, `10m` or `1h`")
+    match = _match(_DURATION, value, "a duration; write it like `90s`, `10m` or `1h`")
     return float(match["number"]) * _SECONDS[match["unit"] or "s"]
 
 
 def _match(pattern: re.Pattern[str], text: str, form: str) -> re.Match[str]:
     match = pattern.fullmatch(text)
     if match is None:
-        raise ValueError(f"`{text}` is no {form}")
+        raise ValueError(f"`{text}` is not {form}")
     return match
 
 
 def format_size(size: int, digits: int = 1) -> str:
-    """A byte count for people, in powers of 1000 as docker prints them.
+    """A byte count as text, in powers of 1000 like docker.
 
     >>> format_size(0), format_size(1999), format_size(205_300_000), format_size(1_042_000, 2)
     ('0 B', '2.0 kB', '205.3 MB', '1.04 MB')
     """
     number = float(size)
     for unit in ("B", "kB", "MB", "GB"):
-        # What would round up to 1000 takes the next unit.
+        # A number that would round up to 1000 takes the next unit.
         if number < 1000 - 0.5 * 10**-digits:
             return f"{number:.0f} B" if unit == "B" else f"{number:.{digits}f} {unit}"
         number /= 1000
@@ -102,7 +102,7 @@ def format_size(size: int, digits: int = 1) -> str:
 
 
 def format_least(size: int) -> str:
-    """A size that is no less than a byte count, as a config file takes it.
+    """A byte count, rounded up, as text for a config file.
 
     >>> format_least(99_000), format_least(4_212_345), format_least(20_500_000_001)
     ('99000B', '4213kB', '20501MB')
@@ -115,7 +115,7 @@ def format_least(size: int) -> str:
 
 
 def format_ratio(ratio: float, digits: int = 0) -> str:
-    """A share for people; only what is all is 100 %, only what is nothing is 0 %.
+    """A share as text; only 1 is 100 %, and only 0 is 0 %.
 
     >>> format_ratio(0.666), format_ratio(0.9999), format_ratio(0.001), format_ratio(43 / 54, 1)
     ('67 %', '99 %', '1 %', '79.6 %')
@@ -129,14 +129,14 @@ def format_ratio(ratio: float, digits: int = 0) -> str:
 def format_apart(
     one: _Number, other: _Number, show: Callable[[_Number, int], str], digits: int, unit: str = ""
 ) -> tuple[str, str]:
-    """Two figures that differ, as texts that differ too.
+    """Two different figures as different texts.
 
     Args:
         one: the first.
         other: the second.
-        show: writes a figure with so many digits behind the point.
-        digits: how many are enough, as long as the texts differ; else there are more, up to three.
-        unit: what stands behind the exact figures where that does not help either.
+        show: formats a figure with a number of decimals.
+        digits: the minimum number of decimals; more, up to three, if the texts are equal.
+        unit: the unit of the exact figures, used if three decimals are not enough.
 
     >>> format_apart(1_042_000, 1_040_000, format_size, 1, "B")
     ('1.042 MB', '1.040 MB')
@@ -151,7 +151,7 @@ def format_apart(
 
 
 def format_count(number: int, noun: str) -> str:
-    """So many things, for people.
+    """A number of things as text.
 
     >>> format_count(1, "layer"), format_count(0, "layer")
     ('1 layer', '0 layers')
@@ -160,12 +160,12 @@ def format_count(number: int, noun: str) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """How long ago something was, for people.
+    """An age as text.
 
     >>> format_age(-3), format_age(59), format_age(7199), format_age(86_400 * 3.5)
     ('0 s', '59 s', '119 min', '3 days')
     """
-    if seconds < 120:  # noqa: PLR2004  # up to two of a unit, the smaller one is clearer
+    if seconds < 120:  # noqa: PLR2004  # below two of a unit, the smaller unit is clearer
         return f"{max(0, int(seconds))} s"
     if seconds < 7200:  # noqa: PLR2004
         return f"{int(seconds / 60)} min"

@@ -1,4 +1,4 @@
-"""Image references, by the grammar of distribution/reference.
+"""Image references, in the grammar of distribution/reference.
 
 https://github.com/distribution/reference/blob/v0.6.0/reference.go
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bxcache.redaction import mask_url
 
 HUB = "docker.io"
-"""The registry of a name that names none."""
+"""The registry of a name without one."""
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -23,7 +23,7 @@ _REFERENCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A repository and, maybe, a tag.
+    """A repository and an optional tag.
 
     >>> Reference.parse("127.0.0.1:5000/team/app:main")
     Reference(name='127.0.0.1:5000/team/app', tag='main')
@@ -34,27 +34,27 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read a reference.
+        """Parse a reference.
 
         Raises:
-            ValueError: it is none, saying what is wrong; a password in it is not repeated.
+            ValueError: it is invalid; the message says why, without any password in it.
         """
         if "://" in text:
             shown = mask_url(text)
-            raise ValueError(f"`{shown}` is a URL; an image reference has no `scheme://`")
+            raise ValueError(f"`{shown}` is a URL; remove the scheme from the image reference")
         name, at, _ = text.rpartition("@")
         if at and ":" in name.partition("/")[0] and "/" not in name:
-            raise ValueError("a reference holds no user or password; run `docker login` instead")
+            raise ValueError("a reference cannot contain a password; run `docker login` instead")
         if at:
             raise ValueError(f"`{text}` names a digest; a cache is written to a repository or tag")
         match = _REFERENCE.fullmatch(text)
         if match is None:
-            raise ValueError(f"`{text}` is no image reference{_reason(text)}")
+            raise ValueError(f"`{text}` is not an image reference{_reason(text)}")
         return cls(match["name"], match["tag"])
 
     @property
     def host(self) -> str:
-        """The registry, with its port if it has one; docker's own where none is named.
+        """The registry, with its port if it has one. Default: docker's own.
 
         >>> Reference("team/app").host, Reference("localhost/app").host
         ('docker.io', 'localhost')
@@ -81,8 +81,8 @@ def _reason(text: str) -> str:
     if not text.strip():
         return "; it is empty"
     if text != text.strip() or " " in text:
-        return "; it holds a space"
+        return "; it contains a space"
     repository = text.split("/", 1)[-1].rpartition(":")[0] or text
     if repository != repository.lower():
-        return "; a repository's name is lower case"
+        return "; a repository's name must be lower case"
     return "; write it like `registry.example.com/team/app-cache`"

@@ -1,4 +1,4 @@
-"""The JSON Schema of the config file, made from the models that load it."""
+"""The JSON Schema of the config file, generated from its models."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class _ConfigSchema(GenerateJsonSchema):
 
     def generate(self, schema: Any, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:  # noqa: ANN401  # pydantic's signature
         document = super().generate(schema, mode)
-        # Draft 7 is what TOML editors read; it has `definitions` where later drafts have `$defs`.
+        # TOML editors read draft 7, which has `definitions` instead of `$defs`.
         text = json.dumps(document).replace("#/$defs/", "#/definitions/")
         document = json.loads(text)
         document["definitions"] = document.pop("$defs")
         return {
             "$schema": self.schema_dialect,
             "title": "bxcache.toml",
-            "description": "What a repository declares for bxcache.",
+            "description": "A repository's configuration of bxcache.",
             **{
                 key: value for key, value in document.items() if key not in ("title", "description")
             },
@@ -41,7 +41,7 @@ class _ConfigSchema(GenerateJsonSchema):
 
 
 def _drop_null(node: Any) -> Any:  # noqa: ANN401  # any JSON value
-    """TOML has no null, so an optional key is one that may be absent."""
+    """Remove null from a schema: TOML has none, so an optional key may only be absent."""
     if isinstance(node, list):
         return [_drop_null(item) for item in node]
     if not isinstance(node, dict):
@@ -57,10 +57,9 @@ def _drop_null(node: Any) -> Any:  # noqa: ANN401  # any JSON value
 
 
 def _describe_fields(document: dict[str, Any]) -> None:
-    """Put the docstring below each field into the schema.
+    """Add each field's docstring to the schema.
 
-    pydantic can do this by itself (`use_attribute_docstrings`), but then reads the sources at
-    every start.
+    pydantic's `use_attribute_docstrings` would read the sources at every start.
     """
     models: tuple[type[Declaration], ...] = (Config, *_list_models())
     for model in models:
@@ -84,7 +83,7 @@ def _list_models() -> tuple[type[Declaration], ...]:
 
 
 def read_docstrings(model: type) -> dict[str, str]:
-    """The docstring below each field of a model, on one line."""
+    """The docstring of each field of a model, on one line."""
     definition = ast.parse(inspect.getsource(model)).body[0]
     assert isinstance(definition, ast.ClassDef)  # noqa: S101  # it is the source of a class
     return {
@@ -99,7 +98,7 @@ def read_docstrings(model: type) -> dict[str, str]:
 
 
 def render_schema() -> str:
-    """The schema as the text of `schemas/bxcache.schema.json`."""
+    """The content of `schemas/bxcache.schema.json`."""
     document = Config.model_json_schema(schema_generator=_ConfigSchema, by_alias=True)
     _describe_fields(document)
     return json.dumps(_drop_null(document), indent=2, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""Where values come from: layers of nested tables, each leaf with its source."""
+"""The sources of values: layers of nested tables, with the source of each leaf."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Key = tuple[str, ...]
-"""The path of a table's key, such as `("cache", "strict")`. A list is one value."""
+"""The path of a key, such as `("cache", "strict")`. A list is one value."""
 
 
 class Origin(StrEnum):
@@ -24,12 +24,12 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where one value was set.
+    """Where a value was set.
 
     Attributes:
-        origin: which kind of source.
+        origin: the kind of source.
         name: the file's path, the variable or the flag; empty for a default.
-        line: the line in the file, from 1, where it is known.
+        line: the line in the file, counted from 1, if known.
     """
 
     origin: Origin
@@ -47,12 +47,12 @@ DEFAULT = Source(Origin.DEFAULT)
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one source says, as nested tables.
+    """The values of one source, as nested tables.
 
     Attributes:
         values: the tables, shaped like the configuration.
         sources: the source of each leaf in `values`.
-        fallback: the source of what `sources` does not name.
+        fallback: the source of leaves that `sources` does not list.
     """
 
     values: Mapping[str, Any]
@@ -60,7 +60,7 @@ class Layer:
     fallback: Source = DEFAULT
 
     def source_of(self, key: Key) -> Source:
-        """The source of a key, or of the nearest table around it."""
+        """The source of a key, or of the nearest enclosing table."""
         for length in range(len(key), 0, -1):
             if key[:length] in self.sources:
                 return self.sources[key[:length]]
@@ -68,7 +68,7 @@ class Layer:
 
 
 def find_leaves(table: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, Any]]:
-    """Each value of nested tables with its path; a list or an empty table is one value."""
+    """Each leaf of nested tables with its path; a list or an empty table is a leaf."""
     for name, value in table.items():
         if isinstance(value, dict) and value:
             yield from find_leaves(value, (*prefix, name))
@@ -77,7 +77,7 @@ def find_leaves(table: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Ke
 
 
 def insert_leaf(table: dict[str, Any], key: Key, value: object) -> None:
-    """Set one value of nested tables, making the tables on the way."""
+    """Set a leaf of nested tables, creating tables as needed."""
     for name in key[:-1]:
         inner = table.get(name)
         table = table.setdefault(name, {}) if isinstance(inner, dict | None) else {}
@@ -85,9 +85,9 @@ def insert_leaf(table: dict[str, Any], key: Key, value: object) -> None:
 
 
 def merge_layers(layers: list[Layer]) -> Layer:
-    """One layer where each leaf is that of the last layer that has it.
+    """Merge layers: for each leaf, the last layer that has it counts.
 
-    An empty table takes nothing away from one that is there.
+    An empty table does not replace an existing one.
     """
     values: dict[str, Any] = {}
     sources: dict[Key, Source] = {}

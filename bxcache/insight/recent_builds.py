@@ -220,7 +220,7 @@ def _remove_oldest(handle: int) -> None:
 def _read(handle: int, name: str) -> bytes:
     with os.fdopen(os.open(name, _OPENED, dir_fd=handle), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OSError(f"`{name}` is no regular file")
+            raise OSError(f"`{name}` is not a regular file")
         return stream.read(LARGEST_FILE)
 
 

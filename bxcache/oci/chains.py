@@ -1,7 +1,7 @@
 """How the layers of caches build on each other. Pure.
 
-A layer is of use only together with all those below it, so what is dropped takes what builds on it
-along. The same blob can stand in several chains: it is lost when all of them are.
+A layer is usable only with all layers below it, so dropping one drops everything above it. A blob
+can be in several chains: it is lost when all of them are.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ BOTTOM = -1
 def list_chains(config: CacheConfig, layers: Collection[str]) -> list[tuple[str, int]]:
     """The chain links of a cache, each as its blob and the position of the link below it.
 
-    A link below which something is missing from `layers` is left out, and so is one that stands on
-    itself. A layer that is in no link becomes one of its own.
+    A link is left out if something below it is missing from `layers`, or if it is its own ancestor.
+    A layer without a link becomes a chain of its own.
     """
     state: dict[int, bool] = {}
     for position in range(len(config.layers)):
@@ -37,7 +37,7 @@ def list_chains(config: CacheConfig, layers: Collection[str]) -> list[tuple[str,
 def _settle_link(
     config: CacheConfig, layers: Collection[str], position: int, state: dict[int, bool]
 ) -> None:
-    """Find out whether a link is usable, and all those below it; the lower ones come first."""
+    """Decide for a link and all links below it whether they are usable, lowest first."""
     path: dict[int, None] = {}
     while position not in state and 0 <= position < len(config.layers) and position not in path:
         path[position] = None
@@ -49,11 +49,11 @@ def _settle_link(
 
 
 def find_lost(links: Iterable[tuple[str, int]], broken: AbstractSet[str]) -> set[str]:
-    """The layers that are of no use without the broken ones, and those themselves.
+    """The broken layers, and the layers that are unusable without them.
 
     Args:
-        links: as from `list_chains`: the lower link comes first.
-        broken: layers that are gone.
+        links: from `list_chains`: lower links come first.
+        broken: the broken layers.
     """
     dead: list[bool] = []
     alive: set[str] = set()
@@ -69,7 +69,7 @@ def find_lost(links: Iterable[tuple[str, int]], broken: AbstractSet[str]) -> set
 
 @dataclass(slots=True)
 class Node:
-    """A layer in one chain, in all the scopes that have that very chain.
+    """A layer in one chain, shared by all scopes with the same chain.
 
     Attributes:
         blob: its digest.
@@ -77,9 +77,9 @@ class Node:
         children: the nodes above it.
         last_used: when one of its scopes was last used, in seconds since the epoch.
         bytes: its share of the blob's size, and of all above it.
-        seconds: its share of the work that the blob saves, and of all above it, as far as known.
-        unknown: the part of `bytes` of which the work is unknown.
-        count: how many nodes there are from it upwards.
+        seconds: its share of the work that the blob saves, and of all above it, if known.
+        unknown: the part of `bytes` whose work is unknown.
+        count: the number of nodes from it upwards.
     """
 
     blob: str
@@ -93,19 +93,19 @@ class Node:
     dead: bool = False
 
     def weigh(self, usual: float) -> tuple[float, float, int, str]:
-        """What is worth least sorts first: seconds per byte, then the longer unused, the fewer.
+        """A sort key, least valuable first: seconds per byte, then last use, then count.
 
         Args:
-            usual: the seconds per byte of what is unknown.
+            usual: the seconds per byte to assume where unknown.
         """
         if not self.bytes:
             return float("inf"), self.last_used, self.count, self.blob
-        # Where all of it is unknown, this is `usual` exactly, so that the ages decide.
+        # If all of it is unknown, this is exactly `usual`, so the ages decide.
         ratio = self.seconds / self.bytes + usual * (self.unknown / self.bytes)
         return ratio, self.last_used, self.count, self.blob
 
     def upwards(self) -> Iterator[Node]:
-        """This node and all that build on it, the lower ones first, less the dead ones."""
+        """This node and all live nodes above it, lower ones first."""
         waiting = [self]
         while waiting:
             node = waiting.pop()

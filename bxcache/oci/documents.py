@@ -1,4 +1,4 @@
-"""The documents of an OCI layout, as far as a cache needs them.
+"""The documents of an OCI layout that a cache uses.
 
 https://github.com/opencontainers/image-spec/blob/v1.1.0/descriptor.md
 https://github.com/opencontainers/image-spec/blob/v1.1.0/image-index.md
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 INDEX_NAME = "index.json"
 MOST_RECORDS = 10
-"""So many builds of a scope are remembered, wherever it is kept."""
+"""How many builds of a scope have a record, in any backend."""
 REF_NAME = "org.opencontainers.image.ref.name"
 CONFIG_TYPE = "application/vnd.buildkit.cacheconfig.v0"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -51,7 +51,7 @@ IMAGE_CONFIG_TYPES = frozenset(
     }
 )
 LARGEST_CONFIG = 1 << 20
-"""BuildKit reads no larger one: `readBlob` in
+"""The largest config that BuildKit reads: `readBlob` in
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/import.go"""
 _LAYER_TYPES = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 
@@ -60,19 +60,19 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 def compute_digest(data: bytes) -> str:
-    """What a blob or a manifest of these bytes is addressed by."""
+    """The digest of a blob or manifest with these bytes."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 class Document(BaseModel):
-    """A part of a format of others: keys of later versions are kept as they are."""
+    """A part of a format that others define: unknown keys are kept."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True
     )
 
     def to_json(self) -> bytes:
-        """The document as it is written: nothing is added to what was read."""
+        """The bytes to write: only keys that were read or set."""
         document = self.model_dump(by_alias=True, exclude_unset=True, mode="json")
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -87,23 +87,23 @@ class Descriptor(Document):
 
     @property
     def ref_name(self) -> str:
-        """The name under which an index lists it."""
+        """Its name in an index, or an empty string."""
         return (self.annotations or {}).get(REF_NAME, "")
 
     def named(self, name: str) -> Descriptor:
-        """The same blob under a name."""
+        """A copy with another name in an index."""
         return self.model_copy(update={"annotations": {REF_NAME: name}})
 
 
 class Index(Document):
-    """`index.json`: what a layout holds, by name."""
+    """`index.json`: the named manifests of a layout."""
 
     schema_version: int = 2
     media_type: str = _INDEX_TYPE
     manifests: tuple[Descriptor, ...] = ()
 
     def find(self, name: str) -> Descriptor | None:
-        """The entry of a name."""
+        """The entry with this name."""
         return next((entry for entry in self.manifests if entry.ref_name == name), None)
 
     def by_name(self) -> dict[str, Descriptor]:
@@ -111,9 +111,9 @@ class Index(Document):
         return {entry.ref_name: entry for entry in self.manifests}
 
     def with_entries(self, changed: dict[str, Descriptor | None]) -> Index:
-        """The index with some entries replaced, added, or, where None is given, removed.
+        """A copy with entries replaced, added, or, if None, removed.
 
-        They are in the order of their names, so that the same scopes give the same bytes.
+        Entries are sorted by name, so the same scopes give the same bytes.
         """
         entries = self.by_name() | changed
         kept = (entry for _, entry in sorted(entries.items()) if entry is not None)
@@ -123,7 +123,7 @@ class Index(Document):
 
 
 class CacheManifest(Document):
-    """A cache's manifest in either form that BuildKit writes.
+    """A cache's manifest in either of BuildKit's forms.
 
     As an image manifest it has `config` and `layers`; as an image index both are in `manifests`.
     https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/export.go
@@ -136,7 +136,7 @@ class CacheManifest(Document):
 
     @model_validator(mode="after")
     def _one_size_each(self) -> Self:
-        # BuildKit lists a layer several times where several chains have it; never differently.
+        # BuildKit lists a layer once for each chain, always with the same size.
         for blob in self._list_blobs():
             if self.blobs[blob.digest].size != blob.size:
                 raise ValueError(f"`{blob.digest}` is listed with two sizes")
@@ -150,12 +150,12 @@ class CacheManifest(Document):
 
     @cached_property
     def blobs(self) -> dict[str, Descriptor]:
-        """Every blob that the cache needs, once each, by digest."""
+        """Every blob of the cache, by digest."""
         return {blob.digest: blob for blob in self._list_blobs()}
 
     @property
     def cache_config(self) -> Descriptor | None:
-        """The blob that says what the layers are results of."""
+        """The blob that maps cache keys to layers."""
         return next((b for b in self._list_blobs() if b.media_type == CONFIG_TYPE), self.config)
 
     @cached_property
@@ -169,15 +169,15 @@ class CacheManifest(Document):
         }
 
     def list_sizes(self, entry: Descriptor) -> dict[str, int]:
-        """The size in bytes of every blob of a scope, its manifest's too, by digest."""
+        """The size in bytes of every blob of a scope, including its manifest, by digest."""
         blobs = self.blobs.values()
         return {entry.digest: entry.size, **{blob.digest: blob.size for blob in blobs}}
 
     def without(self, digests: Container[str]) -> CacheManifest:
-        """The manifest with these layers left out.
+        """A copy without these layers.
 
-        BuildKit resolves a result's layers through the manifest; without one of them the result is
-        simply not found: `getRemoteChain` in
+        BuildKit resolves a result's layers through the manifest and does not find a result that
+        lacks one: `getRemoteChain` in
         https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/v1/parse.go
         """
         kept = {
@@ -187,26 +187,26 @@ class CacheManifest(Document):
         }
         return self.model_validate({**self.model_dump(exclude_unset=True), **kept})
 
-    def find_strangeness(self) -> str:
-        """Why this is no cache that BuildKit writes, or an empty string."""
+    def find_problem(self) -> str | None:
+        """Why this is not a cache that BuildKit writes, or None."""
         if self.media_type and self.media_type not in MANIFEST_TYPES:
             return f"it has the unknown media type `{self.media_type[:80]}`"
         config = self.cache_config
         if config is None or config.media_type != CONFIG_TYPE:
-            return "it has no cache config, so it is no build cache; maybe an image"
+            return "it has no cache config, so it is not a build cache; perhaps an image"
         if config.size > LARGEST_CONFIG:
             return f"its cache config has {config.size} bytes, more than BuildKit reads"
         for digest in self.layer_sizes:
             kind = self.blobs[digest].media_type
             if not kind.startswith(_LAYER_TYPES):
                 return f"`{digest}` has the unknown media type `{kind[:80]}`"
-        return ""
+        return None
 
 
 class ConfigLayer(Document):
     """A layer in a chain: a blob on top of the one at `parent`; -1 is the bottom.
 
-    An absent `parent` is 0, since Go leaves out what is zero.
+    An absent `parent` is 0, since Go omits zero values.
     """
 
     blob: Digest
@@ -214,7 +214,7 @@ class ConfigLayer(Document):
 
 
 class CacheConfig(Document):
-    """The cache's config, less its records: how its layers build on each other.
+    """The cache's config without its records: how its layers build on each other.
 
     https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/v1/spec.go
     """
@@ -238,7 +238,7 @@ class _ManifestOutline(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a collection has to know of a manifest, read in a third of the time.
+    """The parts of a manifest that a collection needs, parsed in a third of the time.
 
     Attributes:
         config: the digest of the cache config, or an empty string.
@@ -255,10 +255,10 @@ def _outlines() -> TypeAdapter[_ManifestOutline]:
 
 
 def parse_outline(data: bytes) -> Outline:
-    """The outline of a manifest from its bytes, checked as `CacheManifest` is.
+    """Parse the outline of a manifest, checked like `CacheManifest`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a manifest.
     """
     outline = _outlines().validate_json(data)
     first = outline.get("config")
@@ -274,22 +274,22 @@ def parse_outline(data: bytes) -> Outline:
 
 
 def check_scope_name(name: str) -> None:
-    """Refuse a scope's name that is no valid tag.
+    """Check that a scope's name is a valid tag.
 
     https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
 
     Raises:
-        StoreError: it is none.
+        StoreError: it is not.
     """
     if not _SCOPE_NAME.fullmatch(name):
-        raise StoreError(f"{name[:80]!r} is no name for a scope: it is no valid tag")
+        raise StoreError(f"{name[:80]!r} is not a valid scope name: it is not a valid tag")
 
 
 def parse_index(data: bytes) -> Index:
-    """An index from its bytes.
+    """Parse an index.
 
     Raises:
-        ValueError: it is none, or lists a name twice.
+        ValueError: it is not an index, or lists a name twice.
     """
     index = Index.model_validate_json(data)
     if "manifests" not in index.model_fields_set:
@@ -301,19 +301,19 @@ def parse_index(data: bytes) -> Index:
 
 
 def parse_config(data: bytes) -> CacheConfig:
-    """A cache config from its bytes.
+    """Parse a cache config.
 
     Raises:
-        StoreError: it is none.
+        StoreError: it is not a cache config.
     """
     try:
         return CacheConfig.model_validate_json(data)
     except ValueError as error:
-        raise StoreError(f"the cache config is none: {first_line(error)}") from error
+        raise StoreError(f"the cache config cannot be read: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message."""
     if isinstance(error, ValidationError):
         detail = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, detail['loc'])) or 'document'}: {detail['msg']}"

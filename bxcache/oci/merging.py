@@ -1,6 +1,6 @@
-"""Several caches as one: what each node of a builder has exported of one build. Pure.
+"""Merge the caches that each node of a builder exported for one build. Pure.
 
-buildx has every node export by itself, to one and the same place, and the last one wins:
+With buildx, each node exports on its own, to the same destination, and the last one wins:
 https://github.com/docker/buildx/issues/1044
 """
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A cache with all that several have: the bytes of its documents."""
+    """A merged cache: the bytes of its documents."""
 
     manifest: bytes
     config: bytes
 
 
 def merge_caches(caches: Sequence[tuple[CacheManifest, bytes]]) -> Merged:
-    """One cache of several.
+    """Merge caches into one.
 
     Args:
         caches: each cache's manifest with its config.
 
     Raises:
-        StoreError: one of them is not as BuildKit writes it, or they are too much together.
+        StoreError: one is not in BuildKit's format, or the merged config is too large.
     """
     try:
         config = _merge_configs([json.loads(config) for _, config in caches])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"a cache config is not as BuildKit writes it: {error}") from error
+        raise StoreError(f"a cache config is not in BuildKit's format: {error}") from error
     if len(config) > LARGEST_CONFIG:
-        raise StoreError("the caches of the builder's nodes are too much for one")
+        raise StoreError("the merged cache of the builder's nodes is too large")
     first, _ = caches[0]
     layers = {
         digest: manifest.blobs[digest]
@@ -60,7 +60,7 @@ def _merge_configs(configs: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _shift_layer(layer: dict[str, Any], by: int) -> dict[str, Any]:
-    # An absent parent is 0, since Go leaves out what is zero; -1 is the bottom.
+    # An absent parent is 0, since Go omits zero values; -1 is the bottom.
     parent = layer.get("parent", 0)
     return {**layer, "parent": parent + by if parent >= 0 else parent}
 
@@ -84,9 +84,9 @@ def _shift_record(record: dict[str, Any], links: int, layers: int) -> dict[str, 
 
 
 def _write_manifest(first: CacheManifest, layers: list[Descriptor], config: bytes) -> bytes:
-    """The manifest in the form that the first one has."""
+    """The manifest in the form of the first one."""
     if first.cache_config is None:
-        raise StoreError("the manifest names no cache config")
+        raise StoreError("the manifest has no cache config")
     digest = compute_digest(config)
     named = first.cache_config.model_copy(update={"digest": digest, "size": len(config)})
     if first.config is not None:

@@ -1,12 +1,12 @@
-"""A container registry over its own API, with docker's credentials.
+"""A container registry, used through its HTTP API with docker's credentials.
 
-    retention   pure: which scopes go
-    scopes      the scopes of a repository, by the labels beside them: list, name anew, remove
-    probing     what several refs hold, asked at once
+    retention   pure: which scopes to remove
+    scopes      the scopes of a repository, by their labels: list, copy, remove
+    probing     look up several refs at once
     repository  manifests, tags and blobs of one repository
-    connection  requests: TLS, credentials, waiting, and what went wrong
-    credentials docker's login of a registry
+    connection  requests: TLS, credentials, retries and errors
+    credentials docker's login to a registry
 
-BuildKit moves the layers; here are only the small documents that it has no command for.
+BuildKit moves the layers; this room handles the small documents that it has no command for.
 https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 """

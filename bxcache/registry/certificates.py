@@ -1,4 +1,4 @@
-"""Which certificates are trusted: the system's, and those that docker has for one registry.
+"""The trusted certificates: the system's, and docker's for one registry.
 
 https://docs.docker.com/engine/security/certificates/
 """
@@ -13,18 +13,18 @@ _FOLDERS = (Path("/etc/docker/certs.d"),)
 
 
 def make_context(host: str, *, verify: bool) -> ssl.SSLContext:
-    """The TLS of a registry.
+    """The TLS context for a registry.
 
     Args:
         host: the registry, with its port if it has one.
-        verify: whether its certificate is looked at.
+        verify: whether to verify its certificate.
     """
     context = ssl.create_default_context()
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     for folder in (base / host for base in (*_FOLDERS, Path.home() / ".docker" / "certs.d")):
-        # What cannot be read is docker's to complain about.
+        # Docker itself reports unreadable files.
         with suppress(OSError, ssl.SSLError):
             for file in sorted(folder.glob("*.crt")):
                 context.load_verify_locations(file)

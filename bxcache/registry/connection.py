@@ -1,8 +1,8 @@
 """Requests to one registry.
 
-Which scheme is spoken is docker's rule: TLS, verified. To a registry on the loopback interface it
-is plain HTTP, or TLS without verification where it asks for that; to one that is declared insecure
-the same, TLS first. https://docs.docker.com/reference/cli/dockerd/#insecure-registries
+The scheme follows docker's rule: verified TLS; for a registry on the loopback interface, plain HTTP
+or, if it asks for it, unverified TLS; for one declared insecure, the same with TLS first.
+https://docs.docker.com/reference/cli/dockerd/#insecure-registries
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LARGEST_ANSWER = 16 << 20
 _LONGEST_WAIT = 5
 _TIMEOUT = Timeout(connect=5.0, read=10.0)
 _LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?")
-# Go's words and nginx's for a request that should have come over TLS.
+# Go's and nginx's message for a request that should use TLS.
 _WRONG_SCHEME = re.compile(rb"HTTP request .*to (?:an )?HTTPS (?:server|port)")
 _OK, _BAD_REQUEST, _UNAUTHORIZED = 200, 400, 401
 _MOST_AT_ONCE = 8
@@ -51,7 +51,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class _Patience(Retry):
-    """Waits as long as a registry asks for, within reason."""
+    """Waits as long as a registry asks, up to a limit."""
 
     def get_retry_after(self, response: Any) -> float | None:  # noqa: ANN401  # urllib3's own
         asked = super().get_retry_after(response)
@@ -77,13 +77,13 @@ class Query:
     """One request.
 
     Attributes:
-        method: of HTTP.
-        path: below the registry's address, or a URL that the registry gave.
-        operation: what is being done, for the error.
-        expected: which statuses are no error.
-        access: what a token has to allow, as `repository:app:pull`.
-        headers: of the request.
-        body: of the request.
+        method: the HTTP method.
+        path: the path on the registry, or a URL from the registry.
+        operation: what the request does, for errors.
+        expected: the statuses that are not errors.
+        access: what a token must allow, such as `repository:app:pull`.
+        headers: the request's headers.
+        body: the request's body.
     """
 
     method: str
@@ -96,7 +96,7 @@ class Query:
 
 
 class Connection:
-    """One registry. Several threads may use it at once."""
+    """A connection to one registry. Several threads may use it at once."""
 
     def __init__(self, host: str, environment: Mapping[str, str], *, insecure: bool) -> None:
         """Nothing is asked yet.
@@ -119,7 +119,7 @@ class Connection:
 
     @property
     def login(self) -> Login | None:
-        """Docker's login of the registry; asked for once, and only when it is needed."""
+        """Docker's login to the registry, looked up once, when needed."""
         with self._lock:
             if not self._asked_login:
                 self._login = find_login(self.host, self._environment)
@@ -132,19 +132,19 @@ class Connection:
         return _make_pool(self.host, verify=verify)
 
     def ask(self, query: Query) -> Reply:
-        """One request, with credentials where they are asked for.
+        """Send a request, with credentials if the registry asks for them.
 
         Raises:
-            RegistryError: it did not answer, or with another status.
+            RegistryError: the registry did not answer, or with an unexpected status.
         """
         shown = self._access.get(query.access)
         try:
             reply = self._try_schemes(query, shown)
             if reply.status == _UNAUTHORIZED and self._is_own(reply.url):
                 granted = self._authorize(reply, query)
-                if granted not in ("", shown):
+                if granted not in (None, shown):
                     reply = self._try_schemes(query, granted)
-        # An address that a registry gives can be none.
+        # A registry can give an invalid address.
         except (HTTPError, OSError, ValueError) as error:
             raise explain_failure(self.host, query.operation, error) from error
         if reply.status not in query.expected:
@@ -156,7 +156,7 @@ class Connection:
         return explain_reply(self.host, query.operation, reply, known=known)
 
     def _try_schemes(self, query: Query, granted: str | None) -> Reply:
-        """Speak the first scheme that the registry speaks too, and keep to it."""
+        """Try each scheme, and keep the first that works."""
         *others, last = list(self._schemes)
         for scheme in others:
             try:
@@ -175,12 +175,12 @@ class Connection:
 
     def _speak(self, scheme: str, query: Query, granted: str | None) -> Reply:
         url = urljoin(f"{scheme}://{self._address}", query.path)
-        # A registry can send a request elsewhere; what it was granted stays with it.
+        # A registry can redirect a request; its token is not sent elsewhere.
         own = {"Authorization": granted} if granted and self._is_own(url, scheme) else {}
         return self._send(query.method, url, {**query.headers, **own}, query.body)
 
     def _is_own(self, url: str, scheme: str = "") -> bool:
-        """Whether an address is the registry's own, by the scheme that is spoken with it."""
+        """Whether a URL has the registry's own origin."""
         return _find_origin(url) == _find_origin(f"{scheme or self._schemes[0]}://{self._address}")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
@@ -196,15 +196,15 @@ class Connection:
         try:
             data = answer.read(_LARGEST_ANSWER, decode_content=True)
         finally:
-            # With something left in it, a connection is of no use to the next request.
+            # A connection with unread data cannot be reused.
             answer.close()
             answer.release_conn()
         for past in answer.retries.history if answer.retries else ():
             url = urljoin(url, past.redirect_location or "")
         return Reply(answer.status, answer.headers, data, url)
 
-    def _authorize(self, reply: Reply, query: Query) -> str:
-        """What the challenge asks for, or an empty string where that cannot be had.
+    def _authorize(self, reply: Reply, query: Query) -> str | None:
+        """The Authorization header that answers a challenge, or None.
 
         https://distribution.github.io/distribution/spec/auth/token/
         """
@@ -214,7 +214,7 @@ class Connection:
         elif scheme.lower() == "bearer":
             granted = self._fetch_token(_parse_challenge(rest), query)
         else:
-            return ""
+            return None
         self._access[query.access] = granted
         return granted
 
@@ -227,7 +227,7 @@ class Connection:
         }
         login = self.login
         if login is not None and self._schemes[0] == "https" and urlsplit(realm).scheme != "https":
-            # What came over TLS does not leave without it.
+            # Never send a login to a realm without TLS if the registry has TLS.
             login = None
         if login is not None and login.is_token:
             form = {**asked, "grant_type": "refresh_token", "refresh_token": login.secret}
@@ -252,7 +252,7 @@ def _find_origin(url: str) -> tuple[str, str | None, int | None]:
 
 def _is_late(error: MaxRetryError) -> bool:
     late = isinstance(error.reason, LateError)
-    # urllib3 counts one that was turned away among those that are late.
+    # For urllib3, a refused connection is a timeout, too.
     return late and not isinstance(error.reason, NewConnectionError)
 
 
@@ -261,7 +261,7 @@ def _is_wrong_scheme(reply: Reply) -> bool:
 
 
 def _parse_challenge(text: str) -> dict[str, str]:
-    # What has no `=`, or nothing behind it, says nothing.
+    # Ignore parameters without a value.
     parts = (part for part in parse_http_list(text) if part.partition("=")[2])
     return parse_keqv_list(list(parts))
 
@@ -269,7 +269,7 @@ def _parse_challenge(text: str) -> dict[str, str]:
 def _make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
     context = make_context(host, verify=verify)
     if not verify:
-        # The user has said so.
+        # The user chose this.
         urllib3.disable_warnings(InsecureRequestWarning)
     proxy = _find_proxy(host)
     if not proxy:
@@ -284,24 +284,24 @@ def _make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
     )
 
 
-def _find_proxy(host: str) -> str:
-    """The proxy of the environment, which Go uses as well, though never for loopback.
+def _find_proxy(host: str) -> str | None:
+    """The environment's proxy, by Go's rule: never for loopback.
 
     https://pkg.go.dev/golang.org/x/net/http/httpproxy
     """
     name = urlsplit(f"//{host}").hostname or host
     if _LOOPBACK.fullmatch(host) or proxy_bypass(name):
-        return ""
-    proxy = getproxies().get("https", "")
+        return None
+    proxy = getproxies().get("https")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def _read_token(body: bytes) -> str:
+def _read_token(body: bytes) -> str | None:
     try:
         document = json.loads(body)
         token = document.get("token") or document.get("access_token")
     except (ValueError, AttributeError, RecursionError):
-        return ""
-    # It becomes a header, which takes no other.
+        return None
+    # A header cannot contain other characters.
     printable = isinstance(token, str) and token.isascii() and token.isprintable()
-    return token if printable else ""
+    return token if printable else None

@@ -1,4 +1,4 @@
-"""Docker's own login of a registry: from its config file, or from a credential helper.
+"""Docker's login to a registry, from its config file or a credential helper.
 
 https://docs.docker.com/reference/cli/docker/login/#credential-stores
 https://github.com/docker/docker-credential-helpers#development
@@ -28,11 +28,11 @@ _LARGEST_FILE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who to be at a registry.
+    """Credentials for a registry.
 
     Attributes:
-        user: the name; empty when `secret` is a token that stands for itself.
-        secret: the password or the identity token; it is not part of the object's text.
+        user: the user name; empty if `secret` is an identity token.
+        secret: the password or the identity token; never part of the repr.
     """
 
     user: str
@@ -43,21 +43,21 @@ class Login:
 
     @property
     def is_token(self) -> bool:
-        """Whether the secret is to be exchanged for access, instead of a password."""
+        """Whether the secret is an identity token instead of a password."""
         return not self.user
 
     @property
     def basic(self) -> str:
-        """The value of a header that logs in with user and password."""
+        """The value of an Authorization header with user and password."""
         pair = f"{self.user}:{self.secret}".encode()
         return f"Basic {base64.b64encode(pair).decode()}"
 
 
 def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
-    """Docker's login of a registry, or None where there is none.
+    """Docker's login to a registry, or None.
 
     Args:
-        host: the registry as a reference names it, with the port if it has one.
+        host: the registry as in a reference, with the port if it has one.
         environment: the process's variables.
     """
     settings = _read_settings(_find_folder(environment) / "config.json")
@@ -70,7 +70,7 @@ def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
         if found is not None:
             return found
     entries = _table(settings, "auths")
-    # Old versions wrote URLs.
+    # Old docker versions wrote URLs.
     names = (key, *(name for name in entries if _find_host(name) == host))
     found_entries = (_parse_entry(entries.get(name)) for name in names)
     return next((found for found in found_entries if found is not None), None)
@@ -86,7 +86,7 @@ def _find_folder(environment: Mapping[str, str]) -> Path:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    # docker itself complains about a file that it cannot read.
+    # Docker itself reports an unreadable file.
     with suppress(OSError, ValueError, RecursionError):
         with path.open("rb") as file:
             document = json.loads(file.read(_LARGEST_FILE))

@@ -1,4 +1,4 @@
-"""What went wrong with a registry, in words, and what follows from it."""
+"""Explain failed registry requests, and classify them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Reply:
     """A registry's answer.
 
     Attributes:
-        status: of HTTP.
-        headers: of the answer.
-        body: its content, up to a bound.
-        url: where it came from after all redirects.
+        status: the HTTP status.
+        headers: the answer's headers.
+        body: its content, up to a limit.
+        url: its URL after all redirects.
     """
 
     status: int
@@ -44,13 +44,13 @@ class Reply:
 
 _UNREACHED = (NewConnectionError, NameResolutionError, SSLError, ProxyError, ProxySchemeUnknown)
 DENIED = (401, 403)
-"""The statuses of one who is not known well enough."""
+"""The statuses of a missing authorization."""
 _UNSUPPORTED = (405, 501)
 _LONGEST_CAUSE = 200
 
 
 def explain_failure(host: str, operation: str, error: Exception) -> RegistryError:
-    """The error of a request that got no answer."""
+    """The error of a request without an answer."""
     while isinstance(error, MaxRetryError) and error.reason is not None:
         error = error.reason
     trouble = Trouble.UNREACHABLE if isinstance(error, _UNREACHED) else Trouble.SICK
@@ -60,38 +60,38 @@ def explain_failure(host: str, operation: str, error: Exception) -> RegistryErro
 def _name_failure(error: Exception) -> str:
     match error:
         case NameResolutionError():
-            return "its name is not known"
+            return "its host name is unknown"
         case NewConnectionError():
             return "connection refused" if "refused" in str(error) else _shorten(str(error))
         case ConnectTimeoutError():
-            return "it cannot be connected to in time"
+            return "the connection timed out"
         case ReadTimeoutError():
-            return "it does not answer in time"
+            return "it did not answer in time"
         case SSLError(args=[ssl.SSLCertVerificationError() as cause, *_]):
-            return f"its certificate is not accepted: {_shorten(str(cause))}"
+            return f"its certificate is not trusted: {_shorten(str(cause))}"
         case SSLError():
-            return f"it cannot be spoken to over TLS: {_shorten(str(error.args[0]))}"
+            return f"the TLS connection failed: {_shorten(str(error.args[0]))}"
         case ProxyError():
-            return "the proxy between does not let it through"
+            return "the proxy refused the connection"
     return _shorten(str(error))
 
 
 def explain_reply(host: str, operation: str, reply: Reply, *, known: bool) -> RegistryError:
-    """The error of a request that was answered, but not with what was asked for.
+    """The error of a request with an unexpected status.
 
     Args:
         host: the registry.
-        operation: what was asked.
+        operation: the request.
         reply: its answer.
-        known: docker has a login of this registry.
+        known: docker has a login to this registry.
     """
-    told = _read_errors(reply.body)
-    cause = f"{reply.status} {told}".strip()
+    message = _read_errors(reply.body)
+    cause = f"{reply.status} {message}".strip()
     if reply.status in DENIED:
         hint = (
-            f"docker's login of it is not accepted for this; `docker login {host}` makes a new one"
+            f"docker's login does not allow this; run `docker login {host}` with another account"
             if known
-            else f"docker has no login of it; `docker login {host}` makes one"
+            else f"docker is not logged in to this registry; run `docker login {host}`"
         )
         return RegistryError(host, operation, cause, trouble=Trouble.DENIED, hint=hint)
     sick = reply.status >= 500 and reply.status not in _UNSUPPORTED  # noqa: PLR2004
@@ -101,12 +101,13 @@ def explain_reply(host: str, operation: str, reply: Reply, *, known: bool) -> Re
 
 
 def explain_token(host: str, operation: str) -> RegistryError:
-    """The error of a registry whose token server gives no token."""
-    return RegistryError(host, operation, "it is given no token for it", trouble=Trouble.SICK)
+    """The error of a registry whose token server did not return a token."""
+    cause = "its token server did not return a token"
+    return RegistryError(host, operation, cause, trouble=Trouble.SICK)
 
 
 def _read_errors(body: bytes) -> str:
-    """What the registry says of it.
+    """The registry's own error messages.
 
     https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes
     """

@@ -1,8 +1,8 @@
-"""What bxcache writes beside each scope in a registry, to know it again: an OCI artifact.
+"""The label that bxcache writes beside each scope in a registry: an OCI artifact.
 
-The layers of a cache are BuildKit's, and a cache's manifest has no room for words. So the tag
-`SCOPE.bxcache` has a manifest whose annotations tell what the tag `SCOPE` is, and whose layers are
-the records of its last builds, the last one's first. A tag without such a label is somebody else's.
+The layers of a cache are BuildKit's, and its manifest has no place for metadata. So the tag
+`SCOPE.bxcache` has a manifest whose annotations describe the tag `SCOPE`, and whose layers are
+the records of its last builds, newest first. A tag without a label is not bxcache's.
 https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidelines-for-artifact-usage
 """
 
@@ -24,7 +24,7 @@ ARTIFACT_TYPE = "application/vnd.bxcache.place.scope.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 RECORD_TYPE = "application/vnd.bxcache.record.v1+json"
 EMPTY = b"{}"
-"""The blob of an artifact that stands for no content."""
+"""The blob of an empty artifact."""
 _EMPTY_DESCRIPTOR = {
     "mediaType": "application/vnd.oci.empty.v1+json",
     "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
@@ -38,17 +38,16 @@ _LONGEST_TAG = 128
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is known of a scope in a registry.
+    """The metadata of a scope in a registry.
 
     Attributes:
-        scope: whose cache it is.
+        scope: the scope.
         digest: the manifest that was written under the scope's tag.
         created: when the cache was written, in seconds since 1970.
-        used: when it was last written or read by a build that may write, in the same seconds.
-        records: the records of the builds that wrote it, the last one's first.
+        used: when a build that may write last wrote or read it, in seconds since 1970.
+        records: the records of the builds that wrote it, newest first.
         key: the key of the hashes in these records, in hex.
-        stages: the images of its stages as they were written: the last part of each one's tag, and
-            its digest.
+        stages: the images of its stages as written: the last part of each tag, and its digest.
     """
 
     scope: Scope
@@ -60,7 +59,7 @@ class Label:
     stages: tuple[tuple[str, str], ...] = ()
 
     def with_record(self, record: bytes) -> Label:
-        """The same with the record of a later build; of too many, the oldest goes."""
+        """A copy with the record of a later build, without the oldest record beyond the limit."""
         digest = compute_digest(record)
         added = Descriptor(media_type=RECORD_TYPE, digest=digest, size=len(record))
         kept = (each for each in self.records if each.digest != digest)
@@ -68,7 +67,7 @@ class Label:
 
 
 def name_label(tag: str) -> str | None:
-    """The tag of a scope's label; None where the scope's own tag leaves no room for one.
+    """The tag of a scope's label; None if the scope's tag is too long for one.
 
     >>> name_label("image.linux-amd64.main")
     'image.linux-amd64.main.bxcache'
@@ -78,32 +77,32 @@ def name_label(tag: str) -> str | None:
 
 
 def find_labelled(tag: str) -> str | None:
-    """The tag that a label's tag tells of; None where it is no label's."""
+    """The tag that a label's tag describes; None if it is not a label's tag."""
     suffix = f".{LABEL_PART}"
     return tag.removesuffix(suffix) if tag.endswith(suffix) else None
 
 
 def render_label(label: Label) -> bytes:
-    """The label's manifest, the same bytes for the same label."""
+    """The label's manifest; the same label gives the same bytes."""
     scope, owner = label.scope, str(label.scope.owner)
-    told = {
+    values = {
         "image": scope.image,
         "target": scope.target or "",
         "platforms": ",".join(scope.platforms),
         "branch": owner,
         "digest": label.digest,
         "used": _write_time(label.used),
-        # What a branch is called that looks like another owner's text.
+        # For a branch whose name looks like another kind of owner.
         **({"owner": scope.owner.kind} if Owner.parse(owner) != scope.owner else {}),
         **({"key": label.key} if label.key else {}),
         **({"stages": json.dumps(dict(label.stages))} if label.stages else {}),
     }
-    notes = {f"{_PREFIX}{name}": value for name, value in told.items()}
+    notes = {f"{_PREFIX}{name}": value for name, value in values.items()}
     return render_artifact({_CREATED: _write_time(label.created), **notes}, label.records)
 
 
 def render_artifact(annotations: Mapping[str, str], content: Iterable[Descriptor] = ()) -> bytes:
-    """A manifest of bxcache's own."""
+    """The manifest of an artifact of bxcache."""
     layers = [each.model_dump(by_alias=True, exclude_unset=True) for each in content]
     document = {
         "schemaVersion": 2,
@@ -117,12 +116,12 @@ def render_artifact(annotations: Mapping[str, str], content: Iterable[Descriptor
 
 
 def render_leaving() -> bytes:
-    """A manifest for a tag that is about to go; no other is the same."""
+    """A unique manifest for a tag that is about to be deleted."""
     return render_artifact({_LEAVING: secrets.token_hex(16)})
 
 
 def is_leaving(body: bytes) -> bool:
-    """Whether a manifest is such a one."""
+    """Whether a manifest is one of `render_leaving`."""
     try:
         document = json.loads(body)
         return document["artifactType"] == ARTIFACT_TYPE and _LEAVING in document["annotations"]
@@ -131,7 +130,7 @@ def is_leaving(body: bytes) -> bool:
 
 
 def parse_label(body: bytes) -> Label | None:
-    """A label from its manifest, or None where it is none."""
+    """Parse a label's manifest; None if it is not a label."""
     try:
         document = json.loads(body)
         if document["artifactType"] != ARTIFACT_TYPE:

@@ -1,4 +1,4 @@
-"""What several refs hold, asked of their registries at once."""
+"""Look up several refs at once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MOST_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What was found at a ref.
+    """The result of looking up a ref.
 
     Attributes:
-        repository: where the ref is.
-        manifest: what is there, or None.
-        error: why that is not known, or None.
+        repository: the ref's repository.
+        manifest: its manifest; None if it does not exist.
+        error: why the lookup failed, or None.
     """
 
     repository: Repository
@@ -37,13 +37,13 @@ class Sighting:
 def open_repository(
     reference: Reference, environment: Mapping[str, str], *, insecure: bool
 ) -> Repository:
-    """The repository of a reference; nothing is asked yet."""
+    """The repository of a reference, without a request."""
     connection = Connection(reference.host, environment, insecure=insecure)
     return Repository(connection, reference.path)
 
 
 def probe_refs(refs: Mapping[str, bool], environment: Mapping[str, str]) -> dict[str, Sighting]:
-    """Look at several refs at once; it takes as long as the slowest of them.
+    """Look up refs in parallel.
 
     Args:
         refs: the refs, each with whether its registry may be insecure.

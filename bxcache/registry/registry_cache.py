@@ -1,4 +1,4 @@
-"""A registry's repository of scopes, for whoever looks after it."""
+"""Maintenance of the scopes in a registry's repository."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NO_DELETING = (
-    "docker's own registry deletes with `REGISTRY_STORAGE_DELETE_ENABLED=true`; hosted ones have "
-    "retention rules of their own, or a permission to delete"
+    "set `REGISTRY_STORAGE_DELETE_ENABLED=true` in docker's own registry; a hosted one needs a "
+    "permission to delete, or has its own retention rules"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What pruning did.
+    """The result of pruning.
 
     Attributes:
-        removed: the scopes that went, and why.
-        kept: the scopes that stayed.
-        freed_bytes: the size of the layers that only removed scopes had. The registry gives the
-            room free when it next collects its garbage.
+        removed: the removed scopes, and why.
+        kept: the kept scopes.
+        freed_bytes: the size of the layers that only removed scopes had. The registry's next
+            garbage collection frees the space.
     """
 
     removed: tuple[Removal, ...]
@@ -57,23 +57,23 @@ class RegistryCache:
     """
 
     def __init__(self, ref: str, *, insecure: bool = False) -> None:
-        """Nothing is asked yet.
+        """Create the cache without a request.
 
         Args:
-            ref: the repository; a tag in it does not count.
-            insecure: plain HTTP and unverified TLS are allowed.
+            ref: the repository; a tag is ignored.
+            insecure: allow plain HTTP and unverified TLS.
 
         Raises:
-            ValueError: it is no reference.
+            ValueError: it is not a reference.
         """
         self.name = Reference.parse(ref).name
         self._repository = open_repository(Reference(self.name), os.environ, insecure=insecure)
 
     def list_scopes(self) -> list[RemoteScope]:
-        """Every scope that bxcache has written, in the order of the tags.
+        """Every scope that bxcache has written, sorted by tag.
 
         Raises:
-            RegistryError: the registry does not tell.
+            RegistryError: a request failed.
         """
         return list_scopes(self._repository)
 
@@ -86,17 +86,17 @@ class RegistryCache:
         keep: Iterable[str] = (),
         dry_run: bool = False,
     ) -> Pruned:
-        """Remove scopes that are not needed any more; other tags are never touched.
+        """Remove scopes that are no longer needed; other tags are never touched.
 
         Args:
-            max_age: how long an unused scope stays, in seconds; None is for ever.
-            branches: the branches that exist, where those of others are to go.
-            tags: the git tags that exist, where those of others are to go.
-            keep: patterns of branches and tags in the registry that stay in any case.
-            dry_run: only tell.
+            max_age: how long to keep an unused scope, in seconds; None means forever.
+            branches: the existing branches; scopes of other branches are removed.
+            tags: the existing git tags; scopes of other tags are removed.
+            keep: patterns of branches, and of tags in the registry, that are always kept.
+            dry_run: only report what would be removed.
 
         Raises:
-            RegistryError: the registry does not tell, or does not let scopes be deleted.
+            RegistryError: a request failed, or the registry does not allow deletion.
         """
         retention = Retention(
             max_age,
@@ -117,7 +117,7 @@ class RegistryCache:
         return Pruned(tuple(removals), kept, _measure_freed(removals, kept))
 
     def _check_deleting(self) -> None:
-        """Find out whether the registry deletes, on something that nobody needs."""
+        """Check, with a throwaway manifest, that the registry allows deletion."""
         body = render_artifact({"io.bxcache.probe": secrets.token_hex(16)})
         digest = compute_digest(body)
         try:
@@ -130,7 +130,7 @@ class RegistryCache:
             raise RegistryError(
                 error.registry,
                 error.operation,
-                f"it does not let anything be deleted ({error.cause}); nothing was removed",
+                f"it does not allow deletion ({error.cause}); nothing was removed",
                 trouble=error.trouble,
                 hint=_NO_DELETING,
             ) from error

@@ -31,17 +31,17 @@ _MOST_PAGES = 1000
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _ACCEPT = {"Accept": ", ".join(sorted(MANIFEST_TYPES))}
 _PAUSES = (0.2, 0.5)
-"""How long to wait before what was refused is tried again, in seconds."""
+"""How long to wait before retrying a refused request, in seconds."""
 _OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteManifest:
-    """A manifest as a registry has it.
+    """A manifest in a registry.
 
     Attributes:
-        digest: what it is addressed by.
-        media_type: what it says it is.
+        digest: its digest.
+        media_type: its media type, according to the registry.
         body: its bytes.
     """
 
@@ -50,15 +50,15 @@ class RemoteManifest:
     body: bytes
 
     def parse(self) -> CacheManifest | None:
-        """Its content, or None where it is no build cache."""
+        """Its content; None if it is not a build cache."""
         try:
             found = CacheManifest.model_validate_json(self.body)
         except ValueError:
             return None
-        return None if found.find_strangeness() else found
+        return None if found.find_problem() else found
 
     def parse_image(self) -> CacheManifest | None:
-        """Its content, or None where it is no image for one platform."""
+        """Its content; None if it is not an image for one platform."""
         try:
             found = CacheManifest.model_validate_json(self.body)
         except ValueError:
@@ -71,30 +71,30 @@ class Repository:
     """One repository of a registry."""
 
     def __init__(self, connection: Connection, path: str) -> None:
-        """Nothing is asked yet.
+        """Create the repository without a request.
 
         Args:
-            connection: to the registry.
-            path: the repository's name there.
+            connection: the connection to its registry.
+            path: its name there.
         """
         self._connection = connection
         self._path = path
 
     @property
     def host(self) -> str:
-        """The registry."""
+        """The registry's host."""
         return self._connection.host
 
     @property
     def name(self) -> str:
-        """The repository with its registry, as a reference has it."""
+        """The repository with its registry, as in a reference."""
         return f"{self.host}/{self._path}"
 
     def read_manifest(self, reference: str) -> RemoteManifest | None:
-        """The manifest of a tag or a digest, or None where there is none.
+        """The manifest of a tag or digest; None if it does not exist.
 
         Raises:
-            RegistryError: the registry does not tell.
+            RegistryError: the request failed.
         """
         operation = f"looking up `{self._path}:{reference}`"
         expected = (_OK, _NOT_FOUND)
@@ -106,32 +106,32 @@ class Repository:
         kind = reply.headers.get("Content-Type", "").partition(";")[0]
         return RemoteManifest(digest, kind, reply.body)
 
-    def read_digest(self, reference: str) -> str:
-        """What the manifest of a tag is addressed by; an empty string where there is none.
+    def read_digest(self, reference: str) -> str | None:
+        """The digest of a tag's manifest; None if the tag does not exist.
 
         Raises:
-            RegistryError: the registry does not tell.
+            RegistryError: the request failed.
         """
         path = self._below(f"manifests/{reference}")
         operation = f"looking up `{self._path}:{reference}`"
         expected = (_OK, _NOT_FOUND)
         reply = self._ask(Query("HEAD", path, operation, expected, headers=_ACCEPT))
         if reply.status == _NOT_FOUND:
-            return ""
-        told = reply.headers.get("Docker-Content-Digest", "")
-        if told:
-            return told
+            return None
+        announced = reply.headers.get("Docker-Content-Digest", "")
+        if announced:
+            return announced
         found = self.read_manifest(reference)
-        return found.digest if found is not None else ""
+        return found.digest if found is not None else None
 
     def list_tags(self, most_pages: int | None = None) -> list[str]:
-        """Every tag; none where there is no such repository.
+        """Every tag; empty if the repository does not exist.
 
         Args:
-            most_pages: so many pages are asked for, each of up to 1000 tags. None asks for all.
+            most_pages: the maximum number of pages, each of up to 1000 tags. Default: all.
 
         Raises:
-            RegistryError: the registry does not tell.
+            RegistryError: the request failed.
         """
         path = self._below(f"tags/list?{urlencode({'n': 1000})}")
         tags: list[str] = []
@@ -146,10 +146,10 @@ class Repository:
         return tags
 
     def write_manifest(self, reference: str, body: bytes, media_type: str) -> None:
-        """Put a manifest under a tag or its digest; the blobs that it names are there.
+        """Write a manifest under a tag or its digest; its blobs must exist.
 
         Raises:
-            RegistryError: the registry does not take it.
+            RegistryError: the registry refused it.
         """
         operation = f"writing `{self._path}:{reference}`"
         path = self._below(f"manifests/{reference}")
@@ -160,13 +160,13 @@ class Repository:
     def write_with_config(
         self, reference: str, manifest: bytes, media_type: str, config: bytes
     ) -> None:
-        """Put a manifest under a tag, and the config that it names before it.
+        """Write a config, then the manifest that names it, under a tag.
 
-        Two that upload one blob at the same instant may each be told that it is not there, by
-        docker's own registry at least. A refusal is believed when it has been said again.
+        If two clients upload one blob at once, docker's own registry may report it as missing to
+        both. So a refused write is retried.
 
         Raises:
-            RegistryError: the registry does not take it.
+            RegistryError: the registry refused it.
         """
         for pause in (*_PAUSES, None):
             try:
@@ -180,10 +180,10 @@ class Repository:
                 return
 
     def read_blob(self, digest: str) -> bytes | None:
-        """A small blob, its digest checked; None where there is none.
+        """A small blob, with its digest checked; None if it does not exist.
 
         Raises:
-            RegistryError: the registry does not tell, or has something else under that name.
+            RegistryError: the request failed, or the blob does not match its digest.
         """
         operation = f"reading `{self._path}@{digest}`"
         expected = (_OK, _NOT_FOUND)
@@ -191,7 +191,7 @@ class Repository:
         if reply.status == _NOT_FOUND:
             return None
         if compute_digest(reply.body) != digest:
-            cause = "it has other content than its name says"
+            cause = "it does not match its digest"
             raise RegistryError(self.host, operation, cause, trouble=Trouble.SICK)
         return reply.body
 
@@ -199,7 +199,7 @@ class Repository:
         """Upload a small blob.
 
         Raises:
-            RegistryError: the registry does not take it.
+            RegistryError: the registry refused it.
         """
         operation = f"writing to `{self._path}`"
         begun = self._ask(Query("POST", self._below("blobs/uploads/"), operation, (_ACCEPTED,)))
@@ -210,18 +210,18 @@ class Repository:
         self._ask(Query("PUT", path, operation, (_CREATED,), headers=kind, body=data))
 
     def delete_manifest(self, digest: str) -> None:
-        """Delete a manifest, and with it every tag that names it.
+        """Delete a manifest and every tag that names it.
 
         Raises:
-            RegistryError: the registry does not do it.
+            RegistryError: the registry refused it.
         """
         self._delete(digest, (_OK, _ACCEPTED, _NOT_FOUND))
 
     def delete_tag(self, tag: str) -> bool:
-        """Delete a tag and leave its manifest; tell whether the registry can do that.
+        """Delete a tag but not its manifest; whether the registry supports that.
 
         Raises:
-            RegistryError: it may not be done, or the registry is in trouble.
+            RegistryError: access is denied, or the request failed.
         """
         try:
             self._delete(tag, (_OK, _ACCEPTED))

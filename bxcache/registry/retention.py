@@ -1,4 +1,4 @@
-"""Which scopes of a registry go. Pure: what exists is told by the caller."""
+"""Which scopes of a registry to remove. Pure: the caller lists what exists."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What stays.
+    """Which scopes to keep.
 
     Attributes:
-        max_age: how long an unused scope stays, in seconds; None is for ever.
-        branches: the branches that exist, or None when a scope stays without its branch.
-        tags: the git tags that exist, or None when a scope stays without its tag.
-        keep: patterns of branches and tags in the registry that stay in any case, as in a shell.
+        max_age: how long to keep an unused scope, in seconds; None means forever.
+        branches: the existing branches; None keeps scopes of deleted branches, too.
+        tags: the existing git tags; None keeps scopes of deleted tags, too.
+        keep: shell patterns of branches, and of tags in the registry, that are always kept.
     """
 
     max_age: int | None = None
@@ -35,7 +35,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A scope that goes, and why."""
+    """A scope to remove, and why."""
 
     scope: RemoteScope
     reason: str
@@ -44,39 +44,39 @@ class Removal:
 def choose_removed(
     scopes: Iterable[RemoteScope], retention: Retention, now: float
 ) -> list[Removal]:
-    """The scopes that go, in their order.
+    """The scopes to remove, in order.
 
     Args:
-        scopes: all that bxcache has written there.
-        retention: what stays.
+        scopes: all scopes that bxcache has written there.
+        retention: which scopes to keep.
         now: the time, in seconds since 1970.
     """
     judged = ((scope, _judge(scope, retention, now)) for scope in scopes)
     return [Removal(scope, reason) for scope, reason in judged if reason]
 
 
-def _judge(scope: RemoteScope, retention: Retention, now: float) -> str:
-    """Why a scope goes, or an empty string."""
+def _judge(scope: RemoteScope, retention: Retention, now: float) -> str | None:
+    """Why to remove a scope, or None."""
     owner = scope.label.scope.owner
     names = (str(owner), scope.tag)
     if scope.changed or any(
         fnmatchcase(name, pattern) for pattern in retention.keep for name in names
     ):
-        return ""
+        return None
     if scope.lost:
-        return "its cache is gone already"
+        return "its cache no longer exists"
     gone = _find_gone(owner, retention)
     if gone:
         return gone
     unused = now - scope.label.used
     if retention.max_age is not None and unused > retention.max_age:
         return f"unused for {format_age(int(unused))}"
-    return ""
+    return None
 
 
-def _find_gone(owner: Owner, retention: Retention) -> str:
-    """What no longer exists of what a scope was made for."""
+def _find_gone(owner: Owner, retention: Retention) -> str | None:
+    """Report that the branch or tag of a scope no longer exists, or None."""
     known = {Kind.BRANCH: retention.branches, Kind.TAG: retention.tags}.get(owner.kind)
     if known is None or owner.text in known:
-        return ""
+        return None
     return f"the {owner.kind} `{owner.text}` no longer exists"

@@ -1,4 +1,4 @@
-"""The scopes that a repository keeps: write down, name anew, list, remove."""
+"""The scopes in a repository: label, copy, list, remove."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class RemoteScope:
     """A scope that bxcache has written.
 
     Attributes:
-        tag: the tag that has the cache.
-        label: what bxcache wrote down of it.
-        layers: the size in bytes of each layer, by digest; empty when the cache is gone.
-        changed: why the tag is not touched: something else than bxcache wrote to it since.
-        lost: the label is there and the cache is not.
-        stages: the tags of the images of its stages, as far as they are written down and there.
+        tag: the cache's tag.
+        label: its label.
+        layers: the size in bytes of each layer, by digest; empty if the cache no longer exists.
+        changed: why the tag is left alone: not bxcache wrote it last.
+        lost: the label exists, but the cache does not.
+        stages: the existing tags of its stages' images, as listed in the label.
     """
 
     tag: str
@@ -63,18 +63,18 @@ def write_label(
     *,
     is_first: bool = False,
 ) -> None:
-    """Write down what a scope's tag is.
+    """Write a scope's label.
 
     Args:
-        repository: where the scope is.
+        repository: the scope's repository.
         tag: its tag.
-        label: what to write down.
-        record: the record of the build that wrote it, to be added to those that the label has.
-        is_first: it may be the first of the repository, which brings the blob that all of them
-            have.
+        label: the label.
+        record: the record of the build that wrote it; added to the label's records.
+        is_first: the label may be the repository's first, so upload the blob that all labels
+            share.
 
     Raises:
-        RegistryError: the registry does not take it.
+        RegistryError: the registry refused it.
     """
     name = name_label(tag)
     if name is None:
@@ -89,17 +89,17 @@ def write_label(
     except RegistryError as error:
         if error.trouble is not Trouble.REFUSED:
             raise
-        # What it refuses is a record that somebody has deleted, or that blob is gone.
+        # A listed record, or the shared blob, no longer exists.
         repository.write_blob(EMPTY)
         known = label.records[: record is not None]
         repository.write_manifest(name, render_label(replace(label, records=known)), MANIFEST_TYPE)
 
 
 def read_label(repository: Repository, tag: str) -> Label | None:
-    """What was written down of a tag, or None.
+    """The label of a tag, or None.
 
     Raises:
-        RegistryError: the registry does not tell.
+        RegistryError: the request failed.
     """
     name = name_label(tag)
     found = repository.read_manifest(name) if name is not None else None
@@ -107,20 +107,20 @@ def read_label(repository: Repository, tag: str) -> Label | None:
 
 
 def copy_scope(repository: Repository, manifest: RemoteManifest, tag: str) -> None:
-    """Name a cache that the repository has by another tag too; no layer moves.
+    """Give a cache in the repository another tag; no layer is copied.
 
     Raises:
-        RegistryError: the registry does not take it.
+        RegistryError: the registry refused it.
     """
     repository.write_manifest(tag, manifest.body, manifest.media_type or MANIFEST_TYPE)
 
 
 def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str:
-    """Name by a tag what several manifests have together, and give its digest.
+    """Merge several caches under a tag, and return the digest of the result.
 
     Raises:
-        RegistryError: the registry does not tell, or does not take it.
-        StoreError: one of them is gone or no cache, or they are too much together.
+        RegistryError: a request failed, or the registry refused the result.
+        StoreError: one is missing or not a cache, or the merged cache is too large.
     """
     caches = []
     for digest in digests:
@@ -129,7 +129,7 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
         named = content.cache_config if content is not None else None
         config = repository.read_blob(named.digest) if named is not None else None
         if content is None or config is None:
-            raise StoreError(f"`{digest}` is no cache any more")
+            raise StoreError(f"`{digest}` is no longer a cache")
         caches.append((content, config))
     merged = merge_caches(caches)
     kind = caches[0][0].media_type or MANIFEST_TYPE
@@ -138,10 +138,10 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
 
 
 def list_scopes(repository: Repository) -> list[RemoteScope]:
-    """Every scope that bxcache has written, in the order of the tags.
+    """Every scope that bxcache has written, sorted by tag.
 
     Raises:
-        RegistryError: the registry does not tell.
+        RegistryError: a request failed.
     """
     tags = frozenset(repository.list_tags())
     labelled = [tag for tag in map(find_labelled, sorted(tags)) if tag is not None]
@@ -159,18 +159,18 @@ def _read_scope(repository: Repository, tag: str, tags: Collection[str]) -> Remo
     if manifest is None or is_leaving(manifest.body):
         return RemoteScope(tag, label, {}, lost=True, stages=stages)
     content, image = manifest.parse(), manifest.parse_image()
-    changed = "" if manifest.digest == label.digest else "somebody else has written to it since"
+    changed = "" if manifest.digest == label.digest else "another client has overwritten it"
     layers = next((dict(each.layer_sizes) for each in (content, image) if each), {})
     return RemoteScope(tag, label, layers, changed, stages=stages)
 
 
 def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:
-    """The same with those images alone that are as bxcache wrote them.
+    """The scope with only the images that bxcache wrote.
 
-    A tag that somebody else has made beside a scope, or written to since, is theirs.
+    A tag that another client created or overwrote belongs to that client.
 
     Raises:
-        RegistryError: the registry does not tell.
+        RegistryError: a request failed.
     """
     written = {f"{scope.tag}.{part}": digest for part, digest in scope.label.stages}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -184,10 +184,10 @@ def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:
 
 
 def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:
-    """The manifests that tags name.
+    """The digests of tags.
 
     Raises:
-        RegistryError: the registry does not tell.
+        RegistryError: a request failed.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return {digest for digest in pool.map(repository.read_digest, tags) if digest}
@@ -196,16 +196,16 @@ def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:
 def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[str]) -> None:
     """Remove the images of a scope's stages, then its tag, then its label.
 
-    A manifest is deleted with all of its tags, so one that another tag still names stays, and only
-    the tag goes: by itself where the registry can do that, else by way of a manifest of its own.
+    Deleting a manifest deletes all its tags. So a manifest that another tag needs is kept, and only
+    the tag is deleted: directly if the registry supports that, otherwise by first overwriting it.
 
     Args:
-        repository: where the scope is.
+        repository: the scope's repository.
         scope: the scope.
-        shared: the digests that tags which stay have.
+        shared: the digests of the tags to keep.
 
     Raises:
-        RegistryError: the registry does not do it.
+        RegistryError: the registry refused it.
     """
     for stage in scope.stages:
         digest = repository.read_digest(stage)
@@ -217,7 +217,7 @@ def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[
         _remove_tag(repository, scope.tag, scope.label.digest, shared)
     name = name_label(scope.tag)
     written = repository.read_manifest(name) if name is not None else None
-    # What a build has written since is not what was to go.
+    # Keep a label that a build has written since.
     if name is not None and written is not None and parse_label(written.body) == scope.label:
         _remove_tag(repository, name, written.digest, shared)
 
@@ -226,7 +226,7 @@ def _remove_tag(repository: Repository, tag: str, digest: str, shared: Collectio
     if digest not in shared:
         repository.delete_manifest(digest)
     elif not repository.delete_tag(tag):
-        # A manifest that nothing else has, so that deleting it takes only this tag along.
+        # A unique manifest, so deleting it deletes only this tag.
         repository.write_manifest(tag, render_leaving(), MANIFEST_TYPE)
         _finish_leaving(repository, tag)
 

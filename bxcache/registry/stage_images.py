@@ -1,9 +1,9 @@
-"""The images of a build's stages, and the one that has what all of their inline caches tell.
+"""The images of a build's stages, and one that joins all their inline caches.
 
-Each import is a cache manager of its own to BuildKit, and of those that know a step it takes any:
-what the others know of the steps behind is then not found. Of six images with six stages, three in
-five builds found a part only (https://github.com/moby/buildkit/issues/4674). So one image more is
-written, of which nothing is ever run: it has the layers of all, and all that they tell.
+For BuildKit, each import is a separate cache manager. For each step, it picks any manager that
+knows it, and then misses what the others know about later steps. With six images of six stages,
+three in five builds found only a part (https://github.com/moby/buildkit/issues/4674). So bxcache
+writes one more image, which never runs: it has all layers and all cache records.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bxcache.registry.repository import Repository
 
 INLINE = "moby.buildkit.cache.v0"
-"""The key of an image's config with its inline cache, records in base64:
+"""The key of the inline cache in an image's config; its records are in base64:
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/inline/inline.go"""
 _MOST_AT_ONCE = 8
 _DOCKER_TO_OCI = {
@@ -56,8 +56,8 @@ class StageImage:
     """An image for one platform.
 
     Attributes:
-        manifest: its config and its layers.
-        config: what the config's blob holds.
+        manifest: its manifest.
+        config: the content of its config.
     """
 
     manifest: CacheManifest
@@ -66,14 +66,14 @@ class StageImage:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What several images have together.
+    """The joined inline caches of several images.
 
     Attributes:
-        manifest: the image that has it.
-        layers: its layers, by the digests of what they hold when they are not compressed.
-        images: the layers of each of the images, by its tag or digest, from the bottom; those that
-            are for several platforms are left out.
-        digests: the digest of each of the images, by its tag or digest.
+        manifest: the joined image.
+        layers: its layers, by the digests of their uncompressed content.
+        images: the layers of each image, from the bottom, by its tag or digest; without images
+            for several platforms.
+        digests: the digest of each image, by its tag or digest.
     """
 
     manifest: RemoteManifest
@@ -83,18 +83,18 @@ class Joined:
 
 
 def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Joined | None:
-    """Name by a tag what the inline caches of several images have together.
+    """Join the inline caches of several images under a tag.
 
     Args:
-        repository: where the images are.
+        repository: the images' repository.
         tag: the tag to write.
         images: the tags or digests of the images.
 
     Returns:
-        what was written; None where none of them has a cache.
+        the joined image; None if no image has a cache.
 
     Raises:
-        RegistryError: the registry does not tell, or does not take it.
+        RegistryError: a request failed, or the registry refused the result.
     """
     names = tuple(images)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
@@ -108,11 +108,11 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
         merged = merge_images(found)
         layers = dict(_list_layers(found))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        cause = f"an image has a config as BuildKit writes none: {error}"
+        cause = f"an image's config is not in BuildKit's format: {error}"
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED) from error
     if len(merged.manifest) > LARGEST_CONFIG:
         cause = (
-            f"the list of all layers takes {len(merged.manifest)} bytes, more than BuildKit reads"
+            f"the manifest of all layers has {len(merged.manifest)} bytes, more than BuildKit reads"
         )
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED)
     kind = json.loads(merged.manifest)["mediaType"]
@@ -128,14 +128,14 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
 
 
 def list_chains(repository: Repository, found: RemoteManifest) -> Iterator[tuple[str, ...]]:
-    """The digests of the layers of an image, from the bottom, for each of its platforms.
+    """The digests of an image's layers, from the bottom, for each platform.
 
     Args:
-        repository: where it is.
+        repository: its repository.
         found: its manifest.
 
     Raises:
-        RegistryError: the registry does not tell.
+        RegistryError: a request failed.
     """
     try:
         content = CacheManifest.model_validate_json(found.body)
@@ -155,7 +155,7 @@ def _list_layers(images: Iterable[StageImage]) -> Iterator[tuple[str, Descriptor
 
 
 def _read_images(repository: Repository, found: RemoteManifest | None) -> Iterator[StageImage]:
-    """The image of each platform; none where there is no image."""
+    """The image of each platform; empty if it is not an image."""
     try:
         content = CacheManifest.model_validate_json(found.body) if found is not None else None
     except ValueError:
@@ -175,17 +175,17 @@ def _read_images(repository: Repository, found: RemoteManifest | None) -> Iterat
 
 
 def merge_images(images: Sequence[StageImage]) -> Merged:
-    """One image with the layers of several, and all that their inline caches tell.
+    """Merge images into one with all their layers and inline caches.
 
-    BuildKit reads the layers of an image as one chain, so each result names the layers that it is
-    made of: `importInlineCache` and `ParseConfig` in
+    BuildKit reads the layers of an image as one chain, so each result names its own layers:
+    `importInlineCache` and `ParseConfig` in
     https://github.com/moby/buildkit/tree/v0.25.2/cache/remotecache
 
     Args:
         images: the images; each has an inline cache.
 
     Raises:
-        ValueError: one of them is not as BuildKit writes it; or LookupError, TypeError.
+        ValueError: one is not in BuildKit's format; or LookupError, TypeError.
     """
     writer = _Writer()
     for image in images:
@@ -194,14 +194,14 @@ def merge_images(images: Sequence[StageImage]) -> Merged:
 
 
 def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
-    """How the layers of an image that has what several tell build on each other.
+    """How the layers of a joined image build on each other.
 
     Args:
-        manifest: the image's.
-        config: what its config's blob holds.
+        manifest: the image's manifest.
+        config: the content of its config.
 
     Raises:
-        ValueError: it is no such image; or LookupError, TypeError.
+        ValueError: it is not a joined image; or LookupError, TypeError.
     """
     records = json.loads(base64.b64decode(json.loads(config)[INLINE]))
     every = range(len(manifest.layers))
@@ -219,7 +219,7 @@ def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
 
 
 class _Writer:
-    """Lays images one over another."""
+    """Builds the joined image."""
 
     def __init__(self) -> None:
         self._layers: dict[str, int] = {}
@@ -227,7 +227,7 @@ class _Writer:
         self._records: dict[str, _Record] = {}
 
     def add(self, image: StageImage) -> None:
-        """Add what an image has that none before it had."""
+        """Add an image's new layers and records."""
         ids = image.config["rootfs"]["diff_ids"]
         made = [each for each in image.config["history"] if not each.get("empty_layer")]
         places = []
@@ -243,7 +243,7 @@ class _Writer:
             known.chains |= dict(_list_chains(record, places))
 
     def write(self, images: Sequence[StageImage]) -> Merged:
-        """The documents."""
+        """The documents of the joined image."""
         at = {name: position for position, name in enumerate(self._records)}
         records = [record.write(at) for record in self._records.values()]
         first = images[0]
@@ -259,7 +259,7 @@ class _Writer:
         return Merged(self._write_manifest(first.manifest, config, mixed=len(kinds) > 1), config)
 
     def _write_manifest(self, first: CacheManifest, config: bytes, *, mixed: bool) -> bytes:
-        """The manifest in the form of the first one; where there are two forms, in OCI's."""
+        """The manifest in the form of the first image, or in OCI's if forms are mixed."""
         translate = _DOCKER_TO_OCI if mixed else {}
         written = {"digest": compute_digest(config), "size": len(config)}
         kind = first.config.media_type if first.config is not None else ""
@@ -279,7 +279,7 @@ class _Writer:
 
 
 class _Record:
-    """A key of the cache with its results, and the names of the records that it follows from."""
+    """A cache key with its results, and the names of its input records."""
 
     def __init__(self, digest: str, inputs: list[list[dict[str, Any]]]) -> None:
         self.chains: dict[tuple[int, ...], str | None] = {}
@@ -287,7 +287,7 @@ class _Record:
         self._inputs = inputs
 
     def write(self, at: dict[str, int]) -> dict[str, Any]:
-        """The record, with links to where others stand."""
+        """The record, with links to other records' positions."""
         document: dict[str, Any] = {"digest": self._digest}
         if self.chains:
             document["chains"] = [
@@ -304,9 +304,9 @@ class _Record:
 def _list_chains(
     record: dict[str, Any], places: Sequence[int]
 ) -> Iterator[tuple[tuple[int, ...], str | None]]:
-    """The layers of each result, from the bottom."""
+    """The layers of each result, from the bottom, with its creation time."""
     for each in record.get("layers") or ():
-        # The last of them is named, all below it are meant.
+        # Only the last layer is named; it implies all below it.
         last = each.get("layer", 0)
         _check_position(last, places)
         yield tuple(places[: last + 1]), each.get("createdAt")
@@ -317,9 +317,9 @@ def _list_chains(
 
 
 def _check_position(position: int, within: Sequence[object]) -> None:
-    # Unlike for BuildKit, what is negative would count from the end.
+    # Python would count a negative position from the end; BuildKit does not.
     if not 0 <= position < len(within):
-        raise IndexError(f"there is no {position} in a list of {len(within)}")
+        raise IndexError(f"{position} is not a position in a list of {len(within)}")
 
 
 def _link(record: dict[str, Any], names: Sequence[str]) -> list[list[dict[str, Any]]]:
@@ -330,10 +330,10 @@ def _link(record: dict[str, Any], names: Sequence[str]) -> list[list[dict[str, A
 
 
 def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
-    """A name for each record by what it is and follows from, so that equals have one name.
+    """A name for each record, from its digest and inputs, so that equal records share a name.
 
     Raises:
-        ValueError: a record follows from itself; or LookupError, from one that is not there.
+        ValueError: a record is its own input; or LookupError: an input is missing.
     """
     names: dict[int, str] = {}
     for start in range(len(records)):
@@ -352,7 +352,7 @@ def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
                 names.setdefault(at, _name_record(records[at], names))
                 waiting.pop()
             elif at in open_ or missing & open_:
-                raise ValueError("a record follows from itself")
+                raise ValueError("a record is its own input")
             else:
                 open_.add(at)
                 waiting += missing

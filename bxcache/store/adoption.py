@@ -1,4 +1,4 @@
-"""A directory that plain buildx exported a cache to becomes a store, in place."""
+"""Turn a directory that plain buildx exported a cache to into a store, in place."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What became of an adopted directory.
+    """The result of adopting a directory.
 
     Attributes:
-        scopes: the names of its scopes: the tags that buildx exported with.
-        notes: what was mended.
-        dead_bytes: the size of what no scope needs; the next collection drops it.
+        scopes: the names of its scopes, which are the tags that buildx exported with.
+        notes: the repairs that were made.
+        dead_bytes: the size of unused blobs; the next collection removes them.
     """
 
     scopes: tuple[str, ...]
@@ -32,18 +32,18 @@ class Adopted:
 
 
 def read_foreign_index(layout: Layout) -> Index:
-    """The index of a directory that buildx exported to, everything in it looked at.
+    """Read and check the index of a directory that buildx exported to.
 
     Raises:
-        StoreError: all that is in the way of adopting it.
-        OSError: something cannot be read.
+        StoreError: the directory cannot be adopted; the message lists every reason.
+        OSError: a file cannot be read.
     """
     try:
         index = read_index(layout)
     except FileNotFoundError as error:
         raise StoreError(
-            f"`{layout.path}` has no index.json, so it is no cache of buildx",
-            hint="adopt the directory that is the `dest` of `--cache-to type=local`",
+            f"`{layout.path}` has no index.json, so it is not a buildx cache",
+            hint="adopt the `dest` directory of `--cache-to type=local`",
         ) from error
     problems = [problem for entry in index.manifests for problem in _check_entry(layout, entry)]
     if problems:
@@ -56,8 +56,8 @@ def _check_entry(layout: Layout, entry: Descriptor) -> Iterator[str]:
         check_scope_name(entry.ref_name)
     except StoreError as error:
         yield error.message
-    # A manifest that is broken is mended later.
+    # A broken manifest is repaired later.
     with suppress(StoreError):
-        strange = read_manifest(layout, entry).find_strangeness()
-        if strange:
-            yield f"the tag `{entry.ref_name}`: {strange}"
+        problem = read_manifest(layout, entry).find_problem()
+        if problem:
+            yield f"the tag `{entry.ref_name}`: {problem}"

@@ -1,9 +1,9 @@
-"""One file that holds many: a tar archive in zstd frames, written and read as a stream.
+"""A tar archive in zstd frames, written and read as a stream.
 
-It is plain `tar.zst`: `zstd -dc FILE | tar t` reads it. What is compressed already goes into
-frames that only store, everything else into frames of zstd's default level; a row of frames is
-a valid zstd file. Reading trusts nothing: whatever the bytes are, memory stays bounded and the
-only error is a StoreError. Both ways, an OSError of the archive's own stream passes untouched.
+It is plain `tar.zst`: `zstd -dc FILE | tar t` reads it. Compressed files go into frames that only
+store, all others into frames of zstd's default level; a sequence of frames is a valid zstd file.
+Reading trusts nothing: for any input, memory stays bounded and the only error is a StoreError.
+In both directions, an OSError of the archive's own stream passes through.
 
 https://www.gnu.org/software/tar/manual/html_node/Standard.html
 https://www.rfc-editor.org/rfc/rfc8878#section-3.1
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     else:
         from backports.zstd import ZstdCompressor
 
-_CHUNK = 128 << 10  # for larger buffers, the time goes into getting fresh pages for each
+_CHUNK = 128 << 10  # larger buffers are slower: each needs fresh memory pages
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 99
-_LATEST_TIME = 8**11 - 1  # what a header holds in octal: the year 2242
+_LATEST_TIME = 8**11 - 1  # the maximum of a header's octal field: the year 2242
 _MOST_ENTRIES = 1_000_000
-# The writer starts at most one frame an entry. A frame costs a reader 10 us, however empty.
+# The writer starts at most one frame per entry. Even an empty frame costs a reader 10 us.
 _MOST_FRAMES = 2 * _MOST_ENTRIES
-_MOST_PADDING = 1 << 20  # tar fills its last record with zeros, by default of 10 KiB
+_MOST_PADDING = 1 << 20  # tar pads its last record (10 KiB by default) with zeros
 _FIRST_FEED = 4 << 10
-_LOG_WINDOW = 27  # 128 MiB, as much as the zstd tool takes without `--long` or `--memory`
-_MOST_WORKERS = 16  # each holds some 20 MB
+_LOG_WINDOW = 27  # 128 MiB, the most that the zstd tool accepts without `--long` or `--memory`
+_MOST_WORKERS = 16  # each needs about 20 MB
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_HINT = "get the file again from where it was made, or make a new one"
+_HINT = "download or copy the file again, or pack the store again"
 _KINDS = {
     tarfile.LNKTYPE: "a hard link",
     tarfile.SYMTYPE: "a symbolic link",
@@ -56,15 +56,15 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file to be written.
+    """A regular file to write.
 
     Attributes:
-        name: its path in the archive: printable ASCII, `/` between the parts, below 100 bytes.
-        size: how many bytes it has.
-        source: the file that has them, or the bytes themselves.
-        mtime: when it was changed, in whole seconds since the epoch.
-        compressed: its bytes are compressed already, so no time is spent on them.
-        opener: opens the file, as for the built-in `open`.
+        name: its path in the archive: printable ASCII, separated by `/`, below 100 bytes.
+        size: its size in bytes.
+        source: the file to read, or its bytes.
+        mtime: its modification time, in whole seconds since the epoch.
+        compressed: its bytes are compressed already, so they are only stored.
+        opener: opens the file; as in the built-in `open`.
     """
 
     name: str
@@ -77,15 +77,15 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A regular file that is being read.
+    """A regular file while it is read.
 
-    Its bytes come from the archive's stream, so they are there once, and until the next entry
-    is asked for; RuntimeError tells a caller who comes too late.
+    Its bytes come from the archive's stream: they can be read once, before the next entry;
+    afterwards, reading raises RuntimeError.
 
     Attributes:
-        name: its path in the archive, with no part that leads elsewhere.
-        size: how many bytes it has.
-        mtime: when it was changed, in whole seconds since the epoch.
+        name: its path in the archive, without parts such as `..`.
+        size: its size in bytes.
+        mtime: its modification time, in whole seconds since the epoch.
     """
 
     name: str
@@ -97,29 +97,29 @@ class Entry:
         """Its bytes in order, at most 128 KiB at a time.
 
         Raises:
-            StoreError: the archive is damaged or cut short here.
+            StoreError: the archive is damaged or truncated here.
         """
         return self._content.chunks()
 
     def read(self, most: int) -> bytes:
-        """All its bytes, where there are no more than `most`.
+        """All its bytes, at most `most`.
 
         Raises:
-            StoreError: there are more, or the archive is damaged or cut short here.
+            StoreError: it is larger, or the archive is damaged or truncated here.
         """
         if self.size > most:
-            raise _damage(f"`{self.name}` has {self.size} bytes where at most {most} are expected")
+            raise _damage(f"`{self.name}` has {self.size} bytes; at most {most} expected")
         return b"".join(self.chunks())
 
 
 def write_archive(target: BinaryIO, members: Iterable[Member]) -> None:
-    """Write members in their order; the same members give the same bytes on any machine.
+    """Write members in order; the same members give the same bytes on any machine.
 
-    That is, with the same release of zstd: the number of cores changes nothing.
+    That holds for one release of zstd; the number of cores does not matter.
 
     Raises:
-        StoreError: a source is missing, unreadable, or not of the size that its member says; or
-            a member's name, size or time has no place in an archive.
+        StoreError: a source is missing, unreadable, or not of its member's size; or an archive
+            cannot hold a member's name, size or time.
         OSError: the target cannot be written.
     """
     names, frames = _Names(), _Frames(target)
@@ -132,16 +132,16 @@ def write_archive(target: BinaryIO, members: Iterable[Member]) -> None:
 
 
 def read_archive(source: BinaryIO, check: Callable[[str, int], None]) -> Iterator[Entry]:
-    """The entries in their order; what the caller leaves of one is skipped.
+    """Iterate over the entries; bytes that the caller does not read are skipped.
 
     Args:
-        source: the archive, read once from where it stands to its end.
-        check: is given each entry's name and size before any of its bytes, and raises to refuse.
+        source: the archive, read once from its current position to its end.
+        check: gets each entry's name and size before its bytes; raises to refuse it.
 
     Raises:
-        StoreError: it is no such archive, damaged, cut short, goes on after its end, or has what
-            no archive of regular files needs: links, directories, extensions, names that are
-            there twice or lead elsewhere, more than 1,000,000 entries, windows above 128 MiB.
+        StoreError: it is not such an archive, is damaged or truncated, continues after its end, or
+            has links, directories, extensions, duplicate names or names that lead elsewhere, more
+            than 1,000,000 entries, or windows above 128 MiB.
         OSError: the source cannot be read.
     """
     names, stream = _Names(_HINT), _Stream(_decompress(source))
@@ -160,14 +160,14 @@ def _damage(message: str) -> StoreError:
 
 def _load_zstd() -> ModuleType:
     if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415  # only a pack pays for it
+        from compression import zstd  # noqa: PLC0415  # only for packs
     else:
-        from backports import zstd  # noqa: PLC0415  # only a pack pays for it
+        from backports import zstd  # noqa: PLC0415  # only for packs
     return zstd
 
 
 class _Names:
-    """The names of an archive so far."""
+    """The names in an archive so far."""
 
     def __init__(self, hint: str = "") -> None:
         self._seen: set[str] = set()
@@ -178,9 +178,9 @@ class _Names:
             raise StoreError(problem, hint=self._hint)
         self._seen.add(name)
 
-    def _find_problem(self, name: str) -> str:
+    def _find_problem(self, name: str) -> str | None:
         if not (name.isascii() and name.isprintable()) or "\\" in name:
-            return f"the name {name!a} has characters that an archive's names do not have"
+            return f"the name {name!a} has characters that are not allowed in an archive"
         if len(name) > _LONGEST_NAME:
             return f"the name `{name}` is longer than {_LONGEST_NAME} bytes"
         if {"", ".", ".."} & set(name.split("/")):
@@ -189,11 +189,11 @@ class _Names:
             return f"`{name}` is in the archive twice"
         if len(self._seen) == _MOST_ENTRIES:
             return f"the archive has more than {_MOST_ENTRIES:,} entries"
-        return ""
+        return None
 
 
 class _Frames:
-    """A row of zstd frames, each of one of two kinds."""
+    """A sequence of zstd frames of two kinds: stored and compressed."""
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
@@ -201,7 +201,7 @@ class _Frames:
         self._current: ZstdCompressor | None = None
 
     def write(self, data: bytes | memoryview, *, stored: bool) -> None:
-        """Add data, stored as it is or compressed."""
+        """Add data, stored or compressed."""
         if stored not in self._kinds:
             self._kinds[stored] = _make_compressor(stored=stored)
         compressor = self._kinds[stored]
@@ -211,7 +211,7 @@ class _Frames:
         self._target.write(compressor.compress(data))
 
     def finish(self) -> None:
-        """End the frame that is being written."""
+        """End the current frame."""
         if self._current is not None:
             self._target.write(self._current.flush())
 
@@ -221,11 +221,11 @@ def _make_compressor(*, stored: bool) -> ZstdCompressor:
     key = zstd.CompressionParameter
     options = {key.checksum_flag: 1}
     if stored:
-        # The lowest level looks at next to no position of a block, then writes it raw.
+        # The lowest level hardly searches a block before it writes it raw.
         options[key.compression_level] = key.compression_level.bounds()[0]
     else:
-        # The output is the same for any number of workers, and another for none, which is all
-        # that a zstd built without threads has.
+        # The output is the same for any number of workers, but differs for none, the only choice
+        # of a zstd built without threads.
         most = key.nb_workers.bounds()[1]
         options[key.nb_workers] = min(os.cpu_count() or 1, _MOST_WORKERS, most)
     compressor: ZstdCompressor = zstd.ZstdCompressor(options=options)
@@ -234,7 +234,7 @@ def _make_compressor(*, stored: bool) -> ZstdCompressor:
 
 def _build_header(member: Member) -> bytes:
     if member.size < 0 or not 0 <= member.mtime <= _LATEST_TIME:
-        raise StoreError(f"`{member.name}` has a size or a time that no archive can hold")
+        raise StoreError(f"`{member.name}` has a size or time that an archive cannot hold")
     info = tarfile.TarInfo(member.name)
     info.size, info.mtime, info.mode = member.size, member.mtime, 0o444
     return info.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")
@@ -251,8 +251,8 @@ def _write_data(frames: _Frames, member: Member) -> None:
         which = member.source if isinstance(member.source, Path) else member.name
         count = "more" if written > member.size else f"only {written}"
         raise StoreError(
-            f"`{which}` should have {member.size} bytes and has {count}",
-            hint="it was changed meanwhile or is damaged: try again, or write it anew",
+            f"`{which}` should have {member.size} bytes but has {count}",
+            hint="it changed meanwhile or is damaged; try again, or run `bxcache store repair`",
         )
     frames.write(bytes(-member.size % _BLOCK), stored=member.compressed)
 
@@ -268,13 +268,13 @@ def _read_source(member: Member) -> Iterator[bytes | memoryview]:
                 yield buffer[:count]
     except OSError as error:
         raise StoreError(
-            f"`{member.source}` cannot be put into the archive: {error.strerror or error}",
-            hint="it was removed meanwhile, or this user may not read it",
+            f"`{member.source}` cannot be added to the archive: {error.strerror or error}",
+            hint="it was removed meanwhile, or you lack permission to read it",
         ) from error
 
 
 class _Stream:
-    """Bytes that come in pieces and are taken in others; after an error there are no more."""
+    """A stream of byte pieces, read in other sizes; after an error it is empty."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -282,7 +282,7 @@ class _Stream:
         self._at = 0
 
     def take(self, most: int) -> bytes:
-        """Up to `most` bytes; none at the end."""
+        """Up to `most` bytes; empty at the end."""
         if self._at == len(self._data):
             self._data, self._at = next(self._pieces, b""), 0
         piece = self._data[self._at : self._at + most]
@@ -290,13 +290,13 @@ class _Stream:
         return piece
 
     def put_back(self, count: int) -> None:
-        self._at -= count  # of the piece that was taken last
+        self._at -= count  # of the last piece
 
     def demand(self, most: int, where: str) -> bytes:
-        """Up to `most` bytes, and at least one."""
+        """Up to `most` bytes, at least one."""
         if piece := self.take(most):
             return piece
-        raise _damage(f"the archive is cut short {where}")
+        raise _damage(f"the archive is truncated {where}")
 
     def demand_block(self, where: str) -> bytes:
         """The next 512 bytes."""
@@ -317,7 +317,7 @@ def _decompress(source: BinaryIO) -> Iterator[bytes]:
             yield from _decompress_frame(feed, first)
         except _load_zstd().ZstdError as error:
             if frames == 1 and not first.startswith(_ZSTD_MAGIC):
-                raise _damage("this is no archive: it does not begin as a zstd file") from error
+                raise _damage("not an archive: it does not start with a zstd frame") from error
             raise _damage(f"the archive is damaged: {error}") from error
 
 
@@ -326,7 +326,7 @@ def _decompress_frame(feed: _Stream, piece: bytes) -> Iterator[bytes]:
     decoder = zstd.ZstdDecompressor(
         options={zstd.DecompressionParameter.window_log_max: _LOG_WINDOW}
     )
-    # What follows a frame is copied once more, so short frames had better get little at a time.
+    # Data after a frame is copied again, so start with small pieces.
     step = _FIRST_FEED
     while True:
         if data := decoder.decompress(piece, _CHUNK):
@@ -339,7 +339,7 @@ def _decompress_frame(feed: _Stream, piece: bytes) -> Iterator[bytes]:
 
 
 class _Content:
-    """The bytes of one entry that are still in the stream."""
+    """The unread bytes of one entry in the stream."""
 
     def __init__(self, stream: _Stream, name: str, size: int) -> None:
         self._stream = stream
@@ -351,7 +351,7 @@ class _Content:
 
     def chunks(self) -> Iterator[bytes]:
         if self._begun:
-            raise RuntimeError(f"the bytes of `{self._name}` were read or skipped already")
+            raise RuntimeError(f"the bytes of `{self._name}` have already been read or skipped")
         self._begun = True
         return self._iterate()
 
@@ -359,7 +359,7 @@ class _Content:
         while self._left > self._padding:
             yield self._take(self._left - self._padding)
         if self._gone:
-            raise RuntimeError(f"the rest of `{self._name}` was skipped already")
+            raise RuntimeError(f"the rest of `{self._name}` has already been skipped")
 
     def _take(self, most: int) -> bytes:
         piece = self._stream.demand(most, f"in `{self._name}`")
@@ -367,7 +367,7 @@ class _Content:
         return piece
 
     def skip(self) -> None:
-        """Leave the stream at the next header."""
+        """Move the stream to the next header."""
         self._begun = True
         self._gone = self._left > self._padding
         while self._left:
@@ -381,10 +381,10 @@ def _read_header(stream: _Stream) -> tarfile.TarInfo | None:
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
     except (tarfile.HeaderError, ValueError) as error:
-        raise _damage(f"the archive is damaged: an entry's header is wrong: {error}") from error
+        raise _damage(f"the archive is damaged: an entry's header is invalid: {error}") from error
     if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         kind = _KINDS.get(header.type, f"of the unknown kind {header.type!r}")
-        raise _damage(f"{header.name!a} is {kind}, where only regular files are expected")
+        raise _damage(f"{header.name!a} is {kind}, but only regular files are allowed")
     if header.size < 0 or not 0 <= header.mtime <= _LATEST_TIME:
         raise _damage(f"{header.name!a} has an impossible size or time")
     return header
@@ -392,9 +392,9 @@ def _read_header(stream: _Stream) -> tarfile.TarInfo | None:
 
 def _read_end(stream: _Stream) -> None:
     if any(stream.demand_block("in its end marker")):
-        raise _damage("the archive is damaged: its end marker is half there")
+        raise _damage("the archive is damaged: its end marker is incomplete")
     padding = 0
     while piece := stream.take(_CHUNK):
         padding += len(piece)
         if piece.count(0) != len(piece) or padding > _MOST_PADDING:
-            raise _damage("the archive goes on after its end marker")
+            raise _damage("the archive continues after its end marker")

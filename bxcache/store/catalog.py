@@ -1,7 +1,7 @@
-"""The index of a store, its journal and the records of its builds, read and changed together.
+"""A store's index, its journal and the records of its builds, read and changed together.
 
-The order of a change: new pages, the index, then the old pages go. Wherever it is cut off, the
-index names what it named before or after, and the journal can rebuild it.
+A change writes new pages, then the index, then removes old pages. Interrupted anywhere, it leaves
+the old index or the new one, and the journal can rebuild either.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger("bxcache.store")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of a scope: its page with the new entry, and when it was last used."""
+    """A scope's new page, with the new entry, and when the scope was last used."""
 
     page: Page
     last_used: float | None = None
@@ -35,7 +35,7 @@ class Change:
 class Catalog:
     """The index, the journal and the records of a store.
 
-    It refers to the store's folders as they are, so it is made anew for each operation.
+    It holds open folders, so each operation creates its own.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -45,7 +45,7 @@ class Catalog:
         self.records = Records(directory.records)
 
     def read(self) -> Index:
-        """The index; a damaged one is replaced in memory by what the journal says.
+        """The index; if damaged, one rebuilt from the journal in memory.
 
         Raises:
             StoreError: it is damaged, and the journal is empty.
@@ -67,9 +67,9 @@ class Catalog:
             return rebuilt, error.message
 
     def recover(self) -> tuple[Index, str]:
-        """The index, and what was mended; the caller holds the store's lock.
+        """The index, repaired if needed, and what was repaired; the caller holds the store's lock.
 
-        A damaged index is kept beside the one that is made from the journal.
+        A damaged index is kept beside the one rebuilt from the journal.
 
         Raises:
             StoreError: it is damaged, and the journal is empty.
@@ -85,9 +85,9 @@ class Catalog:
         return index, f"{damage}; {back} from the journal{kept}"
 
     def recover_or_set_aside(self, notes: list[str]) -> Index:
-        """The index; one that nothing can be made of is set aside for an empty one.
+        """The index, repaired if needed; one beyond repair is set aside for an empty one.
 
-        The caller holds the store's lock; `notes` gets what was done.
+        The caller holds the store's lock; repairs are added to `notes`.
 
         Raises:
             OSError: it cannot be written.
@@ -97,17 +97,17 @@ class Catalog:
         except StoreError as error:
             self._keep_damaged()
             write_index(self.layout, Index().with_entries({}))
-            notes.append(f"{error.message}; it is set aside, and the store starts empty")
+            notes.append(f"{error.message}; it was set aside, and the store is now empty")
             return self.read()
         if note:
             notes.append(note)
         return index
 
     def _keep_damaged(self) -> bool:
-        """Give what is in the index's place another name; until there is a new one, there is none.
+        """Rename the index, which leaves the store without one.
 
         Returns:
-            Whether there was anything.
+            Whether there was one.
         """
         root = self.layout.root
         if root.look(INDEX_NAME) is None:
@@ -117,10 +117,10 @@ class Catalog:
         return True
 
     def change(self, index: Index, changes: Mapping[str, Change | None]) -> Index:
-        """Change scopes, or with None remove them; the caller holds the store's lock.
+        """Change scopes, or remove those with None; the caller holds the store's lock.
 
         Raises:
-            OSError: something cannot be written; the index is the old one or the new one.
+            OSError: a file cannot be written; the index is the old one or the new one.
         """
         before = index.by_name()
         entries: dict[str, Descriptor | None] = {}
@@ -139,8 +139,8 @@ class Catalog:
                 self.records.remove(name)
         return changed
 
-    def settle(self, index: Index) -> None:
-        """Let there be one page for each scope, and none besides."""
+    def reconcile(self, index: Index) -> None:
+        """Leave exactly one page for each scope."""
         strays = self.journal.list_files()
         files = [
             strays.pop(name_page(entry.ref_name, entry.digest), None) for entry in index.manifests
@@ -148,7 +148,7 @@ class Catalog:
         for name in strays:
             self.journal.remove_file(name)
         for entry, file in zip(index.manifests, files, strict=True):
-            # An empty one is what a power cut leaves.
+            # A power cut can leave an empty file.
             if file is None or not file.st_size:
                 self.journal.write(Page(scope=entry.ref_name, manifest=entry))
             elif is_ahead(file.st_mtime):
@@ -157,13 +157,13 @@ class Catalog:
 
 
 def check_known(index: Index, scopes: Iterable[str]) -> None:
-    """Refuse scopes that an index does not have.
+    """Check that an index has these scopes.
 
     Raises:
-        StoreError: with the names that it has.
+        StoreError: it lacks one; the hint lists the scopes that it has.
     """
     known = index.by_name()
     unknown = [scope for scope in scopes if scope not in known]
     if unknown:
-        names = ", ".join(f"`{name}`" for name in known) or "no scope at all"
+        names = ", ".join(f"`{name}`" for name in known) or "no scopes"
         raise StoreError(f"the store has no scope `{unknown[0]}`", hint=f"it has {names}")

@@ -1,7 +1,7 @@
-"""What a store drops to stay within its bounds: first decided, then done.
+"""Decide what a store drops to stay within its limits, then drop it.
 
-In this order: scopes that are of no use or unused for too long, blobs that no scope needs, layers
-that are worth least, and only when all layers are gone the longest unused scopes.
+The order: unusable scopes and those unused for too long, blobs that no scope needs, the least
+valuable layers, and, once all layers are gone, the least recently used scopes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bxcache.store.eviction import Holding, choose_evicted
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
 from bxcache.store.journal import Page
 from bxcache.store.layout import read_config_blob, read_manifest
-from bxcache.store.mending import renew_entry
+from bxcache.store.repair import renew_entry
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -34,10 +34,10 @@ _MOST_TOGETHER = 256
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of a store; None is no bound.
+    """The limits of a store; None means unlimited.
 
     Attributes:
-        max_size: the most that it may hold, in bytes.
+        max_size: its maximum size in bytes.
         max_age: how long an unused scope is kept, in seconds.
     """
 
@@ -50,12 +50,12 @@ class Collected:
     """What a collection dropped. Sizes are bytes.
 
     Attributes:
-        dropped: the scopes that are gone, and why.
-        evicted: how many layers other scopes lost, by scope.
+        dropped: the scopes that were dropped, and why.
+        evicted: how many layers the remaining scopes lost, by scope.
         blobs: how many blobs were removed.
         freed_bytes: their size.
-        bytes: the size of what the store holds now, its index and journal included.
-        notes: what was mended on the way.
+        bytes: the store's size afterwards, including its index and journal.
+        notes: the repairs that were made.
     """
 
     dropped: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Collected:
 
     @property
     def summary(self) -> str:
-        """What scopes and layers were dropped, in words; empty where there were none."""
+        """The dropped scopes and layers, in words; empty if none were dropped."""
         parts = []
         if self.dropped:
             parts.append(format_count(len(self.dropped), "scope"))
@@ -78,13 +78,13 @@ class Collected:
 
 
 class Decision:
-    """What is to be dropped.
+    """What a collection will drop.
 
     Attributes:
-        kept: the scopes that stay, with the sizes in bytes of the blobs that each will need.
-        dropped: the scopes that go, and why.
-        lost: the layers that scopes lose, by scope.
-        bytes: the size of what is kept, each blob once.
+        kept: the scopes to keep, each with its remaining blobs and their sizes in bytes.
+        dropped: the scopes to drop, and why.
+        lost: the layers that kept scopes lose, by scope.
+        bytes: the size of all kept blobs, each counted once.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -96,18 +96,18 @@ class Decision:
 
     @cached_property
     def _uses(self) -> Counter[str]:
-        """How many scopes need each blob; counted only once something goes."""
+        """How many scopes need each blob; counted only if something is dropped."""
         return self._inventory.count_uses()
 
     def drop(self, name: str, why: str) -> None:
-        """Let a scope go."""
+        """Drop a scope."""
         self._release(name, list(self.kept[name]))
         self.dropped[name] = why
         del self.kept[name]
         self.lost.pop(name, None)
 
     def lose(self, name: str, layers: Iterable[str]) -> None:
-        """Let a scope lose layers."""
+        """Drop layers of a scope."""
         gone = [each for each in layers if each in self.kept[name]]
         self._release(name, gone)
         if gone:
@@ -122,23 +122,23 @@ class Decision:
 
 
 class Source(Protocol):
-    """Where a decision learns more about a scope, when it has to."""
+    """Details of a scope, read only if a decision needs them."""
 
     def read_links(self, scope: ScopeState, layers: Collection[str]) -> list[tuple[str, int]]:
-        """The chains of these layers; `StoreError` when they cannot be known."""
+        """The chains of these layers; raises StoreError if they are unknown."""
 
     def read_seconds(self, scope: ScopeState) -> Mapping[str, float]:
-        """What the steps of its layers took."""
+        """The seconds that each layer's steps took."""
 
 
 def decide_collection(inventory: Inventory, limits: Limits, now: float, source: Source) -> Decision:
-    """Choose what a store drops. Pure but for what it reads from `source`.
+    """Choose what a store drops. Pure except for reads from `source`.
 
     Args:
-        inventory: what the store holds.
-        limits: its bounds.
+        inventory: the store's content.
+        limits: its limits.
         now: the time in seconds since the epoch.
-        source: where it learns more.
+        source: the details of scopes.
     """
     decision = Decision(inventory)
     for scope in inventory.scopes:
@@ -148,13 +148,13 @@ def decide_collection(inventory: Inventory, limits: Limits, now: float, source: 
         elif limits.max_age is not None and unused > limits.max_age:
             decision.drop(scope.name, f"unused for {format_age(unused)}")
         else:
-            _leave_missing(scope, inventory.missing & scope.sizes.keys(), decision, source)
+            _drop_missing(scope, inventory.missing & scope.sizes.keys(), decision, source)
     if limits.max_size is not None:
         _fit(inventory, limits.max_size - inventory.overhead, decision, source)
     return decision
 
 
-def _leave_missing(
+def _drop_missing(
     scope: ScopeState, missing: frozenset[str], decision: Decision, source: Source
 ) -> None:
     if not missing:
@@ -169,7 +169,7 @@ def _fit(inventory: Inventory, most: int, decision: Decision, source: Source) ->
     if decision.bytes <= most:
         return
     kept = [scope for scope in inventory.scopes if scope.name in decision.kept]
-    # One after the other: all at once would be most of the memory that a collection takes.
+    # Lazily: all at once would take most of a collection's memory.
     holdings = (_weigh_scope(scope, decision.kept[scope.name], source) for scope in kept)
     for name, layers in choose_evicted(holdings, decision.bytes - most).items():
         decision.lose(name, layers)
@@ -192,37 +192,37 @@ def _weigh_scope(scope: ScopeState, kept: Mapping[str, int], source: Source) -> 
 
 
 class Collector:
-    """Collects one store; whoever lets it change something holds the store's lock."""
+    """Collects one store; a caller that changes it holds the store's lock."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._layout = catalog.layout
 
     def read_links(self, scope: ScopeState, layers: Collection[str]) -> list[tuple[str, int]]:
-        """The chains of a scope, from its cache config."""
+        """The chains of a scope's layers, from its cache config."""
         if not scope.config:
-            raise StoreError("the manifest names no cache config")
+            raise StoreError("the manifest has no cache config")
         config = read_config_blob(self._layout, scope.config, scope.sizes[scope.config])
         return list_chains(parse_config(config), layers)
 
     def read_seconds(self, scope: ScopeState) -> Mapping[str, float]:
-        """What the steps took, from the scope's page."""
+        """The seconds that each layer's steps took, from the scope's page."""
         page = self._catalog.journal.read(scope.entry)
         return page.seconds if page else {}
 
     def preview(self, index: Index, limits: Limits) -> Collected:
-        """What a collection would drop."""
+        """Report what a collection would drop."""
         inventory = read_inventory(index, self._catalog)
         decision = decide_collection(inventory, limits, time.time(), self)
         dead = self._list_dead(inventory, decision)
         return self._report(inventory, decision, len(dead), measure_files(self._layout, dead))
 
     def recover(self, limits: Limits) -> Collected:
-        """Mend the index where it is damaged, and collect.
+        """Repair a damaged index, then collect.
 
         Raises:
             StoreError: the index is damaged, and the journal is empty.
-            OSError: the disk is too full for the change; what no scope needs is removed.
+            OSError: the disk is too full for the change; unused blobs are removed all the same.
         """
         index, note = self._catalog.recover()
         collected = self._collect(index, limits)
@@ -230,7 +230,7 @@ class Collector:
 
     def _collect(self, index: Index, limits: Limits) -> Collected:
         inventory = read_inventory(index, self._catalog)
-        # On a full disk, this makes the room that the change of the index needs.
+        # On a full disk, this frees the space that the change of the index needs.
         garbage = inventory.dead
         freed = self._remove_files(garbage)
         decision = decide_collection(inventory, limits, time.time(), self)
@@ -240,7 +240,7 @@ class Collector:
         written = {each.page.manifest.digest[7:] for each in changes.values() if each}
         dead = self._list_dead(inventory, decision) - garbage - written
         freed += self._remove_files(dead)
-        self._catalog.settle(index)
+        self._catalog.reconcile(index)
         return self._report(inventory, decision, len(garbage) + len(dead), freed)
 
     def _change_scopes(self, inventory: Inventory, decision: Decision) -> dict[str, Change | None]:

@@ -1,4 +1,4 @@
-"""What a build exported to its staging layout becomes a scope's content, all or nothing."""
+"""Turn a build's export in its staging layout into a scope's content, all or nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bxcache.oci.merging import merge_caches
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.journal import Work, make_page
 from bxcache.store.layout import Layout, read_config, read_manifest
-from bxcache.store.mending import find_broken, write_manifest
+from bxcache.store.repair import find_broken, write_manifest
 from bxcache.store.staging import Staging, find_export, link_blobs
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a commit put into the store.
+    """What a commit saved.
 
     Attributes:
         digest: the digest of the scope's manifest.
-        bytes: the size of all the blobs of the scope, each counted once.
-        new_bytes: the size of those the store did not have.
-        layers: how many different layers the scope has.
-        unchanged: the scope had this very manifest before.
-        contents: those layers, by digest.
+        bytes: the size of the scope's blobs, each counted once.
+        new_bytes: the size of the blobs that the store did not have.
+        layers: how many distinct layers the scope has.
+        unchanged: the scope already had this manifest.
+        contents: the digests of its layers.
     """
 
     digest: str
@@ -45,11 +45,11 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What buildx exported, whole.
+    """A complete export of buildx.
 
     Attributes:
         scope: the scope's name.
-        entry: what the index is to say of it.
+        entry: its future entry in the index.
         manifest: its manifest.
     """
 
@@ -61,7 +61,7 @@ class Export:
 def read_export(
     staging: Staging, scope: str, digest: str | None, others: Sequence[str] = ()
 ) -> Export:
-    """What buildx exported as a scope.
+    """Read a scope's export, and check that it is complete.
 
     Raises:
         StoreError: nothing was exported, or the export is incomplete.
@@ -79,7 +79,7 @@ def read_export(
 
 
 def _join_exports(layout: Layout, entry: Descriptor, others: Sequence[str]) -> Descriptor:
-    """One manifest of those that the nodes of a builder exported, written beside them."""
+    """Merge the manifests that a builder's nodes exported, and write the result beside them."""
     entries = [entry, *(find_export(layout, entry.ref_name, each) for each in others)]
     manifests = [read_manifest(layout, each) for each in entries]
     merged = merge_caches([(each, read_config(layout, each)) for each in manifests])
@@ -90,7 +90,7 @@ def _join_exports(layout: Layout, entry: Descriptor, others: Sequence[str]) -> D
 
 
 def cut_export(staging: Staging, export: Export, sound: AbstractSet[str]) -> Export:
-    """The same without all layers but some, and without what stands on those that go.
+    """The export with only sound layers, without any layer above an unsound one.
 
     Raises:
         StoreError: its config is damaged.
@@ -109,7 +109,7 @@ def take_export(catalog: Catalog, staging: Staging, export: Export, work: Work) 
     """Link the blobs into the store and change its index; the caller holds the store's lock.
 
     Raises:
-        OSError: something cannot be written; the scope is what it was before.
+        OSError: a file cannot be written; the scope is unchanged.
     """
     entry, scope = export.entry, export.scope
     sizes = export.manifest.list_sizes(entry)

@@ -1,4 +1,4 @@
-"""The directory of a store: whose it is, and what marks it."""
+"""The directory of a store: its marks, its version and its permissions."""
 
 from __future__ import annotations
 
@@ -23,34 +23,33 @@ _Result = TypeVar("_Result")
 
 VERSION = "1"
 _OWN_FOLDER = ".bxcache"
-_NOBODYS = frozenset({"lost+found"})
-"""What a directory can hold without belonging to anybody: the root of a mounted volume."""
+_IGNORED = frozenset({"lost+found"})
+"""Names to ignore: they are in the root of a mounted volume."""
 DAMAGED_NAME = f"{INDEX_NAME}.damaged"
-"""What a damaged index is called once it is set aside."""
+"""The name of a damaged index that was set aside."""
 _TAG_NAME = "CACHEDIR.TAG"
-_UNSEEN = ".gitignore"
+_GITIGNORE = ".gitignore"
 _RESERVE = 64 << 10
-"""Room in bytes for an index of some hundred scopes."""
-_ELSEWHERE = "name another directory as `dir` of the local backend"
+"""In bytes, enough for an index of a few hundred scopes."""
+_ELSEWHERE = "set another directory as `dir` of the local backend"
 _CACHE_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This directory is a bxcache store: layers of docker builds. It can be removed at any time\n"
     "# that no build runs. See https://bford.info/cachedir/ for what this file is.\n"
 )
-_OWN_FILES = {_TAG_NAME: _CACHE_TAG, _UNSEEN: "*\n"}
-"""What bxcache writes beside the layout."""
+_OWN_FILES = {_TAG_NAME: _CACHE_TAG, _GITIGNORE: "*\n"}
+"""The files that bxcache writes beside the layout."""
 
-WHAT_IS_LOST = (
-    "the store `%s` has come back without its folder `.bxcache`: its caches can be used; the "
-    "records of builds, and when caches were used, are lost. What copied the store left out names "
-    "that begin with a dot"
+LOSS_WARNING = (
+    "the store `%s` lacks its folder `.bxcache`: its caches are usable, but the records of builds "
+    "and the times of last use are lost; a copy probably left out names that start with a dot"
 )
 
 
 class Directory:
     """A directory that is a store, or can become one.
 
-    Its folders are opened when they are first used, so it is made anew for each operation.
+    It holds open folders, so each operation creates its own.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,13 +63,13 @@ class Directory:
     @property
     def is_store(self) -> bool:
         """Whether it is marked as a store."""
-        return os.path.lexists(self.own.path) or self.has_lost
+        return os.path.lexists(self.own.path) or self.lacks_own_folder
 
     @property
-    def has_lost(self) -> bool:
-        """Whether it is a store that came back without its own folder, as from `cp -r store/* …`.
+    def lacks_own_folder(self) -> bool:
+        """Whether it is a store without bxcache's folder, as `cp -r store/* …` leaves it.
 
-        All that a build needs is there. What is lost: records, and when scopes were used.
+        A build has all it needs. Records and the times of last use are lost.
         """
         if os.path.lexists(self.own.path) or not self._has_own(_TAG_NAME):
             return False
@@ -78,32 +77,32 @@ class Directory:
         return INDEX_NAME in names and not self._list_strangers(names)
 
     def _has_own(self, name: str) -> bool:
-        """Whether a file is there as bxcache writes it."""
+        """Whether a file exists with the content that bxcache writes."""
         try:
             return self.layout.root.read(name, 1 << 10) == _OWN_FILES[name].encode()
         except (OSError, StoreError):
             return False
 
     def _list_strangers(self, names: AbstractSet[str]) -> set[str]:
-        """Those of the names that neither buildx nor bxcache makes beside a layout."""
+        """The names that neither buildx nor bxcache creates beside a layout."""
         own = {name for name in names & _OWN_FILES.keys() if self._has_own(name)}
-        return set(names - LAYOUT_NAMES - _NOBODYS - own - {DAMAGED_NAME})
+        return set(names - LAYOUT_NAMES - _IGNORED - own - {DAMAGED_NAME})
 
     def check(self, *, adopting: bool = False) -> None:
-        """Make sure that it is a store, or can become one, without writing to it.
+        """Check that it is a store, or can become one, without writing to it.
 
         Args:
-            adopting: a directory that plain buildx exported to can become one.
+            adopting: accept a directory that plain buildx exported to.
 
         Raises:
-            StoreError: it is a file, holds something else, or is not ours to read; or it is no
-                store yet, and not ours to write.
+            StoreError: it is a file, has other content, or is not readable; or it is not a store
+                yet and not writable.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"the store `{self.path}` is no directory", hint=_ELSEWHERE)
+            raise StoreError(f"the store `{self.path}` is not a directory", hint=_ELSEWHERE)
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not nearest.is_dir():
-            raise StoreError(f"`{nearest}`, above the store, is no directory", hint=_ELSEWHERE)
+            raise StoreError(f"`{nearest}`, above the store, is not a directory", hint=_ELSEWHERE)
         if not os.access(nearest, os.R_OK | os.X_OK):
             raise StoreError(_describe_denied(self.path, nearest), hint=_ELSEWHERE)
         if nearest == self.path and self.is_store:
@@ -115,7 +114,7 @@ class Directory:
             self._check_strangers(adopting=adopting)
 
     def find_denied(self) -> str:
-        """Why a store cannot be written, or an empty string."""
+        """Why a store is not writable, or an empty string."""
         for path in self._list_folders():
             if path.exists() and not os.access(path, os.W_OK):
                 return _describe_denied(self.path, path)
@@ -128,7 +127,7 @@ class Directory:
 
     @property
     def _small(self) -> tuple[Folder, ...]:
-        """The folders of small files."""
+        """The folders of pages and records."""
         return (self.scopes, self.records)
 
     def _check_store(self) -> None:
@@ -139,38 +138,38 @@ class Directory:
         self._check_version()
 
     def _check_links(self) -> None:
-        # They are never followed; this tells it before anything is done.
+        # Links are never followed; this reports them before any work is done.
         for path in self._list_folders()[1:]:
             if path.is_symlink():
                 raise StoreError(
-                    f"`{path}` is a link, and nothing outside of a store is written",
-                    hint=f"replace it by a folder; or {_ELSEWHERE}",
+                    f"`{path}` is a link; bxcache does not write outside of the store",
+                    hint=f"replace it with a folder, or {_ELSEWHERE}",
                 )
 
     def _check_strangers(self, *, adopting: bool) -> None:
-        names = {path.name for path in self.path.iterdir()} - _NOBODYS
+        names = {path.name for path in self.path.iterdir()} - _IGNORED
         strangers = self._list_strangers(names)
         if names and not strangers and INDEX_NAME in names:
             self._check_links()
             if adopting:
                 return
             raise StoreError(
-                f"the directory `{self.path}` is a cache of plain buildx, and no bxcache store",
-                hint=f"`bxcache store adopt {self.path}` makes it one; or {_ELSEWHERE}",
+                f"the directory `{self.path}` is a cache of plain buildx, not a bxcache store",
+                hint=f"`bxcache store adopt {self.path}` converts it; or {_ELSEWHERE}",
             )
         if self.is_store:
-            # Another build has made it one since we looked.
+            # Another build has created the store in the meantime.
             self._check_store()
             return
         if names:
-            why = f"it holds `{min(strangers)}`" if strangers else f"it has no `{INDEX_NAME}`"
+            why = f"it contains `{min(strangers)}`" if strangers else f"it has no `{INDEX_NAME}`"
             raise StoreError(
-                f"the directory `{self.path}` is no bxcache store: {why}",
+                f"the directory `{self.path}` is not a bxcache store: {why}",
                 hint=f"{_ELSEWHERE}, or empty this one",
             )
 
     def _check_version(self) -> bool:
-        """Refuse a store of another version; whether it says which it has."""
+        """Refuse a store of another version; whether it has a version at all."""
         try:
             version = self.own.read("version", 1 << 10).decode().strip()
         except FileNotFoundError:
@@ -179,26 +178,26 @@ class Directory:
             raise StoreError(f"the store `{self.path}` cannot be read: {error}") from error
         if version != VERSION:
             raise StoreError(
-                f"the store `{self.path}` has version `{version[:20]}`; here {VERSION} is known",
-                hint="update bxcache, or name another directory",
+                f"the store `{self.path}` has version `{version[:20]}`; supported: {VERSION}",
+                hint="update bxcache, or use another directory",
             )
         return True
 
     def make(self) -> None:
-        """Make the folder that the lock lies in, so that it can be taken.
+        """Create the folder of the lock, so that it can be taken.
 
         Raises:
             StoreError: something else is in its place.
-            OSError: it cannot be made.
+            OSError: it cannot be created.
         """
         self.layout.root.make()
         self.own.make()
 
     def mark(self) -> None:
-        """Make it a store, each file whole or absent; the caller holds the lock.
+        """Turn it into a store, each file whole or absent; the caller holds the lock.
 
         Raises:
-            StoreError: it is one of another version, or something else is in a folder's place.
+            StoreError: it is a store of another version, or a folder's place is taken.
             OSError: it cannot be written.
         """
         for folder in (self.staging, *self._small):
@@ -212,16 +211,16 @@ class Directory:
                 self.layout.root.write(name, text.encode())
 
     def _make_reserve(self) -> None:
-        """Set room aside for the change that a full disk needs to become less full."""
+        """Reserve space for the change that frees space on a full disk."""
         if self.own.look("reserve") is None:
             with suppress(OSError):
                 self.own.write("reserve", bytes(_RESERVE), durable=False)
 
     def _release_reserve(self) -> bool:
-        """Give that room back; it is set aside again at the next change.
+        """Free the reserve; the next change reserves it again.
 
         Returns:
-            Whether there was any.
+            Whether there was one.
         """
         if not self.own.has_file("reserve"):
             return False
@@ -229,7 +228,7 @@ class Directory:
         return True
 
     def with_room(self, change: Callable[[], _Result]) -> _Result:
-        """Make a change that frees space, on a full disk with the room set aside for it.
+        """Make a change that frees space; if the disk is full, free the reserve and retry.
 
         Raises:
             OSError: it fails all the same.
@@ -243,15 +242,15 @@ class Directory:
         return change()
 
     def sweep(self) -> None:
-        """Remove files that a killed process was writing; the caller holds the lock."""
+        """Remove the temporary files of killed processes; the caller holds the lock."""
         for folder in (self.layout.root, self.own, *self._small):
             for name in filter(TEMPORARY.fullmatch, folder.list_names()):
-                # It is in nobody's way, so it is not worth an error.
+                # A leftover file does no harm, so it is not worth an error.
                 with suppress(OSError):
                     folder.remove(name)
 
 
 def _describe_denied(store: Path, path: Path) -> str:
     owner = path.stat().st_uid
-    whose = "" if owner == os.geteuid() else f"; it belongs to the user with the id {owner}"
+    whose = "" if owner == os.geteuid() else f" (owner: user id {owner})"
     return f"the store `{store}` cannot be used: no permission to read and write `{path}`{whose}"

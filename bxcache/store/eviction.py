@@ -1,9 +1,9 @@
-"""Which layers a store gives up to get within its budget. Pure.
+"""Choose the layers that a store evicts to fit its budget. Pure.
 
-Worth least goes first: seconds of work saved per byte. A layer takes along what builds on it, so
-what is weighed is a layer with all that stands on it: a cheap layer below an expensive one is kept
-for its sake. A layer of which the work is unknown is taken to save as much per byte as those do of
-which it is known. Where it is known of none, the longest unused goes first, from the top.
+The least valuable layers go first: fewest seconds of work saved per byte. Evicting a layer evicts
+all layers above it, so it is weighed with them: an expensive layer protects the cheap ones below
+it. A layer of unknown work counts with the average of the known ones. If no work is known, the
+least recently used layers go first, from the top.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What one scope has to give.
+    """One scope's layers, for the choice.
 
     Attributes:
         scope: its name.
         last_used: in seconds since the epoch.
-        links: its chains, as `chains.list_chains` gives them.
-        seconds: what each layer's step took, by digest, as far as known; 0 is known.
+        links: its chains, from `chains.list_chains`.
+        seconds: how long each layer's step took, by digest, if known; 0 counts as known.
         sizes: the size of each of its layers in bytes, by digest.
     """
 
@@ -39,9 +39,9 @@ class Holding:
 
 
 def choose_evicted(holdings: Iterable[Holding], excess: int) -> dict[str, set[str]]:
-    """The layers that each scope gives up, so that at least `excess` bytes become free.
+    """The layers to evict from each scope, to free at least `excess` bytes.
 
-    Where all layers together are fewer bytes, all are given up.
+    All layers, if together they have fewer bytes.
     """
     forest = _Forest()
     for holding in holdings:
@@ -51,7 +51,7 @@ def choose_evicted(holdings: Iterable[Holding], excess: int) -> dict[str, set[st
 
 
 class _Forest:
-    """The chains of all scopes, each shared beginning once."""
+    """The chains of all scopes, with common prefixes merged."""
 
     def __init__(self) -> None:
         self._roots: dict[str, Node] = {}
@@ -78,7 +78,7 @@ class _Forest:
             self._seconds[blob] = max(seconds, self._seconds.get(blob, 0.0))
 
     def weigh(self) -> None:
-        # A blob that stands in several chains becomes free with the last of them.
+        # A blob in several chains is freed with the last of them.
         shares = Counter(node.blob for node in self._nodes)
         for node in self._nodes:
             node.bytes = self._sizes[node.blob] / shares[node.blob]
@@ -101,7 +101,7 @@ class _Forest:
                 continue
             now = node.weigh(self._usual)
             if now != worth:
-                # What stood on it and was worth less is gone by now.
+                # Less valuable layers above it have been evicted since.
                 heapq.heappush(heap, (now, number))
                 continue
             excess -= self._cut(node, left)

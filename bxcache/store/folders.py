@@ -1,7 +1,7 @@
-"""Folders that are opened without following a link, and files in them that are whole or not there.
+"""Folders opened without following links, and files in them that are whole or absent.
 
-All that a store does to its files is done here: by a plain name, in a folder that is open. What
-somebody puts in that folder's place meanwhile, a link above all, is never gone into.
+Every file operation of a store happens here: by a plain name, in an open folder. If somebody
+replaces the folder meanwhile, for example with a link, the replacement is never entered.
 https://pubs.opengroup.org/onlinepubs/9799919799/functions/openat.html
 """
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGEST_DOCUMENT = 16 << 20
-"""No index, manifest or page of the journal is larger, in bytes; what is larger is not read."""
+"""The largest index, manifest or page to read, in bytes."""
 TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")
-"""What a file is called while it is written."""
+"""The name of a file while it is written."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""What some file systems answer to an fsync of a folder; nothing there can be made durable."""
+"""The errors of file systems that cannot fsync a folder."""
 
 
 class Folder:
-    """A folder, opened when it is first used and closed when it is no longer referred to.
+    """A folder, opened on first use and closed when garbage-collected.
 
-    Errors of the file system are OSErrors that name the whole path.
+    File system errors are OSErrors with the full path.
 
     Attributes:
-        path: where it is, for people and for programs that want a path.
-        above: the folder that it is in; None for one that is known by its path alone.
+        path: its path, for messages and for programs that need one.
+        above: the folder that contains it; None for one that is opened by its path.
     """
 
     def __init__(self, path: Path, above: Folder | None = None) -> None:
-        """A folder at a path, which may be a link; one `above` another is in that, and no link."""
+        """A folder at a path, which may be a link only if `above` is None."""
         self.path = path
         self.above = above
         self._handle: int | None = None
@@ -53,15 +53,15 @@ class Folder:
             os.close(self._handle)
 
     def below(self, name: str) -> Folder:
-        """A folder in this one, which need not exist."""
+        """A folder inside this one; it need not exist."""
         return Folder(self.path / name, self)
 
     @property
     def handle(self) -> int:
-        """The folder, open.
+        """The folder's file descriptor, opened on first use.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it does not exist.
             StoreError: a link or something else is in its place.
             OSError: it cannot be opened.
         """
@@ -83,9 +83,9 @@ class Folder:
 
     @property
     def mode(self) -> int:
-        """The permissions of the outermost folder: what is made in it gets the same.
+        """The permissions of the outermost folder, which everything created inside inherits.
 
-        So a folder for a group serves all of the group, as with `core.sharedRepository` of git.
+        So a group's folder works for the whole group, as with git's `core.sharedRepository`.
         """
         if self.above is not None:
             return self.above.mode
@@ -93,15 +93,15 @@ class Folder:
 
     @property
     def file_mode(self) -> int:
-        """The permissions of a file in it."""
+        """The permissions of new files in it."""
         return 0o600 | (self.mode & 0o066)
 
     def make(self) -> Folder:
-        """Make it where it does not exist, and open it.
+        """Create it if needed, and open it.
 
         Raises:
             StoreError: a link or something else is in its place.
-            OSError: it can be neither made nor opened.
+            OSError: it cannot be created or opened.
         """
         if self.above is None:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class Folder:
         return self
 
     def list_files(self) -> dict[str, os.stat_result]:
-        """What is in it, by name; nothing where there is no folder."""
+        """Its content, by name; empty if the folder does not exist."""
         try:
             with os.scandir(self.handle) as entries:
                 return {each.name: each.stat(follow_symlinks=False) for each in entries}
@@ -128,14 +128,14 @@ class Folder:
             return {}
 
     def list_names(self) -> list[str]:
-        """The names in it; none where there is no folder."""
+        """The names in it; empty if the folder does not exist."""
         try:
             return os.listdir(self.handle)
         except FileNotFoundError:
             return []
 
     def look(self, name: str) -> os.stat_result | None:
-        """What there is of a name; a link is not followed."""
+        """The status of a name, without following a link; None if it does not exist."""
         try:
             return os.stat(name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
@@ -145,22 +145,22 @@ class Folder:
             raise
 
     def has_file(self, name: str) -> bool:
-        """Whether there is a regular file of a name."""
+        """Whether a regular file has this name."""
         status = self.look(name)
         return status is not None and stat.S_ISREG(status.st_mode)
 
     def has_size(self, name: str, size: int) -> bool:
-        """Whether there is something of so many bytes."""
+        """Whether a name exists and has this size in bytes."""
         try:
             return os.stat(name, dir_fd=self.handle, follow_symlinks=False).st_size == size
         except FileNotFoundError:
             return False
 
     def open_file(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file; nothing is waited for.
+        """Open a regular file without blocking.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it does not exist.
             StoreError: a link or something else is in its place.
             OSError: it cannot be opened.
         """
@@ -182,12 +182,12 @@ class Folder:
         """The bytes of a regular file.
 
         Raises:
-            FileNotFoundError: there is none.
-            StoreError: it is larger than `most` bytes, a link, or no file.
+            FileNotFoundError: it does not exist.
+            StoreError: it is larger than `most` bytes, a link, or not a file.
             OSError: it cannot be read.
         """
         with open(self.open_file(name), "rb") as stream:
-            # Room is made for as much as is asked for.
+            # Python allocates as much as is requested.
             data = stream.read(min(os.fstat(stream.fileno()).st_size, most) + 1)
         if len(data) > most:
             raise StoreError(f"`{self.path / name}` is larger than {most >> 20} MiB")
@@ -196,20 +196,20 @@ class Folder:
     def write(
         self, name: str, data: bytes, *, mode: int | None = None, durable: bool = True
     ) -> None:
-        """Write a file so that a reader sees the old content or the new, whole.
+        """Replace a file atomically: a reader sees the whole old content or the whole new one.
 
         Args:
             name: the file.
             data: its content.
-            mode: its permissions. Default: those of the folder, less all execution.
-            durable: keep that promise after a power cut as well.
+            mode: its permissions. Default: `file_mode`.
+            durable: make that hold after a power cut, too.
         """
         self._write({name: data}, mode, durable=durable)
 
     def write_together(self, files: Mapping[str, bytes], mode: int) -> None:
-        """Write files durably; the disk is waited for once they are all written, which is faster.
+        """Write files durably; faster than one by one, since all are written before the first sync.
 
-        Each is whole or not there; when this returns, all are there.
+        Each file is whole or absent; when this returns, all exist.
 
         Args:
             files: their contents, by name.
@@ -246,31 +246,31 @@ class Folder:
             os.fchmod(stream.fileno(), mode)
 
     def create_file(self, name: str) -> int:
-        """A new file, open for writing; only this user may read it."""
+        """Create a file and open it for writing; only this user may read it."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE
         return os.open(name, flags, 0o600, dir_fd=self.handle)
 
     def rename(self, name: str, new: str) -> None:
-        """Give something another name, whatever had it before."""
+        """Rename a file, replacing any file with the new name."""
         os.replace(name, new, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
     def touch(self, name: str, when: float | None = None) -> None:
-        """Set when a file was changed, in seconds since the epoch. Default: now.
+        """Set a file's modification time, in seconds since the epoch. Default: now.
 
         Raises:
-            OSError: there is no such file, or it is another user's.
+            OSError: the file does not exist or belongs to another user.
         """
         times = None if when is None else (when, when)
         os.utime(name, times, dir_fd=self.handle, follow_symlinks=False)
 
     def remove(self, name: str) -> None:
-        """Remove a file or an empty folder; one that is gone is fine."""
+        """Remove a file or an empty folder, if it exists."""
         try:
             os.unlink(name, dir_fd=self.handle)
         except FileNotFoundError:
             return
         except OSError as error:
-            # What an unlink of a folder answers is up to the system.
+            # The error of an unlink of a folder differs between systems.
             status = self.look(name)
             if status is None or not stat.S_ISDIR(status.st_mode):
                 self._name(error, name)
@@ -282,10 +282,10 @@ class Folder:
                 raise
 
     def empty(self, depth: int) -> None:
-        """Remove what is in it and so many folders deep; what is deeper stays.
+        """Remove its content, down to `depth` folders deep; anything deeper stays.
 
         Raises:
-            OSError: something stays.
+            OSError: something could not be removed.
         """
         for name, status in self.list_files().items():
             if depth and stat.S_ISDIR(status.st_mode):
@@ -293,17 +293,17 @@ class Folder:
             self.remove(name)
 
     def remove_all(self, depth: int) -> None:
-        """Remove it with what is in it and so many folders deep; one that is gone is fine.
+        """Remove it and its content, down to `depth` folders deep, if it exists.
 
         Raises:
-            OSError: something stays.
+            OSError: something could not be removed.
         """
         self.empty(depth)
         if self.above is not None:
             self.above.remove(self.path.name)
 
     def sync(self) -> None:
-        """Make the names in it durable, where the file system can do so."""
+        """Make its directory entries durable, if the file system supports it."""
         try:
             os.fsync(self.handle)
         except OSError as error:
@@ -312,17 +312,17 @@ class Folder:
                 raise
 
     def _name(self, error: OSError, name: str = "") -> None:
-        """Let an error tell the whole path."""
+        """Set the full path in an error."""
         error.filename, error.filename2 = str(self.path / name), None
 
 
 def _refuse(path: Path, status: os.stat_result | None, wanted: str) -> StoreError:
     if status is not None and stat.S_ISLNK(status.st_mode):
         return StoreError(
-            f"`{path}` is a link, and nothing outside of a store is read or written",
-            hint="put what it leads to in its place, or remove it",
+            f"`{path}` is a link; bxcache does not read or write outside of the store",
+            hint="replace it with its target, or remove it",
         )
-    return StoreError(f"`{path}` is no {wanted}", hint="bxcache has not made it; remove it")
+    return StoreError(f"`{path}` is not a {wanted}", hint="bxcache did not create it; remove it")
 
 
 def _sync_file(name: str, folder: int) -> None:
@@ -334,17 +334,17 @@ def _sync_file(name: str, folder: int) -> None:
 
 
 def link_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
-    """Give a blob a second name; where the file system has no hard links, copy it.
+    """Hard-link a blob into another folder; copy it if the file system has no hard links.
 
     Args:
         source: the folder that has it.
-        target: the folder that gets it. A file of another size that has its name is damaged, and
-            is replaced.
+        target: the folder that gets it. A file with its name but another size is damaged and gets
+            replaced.
         name: the blob's name in both.
         size: its size in bytes.
 
     Returns:
-        Whether the target did not have it.
+        Whether the target lacked it.
 
     Raises:
         OSError: it can be neither linked nor copied.

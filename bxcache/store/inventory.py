@@ -1,4 +1,4 @@
-"""What a store holds, read at once: its scopes, what each needs, and the files there are."""
+"""A store's content, read at once: its scopes, the blobs that each needs, and the files."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _OWN_FILE = re.compile(r"[0-9a-f]{64}|.*\.tmp")
 
 @dataclass(frozen=True, slots=True)
 class ScopeState:
-    """A scope and what it needs.
+    """A scope and the blobs that it needs.
 
     Attributes:
         name: its name.
-        entry: what the index says of it.
+        entry: its entry in the index.
         config: the digest of its cache config, or an empty string.
-        sizes: the size in bytes of every blob that it needs, by digest; its manifest's too.
+        sizes: the size in bytes of every blob that it needs, including its manifest, by digest.
         last_used: in seconds since the epoch.
-        damage: why it is of no use, or an empty string.
+        damage: why it is unusable, or an empty string.
     """
 
     name: str
@@ -51,17 +51,17 @@ class ScopeState:
 
     @property
     def bytes(self) -> int:
-        """The size of all that it needs."""
+        """The size of all its blobs."""
         return sum(self.sizes.values())
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a store holds.
+    """The content of a store.
 
     Attributes:
         scopes: every scope.
-        files: the names in the folder of blobs.
+        files: the file names in the folder of blobs.
         overhead: the size of the index, the journal and the records in bytes.
     """
 
@@ -71,7 +71,7 @@ class Inventory:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """The size in bytes of every blob that some scope needs, by digest."""
+        """The size in bytes of every blob in use, by digest."""
         sizes: dict[str, int] = {}
         for scope in self.scopes:
             sizes.update(scope.sizes)
@@ -79,13 +79,13 @@ class Inventory:
 
     @cached_property
     def dead(self) -> frozenset[str]:
-        """The files that no scope needs; what is nobody's is none of them."""
+        """The files that no scope needs, except files that bxcache did not write."""
         live = {digest[7:] for digest in self.sizes}
         return frozenset(filter(_OWN_FILE.fullmatch, self.files - live))
 
     @cached_property
     def missing(self) -> frozenset[str]:
-        """The blobs that some scope needs and that are not there, by digest."""
+        """The digests of blobs that some scope needs but the store lacks."""
         return frozenset([digest for digest in self.sizes if digest[7:] not in self.files])
 
     def count_uses(self) -> Counter[str]:
@@ -97,10 +97,10 @@ class Inventory:
 
 
 def read_inventory(index: Index, catalog: Catalog) -> Inventory:
-    """Read what a store holds.
+    """Read a store's content.
 
     Raises:
-        OSError: something cannot be read.
+        OSError: a file cannot be read.
     """
     pages = catalog.journal.list_files()
     now = time.time()
@@ -124,7 +124,7 @@ def _read_scope(
         outline = read_outline(layout, entry)
     except StoreError as error:
         return ScopeState(entry.ref_name, entry, "", {}, last_used, error.message)
-    # Thousands of scopes share their layers: one text for each digest is enough.
+    # Thousands of scopes share layers: keep one string for each digest.
     sizes = {known.setdefault(each, each): size for each, size in outline.sizes.items()}
     sizes[entry.digest] = entry.size
     return ScopeState(entry.ref_name, entry, outline.config, sizes, last_used)
@@ -132,18 +132,18 @@ def _read_scope(
 
 @dataclass(frozen=True, slots=True)
 class ScopeUsage:
-    """A scope as `store ls` and `store du` show it. Sizes are bytes, times seconds since the epoch.
+    """A scope for `store ls` and `store du`. Sizes are bytes, times seconds since the epoch.
 
     Attributes:
         name: its name.
-        digest: its manifest.
-        bytes: the size of all that it needs.
-        own_bytes: the size of what no other scope needs; so much becomes free without it.
-        layers: how many different layers it has.
+        digest: its manifest's digest.
+        bytes: the size of all its blobs.
+        own_bytes: the size of the blobs that only this scope needs; removing it frees them.
+        layers: how many distinct layers it has.
         steps: how many steps its build has; None if unknown.
         saved: when it was saved; None if unknown.
         last_used: when it was last imported or saved.
-        damage: why it is of no use, or an empty string.
+        damage: why it is unusable, or an empty string.
     """
 
     name: str
@@ -158,19 +158,19 @@ class ScopeUsage:
 
     @property
     def shared_bytes(self) -> int:
-        """The size of what other scopes need too."""
+        """The size of the blobs that other scopes need, too."""
         return self.bytes - self.own_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a store holds, and how much of it. Sizes are bytes.
+    """The size of a store and its scopes. Sizes are bytes.
 
     Attributes:
         scopes: every scope, by name.
-        bytes: the size of all blobs that some scope needs, each once.
+        bytes: the size of all blobs in use, each counted once.
         shared_bytes: the part of it that several scopes need.
-        dead_bytes: the size of blobs that no scope needs; the next collection drops them.
+        dead_bytes: the size of unused blobs; the next collection removes them.
     """
 
     scopes: tuple[ScopeUsage, ...]
@@ -180,7 +180,7 @@ class Usage:
 
 
 def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
-    """How much each scope takes, alone and with others."""
+    """Measure each scope, alone and with others."""
     shared = {digest for digest, count in inventory.count_uses().items() if count > 1}
     return Usage(
         scopes=tuple(_measure_scope(each, shared, catalog) for each in inventory.scopes),
@@ -207,6 +207,6 @@ def _measure_scope(scope: ScopeState, shared: AbstractSet[str], catalog: Catalog
 
 
 def measure_files(layout: Layout, names: frozenset[str]) -> int:
-    """The size in bytes of files in the folder of blobs; those that are gone count nothing."""
+    """The size in bytes of files in the folder of blobs; missing files count 0."""
     found = map(layout.blobs.look, names)
     return sum(status.st_size for status in found if status is not None)

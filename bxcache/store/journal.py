@@ -1,13 +1,12 @@
-"""The journal of a store: what it remembers of each scope, a page beside the layout for each.
+"""The journal of a store: one page per scope, beside the layout.
 
 ::
 
     DIR/.bxcache/scopes/NAME@DIGEST.json
 
-`NAME` is the scope, shortened where it is long or odd, `DIGEST` the beginning of its manifest's
-digest: so the names alone tell which pages are those of the index. The file's modification time
-is when the scope was last used. From the pages the index can be
-made anew from them.
+`NAME` is the scope, shortened if it is long or unusual, `DIGEST` the start of its manifest's
+digest, so file names alone show which pages belong to the index. A file's modification time is
+the scope's last use. The index can be rebuilt from the pages.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ _PAGE_NAME = re.compile(r"[^/]+@[0-9a-f]{12}\.json")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 LARGEST_PAGE = 4 << 20
 _MOST_AHEAD = 3600
-"""How far the clocks of two machines may differ, in seconds."""
+"""The tolerated difference between two machines' clocks, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a build did for the layers it saves.
+    """The work behind the layers that a build saves.
 
     Attributes:
         steps: how many steps the build has.
-        seconds: what each layer's steps took, by digest, for those that were executed; 0 for the
-            layers of base images, which no step makes.
+        seconds: how long each layer's steps took, by digest, for executed steps; 0 for the layers
+            of base images, which no step creates.
     """
 
     steps: int = 0
@@ -54,7 +53,7 @@ class Work:
 
 
 class Page(BaseModel):
-    """A scope's page. Keys of later versions are kept as they are."""
+    """A scope's page. Keys of later versions are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -67,20 +66,20 @@ class Page(BaseModel):
     """When it was saved, in seconds since the epoch."""
 
     steps: WrittenSize = 0
-    """How many steps the build has that saved it; 0 if unknown."""
+    """How many steps the saving build has; 0 if unknown."""
 
     seconds: dict[str, WrittenSeconds] = Field(default_factory=dict)
-    """What each layer's steps took when they were executed, by the layer's digest; 0 for the layers
-    of base images. Of a layer that is not in it that is unknown."""
+    """How long each layer's steps took when executed, by the layer's digest; 0 for the layers of
+    base images. Unknown for layers that are not listed."""
 
     def to_json(self) -> bytes:
-        """The page as its file has it."""
+        """The content of the page's file."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
     def renewed(self, entry: Descriptor) -> Page:
-        """The page of the same scope with fewer layers.
+        """The scope's page for a manifest with fewer layers.
 
-        What the others took is kept: an engine that still has them brings them back unexecuted.
+        It keeps the times of lost layers: an engine that still has one can restore it unexecuted.
         """
         return self.model_copy(update={"manifest": entry})
 
@@ -88,9 +87,9 @@ class Page(BaseModel):
 def make_page(
     scope: str, entry: Descriptor, layers: Iterable[str], work: Work, before: Sequence[Page]
 ) -> Page:
-    """The page of a build's scope. What a reused layer once took is taken from earlier pages.
+    """The page of a build's scope. The times of reused layers come from earlier pages.
 
-    A scope that did not change was saved when it was saved first.
+    An unchanged scope keeps the time when it was first saved.
     """
     known: dict[str, float] = {}
     saved = float(round(time.time()))
@@ -99,14 +98,14 @@ def make_page(
         if page.scope == scope and page.manifest.digest == entry.digest:
             saved = page.saved
     for digest, seconds in (work.seconds or {}).items():
-        # Several steps can make one layer, and this build may have executed the least of them.
+        # Several steps can create one layer, and this build may have executed only the shortest.
         known[digest] = max(seconds, known.get(digest, 0.0))
     took = {digest: round(known[digest], 3) for digest in layers if digest in known}
     return Page(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=took)
 
 
 def spell_scope(scope: str) -> str:
-    """A scope's name as a part of a file's name: shortened where it is long or odd."""
+    """A scope's name for use in a file name: shortened if it is long or unusual."""
     if _PLAIN_NAME.fullmatch(scope):
         return scope
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", scope)[:40].lstrip(".-")
@@ -114,12 +113,12 @@ def spell_scope(scope: str) -> str:
 
 
 def name_page(scope: str, digest: str) -> str:
-    """The name of a page's file."""
+    """The file name of a page."""
     return f"{spell_scope(scope)}@{digest.partition(':')[2][:12]}.json"
 
 
 class _Head(BaseModel):
-    """What is shown of a page, which may know of thousands of layers."""
+    """The first fields of a page, which can list thousands of layers."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -135,7 +134,7 @@ class Journal:
         self._folder = folder
 
     def read(self, entry: Descriptor) -> Page | None:
-        """The page of an entry; None where there is none that can be read."""
+        """The page of an entry; None if it is missing or unreadable."""
         return self._read(_name_entry(entry))
 
     def _read(self, name: str) -> Page | None:
@@ -149,7 +148,7 @@ class Journal:
             return None
 
     def read_head(self, entry: Descriptor) -> tuple[int, float]:
-        """The steps and the time of saving of an entry; 0 where they are not known."""
+        """An entry's number of steps and time of saving; 0 if unknown."""
         try:
             head = _Head.model_validate_json(self._read_bytes(_name_entry(entry)) or b"")
         except ValueError:
@@ -157,9 +156,9 @@ class Journal:
         return head.steps, head.saved
 
     def write(self, page: Page, last_used: float | None = None) -> None:
-        """Write a page; its scope was last used at `last_used`, or now."""
+        """Write a page; `last_used` defaults to now."""
         name = _name_entry(page.manifest.named(page.scope))
-        # What it says can be lost in a power cut; the index cannot.
+        # A power cut may lose a page, but not the index.
         self._folder.make().write(name, page.to_json(), durable=False)
         if last_used is not None:
             with suppress(OSError):
@@ -171,31 +170,31 @@ class Journal:
         return status.st_mtime if status is not None else None
 
     def touch(self, entry: Descriptor) -> None:
-        """Note that a scope is used now."""
+        """Set a scope's last use to now."""
         try:
             self._folder.touch(_name_entry(entry))
         except OSError:
-            # There is none, or another user's that this one may not touch.
+            # It is missing, or belongs to another user.
             with suppress(OSError):
                 self.write(self.read(entry) or Page(scope=entry.ref_name, manifest=entry))
 
     def remove(self, entry: Descriptor) -> None:
-        """Forget an entry."""
+        """Remove the page of an entry."""
         self.remove_file(_name_entry(entry))
 
     def remove_file(self, name: str) -> None:
-        """Remove one of the files."""
+        """Remove a page by its file name."""
         self._folder.remove(name)
 
     def list_files(self) -> dict[str, os.stat_result]:
-        """The pages there are, by the names of their files."""
+        """All pages, by file name."""
         files = self._folder.list_files()
         return {name: status for name, status in files.items() if _PAGE_NAME.fullmatch(name)}
 
     def rebuild_index(self, layout: Layout) -> Index:
-        """An index of all scopes that have a page and whose manifests are there.
+        """An index of all scopes that have a page and a manifest.
 
-        Where a scope has two pages, a change was cut off; the newer one holds.
+        If a change was interrupted, a scope has two pages; the newer one counts.
         """
         files = self.list_files()
         found: dict[str, Descriptor] = {}
@@ -216,12 +215,12 @@ def _name_entry(entry: Descriptor) -> str:
 
 
 def is_ahead(when: float) -> bool:
-    """Whether a time is that of a wrong clock, so that it must not count as the latest for ever."""
+    """Whether a wrong clock set a time, which must not count as the latest forever."""
     return when > time.time() + _MOST_AHEAD
 
 
 def parse_page(data: bytes) -> Page | None:
-    """A page from its bytes; None where they are none, or one of a later version."""
+    """Parse a page; None if it is not a page, or one of a later version."""
     try:
         return Page.model_validate_json(data)
     except ValueError:

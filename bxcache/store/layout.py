@@ -1,4 +1,4 @@
-"""Where the documents and the blobs of an OCI layout lie, and how they are read and written.
+"""Read and write the documents and blobs of an OCI layout.
 
 https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 """
@@ -31,7 +31,7 @@ _Parsed = TypeVar("_Parsed")
 
 OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
 LAYOUT_NAMES = frozenset({INDEX_NAME, "oci-layout", "blobs", "ingest", f"{INDEX_NAME}.lock"})
-"""What buildx writes into a directory that it exports a cache to."""
+"""The names that buildx creates in the directory of an export."""
 _INGEST_DEPTH = 1
 """BuildKit writes blobs in `ingest/ID`."""
 
@@ -40,8 +40,8 @@ class Layout:
     """The folders of a layout.
 
     Attributes:
-        root: the layout's own.
-        blobs: where its blobs are, each named by the 64 digits of its digest.
+        root: the layout's folder.
+        blobs: the folder of its blobs, each named by the 64 digits of its digest.
     """
 
     def __init__(self, root: Folder) -> None:
@@ -55,31 +55,31 @@ class Layout:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Its path."""
         return self.root.path
 
     def locate(self, digest: str) -> Path:
-        """Where a blob is; `digest` is one that was checked."""
+        """The path of a blob; `digest` must be valid."""
         return self.blobs.path / digest[7:]
 
     def remove_ingest(self) -> None:
-        """Remove what exports that were cut off have left; BuildKit would trip over it."""
+        """Remove what interrupted exports left; it would make BuildKit fail."""
         with suppress(OSError, StoreError):
             self.root.below("ingest").remove_all(_INGEST_DEPTH)
 
     def make(self) -> None:
-        """Make its folders where they do not exist."""
+        """Create missing folders."""
         self.root.make()
         self.root.below("blobs").make()
         self.blobs.make()
 
 
 def read_index(layout: Layout) -> Index:
-    """The index of a layout.
+    """Read the index of a layout.
 
     Raises:
-        FileNotFoundError: it has none.
-        StoreError: it is there and no index.
+        FileNotFoundError: it has no index.
+        StoreError: the index is damaged.
     """
     try:
         return parse_index(layout.root.read(INDEX_NAME))
@@ -87,31 +87,31 @@ def read_index(layout: Layout) -> Index:
         raise
     except (OSError, ValueError, StoreError) as error:
         raise StoreError(
-            f"`{layout.path / INDEX_NAME}` cannot be read as an index: {first_line(error)}",
-            hint="`bxcache store repair` sets it aside, or move the whole directory away",
+            f"`{layout.path / INDEX_NAME}` is not a valid index: {first_line(error)}",
+            hint="`bxcache store repair` sets it aside; or move the whole directory away",
         ) from error
 
 
 def write_index(layout: Layout, index: Index) -> None:
-    """Replace the index in one step, durably: a reader sees the old one or the new one."""
+    """Replace the index atomically and durably."""
     layout.root.write(INDEX_NAME, index.to_json())
 
 
 def read_manifest(layout: Layout, entry: Descriptor) -> CacheManifest:
-    """The manifest that an entry names, its digest checked.
+    """Read the manifest of an entry, and check its digest.
 
     Raises:
-        StoreError: it is missing, changed, or no manifest.
+        StoreError: it is missing, changed, or not a manifest.
         OSError: it cannot be read.
     """
     return _read_parsed(layout, entry, CacheManifest.model_validate_json)
 
 
 def read_outline(layout: Layout, entry: Descriptor) -> Outline:
-    """The outline of the manifest that an entry names, its digest checked.
+    """Read the outline of an entry's manifest, and check its digest.
 
     Raises:
-        StoreError: it is missing, changed, or no manifest.
+        StoreError: it is missing, changed, or not a manifest.
         OSError: it cannot be read.
     """
     return _read_parsed(layout, entry, parse_outline)
@@ -122,12 +122,12 @@ def _read_parsed(layout: Layout, entry: Descriptor, parse: Callable[[bytes], _Pa
     try:
         return parse(data)
     except ValueError as error:
-        why = f"`{layout.locate(entry.digest)}` is no cache manifest: {first_line(error)}"
+        why = f"`{layout.locate(entry.digest)}` is not a cache manifest: {first_line(error)}"
         raise StoreError(why) from error
 
 
 def read_config(layout: Layout, manifest: CacheManifest) -> bytes:
-    """The cache config that a manifest names, its digest checked.
+    """Read the cache config of a manifest, and check its digest.
 
     Raises:
         StoreError: it is missing or changed.
@@ -135,12 +135,12 @@ def read_config(layout: Layout, manifest: CacheManifest) -> bytes:
     """
     entry = manifest.cache_config
     if entry is None:
-        raise StoreError("the manifest names no cache config")
+        raise StoreError("the manifest has no cache config")
     return read_config_blob(layout, entry.digest, entry.size)
 
 
 def read_config_blob(layout: Layout, digest: str, size: int) -> bytes:
-    """A cache config by its digest and size, both checked.
+    """Read a cache config, and check its digest and size.
 
     Raises:
         StoreError: it is missing or changed.
@@ -157,5 +157,5 @@ def _read_checked(layout: Layout, digest: str, size: int, most: int) -> bytes:
     if len(data) != size:
         raise StoreError(f"`{layout.locate(digest)}` has {len(data)} bytes instead of {size}")
     if compute_digest(data) != digest:
-        raise StoreError(f"`{layout.locate(digest)}` has other content than its name says")
+        raise StoreError(f"`{layout.locate(digest)}` does not match its digest")
     return data

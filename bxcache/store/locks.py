@@ -1,7 +1,7 @@
-"""The lock of a store, held for the milliseconds of a change, and those of staging layouts.
+"""The lock of a store, held for milliseconds during a change, and the locks of staging layouts.
 
-Both are `flock`: https://man7.org/linux/man-pages/man2/flock.2.html. Where a mount does not share
-it between machines, only the processes of one machine see each other's locks.
+Both use `flock`: https://man7.org/linux/man-pages/man2/flock.2.html. If a mount does not share it
+between machines, only processes of one machine see each other's locks.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from bxcache.store.folders import Folder
 
-_SECONDS_BEFORE_WAITING_IS_SAID = 1.0
+_SECONDS_BEFORE_WARNING = 1.0
 _POLL = 0.005
 _LONGEST_NOTE = 200
 _NOTE = re.compile(r"process [0-9]+ is [\w `.-]*", re.ASCII)
-"""What a process says of itself. Whoever can write a store can write anything else there."""
+"""The note of the lock's holder. Anyone who can write to the store can write anything there."""
 
 logger = logging.getLogger("bxcache.store")
 
 
 @contextmanager
 def hold_lock(folder: Folder, purpose: str) -> Iterator[None]:
-    """Hold a store's lock; whoever waits for it is told for what.
+    """Hold a store's lock; processes that wait for it report the purpose.
 
     Args:
         folder: the store's own folder.
-        purpose: what it is held for, such as `saving the scope app`.
+        purpose: why it is held, such as `saving the scope app`.
 
     Raises:
         StoreError: something else is in the lock's place.
@@ -63,12 +63,12 @@ def _open(folder: Folder, name: str, flags: int = 0) -> int:
     except PermissionError:
         if not os.access(".", os.W_OK, dir_fd=folder.handle):
             raise
-        # Another user of the same store made it; it can be locked all the same.
+        # Another user created it; a read-only handle can lock it, too.
         return folder.open_file(name)
 
 
 def _wait_briefly(handle: int) -> bool:
-    until = time.monotonic() + _SECONDS_BEFORE_WAITING_IS_SAID
+    until = time.monotonic() + _SECONDS_BEFORE_WARNING
     while not _try(handle):
         if time.monotonic() > until:
             return False
@@ -89,11 +89,11 @@ def _read_holder(folder: Folder) -> str:
         note = folder.read("holder", 4 * _LONGEST_NOTE).decode(errors="replace")[:_LONGEST_NOTE]
     except (OSError, StoreError):
         note = ""
-    return note if _NOTE.fullmatch(note) else "another process changes it"
+    return note if _NOTE.fullmatch(note) else "another process is changing it"
 
 
 class Lock:
-    """A file that this process holds locked until it ends or removes the file."""
+    """A locked file; the lock ends with this process or with the file."""
 
     def __init__(self, folder: Folder, name: str, handle: int) -> None:
         self._folder = folder
@@ -101,36 +101,36 @@ class Lock:
         self._handle = handle
 
     def write(self, data: bytes) -> None:
-        """Write into the file."""
+        """Write to the file."""
         os.write(self._handle, data)
 
     def read(self, most: int) -> bytes:
-        """Read so many bytes of it."""
+        """Read up to `most` bytes of the file."""
         return os.pread(self._handle, most, 0)
 
     @property
     def status(self) -> os.stat_result:
-        """What there is to know of the file."""
+        """The file's status."""
         return os.fstat(self._handle)
 
     def release(self) -> None:
-        """Let go of it, and leave the file."""
+        """Release the lock and keep the file."""
         os.close(self._handle)
 
     def remove(self) -> None:
-        """Remove the file, then let go of it."""
+        """Remove the file, then release the lock."""
         with suppress(OSError):
             self._folder.remove(self._name)
         self.release()
 
 
 def claim_lock(folder: Folder, name: str, *, make: bool = False) -> Lock | None:
-    """A lock that no living process of this machine holds, or None.
+    """Take a lock; None if a living process of this machine holds it.
 
     Args:
-        folder: where its file is.
+        folder: the folder of its file.
         name: the file.
-        make: make it where it does not exist.
+        make: create the file if needed.
 
     Raises:
         FileNotFoundError: it does not exist.

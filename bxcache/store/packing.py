@@ -1,8 +1,8 @@
 """A store, or some of its scopes, as one archive for CI systems that keep files.
 
 The archive's members, in this order: `oci-layout`, `index.json`, the journal, the records, the
-manifests, the configs, the layers. So a reader knows of each member whether it belongs there, and
-how long it is, before it reads it. Unpacked by hand, it is a store.
+manifests, the configs, the layers. With this order, a reader knows whether a member belongs there,
+and its size, before it reads it. Unpacked by hand, the archive is a store.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ _PAGES = ".bxcache/scopes/"
 _RECORDS = ".bxcache/records/"
 _BLOBS = "blobs/sha256/"
 _COMPRESSED = ("+gzip", "+zstd", ".gzip")
-"""How the media types of compressed layers end."""
+"""The suffixes of compressed layers' media types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What an archive holds.
+    """The content of an archive.
 
     Attributes:
-        scopes: the scopes' names.
-        blobs: how many blobs.
-        bytes: their size in bytes.
+        scopes: the names of its scopes.
+        blobs: the number of its blobs.
+        bytes: their size.
     """
 
     scopes: tuple[str, ...]
@@ -63,14 +63,14 @@ def write_pack(target: BinaryIO, layout: Layout, index: Index, catalog: Catalog)
     """Write a layout as an archive; the same layout gives the same bytes.
 
     Args:
-        target: where the archive goes.
+        target: the archive to write.
         layout: has all blobs that `index` needs.
-        index: what is packed.
-        catalog: that of the store.
+        index: the scopes to pack.
+        catalog: the store's.
 
     Raises:
         StoreError: a blob is missing or broken.
-        OSError: something can be neither read nor written.
+        OSError: a file cannot be read or written.
     """
     blobs = _list_blobs(layout, index)
     data = index.to_json()
@@ -87,7 +87,7 @@ def write_pack(target: BinaryIO, layout: Layout, index: Index, catalog: Catalog)
 
 
 def _list_blobs(layout: Layout, index: Index) -> list[Member]:
-    """The blobs in the order that a reader needs them."""
+    """The blobs in the order in which a reader needs them."""
     found: dict[str, tuple[int, bool, Member]] = {}
 
     def add(rank: int, blob: Descriptor) -> None:
@@ -117,7 +117,7 @@ def _list_pages(index: Index, journal: Journal) -> Iterator[Member]:
         name = name_page(entry.ref_name, entry.digest)
         page = journal.read(entry) or Page(scope=entry.ref_name, manifest=entry)
         data = page.to_json()
-        # To the end of the day: no scope grows old by being packed.
+        # Rounded up to the end of the day: packing never makes a scope look older.
         used = math.ceil(files[name].st_mtime / _DAY) * _DAY if name in files else 0
         yield Member(f"{_PAGES}{name}", len(data), data, mtime=used)
 
@@ -131,11 +131,11 @@ def _list_records(index: Index, records: Records) -> Iterator[Member]:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What came out of an archive.
+    """The result of unpacking an archive.
 
     Attributes:
         scopes: the scopes that the store took.
-        kept: those that the store had in a later version.
+        kept: the scopes that the store already had in a later version.
         new_bytes: the size of the blobs that the store did not have.
     """
 
@@ -146,19 +146,19 @@ class Unpacked:
 
 @dataclass(slots=True)
 class Unpacking:
-    """An archive as far as it has been read.
+    """An archive while it is read.
 
     Attributes:
-        layout: where its blobs go.
-        index: what it holds; None until that is known.
-        named: the entries of the index, by the name of their pages in the journal.
+        layout: the destination of its blobs.
+        index: its index; None until it is read.
+        named: the entries of the index, by the file name of their pages.
         listed: the entries of the index, by the digest of their manifests.
-        pages: each scope's page of the journal, with when it was last used.
-        built: the scopes of the index, by the name of their files of records.
+        pages: each scope's page, with the scope's last use.
+        built: the scopes of the index, by the file name of their records.
         records: the records of each scope's builds.
-        sizes: every blob that it may hold, by digest.
-        missing: the sizes of those that have not come yet.
-        needed: the sum of these.
+        sizes: the sizes of all blobs that the index and its manifests list, by digest.
+        missing: the sizes of blobs that are not read yet.
+        needed: their sum.
     """
 
     layout: Layout
@@ -173,11 +173,11 @@ class Unpacking:
     needed: int = 0
 
     def read(self, source: BinaryIO) -> Index:
-        """Read an archive into the layout, everything checked.
+        """Read an archive into the layout, checking everything.
 
         Raises:
-            StoreError: it is damaged, incomplete, or holds what it should not.
-            OSError: something can be neither read nor written.
+            StoreError: it is damaged or incomplete, or has content that does not belong there.
+            OSError: a file cannot be read or written.
         """
         for entry in read_archive(source, self.check):
             if entry.name == INDEX_NAME:
@@ -190,7 +190,7 @@ class Unpacking:
             elif entry.name.startswith(_BLOBS):
                 self._take_blob(entry)
         if self.index is None:
-            raise StoreError(f"the archive is no pack of a store: it has no `{INDEX_NAME}`")
+            raise StoreError(f"the archive is not a packed store: it has no `{INDEX_NAME}`")
         if self.missing:
             raise StoreError(
                 f"the archive lacks {len(self.missing)} blobs that it lists, such as "
@@ -200,10 +200,10 @@ class Unpacking:
         return self.index
 
     def check(self, name: str, size: int) -> None:
-        """Refuse a member that does not belong here, before any of it is read.
+        """Refuse a member that does not belong here, before reading it.
 
         Raises:
-            StoreError: it is unknown, too large, or not as long as was said before.
+            StoreError: it is unknown, too large, or not of the size listed before.
         """
         if self.index is None:
             most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name, -1)
@@ -216,19 +216,19 @@ class Unpacking:
             expected = self.missing.get(digest) if name.startswith(_BLOBS) else None
             if expected is not None and expected != size:
                 raise StoreError(
-                    f"`{name}` has {size} bytes in the archive, and should have {expected}"
+                    f"`{name}` has {size} bytes in the archive but should have {expected}"
                 )
             most = -1 if expected is None else size
         if most < 0:
             raise StoreError(
-                f"the archive holds `{name}`, which does not belong there",
+                f"the archive contains `{name}`, which does not belong there",
                 hint="only archives made by `bxcache store pack` can be unpacked",
             )
         if size > most:
-            raise StoreError(f"`{name}` has {size} bytes in the archive, more than it may have")
+            raise StoreError(f"`{name}` has {size} bytes in the archive; the limit is {most}")
 
     def list_changes(self, index: Index, journal: Journal) -> dict[str, Change]:
-        """What a store with this index and this journal takes."""
+        """The changes to a store with this index and journal."""
         changes = {}
         for entry in (self.index or Index()).manifests:
             name = entry.ref_name
@@ -243,7 +243,7 @@ class Unpacking:
         try:
             self.index = parse_index(entry.read(LARGEST_DOCUMENT))
         except ValueError as error:
-            raise StoreError(f"the archive's index is none: {first_line(error)}") from error
+            raise StoreError(f"the archive's index is invalid: {first_line(error)}") from error
         for each in self.index.manifests:
             check_scope_name(each.ref_name)
             self.named[name_page(each.ref_name, each.digest)] = each
@@ -265,8 +265,8 @@ class Unpacking:
         free = shutil.disk_usage(self.layout.root.handle).free
         if self.needed > free:
             raise StoreError(
-                f"the archive needs {format_size(self.needed)}, and {format_size(free)} are free",
-                hint="free some space, or name another directory with `--dir`",
+                f"the archive needs {format_size(self.needed)}; only {format_size(free)} are free",
+                hint="free some space, or choose another directory with `--dir`",
             )
 
     def _take_page(self, entry: Entry) -> None:
@@ -296,13 +296,13 @@ class Unpacking:
             os.fsync(stream.fileno())
             os.fchmod(stream.fileno(), 0o444)
         if hashed.hexdigest() != digest[7:]:
-            raise StoreError(f"`{entry.name}` has other content in the archive than its name says")
+            raise StoreError(f"`{entry.name}` in the archive does not match its digest")
 
     def _take_manifest(self, listed: Descriptor) -> None:
         manifest = read_manifest(self.layout, listed)
-        strange = manifest.find_strangeness()
-        if strange:
-            raise StoreError(f"the scope `{listed.ref_name}` of the archive is no cache: {strange}")
+        problem = manifest.find_problem()
+        if problem:
+            raise StoreError(f"the archive's scope `{listed.ref_name}` is not a cache: {problem}")
         for blob in manifest.blobs.values():
             self._expect(blob)
         self._check_room()

@@ -1,4 +1,4 @@
-"""A running build's own layout, beside the blobs that it shares with the store."""
+"""A running build's own layout, which shares blobs with the store."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 _LOCK_NAME = re.compile(r"([0-9a-f]{12})\.lock")
 _DEPTH = 3
-"""A layout has folders in folders: `blobs/sha256`, `ingest/ID`."""
+"""The depth of a layout's folders: `blobs/sha256`, `ingest/ID`."""
 _LONGEST_MACHINE = 200
 _LONGEST_BUILD = 86_400
-"""How long a layout of another machine, or of this one before its last start, stays after its last
-change; in seconds. Whether its build lives cannot be seen from here."""
+"""How long to keep a layout of another machine, or from before this machine's last boot, after its
+last change, in seconds. This machine cannot see whether its build is alive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """A staging layout, alive while its owner holds its lock.
+    """A staging layout, in use while its owner holds its lock.
 
     Attributes:
         folder: the layout; buildx imports from it and exports to it, by its path.
-        donors: the manifests that were linked in, under their scopes' names, best first.
-        notes: what was mended in the store before.
-        swept: the names of staging layouts that killed builds had left, and that are gone now.
+        donors: the imported manifests, named by their scopes, best first.
+        notes: the repairs that were made to the store before.
+        swept: the names of removed staging layouts of killed builds.
     """
 
     folder: Folder
@@ -48,47 +48,47 @@ class Staging:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Its path."""
         return self.folder.path
 
     @property
     def layout(self) -> Layout:
-        """The layout as it is now: buildx makes its folders as it likes."""
+        """The layout with fresh folder handles, since buildx may recreate its folders."""
         return Layout(self.folder)
 
     @property
     def donor(self) -> Descriptor | None:
-        """The best of the donors, or None when there is nothing to import."""
+        """The best donor, or None without an import."""
         return next(iter(self.donors), None)
 
     def empty(self) -> None:
-        """Take out everything that was linked in or exported, and start anew."""
-        # On a full disk buildx finds out by itself, and the build goes on without this cache.
+        """Remove everything that was linked or exported, and start again."""
+        # On a full disk, buildx fails to export, and the build continues without this cache.
         with suppress(OSError, StoreError):
             self.folder.empty(_DEPTH)
             _fill_layout(self.layout)
 
     def drop_unfinished(self) -> None:
-        """Take out the blobs that are not there as a whole."""
+        """Remove incomplete blobs."""
         self.layout.remove_ingest()
 
     def remove(self) -> None:
-        """Remove the layout and give up its lock."""
+        """Remove the layout and its lock."""
         with suppress(OSError, StoreError):
             self.folder.remove_all(_DEPTH)
         self.lock.remove()
 
 
 def draw_name() -> str:
-    """A name for a staging layout that no other build has."""
+    """A unique name for a staging layout."""
     return secrets.token_hex(6)
 
 
 def sweep_staging(folder: Folder) -> tuple[str, ...]:
-    """Remove what builds that no longer live have left, and tell their names.
+    """Remove the staging layouts of dead builds, and return their names.
 
-    Only what a build makes is touched: a layout of a drawn name, beside a lock that nobody holds.
-    The caller holds the store's lock, so nobody is about to claim a name.
+    Only what a build creates is touched: a layout with such a name, beside a lock that nobody
+    holds. The caller holds the store's lock, so nobody is about to claim a name.
     """
     found = (_LOCK_NAME.fullmatch(name) for name in sorted(folder.list_names()))
     return tuple(match[1] for match in found if match and _sweep(folder, match[1]))
@@ -108,14 +108,14 @@ def _sweep(folder: Folder, name: str) -> bool:
             lock.remove()
             return True
     except (OSError, StoreError):
-        # Another user's, or no layout: it stays, and is in nobody's way.
+        # It belongs to another user or is not a layout: keep it; it does no harm.
         pass
     lock.release()
     return False
 
 
 def _is_dead(layout: Folder, lock: Lock) -> bool:
-    """Whether a layout was made by a build that no longer lives; its lock is free here."""
+    """Whether the build of a layout is dead; its lock is free on this machine."""
     files = layout.list_files()
     if not files:
         return True
@@ -123,14 +123,14 @@ def _is_dead(layout: Folder, lock: Lock) -> bool:
         return False
     if lock.read(_LONGEST_MACHINE).partition(b"\n")[0] == _read_boot():
         return True
-    # Another machine need not share its locks with this one, and blobs are written for long.
+    # Another machine may not share its locks, and writing a blob can take long.
     found = (lock.status, *files.values(), layout.below("blobs").look("sha256"))
     changed = max(status.st_mtime for status in found if status is not None)
     return time.time() - changed > _LONGEST_BUILD
 
 
 def _read_boot() -> bytes:
-    """What tells this machine, since it was started, from all others.
+    """An ID of this machine's current boot.
 
     https://man7.org/linux/man-pages/man4/random.4.html
     """
@@ -146,16 +146,16 @@ def create_staging(
     name: str,
     donors: Sequence[tuple[Descriptor, CacheManifest]] = (),
 ) -> Staging:
-    """Make a staging layout, with the live sets of scopes linked in.
+    """Create a staging layout, and link the live sets of scopes into it.
 
     Args:
         folder: the store's folder of staging layouts.
         source: the store's layout.
         name: the staging layout's name.
-        donors: each scope's entry and its manifest, all of whose blobs are there.
+        donors: each scope's entry and manifest; the store has all their blobs.
 
     Raises:
-        StoreError: the name is another build's.
+        StoreError: another build uses the name.
         OSError: the layout cannot be written.
     """
     made = folder.below(name)
@@ -167,7 +167,7 @@ def create_staging(
         lock.write(_read_boot() + b"\n" + platform.node().encode() + b"\n")
         _fill_layout(staging.layout)
         for number, (entry, manifest) in enumerate(donors):
-            # Only what a donor before had is there already.
+            # Only an earlier donor can have linked a blob already.
             sizes = manifest.list_sizes(entry)
             link_blobs(source, staging.layout, sizes, look_first=number > 0)
     except BaseException:
@@ -184,19 +184,19 @@ def _fill_layout(layout: Layout) -> None:
 def link_blobs(
     source: Layout, target: Layout, sizes: Mapping[str, int], *, look_first: bool = False
 ) -> list[str]:
-    """Give blobs of one layout to another.
+    """Link blobs of one layout into another.
 
     Args:
         source: the layout that has them.
         target: the layout that gets them.
-        sizes: the blobs with their sizes in bytes, by digest.
-        look_first: most are there already; a look is faster than a link in vain.
+        sizes: the blobs' sizes in bytes, by digest.
+        look_first: check for existing blobs first; faster if the target has most of them.
 
     Returns:
-        Those that the target did not have.
+        The blobs that the target lacked.
 
     Raises:
-        OSError: one can be neither linked nor copied.
+        OSError: a blob can be neither linked nor copied.
     """
     here, there = source.blobs, target.blobs
     return [
@@ -208,22 +208,22 @@ def link_blobs(
 
 
 def find_export(layout: Layout, scope: str, digest: str | None) -> Descriptor:
-    """What buildx exported to a layout as a scope, named by it.
+    """The entry of a scope that buildx exported to a layout.
 
     Args:
         layout: the staging layout.
-        scope: the tag that it was told.
-        digest: the manifest that BuildKit said it wrote, which goes before the index.
+        scope: the export's tag.
+        digest: the manifest that BuildKit reported; it takes precedence over the index.
 
     Raises:
-        StoreError: it exported nothing.
+        StoreError: the scope was not exported.
     """
     try:
         listed = read_index(layout).find(scope)
     except FileNotFoundError:
         listed = None
     if listed is None:
-        raise StoreError(f"buildx exported no cache for the scope `{scope}`")
+        raise StoreError(f"buildx did not export a cache for the scope `{scope}`")
     if digest is None or digest == listed.digest:
         return listed
     status = layout.blobs.look(digest[7:])

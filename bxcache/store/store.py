@@ -1,4 +1,4 @@
-"""A store: checked, snapshotted for a build, committed to, kept small and whole."""
+"""A store: its operations, from snapshots and commits to collection and repair."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bxcache.store.adoption import Adopted, read_foreign_index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.committing import Saved, cut_export, read_export, take_export
-from bxcache.store.directory import WHAT_IS_LOST, Directory
+from bxcache.store.directory import LOSS_WARNING, Directory
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
 from bxcache.store.locks import hold_lock
-from bxcache.store.mending import Mender, find_broken, is_whole
 from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
+from bxcache.store.repair import Repairer, find_broken, is_whole
 from bxcache.store.staging import (
     Staging,
     create_staging,
@@ -46,10 +46,10 @@ logger = logging.getLogger("bxcache.store")
 
 
 class Store:
-    """A local store at a directory. Making the object reads and writes nothing.
+    """A local store at a directory. Creating the object does not access the disk.
 
-    Any number of processes can use one store at once. The lock is held only while something is
-    changed, never while a build runs.
+    Any number of processes can use a store at once. The lock is held only during changes, never
+    while a build runs.
 
     >>> store = Store("/var/cache/app")  # doctest: +SKIP
     >>> store.collect(max_size=5_000_000_000).freed_bytes  # doctest: +SKIP
@@ -58,52 +58,52 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._told = False
+        self._has_warned = False
 
     def _open(self) -> Catalog:
-        """The store as it is now; its folders are closed when that is no longer referred to."""
+        """The store's current state; its folders are closed when it is garbage-collected."""
         return Catalog(Directory(self.path))
 
     def check(self) -> None:
-        """Make sure that the directory is a store, or can become one, without writing to it.
+        """Check that the directory is a store, or can become one, without writing to it.
 
         Raises:
-            StoreError: it is a file, holds something else, or is not ours.
+            StoreError: it is a file, has other content, or lacks permissions.
         """
         self._check()
 
     def _check(self, *, adopting: bool = False) -> None:
         directory = Directory(self.path)
         directory.check(adopting=adopting)
-        self._tell_lost(directory)
+        self._warn_of_loss(directory)
 
-    def _tell_lost(self, directory: Directory) -> None:
-        if directory.has_lost and not self._told:
-            self._told = True
-            logger.warning(WHAT_IS_LOST, self.path)
+    def _warn_of_loss(self, directory: Directory) -> None:
+        if directory.lacks_own_folder and not self._has_warned:
+            self._has_warned = True
+            logger.warning(LOSS_WARNING, self.path)
 
     def find_denied(self) -> str:
-        """Why a store that is there cannot be written, or an empty string."""
+        """Why an existing store is not writable, or an empty string."""
         return Directory(self.path).find_denied()
 
     def find_whole(self, scopes: Iterable[str]) -> Descriptor | None:
-        """The first of the scopes that is there with all its blobs; nothing is changed.
+        """The first of the scopes that exists with all its blobs, without changing the store.
 
         Raises:
-            StoreError: the index is damaged, or something cannot be read.
+            StoreError: the index is damaged, or a file cannot be read.
         """
-        with _telling(self.path, "read"):
+        with _naming_store(self.path, "read"):
             catalog = self._open()
             known, layout = catalog.read().by_name(), catalog.layout
             entries = (known[name] for name in scopes if name in known)
             return next((each for each in entries if is_whole(layout, each)), None)
 
     def exists(self) -> bool:
-        """Whether there is a store at the directory."""
+        """Whether the directory is a store."""
         return Directory(self.path).is_store
 
     def read_scopes(self) -> dict[str, Descriptor]:
-        """The manifest of each scope, by the scope's name.
+        """The manifest of each scope, by scope name.
 
         Raises:
             StoreError: the index is damaged, and the journal is empty.
@@ -111,24 +111,24 @@ class Store:
         return self._open().read().by_name()
 
     def staging_path(self, name: str) -> Path:
-        """Where the staging layout of a name lies, whether or not it exists."""
+        """The path of a staging layout, which need not exist."""
         return Directory(self.path).staging.path / name
 
     @contextmanager
     def snapshot(
         self, name: str, donors: Iterable[str] = (), *, every: bool = False
     ) -> Iterator[Staging]:
-        """A staging layout with the live set of a scope in it, removed at the end.
+        """Create a staging layout with a scope's live set, and remove it at the end of the block.
 
-        What is broken in that scope is cut out of the store before.
+        First, broken layers are cut out of that scope in the store.
 
         Args:
             name: the staging layout's name, from `draw_name`.
-            donors: the scopes to import, best first; the first that is of use is taken.
-            every: take all of them that are of use.
+            donors: the scopes to import, best first; the first usable one is imported.
+            every: import all usable donors.
 
         Raises:
-            StoreError: the directory cannot be used, or the index is damaged.
+            StoreError: the directory is unusable, or the index is damaged.
         """
         with self._changing("starting a build") as catalog:
             directory = catalog.directory
@@ -136,7 +136,7 @@ class Store:
             swept = sweep_staging(directory.staging)
             index, note = catalog.recover()
             notes = [note] if note else []
-            found = Mender(catalog).list_donors(index, donors, notes)
+            found = Repairer(catalog).list_donors(index, donors, notes)
             chosen = list(found if every else islice(found, 1))
             staging = create_staging(directory.staging, catalog.layout, name, chosen)
         try:
@@ -144,7 +144,7 @@ class Store:
         finally:
             staging.remove()
 
-    def commit(  # noqa: PLR0913  # each says another thing of what was exported
+    def commit(  # noqa: PLR0913  # each describes the export
         self,
         staging: Staging,
         scope: str,
@@ -155,21 +155,21 @@ class Store:
         suspect: bool = False,
         sound: AbstractSet[str] | None = None,
     ) -> Saved:
-        """Make what was exported to a staging layout the scope's content, all or nothing.
+        """Save an export in a staging layout as the scope's content, all or nothing.
 
         Args:
             staging: the layout that buildx exported to.
             scope: the scope's name.
-            digest: the manifest that BuildKit said it wrote. A build with several exports can
-                leave the digest of another one in the layout's index, so this one is preferred.
-            work: what the build did; it tells what the layers are worth.
-            others: the manifests that other nodes of the builder wrote for the same scope.
-            suspect: something of the donor could not be loaded.
-            sound: the only layers that may be saved; what stands on others is left out with them.
+            digest: the manifest that BuildKit reported. In a build with several exports, the
+                layout's index can have another one's digest, so this one takes precedence.
+            work: the build's work, which determines the value of layers.
+            others: the manifests that the builder's other nodes wrote for the same scope.
+            suspect: a part of the donor failed to load.
+            sound: the only layers to save; layers above others are left out with them.
 
         Raises:
-            StoreError: nothing was exported, the export is incomplete, what the build started
-                from is damaged, or the disk is full.
+            StoreError: nothing was exported, the export is incomplete, the donor is damaged, or the
+                disk is full.
         """
         export = read_export(staging, scope, digest, others)
         export = export if sound is None else cut_export(staging, export, sound)
@@ -177,20 +177,20 @@ class Store:
             spoiled = find_spoiled(staging.layout, donor, export.manifest, suspect=suspect)
             if spoiled:
                 notes = self.repair(full=True, scopes=[donor.ref_name]) or spoiled
-                raise StoreError(f"what the build started from is damaged: {'; '.join(notes)}")
+                raise StoreError(f"the imported cache is damaged: {'; '.join(notes)}")
         with self._changing(f"saving the scope `{scope}`") as catalog:
             return take_export(catalog, staging, export, work or Work())
 
     def read_records(self, scope: str) -> tuple[bytes, ...]:
-        """What the builds of a scope left, the last one's at the end."""
+        """The records of a scope's builds, the last one's at the end."""
         return self._open().records.read(scope)
 
     def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
-        """When scopes were built last, in seconds since 1970, as far as that is remembered."""
+        """When each of these scopes was last built, in seconds since 1970, if it has records."""
         return self._open().records.list_last_builds(scopes)
 
     def add_record(self, scope: str, record: bytes) -> None:
-        """Keep what a build leaves; the scope may have no cache yet.
+        """Keep a build's record; the scope need not have a cache yet.
 
         Args:
             scope: the scope's name.
@@ -199,14 +199,14 @@ class Store:
         Raises:
             StoreError: it cannot be written, or is too large.
         """
-        with self._changing(f"remembering a build of `{scope}`") as catalog:
+        with self._changing(f"recording a build of `{scope}`") as catalog:
             catalog.records.add(scope, [record])
 
     def remove(self, *scopes: str) -> None:
-        """Remove scopes; their layers go with the next collection.
+        """Remove scopes; the next collection removes their layers.
 
         Raises:
-            StoreError: there is no such scope; nothing is removed.
+            StoreError: a scope does not exist; none is removed.
         """
         with self._changing("removing scopes") as catalog:
             check_known(catalog.recover()[0], scopes)
@@ -215,17 +215,17 @@ class Store:
             )
 
     def adopt(self) -> Adopted:
-        """Make a store of a directory that plain buildx exported to, in place.
+        """Turn a directory that plain buildx exported to into a store, in place.
 
         Raises:
-            StoreError: it holds something else, or something cannot be adopted; nothing changed.
+            StoreError: it has other content, or cannot be adopted; it is unchanged.
         """
         self._check(adopting=True)
-        with _telling(self.path, "read"):
+        with _naming_store(self.path, "read"):
             index = read_foreign_index(self._open().layout)
         with self._changing("adopting the directory") as catalog:
             catalog.layout.remove_ingest()
-            catalog.settle(index)
+            catalog.reconcile(index)
         notes = self.repair()
         usage = self.usage()
         names = tuple(scope.name for scope in usage.scopes)
@@ -234,15 +234,15 @@ class Store:
     def pack(self, target: BinaryIO, scopes: Sequence[str] = ()) -> Packed:
         """Write the store, or some of its scopes, as one `tar.zst` archive.
 
-        The same content gives the same bytes: when a scope was last used is told by the day. What
-        builds and collections do meanwhile makes no difference.
+        The same content gives the same bytes: the archive has only the day of a scope's last use.
+        Concurrent builds and collections do not affect it.
 
         Args:
-            target: where the archive goes.
+            target: the archive to write.
             scopes: the scopes to pack. Default: all.
 
         Raises:
-            StoreError: a scope is unknown, or something is broken or cannot be read.
+            StoreError: a scope is unknown or broken, or a file cannot be read.
             OSError: the archive cannot be written.
         """
         with self.snapshot(draw_name()) as staging:
@@ -250,7 +250,7 @@ class Store:
             return write_pack(target, staging.layout, index, self._open())
 
     def _pin(self, staging: Staging, scopes: Sequence[str]) -> Index:
-        """Link scopes into a staging layout, so that nothing can take their blobs away."""
+        """Link scopes into a staging layout, so that nothing can remove their blobs."""
         with self._changing("packing") as catalog:
             index, _ = catalog.recover()
             check_known(index, scopes)
@@ -260,27 +260,27 @@ class Store:
                 for why in find_broken(catalog.layout, manifest).values():
                     raise StoreError(
                         f"the scope `{entry.ref_name}` is broken: {why}",
-                        hint="`bxcache store repair` cuts it out, so that builds make it anew",
+                        hint="`bxcache store repair` cuts it out; the next build saves it again",
                     )
                 link_blobs(catalog.layout, staging.layout, manifest.list_sizes(entry))
         return Index().with_entries({each.ref_name: each for each in chosen})
 
     def unpack(self, source: BinaryIO) -> Unpacked:
-        """Take the scopes of an archive into the store, all or nothing, every digest checked.
+        """Take the scopes of an archive into the store, all or nothing, checking every digest.
 
-        A scope that the store has in a later version stays as it is.
+        A scope that the store has in a later version is unchanged.
 
         Args:
             source: the archive, read once from its beginning.
 
         Raises:
-            StoreError: it is no archive of a store, is damaged or cannot be read; or the store
-                cannot be changed.
+            StoreError: it is not a packed store, is damaged or unreadable; or the store cannot be
+                changed.
         """
         self.check()
         with self.snapshot(draw_name()) as staging:
             unpacking = Unpacking(staging.layout)
-            with _telling(self.path, "filled"):
+            with _naming_store(self.path, "filled"):
                 packed = unpacking.read(source)
             with self._changing("unpacking") as catalog:
                 index, _ = catalog.recover()
@@ -295,12 +295,12 @@ class Store:
         return Unpacked(tuple(changes), kept, sum(unpacking.sizes[each] for each in new))
 
     def usage(self) -> Usage:
-        """What the store holds, and how much of it.
+        """Measure the store and its scopes.
 
         Raises:
-            StoreError: the index is damaged, or something cannot be read.
+            StoreError: the index is damaged, or a file cannot be read.
         """
-        with _telling(self.path, "read"):
+        with _naming_store(self.path, "read"):
             catalog = self._open()
             return measure_usage(read_inventory(catalog.read(), catalog), catalog)
 
@@ -311,19 +311,19 @@ class Store:
         max_age: int | None = None,
         dry_run: bool = False,
     ) -> Collected:
-        """Drop what no scope needs, what is unused for too long, and what is too much.
+        """Remove unused blobs, scopes that are too old, and layers beyond the maximum size.
 
         Args:
-            max_size: the most that the store may hold, in bytes.
+            max_size: the store's maximum size in bytes.
             max_age: how long an unused scope is kept, in seconds.
-            dry_run: only tell what would be dropped.
+            dry_run: only report what would be dropped.
 
         Raises:
-            StoreError: the index is damaged, or something cannot be read or changed.
+            StoreError: the index is damaged, or a file cannot be read or changed.
         """
         limits = Limits(max_size, max_age)
         if dry_run:
-            with _telling(self.path, "read"):
+            with _naming_store(self.path, "read"):
                 catalog = self._open()
                 return Collector(catalog).preview(catalog.read(), limits)
         with self._changing("collecting") as catalog:
@@ -332,53 +332,53 @@ class Store:
             return catalog.directory.with_room(lambda: Collector(catalog).recover(limits))
 
     def verify(self, *, full: bool = False) -> Verification:
-        """Look for what is broken; nothing is changed.
+        """Look for damage, without changing the store.
 
         Args:
             full: read every blob and compare its digest, on all cores.
 
         Raises:
-            StoreError: something is there and cannot be read.
+            StoreError: a file exists but cannot be read.
         """
-        with _telling(self.path, "read"):
+        with _naming_store(self.path, "read"):
             return verify_store(self._open(), full=full)
 
     def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
-        """Cut out what is broken, so that a build misses there instead of failing.
+        """Cut out broken layers, so that a build misses them instead of failing.
 
-        A damaged index is made anew from the journal; where that is empty, it is set aside.
+        A damaged index is rebuilt from the journal, or set aside if the journal is empty.
 
         Args:
             full: read every blob and compare its digest, on all cores.
-            scopes: the scopes to look at. Default: all.
+            scopes: the scopes to check. Default: all.
 
         Returns:
-            What was done, for people.
+            What was repaired, for people.
 
         Raises:
-            StoreError: something can be neither read nor changed.
+            StoreError: a file cannot be read or changed.
         """
         notes: list[str] = []
-        with self._changing("mending the index") as catalog:
+        with self._changing("repairing the index") as catalog:
             index = catalog.recover_or_set_aside(notes)
         chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
-        with _telling(self.path, "read"):
-            looked_at = index.model_copy(update={"manifests": tuple(chosen)})
-            found = verify_scopes(self._open().layout, looked_at, full=full)
+        with _naming_store(self.path, "read"):
+            checked = index.model_copy(update={"manifests": tuple(chosen)})
+            found = verify_scopes(self._open().layout, checked, full=full)
         if found.damages:
-            with self._changing("cutting out what is broken") as catalog:
+            with self._changing("cutting out broken layers") as catalog:
                 index, _ = catalog.recover()
                 broken = confirm(catalog.layout, index, found).broken
                 for entry in index.manifests:
-                    index, _ = Mender(catalog).mend(index, entry, broken, notes)
+                    index, _ = Repairer(catalog).repair(index, entry, broken, notes)
         return tuple(notes)
 
     @contextmanager
     def _changing(self, purpose: str) -> Iterator[Catalog]:
-        """Hold the store's lock; the directory is made where it does not exist."""
-        with _telling(self.path, "changed"):
+        """Hold the store's lock; create the directory if needed."""
+        with _naming_store(self.path, "changed"):
             directory = Directory(self.path)
-            self._tell_lost(directory)
+            self._warn_of_loss(directory)
             directory.make()
             with hold_lock(directory.own, purpose):
                 directory.mark()
@@ -386,7 +386,8 @@ class Store:
 
 
 @contextmanager
-def _telling(path: Path, what: str) -> Iterator[None]:
+def _naming_store(path: Path, what: str) -> Iterator[None]:
+    """Turn an OSError into a StoreError that names the store."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Whether a path lies in a store, wherever its links lead."""
+"""Whether a path is inside a store, after following links."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LONGEST_TAG = 1024
 
 
 def find_store(path: Path) -> Path | None:
-    """The store that a path is or lies in, by what marks one, or None."""
+    """The store that is at or above a path, recognised by its marks, or None."""
     there = Path(os.path.realpath(path))
     return next((each for each in (there, *there.parents) if _is_marked(each)), None)
 
 
 def _is_marked(folder: Path) -> bool:
-    """A copy that came without its hidden files has the tag of a cache folder still."""
+    """Whether a folder has a store's version file, or, if copied without hidden files, its tag."""
     try:
         if os.path.lexists(folder / _MARK):
             return True

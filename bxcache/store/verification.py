@@ -1,4 +1,4 @@
-"""Whether a store's blobs are what their names say. Nothing is changed, and no lock is held."""
+"""Verify a store's blobs against their names, without changes and without a lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.oci.documents import parse_config
 from bxcache.store.layout import Layout, read_config, read_index, read_manifest
-from bxcache.store.mending import check_size
+from bxcache.store.repair import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,12 +24,12 @@ _NO_DIGEST = ""
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something that is not as it should be.
+    """A damaged blob or index.
 
     Attributes:
-        scopes: the scopes that it concerns; none for the index itself.
-        digest: the blob; an empty string for the index.
-        why: what is wrong with it.
+        scopes: the affected scopes; empty for the index.
+        digest: the blob; empty for the index.
+        why: what is wrong.
     """
 
     scopes: tuple[str, ...]
@@ -39,14 +39,14 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a look at a store found.
+    """The result of verifying a store.
 
     Attributes:
-        scopes: how many there are.
-        blobs: how many blobs they need.
-        bytes: the size of these in bytes.
-        full: every blob was read and hashed; otherwise only manifests and configs were.
-        damages: what is broken.
+        scopes: the number of scopes.
+        blobs: the number of blobs that they need.
+        bytes: the size of these blobs.
+        full: every blob was read and hashed, not only manifests and configs.
+        damages: what is damaged.
     """
 
     scopes: int
@@ -57,20 +57,20 @@ class Verification:
 
     @property
     def broken(self) -> dict[str, str]:
-        """What is wrong with each broken blob, by digest."""
+        """Why each broken blob is broken, by digest."""
         return {damage.digest: damage.why for damage in self.damages if damage.digest}
 
 
 def verify_store(catalog: Catalog, *, full: bool) -> Verification:
-    """Look at a whole store while others may change it.
+    """Verify a store that others may change meanwhile.
 
     Args:
         catalog: the store's.
-        full: read every blob and hash it, on all cores.
+        full: read and hash every blob, on all cores.
 
     Raises:
-        StoreError: the index is gone, and the journal is empty.
-        OSError: something is there and cannot be read.
+        StoreError: the index is missing, and the journal is empty.
+        OSError: a file exists but cannot be read.
     """
     try:
         index = read_index(catalog.layout)
@@ -83,15 +83,15 @@ def verify_store(catalog: Catalog, *, full: bool) -> Verification:
 
 
 def verify_scopes(layout: Layout, index: Index, *, full: bool) -> Verification:
-    """Look at all that an index names.
+    """Verify all scopes of an index.
 
     Args:
         layout: the store's.
         index: its index.
-        full: read every blob and hash it, on all cores.
+        full: read and hash every blob, on all cores.
 
     Raises:
-        OSError: something is there and cannot be read.
+        OSError: a file exists but cannot be read.
     """
     sizes: dict[str, int] = {}
     users: dict[str, list[str]] = {}
@@ -104,24 +104,24 @@ def verify_scopes(layout: Layout, index: Index, *, full: bool) -> Verification:
         except StoreError as error:
             broken[entry.digest] = error.message
             continue
-        _look_at_config(layout, manifest, entry, broken)
+        _check_config(layout, manifest, entry, broken)
         for digest, blob in manifest.blobs.items():
             sizes[digest] = blob.size
             users.setdefault(digest, []).append(entry.ref_name)
     rest = [digest for digest in sizes if digest not in broken]
-    broken |= _look_at_files(layout, sizes, rest, full=full)
+    broken |= _check_files(layout, sizes, rest, full=full)
     damages = tuple(
         Damage(tuple(users[digest]), digest, why) for digest, why in sorted(broken.items())
     )
     return Verification(len(index.manifests), len(sizes), sum(sizes.values()), full, damages)
 
 
-def _look_at_config(
+def _check_config(
     layout: Layout, manifest: CacheManifest, entry: Descriptor, broken: dict[str, str]
 ) -> None:
-    strange = manifest.find_strangeness()
-    if strange:
-        broken[entry.digest] = f"the scope `{entry.ref_name}`: {strange}"
+    problem = manifest.find_problem()
+    if problem:
+        broken[entry.digest] = f"the scope `{entry.ref_name}`: {problem}"
     try:
         parse_config(read_config(layout, manifest))
     except StoreError as error:
@@ -129,7 +129,7 @@ def _look_at_config(
         broken[config.digest if config else entry.digest] = error.message
 
 
-def _look_at_files(
+def _check_files(
     layout: Layout, sizes: Mapping[str, int], digests: Iterable[str], *, full: bool
 ) -> dict[str, str]:
     found = {digest: check_size(layout, digest, sizes[digest]) for digest in digests}
@@ -139,17 +139,17 @@ def _look_at_files(
     return {digest: why for digest, why in found.items() if why}
 
 
-def hash_blobs(layout: Layout, digests: Iterable[str]) -> dict[str, str]:
-    """What is wrong with the content of blobs, on all cores; the largest should come first."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # only a full look needs it
+def hash_blobs(layout: Layout, digests: Iterable[str]) -> dict[str, str | None]:
+    """Hash blobs on all cores, preferably largest first; what is wrong with each, by digest."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # only for full verification
 
     digests = list(digests)
-    # Hashing lets other threads run: https://docs.python.org/3/library/hashlib.html
+    # Hashing releases the GIL: https://docs.python.org/3/library/hashlib.html
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(digests, pool.map(lambda each: _hash(layout, each), digests), strict=True))
 
 
-def _hash(layout: Layout, digest: str) -> str:
+def _hash(layout: Layout, digest: str) -> str | None:
     path = layout.locate(digest)
     try:
         with open(layout.blobs.open_file(digest[7:]), "rb") as stream:
@@ -158,25 +158,25 @@ def _hash(layout: Layout, digest: str) -> str:
         return f"`{path}`: {error.strerror}"
     except StoreError as error:
         return error.message
-    return "" if found == digest[7:] else f"`{path}` has other content than its name says"
+    return None if found == digest[7:] else f"`{path}` does not match its digest"
 
 
 def find_spoiled(
     layout: Layout, donor: Descriptor, exported: CacheManifest, *, suspect: bool
 ) -> list[str]:
-    """What is wrong with the donor's layers, where that can have spoiled an export.
+    """What is wrong with the donor's layers, if that may have spoiled an export.
 
-    BuildKit takes a blob that lies in the layout for good, and leaves out, silently, all that
-    follows from a layer that it cannot read. Where nothing hints at that, nothing is read.
+    BuildKit trusts a blob that is in the layout, and silently omits everything that follows from a
+    layer it cannot read. Without a sign of that, no layer is read.
 
     Args:
         layout: the staging layout.
-        donor: what was imported from it.
+        donor: the import.
         exported: the manifest of the export.
-        suspect: something of the donor could not be loaded.
+        suspect: a part of the donor failed to load.
 
     Raises:
-        OSError: something is there and cannot be read.
+        OSError: a file exists but cannot be read.
     """
     if not layout.blobs.has_file(donor.digest[7:]):
         return []
@@ -187,12 +187,12 @@ def find_spoiled(
 
 
 def confirm(layout: Layout, index: Index, first: Verification) -> Verification:
-    """The same, less what has been removed or mended meanwhile.
+    """The result without blobs that were removed or repaired in the meantime.
 
     Args:
         layout: the store's.
-        index: the index as it is now.
-        first: what was found.
+        index: the current index.
+        first: the earlier result.
     """
     sizes: dict[str, int] = {}
     for entry in index.manifests:
@@ -200,7 +200,7 @@ def confirm(layout: Layout, index: Index, first: Verification) -> Verification:
         with suppress(StoreError):
             sizes |= {each: blob.size for each, blob in read_manifest(layout, entry).blobs.items()}
     suspects = [digest for digest in first.broken if digest in sizes]
-    still = _look_at_files(layout, sizes, suspects, full=True)
+    still = _check_files(layout, sizes, suspects, full=True)
     entries = {entry.digest for entry in index.manifests}
     kept = tuple(d for d in first.damages if d.digest in still or d.digest in entries)
     return replace(first, damages=kept)

@@ -1,4 +1,4 @@
-"""Whatever became of a cache since it was saved, the build ends well, says so, and mends it."""
+"""With any damage to a saved cache, the build succeeds, warns and repairs the cache."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Damage = Callable[["Cache"], None]
 
 @dataclass(frozen=True)
 class Cache:
-    """A project and a store that holds its cache, to break."""
+    """A project and a store with its cache, to damage."""
 
     project: Path
     store: Path
@@ -56,7 +56,7 @@ class Cache:
 
     @property
     def backend(self) -> tuple[str, str]:
-        """What tells bxcache of it."""
+        """The flag that names the store."""
         return "--backend", local(self.store)
 
     @property
@@ -66,7 +66,7 @@ class Cache:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What the index says of the scope."""
+        """The scope's entry in the index."""
         manifests: list[dict[str, Any]] = json.loads(self.index.read_text())["manifests"]
         return next(each for each in manifests if each["annotations"][REF_NAME] == self.scope)
 
@@ -81,31 +81,31 @@ class Cache:
         return document
 
     def layer(self, name: str) -> Path:
-        """The file of the layer that holds one file, this one."""
+        """The file of the layer that has this one file."""
         digests = [each["digest"] for each in self.manifest["layers"]]
         return next(blob for blob in map(self.blob, digests) if files_of(blob) == [name])
 
     def copy(self, store: Path) -> Cache:
-        """Another store that holds the same."""
+        """Another store with the same content."""
         shutil.copytree(self.store, store, symlinks=True)
         return Cache(self.project, store, self.scope)
 
     def build(self, machine: Machine) -> dict[str, Any]:
-        """Build with it, and make sure that the image is right."""
+        """Build with the cache, and check the image."""
         image = Path(tempfile.mkdtemp(dir=self.project.parent))
         built = machine.build(*self.backend, "-o", output(image), folder=self.project)
         check_image(image)
         return built
 
     def fails_plainly(self, machine: Machine) -> bool:
-        """Whether a build with plain buildx that imports it fails."""
+        """Whether a plain buildx build that imports it fails."""
         source = f"type=local,src={self.store},tag={self.scope}"
         image = Path(tempfile.mkdtemp(dir=self.project.parent))
         words = ("--cache-from", source, "-o", output(image), ".")
         return machine.raw(*words, folder=self.project, check=False).returncode == 1
 
     def check_whole(self) -> None:
-        """Make sure that every blob is what it should be."""
+        """Check the digest of every blob."""
         assert Store(self.store).verify(full=True).damages == ()
 
 
@@ -116,14 +116,14 @@ def files_of(layer: Path) -> list[str]:
 
 
 def check_image(folder: Path) -> None:
-    """Make sure that an image has what the Dockerfile says."""
+    """Check that an image has what the Dockerfile says."""
     found = [(folder / name).read_text() for name in ("bottom", "part", "done", "top/main.c")]
     assert found == ["bottom\n", "deps\n", "done\n", "main\n"]
 
 
 @pytest.fixture(scope="module")
 def end_later() -> Iterator[Callable[[ExitStack], None]]:
-    """Stops engines while the next ones are at work."""
+    """Stops engines while the next ones work."""
     ended: list[Future[None]] = []
     with ThreadPoolExecutor(4) as pool:
         yield lambda stack: ended.append(pool.submit(stack.close))
@@ -135,7 +135,7 @@ def end_later() -> Iterator[Callable[[ExitStack], None]]:
 def machines(
     end_later: Callable[[ExitStack], None], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MakeMachine]:
-    """Makes brand-new machines, as everywhere; they end in the background."""
+    """Creates new machines as elsewhere; they end in the background."""
     with ExitStack() as stack:
 
         def make(kind: str = "docker") -> Machine:
@@ -150,7 +150,7 @@ def machines(
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image of two stages on a base; `ASIDE` is in the first one only."""
+    """An image of two stages on a base; only the first stage has `ASIDE`."""
     folder = tmp_path_factory.mktemp("app")
     base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY bottom /bottom\n")
     (folder / "Dockerfile").write_text(base + STAGES)
@@ -174,7 +174,7 @@ def make_cache(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Cache]:
-    """Gives a copy of what a build of the project saved on a kind of machine."""
+    """Returns a copy of the store that a build of the project saved on a kind of machine."""
 
     def make(kind: str = "docker") -> Cache:
         if kind not in _donors:
@@ -189,12 +189,12 @@ def make_cache(
 
 @pytest.fixture
 def cache(make_cache: Callable[..., Cache]) -> Cache:
-    """What a build on docker's own engine saved."""
+    """The cache that a build on docker's own engine saved."""
     return make_cache()
 
 
 def index_is(text: str) -> Damage:
-    """Write something else into the index."""
+    """Replace the index."""
 
     def write(cache: Cache) -> None:
         cache.index.write_text(text)
@@ -210,11 +210,11 @@ def name_nothing(cache: Cache) -> None:
 
 INDEX_DAMAGES: dict[str, tuple[Damage, int, str]] = {
     "missing": (lambda cache: cache.index.unlink(), STEPS, "had no index.json"),
-    "empty": (index_is(""), STEPS, "cannot be read as an index"),
-    "garbage": (index_is("{ torn"), STEPS, "cannot be read as an index"),
+    "empty": (index_is(""), STEPS, "is not a valid index"),
+    "garbage": (index_is("{ torn"), STEPS, "is not a valid index"),
     "no manifests": (index_is("{}"), STEPS, "has no `manifests`"),
     "no scope": (index_is(SCOPE_ABSENT), 0, ""),
-    "naming nothing": (name_nothing, 0, "is dropped"),
+    "naming nothing": (name_nothing, 0, "was dropped"),
 }
 
 
@@ -223,7 +223,7 @@ INDEX_DAMAGES: dict[str, tuple[Damage, int, str]] = {
     ["missing", "garbage", "naming nothing", *more("empty", "no manifests", "no scope")],
 )
 def test_a_damaged_index(name: str, cache: Cache, machines: MakeMachine) -> None:
-    """It is made anew from the records; where it names nothing, the scope is made anew."""
+    """A damaged index is rebuilt from the journal; a scope without a manifest is built again."""
     break_it, reused, warning = INDEX_DAMAGES[name]
     break_it(cache)
     built = cache.build(machines())
@@ -241,13 +241,13 @@ def test_a_damaged_index(name: str, cache: Cache, machines: MakeMachine) -> None
     ],
 )
 def test_a_damaged_document(what: str, how: str, cache: Cache, machines: MakeMachine) -> None:
-    """Without its manifest or its config a scope is lost: it is dropped, and made anew."""
+    """A scope without its manifest or config is dropped and saved again."""
     named = cache.entry if what == "manifest" else cache.manifest["config"]
     damage(cache.blob(named["digest"]), how)
     built = cache.build(machines())
     assert count(built) == (0, STEPS)
     (warning,) = built["warnings"]
-    assert f"the scope `{cache.scope}` is dropped" in warning
+    assert f"the scope `{cache.scope}` was dropped" in warning
     assert str(cache.blob(named["digest"])) in warning
     cache.check_whole()
 
@@ -265,7 +265,7 @@ def test_a_damaged_document(what: str, how: str, cache: Cache, machines: MakeMac
 def test_a_broken_layer(
     name: str, how: str, reused: int, cache: Cache, machines: MakeMachine
 ) -> None:
-    """It is seen before the build: what stands on it is executed, nothing else."""
+    """A broken layer is found before the build, and only the steps above it are executed."""
     blob = cache.layer(name)
     damage(blob, how)
     if name in (PARENT, BOTTOM):
@@ -284,7 +284,7 @@ def test_a_broken_layer(
 def test_a_changed_layer_that_others_stand_on(
     kind: str, make_cache: Callable[..., Cache], machines: MakeMachine
 ) -> None:
-    """Its size is right, so that BuildKit finds out: the build is run again without the cache."""
+    """A changed layer of the right size makes BuildKit fail; the build runs again without it."""
     cache = make_cache(kind)
     blob = cache.layer(PARENT)
     damage(blob, "changed")
@@ -293,13 +293,13 @@ def test_a_changed_layer_that_others_stand_on(
     assert built["counts"]["executed"] > 0
     (warning,) = built["warnings"]
     assert "failed because of its cache and is run again without it" in warning
-    assert f"`{blob}` has other content than its name says" in warning
+    assert f"`{blob}` does not match its digest" in warning
     cache.check_whole()
     assert count(cache.build(machines(kind))) == (STEPS, 0)
 
 
 def test_a_dockerfile_from_stdin_is_kept(cache: Cache, machines: MakeMachine) -> None:
-    """Such a build is run again without the cache as any other."""
+    """A build from a Dockerfile on stdin is run again without the cache like any other."""
     damage(cache.layer(PARENT), "changed")
     machine = machines()
     words = ("build", "--network", "none", *cache.backend, "-f", "-", ".")
@@ -321,18 +321,18 @@ def test_a_dockerfile_from_stdin_is_kept(cache: Cache, machines: MakeMachine) ->
 def test_a_changed_layer_that_no_other_needs(
     name: str, cache: Cache, machines: MakeMachine
 ) -> None:
-    """BuildKit goes on without it, and exports a cache that is no better: it is not saved."""
+    """If BuildKit silently continues without a changed layer, its export is not saved."""
     blob = cache.layer(name)
     damage(blob, "changed")
     (warning,) = cache.build(machines())["warnings"]
-    assert f"`{blob}` has other content than its name says" in warning
+    assert f"`{blob}` does not match its digest" in warning
     cache.check_whole()
     cache.build(machines())
     assert count(cache.build(machines())) == (STEPS, 0)
 
 
 def test_several_broken_layers(cache: Cache, machines: MakeMachine) -> None:
-    """One that is missing is cut out; two that are changed are found when the build fails."""
+    """A missing layer is cut out before the build; two changed ones are found when it fails."""
     missing, *changed = map(cache.layer, ("done", ASIDE, BOTTOM))
     missing.unlink()
     for blob in changed:
@@ -347,7 +347,7 @@ def test_several_broken_layers(cache: Cache, machines: MakeMachine) -> None:
 
 
 def test_what_plain_buildx_left_in_the_store(cache: Cache, machines: MakeMachine) -> None:
-    """Its lock, held, and an ingest that went wrong: plain buildx fails, bxcache does not care."""
+    """A held lock or a broken ingest makes plain buildx fail, but not bxcache."""
     ingest = cache.store / "ingest" / "0" / "data"
     ingest.parent.mkdir(parents=True)
     ingest.write_bytes(b"bad")
@@ -362,7 +362,7 @@ def test_what_plain_buildx_left_in_the_store(cache: Cache, machines: MakeMachine
 
 
 def test_another_file_system(cache: Cache, machines: MakeMachine) -> None:
-    """A store in memory, to which nothing on the disk can be linked."""
+    """A store in memory, on another file system than the temporary files."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         moved = cache.copy(Path(folder) / "store")
         damage(moved.layer(TOP), "missing")
@@ -371,7 +371,7 @@ def test_another_file_system(cache: Cache, machines: MakeMachine) -> None:
 
 
 def test_a_read_only_store(cache: Cache, machines: MakeMachine, tmp_path: Path) -> None:
-    """All is reused from it, and a warning says that nothing is saved to it."""
+    """A read-only store is reused completely, and a warning says that nothing is saved."""
     mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     image = ("-o", output(tmp_path / "image"))
     build = ("build", "--json", "--network", "none", *cache.backend, *image)
@@ -398,7 +398,7 @@ def test_a_read_only_store(cache: Cache, machines: MakeMachine, tmp_path: Path) 
 def test_a_broken_layer_in_a_registry(
     how: str, registry: Registry, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """The build is run again without the cache."""
+    """With a broken layer in a registry, the build is run again without the cache."""
     name = tmp_path.name.lower()
     backend = ("--backend", f"type=registry,ref={registry.address}/{name}")
     saved = machines().build(*backend, folder=project)["caches"][0]
@@ -417,6 +417,6 @@ def test_a_broken_layer_in_a_registry(
 
 
 def blob_in(registry: Registry, digest: str) -> Path:
-    """Where a registry keeps a blob; it keeps nothing of it in memory."""
+    """The file of a blob in a registry, which does not cache blobs in memory."""
     folder = registry.storage / "docker" / "registry" / "v2" / "blobs" / "sha256"
     return folder / digest[7:9] / digest[7:] / "data"

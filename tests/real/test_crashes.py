@@ -1,4 +1,4 @@
-"""Builds that are killed, at any instant: the store is valid and hits."""
+"""Builds killed at any instant leave a valid store that hits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LANES = 2
 
 @contextmanager
 def renewable(home: Path) -> Iterator[Callable[[], Machine]]:
-    """Makes a brand-new machine; the one that was made before is gone."""
+    """Creates a new machine and removes the one before."""
     with ExitStack() as stack:
 
         def renew() -> Machine:

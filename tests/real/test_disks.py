@@ -1,4 +1,4 @@
-"""Stores on real file systems, and on such that are full."""
+"""Stores on real file systems, including full ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MakeDisk = Callable[[Kind, int], Path]
 
 @pytest.fixture
 def disks(tmp_path: Path) -> Iterator[MakeDisk]:
-    """Makes empty disks: `disks("ext4", 8 << 20)`."""
+    """Creates empty disks: `disks("ext4", 8 << 20)`."""
     with ExitStack() as stack:
 
         def make(kind: Kind, size: int) -> Path:
@@ -64,7 +64,7 @@ def local(store: Path) -> tuple[str, str]:
 def test_a_store_works_on_a_disk_of_its_own(
     kind: Kind, machines: MakeMachine, project: Path, disks: MakeDisk
 ) -> None:
-    """Which is another device than that of the home and of temporary files; it may be the root."""
+    """A store works on another device than home and temporary files, even as the disk's root."""
     first, second = machines(), machines()
     disk = disks(kind, 32 << 20)
     assert disk.stat().st_dev not in {Path(each).stat().st_dev for each in (first.home, project)}
@@ -84,7 +84,7 @@ def test_a_store_works_on_a_disk_of_its_own(
     "name", ["a commit", "a commit that copies", "a collection", "an unpacking"]
 )
 def test_a_full_disk_loses_nothing(name: str, kind: Kind, disks: MakeDisk, effort: Effort) -> None:
-    """However little room is left: one clear error, or none, and with room again all goes on."""
+    """With any free space left, there is at most one error, and with more space work continues."""
     disk = disks(kind, 4 << 20)
     operation = OPERATIONS[name]
     operation.prepare(disk / "before")
@@ -111,7 +111,7 @@ def test_a_full_disk_loses_nothing(name: str, kind: Kind, disks: MakeDisk, effor
 
 
 def attempt(run: Callable[[], object]) -> str:
-    """What went wrong, if anything."""
+    """The error of an operation, if any."""
     try:
         run()
     except (StoreError, OSError) as error:
@@ -121,7 +121,7 @@ def attempt(run: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_garbage_can_be_collected_on_a_full_disk(kind: Kind, disks: MakeDisk) -> None:
-    """Not a byte is left: a collection makes room, also for the eviction that it goes on with."""
+    """On a disk without a free byte, a collection makes room, also for evictions after it."""
     disk = disks(kind, 4 << 20)
     store = make_store(disk / "store")
     build(store, "gone", b"g" * 40_000)
@@ -138,7 +138,7 @@ def test_garbage_can_be_collected_on_a_full_disk(kind: Kind, disks: MakeDisk) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_can_be_made_less_full(kind: Kind, disks: MakeDisk) -> None:
-    """Without any garbage: evicting and removing have room set aside for what they write."""
+    """On a full disk without garbage, evicting and removing use the reserved space."""
     disk = disks(kind, 4 << 20)
     store = make_store(disk / "store")
     build(store, "large", b"l" * 400_000)
@@ -158,7 +158,7 @@ def test_a_full_disk_can_be_made_less_full(kind: Kind, disks: MakeDisk) -> None:
 def test_a_full_disk_fails_no_build(
     kind: Kind, machines: MakeMachine, project: Path, disks: MakeDisk
 ) -> None:
-    """The image is built, with a warning; what was saved before still hits, and nothing is left."""
+    """On a full disk, the image is built with a warning, and the saved cache still hits."""
     machine = machines()
     disk = disks(kind, 8 << 20)
     store = disk / "store"

@@ -147,7 +147,7 @@ def test_an_abandoned_probe_leaves_no_process(tmp_path: Path) -> None:
 
 def test_a_slow_builder_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And that is said once."""
-    monkeypatch.setattr(driver, "_SECONDS_BEFORE_WAITING_IS_SAID", 0.2)
+    monkeypatch.setattr(driver, "_SECONDS_BEFORE_WARNING", 0.2)
     text = '[ "$1" = buildx ] && sleep 1 && echo "Name: slow" && echo "Driver: remote"; exit 0'
     said: list[str] = []
     with script(tmp_path, text).probe("slow") as probe:

@@ -207,9 +207,9 @@ def test_a_directory_that_can_be_no_store_costs_a_warning(machine: Machine, proj
     (project / "newer" / ".bxcache" / "version").write_text("99\n")
     (project / "damaged" / "index.json").write_text("{")
     shapes = {
-        "Dockerfile": "is no directory",
-        "Dockerfile/below": "is no directory",
-        "src": "it holds `main.c`",
+        "Dockerfile": "is not a directory",
+        "Dockerfile/below": "is not a directory",
+        "src": "it contains `main.c`",
         "linked": "is a link",
         "newer": "has version `99`",
         "damaged": "index",

@@ -35,7 +35,7 @@ def fetch(registry: Registry, path: str) -> dict[str, Any]:
 def test_a_fresh_machine_reuses_every_stage_from_a_registry(
     kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Also the stages that the image does not hold: a random file of one comes out the same."""
+    """Stages that are not in the image are reused, too: a random file in one is the same."""
     backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
     outputs = [("-o", f"type=local,dest={tmp_path / name}") for name in "ab"]
     cold = machines(kind).build(*backend, *outputs[0], folder=project)
@@ -52,7 +52,7 @@ def test_a_fresh_machine_reuses_every_stage_from_a_registry(
 def test_each_scope_has_its_tag(
     machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """The registry has both targets, with the digests that the result tells."""
+    """The registry has both targets, with the digests that the result reports."""
     name = tmp_path.name.lower()
     backend = ("--backend", f"type=registry,ref={registry.address}/{name}")
     whole = machine.build(*backend, folder=project)["caches"][0]
@@ -70,7 +70,7 @@ def test_each_scope_has_its_tag(
 def test_two_targets_are_both_reused(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Whichever was saved last."""
+    """Both targets are reused, whichever was saved last."""
     backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
     first = machines()
     first.build(*backend, "--target", "check", folder=project)
@@ -83,7 +83,7 @@ def test_two_targets_are_both_reused(
 def test_a_new_target_starts_from_the_whole_image(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Its own tag does not exist yet, and is looked up: only its own step is executed."""
+    """A new target without a tag imports the whole image's cache and executes only its own step."""
     backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
     machines().build(*backend, folder=project)
     built = machines().build(*backend, "--target", "check", folder=project)
@@ -113,7 +113,7 @@ def test_inline_reuses_the_final_stages_chain(
 def test_a_local_store_and_a_registry_hold_the_same(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Both are saved in one build, each whole in itself, in different compressions."""
+    """One build saves both backends, each complete, with different compressions."""
     ref = f"{registry.address}/{tmp_path.name.lower()}"
     store = tmp_path / "store"
     backends = (
@@ -134,7 +134,7 @@ def test_a_local_store_and_a_registry_hold_the_same(
 def test_an_empty_store_is_filled_from_the_registry(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """A new laptop starts from what CI has saved."""
+    """A new machine's empty store is filled from the registry that CI saved to."""
     registered = f"type=registry,ref={registry.address}/{tmp_path.name.lower()}"
     machines().build("--backend", registered, folder=project)
     store = f"type=local,dir={tmp_path / 'store'}"
@@ -146,7 +146,7 @@ def test_an_empty_store_is_filled_from_the_registry(
 def test_a_registry_that_is_down_costs_a_warning(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """The image is built, and the local store is saved all the same."""
+    """With the registry down, the image is built and the local store is saved, with a warning."""
     backends = (
         *("--backend", f"type=local,dir={tmp_path / 'store'}"),
         *("--backend", f"type=registry,ref={CLOSED}/cache"),
@@ -158,7 +158,7 @@ def test_a_registry_that_is_down_costs_a_warning(
 
 
 def test_strict_makes_it_an_error(machine: Machine, project: Path) -> None:
-    """With a status of its own, and the result told first."""
+    """`strict` fails with its own status, after the result is reported."""
     backend = ("--backend", f"type=registry,ref={CLOSED}/cache")
     built = machine.build(*backend, "--strict", folder=project, status=75)
     assert built["exit_status"] == 0
@@ -168,7 +168,7 @@ def test_strict_makes_it_an_error(machine: Machine, project: Path) -> None:
 def test_a_registry_without_the_cache_is_no_trouble(
     machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """The first build of all has nothing to import, and nothing to warn of."""
+    """A first build, without anything to import, does not warn."""
     backend = ("--backend", f"type=registry,ref={registry.address}/{tmp_path.name.lower()}")
     built = machine.build(*backend, "--strict", folder=project)
     assert built["warnings"] == []

@@ -1,4 +1,4 @@
-"""A registry in trouble costs one warning, which names it, the operation and the cause."""
+"""A failing registry costs one warning that names it, the operation and the cause."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ READING = Rule("GET|HEAD", re.compile("/manifests/"))
 
 @pytest.fixture
 def backend(proxy: FaultyProxy, tmp_path: Path) -> tuple[str, str]:
-    """The registry behind the proxy, with little patience."""
+    """The registry behind the proxy, with short timeouts."""
     return "--backend", f"type=registry,ref={proxy.address}/{tmp_path.name.lower()},timeout=5"
 
 
 def names(warning: str, proxy: FaultyProxy, operation: str, cause: str) -> bool:
-    """Whether a warning tells all three."""
+    """Whether a warning names registry, operation and cause."""
     return all(part in warning for part in (f"`{proxy.address}`", operation, cause))
 
 
 LOOKING_UP = [
-    ("stall", Stall(), "it does not answer in time"),
+    ("stall", Stall(), "it did not answer in time"),
     ("500", BROKEN, "500 made up by a test"),
     ("429", too_many(0), "429 made up by a test"),
     ("cut", Cut(), ""),
@@ -67,7 +67,7 @@ def test_a_registry_that_cannot_be_asked_is_left_out(
     backend: tuple[str, str],
     project: Path,
 ) -> None:
-    """The image is built, and nothing waits for that registry any more."""
+    """After a failed request, the image is built and the registry is not asked again."""
     proxy.fail(fault=fault, matching=READING)
     built = machine.build(*backend, "--load", folder=project)
     (warning,) = built["warnings"]
@@ -79,7 +79,7 @@ def test_a_registry_that_cannot_be_asked_is_left_out(
 def test_a_registry_that_refuses_connections_is_left_out(
     machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
 ) -> None:
-    """With one warning, though reading and saving both fail."""
+    """A registry that refuses connections costs one warning for reading and saving together."""
     proxy.refuse()
     built = machine.build(*backend, folder=project)
     (warning,) = built["warnings"]
@@ -90,7 +90,7 @@ def test_a_registry_that_refuses_connections_is_left_out(
 def test_a_registry_that_lets_nobody_in_says_how_to_log_in(
     fault: Fault, machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
 ) -> None:
-    """With one warning."""
+    """A registry that denies access costs one warning with the advice to log in."""
     proxy.fail(fault=fault)
     built = machine.build(*backend, folder=project)
     (warning,) = built["warnings"]
@@ -122,7 +122,7 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """The image is built and the local store is saved; once the trouble is over, all is saved."""
+    """If a registry cannot be written, the rest is saved, and all is saved after its recovery."""
     proxy.fail(fault=fault, matching=rule)
     store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
     built = machine.build(*store, *backend, folder=project)
@@ -142,7 +142,7 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
 def test_a_passing_trouble_is_waited_for(
     fault: Fault, machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
 ) -> None:
-    """A registry that is well again after one answer costs nothing."""
+    """A registry that recovers after one failed answer costs nothing."""
     proxy.fail(fault=fault, matching=READING, times=1)
     built = machine.build(*backend, folder=project)
     assert built["warnings"] == []
@@ -152,7 +152,7 @@ def test_a_passing_trouble_is_waited_for(
 def test_strict_fails_with_the_registrys_error(
     machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
 ) -> None:
-    """After the image was built."""
+    """`strict` fails with the registry's error after the image is built."""
     proxy.fail(fault=BROKEN, matching=READING)
     built = machine.build(*backend, "--strict", folder=project, status=75)
     assert built["exit_status"] == 0
@@ -170,7 +170,7 @@ def test_a_donor_with_missing_layers_costs_a_cold_run(
     backend: tuple[str, str],
     project: Path,
 ) -> None:
-    """And the build succeeds."""
+    """A donor with missing layers costs a cold run, and the build succeeds."""
     first = machines().build(*backend, folder=project)
     digest = first["caches"][0]["digest"]
     name = backend[1].partition("/")[2].partition(",")[0]
@@ -187,7 +187,7 @@ WRONG = Login("tester", "not-the-right-one", "")
 
 @pytest.mark.parametrize("words", [(), ("--write", "never")], ids=["saving", "reading"])
 @pytest.mark.parametrize("login", [None, WRONG], ids=["nobody", "wrong password"])
-def test_wrong_credentials_are_told_and_not_shown(
+def test_wrong_credentials_are_reported_and_not_shown(
     login: Login | None,
     words: tuple[str, ...],
     machine: Machine,
@@ -195,7 +195,7 @@ def test_wrong_credentials_are_told_and_not_shown(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """For which registry, and how to log in."""
+    """Wrong credentials give advice to log in to the registry, and are not shown."""
     address = private_registry.address
     there = machine.logged_in(address, login) if login else machine
     ref = f"{address}/{tmp_path.name.lower()}"
@@ -203,8 +203,8 @@ def test_wrong_credentials_are_told_and_not_shown(
         *("build", "--network", "none", "--backend", f"type=registry,ref={ref}", *words),
         folder=project,
     )
-    told = [line for line in ran.err.splitlines() if line.startswith("warning:")]
-    assert len(told) == 1
+    warnings = [line for line in ran.err.splitlines() if line.startswith("warning:")]
+    assert len(warnings) == 1
     assert f"`docker login {address}`" in ran.err
     assert WRONG.password not in ran.err + ran.out
     assert WRONG.encoded not in ran.err + ran.out
@@ -213,7 +213,7 @@ def test_wrong_credentials_are_told_and_not_shown(
 def test_the_right_credentials_are_never_shown(
     machine: Machine, private_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Not even in BuildKit's own stream."""
+    """Correct credentials are not shown, not even in BuildKit's own stream."""
     there = machine.logged_in(private_registry.address, LOGIN)
     ref = f"{private_registry.address}/{tmp_path.name.lower()}"
     words = ("build", "--network", "none", "--backend", f"type=registry,ref={ref}")
@@ -226,7 +226,7 @@ def test_the_right_credentials_are_never_shown(
 def test_certificates_are_verified(
     machines: MakeMachine, secure_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """A registry by an authority that was told is used as any other."""
+    """A registry with a certificate of a configured authority works like any other."""
     ref = f"{secure_registry.address}/{tmp_path.name.lower()}"
     backend = ("--backend", f"type=registry,ref={ref}")
     cold = machines(near=secure_registry).build(*backend, folder=project)

@@ -1,4 +1,4 @@
-"""Scopes pruned in docker's own registry, which deletes no tag by itself."""
+"""Pruning scopes in docker's own registry, which cannot delete a tag by itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undeleting() -> Iterator[Registry]:
-    """A registry as docker ships it: it deletes nothing."""
+    """A registry in docker's default configuration, which does not delete."""
     with ExitStack() as stack:
         with _required():
             started = stack.enter_context(Registry(deletes=False))
@@ -41,7 +41,7 @@ def undeleting() -> Iterator[Registry]:
 
 
 class Repository:
-    """A repository, asked and filled by its own API and nothing of bxcache."""
+    """A repository, read and filled through its API without bxcache."""
 
     def __init__(self, registry: Registry, name: str) -> None:
         self.registry = registry
@@ -64,7 +64,7 @@ class Repository:
         assert status == 201
 
     def put(self, tag: str, *layers: bytes) -> str:
-        """A cache with these layers under a tag."""
+        """Write a cache with these layers under a tag."""
         for data in (CONFIG, *layers):
             self.put_blob(data)
         body = cache_manifest(*layers)
@@ -74,7 +74,7 @@ class Repository:
         return digest_of(body)
 
     def save(self, branch: str, *layers: bytes, days: float = 0) -> str:
-        """A scope as a build leaves it; gives its tag."""
+        """Write a scope as a build does, and return its tag."""
         scope = Scope("image", None, ("linux/amd64",), Owner.of_branch(branch))
         digest = self.put(scope.name, *layers)
         used = 1_700_000_000.0 - days * DAY
@@ -82,7 +82,7 @@ class Repository:
         return scope.name
 
     def tags(self) -> dict[str, str]:
-        """Every tag with what its manifest has for a digest; each is whole."""
+        """Every tag with its manifest's digest, after checking that all blobs exist."""
         _, _, body = self.send("GET", f"/v2/{self.name}/tags/list")
         found = {}
         for tag in json.loads(body).get("tags") or ():
@@ -97,7 +97,7 @@ class Repository:
 
 @pytest.fixture
 def repository(registry: Registry, tmp_path: Path) -> Repository:
-    """A repository of its own in the registry that all tests use."""
+    """A new repository in the registry that all tests share."""
     return Repository(registry, tmp_path.name.lower())
 
 
@@ -107,7 +107,7 @@ def removed(repository: Repository, *branches: str) -> set[str]:
 
 
 def test_a_scope_goes_and_all_else_stays(repository: Repository) -> None:
-    """Tag by tag, digest by digest."""
+    """Pruning removes a scope, and every other tag keeps its digest."""
     kept = repository.save("main", b"1")
     gone = repository.save("gone", b"2")
     repository.put("latest", b"3")
@@ -118,7 +118,7 @@ def test_a_scope_goes_and_all_else_stays(repository: Repository) -> None:
 
 
 def test_scopes_are_listed_as_they_were_written(repository: Repository) -> None:
-    """With their layers."""
+    """Scopes are listed with their layers as written."""
     tag = repository.save("feature/ü", b"12", b"345")
     repository.put("latest", b"3")
     (found,) = repository.cache.list_scopes()
@@ -129,7 +129,7 @@ def test_scopes_are_listed_as_they_were_written(repository: Repository) -> None:
 
 
 def test_an_alias_outlives_the_other(repository: Repository) -> None:
-    """Both tags have one manifest, which is deleted only with all of its tags."""
+    """Removing one of two tags of a manifest keeps the manifest."""
     kept, gone = repository.save("main", b"1"), repository.save("gone", b"1")
     before = repository.tags()
     assert before[kept] == before[gone]
@@ -138,7 +138,7 @@ def test_an_alias_outlives_the_other(repository: Repository) -> None:
 
 
 def test_a_foreign_tag_of_the_same_manifest_stays(repository: Repository) -> None:
-    """Somebody named a cache by a tag of their own."""
+    """Another client's tag of the same manifest is kept."""
     repository.save("gone", b"1")
     repository.save("gone/too", b"1")
     repository.put("release", b"1")
@@ -148,7 +148,7 @@ def test_a_foreign_tag_of_the_same_manifest_stays(repository: Repository) -> Non
 
 
 def test_every_tag_is_listed(repository: Repository) -> None:
-    """This registry has no pages, whatever it is asked for."""
+    """Every tag is listed, although this registry does not have pages."""
     tags = [repository.save(f"b{number}", b"1", days=number) for number in range(5)]
     listed = [*tags, *(f"{tag}.bxcache" for tag in tags)]
     assert sorted(repository.cache._repository.list_tags()) == sorted(listed)
@@ -157,7 +157,7 @@ def test_every_tag_is_listed(repository: Repository) -> None:
 
 @pytest.mark.engine
 def test_a_registry_without_deletes_is_left_as_it_is(undeleting: Registry) -> None:
-    """And the error says how it would delete."""
+    """A registry without deletes stays unchanged, and the error has advice."""
     repository = Repository(undeleting, "app")
     for branch, layer in (("main", b"1"), ("alias", b"1"), ("gone", b"2")):
         repository.save(branch, layer)
@@ -173,7 +173,7 @@ def test_a_registry_without_deletes_is_left_as_it_is(undeleting: Registry) -> No
 
 
 def test_a_dry_run_changes_nothing(repository: Repository) -> None:
-    """The registry is only asked."""
+    """A dry run only reads."""
     gone = repository.save("gone", b"1")
     before = repository.tags()
     since = len(repository.registry.requests())
@@ -186,7 +186,7 @@ def test_a_dry_run_changes_nothing(repository: Repository) -> None:
 def test_a_prune_that_was_cut_short_is_finished(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ended at every request there is, one after the other, on the same repository."""
+    """A prune interrupted at any request is finished by the next one, on the same repository."""
     kept = repository.save("main", b"1")
     repository.save("gone/alone", b"2")
     repository.save("gone/alias", b"1", days=1)

@@ -1,4 +1,4 @@
-"""Many builds, collections and checks at once, on one store."""
+"""Many builds, collections and checks use one store at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHORES = [("collect",), ("verify", "--full"), ("collect", "--max-size", "1GB")]
 
 
 class Chores:
-    """Commands on a store that other processes run over and over."""
+    """Store commands that other processes run repeatedly."""
 
     def __init__(self, store: Path, environment: dict[str, str]) -> None:
         self.runs = 0
@@ -59,7 +59,7 @@ class Chores:
 
 
 def start_builds(machine: Machine, project: Path, words: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Start all builds at once and give their documents when all have ended."""
+    """Start all builds at once, and return their documents when all have ended."""
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
@@ -81,7 +81,7 @@ def start_builds(machine: Machine, project: Path, words: tuple[str, ...]) -> lis
 def test_eight_builds_of_four_scopes_share_a_store(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """While collections and checks run in loops: none fails, none warns, and all scopes hit."""
+    """Builds, collections and checks in parallel neither fail nor warn, and all scopes hit."""
     store = tmp_path / "store"
     words = ("--backend", f"type=local,dir={store}")
     first = machines()
@@ -105,7 +105,7 @@ def test_eight_builds_of_four_scopes_share_a_store(
 
 
 def test_who_waits_for_the_store_says_for_what(tmp_path: Path) -> None:
-    """And goes on when it is free."""
+    """A command that waits for the store reports why, and continues when the store is free."""
     store = Store(tmp_path / "store")
     store.collect()
     command = [sys.executable, "-m", "bxcache", "store", "collect", "--dir", str(store.path)]

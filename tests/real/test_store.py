@@ -1,4 +1,4 @@
-"""What is done to a store between builds, seen from the next build on a brand-new machine."""
+"""Operations on a store between builds, checked by the next build on a new machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def backend(store: Path, **attributes: str) -> tuple[str, str]:
 
 
 def live_set(store: Path) -> set[str]:
-    """What the index needs, read as the OCI format says."""
+    """The blobs that the index needs, by the OCI format."""
     found = set()
     for entry in json.loads((store / "index.json").read_text())["manifests"]:
         manifest = json.loads((store / "blobs" / "sha256" / entry["digest"][7:]).read_text())
         found.add(entry["digest"][7:])
-        # BuildKit of 26.1 writes an index by itself, and an image manifest when it is told to.
+        # BuildKit of 26.1 writes an index by default, and an image manifest on request.
         parts = (manifest.get(name, []) for name in ("layers", "manifests"))
         config = [manifest["config"]] if "config" in manifest else []
         found |= {each["digest"][7:] for part in (config, *parts) for each in part}
@@ -40,7 +40,7 @@ def blobs_of(store: Path) -> set[str]:
 
 
 def test_a_build_leaves_nothing_dead(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """What the last commit needed and this one does not is gone, where plain buildx keeps it."""
+    """A build removes what only the last commit needed, which plain buildx would keep."""
     store, raw = tmp_path / "store", tmp_path / "raw"
     for number in range(3):
         (project / "src" / "main.c").write_text(f"// {number} {tmp_path}\n")
@@ -67,8 +67,8 @@ def test_an_adopted_directory_is_reused_whole(
     [warning] = first.build(*backend(store), folder=project)["warnings"]
     assert f"bxcache store adopt {store}" in warning
     assert blobs_of(store) == before
-    told = first.run("store", "adopt", str(store), folder=project)
-    assert "its scopes: latest" in told.out
+    adopted = first.run("store", "adopt", str(store), folder=project)
+    assert "its scopes: latest" in adopted.out
     built = machines(kind).build(*backend(store), folder=project)
     assert count(built) == (STEPS, 0)
     assert set(Store(store).read_scopes()) == {"latest", built["caches"][-1]["scope"]}
@@ -78,7 +78,7 @@ def test_an_adopted_directory_is_reused_whole(
 def test_an_unpacked_store_is_reused_whole(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """One file goes from machine to machine; the system's own tools read it too."""
+    """An archive of a store works on another machine, and the system's own tools can read it."""
     first, file = machines(), str(tmp_path / "cache.tar.zst")
     first.build(*backend(tmp_path / "a"), folder=project)
     first.run("store", "pack", "--dir", str(tmp_path / "a"), file, folder=project)
@@ -98,7 +98,7 @@ def test_an_unpacked_store_is_reused_whole(
 def test_over_budget_the_dear_steps_still_hit(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """A step of a second with a small layer stays; one of no time with a large layer goes."""
+    """Over budget, a small layer that took a second stays; a large one that took no time goes."""
     dockerfile = (project / "Dockerfile").read_text()
     (project / "Dockerfile").write_text(
         f"{dockerfile}"
@@ -132,7 +132,7 @@ def test_over_budget_the_dear_steps_still_hit(
 def test_a_scope_without_layers_is_a_miss_and_no_more(
     kind: str, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """It kept its name and lost all it had; BuildKit takes that for an empty cache."""
+    """A scope that lost all layers, for BuildKit an empty cache, is only a miss."""
     store = tmp_path / "store"
     first = machines(kind)
     saved = first.build(*backend(store), folder=project)
@@ -146,7 +146,7 @@ def test_a_scope_without_layers_is_a_miss_and_no_more(
 
 
 def collect_words(store: Path) -> tuple[str, ...]:
-    """The collection that leaves room for the documents, what is remembered, and no layer."""
+    """Collect with room for documents and records, but for no layer."""
     (entry,) = json.loads((store / "index.json").read_text())["manifests"]
     manifest = store / "blobs" / "sha256" / entry["digest"][7:]
     config = json.loads(manifest.read_text())["config"]["size"]
@@ -155,10 +155,10 @@ def collect_words(store: Path) -> tuple[str, ...]:
     return "store", "collect", "--dir", str(store), "--max-size", str(room)
 
 
-def test_a_record_tells_what_each_step_took(
+def test_a_record_has_the_time_of_each_step(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """Of the steps that were reused too, from when they were executed."""
+    """A record has the times of reused steps, too, from when they were executed."""
     store = tmp_path / "store"
     (project / "Dockerfile").write_text(
         (project / "Dockerfile").read_text() + "RUN sleep 1; echo dear > /dear\n"

@@ -1,4 +1,4 @@
-"""A directory of plain buildx becomes a store in place."""
+"""A directory of plain buildx is adopted as a store in place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.layouts import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What two exports of plain buildx leave: the first one's layers are dead."""
+    """The result of two exports of plain buildx: the first one's layers are dead."""
     path = tmp_path / "cache"
     path.mkdir()
     export(path, "latest", b"base", b"old")
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_adopted_directory_is_a_store(folder: Path) -> None:
-    """Its tags are scopes that can be imported; a collection drops what no tag needs."""
+    """The tags become scopes that can be imported; a collection drops what no tag needs."""
     adopted = Store(folder).adopt()
     assert adopted.scopes == ("latest",)
     assert not adopted.notes
@@ -61,7 +61,7 @@ def test_an_adopted_directory_is_a_store(folder: Path) -> None:
 
 
 def test_adopting_twice_is_the_same(folder: Path) -> None:
-    """A store is a store."""
+    """Adopting a store changes nothing."""
     Store(folder).adopt()
     before = contents(folder)
     assert Store(folder).adopt().scopes == ("latest",)
@@ -71,14 +71,14 @@ def test_adopting_twice_is_the_same(folder: Path) -> None:
 
 
 def test_without_adopting_it_is_refused_with_the_way(folder: Path) -> None:
-    """Nothing is taken over unasked."""
+    """Without adoption, the directory is refused, and the hint names the command."""
     with pytest.raises(StoreError, match="cache of plain buildx") as caught:
         Store(folder).check()
     assert f"bxcache store adopt {folder}" in caught.value.hint
 
 
 def test_broken_layers_are_cut_out(folder: Path) -> None:
-    """As in any store."""
+    """Broken layers are cut out, as in any store."""
     damage(blob_file(folder, b"new"), "short")
     adopted = Store(folder).adopt()
     assert adopted.scopes == ("latest",)
@@ -87,7 +87,7 @@ def test_broken_layers_are_cut_out(folder: Path) -> None:
 
 
 def test_a_store_that_plain_buildx_exported_to_keeps_both(tmp_path: Path) -> None:
-    """Its index is BuildKit's own; a tag that came by hand is a scope like the others."""
+    """Tags that plain buildx exported to a store are scopes like the others."""
     store = Store(tmp_path / "store")
     build(store, "app", b"one")
     export(store.path, "latest", b"by hand")
@@ -119,20 +119,23 @@ def _link_blobs(path: Path) -> None:
 
 
 REFUSED = {
-    "an image": (_image, "no build cache"),
+    "an image": (_image, "not a build cache"),
     "no index": (lambda path: (path / "index.json").unlink(), "has no `index.json`"),
-    "a torn index": (lambda path: (path / "index.json").write_text('{"manif'), "cannot be read"),
-    "a tag that is no tag": (_tag("../x"), "is no name for a scope"),
-    "a tag that is empty": (_tag(""), "is no name for a scope"),
-    "a digest that is a path": (_tag("x", digest="../../etc"), "cannot be read as an index"),
-    "something else besides": (lambda path: (path / "thesis.txt").touch(), "holds `thesis.txt`"),
+    "a torn index": (
+        lambda path: (path / "index.json").write_text('{"manif'),
+        "is not a valid index",
+    ),
+    "a tag that is no tag": (_tag("../x"), "is not a valid scope name"),
+    "a tag that is empty": (_tag(""), "is not a valid scope name"),
+    "a digest that is a path": (_tag("x", digest="../../etc"), "is not a valid index"),
+    "something else besides": (lambda path: (path / "thesis.txt").touch(), "contains `thesis.txt`"),
     "blobs that are elsewhere": (_link_blobs, "is a link"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_adopted_stays_as_it_is(case: str, folder: Path) -> None:
-    """One clear error, and not a file is changed."""
+    """A directory that cannot be adopted gives one error and stays unchanged."""
     change, message = REFUSED[case]
     change(folder)
     before = contents(folder.parent)
@@ -141,8 +144,8 @@ def test_what_cannot_be_adopted_stays_as_it_is(case: str, folder: Path) -> None:
     assert contents(folder.parent) == before
 
 
-def test_everything_that_is_in_the_way_is_told_at_once(folder: Path) -> None:
-    """Not one after the other."""
+def test_every_obstacle_is_reported_at_once(folder: Path) -> None:
+    """The error lists all obstacles, not only the first."""
     plain = {"mediaType": LAYER_TYPE, "digest": digest_of(b"x"), "size": 1}
     entries = [{**plain, "annotations": {REF_NAME: name}} for name in ("a/b", "c d")]
     (folder / "index.json").write_text(json.dumps({"manifests": entries}))
@@ -153,8 +156,8 @@ def test_everything_that_is_in_the_way_is_told_at_once(folder: Path) -> None:
 
 
 def test_an_unknown_directory_is_no_cache(tmp_path: Path) -> None:
-    """Not even an empty one."""
-    with pytest.raises(StoreError, match="no cache of buildx"):
+    """A directory without an index is not a buildx cache, even if it is empty."""
+    with pytest.raises(StoreError, match="not a buildx cache"):
         Store(tmp_path).adopt()
     assert not blobs_of_nothing(tmp_path)
 

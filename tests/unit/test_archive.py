@@ -1,4 +1,4 @@
-"""The archive as others see it: stdlib's tarfile and zstd are the second opinion on each side."""
+"""Archives, checked against the standard library's tarfile and zstd in both directions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ else:
 KIB, MIB = 1 << 10, 1 << 20
 BLOCK = 512
 END = bytes(2 * BLOCK)
-NOISE = random.Random(1).randbytes(3 * MIB)  # nothing that zstd could shorten
+NOISE = random.Random(1).randbytes(3 * MIB)  # zstd cannot compress it
 TEXT = b"".join(b"%d bottles, " % (n * n) for n in range(200_000))
 
 NAMES = st.from_regex(r"[a-z0-9 ._:@+-]{1,20}(/[a-z0-9_]{1,20}){0,3}", fullmatch=True).filter(
@@ -61,7 +61,7 @@ def member(name: str, data: bytes = b"data", mtime: int = 0, *, compressed: bool
 
 
 def accept(_name: str, _size: int) -> None:
-    """A check that refuses nothing."""
+    """Accept every entry."""
 
 
 def unpack(data: bytes) -> list[tuple[str, int, int, bytes]]:
@@ -76,7 +76,7 @@ def expected(members: list[Member]) -> list[tuple[str, int, int, bytes]]:
 
 
 def tar_block(name: str = "blob", **fields: object) -> bytes:
-    """A header as stdlib writes it."""
+    """A header written by the standard library."""
     info = tarfile.TarInfo(name)
     for key, value in fields.items():
         setattr(info, key, value)
@@ -84,13 +84,13 @@ def tar_block(name: str = "blob", **fields: object) -> bytes:
 
 
 def sealed(block: bytes) -> bytes:
-    """A header with its checksum put right."""
+    """A header with a corrected checksum."""
     total = sum(block[:148]) + sum(block[156:]) + 8 * ord(" ")
     return block[:148] + b"%06o\0 " % total + block[156:]
 
 
 def patched(at: int, data: bytes) -> bytes:
-    """A header with other bytes at one place, and the checksum right."""
+    """A header with changed bytes and a corrected checksum."""
     block = tar_block()
     return sealed(block[:at] + data + block[at + len(data) :])
 
@@ -112,14 +112,14 @@ class Trickle(io.RawIOBase):
 @settings(max_examples=40)
 @given(member_lists(SIZES))
 def test_what_was_written_is_read(members: list[Member]) -> None:
-    """Names, sizes, times and bytes, in their order, whatever the sizes."""
+    """Names, sizes, times and bytes are read back in order, for any sizes."""
     assert unpack(pack(*members)) == expected(members)
 
 
 @settings(max_examples=40)
 @given(member_lists(SIZES))
 def test_tar_and_zstd_read_what_was_written(members: list[Member]) -> None:
-    """It is a plain `tar.zst` of read-only files that belong to nobody."""
+    """An archive is a plain `tar.zst` of read-only files without an owner."""
     data = io.BytesIO(pack(*members))
     with zstd.open(data) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
         found = []
@@ -135,7 +135,7 @@ def test_tar_and_zstd_read_what_was_written(members: list[Member]) -> None:
 @pytest.mark.parametrize("blocking", [1, 20, 2048])
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_what_tar_and_zstd_wrote_is_read(form: int, blocking: int) -> None:
-    """Whoever packs the files by hand, with tar's zeros at the end, has an archive too."""
+    """An archive packed by hand, with tar's padding, is readable."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=form) as tar:
         info = tarfile.TarInfo("blobs/one")
@@ -149,7 +149,7 @@ def test_what_tar_and_zstd_wrote_is_read(form: int, blocking: int) -> None:
 @settings(max_examples=20)
 @given(member_lists(SMALL_SIZES), st.integers(1, 700), st.integers(1, 3000))
 def test_where_pieces_end_does_not_matter(members: list[Member], step: int, cut: int) -> None:
-    """A source may give few bytes at a time, and any row of frames will do, with skippable ones."""
+    """A source may return few bytes at a time, in any frames, including skippable ones."""
     plain = zstd.decompress(pack(*members))
     note = b"\x50\x2a\x4d\x18\x03\0\0\0abc"
     pieces = [plain[at : at + cut] for at in range(0, len(plain), cut)]
@@ -160,7 +160,7 @@ def test_where_pieces_end_does_not_matter(members: list[Member], step: int, cut:
 
 
 def test_sources_are_files_or_bytes(tmp_path: Path) -> None:
-    """The same bytes from either give the same archive."""
+    """A file and its bytes give the same archive."""
     path = tmp_path / "blob"
     path.write_bytes(TEXT)
     from_bytes = pack(member("blob", TEXT, mtime=3))
@@ -169,11 +169,11 @@ def test_sources_are_files_or_bytes(tmp_path: Path) -> None:
 
 
 def test_sizes_above_8_gib_are_read_and_written() -> None:
-    """A header has no room for them in octal."""
+    """Sizes above 8 GiB, which do not fit into octal digits, are read and written."""
     size = 10 << 30
     header = archive._build_header(Member("big", size, b""))
     assert tarfile.TarInfo.frombuf(header, "ascii", "strict").size == size
-    with pytest.raises(StoreError, match=r"cut short in `big`"):
+    with pytest.raises(StoreError, match=r"truncated in `big`"):
         unpack(zstd.compress(header + b"data"))
     assert first(zstd.compress(header)).size == size
 
@@ -189,8 +189,8 @@ def first(data: bytes) -> Entry:
 def test_the_number_of_cores_changes_no_byte(
     cores: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two machines make the same archive of the same members, also the second time."""
-    text = TEXT * 12  # several jobs of zstd's
+    """Machines with different numbers of cores write the same bytes, also in a second run."""
+    text = TEXT * 12  # several zstd jobs
     members = [
         member("a", text[: 9 * MIB]),
         member("b", NOISE[:KIB], compressed=True),
@@ -202,23 +202,23 @@ def test_the_number_of_cores_changes_no_byte(
 
 
 def test_compressed_members_are_stored_as_they_are() -> None:
-    """Even bytes which zstd could shorten, and at no more than a thousandth on top."""
+    """Compressed members are stored, even if zstd could shrink them, with 0.1 % overhead."""
     size = len(NOISE)
     data = pack(member("blob", NOISE, compressed=True))
     assert size < len(data) < size * 1.001 + KIB
-    block = 128 * KIB  # what zstd puts into one block
+    block = 128 * KIB  # zstd's block size
     for at in range(0, size, block):
         assert NOISE[at + KIB : at + block - KIB] in data
     assert len(pack(member("text", TEXT, compressed=True))) > len(TEXT)
 
 
 def test_other_members_are_compressed() -> None:
-    """About as well as zstd does by default."""
+    """Other members shrink about as much as with zstd's default."""
     assert len(pack(member("text", TEXT))) < len(zstd.compress(TEXT)) * 1.05
 
 
 def test_frames_change_with_the_kind_only() -> None:
-    """A run of members of one kind shares a frame, and each frame has a checksum."""
+    """Consecutive members of one kind share a frame, and each frame has a checksum."""
     kinds = [True, True, False, False, False, True]
     data = pack(*(member(f"{n}", NOISE[:900], compressed=k) for n, k in enumerate(kinds)))
     frames = []
@@ -231,7 +231,7 @@ def test_frames_change_with_the_kind_only() -> None:
 
 
 def test_an_archive_of_nothing_is_an_archive() -> None:
-    """It has its end marker and no entry."""
+    """An empty archive has an end marker and no entry."""
     assert zstd.decompress(pack()) == END
     assert unpack(pack()) == []
 
@@ -239,7 +239,7 @@ def test_an_archive_of_nothing_is_an_archive() -> None:
 @pytest.mark.parametrize("size", [0, 3, 5, 2 * MIB])
 @pytest.mark.parametrize("kind", ["file", "bytes"])
 def test_a_source_of_another_size_is_refused(tmp_path: Path, kind: str, size: int) -> None:
-    """An archive never lies about what is in it; the error names the source."""
+    """A source that differs from its member's size is an error that names the source."""
     path = tmp_path / "blob"
     path.write_bytes(b"data")
     source = path if kind == "file" else b"data"
@@ -248,14 +248,14 @@ def test_a_source_of_another_size_is_refused(tmp_path: Path, kind: str, size: in
 
 
 def test_a_source_without_an_end_is_refused() -> None:
-    """No more of it is read than its size and a chunk."""
-    with pytest.raises(StoreError, match="`/dev/zero` should have 4 bytes and has more"):
+    """A source is not read beyond its size and one chunk."""
+    with pytest.raises(StoreError, match="`/dev/zero` should have 4 bytes but has more"):
         pack(Member("blob", 4, Path("/dev/zero")))
 
 
 def test_a_source_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """With the system's word for it."""
-    with pytest.raises(StoreError, match=r"blob` cannot be put .*: No such file") as caught:
+    """The error for an unreadable source includes the system's message."""
+    with pytest.raises(StoreError, match=r"blob` cannot be added .*: No such file") as caught:
         pack(Member("blob", 4, tmp_path / "blob"))
     assert isinstance(caught.value.__cause__, FileNotFoundError)
     with pytest.raises(StoreError, match="Is a directory"):
@@ -264,14 +264,14 @@ def test_a_source_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fields", [{"mtime": -1}, {"mtime": 8**11}, {"size": -1}])
 def test_what_no_header_holds_is_refused(fields: dict[str, int]) -> None:
-    """Each reader would have its own idea of it."""
+    """A size or time that a header cannot hold is refused, since readers would disagree."""
     values: dict[str, Any] = {"name": "blob", "size": 4, "source": b"data", **fields}
-    with pytest.raises(StoreError, match="`blob` has a size or a time"):
+    with pytest.raises(StoreError, match="`blob` has a size or time"):
         pack(Member(**values))
 
 
-def test_a_full_disk_is_the_callers_affair() -> None:
-    """An OSError of the target or of the source passes as it is."""
+def test_an_os_error_passes_through() -> None:
+    """An OSError of the target or source reaches the caller unchanged."""
 
     class Broken(io.BytesIO):
         def write(self, _: object) -> int:
@@ -296,7 +296,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_is_no_plain_path_is_refused(name: str) -> None:
-    """By the writer, and by the reader before anyone is asked about it."""
+    """Writer and reader refuse a name that is not a plain path, before any check sees it."""
     asked: list[str] = []
     with pytest.raises(StoreError):
         pack(member(name))
@@ -308,14 +308,14 @@ def test_a_name_that_is_no_plain_path_is_refused(name: str) -> None:
 
 
 def test_a_long_name_in_two_parts_is_refused() -> None:
-    """The ustar format has room for 255 bytes, an archive's names have fewer."""
+    """A long name split over ustar's two fields is refused."""
     info = tarfile.TarInfo("d" * 90 + "/" + "f" * 90)
     with pytest.raises(StoreError, match="longer than 99 bytes"):
         unpack(zstd.compress(info.tobuf(tarfile.USTAR_FORMAT) + END))
 
 
 def test_a_name_is_there_once() -> None:
-    """Two files of one name would be whichever is read last."""
+    """A duplicate name is refused, since readers would disagree about it."""
     with pytest.raises(StoreError, match="`blob` is in the archive twice"):
         pack(member("blob"), member("blob"))
     with pytest.raises(StoreError, match="`blob` is in the archive twice") as caught:
@@ -324,7 +324,7 @@ def test_a_name_is_there_once() -> None:
 
 
 def test_entries_and_frames_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file can hold more of them than anyone has memory or time for."""
+    """The number of entries and frames is limited, since a small file can contain too many."""
     data = pack(*(member(f"{n}") for n in range(5)))
     monkeypatch.setattr(archive, "_MOST_ENTRIES", 5)
     assert len(unpack(data)) == 5
@@ -361,15 +361,15 @@ def test_entries_and_frames_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_only_regular_files_are_read(kind: bytes, word: str) -> None:
-    """Whatever else it is, it is named, and refused before its name is asked about."""
+    """Anything but a regular file is refused, with its kind, before any check sees its name."""
     data = zstd.compress(tar_block("odd", type=kind, linkname="/etc/passwd") + END)
     with pytest.raises(StoreError) as caught:
         list(read_archive(io.BytesIO(data), lambda *_: pytest.fail("it was asked about")))
-    assert caught.value.message.startswith(f"'odd' is {word}, where")
+    assert caught.value.message.startswith(f"'odd' is {word}, but only")
 
 
 def test_a_regular_file_of_the_oldest_tar_is_read() -> None:
-    """Its type is a NUL; with a slash at the end it is a directory."""
+    """The type NUL of old tars is a regular file, or a directory if its name ends in a slash."""
     block = sealed(tar_block()[:156] + b"\0" + tar_block()[157:])
     assert unpack(zstd.compress(block + END)) == [("blob", 0, 0, b"")]
     slash = sealed(b"blob/" + block[5:])
@@ -381,19 +381,19 @@ def test_a_regular_file_of_the_oldest_tar_is_read() -> None:
     ("block", "word"),
     [
         (tar_block()[:-1] + b"x", "bad checksum"),
-        (NOISE[:BLOCK], "header is wrong"),
+        (NOISE[:BLOCK], "header is invalid"),
         (patched(124, b"-0000000001\0"), "impossible size"),
         (patched(124, b"\xff" * 12), "impossible size"),
-        (patched(124, b"9" * 12), "header is wrong"),
-        (patched(124, b"\xc3" * 12), "header is wrong"),
+        (patched(124, b"9" * 12), "header is invalid"),
+        (patched(124, b"\xc3" * 12), "header is invalid"),
         (patched(136, b"-0000000001\0"), "impossible size or time"),
         (patched(136, b"\x80" + b"\xff" * 11), "impossible size or time"),
-        (patched(0, b"\xff\xfe"), "header is wrong"),
-        (patched(265, b"\xff"), "header is wrong"),
+        (patched(0, b"\xff\xfe"), "header is invalid"),
+        (patched(265, b"\xff"), "header is invalid"),
     ],
 )
 def test_a_damaged_header_is_refused(block: bytes, word: str) -> None:
-    """With the reason, and the cause where there is one."""
+    """A damaged header is refused with the reason and, if there is one, the cause."""
     with pytest.raises(StoreError, match=word) as caught:
         unpack(zstd.compress(block + END))
     assert (caught.value.__cause__ is None) == ("impossible" in word)
@@ -405,22 +405,22 @@ WHOLE = tar_block(size=4) + b"data" + bytes(508)
 @pytest.mark.parametrize(
     ("plain", "word"),
     [
-        (b"", "cut short before its end marker"),
-        (WHOLE[:100], "cut short before its end marker"),
-        (WHOLE[:512], "cut short in `blob`"),
-        (WHOLE[:514], "cut short in `blob`"),
-        (WHOLE[:-1], "cut short in `blob`"),
-        (WHOLE, "cut short before its end marker"),
-        (WHOLE + bytes(511), "cut short before its end marker"),
-        (WHOLE + bytes(512), "cut short in its end marker"),
-        (WHOLE + bytes(512) + WHOLE, "its end marker is half there"),
-        (WHOLE + END + b"x", "goes on after its end"),
-        (WHOLE + END + bytes(9 * KIB) + WHOLE, "goes on after its end"),
-        (WHOLE + END + bytes(MIB + 1), "goes on after its end"),
+        (b"", "truncated before its end marker"),
+        (WHOLE[:100], "truncated before its end marker"),
+        (WHOLE[:512], "truncated in `blob`"),
+        (WHOLE[:514], "truncated in `blob`"),
+        (WHOLE[:-1], "truncated in `blob`"),
+        (WHOLE, "truncated before its end marker"),
+        (WHOLE + bytes(511), "truncated before its end marker"),
+        (WHOLE + bytes(512), "truncated in its end marker"),
+        (WHOLE + bytes(512) + WHOLE, "its end marker is incomplete"),
+        (WHOLE + END + b"x", "continues after its end"),
+        (WHOLE + END + bytes(9 * KIB) + WHOLE, "continues after its end"),
+        (WHOLE + END + bytes(MIB + 1), "continues after its end"),
     ],
 )
 def test_an_archive_has_an_end(plain: bytes, word: str) -> None:
-    """Neither before it nor after it does a reader take what it finds for the whole."""
+    """An archive that ends early, or continues after its end, is refused."""
     with pytest.raises(StoreError, match=word) as caught:
         unpack(zstd.compress(plain))
     assert caught.value.hint
@@ -428,16 +428,16 @@ def test_an_archive_has_an_end(plain: bytes, word: str) -> None:
 
 @pytest.mark.parametrize("cut", [1, 3, 4, 5, 10, 300, -1, -4, -5, -20])
 def test_a_file_that_is_cut_short_is_refused(cut: int) -> None:
-    """Wherever the download broke off, the last of its checksums included."""
+    """A truncated archive is refused wherever it ends, even within the last checksum."""
     data = pack(member("noise", NOISE[:KIB], compressed=True), member("text", TEXT[:KIB]))
-    with pytest.raises(StoreError, match="cut short"):
+    with pytest.raises(StoreError, match="truncated"):
         unpack(data[:cut])
 
 
 def test_what_is_no_zstd_is_refused() -> None:
-    """A plain tar, say; and what follows a valid frame has to be one as well."""
+    """A plain tar is refused, and so is anything but a frame after a valid frame."""
     for data in (zstd.decompress(pack(member("blob"))), b"no", b"\x1f\x8b" + NOISE[:KIB]):
-        with pytest.raises(StoreError, match="it does not begin as a zstd file") as caught:
+        with pytest.raises(StoreError, match="it does not start with a zstd frame") as caught:
             unpack(data)
         assert isinstance(caught.value.__cause__, zstd.ZstdError)
     with pytest.raises(StoreError, match="the archive is damaged") as caught:
@@ -446,7 +446,7 @@ def test_what_is_no_zstd_is_refused() -> None:
 
 
 def test_a_flipped_bit_in_stored_bytes_is_noticed() -> None:
-    """They are as they were, but for the checksum of their frame."""
+    """A frame's checksum detects a flipped bit in stored bytes."""
     data = bytearray(pack(member("blob", NOISE, compressed=True)))
     data[2 * MIB] ^= 1
     with pytest.raises(StoreError, match="checksum"):
@@ -455,7 +455,7 @@ def test_a_flipped_bit_in_stored_bytes_is_noticed() -> None:
 
 @pytest.mark.parametrize(("log", "fits"), [(27, True), (28, False), (31, False)])
 def test_a_frame_does_not_get_any_window_it_asks_for(log: int, *, fits: bool) -> None:
-    """Up to 128 MiB, as the zstd tool does; the frame is written by hand, as RFC 8878 says."""
+    """Windows up to 128 MiB are accepted, as by the zstd tool; the frame follows RFC 8878."""
     raw_block = (len(END) << 3 | 1).to_bytes(3, "little")
     frame = zstd.compress(b"")[:4] + bytes([0, (log - 10) << 3]) + raw_block + END
     if fits:
@@ -469,7 +469,7 @@ def test_a_frame_does_not_get_any_window_it_asks_for(log: int, *, fits: bool) ->
 
 
 def zeros(size: int) -> bytes:
-    """An archive with one member of so many zeros, a few kB long."""
+    """An archive with one member of zeros, a few kB long."""
     encoder = zstd.ZstdCompressor()
     pieces = [encoder.compress(tar_block("zeros", size=size))]
     pieces += [encoder.compress(bytes(MIB)) for _ in range(size // MIB)]
@@ -487,7 +487,7 @@ def peak_of(work: Callable[[], object]) -> int:
 
 
 def test_a_bomb_is_skipped_in_little_memory() -> None:
-    """And read in chunks of at most 128 KiB."""
+    """Skipping or reading a bomb needs little memory, in chunks of at most 128 KiB."""
     data = zeros(200 * MIB)
     assert len(data) < 100 * KIB
 
@@ -506,7 +506,7 @@ def read_chunks(data: bytes) -> Iterator[bytes]:
 
 
 def test_a_size_is_refused_before_the_bytes_are_read() -> None:
-    """Terabytes cost nothing, as the check comes first; they need not even be there."""
+    """A check refuses a size before any bytes are read, so even missing terabytes cost nothing."""
 
     def check(name: str, size: int) -> None:
         if size > 100:
@@ -523,7 +523,7 @@ def test_a_size_is_refused_before_the_bytes_are_read() -> None:
 
 
 def test_files_are_written_in_little_memory(tmp_path: Path) -> None:
-    """Of whatever size they are: this one has 300 MiB and uses no disk."""
+    """Writing needs little memory for any size; this file has 300 MiB but uses no disk."""
     path = tmp_path / "sparse"
     with path.open("wb") as stream:
         stream.truncate(300 * MIB)
@@ -533,18 +533,18 @@ def test_files_are_written_in_little_memory(tmp_path: Path) -> None:
 
 
 def test_an_entry_is_read_whole_up_to_a_limit() -> None:
-    """The limit counts, not what the caller's check let pass."""
+    """`read` enforces its own limit, regardless of the caller's check."""
     data = pack(member("blob", b"12345"), member("next"))
     assert first(data).read(5) == b"12345"
     assert first(data).read(6) == b"12345"
     entries = read_archive(io.BytesIO(data), accept)
-    with pytest.raises(StoreError, match="`blob` has 5 bytes where at most 4"):
+    with pytest.raises(StoreError, match="`blob` has 5 bytes; at most 4"):
         next(entries).read(4)
     assert next(entries).read(4) == b"data"
 
 
 def test_what_is_left_of_an_entry_is_skipped() -> None:
-    """Nothing of it, some of it or all of it but the padding."""
+    """The unread rest of an entry is skipped, whether it is all, a part or only the padding."""
     data = pack(*(member(f"{n}", TEXT[: n * MIB // 2]) for n in range(5)), member("last"))
     for taken in range(4):
         entries = read_archive(io.BytesIO(data), accept)
@@ -556,15 +556,15 @@ def test_what_is_left_of_an_entry_is_skipped() -> None:
         assert next(entries, None) is None
 
 
-def test_bytes_that_are_gone_are_not_taken_for_none() -> None:
-    """A caller who reads an entry twice or too late has a bug and is told so."""
+def test_reading_an_entry_twice_or_too_late_is_an_error() -> None:
+    """Reading an entry twice or too late raises RuntimeError instead of returning no bytes."""
     data = pack(member("blob", TEXT), member("empty", b""))
     for entry in list(read_archive(io.BytesIO(data), accept)):
-        with pytest.raises(RuntimeError, match="read or skipped already"):
+        with pytest.raises(RuntimeError, match="already been read or skipped"):
             entry.read(1 << 30)
     entry = first(data)
     entry.read(len(TEXT))
-    with pytest.raises(RuntimeError, match="`blob` were read"):
+    with pytest.raises(RuntimeError, match="`blob` have already been read"):
         entry.chunks()
     for begun in (False, True):
         entries = read_archive(io.BytesIO(data), accept)
@@ -577,13 +577,13 @@ def test_bytes_that_are_gone_are_not_taken_for_none() -> None:
 
 
 def test_after_an_error_there_is_no_more() -> None:
-    """Whoever goes on regardless gets no bytes from behind the damage."""
+    """After an error, a caller that continues gets no more bytes."""
     data = pack(member("blob", NOISE, compressed=True))
     entry = first(data[: 2 * MIB] + data)
     chunks = entry.chunks()
     with pytest.raises(StoreError):
         list(chunks)
-    with pytest.raises(StoreError, match="cut short in `blob`"):
+    with pytest.raises(StoreError, match="truncated in `blob`"):
         list(entry._content._iterate())
 
 
@@ -591,7 +591,7 @@ def test_after_an_error_there_is_no_more() -> None:
 
 
 def survive(data: bytes) -> None:
-    """Read it all: entries, or a StoreError, and nothing else."""
+    """Read everything; only a StoreError may be raised."""
     try:
         entries = unpack(data)
     except StoreError:
@@ -614,7 +614,7 @@ OTHER = zstd.decompress(pack(member("other", b"x" * 600), member("empty", b"")))
 
 
 def mutations(*originals: bytes) -> st.SearchStrategy[bytes]:
-    """One of some texts, or two spliced, with a few edits at any place."""
+    """One or two texts, spliced, with a few random edits."""
 
     def edit(data: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
         for kind, where, what in edits:
@@ -638,7 +638,7 @@ def mutations(*originals: bytes) -> st.SearchStrategy[bytes]:
 
 
 def resealed(plain: bytes) -> bytes:
-    """With the checksum of each block that looks like a header put right."""
+    """The text with a corrected checksum in each block that looks like a header."""
     blocks = [plain[at : at + BLOCK] for at in range(0, len(plain), BLOCK)]
     return b"".join(
         sealed(block) if len(block) == BLOCK and b"ustar" in block else block for block in blocks
@@ -651,7 +651,7 @@ def resealed(plain: bytes) -> bytes:
 @example(b"\x28\xb5\x2f\xfd")
 @example(b"\x50\x2a\x4d\x18\xff\xff\xff\xff")
 def test_any_bytes_are_survived(data: bytes) -> None:
-    """They are an archive or a StoreError, also behind a frame's magic number."""
+    """Any bytes, even behind a frame's magic number, are an archive or a StoreError."""
     survive(data)
     survive(b"\x28\xb5\x2f\xfd" + data)
 
@@ -659,14 +659,14 @@ def test_any_bytes_are_survived(data: bytes) -> None:
 @settings(max_examples=500)
 @given(mutations(PACKED, PACKED + zstd.compress(OTHER)))
 def test_a_damaged_file_is_survived(data: bytes) -> None:
-    """Where zstd's checksums notice it, and where they do not."""
+    """A damaged file is an archive or a StoreError, with and without zstd's checksums."""
     survive(data)
 
 
 @settings(max_examples=500)
 @given(mutations(PLAIN, OTHER + PLAIN), st.booleans())
 def test_a_damaged_tar_is_survived(plain: bytes, seal: bool) -> None:  # noqa: FBT001
-    """The parser of headers gets what no checksum has caught."""
+    """A damaged tar that no checksum catches is an archive or a StoreError."""
     survive(zstd.compress(resealed(plain) if seal else plain))
 
 
@@ -677,5 +677,5 @@ def test_a_damaged_tar_is_survived(plain: bytes, seal: bool) -> None:  # noqa: F
 @example(124, b"1_0\0")
 @example(345, b"../../etc")
 def test_any_header_is_survived(at: int, data: bytes) -> None:
-    """Fields with all that fits into them, under a checksum that is right."""
+    """Any header with a valid checksum is read or refused."""
     survive(zstd.compress(patched(at, data)[:BLOCK] + END))

@@ -42,7 +42,7 @@ from bxcache.console.report.timeline import measure_time, place_bars
 from bxcache.insight.record import parse_record
 from bxcache.insight.record_steps import Account, list_recorded_steps
 from bxcache.insight.reporting import make_report
-from bxcache.process import RunningProcess, _hear_out
+from bxcache.process import RunningProcess, _drain
 from bxcache.redaction import Redactor, mask_url
 from tests.support.histories import make_record
 
@@ -387,7 +387,7 @@ def test_what_a_command_says_when_it_is_stopped_is_dropped() -> None:
     process = cast("Any", Talker(50))
     tracemalloc.start()
     try:
-        _hear_out(process, 60.0)
+        _drain(process, 60.0)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
@@ -398,7 +398,7 @@ def test_a_command_that_talks_on_is_not_waited_for_longer() -> None:
     """The next signal is a stronger one."""
     process = cast("Any", Talker(100_000))
     with pytest.raises(subprocess.TimeoutExpired):
-        _hear_out(process, 0.1)
+        _drain(process, 0.1)
     process.stderr.close()
     process.wait(10.0)
 

@@ -1,4 +1,4 @@
-"""`bxcache registry`: what it prints, and with which status it ends."""
+"""`bxcache registry`: output and exit status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATED, USED = NOW - 50 * DAY, NOW - 40 * DAY
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MemoryRegistry]:
-    """Three scopes and a foreign tag; the project in the working directory names the registry."""
+    """Three scopes and a foreign tag, in a registry that the project's configuration names."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("registry.registry_cache", "console.registry"):
         clock = SimpleNamespace(time=lambda: NOW)
@@ -53,7 +53,7 @@ def write(registry: MemoryRegistry, tag: str, branch: str, used: float, *layers:
 
 
 def scopes(registry: MemoryRegistry) -> set[str]:
-    """The tags of scopes that are there."""
+    """The tags of existing scopes."""
     return registry.shelf().tags.keys() & {MAIN, OLD, TAG}
 
 
@@ -65,11 +65,11 @@ def read(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401  # a docume
 
 
 def test_ls_shows_each_scope(registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """The one used last comes first; other tags are nobody's business."""
+    """`ls` lists scopes, last used first, and no other tags."""
     assert run(["registry", "ls"]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    name, head, first, second, third, total = told.out.splitlines()
+    output = capsys.readouterr()
+    assert output.err == ""
+    name, head, first, second, third, total = output.out.splitlines()
     assert name == f"{registry.address}/app:"
     assert head.split() == ["SCOPE", "BRANCH", "SIZE", "SAVED", "LAST", "USED"]
     assert first.split() == [MAIN, "main", "1.0", "kB", "50", "days", "ago", "24", "h", "ago"]
@@ -77,26 +77,26 @@ def test_ls_shows_each_scope(registry: MemoryRegistry, capsys: pytest.CaptureFix
     assert third.split()[:2] == [OLD, "feature/old"]
     # 600 shared, 400, 200 and 50 bytes.
     assert total == "1.2 kB in 3 scopes, shared layers counted once"
-    assert "latest" not in told.out
+    assert "latest" not in output.out
 
 
-def test_ls_tells_what_is_not_as_it_was(
+def test_ls_reports_lost_and_changed_scopes(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Gone, or written to by others."""
+    """`ls` reports caches that no longer exist and tags that another client overwrote."""
     del registry.shelf().tags[OLD]
     registry.put(MAIN, cache_manifest(b"other"))
     assert run(["registry", "ls"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines[OLD].endswith("gone")
-    assert lines[MAIN].endswith("somebody else has written to it since")
+    assert lines[MAIN].endswith("another client has overwritten it")
     assert lines[TAG].endswith("ago")
 
 
 def test_an_empty_repository_has_no_scopes(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Which is no error."""
+    """An empty repository has no scopes, which is not an error."""
     ref = f"{registry.address}/empty"
     assert run(["registry", "ls", "--ref", ref]) == 0
     assert capsys.readouterr().out == f"{ref}: no scopes\n"
@@ -107,7 +107,7 @@ def test_an_empty_repository_has_no_scopes(
 def test_a_script_reads_a_document(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Sizes in bytes, times in seconds, in the order of the tags."""
+    """The JSON document has sizes in bytes and times in seconds, sorted by tag."""
     assert run(["registry", "ls", "--json"]) == 0
     found = read(capsys)
     assert found["registry"] == f"{registry.address}/app"
@@ -130,7 +130,7 @@ def test_a_script_reads_a_document(
 
 
 def test_prune_removes_by_age(registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dry run only tells."""
+    """`prune` removes scopes by age; a dry run only reports them."""
     assert run(["registry", "prune", "--max-age", "30d", "--dry-run"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first == f"would be removed: {OLD} (unused for 40 days)"
@@ -148,8 +148,10 @@ def test_prune_removes_by_age(registry: MemoryRegistry, capsys: pytest.CaptureFi
     assert "latest" in registry.shelf().tags
 
 
-def test_prune_tells_a_script(registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """What went with its reason, and what stays."""
+def test_prune_has_a_json_document(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The JSON document of `prune` lists removed scopes with reasons, and kept scopes."""
     assert run(["registry", "prune", "--max-age", "30d", "--json"]) == 0
     found = read(capsys)
     assert found.keys() == {"registry", "dry_run", "removed", "kept", "freed_bytes"}
@@ -181,33 +183,33 @@ def test_prune_asks_git_what_is_gone(
     words: list[str],
     left: set[str],
 ) -> None:
-    """Only where it is asked to, and once; patterns keep what they match."""
+    """`prune` asks git for existing branches only on request, and keeps what patterns match."""
     asked: list[tuple[Path, str]] = []
 
-    def tell(directory: Path, remote: str) -> RemoteRefs:
+    def list_refs(directory: Path, remote: str) -> RemoteRefs:
         asked.append((directory, remote))
         return RemoteRefs(frozenset({"main", "other"}), frozenset({"v2"}))
 
-    monkeypatch.setattr("bxcache.place.remote.list_remote", tell)
+    monkeypatch.setattr("bxcache.place.remote.list_remote", list_refs)
     assert run(["registry", "prune", "--remote", "upstream", *words]) == 0
     assert scopes(registry) == left
     assert asked == ([(Path.cwd(), "upstream")] if "--gone" in words else [])
 
 
-def test_git_that_does_not_tell_removes_nothing(
+def test_a_failure_of_git_removes_nothing(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not even what is too old; it ends with the status for git."""
+    """If git fails, nothing is removed, not even by age, and the exit status is git's own."""
 
     def fail(*_: object) -> None:
-        raise PlaceError("git does not tell", hint="ask it")
+        raise PlaceError("git does not answer", hint="ask it")
 
     monkeypatch.setattr("bxcache.place.remote.list_remote", fail)
     assert run(["registry", "prune", "--gone", "--max-age", "1d"]) == 72
-    told = capsys.readouterr()
-    assert "git does not tell" in told.err
-    assert "hint: ask it" in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert "git does not answer" in output.err
+    assert "hint: ask it" in output.err
+    assert output.out == ""
     assert registry.asked == []
 
 
@@ -217,12 +219,12 @@ def test_git_that_does_not_tell_removes_nothing(
         (["prune"], 2, "`--max-age 30d`, `--gone`, or both"),
         (["prune", "--keep", "main"], 2, "say what is to go"),
         (["prune", "--dry-run"], 2, "say what is to go"),
-        (["prune", "--max-age", "soon"], 2, "`soon` is no age"),
-        (["prune", "--max-age", ""], 2, "is no age"),
-        (["prune", "--max-age", "-1d"], 2, "is no age"),
-        (["prune", "--max-age", "1d", "--ref", "No Ref"], 78, "`No Ref` is no image reference"),
+        (["prune", "--max-age", "soon"], 2, "`soon` is not an age"),
+        (["prune", "--max-age", ""], 2, "is not an age"),
+        (["prune", "--max-age", "-1d"], 2, "is not an age"),
+        (["prune", "--max-age", "1d", "--ref", "No Ref"], 78, "`No Ref` is not an image reference"),
         (["ls", "--ref", ""], 78, "it is empty"),
-        (["ls", "--ref", "https://me:only-for-tests@r/app"], 78, "has no `scheme://`"),
+        (["ls", "--ref", "https://me:only-for-tests@r/app"], 78, "remove the scheme"),
         (["ls", "--ref", "me:only-for-tests@r/app"], 78, ""),
         (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
         (["ls", "--ref", "127.0.0.1:1/app"], 76, "`127.0.0.1:1`: listing `app` failed: connection"),
@@ -238,20 +240,20 @@ def test_what_cannot_be_done_is_one_error(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With no traceback, no secret, and nothing removed."""
+    """A failure is one error without a traceback or a secret, and removes nothing."""
     assert run(["registry", *words]) == status
-    told = capsys.readouterr()
-    assert message in told.err
-    assert "Traceback" not in told.err
-    assert "only-for-tests" not in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert message in output.err
+    assert "Traceback" not in output.err
+    assert "only-for-tests" not in output.err
+    assert output.out == ""
     assert registry.asked == []
 
 
 def test_without_a_registry_it_says_how_to_name_one(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The configuration has only a local store."""
+    """Without a registry in the configuration, the error says how to name one."""
     Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'local'\n")
     assert run(["registry", "ls"]) == 78
     assert "`--ref`" in capsys.readouterr().err
@@ -261,22 +263,22 @@ def test_without_a_registry_it_says_how_to_name_one(
 def test_a_registry_without_deletes_says_what_helps(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing was removed."""
+    """A registry without deletes gives an error with advice, and nothing is removed."""
     registry.deletes = False
     before = dict(registry.shelf().tags)
     assert run(["registry", "prune", "--max-age", "1d"]) == 76
-    told = capsys.readouterr()
-    assert "nothing was removed" in told.err
-    assert "hint: " in told.err
-    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert "nothing was removed" in output.err
+    assert "hint: " in output.err
+    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in output.err
+    assert output.out == ""
     assert registry.shelf().tags == before
 
 
 def test_all_registries_of_the_configuration_are_meant(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One after the other, in their order."""
+    """Without a name, all registries of the configuration are processed in order."""
     with Path("bxcache.toml").open("a") as file:
         ref = f"{registry.address}/other"
         file.write(f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n")
@@ -296,7 +298,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A label can hold anything."""
+    """A name with control characters is shown quoted."""
     write(registry, "odd", "evil\x1b[2J", NOW, b"x")
     refs = RemoteRefs(frozenset({"main"}), frozenset())
     monkeypatch.setattr("bxcache.place.remote.list_remote", lambda *_: refs)
@@ -309,7 +311,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
 def test_a_strangers_file_does_not_say_what_is_removed(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read as before; a flag or a variable says what is pruned."""
+    """An untrusted file can only be read from; what to prune comes from a flag or variable."""
     monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
     before, prune = scopes(registry), ["registry", "prune", "--max-age", "1d"]
     assert run(["registry", "ls"]) == 0

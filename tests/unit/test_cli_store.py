@@ -1,4 +1,4 @@
-"""`bxcache store` and `bxcache key`: what they print, and with which status they end."""
+"""`bxcache store` and `bxcache key`: output and exit status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = 86_400
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The store of a project that is the working directory."""
+    """The store of the project in the working directory."""
     project = tmp_path / "project"
     (project / ".git").mkdir(parents=True)
     monkeypatch.chdir(project)
@@ -39,7 +39,7 @@ def fill(store: Store) -> None:
 
 
 def test_ls_shows_each_scope(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """Size, layers, steps, age and last use; the one used last comes first."""
+    """`ls` shows size, layers, steps, age and last use, last used first."""
     fill(store)
     assert run(["store", "ls"]) == 0
     head, first, second = capsys.readouterr().out.splitlines()
@@ -50,8 +50,8 @@ def test_ls_shows_each_scope(store: Store, capsys: pytest.CaptureFixture[str]) -
     assert second.endswith("3 days ago")
 
 
-def test_du_tells_own_and_shared(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """And the sum against the budget."""
+def test_du_reports_own_and_shared(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """`du` reports own and shared sizes, and the sum against the limit."""
     fill(store)
     assert run(["store", "du"]) == 0
     out = capsys.readouterr().out
@@ -66,7 +66,7 @@ def test_du_tells_own_and_shared(store: Store, capsys: pytest.CaptureFixture[str
 def test_a_script_reads_a_document(
     store: Store, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Versioned, sizes in bytes."""
+    """The JSON document has a version, and sizes in bytes."""
     fill(store)
     assert run(["store", command, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -79,7 +79,7 @@ def test_a_script_reads_a_document(
 def test_collect_takes_the_bounds_of_the_configuration(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Flags go before them; a dry run says what would be."""
+    """`collect` uses the configuration's limits, and flags take precedence; a dry run reports."""
     fill(store)
     assert run(["store", "collect", "--max-age", "2d", "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -98,23 +98,23 @@ def test_collect_takes_the_bounds_of_the_configuration(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-size", "lots"], "`lots` is no size"),
-        (["--max-age", "soon"], "`soon` is no age"),
+        (["--max-size", "lots"], "`lots` is not a size"),
+        (["--max-age", "soon"], "`soon` is not an age"),
         (["--maxsize", "1"], "No such option"),
     ],
 )
 def test_a_wrong_bound_is_a_usage_error(
     store: Store, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And nothing is collected."""
+    """An invalid limit is a usage error, and nothing is collected."""
     fill(store)
     assert run(["store", "collect", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert len(store.read_scopes()) == 2
 
 
-def test_verify_tells_by_its_status(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """74 for what is broken, 0 once it is repaired."""
+def test_verify_reports_by_its_status(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """`verify` exits with 74 if something is broken, and with 0 after a repair."""
     fill(store)
     assert run(["store", "verify"]) == 0
     assert "`--full`" in capsys.readouterr().out
@@ -135,13 +135,13 @@ def test_verify_tells_by_its_status(store: Store, capsys: pytest.CaptureFixture[
 def test_pack_and_unpack_move_a_store(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To a directory that was none before."""
+    """`pack` and `unpack` move a store into a new directory."""
     fill(store)
     file = str(tmp_path / "cache.tar.zst")
     assert run(["store", "pack", file]) == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("packed 2 scopes, 7 blobs")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("packed 2 scopes, 7 blobs")
     assert run(["store", "unpack", file, "--dir", str(tmp_path / "b")]) == 0
     assert "unpacked 2 scopes" in capsys.readouterr().out
     assert blobs_of(tmp_path / "b") == blobs_of(store.path)
@@ -153,7 +153,7 @@ def test_pack_goes_through_a_pipe(
     monkeypatch: pytest.MonkeyPatch,
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """`-` is stdout and stdin; nothing else is on stdout."""
+    """`-` means stdout and stdin, and stdout gets only the archive."""
     fill(store)
     assert run(["store", "pack", "-", "--scope", "app"]) == 0
     data = capsysbinary.readouterr().out
@@ -164,7 +164,7 @@ def test_pack_goes_through_a_pipe(
 
 
 def test_a_pack_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
-    """And the archive that was there before stays."""
+    """A failed pack leaves no new file, and keeps an existing archive."""
     fill(store)
     file = tmp_path / "cache.tar.zst"
     file.write_bytes(b"before")
@@ -184,7 +184,7 @@ def test_a_pack_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
         (["pack", "x.tar.zst", "--scope", "ap"], 74, "it has `app`, `other`"),
         (["rm", "ap"], 74, "it has `app`, `other`"),
         (["rm"], 2, "Missing argument"),
-        (["adopt", "."], 74, "it holds `.git`"),
+        (["adopt", "."], 74, "it contains `.git`"),
         (["adopt", "nowhere"], 74, "has no index.json"),
         (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
     ],
@@ -196,13 +196,13 @@ def test_what_cannot_be_done_is_one_error(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With the way out, and no traceback."""
+    """A failure is one error with advice and without a traceback."""
     fill(store)
     assert run(["store", *arguments]) == status
-    told = capsys.readouterr()
-    assert message in told.err
-    assert "Traceback" not in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert message in output.err
+    assert "Traceback" not in output.err
+    assert output.out == ""
     assert not Path("nowhere").exists()
     assert set(store.read_scopes()) == {"app", "other"}
 
@@ -210,7 +210,7 @@ def test_what_cannot_be_done_is_one_error(
 def test_without_a_local_store_it_says_how_to_name_one(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The configuration has only a registry."""
+    """Without a local store in the configuration, the error says how to name one."""
     Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'registry'\nref = 'r/app'\n")
     assert run(["store", "ls"]) == 78
     assert "`--dir`" in capsys.readouterr().err
@@ -221,7 +221,7 @@ def test_without_a_local_store_it_says_how_to_name_one(
 def test_rm_removes_scopes_and_what_only_they_need(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The shared layer stays."""
+    """`rm` removes scopes and their own layers, but not shared layers."""
     fill(store)
     assert run(["store", "rm", "app"]) == 0
     assert "removed 1" in capsys.readouterr().out
@@ -231,7 +231,7 @@ def test_rm_removes_scopes_and_what_only_they_need(
 
 
 def test_adopt_names_the_scopes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And what a collection will drop."""
+    """`adopt` reports the scopes, and how much a collection will drop."""
     folder = tmp_path / "cache"
     folder.mkdir()
     export(folder, "latest", b"old" * 1000)
@@ -245,7 +245,7 @@ def test_adopt_names_the_scopes(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_name_with_control_characters_is_shown_quoted(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A tag of plain buildx can be anything."""
+    """A name with control characters, possible in plain buildx's tags, is shown quoted."""
     fill(store)
     export(store.path, "evil\x1b[2J", b"x")
     for command in ("ls", "du"):
@@ -258,7 +258,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
 def test_the_key_changes_with_the_content_and_with_nothing_else(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So a cache that did not change is not saved again."""
+    """The key changes only with the content, so an unchanged cache is not uploaded again."""
 
     def key(*arguments: str) -> list[str]:
         assert run(["key", *arguments]) == 0
@@ -283,7 +283,7 @@ def test_the_key_changes_with_the_content_and_with_nothing_else(
 def test_the_keys_of_two_images_do_not_meet(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No key begins with another image's prefix."""
+    """No key starts with another image's prefix."""
     assert store.read_scopes() == {}
     with Path("bxcache.toml").open("a") as file:
         file.write("[images.app]\nfile = 'a'\n[images.app-web]\nfile = 'b'\n")
@@ -306,7 +306,7 @@ def test_the_keys_of_two_images_do_not_meet(
 def test_each_ci_system_has_its_style(
     store: Store, style: str, expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To be pasted, or written to where it is read."""
+    """The key has a form for each CI system, to paste or to write to its file."""
     fill(store)
     assert run(["key", "--style", style]) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A store stays within its bounds, and loses nothing that it should keep."""
+"""A collection keeps a store within its limits, and keeps everything that is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = 86_400
 
 
 def live_set(store: Store) -> set[str]:
-    """What the index needs, read as the OCI format says."""
+    """The blobs that the index needs, by the OCI format."""
     found = set()
     for entry in json.loads((store.path / "index.json").read_text())["manifests"]:
         manifest = json.loads((store.path / "blobs" / "sha256" / entry["digest"][7:]).read_text())
@@ -35,7 +35,7 @@ def live_set(store: Store) -> set[str]:
 
 
 def size_of(store: Store) -> int:
-    """All that lies in the store, less the marks of a store and the locks."""
+    """The size of the store's files, without its marks and locks."""
     own = ("version", "lock", "holder", "reserve")
     return sum(
         path.stat().st_size
@@ -47,14 +47,14 @@ def size_of(store: Store) -> int:
 
 
 def age(store: Store, scope: str, seconds: float) -> None:
-    """Let a scope be unused for so long."""
+    """Make a scope unused for some time."""
     (record,) = (store.path / ".bxcache" / "scopes").glob(f"{scope}@*")
     then = time.time() - seconds
     os.utime(record, (then, then))
 
 
 def test_a_collection_leaves_exactly_the_live_set(store: Store) -> None:
-    """What an earlier build of the scope needed and this one does not is gone."""
+    """A collection removes what only an earlier build of the scope needed."""
     build(store, "app", b"one", b"two")
     build(store, "other", b"one", b"three")
     build(store, "app", b"one", b"four", donor="app")
@@ -68,11 +68,11 @@ def test_a_collection_leaves_exactly_the_live_set(store: Store) -> None:
 
 
 def test_a_collection_of_a_clean_store_changes_nothing(store: Store) -> None:
-    """Not even the index's file."""
+    """A collection of a clean store does not even rewrite the index."""
     build(store, "app", b"one")
 
     def look() -> tuple[int, int, int]:
-        # When it was read last is no change.
+        # The access time may change.
         found = (store.path / "index.json").stat()
         return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -82,7 +82,7 @@ def test_a_collection_of_a_clean_store_changes_nothing(store: Store) -> None:
 
 
 def test_the_old_scope_goes_and_what_others_need_stays(store: Store) -> None:
-    """By when it was last used, not by when it was saved."""
+    """A scope's age counts from its last use, not from when it was saved."""
     for name in ("old", "used", "new"):
         build(store, name, b"shared", name.encode())
     for name in ("old", "used"):
@@ -97,7 +97,7 @@ def test_the_old_scope_goes_and_what_others_need_stays(store: Store) -> None:
 
 
 def test_over_budget_it_evicts_what_is_worth_least(store: Store) -> None:
-    """And no more: the valuable layers still hit, and the sum is within the budget."""
+    """Eviction stops within the budget, so valuable layers still hit."""
     cheap, dear = b"c" * 50_000, b"d" * 50_000
     build(store, "app", cheap, seconds={cheap: 0.1})
     build(store, "other", dear, seconds={dear: 60.0})
@@ -113,7 +113,7 @@ def test_over_budget_it_evicts_what_is_worth_least(store: Store) -> None:
 
 
 def test_a_reused_layer_is_worth_what_it_once_took(store: Store) -> None:
-    """The build that reuses it did not measure it; the donor's record did."""
+    """A layer that this build reused has the value from the donor's record."""
     dear, cheap = b"d" * 50_000, b"c" * 50_000
     build(store, "main", dear, seconds={dear: 60.0})
     build(store, "branch", dear, cheap, donor="main", seconds={cheap: 1.0})
@@ -123,7 +123,7 @@ def test_a_reused_layer_is_worth_what_it_once_took(store: Store) -> None:
 
 
 def test_a_layer_of_two_steps_is_worth_the_dearer(store: Store) -> None:
-    """A RUN that made it is reused, the COPY of the same is executed again."""
+    """A layer of a reused RUN and an executed COPY keeps the value of the RUN."""
     both, other = b"b" * 50_000, b"o" * 50_000
     build(store, "app", both, seconds={both: 60.0})
     build(store, "app", both, other, donor="app", seconds={both: 0.1, other: 1.0})
@@ -132,7 +132,7 @@ def test_a_layer_of_two_steps_is_worth_the_dearer(store: Store) -> None:
 
 
 def test_an_evicted_layer_that_comes_back_is_worth_what_it_took(store: Store) -> None:
-    """The engine still had it, so it was not executed again; its worth is remembered."""
+    """An evicted layer that the engine restores unexecuted keeps its value."""
     dear, cheap = b"d" * 50_000, b"c" * 50_000
     build(store, "app", dear, seconds={dear: 60.0})
     assert store.collect(max_size=10_000).evicted == {"app": 1}
@@ -143,7 +143,7 @@ def test_an_evicted_layer_that_comes_back_is_worth_what_it_took(store: Store) ->
 
 
 def test_a_scope_loses_its_layers_before_its_existence(store: Store) -> None:
-    """Only what cannot even hold the manifests drops scopes, the longest unused first."""
+    """Scopes are dropped, least recently used first, only if their manifests exceed the budget."""
     build(store, "one", b"1" * 5000)
     build(store, "two", b"2" * 5000)
     age(store, "one", DAY)
@@ -158,7 +158,7 @@ def test_a_scope_loses_its_layers_before_its_existence(store: Store) -> None:
 
 
 def test_evicting_keeps_what_the_manifest_had_besides(store: Store) -> None:
-    """Annotations and keys of later versions; the config is not touched."""
+    """Eviction keeps a manifest's annotations, unknown keys and config."""
     build(store, "app", b"1" * 5000, b"2" * 5000)
     store.collect(max_size=8000)
     entry = store.read_scopes()["app"]
@@ -171,8 +171,8 @@ def test_evicting_keeps_what_the_manifest_had_besides(store: Store) -> None:
     assert path.stat().st_mode & 0o777 == 0o444
 
 
-def test_a_dry_run_changes_nothing_and_tells_the_same(store: Store) -> None:
-    """Every figure but the size of what is left, of which cut manifests take a little off."""
+def test_a_dry_run_changes_nothing_and_reports_the_same(store: Store) -> None:
+    """A dry run reports every figure except the remaining size, which depends on cut manifests."""
     for name in ("one", "two", "three"):
         build(store, name, b"shared" * 1000, name.encode() * 1000)
     build(store, "one", b"shared" * 1000, b"else", donor="one")
@@ -185,16 +185,16 @@ def test_a_dry_run_changes_nothing_and_tells_the_same(store: Store) -> None:
         }
 
     before = snapshot()
-    told = store.collect(max_size=9000, max_age=14 * DAY, dry_run=True)
+    preview = store.collect(max_size=9000, max_age=14 * DAY, dry_run=True)
     assert snapshot() == before
     done = store.collect(max_size=9000, max_age=14 * DAY)
-    assert (told.dropped, told.evicted) == (done.dropped, done.evicted)
-    assert told.freed_bytes == done.freed_bytes
-    assert told.blobs == done.blobs
+    assert (preview.dropped, preview.evicted) == (done.dropped, done.evicted)
+    assert preview.freed_bytes == done.freed_bytes
+    assert preview.blobs == done.blobs
 
 
 def test_a_collection_mends_what_is_missing(store: Store) -> None:
-    """The index names only what is whole."""
+    """After a collection, the index lists only complete scopes."""
     build(store, "app", b"one", b"two")
     gone = build(store, "gone", b"three")
     damage(blob_file(store.path, b"two"), "missing")
@@ -207,7 +207,7 @@ def test_a_collection_mends_what_is_missing(store: Store) -> None:
 
 
 def test_a_running_build_keeps_what_it_imports(store: Store) -> None:
-    """A collection takes the store's name of a blob, not the staging layout's."""
+    """A collection removes a blob from the store, but not from a staging layout."""
     build(store, "app", b"one")
     with store.snapshot(draw_name(), ["app"]) as staging:
         store.remove("app")
@@ -217,7 +217,7 @@ def test_a_running_build_keeps_what_it_imports(store: Store) -> None:
 
 
 def test_left_over_files_go_and_those_of_others_stay(store: Store) -> None:
-    """What a killed process was writing; nothing that bxcache would not have made."""
+    """A collection removes a killed process's temporary files, and no files of others."""
     build(store, "app", b"one")
     blobs = store.path / "blobs" / "sha256"
     (blobs / f"{'a' * 64}.0123456789ab.tmp").write_bytes(b"part")
@@ -230,7 +230,7 @@ def test_left_over_files_go_and_those_of_others_stay(store: Store) -> None:
 
 
 def test_there_is_one_record_for_each_scope(store: Store) -> None:
-    """Those of dropped scopes go; one that is missing is made."""
+    """A collection removes the pages of dropped scopes, and creates missing pages."""
     build(store, "app", b"one")
     build(store, "other", b"two")
     records = store.path / ".bxcache" / "scopes"
@@ -242,7 +242,7 @@ def test_there_is_one_record_for_each_scope(store: Store) -> None:
 
 
 def test_removing_an_unknown_scope_names_the_known(store: Store) -> None:
-    """And removes nothing."""
+    """Removing an unknown scope lists the known ones and removes nothing."""
     build(store, "app", b"one")
     with pytest.raises(StoreError, match="no scope `ap`") as caught:
         store.remove("app", "ap")
@@ -250,8 +250,8 @@ def test_removing_an_unknown_scope_names_the_known(store: Store) -> None:
     assert set(store.read_scopes()) == {"app"}
 
 
-def test_usage_tells_own_and_shared_bytes(store: Store) -> None:
-    """Counted by hand: 100 bytes are shared, 10 and 20 are not, nor are manifests and configs."""
+def test_usage_reports_own_and_shared_bytes(store: Store) -> None:
+    """Usage is as counted by hand: 100 bytes shared; 10, 20, manifests and configs not shared."""
     build(store, "one", b"s" * 100, b"1" * 10)
     build(store, "two", b"s" * 100, b"2" * 20)
     (store.path / "blobs" / "sha256" / ("0" * 64)).write_bytes(b"dead")

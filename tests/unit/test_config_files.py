@@ -1,4 +1,4 @@
-"""Configuration: found, merged, checked, shown."""
+"""Configuration is found, merged, checked and shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bxcache.errors import ConfigError
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A git work tree, as far as anybody looks."""
+    """A git work tree, as far as bxcache looks."""
     (tmp_path / "repo" / ".git").mkdir(parents=True)
     (tmp_path / "repo" / "deep" / "er").mkdir(parents=True)
     return tmp_path / "repo"
@@ -44,7 +44,7 @@ def problems(text: str, folder: Path) -> list[str]:
 
 
 def test_the_file_is_found_upwards(repo: Path) -> None:
-    """From the working directory to the git root."""
+    """The file is searched from the working directory up to the git root."""
     path = write(repo / "bxcache.toml", "[cache]\nstrict = true\n")
     setup = load_setup(repo / "deep" / "er", {})
     assert setup.file is not None
@@ -54,13 +54,13 @@ def test_the_file_is_found_upwards(repo: Path) -> None:
 
 
 def test_the_search_ends_at_the_git_root(repo: Path) -> None:
-    """A file above belongs to somebody else."""
+    """A file above the git root is ignored."""
     write(repo.parent / "bxcache.toml", "[cache]\nstrict = true\n")
     assert find_config_file(repo / "deep") is None
 
 
 def test_without_git_only_the_working_directory_counts(tmp_path: Path) -> None:
-    """There is no telling where the project would end."""
+    """Outside a git work tree, only the working directory is searched."""
     write(tmp_path / "bxcache.toml", "")
     (tmp_path / "sub").mkdir()
     assert find_config_file(tmp_path / "sub") is None
@@ -68,7 +68,7 @@ def test_without_git_only_the_working_directory_counts(tmp_path: Path) -> None:
 
 
 def test_the_nearest_file_wins(repo: Path) -> None:
-    """And bxcache.toml goes before pyproject.toml in one folder."""
+    """The nearest file counts, and in one folder `bxcache.toml` before `pyproject.toml`."""
     write(repo / "bxcache.toml", "")
     near = write(repo / "deep" / "pyproject.toml", "[tool.bxcache.cache]\nstrict = true\n")
     found = find_config_file(repo / "deep" / "er")
@@ -81,7 +81,7 @@ def test_the_nearest_file_wins(repo: Path) -> None:
 
 
 def test_a_pyproject_without_the_table_is_passed_over(repo: Path) -> None:
-    """Nearly every Python project has one."""
+    """A pyproject without `[tool.bxcache]` is skipped."""
     path = write(repo / "bxcache.toml", "")
     write(repo / "deep" / "pyproject.toml", "[project]\nname = 'x'\n# bxcache is great\n")
     found = find_config_file(repo / "deep")
@@ -90,7 +90,7 @@ def test_a_pyproject_without_the_table_is_passed_over(repo: Path) -> None:
 
 
 def test_precedence_and_sources(repo: Path) -> None:
-    """Default < file < environment < flag, and each value knows which."""
+    """The precedence is default < file < environment < flag, and each value knows its source."""
     write(
         repo / "bxcache.toml",
         "[build]\ntarget = 'file'\nnetwork = 'file'\nbuilder = 'file'\n\n"
@@ -119,7 +119,7 @@ def test_precedence_and_sources(repo: Path) -> None:
 
 
 def test_an_image_goes_before_the_build_section(repo: Path) -> None:
-    """What it does not set comes from there, and the source is its own line."""
+    """An image's values take precedence over `[build]`, with the image's own lines as sources."""
     write(
         repo / "bxcache.toml",
         "[build]\nnetwork = 'none'\ntarget = 'a'\n"
@@ -132,7 +132,7 @@ def test_an_image_goes_before_the_build_section(repo: Path) -> None:
 
 
 def test_an_image_that_says_nothing_is_built_as_the_build_section_says(repo: Path) -> None:
-    """An empty table takes nothing away, nor does one in it."""
+    """Empty tables in an image do not replace those of `[build]`."""
     text = "[build]\nfile = 'Containerfile'\nbuild_args = { A = '1' }\n"
     write(repo / "bxcache.toml", f"{text}[images.api]\n[images.web]\nbuild_args = {{}}\n")
     plain = load_setup(repo, {}).config.build
@@ -142,7 +142,7 @@ def test_an_image_that_says_nothing_is_built_as_the_build_section_says(repo: Pat
 
 
 def test_an_unknown_image_is_an_error_that_lists_the_known(repo: Path) -> None:
-    """A wrong name builds nothing."""
+    """An unknown image is an error that lists the known ones."""
     write(repo / "bxcache.toml", "[images.api]\n[images.web]\n")
     with pytest.raises(
         ConfigError, match=r"`wev` is not declared in \[images\]; known: `api`, `web`"
@@ -151,7 +151,7 @@ def test_an_unknown_image_is_an_error_that_lists_the_known(repo: Path) -> None:
 
 
 def test_paths_are_relative_to_the_file(repo: Path) -> None:
-    """Wherever below it bxcache is called."""
+    """Paths are relative to the file, from any working directory below it."""
     write(
         repo / "bxcache.toml",
         """
@@ -178,7 +178,7 @@ dir = ".cache"
 
 
 def test_a_path_on_the_command_line_stands_for_its_dockerfile_too(repo: Path) -> None:
-    """`bxcache build api` builds api/Dockerfile, as docker would."""
+    """`bxcache build api` builds `api/Dockerfile`, as docker does."""
     write(repo / "bxcache.toml", "[build]\nfile = 'Dockerfile'\n")
     flags = Layer({"build": {"context": "api"}})
     build = load_setup(repo, {}, flags=flags).config.build
@@ -205,7 +205,7 @@ def test_a_path_on_the_command_line_stands_for_its_dockerfile_too(repo: Path) ->
     ],
 )
 def test_variables_are_read(name: str, text: str, key: str, expected: object, repo: Path) -> None:
-    """As the type of their key; an empty one counts as not set."""
+    """Variables are read as the type of their key, and an empty one counts as unset."""
     assert values(load_setup(repo, {name: text}))[key] == expected
 
 
@@ -216,12 +216,12 @@ def test_variables_are_read(name: str, text: str, key: str, expected: object, re
         ("BXCACHE_CACHE_WRITE", "nevr", "did you mean `never`?"),
         ("BXCACHE_GATE_MIN_HIT_RATIO", "lots", "must be a number from 0 to 1, not `lots`"),
         ("BXCACHE_GATE_MIN_HIT_RATIO", "7", "must be a number from 0 to 1, not `7`"),
-        ("BXCACHE_BUILD_BUILD_ARGS", "A", "each field is written `key=value`"),
+        ("BXCACHE_BUILD_BUILD_ARGS", "A", "write each field as `key=value`"),
         ("BXCACHE_CACHE_BACKENDS", "type=locl", "did you mean `local`?"),
     ],
 )
 def test_a_wrong_variable_is_named(name: str, text: str, message: str, repo: Path) -> None:
-    """With what would be right."""
+    """An invalid variable is reported with its name and the valid values."""
     with pytest.raises(ConfigError) as caught:
         load_setup(repo, {name: text})
     assert name in str(caught.value)
@@ -229,7 +229,7 @@ def test_a_wrong_variable_is_named(name: str, text: str, message: str, repo: Pat
 
 
 def test_backends_can_come_from_a_variable(repo: Path) -> None:
-    """In docker's own form, several with `;`."""
+    """Backends are read from a variable in docker's syntax, separated by `;`."""
     text = "type=local,dir=/c,max-size=5GB;type=registry,ref=r.example.com/app,insecure=true"
     setup = load_setup(repo, {"BXCACHE_CACHE_BACKENDS": text})
     local, registry = setup.config.cache.backends
@@ -248,7 +248,7 @@ def test_backends_can_come_from_a_variable(repo: Path) -> None:
 def test_what_an_inline_cache_keeps_can_come_from_a_variable(
     text: str, expected: tuple[str, int, bool], repo: Path
 ) -> None:
-    """A tag is part of the ref only where it keeps the final stage."""
+    """An inline backend from a variable may have a tag only if it keeps the final stage alone."""
     setup = load_setup(repo, {"BXCACHE_CACHE_BACKENDS": text})
     (found,) = setup.config.cache.backends
     values = found.model_dump()
@@ -258,9 +258,9 @@ def test_what_an_inline_cache_keeps_can_come_from_a_variable(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("type=registry,ref=r.io/a;type=registry,ref=r.io/a", "repository is declared twice"),
-        ("type=registry,ref=r.io/a;type=inline,ref=r.io/a,stages=all", "repository is declared"),
-        ("type=inline,ref=r.io/a,stages=all;type=registry,ref=r.io/a", "repository is declared"),
+        ("type=registry,ref=r.io/a;type=registry,ref=r.io/a", "repository is already declared"),
+        ("type=registry,ref=r.io/a;type=inline,ref=r.io/a,stages=all", "is already declared"),
+        ("type=inline,ref=r.io/a,stages=all;type=registry,ref=r.io/a", "is already declared"),
         ("type=inline,ref=r.io/a,stages=all;type=inline,ref=r.io/b:x", "one `inline` backend"),
         ("type=local,dir=/a;type=local,dir=/b", "one `local` backend"),
         ("type=registry,ref=r.io/a;type=registry,ref=r.io/a:x", ""),
@@ -271,7 +271,7 @@ def test_what_an_inline_cache_keeps_can_come_from_a_variable(
     ],
 )
 def test_no_two_backends_write_the_same_tags(text: str, expected: str, repo: Path) -> None:
-    """One would overwrite what the other has saved."""
+    """Two backends that would write the same tags are an error."""
     environment = {"BXCACHE_CACHE_BACKENDS": text}
     if not expected:
         assert len(load_setup(repo, environment).config.cache.backends) == 2
@@ -281,7 +281,7 @@ def test_no_two_backends_write_the_same_tags(text: str, expected: str, repo: Pat
 
 
 def test_unknown_variables_are_noted(repo: Path) -> None:
-    """With a suggestion: a variable without effect would be hard to find."""
+    """An unknown variable is noted with a suggestion."""
     (note,) = load_setup(
         repo, {"BXCACHE_CACHE_STRIKT": "1", "BXCACHE_TEST_X": "1", "HOME": "/"}
     ).notes
@@ -295,15 +295,15 @@ def test_unknown_variables_are_noted(repo: Path) -> None:
     ("line", "problem"),
     [
         ("min_hit_ratio = 1.5", "less than or equal to 1"),
-        ("max_size = '2 apples'", "is no size"),
-        ("max_seconds = 'soon'", "is no time; write it like `90s`"),
+        ("max_size = '2 apples'", "is not a size"),
+        ("max_seconds = 'soon'", "is not a duration; write it like `90s`"),
         ("require_cached = 'deps'", "must be a list"),
         ("warn = ['max_sise']", "max_size"),
         ("max_time = 3", "max_time"),
     ],
 )
 def test_a_gate_that_means_nothing_is_refused(repo: Path, line: str, problem: str) -> None:
-    """With its place and what it could be."""
+    """An invalid gate is refused with its position and the valid values."""
     write(repo / "bxcache.toml", f"[gate]\n{line}\n")
     with pytest.raises(ConfigError) as caught:
         load_setup(repo, {})
@@ -312,7 +312,7 @@ def test_a_gate_that_means_nothing_is_refused(repo: Path, line: str, problem: st
 
 
 def test_all_problems_of_a_file_come_at_once(tmp_path: Path) -> None:
-    """Each with its line, its key, and what would be right."""
+    """All problems of a file are reported, each with line, key and valid values."""
     text = """\
 [build]
 file = 3
@@ -366,7 +366,7 @@ min_hit_ratio = 2
         ("23: cache.backends[2].compression_level:", "zstd takes a level from 0 to 22"),
         ("25: cache.backends[3]:", "`s3` is not supported yet"),
         ("28: cache.backends[4]:", "needs a `type`"),
-        ("31: cache.backends[5]:", "there can be one `local` backend only"),
+        ("31: cache.backends[5]:", "only one `local` backend is allowed"),
         ("35: gate.min_hit_ratio:", "less than or equal to 1"),
         ("37: chace:", "did you mean `cache`?"),
     ]
@@ -380,8 +380,8 @@ min_hit_ratio = 2
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[build\n", "is no valid TOML"),
-        ("a = 1\na = 2\n", "is no valid TOML"),
+        ("[build\n", "is not valid TOML"),
+        ("a = 1\na = 2\n", "is not valid TOML"),
         ("build = 3\n", "must be a table, not a whole number"),
         ("[cache]\nbackends = 'local'\n", "must be a list, not a text"),
         ("[cache]\nbackends = [1]\n", "a dictionary|must be a table"),
@@ -404,27 +404,27 @@ min_hit_ratio = 2
         ),
         (
             "[[cache.backends]]\ntype = 'inline'\nref = 'r.io/a'\nmode = 'max'\n",
-            'write `stages = "all"` to keep every stage',
+            'set `stages = "all"` to keep every stage',
         ),
         ("[[cache.backends]]\ntype = 'inline'\nstages = 'all'\n", "ref: is required"),
         ("x = " + "[" * 5000 + "]" * 5000, "nested|valid TOML|unknown"),
     ],
 )
 def test_one_problem_in_words(text: str, message: str, tmp_path: Path) -> None:
-    """Without a word of pydantic's."""
+    """A problem is explained without pydantic's terms."""
     found = problems(text, tmp_path)
     assert any(re.search(message, line) for line in found), found
 
 
 def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
-    """A folder, a missing file, no UTF-8, a huge one."""
+    """A folder, a missing file, a huge one, or text that is not UTF-8 is one problem."""
     (tmp_path / "dir.toml").mkdir()
     (tmp_path / "latin.toml").write_bytes(b"a = 1\nb = '\xe9'\n")
     (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 21))
     for name, message in {
         "dir.toml": "Is a directory",
         "none.toml": "No such file",
-        "latin.toml": r"latin.toml:2: is no UTF-8",
+        "latin.toml": r"latin.toml:2: is not UTF-8",
         "huge.toml": "larger than 1 MiB",
     }.items():
         with pytest.raises(ConfigError, match=message):
@@ -432,7 +432,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
 
 
 def test_a_secret_is_not_in_an_error(tmp_path: Path) -> None:
-    """Wrong values are not repeated where they may be secrets."""
+    """An error does not repeat a value that may be a secret."""
     text = """
 [build]
 build_args = { TOKEN = ["hunter22"] }
@@ -444,7 +444,7 @@ ref = "https://me:hunter22@r.example.com/app"
 
 
 def test_without_a_file_there_is_a_local_cache_for_the_project(repo: Path, tmp_path: Path) -> None:
-    """Below the user's cache folder, another one for each project."""
+    """Without a file, each project has its own local store in the user's cache folder."""
     setup = load_setup(repo / "deep", {})
     assert [backend.type for backend in setup.config.cache.backends] == ["local"]
     assert default_store(setup.root).parent == tmp_path / "xdg-cache" / "bxcache"
@@ -454,7 +454,7 @@ def test_without_a_file_there_is_a_local_cache_for_the_project(repo: Path, tmp_p
 
 
 def test_loading_starts_no_process_and_writes_nothing(repo: Path, tmp_path: Path) -> None:
-    """The configuration is only read."""
+    """Loading the configuration does not start a process or write a file."""
     before = sorted(tmp_path.rglob("*"))
     load_setup(repo, {})
     assert sorted(tmp_path.rglob("*")) == before

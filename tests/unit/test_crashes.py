@@ -1,4 +1,4 @@
-"""Whenever a process is cut off, its store is valid, and what was saved before still hits."""
+"""Interrupted anywhere, a process leaves a valid store in which earlier caches still hit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_process_can_be_killed_at_any_call(
     folder: Path,
     effort: Effort,
 ) -> None:
-    """Before each call that changes a file: every scope is the old one or the new one, whole."""
+    """Killed before any call that changes a file, each scope is whole, old or new."""
     operation = OPERATIONS[name]
     operation.prepare(folder / "before")
     before = read_entries(folder / "before") if not operation.mends else {}
@@ -67,7 +67,7 @@ def test_a_process_can_be_killed_at_any_call(
 
 
 def _work(path: str, seed: int) -> None:
-    """Save and collect, over and over; the budget is so small that each round evicts."""
+    """Save and collect repeatedly, with a budget so small that each round evicts."""
     drawn = random.Random(seed)
     store = Store(path)
     while True:
@@ -79,7 +79,7 @@ def _work(path: str, seed: int) -> None:
 
 
 def test_a_store_outlives_hundreds_of_kills(folder: Path, effort: Effort) -> None:
-    """At random instants of saving and evicting: valid, and the scope worth keeping is whole."""
+    """After kills at random instants, the store is valid and its valuable scope is whole."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     drawn = random.Random(seed)
@@ -108,7 +108,7 @@ def test_a_store_outlives_hundreds_of_kills(folder: Path, effort: Effort) -> Non
 
 @pytest.mark.parametrize("how", TORN)
 def test_what_is_not_synced_does_not_matter(how: str, folder: Path) -> None:
-    """After a power cut, the files that were never synced may be empty or torn."""
+    """After a power cut, files that were never synced may be empty or torn without harm."""
     store = make_store(folder / "store")
     store.add_record("app", b'{"version":1,"of":1}\n')
     own = store.path / ".bxcache"
@@ -128,7 +128,7 @@ def test_what_is_not_synced_does_not_matter(how: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_index_is_synced_after_all_that_it_names(name: str, folder: Path) -> None:
-    """Its blobs' names, then its content, then its name; what it no longer names goes last."""
+    """Blob names, index content and index name are synced in this order, before any removal."""
     operation = OPERATIONS[name]
     store = folder / "store"
     operation.prepare(store)
@@ -160,7 +160,7 @@ def _puts(call: tuple[str, str], blobs: str) -> bool:
 
 
 def test_every_copied_blob_is_synced_before_it_has_its_name(folder: Path) -> None:
-    """Where there are no hard links, its content is new on this file system."""
+    """Without hard links, a blob's content is synced before it gets its name."""
     store = folder / "store"
     operation = OPERATIONS["a commit that copies"]
     operation.prepare(store)

@@ -1,4 +1,4 @@
-"""Docker's login of a registry, from config files as docker and others write them."""
+"""Docker's login to a registry, from config files of docker and others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "s:e:c:r:e:t"
 
 
 def encode(user: str, secret: str) -> str:
-    """As `docker login` writes it."""
+    """Encode a login like `docker login`."""
     return base64.b64encode(f"{user}:{secret}".encode()).decode()
 
 
@@ -30,7 +30,7 @@ HELPED = Login("helper", "from-helper")
 
 
 class Helper:
-    """Stands for all `docker-credential-*` programs."""
+    """A stand-in for all `docker-credential-*` programs."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str | None]] = []
@@ -46,7 +46,7 @@ class Helper:
 
 @pytest.fixture(autouse=True)
 def helper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Helper:
-    """No program knows anything, and there is no config file."""
+    """A helper without logins, and no config file."""
     found = Helper()
     monkeypatch.setattr("bxcache.registry.credentials.ask", found)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -83,7 +83,7 @@ def find(tmp_path: Path, settings: object, host: str = HOST) -> Login | None:
     ],
 )
 def test_an_entry_of_the_config_file(tmp_path: Path, entry: object, expected: Login | None) -> None:
-    """What docker writes is read; what it does not write is no login, and no error."""
+    """Docker's entries are read; other entries give no login and no error."""
     assert find(tmp_path, {"auths": {HOST: entry}}) == expected
 
 
@@ -94,7 +94,7 @@ def test_an_entry_of_the_config_file(tmp_path: Path, entry: object, expected: Lo
 def test_any_user_and_password_come_back(
     tmp_path_factory: pytest.TempPathFactory, user: str, secret: str
 ) -> None:
-    """Only a user's name can hold no colon."""
+    """Any user (without a colon) and password round-trip."""
     found = find(
         tmp_path_factory.mktemp("docker"), {"auths": {HOST: {"auth": encode(user, secret)}}}
     )
@@ -125,7 +125,7 @@ def test_a_login_belongs_to_one_registry(
     host: str,
     known: bool,  # noqa: FBT001
 ) -> None:
-    """Old versions of docker wrote URLs; Docker Hub still has one."""
+    """A login belongs to one registry, also under the URLs of old docker and of Docker Hub."""
     assert find(tmp_path, {"auths": {key: ENTRY}}, host) == (STORED if known else None)
 
 
@@ -154,7 +154,7 @@ def test_a_login_belongs_to_one_registry(
 def test_the_helper_of_a_registry_is_asked(
     tmp_path: Path, helper: Helper, settings: object, host: str, command: str, asked_for: str
 ) -> None:
-    """One for this registry goes before the one for all; the key comes on its stdin."""
+    """A registry's own helper takes precedence over the common one and gets the key on stdin."""
     helper.answer = Answer(0, json.dumps({"Username": "helper", "Secret": "from-helper"}), "")
     assert find(tmp_path, settings, host) == HELPED
     assert helper.asked == [([command, "get"], asked_for)]
@@ -173,13 +173,13 @@ def test_the_helper_of_a_registry_is_asked(
 def test_without_a_helper_none_is_asked(
     tmp_path: Path, helper: Helper, settings: dict[str, Any]
 ) -> None:
-    """An empty name for one registry means docker's own file."""
+    """An empty helper name for a registry means docker's own file."""
     assert find(tmp_path, {**settings, "auths": {HOST: ENTRY}}) == STORED
     assert helper.asked == []
 
 
 def test_a_helper_can_give_an_identity_token(tmp_path: Path, helper: Helper) -> None:
-    """The helpers' protocol has a user's name for that."""
+    """A special user name in the helpers' protocol marks an identity token."""
     helper.answer = Answer(0, json.dumps({"Username": "<token>", "Secret": "token"}), "")
     found = find(tmp_path, {"credsStore": "desktop"})
     assert found == Login("", "token")
@@ -206,7 +206,7 @@ def test_a_helper_can_give_an_identity_token(tmp_path: Path, helper: Helper) -> 
 def test_a_helper_that_does_not_help_leaves_the_file(
     tmp_path: Path, helper: Helper, answer: Answer | Exception
 ) -> None:
-    """Missing, failing, late, or talking nonsense."""
+    """After a missing, failing, late or confused helper, the file is used."""
     helper.answer = answer
     settings = {"credsStore": "desktop", "auths": {HOST: ENTRY}}
     assert find(tmp_path, settings) == STORED
@@ -229,12 +229,12 @@ def test_a_helper_that_does_not_help_leaves_the_file(
     ids=["empty", "open", "no UTF-8", "deep", "list", "null", "no table", "nothing", "huge"],
 )
 def test_a_config_file_that_is_none_gives_no_login(tmp_path: Path, text: bytes) -> None:
-    """docker complains of it by itself."""
+    """An invalid config file gives no login; docker reports it itself."""
     assert find(tmp_path, text) is None
 
 
 def test_without_a_config_file_there_is_no_login(tmp_path: Path) -> None:
-    """Nor where a folder has its name."""
+    """Without a config file, or with a folder in its place, there is no login."""
     assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path / "nowhere")}) is None
     (tmp_path / "config.json").mkdir()
     assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path)}) is None
@@ -242,7 +242,7 @@ def test_without_a_config_file_there_is_no_login(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_CONFIG": ""}])
 def test_the_file_is_in_the_home_folder(tmp_path: Path, environment: dict[str, str]) -> None:
-    """Unless `DOCKER_CONFIG` names another folder."""
+    """The config file is in the home folder unless `DOCKER_CONFIG` is set."""
     folder = tmp_path / "home" / ".docker"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"auths": {HOST: ENTRY}}))
@@ -252,11 +252,11 @@ def test_the_file_is_in_the_home_folder(tmp_path: Path, environment: dict[str, s
 
 @pytest.mark.parametrize("login", [STORED, Login("", SECRET)])
 def test_a_secret_is_no_part_of_a_logins_text(login: Login) -> None:
-    """However it comes to be printed."""
+    """A login's text and repr do not contain the secret."""
     for text in (repr(login), str(login), f"{login}", f"{[login]}", f"{login!r}"):
         assert SECRET not in text
 
 
 def test_the_header_of_a_login() -> None:
-    """The example of RFC 7617, section 2."""
+    """The header matches the example of RFC 7617, section 2."""
     assert Login("Aladdin", "open sesame").basic == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="

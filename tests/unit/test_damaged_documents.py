@@ -1,4 +1,4 @@
-"""What a store remembers may come from anywhere: a command ends in its own words all the same."""
+"""A store's documents may have any content: a command still ends without a traceback."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ COMMANDS = (
 
 
 def list_changed(document: Any, top: Any) -> Iterator[str]:  # noqa: ANN401  # JSON
-    """A document with each of its values replaced by each extreme."""
+    """Copies of a document, each with one value replaced by an extreme."""
     if not isinstance(document, dict | list):
         return
     for key in list(document) if isinstance(document, dict) else range(len(document)):
@@ -70,7 +70,7 @@ def list_changed(document: Any, top: Any) -> Iterator[str]:  # noqa: ANN401  # J
 
 
 def list_alike(text: str) -> Iterator[str]:
-    """A document in which all values of a key are the same extreme."""
+    """Copies of a document, each with one key's values replaced by an extreme."""
     for key in set(re.findall(r'"(\w+)":', text)):
         for extreme in EXTREMES:
             yield json.dumps(json.loads(text, object_hook=partial(change, key, extreme)))
@@ -90,7 +90,7 @@ def is_record(text: str) -> bool:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A project with a store that remembers a build of it."""
+    """A project with a store that has a record of a build."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bxcache.pipeline.extract.run_build", lambda *_: DONE)
     Path("Dockerfile").write_text("FROM alpine AS build\nRUN a\nRUN b\n")
@@ -105,7 +105,7 @@ def test_a_record_with_any_value_in_any_place_is_no_bug(
     capsys: pytest.CaptureFixture[str],
     effort: Effort,
 ) -> None:
-    """It is told, or refused as damaged."""
+    """A record with an extreme value is reported, or refused as damaged."""
     document = json.loads(WHOLE.model_dump_json())
     file = store.path / ".bxcache" / "records" / f"{SCOPE}.jsonl"
     bugs = []
@@ -135,7 +135,7 @@ PAGE_COMMANDS = (
 def test_a_page_with_any_value_in_any_place_is_no_bug(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it says is left out where it cannot be so."""
+    """A page's impossible values are left out."""
     build(store, SCOPE, b"one", b"two", seconds={b"one": 3.0, b"two": 4.0})
     (file,) = (store.path / ".bxcache" / "scopes").iterdir()
     whole = file.read_text()

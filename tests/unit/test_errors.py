@@ -22,7 +22,7 @@ DOCKERS_OWN = {0, 1, 125, 126, 127, 130, 137}
 
 
 def test_every_exit_status_is_unique() -> None:
-    """A script can tell them apart, from each other and from docker's."""
+    """Every exit status is unique, and none is docker's."""
     codes = [each.exit_code for each in CLASSES] + [errors.EXIT_BUG, 2]
     assert len(codes) == len(set(codes))
     assert not DOCKERS_OWN & set(codes)
@@ -30,7 +30,7 @@ def test_every_exit_status_is_unique() -> None:
 
 @pytest.mark.parametrize("each", CLASSES, ids=lambda each: each.__name__)
 def test_every_exit_status_is_documented(each: type[BxcacheError]) -> None:
-    """In the module, in the help, and in the README."""
+    """Every exit status is in the module's docstring, the help and the README."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert re.search(rf"{each.__name__} .*\({each.exit_code}\)", errors.__doc__ or "")
     assert re.search(rf"\b{each.exit_code}\b", _EPILOG)
@@ -38,7 +38,7 @@ def test_every_exit_status_is_documented(each: type[BxcacheError]) -> None:
 
 
 def test_a_config_error_lists_every_problem() -> None:
-    """One line each: file, line, key, message."""
+    """A ConfigError has a line for each problem: file, line, key, message."""
     error = ConfigError(
         [Problem("f.toml", "a.b", "is wrong", 3), Problem("BXCACHE_X", "", "is bad")]
     )
@@ -48,5 +48,5 @@ def test_a_config_error_lists_every_problem() -> None:
 
 
 def test_a_hint_stands_on_its_own() -> None:
-    """After an empty line."""
+    """A hint follows an empty line."""
     assert str(BxcacheError("it broke", hint="mend it")) == "it broke\n\nhint: mend it"

@@ -1,4 +1,4 @@
-"""What a store over its budget gives up: figures by hand, and laws."""
+"""Which layers a store over its budget evicts: cases calculated by hand, and properties."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def holding(scope: str, *chains: str, used: float = 0.0, **costs: tuple[int, flo
 
 
 def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
-    """A scope of which no work is known."""
+    """A scope whose work is unknown."""
     costs = {blob: (size, 0.0) for blob, size in sizes.items()}
     return replace(holding(scope, *chains, used=used, **costs), seconds={})
 
@@ -66,7 +66,7 @@ def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
             id="no more than needed",
         ),
         pytest.param(
-            # 1 s in 100 bytes and 30 s in 100 bytes: usual are 0.155 s in a byte.
+            # 1 s in 100 bytes and 30 s in 100 bytes: the average is 0.155 s per byte.
             [holding("s", "a", "b", a=(100, 1), b=(100, 30)), sized("t", "c", used=9.0, c=100)],
             50,
             {"s": {"a"}},
@@ -106,7 +106,7 @@ def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
             id="what several scopes share goes from all",
         ),
         pytest.param(
-            # x is 10 bytes in two chains: only both together free them.
+            # x has 10 bytes and is in two chains: only dropping both frees them.
             [holding("s", "ax", "bx", a=(1, 100), b=(1, 100), x=(10, 1))],
             5,
             {"s": {"x"}},
@@ -122,7 +122,7 @@ def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
 def test_worth_least_goes_first(
     holdings: list[Holding], excess: int, expected: dict[str, set[str]]
 ) -> None:
-    """Calculated by hand."""
+    """The least valuable layers are evicted first, as calculated by hand."""
     assert choose_evicted(holdings, excess) == expected
 
 
@@ -153,15 +153,15 @@ def live_bytes(holdings: list[Holding], evicted: dict[str, set[str]]) -> int:
 
 @given(stores(), st.integers(0, 400))
 def test_enough_becomes_free(holdings: list[Holding], excess: int) -> None:
-    """At least the excess; everything where that is less."""
+    """Eviction frees at least the excess, or everything if that is less."""
     before = live_bytes(holdings, {})
     after = live_bytes(holdings, choose_evicted(holdings, excess))
     assert after <= max(0, before - excess)
 
 
 @given(stores(), st.integers(0, 400))
-def test_nothing_is_kept_that_stands_on_what_is_gone(holdings: list[Holding], excess: int) -> None:
-    """Its bytes would be dead weight."""
+def test_nothing_above_an_evicted_layer_is_kept(holdings: list[Holding], excess: int) -> None:
+    """A layer above an evicted one is evicted, too, since it would be useless."""
     evicted = choose_evicted(holdings, excess)
     for each in holdings:
         gone = evicted.get(each.scope, set())
@@ -169,7 +169,7 @@ def test_nothing_is_kept_that_stands_on_what_is_gone(holdings: list[Holding], ex
 
 
 def measure_trees(holdings: list[Holding]) -> list[int]:
-    """The size of all that stands on each bottom layer, in whatever scopes it does."""
+    """The size of everything above each bottom layer, over all scopes."""
     trees: dict[str, dict[str, int]] = {}
     for each in holdings:
         bottoms: list[str] = []
@@ -179,7 +179,7 @@ def measure_trees(holdings: list[Holding]) -> list[int]:
     return [sum(sizes.values()) for sizes in trees.values()]
 
 
-# Two scopes with one chain but for its top: what is cut from both frees both tops.
+# Two scopes with the same chain except for the top: cutting both frees both tops.
 EMPTY: dict[str, Any] = dict.fromkeys("abc", (0, 0.0))
 SHARED = [
     holding("0", "abcde", used=0.0, d=(1, 0.0), e=(1, 0.1), **EMPTY),
@@ -189,8 +189,8 @@ SHARED = [
 
 @given(stores(), st.integers(1, 400))
 @example(SHARED, 1)
-def test_what_is_not_known_to_be_too_much_stays(holdings: list[Holding], excess: int) -> None:
-    """Without the last cut, of a layer with all on it, there would be too little room."""
+def test_nothing_is_evicted_without_need(holdings: list[Holding], excess: int) -> None:
+    """Without the last eviction, of a layer with everything above it, too little space is freed."""
     evicted = choose_evicted(holdings, excess)
     if live_bytes(holdings, {}) >= excess:
         freed = live_bytes(holdings, {}) - live_bytes(holdings, evicted)
@@ -237,13 +237,13 @@ def shown(links: list[tuple[str, int]]) -> list[tuple[str, int]]:
 def test_chains_are_read_as_buildkit_writes_them(
     found: CacheConfig, layers: str, expected: list[tuple[str, int]]
 ) -> None:
-    """The lower link comes first, and nothing hangs in the air."""
+    """Chains are read in BuildKit's format: lower links come first, and every parent exists."""
     assert shown(list_chains(found, [digest(each) for each in layers])) == expected
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-2, 8)), max_size=12))
 def test_any_config_is_read(links: list[tuple[str, int]]) -> None:
-    """Whatever the parents: each layer is there, and each link stands on an earlier one."""
+    """For any parents, each layer is in a chain, and each link is above an earlier one."""
     every = [digest(each) for each in "abcdef"]
     found = list_chains(config(*links), every)
     assert {blob for blob, _ in found} == set(every)

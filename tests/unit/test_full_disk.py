@@ -1,4 +1,4 @@
-"""A disk that is full: one clear error, and nothing is lost."""
+"""On a full disk, an operation fails with a clear error and loses nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_disk_may_become_full_at_any_call(
     folder: Path,
     effort: Effort,
 ) -> None:
-    """One clear error; each scope is the old one or the new one; with room again, all goes on."""
+    """A disk that fills up at any call gives one error and whole scopes; later, work continues."""
     operation = OPERATIONS[name]
     operation.prepare(folder / "before")
     before = read_entries(folder / "before") if not operation.mends else {}
@@ -48,7 +48,7 @@ def test_a_disk_may_become_full_at_any_call(
             continue
         store = copy_store(folder, "full")
         ran = run_cut(partial(operation.run, store), number, "full")
-        # What BuildKit and the archive's reader write is not the store's to explain.
+        # BuildKit and the archive's reader report their own errors.
         errors = ("", "StoreError", "OSError") if "/staging/" in path else ("", "StoreError")
         assert ran.error in errors, (number, ran.message)
         assert not ran.error or os.strerror(28) in ran.message

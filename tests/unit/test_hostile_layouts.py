@@ -1,4 +1,4 @@
-"""A store's directory may come from anywhere: a CI cache, another user, a broken disk."""
+"""A store may come from anywhere: a CI cache, another user, a broken disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_store(path: Path) -> Store:
 
 
 def operate(store: Store) -> None:
-    """All that can be done to a store, each by itself; only a StoreError may come out."""
+    """Try every operation of a store; only a StoreError may be raised."""
     every: list[Callable[[], object]] = [
         store.check,
         store.read_scopes,
@@ -46,7 +46,7 @@ def operate(store: Store) -> None:
         try:
             operation()
         except StoreError as error:
-            assert error.message  # noqa: PT017  # either way is right
+            assert error.message  # noqa: PT017  # both outcomes are valid
 
 
 PARTS = st.sampled_from(["index.json", "record", "manifest", "config", "layer", "version"])
@@ -86,7 +86,7 @@ def test_any_change_of_any_file_ends_in_a_whole_store(
     tmp_path_factory: pytest.TempPathFactory,
     changes: list[tuple[str, int, bytes]],
 ) -> None:
-    """Bytes overwritten, inserted or cut: never another error, and `repair` makes it whole."""
+    """After any overwritten, inserted or cut bytes, only StoreErrors occur, and `repair` works."""
     store = Store(tmp_path_factory.mktemp("fuzz") / "store")
     shutil.copytree(pristine, store.path)
     for part, at, data in changes:
@@ -105,7 +105,7 @@ def test_any_change_of_any_file_ends_in_a_whole_store(
 
 
 def find_safely(store: Store, part: str) -> Path | None:
-    """The part, unless an earlier change made it impossible to find."""
+    """The part, or None if an earlier change hides it."""
     try:
         path = find_part(store, part)
     except (StoreError, StopIteration, KeyError):
@@ -115,10 +115,10 @@ def find_safely(store: Store, part: str) -> Path | None:
 
 @pytest.mark.parametrize("how", ["fifo", "folder", "link", "link to itself"])
 @pytest.mark.parametrize("part", ["index.json", "record", "manifest", "config", "layer"])
-def test_what_is_no_file_is_neither_followed_nor_waited_for(
+def test_what_is_not_a_regular_file_is_neither_followed_nor_blocks(
     part: str, how: str, tmp_path: Path
 ) -> None:
-    """The file that a link leads to keeps its content, and none of it comes out."""
+    """A link's target is neither changed nor read, and a pipe does not block."""
     store = make_store(tmp_path / "store")
     secret = tmp_path / "secret"
     secret.write_bytes(b"one")
@@ -140,7 +140,7 @@ def test_what_is_no_file_is_neither_followed_nor_waited_for(
 
 @pytest.mark.parametrize("name", ["blobs", "blobs/sha256", ".bxcache/scopes", ".bxcache/staging"])
 def test_a_folder_that_is_a_link_is_refused(name: str, tmp_path: Path) -> None:
-    """What a store writes stays in it."""
+    """A store does not write through a folder that is a link."""
     store = make_store(tmp_path / "store")
     (store.path / name).rename(tmp_path / "outside")
     (store.path / name).symlink_to(tmp_path / "outside")
@@ -150,7 +150,7 @@ def test_a_folder_that_is_a_link_is_refused(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".bxcache/holder", "index.json.damaged"])
 def test_a_file_that_is_written_does_not_follow_a_link(name: str, tmp_path: Path) -> None:
-    """A planted link leads nowhere."""
+    """A planted link is not followed when a file is written."""
     store = make_store(tmp_path / "store")
     victim = tmp_path / "victim"
     victim.write_text("mine")
@@ -163,7 +163,7 @@ def test_a_file_that_is_written_does_not_follow_a_link(name: str, tmp_path: Path
 
 
 def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path) -> None:
-    """Memory stays small whatever lies there: a sparse file of a terabyte."""
+    """A sparse file of a terabyte in a manifest's place needs little memory."""
     store = make_store(tmp_path / "store")
     path = find_part(store, "manifest")
     index = json.loads((store.path / "index.json").read_text())
@@ -177,7 +177,7 @@ def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) -> None:
-    """A link in the place of a layer is not even that."""
+    """A link in place of a layer is reported as not a regular file."""
     store = make_store(tmp_path / "store")
     blob = blob_file(store.path, b"one")
     (tmp_path / "elsewhere").write_bytes(b"one")
@@ -185,11 +185,11 @@ def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) ->
     blob.symlink_to(tmp_path / "elsewhere")
     (damage,) = store.verify().damages
     assert damage.digest == digest_of(b"one")
-    assert "is no regular file" in damage.why
+    assert "is not a regular file" in damage.why
 
 
 def test_a_name_that_is_listed_twice_is_found_in_time() -> None:
-    """However many there are before it."""
+    """A duplicate name is found in linear time among many names."""
     entry = {"mediaType": "m", "digest": digest_of(b"x"), "size": 1}
     names = [*map(str, range(50_000)), "twice", "twice"]
     entries = [{**entry, "annotations": {REF_NAME: name}} for name in names]

@@ -150,7 +150,7 @@ def test_a_line_that_waits_is_no_command(
     """What the holder of a lock says of itself is shown where a process has said it."""
     for name, value in read_recording(provider).write(tmp_path).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("bxcache.store.locks._SECONDS_BEFORE_WAITING_IS_SAID", 0.01)
+    monkeypatch.setattr("bxcache.store.locks._SECONDS_BEFORE_WARNING", 0.01)
     own = project / "store" / ".bxcache"
     for note in (ALL, f"process 1 is {SIGN}", "process 7 is saving the scope `a.b-c`"):
         (own / "holder").write_text(note)
@@ -165,5 +165,5 @@ def test_a_line_that_waits_is_no_command(
         assert READERS[provider](err).obeyed == []
         assert len(err.splitlines()) == 1
         assert err[:-1].isprintable()
-        told = "process 7 is saving" if note.startswith("process 7") else "another process changes"
-        assert told in err
+        shown = "process 7 is saving" if note.startswith("process 7") else "another process is"
+        assert shown in err

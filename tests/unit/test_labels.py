@@ -1,4 +1,4 @@
-"""What is written beside a scope in a registry."""
+"""The labels beside scopes in a registry."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ JSON = st.recursive(
 
 
 def test_a_label_is_an_artifact_without_content() -> None:
-    """As the image spec writes one, field by field; its annotations are for people too."""
+    """A label follows the image spec, field by field, with readable annotations."""
     assert json.loads(render_label(LABEL)) == {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -72,7 +72,7 @@ EMPTY_OF_THE_SPEC = {
 
 
 def test_the_blob_of_a_label_is_the_empty_one() -> None:
-    """Its digest is that of its bytes."""
+    """The digest of the empty blob is the digest of its bytes."""
     assert EMPTY_OF_THE_SPEC["digest"] == f"sha256:{hashlib.sha256(EMPTY).hexdigest()}"
     assert len(EMPTY) == EMPTY_OF_THE_SPEC["size"]
 
@@ -81,7 +81,7 @@ def test_the_blob_of_a_label_is_the_empty_one() -> None:
 def test_a_label_comes_back_as_it_was(
     scope: Scope, digest: str, created: float, used: float
 ) -> None:
-    """Whatever its image, target and branch are called, bytes that are no UTF-8 too."""
+    """A label round-trips with any image, target and branch, even bytes that are not UTF-8."""
     label = Label(scope, digest, created, used, stages=(("base", DIGEST), (digest or "x", DIGEST)))
     assert parse_label(render_label(label)) == label
     assert render_label(label) == render_label(label)
@@ -89,14 +89,14 @@ def test_a_label_comes_back_as_it_was(
 
 @given(st.binary())
 def test_bytes_are_no_label(body: bytes) -> None:
-    """And no error."""
+    """Arbitrary bytes are not a label and not an error."""
     assert parse_label(body) is None
     assert not is_leaving(body)
 
 
 @given(JSON)
 def test_no_document_is_an_error(document: object) -> None:
-    """Whatever somebody puts under a label's tag."""
+    """Arbitrary documents under a label's tag are not an error."""
     body = json.dumps(document).encode()
     assert parse_label(body) is None
     assert not is_leaving(body)
@@ -107,7 +107,7 @@ def test_no_document_is_an_error(document: object) -> None:
     | JSON
 )
 def test_no_annotation_is_an_error(notes: object) -> None:
-    """A label with others is read as far as it goes, or is none."""
+    """Unknown annotations are not an error."""
     document = {"artifactType": ARTIFACT_TYPE, "annotations": notes}
     found = parse_label(json.dumps(document).encode())
     assert found is None or isinstance(found, Label)
@@ -123,23 +123,23 @@ def test_no_annotation_is_an_error(notes: object) -> None:
         {"annotations": []},
     ],
 )
-def test_what_misses_something_is_no_label(changed: dict[str, Any]) -> None:
-    """Nothing is made up for it."""
+def test_an_incomplete_document_is_not_a_label(changed: dict[str, Any]) -> None:
+    """A missing value is not made up."""
     document = json.loads(render_label(LABEL))
     assert parse_label(json.dumps({**document, **changed}).encode()) is None
 
 
 @pytest.mark.parametrize("name", sorted(json.loads(render_label(LABEL))["annotations"]))
 def test_each_annotation_is_needed(name: str) -> None:
-    """Without one it is no label."""
+    """Without any one of its annotations, a document is not a label."""
     document = json.loads(render_label(LABEL))
     del document["annotations"][name]
     assert parse_label(json.dumps(document).encode()) is None
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z", "99999-01-01", "1e9"])
-def test_a_time_that_is_none_makes_no_label(text: str) -> None:
-    """It would be pruned by it."""
+def test_an_invalid_time_is_not_a_label(text: str) -> None:
+    """An invalid time, by which it would be pruned, is not a label."""
     document = json.loads(render_label(LABEL))
     document["annotations"]["io.bxcache.used"] = text
     assert parse_label(json.dumps(document).encode()) is None
@@ -147,7 +147,7 @@ def test_a_time_that_is_none_makes_no_label(text: str) -> None:
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"artifactType":' * 100_000, b"9" * 10_000])
 def test_a_deep_document_is_no_label(body: bytes) -> None:
-    """Nor one with a number that Python does not read."""
+    """Deep nesting, or a number that Python cannot read, is not a label."""
     assert parse_label(body) is None
     assert not is_leaving(body)
 
@@ -162,26 +162,26 @@ def test_a_deep_document_is_no_label(body: bytes) -> None:
     ],
 )
 def test_a_labels_tag_has_its_bounds(tag: str, label: str | None) -> None:
-    """A tag has at most 128 characters."""
+    """A label's tag has at most 128 characters."""
     assert name_label(tag) == label
     assert label is None or find_labelled(label) == tag
 
 
 @pytest.mark.parametrize("tag", ["main", "bxcache", "xbxcache", "a.bxcache.b", "a.BXCACHE"])
 def test_other_tags_are_no_labels(tag: str) -> None:
-    """Only the last part counts."""
+    """Only a tag's last part marks a label."""
     assert find_labelled(tag) is None
 
 
 @given(SCOPES)
 def test_no_scope_has_the_tag_of_a_label(scope: Scope) -> None:
-    """And there is always room for its own."""
+    """A scope's tag never looks like a label, and leaves room for one."""
     assert find_labelled(scope.name) is None
     assert name_label(scope.name) is not None
 
 
-def test_what_is_about_to_go_is_told_apart() -> None:
-    """It is nobody's label, and no two are the same."""
+def test_a_leaving_manifest_is_recognised() -> None:
+    """The manifest of a tag to delete is unique and not a label."""
     body = render_leaving()
     assert is_leaving(body)
     assert parse_label(body) is None
@@ -194,7 +194,7 @@ def test_what_is_about_to_go_is_told_apart() -> None:
 
 
 def test_a_label_lists_the_records_of_the_last_builds() -> None:
-    """The last one's first, as layers of the artifact; the oldest of too many goes."""
+    """A label lists records as layers, newest first, without the oldest beyond the limit."""
     label = LABEL
     for number in range(MOST_RECORDS + 2):
         label = label.with_record(f"record {number}\n".encode())
@@ -212,14 +212,14 @@ def test_a_label_lists_the_records_of_the_last_builds() -> None:
 
 
 def test_the_same_record_is_listed_once() -> None:
-    """And goes to the front."""
+    """A record that is added again moves to the front."""
     label = LABEL.with_record(b"one").with_record(b"two").with_record(b"one")
     assert [each.size for each in label.records] == [3, 3]
     assert label == LABEL.with_record(b"two").with_record(b"one")
 
 
 def test_the_key_of_the_records_is_kept() -> None:
-    """So that the next build can hash with the same; without one nothing is written of it."""
+    """The key of the records is kept for the next build; without one, no annotation is written."""
     keyed = Label(LABEL.scope, DIGEST, NOON, NOON, key="00ff")
     assert parse_label(render_label(keyed)) == keyed
     assert "io.bxcache.key" not in json.loads(render_label(LABEL))["annotations"]
@@ -227,6 +227,6 @@ def test_the_key_of_the_records_is_kept() -> None:
 
 @pytest.mark.parametrize("layers", [None, 7, "x", [None], [{"mediaType": "application/x"}], [[]]])
 def test_what_is_no_record_is_left_out(layers: Any) -> None:  # noqa: ANN401
-    """The label is as good without."""
+    """Layers that are not records are ignored."""
     document = json.loads(render_label(LABEL)) | {"layers": layers}
     assert parse_label(json.dumps(document).encode()) == LABEL

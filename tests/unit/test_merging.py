@@ -1,4 +1,4 @@
-"""Several caches as one: all that each has, and nothing else."""
+"""A merged cache has everything that each cache has, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cache = tuple[CacheManifest, bytes]
 
 
 def cache(config: bytes, layers: list[str], *, as_index: bool = False) -> Cache:
-    """A cache as BuildKit writes it, in one of its two forms."""
+    """A cache in one of BuildKit's two forms."""
     blobs = [{"mediaType": LAYER_TYPE, "digest": digest, "size": 3} for digest in layers]
     named = {"mediaType": CONFIG_TYPE, "digest": digest_of(config), "size": len(config)}
     document: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
@@ -36,7 +36,7 @@ def cache(config: bytes, layers: list[str], *, as_index: bool = False) -> Cache:
 
 
 def of_chains(*chains: str, as_index: bool = False) -> Cache:
-    """The cache of chains such as `abc`: `a` is at the bottom."""
+    """A cache with chains such as `abc`: `a` is at the bottom."""
     written = [[letter.encode() for letter in chain] for chain in chains]
     layers = dict.fromkeys(digest_of(layer) for chain in written for layer in chain)
     return cache(make_config(written), list(layers), as_index=as_index)
@@ -48,7 +48,7 @@ def chains_of(manifest: CacheManifest, config: bytes) -> set[tuple[str, ...]]:
 
 
 def resolve(config: bytes) -> set[tuple[Any, ...]]:
-    """Each record with all that it names by what that is, in place of where it stands."""
+    """Each record with its links replaced by the content they refer to."""
     document = json.loads(config)
     layers, records = document["layers"], document["records"]
 
@@ -82,11 +82,11 @@ CHAINS = st.lists(
 
 @given(st.lists(CHAINS, min_size=1, max_size=3), st.booleans())
 def test_the_chains_are_those_of_all(several: list[list[str]], as_index: bool) -> None:  # noqa: FBT001
-    """No more and no less; a chain that is the beginning of another one is within it."""
+    """The merged chains are the union; a prefix of another chain is part of it."""
     caches = [of_chains(*chains, as_index=as_index) for chains in several]
     merged = merge_caches(caches)
     manifest = CacheManifest.model_validate_json(merged.manifest)
-    assert not manifest.find_strangeness()
+    assert not manifest.find_problem()
     own = set().union(*(chains_of(*each) for each in caches))
     assert chains_of(manifest, merged.config) == own
     layers = set().union(*(set(each.layer_sizes) for each, _ in caches))
@@ -94,7 +94,7 @@ def test_the_chains_are_those_of_all(several: list[list[str]], as_index: bool) -
 
 
 def test_records_still_name_what_they_named() -> None:
-    """Results, chains of blobs, inputs with their alternatives; a zero is left out by Go."""
+    """Results, blob chains and alternative inputs keep their links; Go omits zero values."""
     first = {
         "layers": [{"blob": "a", "parent": -1}, {"blob": "b"}],
         "records": [
@@ -116,29 +116,29 @@ def test_records_still_name_what_they_named() -> None:
 
 
 def test_one_cache_keeps_what_it_has() -> None:
-    """Its records name the same, and its manifest has the same layers."""
+    """Merging one cache keeps its records and layers."""
     manifest, config = of_chains("abc", "abd")
     merged = merge_caches([(manifest, config)])
     assert resolve(merged.config) == resolve(config)
 
 
 @pytest.mark.parametrize("config", [b"{", b"[]", b'{"layers":[3]}', b'{"records":[{"inputs":3}]}'])
-def test_what_is_no_config_is_an_error(config: bytes) -> None:
-    """Of the store, saying so."""
-    with pytest.raises(StoreError, match="not as BuildKit writes it"):
+def test_an_invalid_config_is_an_error(config: bytes) -> None:
+    """An invalid config raises a StoreError that says so."""
+    with pytest.raises(StoreError, match="not in BuildKit's format"):
         merge_caches([of_chains("a"), cache(config, [])])
 
 
-def test_what_buildkit_would_not_read_is_not_written() -> None:
-    """A config of more than 1 MiB."""
+def test_a_config_that_buildkit_would_refuse_is_an_error() -> None:
+    """A merged config of more than 1 MiB is an error."""
     record = {"digest": "x" * (LARGEST_CONFIG // 2)}
     config = json.dumps({"layers": [], "records": [record]}).encode()
-    with pytest.raises(StoreError, match="too much for one"):
+    with pytest.raises(StoreError, match="too large"):
         merge_caches([cache(config, []), cache(config, [])])
 
 
 def test_a_store_takes_what_several_nodes_exported(store: Store) -> None:
-    """As one scope; the manifests of the nodes are dead then."""
+    """A store saves the exports of several nodes as one scope, and drops their manifests."""
     with store.snapshot("build") as staging:
         digests = [export(staging.path, "app", *chain) for chain in ((b"a", b"b"), (b"a", b"c"))]
         saved = store.commit(staging, "app", digests[0], others=digests[1:])

@@ -1,4 +1,4 @@
-"""A store as one file: what comes out is what went in, and nothing else comes in."""
+"""Packing and unpacking a store keeps everything, and takes nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, less the locks."""
+    """Every file of a folder except the locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -59,11 +59,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_comes_out_is_what_went_in(store: Store, tmp_path: Path) -> None:
-    """Blobs, index, records, and when each scope was last used."""
+    """Unpacking restores blobs, index, records and times of last use."""
     build(store, "app", b"one", b"two", seconds={b"two": 3.0})
     build(store, "other", b"one", b"three")
     for record in (store.path / ".bxcache" / "scopes").iterdir():
-        # The end of 14 November 2023: last use is told by the day.
+        # The end of 14 November 2023: the archive has only the day of the last use.
         os.utime(record, (1_700_006_400, 1_700_006_400))
     other = Store(tmp_path / "other")
     unpacked = other.unpack(io.BytesIO(pack(store)))
@@ -74,7 +74,7 @@ def test_what_comes_out_is_what_went_in(store: Store, tmp_path: Path) -> None:
 
 
 def test_the_same_content_gives_the_same_bytes(store: Store, tmp_path: Path) -> None:
-    """Also from another store, whatever the order in which its scopes were saved."""
+    """The same scopes, saved in any order in another store, give the same bytes."""
     build(store, "app", b"one", b"two")
     build(store, "other", b"three")
     first = pack(store)
@@ -86,7 +86,7 @@ def test_the_same_content_gives_the_same_bytes(store: Store, tmp_path: Path) -> 
 
 
 def test_a_build_that_changes_nothing_changes_no_byte(store: Store) -> None:
-    """Neither by importing nor by saving the same again, within a day and from the day's start."""
+    """Importing, or saving the same cache again within the day, does not change the archive."""
     build(store, "app", b"one", seconds={b"one": 2.0})
     (record,) = (store.path / ".bxcache" / "scopes").iterdir()
     os.utime(record, (1_700_000_000, 1_700_000_000))
@@ -102,7 +102,7 @@ def test_a_build_that_changes_nothing_changes_no_byte(store: Store) -> None:
 
 
 def test_only_the_chosen_scopes_go(store: Store) -> None:
-    """With all that they need."""
+    """Packing some scopes includes everything that they need."""
     build(store, "app", b"one", b"two")
     build(store, "other", b"one", b"three")
     names = {name for name in members_of(pack(store, "other")) if name.startswith("blobs/")}
@@ -114,7 +114,7 @@ def test_only_the_chosen_scopes_go(store: Store) -> None:
 
 
 def test_an_unpacked_archive_is_a_store(store: Store, tmp_path: Path) -> None:
-    """By hand, with nothing but `zstd -d | tar x`: the layout and the records."""
+    """An archive unpacked with `zstd -d | tar x` is a store with its records."""
     build(store, "app", b"one")
     for name, data in members_of(pack(store)).items():
         path = tmp_path / "by-hand" / name
@@ -127,7 +127,7 @@ def test_an_unpacked_archive_is_a_store(store: Store, tmp_path: Path) -> None:
 
 
 def test_unpacking_adds_to_what_is_there(store: Store, tmp_path: Path) -> None:
-    """Blobs that are there already are not new."""
+    """Unpacking into a store with some of the blobs reports only the others as new."""
     build(store, "app", b"one", b"two")
     data = pack(store)
     other = Store(tmp_path / "other")
@@ -143,7 +143,7 @@ def test_unpacking_adds_to_what_is_there(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_later_scope_of_the_store_stays(store: Store, tmp_path: Path) -> None:
-    """An old archive takes nothing away."""
+    """An old archive does not replace a later scope."""
     build(store, "app", b"old")
     data = pack(store)
     other = Store(tmp_path / "other")
@@ -157,7 +157,7 @@ def test_a_later_scope_of_the_store_stays(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_broken_store_is_not_packed(store: Store) -> None:
-    """It says what to do."""
+    """Packing a broken store fails with advice."""
     build(store, "app", b"one")
     damage(blob_file(store.path, b"one"), "missing")
     with pytest.raises(StoreError, match="the scope `app` is broken") as caught:
@@ -179,7 +179,7 @@ def make_members(
     manifest: dict[str, Any] | None = None,
     entry: dict[str, Any] | None = None,
 ) -> Members:
-    """An archive's members, by hand; `manifest` and `entry` replace parts."""
+    """An archive's members, made by hand; `manifest` and `entry` replace parts."""
     layers = list(layers)
     config = make_config([layers])
 
@@ -232,7 +232,7 @@ def _two_of_a_name() -> Members:
 
 
 def _self_named() -> Members:
-    """A manifest cannot have its own digest in it; one that claims to is not what it says."""
+    """A manifest cannot contain its own digest, so this one does not match its digest."""
     digest = "sha256:" + "5" * 64
     members = make_members(manifest={"layers": [_descriptor(digest=digest)]})
     manifest = next(v for k, v in members.items() if b'"layers"' in v and k != "index.json")
@@ -292,7 +292,7 @@ HOSTILE: dict[str, Callable[[], Members]] = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_is_one_clear_error(case: str, tmp_path: Path) -> None:
-    """The store is as it was, and nothing is written anywhere else."""
+    """A hostile archive is an error; the store is unchanged, and nothing is written elsewhere."""
     store = Store(tmp_path / "deep" / "store")
     build(store, "mine", b"one")
     before = tree(tmp_path)
@@ -306,13 +306,13 @@ def test_a_hostile_archive_is_one_clear_error(case: str, tmp_path: Path) -> None
 
 
 def test_the_plain_archive_of_these_tests_is_taken(store: Store) -> None:
-    """So that each hostile one is refused for what is wrong with it, and for nothing else."""
+    """The plain archive is accepted, so each hostile one is refused only for its own fault."""
     assert store.unpack(io.BytesIO(archive(make_members()))).scopes == ("app",)
     assert not store.verify(full=True).damages
 
 
 def test_the_same_layer_twice_is_what_buildkit_writes(store: Store) -> None:
-    """It lists a layer once for each chain."""
+    """BuildKit lists a layer once for each chain, which is accepted."""
     members = make_members(manifest={"layers": [_descriptor(), _descriptor()]})
     assert store.unpack(io.BytesIO(archive(members))).scopes == ("app",)
 
@@ -329,7 +329,7 @@ KEYS = st.sampled_from(
 
 @st.composite
 def mutations(draw: st.DrawFn) -> Members:
-    """A good archive with one document changed somewhere, its digest and the index made to fit."""
+    """A good archive with one changed document, and a matching digest and index."""
     change = draw(st.dictionaries(KEYS, JSON, min_size=1, max_size=2))
     where = draw(st.sampled_from(["manifest", "entry", "layer", "index", "config", "record"]))
     if where == "manifest":
@@ -353,7 +353,7 @@ def mutations(draw: st.DrawFn) -> Members:
 def test_whatever_the_documents_say_nothing_else_happens(
     tmp_path_factory: pytest.TempPathFactory, members: Members
 ) -> None:
-    """Either it is a good archive, and the store is whole, or it is one error and no change."""
+    """A changed document gives a good archive and a whole store, or an error and no change."""
     folder = tmp_path_factory.mktemp("fuzz")
     store = Store(folder / "store")
     build(store, "mine", b"mine")
@@ -369,7 +369,7 @@ def test_whatever_the_documents_say_nothing_else_happens(
 
 
 def date_page(path: Path, saved: float) -> None:
-    """Let a store say that its scope was saved, and used, at some time."""
+    """Set the time when a page's scope was saved and used."""
     (page,) = (path / ".bxcache" / "scopes").iterdir()
     page.write_text(json.dumps({**json.loads(page.read_text()), "saved": saved}))
     os.utime(page, (saved, saved))
@@ -379,7 +379,7 @@ def date_page(path: Path, saved: float) -> None:
 def test_a_clock_that_was_ahead_does_not_win_for_ever(
     store: Store, tmp_path: Path, ahead: str
 ) -> None:
-    """What is unpacked later is taken, whichever clock it was."""
+    """A page from a clock that was ahead does not win forever: a later archive replaces it."""
     build(store, "app", b"ahead")
     date_page(store.path, time.time() + 400 * 86_400)
     other = store
@@ -394,7 +394,7 @@ def test_a_clock_that_was_ahead_does_not_win_for_ever(
 
 
 def test_a_scope_that_was_used_in_the_future_ages_from_now_on(store: Store) -> None:
-    """It is not kept until that day."""
+    """A scope used in the future starts to age now, not on that day."""
     build(store, "app", b"ahead")
     date_page(store.path, time.time() + 400 * 86_400)
     store.collect(max_age=1000)

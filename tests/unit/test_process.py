@@ -1,4 +1,4 @@
-"""What a program is given on its stdin, and what this one reads there."""
+"""What a program gets on its stdin, and what this process reads from its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bxcache.process import RunningProcess, Stop, read_stdin
 
 @pytest.fixture
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The other end of stdin."""
+    """The write end of stdin."""
     ours, theirs = os.pipe()
     monkeypatch.setattr(process, "_STDIN", ours)
     yield theirs
@@ -26,21 +26,21 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 @pytest.mark.parametrize("data", [b"", b"FROM a\r\n# \xff\x00", b"x" * 500_000])
 def test_a_program_is_given_the_bytes_as_they_are(data: bytes, pipe: int) -> None:
-    """However many, and whatever they mean."""
+    """A program gets any bytes on stdin unchanged."""
     program = SimpleNamespace(stdin=os.fdopen(pipe, "w"))
     threading.Thread(target=RunningProcess(program).feed, args=[data]).start()  # type: ignore[arg-type]
     assert read_stdin(1 << 20) == data
 
 
 def test_a_program_that_reads_nothing_is_no_error(pipe: int) -> None:
-    """It has ended, or reads no more than it wants."""
+    """A program that ends or reads only a part of its stdin is not an error."""
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), process._STDIN)
     RunningProcess(SimpleNamespace(stdin=os.fdopen(pipe, "w"))).feed(b"FROM a")  # type: ignore[arg-type]
 
 
 def test_no_more_is_read_than_is_wanted(pipe: int) -> None:
-    """Up to the end, however it comes in pieces."""
+    """Reading stops at the limit or at the end, in any pieces."""
     os.write(pipe, b"FROM ")
     threading.Timer(0.05, os.write, [pipe, b"scratch"]).start()
     assert read_stdin(8) == b"FROM scr"
@@ -50,7 +50,7 @@ def test_no_more_is_read_than_is_wanted(pipe: int) -> None:
 
 
 def test_who_waits_for_stdin_can_be_stopped(pipe: int) -> None:
-    """From another thread, though nothing comes."""
+    """Another thread can stop a read from a silent stdin."""
     stop, begun = Stop(), time.monotonic()
     threading.Timer(0.05, stop.set).start()
     assert read_stdin(100, stop) == b""
@@ -59,7 +59,7 @@ def test_who_waits_for_stdin_can_be_stopped(pipe: int) -> None:
 
 
 def test_a_closed_stdin_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some supervisors start programs."""
+    """A closed stdin, as some supervisors leave it, reads as empty."""
     ours, theirs = os.pipe()
     os.close(ours)
     os.close(theirs)

@@ -1,4 +1,4 @@
-"""Sizes and ages."""
+"""Sizes, ages and durations."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from bxcache.config.quantities import Duration, format_size, parse_age, parse_du
     ],
 )
 def test_sizes_are_read(text: str, expected: int) -> None:
-    """Powers of 1000 without `i`, of 1024 with it."""
+    """Size units without `i` are powers of 1000, with it powers of 1024."""
     assert parse_size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "GB", "five", "5 parsec", "-1MB", "1e3", "0x10", "5GBs"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    """The error repeats the text and shows the right form."""
-    with pytest.raises(ValueError, match="is no size; write it like `500MB`"):
+    """An invalid size is refused with the text and valid examples."""
+    with pytest.raises(ValueError, match="is not a size; write it like `500MB`"):
         parse_size(text)
 
 
 @pytest.mark.parametrize("text", [f"{'9' * 400}GB", f"{'9' * 305}TB"])
 def test_a_size_beyond_all_is_refused(text: str) -> None:
-    """It fits in no float."""
-    with pytest.raises(ValueError, match="is more than any size there is"):
+    """A size that exceeds a float is refused."""
+    with pytest.raises(ValueError, match="is too large for a size"):
         parse_size(text)
 
 
@@ -52,14 +52,14 @@ def test_a_size_beyond_all_is_refused(text: str) -> None:
     [("30s", 30), ("90m", 5_400), ("36h", 129_600), ("14d", 1_209_600), ("2w", 1_209_600)],
 )
 def test_ages_are_read(text: str, expected: int) -> None:
-    """Seconds, from a number and a unit."""
+    """Ages are read in seconds, from a number and a unit."""
     assert parse_age(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "d", "1.5d", "14 days", "P14D", "-1h"])
 def test_what_is_no_age_is_refused(text: str) -> None:
-    """The error shows the right form."""
-    with pytest.raises(ValueError, match="is no age; write it like `12h`"):
+    """An invalid age is refused with valid examples."""
+    with pytest.raises(ValueError, match="is not an age; write it like `12h`"):
         parse_age(text)
 
 
@@ -76,14 +76,14 @@ def test_what_is_no_age_is_refused(text: str) -> None:
     ],
 )
 def test_times_are_read(text: str, expected: float) -> None:
-    """Seconds, from a number, a fraction too, and a unit that may be left out."""
+    """Durations are read in seconds, from a number, perhaps with decimals and a unit."""
     assert parse_duration(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "m", "-1s", "1.s", ".5s", "1e3s", "1.5 days"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    """The error speaks of a time, and shows the right form."""
-    with pytest.raises(ValueError, match="is no time; write it like `90s`, `10m` or `1h`"):
+    """An invalid duration is refused with valid examples."""
+    with pytest.raises(ValueError, match="is not a duration; write it like `90s`, `10m` or `1h`"):
         parse_duration(text)
 
 
@@ -91,14 +91,14 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     "value", ["0s", "0.0m", 0, 0.0, -1.5, "9" * 400, float("inf"), float("nan")]
 )
 def test_a_limit_of_time_is_more_than_nothing_and_has_an_end(value: object) -> None:
-    """As text and as number."""
+    """A time limit is positive and finite, as text and as number."""
     with pytest.raises(ValidationError, match=r"more than zero|finite"):
         TypeAdapter(Duration).validate_python(value)
 
 
 @given(st.integers(min_value=0, max_value=10**15))
 def test_a_shown_size_reads_back_within_its_rounding(size: int) -> None:
-    """What is printed is the size to one decimal of its unit."""
+    """A printed size reads back to the same size, within one decimal of its unit."""
     shown = format_size(size)
     unit = parse_size(f"1{shown.split()[1]}")
     assert abs(parse_size(shown) - size) <= unit * 0.0501

@@ -1,4 +1,4 @@
-"""Secrets are masked wherever they turn up."""
+"""Secrets are masked wherever they occur."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ https://github.com/moby/buildkit/blob/v0.32.2/frontend/dockerfile/dockerfile2llb
 
 @pytest.mark.parametrize("word", BUILDKIT)
 def test_names_that_buildkit_warns_of_are_known(word: str) -> None:
-    """The word alone, first, last and between others; not where the name is that of a file."""
+    """The words that BuildKit warns about are recognised in any position, except in file names."""
     for name in (word, f"{word}_X", f"X_{word}", f"x_{word}_x"):
         assert is_secret_name(name)
         assert is_secret_name(name.upper())
@@ -51,7 +51,7 @@ def test_names_that_buildkit_warns_of_are_known(word: str) -> None:
     ],
 )
 def test_names_of_secrets_are_known(name: str) -> None:
-    """The names that people give to secrets."""
+    """Common names of secrets are recognised."""
     assert is_secret_name(name)
 
 
@@ -65,7 +65,7 @@ def test_names_of_secrets_are_known(name: str) -> None:
     ],
 )
 def test_other_names_are_not_taken_for_secrets(name: str) -> None:
-    """A part of a word is not enough for short words."""
+    """A short word inside a longer word does not make a secret."""
     assert not is_secret_name(name)
 
 
@@ -84,7 +84,7 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)
 def test_a_secret_is_never_in_a_shown_command(arguments: list[str]) -> None:
-    """It is masked, and everything else is still there."""
+    """A shown command has its secrets masked and everything else unchanged."""
     shown = " ".join(redact_argv(arguments, Redactor(find_secrets(arguments, {}))))
     assert SECRET not in shown
     assert MASK in shown
@@ -93,13 +93,13 @@ def test_a_secret_is_never_in_a_shown_command(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)
 def test_a_secret_found_in_a_command_is_masked_in_other_text(arguments: list[str]) -> None:
-    """A step that prints it does not show it."""
+    """A secret from a command is masked in a step's output."""
     redact = Redactor(find_secrets(arguments, {}))
     assert redact(f"curl -H 'Authorization: {SECRET}'") == f"curl -H 'Authorization: {MASK}'"
 
 
 def test_short_secrets_are_masked_where_they_are_written_only() -> None:
-    """`PASS=1` does not turn every 1 of a log into stars."""
+    """A short secret, such as `PASS=1`, is masked only where it is written."""
     arguments = ["--build-arg", "PASS=1", "--build-arg", "DISABLE_AUTH=true"]
     redact = Redactor(find_secrets(arguments, {}))
     assert redact_argv(arguments, redact)[1] == f"PASS={MASK}"
@@ -107,7 +107,7 @@ def test_short_secrets_are_masked_where_they_are_written_only() -> None:
 
 
 def test_values_that_docker_takes_from_the_environment_are_secrets_too() -> None:
-    """`--build-arg TOKEN` and `--secret id=x,env=Y` name a variable."""
+    """The variables that `--build-arg TOKEN` and `--secret id=x,env=Y` name are secrets."""
     environment = {"TOKEN": SECRET, "Y": "another-secret", "npm": "third-secret", "HOME": "/root"}
     arguments = ["--build-arg", "TOKEN", "--secret", "id=x,env=Y", "--secret", "id=npm"]
     found = set(find_secrets([*arguments, "--build-arg", "HOME"], environment))
@@ -116,14 +116,14 @@ def test_values_that_docker_takes_from_the_environment_are_secrets_too() -> None
 
 
 def test_each_line_of_a_key_is_masked() -> None:
-    """A log shows a key line by line."""
+    """Each line of a key is masked by itself."""
     key = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\n-----END KEY-----"
     redact = Redactor(find_secrets([f"SSH_KEY={key}"], {}))
     assert redact("  MIIEpAIBAAKCAQEA") == f"  {MASK}"
 
 
 def test_secrets_in_the_raw_stream_are_masked_inside_base64() -> None:
-    """A log line is encoded there."""
+    """A secret in a base64 log line of the raw stream is masked."""
     data = base64.b64encode(f"token is {SECRET}\n".encode()).decode()
     line = json.dumps({"logs": [{"vertex": "v", "data": data}], "note": SECRET})
     shown = json.loads(StreamRedactor(Redactor([SECRET]))(line))
@@ -133,13 +133,13 @@ def test_secrets_in_the_raw_stream_are_masked_inside_base64() -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="*"), max_size=60))
 def test_masking_is_stable(text: str) -> None:
-    """Masking what is masked changes nothing."""
+    """Masking a masked text changes nothing."""
     redact = Redactor([SECRET])
     assert redact(redact(text)) == redact(text)
 
 
 def mask_pieces(secrets: list[str], pieces: list[tuple[int, bytes]], *, ends: bool) -> list[bytes]:
-    """What a step that prints these pieces to two outputs has printed in the end."""
+    """The final output of a step that prints these pieces to two streams."""
     mask = StreamRedactor(Redactor(secrets))
     lines = [
         {"logs": [{"vertex": "v", "stream": stream, "data": base64.b64encode(piece).decode()}]}
@@ -170,7 +170,7 @@ def test_a_secret_in_several_pieces_is_masked(
     pieces: list[tuple[int, str]],
     ends: bool,  # noqa: FBT001
 ) -> None:
-    """As if each output had come at once, and nothing of it is lost."""
+    """A secret in several pieces is masked on each stream, and no other text is lost."""
     encoded = [(stream, piece.encode()) for stream, piece in pieces]
     redact = Redactor(secrets)
     whole = ("".join(piece for stream, piece in pieces if stream == number) for number in (1, 2))

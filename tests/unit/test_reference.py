@@ -20,7 +20,7 @@ from bxcache.config.reference import Reference
     ],
 )
 def test_references_are_taken_apart(text: str, name: str, tag: str | None) -> None:
-    """A host's port is no tag."""
+    """A reference is split into name and tag; a host's port is not a tag."""
     assert Reference.parse(text) == Reference(name, tag)
     assert str(Reference.parse(text)) == text
 
@@ -30,20 +30,20 @@ def test_references_are_taken_apart(text: str, name: str, tag: str | None) -> No
     [
         ("", "it is empty"),
         ("  ", "it is empty"),
-        ("team/ app", "it holds a space"),
+        ("team/ app", "it contains a space"),
         ("Team/App", "lower case"),
         ("https://example.com/app", "is a URL"),
         ("app@sha256:" + "0" * 64, "names a digest"),
-        ("app:" + "t" * 129, "is no image reference"),
-        ("/app", "is no image reference"),
-        ("app:", "is no image reference"),
-        ("-app", "is no image reference"),
-        ("a//b", "is no image reference"),
-        ("app\n", "is no image reference"),
+        ("app:" + "t" * 129, "is not an image reference"),
+        ("/app", "is not an image reference"),
+        ("app:", "is not an image reference"),
+        ("-app", "is not an image reference"),
+        ("a//b", "is not an image reference"),
+        ("app\n", "is not an image reference"),
     ],
 )
 def test_what_is_no_reference_is_refused(text: str, why: str) -> None:
-    """The error says what is wrong with it."""
+    """An invalid reference is refused with the reason."""
     with pytest.raises(ValueError, match=why):
         Reference.parse(text)
 
@@ -52,7 +52,7 @@ def test_what_is_no_reference_is_refused(text: str, why: str) -> None:
     "text", ["me:hunter22@example.com/app", "https://me:hunter22@example.com/app"]
 )
 def test_a_password_in_a_reference_is_not_repeated(text: str) -> None:
-    """It is refused without being shown."""
+    """A reference with a password is refused without repeating the password."""
     with pytest.raises(ValueError, match=r"docker login|is a URL") as caught:
         Reference.parse(text)
     assert "hunter22" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Requests to a registry: schemes, logins, waiting, and what is said of a failure."""
+"""Requests to a registry: schemes, logins, waiting, and explained failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PULL = "repository:app:pull"
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A user without a login, behind no proxy, who knows `NAME`; nobody waits between attempts."""
+    """A user without a login or proxy, who can resolve `NAME`, and with waits that end at once."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)
@@ -57,7 +57,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited between attempts, if nobody had stopped it."""
+    """The seconds that would have been waited between attempts."""
     found: list[float] = []
     clock = SimpleNamespace(sleep=found.append, time=time.time)
     monkeypatch.setattr("urllib3.util.retry.time", clock)
@@ -73,7 +73,7 @@ def registry() -> Iterator[MemoryRegistry]:
 
 
 def log_in(home: Path, host: str, user: str = USER, password: str = PASSWORD) -> None:
-    """What `docker login` leaves behind."""
+    """Write what `docker login` writes."""
     text = base64.b64encode(f"{user}:{password}".encode()).decode()
     write_settings(home, {"auths": {host: {"auth": text}}})
 
@@ -105,7 +105,7 @@ def shows_no_secret(error: RegistryError, *secrets: str) -> bool:
 
 
 def test_a_registry_on_this_machine_is_asked_in_plain(registry: MemoryRegistry) -> None:
-    """And by nobody in particular."""
+    """A registry on this machine is asked over plain HTTP, without credentials."""
     reply = connect(registry.address).ask(pull())
     assert reply.status == 200
     assert reply.body == cache_manifest(b"layer")
@@ -115,7 +115,7 @@ def test_a_registry_on_this_machine_is_asked_in_plain(registry: MemoryRegistry) 
 
 
 def test_requests_share_a_connection(registry: MemoryRegistry) -> None:
-    """One after the other they need no second one."""
+    """Consecutive requests use one connection."""
     connection = connect(registry.address)
     for tag in ("main", "other", "main"):
         connection.ask(pull(tag))
@@ -126,7 +126,7 @@ def test_requests_share_a_connection(registry: MemoryRegistry) -> None:
 def test_no_helper_is_asked_before_there_is_need(
     access: str, registry: MemoryRegistry, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some unlock a keychain; even another kind of failure is no reason. Then it is asked once."""
+    """A credential helper, which may unlock a keychain, runs once, and only after a 401."""
     asked: list[str | None] = []
 
     def help_(_: object, *, stdin: str | None, seconds: float) -> Said:
@@ -146,7 +146,7 @@ def test_no_helper_is_asked_before_there_is_need(
 
 
 def test_a_password_is_shown_when_it_is_asked_for(registry: MemoryRegistry, home: Path) -> None:
-    """From the second request on without being asked."""
+    """A password is sent after a challenge, and from the second request on without one."""
     log_in(home, registry.address)
     registry.access = "basic"
     connection = connect(registry.address)
@@ -156,7 +156,7 @@ def test_a_password_is_shown_when_it_is_asked_for(registry: MemoryRegistry, home
 
 
 def test_a_token_is_for_what_is_done(registry: MemoryRegistry, home: Path) -> None:
-    """It is asked for once for each kind of access, and shown again after that."""
+    """A token is requested once for each kind of access, and then reused."""
     log_in(home, registry.address)
     registry.access = "bearer"
     connection = connect(registry.address)
@@ -177,7 +177,7 @@ def test_a_token_is_for_what_is_done(registry: MemoryRegistry, home: Path) -> No
 
 
 def test_an_expired_token_is_asked_for_anew(registry: MemoryRegistry, home: Path) -> None:
-    """Without a word to the caller."""
+    """An expired token is renewed without the caller noticing."""
     log_in(home, registry.address)
     registry.access = "bearer"
     connection = connect(registry.address)
@@ -188,7 +188,7 @@ def test_an_expired_token_is_asked_for_anew(registry: MemoryRegistry, home: Path
 
 
 def test_an_identity_token_is_exchanged(registry: MemoryRegistry, home: Path) -> None:
-    """By the form of OAuth 2; it is in no address."""
+    """An identity token is exchanged by OAuth 2 and is not part of any URL."""
     registry.access, registry.identity = "bearer", "the-identity-token"
     write_settings(home, {"auths": {registry.address: {"identitytoken": registry.identity}}})
     assert connect(registry.address).ask(pull()).status == 200
@@ -199,7 +199,7 @@ def test_an_identity_token_is_exchanged(registry: MemoryRegistry, home: Path) ->
 
 
 def test_a_realm_can_have_a_query_of_its_own(registry: MemoryRegistry, home: Path) -> None:
-    """What is asked for is added to it."""
+    """The parameters of a token request are appended to a realm's own query."""
     log_in(home, registry.address)
     registry.access = "bearer"
     registry.realm = f"http://{registry.address}/token?account=x"
@@ -210,10 +210,10 @@ def test_a_realm_can_have_a_query_of_its_own(registry: MemoryRegistry, home: Pat
 
 @pytest.mark.parametrize("access", ["basic", "bearer"])
 @pytest.mark.parametrize("login", [None, "wrong"])
-def test_who_is_not_let_in_is_told_how(
+def test_a_denied_caller_gets_advice(
     access: str, login: str | None, registry: MemoryRegistry, home: Path
 ) -> None:
-    """The command that helps, and no secret. A wrong password is not tried over and over."""
+    """The hint has the command to run and no secret; a wrong password is not retried."""
     registry.access = access
     if login:
         log_in(home, registry.address, password="the-wrong-password")
@@ -221,13 +221,13 @@ def test_who_is_not_let_in_is_told_how(
     assert error.trouble is Trouble.DENIED
     assert error.cause.startswith("401 ")
     assert f"`docker login {registry.address}`" in error.hint
-    assert ("not accepted" if login else "has no login") in error.hint
+    assert ("does not allow" if login else "not logged in") in error.hint
     assert shows_no_secret(error, "the-wrong-password")
     assert len(registry.asked) <= 3
 
 
-def test_a_token_for_less_is_no_way_in(registry: MemoryRegistry, home: Path) -> None:
-    """A registry can give a token and still refuse: once more is enough."""
+def test_a_token_that_allows_too_little_is_tried_once(registry: MemoryRegistry, home: Path) -> None:
+    """If a registry refuses its own token, the request is repeated once at most."""
     log_in(home, registry.address)
     registry.access = "bearer"
 
@@ -255,11 +255,11 @@ def test_a_token_for_less_is_no_way_in(registry: MemoryRegistry, home: Path) -> 
     ],
 )
 def test_a_token_server_without_a_token_is_sick(registry: MemoryRegistry, body: bytes) -> None:
-    """What it says instead becomes no header."""
+    """A token server's invalid answer is an error and never becomes a header."""
     registry.access = "bearer"
     registry.interfere = lambda asked: Answer(200, body) if asked.path == "/token" else None
     error = fail(connect(registry.address))
-    assert (error.trouble, error.cause) == (Trouble.SICK, "it is given no token for it")
+    assert (error.trouble, error.cause) == (Trouble.SICK, "its token server did not return a token")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_token_server_without_a_token_is_sick(registry: MemoryRegistry, body: 
 def test_a_token_servers_refusal_is_the_registrys(
     registry: MemoryRegistry, naps: list[float], status: int, trouble: Trouble
 ) -> None:
-    """In its words."""
+    """A token server's refusal is reported in its own words."""
     registry.access = "bearer"
     no = refuse(status, "X", "not for you")
     registry.interfere = lambda asked: no if asked.path == "/token" else None
@@ -298,7 +298,7 @@ def test_a_token_servers_refusal_is_the_registrys(
 def test_a_challenge_that_makes_no_sense_is_an_error(
     registry: MemoryRegistry, challenge: str
 ) -> None:
-    """Never a traceback."""
+    """An invalid challenge is an error, not a traceback."""
     answer = Answer(401, headers={"WWW-Authenticate": challenge})
     registry.interfere = lambda _: answer
     error = fail(connect(registry.address))
@@ -307,7 +307,7 @@ def test_a_challenge_that_makes_no_sense_is_an_error(
 
 @pytest.mark.parametrize("access", ["basic", "bearer"])
 def test_several_may_ask_at_once(access: str, registry: MemoryRegistry, home: Path) -> None:
-    """All are turned away first, and all are let in then: none is told that it was."""
+    """Requests that are refused at the same time all succeed after one challenge each."""
     log_in(home, registry.address)
     registry.access = access
     together = threading.Barrier(4)
@@ -353,10 +353,10 @@ def test_several_may_ask_at_once(access: str, registry: MemoryRegistry, home: Pa
         ),
     ],
 )
-def test_what_a_registry_says_is_told(
+def test_an_error_names_registry_operation_and_cause(
     registry: MemoryRegistry, answer: Answer, trouble: Trouble, cause: str
 ) -> None:
-    """The registry, the operation and the cause, in one line."""
+    """A registry's error is reported in one line with its name, the operation and the cause."""
     registry.interfere = lambda _: answer
     error = fail(connect(registry.address), pull(expected=(200,)))
     assert error.trouble is trouble
@@ -369,7 +369,7 @@ def test_what_a_registry_says_is_told(
 
 
 def test_a_long_story_is_cut(registry: MemoryRegistry) -> None:
-    """A registry's words are no more than a line."""
+    """A long message of a registry is cut to one line."""
     registry.interfere = lambda _: refuse(400, "X", "very " * 10_000)
     assert len(fail(connect(registry.address)).cause) < 220
 
@@ -379,7 +379,7 @@ def test_a_long_story_is_cut(registry: MemoryRegistry) -> None:
 def test_trouble_that_passes_is_waited_for(
     registry: MemoryRegistry, naps: list[float], status: int, method: str
 ) -> None:
-    """Twice; then it is told."""
+    """A temporary failure is retried twice and then reported."""
     answers = [refuse(status, "X", "later"), refuse(status, "X", "later"), Answer(200)]
     left = list(answers)
     registry.interfere = lambda _: left.pop(0)
@@ -405,7 +405,7 @@ def test_trouble_that_passes_is_waited_for(
 def test_a_registry_says_how_long(
     registry: MemoryRegistry, naps: list[float], asked: str, waited: list[float]
 ) -> None:
-    """Within five seconds."""
+    """The waiting time that a registry asks for is kept, up to five seconds."""
     registry.interfere = lambda _: refuse(429, "TOOMANYREQUESTS", "slow down", Retry_After=asked)
     error = fail(connect(registry.address))
     assert (error.trouble, error.cause) == (Trouble.SICK, "429 slow down")
@@ -414,7 +414,7 @@ def test_a_registry_says_how_long(
 
 
 def test_a_wait_that_makes_no_sense_is_trouble(registry: MemoryRegistry) -> None:
-    """And no traceback."""
+    """An invalid waiting time is an error, not a traceback."""
     registry.interfere = lambda _: refuse(429, "X", "slow down", Retry_After="soon")
     assert fail(connect(registry.address)).trouble is Trouble.SICK
 
@@ -422,7 +422,7 @@ def test_a_wait_that_makes_no_sense_is_trouble(registry: MemoryRegistry) -> None
 def test_a_registry_that_says_nothing_is_sick(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while, and it is not asked again."""
+    """A registry that does not answer is an error after a timeout, without a retry."""
     monkeypatch.setattr(module, "_TIMEOUT", Timeout(connect=5, read=0.3))
     done = threading.Event()
 
@@ -433,12 +433,12 @@ def test_a_registry_that_says_nothing_is_sick(
     registry.interfere = stall
     error = fail(connect(registry.address))
     done.set()
-    assert (error.trouble, error.cause) == (Trouble.SICK, "it does not answer in time")
+    assert (error.trouble, error.cause) == (Trouble.SICK, "it did not answer in time")
     assert len(registry.asked) == 1
 
 
 def test_a_registry_that_nobody_answers_for_is_unreachable() -> None:
-    """Its port is closed."""
+    """A registry with a closed port is unreachable."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -448,18 +448,18 @@ def test_a_registry_that_nobody_answers_for_is_unreachable() -> None:
 
 
 def test_a_name_that_nobody_knows_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`.invalid` is never one (RFC 2606)."""
+    """An unknown host name (`.invalid` never exists, RFC 2606) is unreachable."""
 
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     error = fail(connect("registry.invalid"))
-    assert (error.trouble, error.cause) == (Trouble.UNREACHABLE, "its name is not known")
+    assert (error.trouble, error.cause) == (Trouble.UNREACHABLE, "its host name is unknown")
 
 
 def test_an_answer_that_breaks_off_is_trouble(registry: MemoryRegistry) -> None:
-    """What came of it is not used."""
+    """An incomplete answer is an error, and its content is not used."""
     registry.interfere = lambda _: Answer(200, b'{"schemaVersion":2', cut=True)
     assert fail(connect(registry.address)).trouble is Trouble.SICK
 
@@ -467,7 +467,7 @@ def test_an_answer_that_breaks_off_is_trouble(registry: MemoryRegistry) -> None:
 def test_a_large_answer_is_bounded(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest is left, and the next request is none the worse for it."""
+    """A large answer is cut, and the next request works."""
     monkeypatch.setattr(module, "_LARGEST_ANSWER", 1000)
     answers = [Answer(200, b"x" * 3_000_000), Answer(200, b"small"), Answer(200, b"y" * 1000)]
     registry.interfere = lambda _: answers.pop(0)
@@ -479,7 +479,7 @@ def test_a_large_answer_is_bounded(
 
 @pytest.mark.parametrize("location", ["/v2/other", "http://127.0.0.1:{port}/v2/other"])
 def test_a_redirect_is_followed(registry: MemoryRegistry, home: Path, location: str) -> None:
-    """At the registry itself the login goes along."""
+    """A redirect within the registry is followed with the login."""
     log_in(home, registry.address)
     registry.access = "basic"
     there = {"Location": location.format(port=registry.port)}
@@ -497,7 +497,7 @@ def test_a_redirect_is_followed(registry: MemoryRegistry, home: Path, location: 
 def test_a_login_does_not_follow_to_another_host(
     access: str, registry: MemoryRegistry, home: Path
 ) -> None:
-    """Where blobs are, is mostly not the registry."""
+    """A redirect to another host, such as blob storage, is followed without the login."""
     log_in(home, registry.address)
     registry.access = access
     with MemoryRegistry() as other:
@@ -516,11 +516,11 @@ def test_a_login_does_not_follow_to_another_host(
 
 @pytest.mark.parametrize("kind", ["Basic", "Bearer"])
 def test_another_host_is_not_logged_in_to(kind: str, registry: MemoryRegistry, home: Path) -> None:
-    """A challenge counts only when it is the registry's."""
+    """A challenge of another host is not answered."""
     log_in(home, registry.address)
     with MemoryRegistry() as other:
-        told = f'{kind} realm="http://{other.address}/token",service="x"'
-        other.interfere = lambda _: refuse(401, "X", "who are you?", WWW_Authenticate=told)
+        challenge = f'{kind} realm="http://{other.address}/token",service="x"'
+        other.interfere = lambda _: refuse(401, "X", "who are you?", WWW_Authenticate=challenge)
         there = {"Location": f"http://{other.address}/blob"}
         registry.interfere = lambda _: Answer(307, headers=there)
         assert fail(connect(registry.address)).trouble is Trouble.DENIED
@@ -531,7 +531,7 @@ def test_another_host_is_not_logged_in_to(kind: str, registry: MemoryRegistry, h
 def test_an_address_that_the_registry_gives_gets_no_login_elsewhere(
     registry: MemoryRegistry, home: Path
 ) -> None:
-    """As where an upload or the next page is."""
+    """The URL of an upload or a next page on another host gets no login."""
     log_in(home, registry.address)
     registry.access = "basic"
     connection = connect(registry.address)
@@ -544,7 +544,7 @@ def test_an_address_that_the_registry_gives_gets_no_login_elsewhere(
 
 
 def test_a_circle_of_redirects_ends(registry: MemoryRegistry) -> None:
-    """As trouble."""
+    """A loop of redirects is an error."""
     registry.interfere = lambda asked: Answer(307, headers={"Location": asked.path})
     error = fail(connect(registry.address))
     assert error.trouble is Trouble.SICK
@@ -552,14 +552,14 @@ def test_a_circle_of_redirects_ends(registry: MemoryRegistry) -> None:
 
 
 @pytest.mark.parametrize("path", ["http://[", "http://127.0.0.1:x/", "gopher://x/"])
-def test_an_address_that_is_none_is_trouble(registry: MemoryRegistry, path: str) -> None:
-    """A registry can name any."""
+def test_an_invalid_address_is_an_error(registry: MemoryRegistry, path: str) -> None:
+    """An invalid URL from a registry is an error."""
     assert fail(connect(registry.address), Query("GET", path, "x", (200,))).cause
 
 
 @pytest.fixture
 def authority() -> trustme.CA:
-    """An authority that nobody trusts."""
+    """A certificate authority that is not trusted."""
     return trustme.CA()
 
 
@@ -580,17 +580,17 @@ def trust(home: Path, host: str, authority: trustme.CA) -> None:
 
 
 def test_a_certificate_is_looked_at(secure: MemoryRegistry) -> None:
-    """Nothing is asked of whom nobody vouches for."""
+    """Nothing is sent to a registry with an untrusted certificate."""
     error = fail(connect(f"{NAME}:{secure.port}"))
     assert error.trouble is Trouble.UNREACHABLE
-    assert error.cause.startswith("its certificate is not accepted: ")
+    assert error.cause.startswith("its certificate is not trusted: ")
     assert secure.asked == []
 
 
 def test_docker_s_own_certificates_count(
     secure: MemoryRegistry, home: Path, authority: trustme.CA
 ) -> None:
-    """Those of this registry, and no other."""
+    """Docker's certificates for a registry are trusted for that registry alone."""
     host = f"{NAME}:{secure.port}"
     trust(home, f"{NAME}:1", authority)
     assert fail(connect(host)).trouble is Trouble.UNREACHABLE
@@ -599,7 +599,7 @@ def test_docker_s_own_certificates_count(
 
 
 def test_a_certificate_for_another_name_is_not_accepted(home: Path, authority: trustme.CA) -> None:
-    """Though the authority is trusted."""
+    """A certificate for another host name is refused, even from a trusted authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("other.test").configure_cert(context)
     with MemoryRegistry(context=context) as other:
@@ -610,15 +610,15 @@ def test_a_certificate_for_another_name_is_not_accepted(home: Path, authority: t
 
 
 def test_an_insecure_registry_is_asked_over_tls_first(secure: MemoryRegistry) -> None:
-    """Unverified."""
+    """An insecure registry is asked over unverified TLS first."""
     assert connect(f"{NAME}:{secure.port}", insecure=True).ask(pull()).status == 200
 
 
 def test_a_registry_in_plain_has_to_be_declared(registry: MemoryRegistry) -> None:
-    """The failure does not speak of a certificate that is not there."""
+    """A registry without TLS must be declared insecure; the error does not mention certificates."""
     error = fail(connect(f"{NAME}:{registry.port}"))
     assert error.trouble is Trouble.UNREACHABLE
-    assert error.cause.startswith("it cannot be spoken to over TLS: ")
+    assert error.cause.startswith("the TLS connection failed: ")
     assert registry.asked == []
 
 
@@ -626,7 +626,7 @@ def test_a_registry_in_plain_has_to_be_declared(registry: MemoryRegistry) -> Non
 def test_an_insecure_registry_is_asked_in_plain_then(
     access: str, registry: MemoryRegistry, home: Path
 ) -> None:
-    """TLS is tried once. Its login and its tokens go the same way."""
+    """After one failed TLS attempt, an insecure registry and its logins use plain HTTP."""
     host = f"{NAME}:{registry.port}"
     log_in(home, host)
     registry.access = access
@@ -641,7 +641,7 @@ def test_an_insecure_registry_is_asked_in_plain_then(
 def test_an_insecure_registry_without_a_port_is_found(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens where TLS would be."""
+    """An insecure registry without a port is found at port 80 if port 443 is closed."""
     resolve = socket.getaddrinfo
 
     def lead(host: Any, port: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401
@@ -659,7 +659,7 @@ def test_an_insecure_registry_without_a_port_is_found(
     ],
 )
 def test_a_local_registry_can_ask_for_tls(monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
-    """Go's words and nginx's; it is asked over TLS only, then."""
+    """A local registry that answers like Go or nginx that it needs TLS is then asked over TLS."""
     schemes: list[str] = []
     connection = connect("127.0.0.1:5000")
 
@@ -674,7 +674,7 @@ def test_a_local_registry_can_ask_for_tls(monkeypatch: pytest.MonkeyPatch, words
 
 
 def test_a_manifest_that_speaks_of_tls_is_a_manifest(registry: MemoryRegistry) -> None:
-    """Only an error asks for TLS."""
+    """A successful answer that mentions TLS does not change the scheme."""
     body = b"Client sent an HTTP request to an HTTPS server."
     registry.interfere = lambda _: Answer(200, body)
     assert connect(registry.address).ask(pull()).body == body
@@ -684,7 +684,7 @@ def test_a_manifest_that_speaks_of_tls_is_a_manifest(registry: MemoryRegistry) -
 def test_a_secret_that_came_over_tls_does_not_leave_without(
     secure: MemoryRegistry, home: Path, authority: trustme.CA, identity: str
 ) -> None:
-    """A token is asked for by nobody in particular then."""
+    """A login that came over TLS is not sent to a plain realm; the token request is anonymous."""
     host = f"{NAME}:{secure.port}"
     trust(home, host, authority)
     if identity:
@@ -705,7 +705,7 @@ def test_a_secret_that_came_over_tls_does_not_leave_without(
 def test_a_login_does_not_follow_from_tls_to_plain(
     secure: MemoryRegistry, home: Path, authority: trustme.CA
 ) -> None:
-    """Not even to the same host."""
+    """A login is not sent with a redirect from TLS to plain HTTP, even on the same host."""
     host = f"{NAME}:{secure.port}"
     trust(home, host, authority)
     log_in(home, host)
@@ -725,7 +725,7 @@ def test_a_login_does_not_follow_from_tls_to_plain(
 def test_no_proxy_stands_before_this_machine(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    """As for docker."""
+    """Requests to this machine do not use the proxy, as in docker."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert connect(host.format(port=registry.port)).ask(pull()).status == 200
@@ -738,7 +738,7 @@ def test_no_proxy_stands_before_this_machine(
 def test_a_proxy_that_lets_nobody_through_is_no_bug(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    """Whatever its address looks like, the registry cannot be reached from here."""
+    """Behind any proxy that refuses the connection, the registry is unreachable."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     error = fail(connect(NAME))
     assert error.trouble is Trouble.UNREACHABLE
@@ -748,16 +748,16 @@ def test_a_proxy_that_lets_nobody_through_is_no_bug(
 def test_docker_hub_is_asked_at_its_own_address(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the login that docker keeps under a name of its own."""
+    """Docker Hub is asked at its own address, with the login under docker's name for it."""
     log_in(home, "https://index.docker.io/v1/")
     connection = connect("docker.io")
     urls: list[str] = []
 
     def send(_method: str, url: str, headers: Mapping[str, str], _body: object) -> Reply:
         urls.append(f"{url} {headers.get('Authorization', '')}")
-        told = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
+        challenge = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
         if len(urls) == 1:
-            return Reply(401, {"WWW-Authenticate": told}, b"", url)
+            return Reply(401, {"WWW-Authenticate": challenge}, b"", url)
         return Reply(200, {}, b'{"token":"t"}', url)
 
     monkeypatch.setattr(connection, "_send", send)

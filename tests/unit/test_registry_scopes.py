@@ -1,4 +1,4 @@
-"""The scopes of a repository: listed, named anew, removed; what several refs hold."""
+"""The scopes of a repository are listed, copied and removed; several refs are looked up at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def label(digest: str, branch: str | None = "main", *, days: float = 0) -> Label
 
 
 def save(registry: MemoryRegistry, branch: str, *layers: bytes, days: float = 0) -> str:
-    """A scope as a build leaves it: its cache, and the label beside it. Gives its tag."""
+    """Write a scope as a build does, cache and label; returns its tag."""
     digest = registry.put(_tag(branch), cache_manifest(*layers))
     registry.shelf().blobs[digest_of(EMPTY)] = EMPTY
     body = render_label(label(digest, branch, days=days))
@@ -79,7 +79,7 @@ def readable(registry: MemoryRegistry) -> set[str]:
 def test_every_page_of_tags_is_read(
     registry: MemoryRegistry, repository: Repository, page: int
 ) -> None:
-    """However many a registry tells at once; none twice."""
+    """Every page of tags is read once, whatever its size."""
     registry.page = page
     expected = [f"tag-{number}" for number in range(7)]
     for tag in expected:
@@ -88,11 +88,11 @@ def test_every_page_of_tags_is_read(
 
 
 def test_a_repository_that_is_not_there_has_no_tags(repository: Repository) -> None:
-    """Nor scopes, nor anything else."""
+    """A missing repository has neither tags nor scopes."""
     assert repository.list_tags() == []
     assert list_scopes(repository) == []
     assert repository.read_manifest("main") is None
-    assert repository.read_digest("main") == ""
+    assert repository.read_digest("main") is None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_repository_that_is_not_there_has_no_tags(repository: Repository) -> N
 def test_a_list_of_tags_is_read_with_care(
     registry: MemoryRegistry, repository: Repository, body: bytes, expected: list[str]
 ) -> None:
-    """What is none has none; docker's registry writes `null` for none."""
+    """An empty or invalid list of tags is empty; docker's registry writes `null`."""
     registry.interfere = lambda _: Answer(200, body)
     assert repository.list_tags() == expected
 
@@ -130,14 +130,14 @@ def test_a_list_of_tags_is_read_with_care(
 def test_the_next_page_is_where_the_registry_says(
     registry: MemoryRegistry, repository: Repository, link: str
 ) -> None:
-    """RFC 5988 leaves some freedom in writing that."""
-    told = link.format(address=registry.address)
-    told = told if told.startswith("<") else f"<{told}"
+    """The next page's link is read in every form that RFC 5988 allows."""
+    header = link.format(address=registry.address)
+    header = header if header.startswith("<") else f"<{header}"
 
     def page(asked: Asked) -> Answer:
         if asked.query.get("last") == "a":
             return Answer(200, b'{"tags":["b"]}')
-        return Answer(200, b'{"tags":["a"]}', {"Link": told})
+        return Answer(200, b'{"tags":["a"]}', {"Link": header})
 
     registry.interfere = page
     assert repository.list_tags() == ["a", "b"]
@@ -146,7 +146,7 @@ def test_the_next_page_is_where_the_registry_says(
 def test_pages_that_never_end_do(
     registry: MemoryRegistry, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A registry can name the same page again and again."""
+    """Reading ends even if a registry links to the same page forever."""
     monkeypatch.setattr("bxcache.registry.repository._MOST_PAGES", 5)
     headers = {"Link": '</v2/app/tags/list>; rel="next"'}
     registry.interfere = lambda _: Answer(200, b'{"tags":["a"]}', headers)
@@ -154,7 +154,7 @@ def test_pages_that_never_end_do(
 
 
 def test_a_manifest_is_known_by_its_bytes(registry: MemoryRegistry, repository: Repository) -> None:
-    """By tag and by digest; every type that a cache can have is accepted."""
+    """A manifest is found by tag and digest, with every media type of a cache."""
     body = cache_manifest(b"layer")
     digest = registry.put("main", body)
     for reference in ("main", digest):
@@ -167,10 +167,8 @@ def test_a_manifest_is_known_by_its_bytes(registry: MemoryRegistry, repository: 
         assert f"application/vnd.{kind}" in registry.asked[0].headers["accept"]
 
 
-def test_a_registry_need_not_tell_a_digest(
-    registry: MemoryRegistry, repository: Repository
-) -> None:
-    """It is calculated then."""
+def test_a_digest_need_not_be_in_a_header(registry: MemoryRegistry, repository: Repository) -> None:
+    """Without the header, the digest is calculated."""
     body = cache_manifest(b"layer")
     registry.interfere = lambda _: Answer(200, body)
     assert repository.read_digest("main") == digest_of(body)
@@ -178,12 +176,12 @@ def test_a_registry_need_not_tell_a_digest(
 
 @given(st.binary())
 def test_what_is_no_cache_parses_to_none(body: bytes) -> None:
-    """And raises nothing."""
+    """A manifest that is not a cache parses to None without an error."""
     assert RemoteManifest("", "", body).parse() is None
 
 
 def test_a_blob_is_uploaded_in_one_piece(registry: MemoryRegistry, repository: Repository) -> None:
-    """Where the registry says; it checks the digest."""
+    """A blob is uploaded to the registry's URL, and the registry checks its digest."""
     repository.write_blob(b"data")
     assert registry.shelf().blobs == {digest_of(b"data"): b"data"}
 
@@ -192,7 +190,7 @@ def test_a_blob_is_uploaded_in_one_piece(registry: MemoryRegistry, repository: R
 def test_a_manifest_that_is_refused_is_written_again(
     registry: MemoryRegistry, repository: Repository, refusals: int
 ) -> None:
-    """With its config, as another may have uploaded that at the same instant; not for ever."""
+    """A refused manifest is retried with its config a few times."""
     left = [refuse(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown")] * refusals
     registry.interfere = lambda asked: (
         left.pop() if left and "/manifests/" in asked.path and asked.method == "PUT" else None
@@ -214,7 +212,7 @@ def test_a_manifest_that_is_refused_is_written_again(
 def test_an_upload_that_leads_nowhere_is_an_error(
     registry: MemoryRegistry, repository: Repository, location: str
 ) -> None:
-    """Also when the registry names no place at all."""
+    """An invalid or missing upload URL is an error."""
     headers = {"Location": location} if location else {}
     registry.interfere = lambda asked: (
         Answer(202, headers=headers) if asked.method == "POST" else None
@@ -241,7 +239,7 @@ def test_not_every_registry_deletes_a_tag(
     answer: Answer,
     expected: bool | Trouble,  # noqa: FBT001
 ) -> None:
-    """The spec leaves it open; a refusal is an answer, other trouble is none."""
+    """A refusal to delete a tag returns False; other failures are raised."""
     registry.interfere = lambda _: answer
     if isinstance(expected, Trouble):
         with pytest.raises(RegistryError) as caught:
@@ -255,7 +253,7 @@ def test_not_every_registry_deletes_a_tag(
 
 
 def test_the_first_label_brings_its_blob(registry: MemoryRegistry, repository: Repository) -> None:
-    """And the next one finds it there."""
+    """The first label uploads the shared blob, which later labels reuse."""
     digest = registry.put("main", cache_manifest(b"layer"))
     write_label(repository, "main", label(digest))
     assert read_label(repository, "main") == label(digest)
@@ -270,7 +268,7 @@ def test_the_first_label_brings_its_blob(registry: MemoryRegistry, repository: R
 def test_a_label_is_not_forced(
     registry: MemoryRegistry, repository: Repository, status: int
 ) -> None:
-    """Only a refusal can be for the blob's sake."""
+    """The shared blob is uploaded again only after a refusal."""
     registry.interfere = lambda _: refuse(status, "X", "no")
     with pytest.raises(RegistryError, match=r"writing `app:main\.bxcache` failed"):
         write_label(repository, "main", label(digest_of(b"")))
@@ -278,14 +276,14 @@ def test_a_label_is_not_forced(
 
 
 def test_a_tag_without_room_has_no_label(registry: MemoryRegistry, repository: Repository) -> None:
-    """Nothing is asked for it."""
+    """A tag that is too long for a label causes no request."""
     write_label(repository, "x" * 128, label(digest_of(b"")))
     assert read_label(repository, "x" * 128) is None
     assert registry.asked == []
 
 
 def test_a_copy_is_the_same_manifest(registry: MemoryRegistry, repository: Repository) -> None:
-    """Byte for byte, of the same type."""
+    """A copy has the same bytes and media type."""
     body = b'{"schemaVersion":2,"manifests":[]}'
     kind = "application/vnd.oci.image.index.v1+json"
     digest = registry.put("main", body, kind=kind)
@@ -302,7 +300,7 @@ def test_a_copy_is_the_same_manifest(registry: MemoryRegistry, repository: Repos
 def test_only_what_bxcache_wrote_is_listed(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """Neither other tags, nor what others put under the name of a label."""
+    """Other tags, and foreign manifests under a label's name, are not listed."""
     main = save(registry, "main", b"one", b"three")
     other = save(registry, "other", b"one")
     registry.put("latest", cache_manifest(b"foreign"))
@@ -317,8 +315,8 @@ def test_only_what_bxcache_wrote_is_listed(
     assert (first.changed, first.lost) == ("", False)
 
 
-def test_what_is_gone_or_changed_is_told(registry: MemoryRegistry, repository: Repository) -> None:
-    """A label can outlive its cache, and somebody else can write to its tag."""
+def test_lost_and_changed_tags_are_shown(registry: MemoryRegistry, repository: Repository) -> None:
+    """A listing reports labels without a cache, and tags that another client overwrote."""
     lost, changed, image = (save(registry, branch, b"x") for branch in ("a", "b", "c"))
     del registry.shelf().tags[lost]
     registry.put(changed, cache_manifest(b"another"))
@@ -326,13 +324,13 @@ def test_what_is_gone_or_changed_is_told(registry: MemoryRegistry, repository: R
     first, second, third = list_scopes(repository)
     assert (first.tag, first.lost, first.changed, first.bytes) == (lost, True, "", 0)
     assert (second.tag, second.lost, second.bytes) == (changed, False, 7)
-    assert second.changed == "somebody else has written to it since"
+    assert second.changed == "another client has overwritten it"
     assert (third.tag, third.lost, third.bytes) == (image, False, 0)
     assert third.changed
 
 
 def test_many_scopes_are_read_at_once(registry: MemoryRegistry, repository: Repository) -> None:
-    """Several requests are under way at a time, though not all."""
+    """Several scopes are read in parallel, up to a limit."""
     for number in range(30):
         save(registry, f"b{number}", b"x", days=number)
     most = watch(registry)
@@ -341,7 +339,7 @@ def test_many_scopes_are_read_at_once(registry: MemoryRegistry, repository: Repo
 
 
 def watch(registry: MemoryRegistry) -> Callable[[], int]:
-    """Count how many requests are under way at a time; each takes a moment."""
+    """Count parallel requests; each takes a moment."""
     lock, counts = threading.Lock(), [0, 0]
 
     def count(_: Asked) -> None:
@@ -360,7 +358,7 @@ def watch(registry: MemoryRegistry) -> Callable[[], int]:
 
 
 def test_refs_are_looked_up_at_once(registry: MemoryRegistry) -> None:
-    """None is answered before all three are asked: one after the other would never end."""
+    """Three refs are looked up in parallel: none is answered before all are requested."""
     digests = {f"{registry.address}/{name}:main": b"%d" % at for at, name in enumerate("abc")}
     for ref, layer in digests.items():
         name = ref.rpartition("/")[2].partition(":")[0]
@@ -380,7 +378,7 @@ def test_refs_are_looked_up_at_once(registry: MemoryRegistry) -> None:
 
 
 def test_refs_of_one_repository_share_its_connection(registry: MemoryRegistry) -> None:
-    """A ref without a tag is the latest; one that is not there is no error."""
+    """A ref without a tag means `latest`, and a missing ref is not an error."""
     registry.put("latest", cache_manifest(b"x"))
     name = f"{registry.address}/app"
     found = probe_refs({name: False, f"{name}:latest": False, f"{name}:other": False}, {})
@@ -390,7 +388,7 @@ def test_refs_of_one_repository_share_its_connection(registry: MemoryRegistry) -
 
 
 def test_the_trouble_of_one_registry_is_not_the_others(registry: MemoryRegistry) -> None:
-    """Each ref has its own answer."""
+    """The failure of one registry does not affect other refs."""
     registry.put("main", cache_manifest(b"x"))
     good, bad = f"{registry.address}/app:main", "127.0.0.1:1/app:main"
     found = probe_refs({bad: False, good: False}, {})
@@ -401,7 +399,7 @@ def test_the_trouble_of_one_registry_is_not_the_others(registry: MemoryRegistry)
 
 
 def test_without_refs_nothing_is_asked() -> None:
-    """There is nothing to wait for."""
+    """Without refs, nothing is requested."""
     assert probe_refs({}, {}) == {}
 
 
@@ -421,7 +419,7 @@ BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
 
 @BOTH
 def test_prune_removes_a_scope_and_its_label(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
-    """Every other tag has the digest that it had."""
+    """Pruning removes a scope and its label, and every other tag keeps its digest."""
     registry.tag_deletes = tag_deletes
     kept = save(registry, "main", b"1")
     gone = save(registry, "gone", b"2")
@@ -436,7 +434,7 @@ def test_prune_removes_a_scope_and_its_label(registry: MemoryRegistry, tag_delet
 
 @BOTH
 def test_an_alias_outlives_the_other(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
-    """Two scopes, one manifest."""
+    """Removing one of two scopes with one manifest keeps the other."""
     registry.tag_deletes = tag_deletes
     kept, gone = save(registry, "main", b"1"), save(registry, "gone", b"1")
     before = tags_of(registry)
@@ -451,7 +449,7 @@ def test_a_foreign_tag_of_the_same_manifest_stays(
     registry: MemoryRegistry,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """Somebody named a cache by a tag of their own."""
+    """Another client's tag of the same manifest is kept."""
     registry.tag_deletes = tag_deletes
     gone = save(registry, "gone", b"1")
     registry.put("release", cache_manifest(b"1"))
@@ -464,7 +462,7 @@ def test_a_foreign_tag_of_the_same_manifest_stays(
 
 @BOTH
 def test_a_foreign_tag_of_the_same_label_stays(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
-    """Two tags with the same cache at the same time have one label; it goes with the last."""
+    """A label shared by two tags of the same cache is kept until the last tag is removed."""
     registry.tag_deletes = tag_deletes
     gone = save(registry, "gone", b"1")
     shelf = registry.shelf()
@@ -478,14 +476,14 @@ def test_a_foreign_tag_of_the_same_label_stays(registry: MemoryRegistry, tag_del
 
 
 def test_two_that_go_together_may_share_a_manifest(registry: MemoryRegistry) -> None:
-    """The second is gone with the first, which is no error."""
+    """Removing two scopes with one manifest is not an error."""
     one, other = save(registry, "a", b"1"), save(registry, "b", b"1")
     assert prune(registry, branches=set()) == {one, other}
     assert tags_of(registry) == {}
 
 
 def test_a_changed_tag_stays_with_its_label(registry: MemoryRegistry) -> None:
-    """Whoever wrote to it knows why."""
+    """A tag that another client overwrote is kept with its label."""
     changed = save(registry, "gone", b"1", days=99)
     registry.put(changed, cache_manifest(b"2"))
     before = tags_of(registry)
@@ -494,7 +492,7 @@ def test_a_changed_tag_stays_with_its_label(registry: MemoryRegistry) -> None:
 
 
 def test_a_label_that_was_written_meanwhile_stays(registry: MemoryRegistry) -> None:
-    """A build saves the scope between the look and the removal."""
+    """A label that a build writes between listing and removal is kept."""
     gone = save(registry, "gone", b"1")
     saved: list[str] = []
 
@@ -518,7 +516,7 @@ def test_a_registry_without_deletes_is_left_as_it_is(
     registry: MemoryRegistry,
     aliased: bool,  # noqa: FBT001
 ) -> None:
-    """It is an error that says how to change that."""
+    """A registry without deletes gives an error with advice and stays unchanged."""
     registry.deletes = False
     save(registry, "main", b"1")
     save(registry, "gone", b"1" if aliased else b"2")
@@ -536,7 +534,7 @@ def test_a_registry_without_deletes_is_left_as_it_is(
 
 
 def test_without_anything_to_remove_nothing_is_written(registry: MemoryRegistry) -> None:
-    """Not even to find out whether the registry deletes."""
+    """If nothing is to be removed, not even the deletion check writes."""
     registry.deletes = False
     save(registry, "main", b"1")
     assert prune(registry, branches={"main"}) == set()
@@ -544,7 +542,7 @@ def test_without_anything_to_remove_nothing_is_written(registry: MemoryRegistry)
 
 
 def test_a_dry_run_only_reads(registry: MemoryRegistry) -> None:
-    """And tells the same as a run that does it."""
+    """A dry run only reads, and reports the same as a real run."""
     gone = save(registry, "gone", b"12", b"3")
     save(registry, "main", b"3")
     before = tags_of(registry)
@@ -565,7 +563,7 @@ def test_wherever_it_ends_what_is_kept_is_whole(
     kind: str,
     effort: Effort,
 ) -> None:
-    """And the next prune finishes the work: tried with an end at requests of every kind."""
+    """Interrupted at any request, pruning keeps kept scopes whole, and the next run finishes."""
     fault = refuse(500, "X", "the end") if kind == "refused" else Answer(200, b"x", cut=True)
     with MemoryRegistry() as registry:
         registry.tag_deletes = tag_deletes
@@ -601,7 +599,7 @@ KEPT = {_tag("main"), f"{_tag('main')}.bxcache", "latest", "release"}
 
 
 def fill(registry: MemoryRegistry) -> None:
-    """One that stays, one alone, an alias of what stays, and one that has a foreign alias too."""
+    """Write one scope to keep, one alone, one alias of a kept one, and one with a foreign alias."""
     save(registry, "main", b"1")
     save(registry, "gone/alone", b"2")
     save(registry, "gone/alias", b"1", days=1)
@@ -625,7 +623,7 @@ def test_prune_never_touches_anything_else(
     pattern: str,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """Whichever share a manifest: what goes is gone, and all else has the digest that it had."""
+    """With any sharing of manifests, pruning removes its scopes; other tags keep their digests."""
     with MemoryRegistry() as registry:
         registry.tag_deletes = tag_deletes
         for branch, (layer, days, changed) in scopes.items():
@@ -646,7 +644,7 @@ def test_prune_never_touches_anything_else(
 def test_a_registry_that_lets_nobody_in_is_left_alone(
     registry: MemoryRegistry, access: str
 ) -> None:
-    """The hint is to log in; it is no matter of deleting."""
+    """A denied access gives the advice to log in, not the one about deletion."""
     save(registry, "gone", b"1")
     registry.access = access
     with pytest.raises(RegistryError) as caught:
@@ -656,16 +654,16 @@ def test_a_registry_that_lets_nobody_in_is_left_alone(
 
 
 def test_a_repository_has_a_name() -> None:
-    """A tag in it does not count, and what is no reference is an error."""
+    """The tag of a reference is ignored, and an invalid reference is an error."""
     assert RegistryCache("r.example.com/app:main").name == "r.example.com/app"
     with pytest.raises(ValueError, match="lower case"):
         RegistryCache("r.example.com/App")
 
 
-def test_a_label_of_another_cache_is_none_of_this_one(
+def test_a_label_of_another_cache_gets_no_record(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """Its digest has to be the tag's."""
+    """A record is added only to a label with the digest of the tag."""
     tag = save(registry, "main", b"1")
     registry.put(f"{tag}.bxcache", render_label(label(digest_of(b"other"))))
     (found,) = list_scopes(repository)
@@ -678,7 +676,7 @@ def test_a_label_of_another_cache_is_none_of_this_one(
 def test_a_record_is_read_as_it_was_written(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """One blob more, and one manifest; the records before stay where they are."""
+    """A record is read as written; adding one writes a blob and a manifest."""
     digest = registry.put(_tag("main"), cache_manifest(b"layer"))
     write_label(repository, _tag("main"), label(digest), b"one\n")
     mark = len(registry.asked)
@@ -695,7 +693,7 @@ def test_a_record_is_read_as_it_was_written(
 def test_records_that_somebody_has_deleted_are_given_up(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """A registry takes no manifest that names what it does not have."""
+    """Records that somebody deleted are dropped from the label, which the registry then accepts."""
     digest = registry.put(_tag("main"), cache_manifest(b"layer"))
     write_label(repository, _tag("main"), label(digest), b"one\n")
     before = read_label(repository, _tag("main"))
@@ -708,5 +706,5 @@ def test_records_that_somebody_has_deleted_are_given_up(
 
 
 def test_a_blob_that_is_not_there_is_none(repository: Repository) -> None:
-    """As the spec says: 404."""
+    """A missing blob (404, by the spec) is None."""
     assert repository.read_blob(digest_of(b"nothing")) is None

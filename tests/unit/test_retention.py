@@ -1,4 +1,4 @@
-"""Which scopes of a registry go."""
+"""Which scopes of a registry are removed."""
 
 from __future__ import annotations
 
@@ -89,18 +89,18 @@ NONE: frozenset[str] = frozenset()
         (scope(days=30, lost=True), {"keep": ("main",)}, ""),
         # What somebody else wrote, and what is half gone.
         (scope("gone", days=99, changed=True), {"branches": NONE, "max_age": 0}, ""),
-        (scope(lost=True), {}, "its cache is gone already"),
-        (scope("gone", lost=True), {"branches": NONE}, "its cache is gone already"),
+        (scope(lost=True), {}, "its cache no longer exists"),
+        (scope("gone", lost=True), {"branches": NONE}, "its cache no longer exists"),
     ],
 )
 def test_why_a_scope_goes(found: RemoteScope, retention: dict[str, Any], expected: str) -> None:
-    """Told by hand; an empty reason is that it stays."""
-    told = reason(found, **retention)
-    assert told == expected or (expected and told.startswith(expected))
+    """The reasons are as decided by hand; an empty one keeps the scope."""
+    why = reason(found, **retention)
+    assert why == expected or (expected and why.startswith(expected))
 
 
 def test_they_go_in_their_order() -> None:
-    """And what stays is not among them."""
+    """Removals keep the order of scopes."""
     scopes = [scope(name, days=days) for name, days in (("b", 9), ("c", 1), ("a", 9))]
     removed = choose_removed(iter(scopes), Retention(max_age=7 * DAY), NOW)
     assert [str(each.scope.label.scope.owner) for each in removed] == ["b", "a"]
@@ -132,7 +132,7 @@ RETENTIONS = st.builds(
 def test_what_is_kept_or_changed_never_goes(
     scopes: list[RemoteScope], retention: Retention
 ) -> None:
-    """Whatever else is asked for."""
+    """Kept and overwritten scopes are never removed, whatever the other criteria."""
     for removal in choose_removed(scopes, retention, NOW):
         assert removal.reason
         assert not removal.scope.changed
@@ -143,7 +143,7 @@ def test_what_is_kept_or_changed_never_goes(
 
 @given(st.lists(SCOPES))
 def test_without_criteria_only_what_is_gone_goes(scopes: list[RemoteScope]) -> None:
-    """A label without its cache is no cache."""
+    """Without criteria, only labels without a cache are removed."""
     removed = choose_removed(scopes, Retention(), NOW)
     assert [each.scope for each in removed] == [s for s in scopes if s.lost and not s.changed]
 
@@ -152,7 +152,7 @@ def test_without_criteria_only_what_is_gone_goes(scopes: list[RemoteScope]) -> N
 def test_more_time_never_removes_more(
     scopes: list[RemoteScope], retention: Retention, longer: int
 ) -> None:
-    """Nor does one more pattern."""
+    """A longer age or one more pattern never removes more."""
     before = [each.scope for each in choose_removed(scopes, retention, NOW)]
     if retention.max_age is not None:
         patient = replace(retention, max_age=retention.max_age + longer)

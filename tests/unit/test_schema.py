@@ -1,4 +1,4 @@
-"""The published schema, the models and the examples say the same."""
+"""The published schema, the models and the examples agree."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def validate(document: dict[str, Any]) -> None:
 
 
 def test_the_schema_is_one() -> None:
-    """By the metaschema it names."""
+    """The schema is valid under its metaschema."""
     jsonschema.Draft7Validator.check_schema(json.loads(SCHEMA.read_text()))
 
 
 def test_every_key_is_described() -> None:
-    """An editor shows what a key is for."""
+    """Every key has a description, which editors show."""
     document = json.loads(SCHEMA.read_text())
     for name, definition in document["definitions"].items():
         for key, field in definition.get("properties", {}).items():
@@ -40,19 +40,19 @@ def test_every_key_is_described() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_every_example_is_valid(path: Path) -> None:
-    """For bxcache and for an editor."""
+    """Every example is valid for bxcache and for the schema."""
     check_file(path)
     validate(tomllib.loads(path.read_text()))
 
 
 def test_there_are_examples() -> None:
-    """Or the test above would prove nothing."""
+    """Examples exist, or the test above would prove nothing."""
     assert len(EXAMPLES) >= 3
 
 
 @pytest.mark.parametrize("block", README_BLOCKS)
 def test_every_config_in_the_readme_is_valid(block: str, tmp_path: Path) -> None:
-    """What is pasted from there works."""
+    """Every configuration in the README is valid."""
     path = tmp_path / "bxcache.toml"
     path.write_text(block)
     check_file(path)
@@ -60,7 +60,7 @@ def test_every_config_in_the_readme_is_valid(block: str, tmp_path: Path) -> None
 
 
 def test_the_readme_shows_a_config() -> None:
-    """Or the test above would prove nothing."""
+    """The README has a configuration, or the test above would prove nothing."""
     assert README_BLOCKS
 
 
@@ -87,14 +87,14 @@ REFUSED = [
 
 @pytest.mark.parametrize("text", ACCEPTED)
 def test_schema_and_models_accept_alike(text: str) -> None:
-    """What an editor accepts, bxcache loads."""
+    """Schema and models accept the same documents."""
     validate(tomllib.loads(text))
     Config.model_validate(tomllib.loads(text))
 
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_schema_and_models_refuse_alike(text: str, tmp_path: Path) -> None:
-    """What bxcache refuses, an editor marks."""
+    """Schema and models refuse the same documents."""
     with pytest.raises(jsonschema.ValidationError):
         validate(tomllib.loads(text))
     (tmp_path / "bxcache.toml").write_text(text)

@@ -1,4 +1,4 @@
-"""What docker is given to keep secret is known, whichever way it takes it."""
+"""Secrets for docker are recognised in every form in which docker accepts them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVERY = [
 
 
 def read(way: Way, secret: str, folder: Path) -> tuple[list[str], Redactor]:
-    """The words of a command, and what masks its secrets."""
+    """The words of a command, and the redactor of its secrets."""
     for name, content in way.files.items():
         (folder / name).write_text(content.format(secret))
     variables = {name: value.format(secret) for name, value in way.variables.items()}
@@ -38,7 +38,7 @@ def read(way: Way, secret: str, folder: Path) -> tuple[list[str], Redactor]:
 
 @pytest.mark.parametrize(("way", "secret"), EVERY)
 def test_a_secret_is_masked_in_every_form(way: Way, secret: str, tmp_path: Path) -> None:
-    """Whichever way docker takes it, and however a step prints it."""
+    """A secret is masked in every form in which docker accepts it or a step prints it."""
     words, redact = read(way, secret, tmp_path)
     for name, encode in FORMS.items():
         assert redact(f"it is {encode(secret)}.").startswith(f"it is {MASK}"), name
@@ -47,7 +47,7 @@ def test_a_secret_is_masked_in_every_form(way: Way, secret: str, tmp_path: Path)
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if not each.variables])
 def test_short_secrets_are_masked_where_they_are_written(way: Way, tmp_path: Path) -> None:
-    """`PASS=1` does not turn every 1 of a log into stars."""
+    """A short secret, such as `PASS=1`, is masked only where it is written."""
     words, redact = read(way, "zq", tmp_path)
     assert "zq" not in " ".join(redact_argv(words, redact)) or "--quiet" in words[-1]
     assert redact("zq is shown") == "zq is shown"
@@ -55,7 +55,7 @@ def test_short_secrets_are_masked_where_they_are_written(way: Way, tmp_path: Pat
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if each.variables or each.files])
 def test_what_names_a_secret_is_shown(way: Way, tmp_path: Path) -> None:
-    """The name of a variable or a file is none."""
+    """The name of a secret's variable or file is shown."""
     words, redact = read(way, PLAIN, tmp_path)
     shown = redact_argv(words, redact)
     assert all(
@@ -65,7 +65,7 @@ def test_what_names_a_secret_is_shown(way: Way, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", NESTED.values(), ids=NESTED)
 def test_a_secret_within_a_secret_is_masked_alone(text: str, tmp_path: Path) -> None:
-    """A step prints the password of a file or variable that has more in it."""
+    """A password inside a secret file or variable is masked by itself."""
     (tmp_path / "f").write_text(text.format(PLAIN))
     by_file = find_secrets(["--secret", "id=a,src=f"], {}, tmp_path)
     by_variable = find_secrets(["--secret", "id=a,env=V"], {"V": text.format(PLAIN)})
@@ -75,7 +75,7 @@ def test_a_secret_within_a_secret_is_masked_alone(text: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("part", ["a=", "a=b,", '"', "--a=", "x.args.a=", "://a@", "a: ", "'"])
 def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
-    """A build with whatever arguments is built."""
+    """Arguments of any length and depth do not stop a build."""
     word = part * 5_000
     words = ["--build-arg", word, "--secret", word, "--set", word, "--cache-to", f"token={word}"]
     began = time.process_time()
@@ -85,12 +85,12 @@ def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
 
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD", "SSH_AUTH_SOCK", "KEY_FILE"])
 def test_a_variable_that_everybody_has_is_no_secret(name: str) -> None:
-    """Its value stands in many arguments, and would make stars of paths."""
+    """The value of a common variable, such as HOME, is not masked."""
     assert not any(find_secrets(["--file", "/home/me/app/Dockerfile"], {name: "/home/me/app"}))
 
 
 def test_a_file_that_is_read_once_or_large_is_left_to_docker(tmp_path: Path) -> None:
-    """A pipe, a folder, a dangling link and a megabyte cost nothing."""
+    """Pipes, folders, dangling links and large files are not read for secrets."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_text("x" * (1 << 20))
     (tmp_path / "link").symlink_to("nowhere")
@@ -102,7 +102,7 @@ def test_a_file_that_is_read_once_or_large_is_left_to_docker(tmp_path: Path) -> 
 @pytest.mark.parametrize("width", [64, 76, 10_000])
 @pytest.mark.parametrize("before", ["", "u", "u:"])
 def test_a_long_secret_is_masked_in_base64(before: str, width: int) -> None:
-    """Also where its lines are broken; as far as they begin with the secret."""
+    """The beginning of a long secret is masked in base64, even with line breaks."""
     secret = "".join(random.Random(1).choices("abcdefghijklmnop", k=300))
     encoded = base64.b64encode(f"{before}{secret}\n".encode()).decode()
     lines = [encoded[at : at + width] for at in range(0, len(encoded), width)]

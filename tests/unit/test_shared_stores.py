@@ -1,4 +1,4 @@
-"""One store for several: the users of a group, machines that do not share their locks."""
+"""A store shared by the users of a group, or by machines that do not share locks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory for a group, as an administrator makes it."""
+    """A directory for a group, as an administrator creates it."""
     with TemporaryDirectory(prefix="bxcache-") as name:
         Path(name).chmod(0o755)
         path = Path(name) / "shared"
@@ -42,7 +42,7 @@ def shared() -> Iterator[Path]:
 
 
 def run_as(user: int, action: Callable[[], object], umask: int = 0o002) -> str:
-    """Do something as a user of the group; what went wrong, or an empty string."""
+    """Do something as a user of the group; the error, or an empty string."""
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
 
@@ -67,7 +67,7 @@ def run_as(user: int, action: Callable[[], object], umask: int = 0o002) -> str:
 @needs_root
 @pytest.mark.parametrize("umask", [0o002, 0o022])
 def test_a_group_shares_a_store(shared: Path, umask: int) -> None:
-    """Each of its users saves, remembers, collects and removes what another one has made."""
+    """Each user of a group saves, records, collects and removes what others created."""
     store = Store(shared)
 
     def use(layer: bytes) -> None:
@@ -88,7 +88,7 @@ def test_a_group_shares_a_store(shared: Path, umask: int) -> None:
 
 @needs_root
 def test_what_another_user_of_a_group_left_is_swept(shared: Path) -> None:
-    """A killed build's layout, by whoever comes next."""
+    """Another user's build removes a killed build's layout."""
     store = Store(shared)
     assert run_as(FIRST, lambda: leave_staging(store, draw_name())) == ""
     assert len(list_left(shared)) == 2
@@ -98,7 +98,7 @@ def test_what_another_user_of_a_group_left_is_swept(shared: Path) -> None:
 
 @pytest.mark.parametrize(("root", "file"), [(0o755, 0o644), (0o700, 0o600), (0o2770, 0o660)])
 def test_modes_follow_the_folder_of_the_store(tmp_path: Path, root: int, file: int) -> None:
-    """As with `core.sharedRepository` of git; blobs can be read only."""
+    """New files get the folder's group permissions, as in git's `core.sharedRepository`."""
     path = tmp_path / "store"
     path.mkdir()
     path.chmod(root)
@@ -113,19 +113,19 @@ def test_modes_follow_the_folder_of_the_store(tmp_path: Path, root: int, file: i
 
 @needs_root
 def test_an_error_names_the_file(shared: Path) -> None:
-    """The one that has to be looked at, and not the store alone."""
+    """A permission error names the file, not only the store."""
     store = Store(shared)
     build(store, "app", b"one")
     records = shared / ".bxcache" / "records"
     records.chmod(0o755)
-    told = run_as(SECOND, lambda: store.add_record("app", LINE))
-    assert f"Permission denied: `{records}/app.jsonl`" in told
+    error = run_as(SECOND, lambda: store.add_record("app", LINE))
+    assert f"Permission denied: `{records}/app.jsonl`" in error
 
 
 def test_a_page_that_cannot_be_touched_costs_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the import nor the save."""
+    """A page that cannot be touched stops neither an import nor a save."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -140,7 +140,7 @@ def test_a_page_that_cannot_be_touched_costs_nothing(
 def test_folders_that_cannot_be_synced_are_used(
     store: Store, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some file systems know no fsync of a folder: https://bugs.python.org/issue39917."""
+    """File systems without fsync for folders (https://bugs.python.org/issue39917) are usable."""
     sync = os.fsync
 
     def refuse(handle: int) -> None:
@@ -154,7 +154,7 @@ def test_folders_that_cannot_be_synced_are_used(
 
 
 def age(path: Path, seconds: float) -> None:
-    """Let a killed build's layout have changed so long ago."""
+    """Set a killed build's last change back in time."""
     folder = path / ".bxcache" / "staging"
     for each in folder.rglob("*"):
         then = each.stat().st_mtime - seconds
@@ -168,7 +168,7 @@ def test_a_layout_of_another_machine_stays_for_a_day(
     left: bool,  # noqa: FBT001  # what is expected
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its lock may be held where this machine cannot see it."""
+    """A layout of another machine, whose lock may be invisible here, is kept for a day."""
     build(store, "app", b"one")
     leave_staging(store, draw_name())
     age(store.path, hours * HOURS)
@@ -180,7 +180,7 @@ def test_a_layout_of_another_machine_stays_for_a_day(
 def test_a_layout_that_was_written_lately_stays(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long ago its build began."""
+    """A recently changed layout is kept, however old its build is."""
     build(store, "app", b"one")
     name = draw_name()
     leave_staging(store, name)
@@ -191,8 +191,8 @@ def test_a_layout_that_was_written_lately_stays(
     assert len(list_left(store.path)) == 2
 
 
-def test_a_layout_tells_where_its_build_runs(store: Store) -> None:
-    """By what this machine is called, and what it drew when it was started."""
+def test_a_layout_names_the_machine_of_its_build(store: Store) -> None:
+    """A layout's lock has the machine's boot ID and name."""
     with store.snapshot("0123456789ab"):
         lines = (store.path / ".bxcache" / "staging" / "0123456789ab.lock").read_text().split()
     assert lines[1] == os.uname().nodename
@@ -207,7 +207,7 @@ LOST = [[".bxcache", ".gitignore"], [".bxcache"], [".bxcache", ".gitignore", "oc
 def test_a_store_without_its_dot_files_is_used(
     store: Store, names: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after `cp -r store/* elsewhere`: all its caches are there, and one warning."""
+    """After `cp -r store/* elsewhere`, all caches are usable, with one warning."""
     for scope in ("app", "other"):
         build(store, scope, b"one", scope.encode())
     before = read_entries(store.path)
@@ -223,7 +223,7 @@ def test_a_store_without_its_dot_files_is_used(
             assert staging.donor is not None
     assert read_entries(store.path) == before
     (record,) = caplog.records
-    assert "names that begin with a dot" in record.getMessage()
+    assert "names that start with a dot" in record.getMessage()
     caplog.clear()
     Store(store.path).check()
     Store(store.path).collect()
@@ -232,7 +232,7 @@ def test_a_store_without_its_dot_files_is_used(
 
 
 def test_only_some_of_the_dot_files_are_enough(store: Store) -> None:
-    """What is missing is made anew."""
+    """Missing dot files are created again."""
     build(store, "app", b"one")
     for name in ("version", "lock", "holder", "reserve"):
         (store.path / ".bxcache" / name).unlink()
@@ -244,26 +244,26 @@ def test_only_some_of_the_dot_files_are_enough(store: Store) -> None:
 
 
 def test_a_directory_with_somebodys_files_is_no_store_for_its_tag(store: Store) -> None:
-    """Who copies a store's files into a folder of their own loses nothing."""
+    """A store's files in a folder with other content do not make it a store."""
     build(store, "app", b"one")
     shutil.rmtree(store.path / ".bxcache")
     (store.path / "thesis.txt").touch()
-    with pytest.raises(StoreError, match=r"holds `thesis\.txt`"):
+    with pytest.raises(StoreError, match=r"contains `thesis\.txt`"):
         Store(store.path).check()
 
 
 @pytest.mark.parametrize("name", ["version", "lock", "holder", "reserve"])
 def test_a_pipe_is_not_waited_for(store: Store, name: str) -> None:
-    """It is replaced, or named."""
+    """A pipe in a file's place is replaced or reported, and never blocks."""
     build(store, "app", b"one")
     path = store.path / ".bxcache" / name
     path.unlink()
     os.mkfifo(path)
     if name in ("version", "lock"):
-        with pytest.raises(StoreError, match=rf"{name}` is no regular file"):
+        with pytest.raises(StoreError, match=rf"{name}` is not a regular file"):
             store.collect()
     else:
         store.collect()
     if name == "version":
-        with pytest.raises(StoreError, match="is no regular file"):
+        with pytest.raises(StoreError, match="is not a regular file"):
             store.check()

@@ -1,4 +1,4 @@
-"""The local store, with faults injected. Layouts are written by hand, as the OCI format says."""
+"""The local store, with injected faults, on layouts written by hand to the OCI format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.operations import leave_staging
 
 @pytest.mark.parametrize("as_index", [False, True])
 def test_a_commit_makes_a_valid_layout(store: Store, as_index: bool) -> None:  # noqa: FBT001
-    """oci-layout, an index that names the scope, and each blob under its digest."""
+    """A commit leaves `oci-layout`, an index with the scope, and each blob under its digest."""
     saved = build(store, "app", b"one", b"two", as_index=as_index)
     assert json.loads((store.path / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     index = json.loads((store.path / "index.json").read_text())
@@ -47,7 +47,7 @@ def test_a_commit_makes_a_valid_layout(store: Store, as_index: bool) -> None:  #
 
 
 def test_sizes_count_each_blob_once(store: Store) -> None:
-    """BuildKit lists one layer several times."""
+    """A layer that BuildKit lists several times is counted once."""
     saved = build(store, "app", b"one", b"one", b"three")
     on_disk = sum(path.stat().st_size for path in (store.path / "blobs" / "sha256").iterdir())
     assert saved.bytes == saved.new_bytes == on_disk
@@ -55,7 +55,7 @@ def test_sizes_count_each_blob_once(store: Store) -> None:
 
 
 def test_scopes_are_kept_beside_each_other(store: Store) -> None:
-    """And share what they have in common."""
+    """Scopes are kept side by side and share common blobs."""
     one = build(store, "one", b"shared", b"1")
     other = build(store, "other", b"shared", b"2")
     assert {name: entry.digest for name, entry in store.read_scopes().items()} == {
@@ -66,7 +66,7 @@ def test_scopes_are_kept_beside_each_other(store: Store) -> None:
 
 
 def test_the_same_again_changes_nothing(store: Store) -> None:
-    """Not even the index's file."""
+    """Committing the same cache again does not even rewrite the index."""
     first = build(store, "app", b"one")
     before = (store.path / "index.json").stat()
     again = build(store, "app", b"one", donor="app")
@@ -75,7 +75,7 @@ def test_the_same_again_changes_nothing(store: Store) -> None:
 
 
 def test_a_donor_is_linked_and_not_copied(store: Store) -> None:
-    """The staging layout has exactly the donor's blobs, as the very same files."""
+    """The staging layout has exactly the donor's blobs, as hard links."""
     saved = build(store, "app", b"one", b"two")
     build(store, "other", b"three")
     with store.snapshot(draw_name(), ["app"]) as staging:
@@ -89,7 +89,7 @@ def test_a_donor_is_linked_and_not_copied(store: Store) -> None:
 
 
 def test_without_hard_links_blobs_are_copied(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems have none; the copies are read-only too."""
+    """On a file system without hard links, blobs are copied read-only."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -106,7 +106,7 @@ def test_without_hard_links_blobs_are_copied(store: Store, monkeypatch: pytest.M
 
 
 def test_staging_is_gone_afterwards(store: Store) -> None:
-    """Also when the build fails."""
+    """The staging layout is removed at the end, even of a failed build."""
 
     def names() -> list[str]:
         return sorted(path.name for path in (store.path / ".bxcache" / "staging").iterdir())
@@ -119,7 +119,7 @@ def test_staging_is_gone_afterwards(store: Store) -> None:
 
 
 def test_left_staging_is_removed_and_living_staging_is_not(store: Store) -> None:
-    """A killed build holds no lock any more."""
+    """Only staging layouts without a held lock are removed."""
     alive, dead, again, other = (draw_name() for _ in range(4))
     leave_staging(store, dead)
     with store.snapshot(alive) as first:
@@ -133,7 +133,7 @@ def test_left_staging_is_removed_and_living_staging_is_not(store: Store) -> None
 
 
 def test_a_commit_that_is_not_whole_changes_nothing(store: Store) -> None:
-    """A blob that the manifest names is missing or short."""
+    """An export with a missing or short blob changes nothing."""
     first = build(store, "app", b"one")
     for damage in ("missing", "short"):
         with store.snapshot(draw_name(), ["app"]) as staging:
@@ -148,18 +148,18 @@ def test_a_commit_that_is_not_whole_changes_nothing(store: Store) -> None:
 
 
 def test_an_export_that_never_came_is_an_error(store: Store) -> None:
-    """And the scope is as it was."""
+    """A missing export is an error and leaves the scope unchanged."""
     first = build(store, "app", b"one")
     with (
         store.snapshot(draw_name(), ["app"]) as staging,
-        pytest.raises(StoreError, match="exported no"),
+        pytest.raises(StoreError, match="did not export"),
     ):
         store.commit(staging, "app", None)
     assert store.read_scopes()["app"].digest == first.digest
 
 
 def test_the_exporters_own_digest_goes_before_the_index(store: Store) -> None:
-    """BuildKit writes the last export's digest there, which may be another cache's."""
+    """The reported digest takes precedence over the index, which may have another export's."""
     with store.snapshot(draw_name()) as staging:
         digest = export(staging.path, "app", b"one")
         index = json.loads((staging.path / "index.json").read_text())
@@ -173,7 +173,7 @@ def test_the_exporters_own_digest_goes_before_the_index(store: Store) -> None:
 def test_a_commit_that_is_cut_off_leaves_the_old_scope(
     store: Store, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the system call that never returns."""
+    """A commit that dies in any system call leaves the old scope."""
     first = build(store, "app", b"one")
 
     def cut(*_: object, **__: object) -> None:
@@ -198,7 +198,7 @@ def test_a_commit_that_is_cut_off_leaves_the_old_scope(
 
 
 def test_a_full_disk_is_one_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the old scope in place."""
+    """A full disk gives one error and leaves the old scope."""
     first = build(store, "app", b"one")
 
     def full(*_: object) -> None:
@@ -214,7 +214,7 @@ def test_a_full_disk_is_one_clear_error(store: Store, monkeypatch: pytest.Monkey
 
 
 def test_what_a_later_version_writes_into_the_index_is_kept(store: Store) -> None:
-    """Annotations of others and keys that are not known here."""
+    """Foreign annotations and unknown keys of an index are kept."""
     build(store, "app", b"one")
     index = json.loads((store.path / "index.json").read_text())
     index["annotations"] = {"x": "y"}
@@ -233,7 +233,7 @@ def _commit_some(path: str, number: int) -> None:
 
 
 def test_many_processes_share_a_store(store: Store) -> None:
-    """Each one's scope is there in the end, whole."""
+    """Many processes can save at once, and each one's scope is whole in the end."""
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_commit_some, args=(str(store.path), n)) for n in range(6)]
     for process in processes:
@@ -249,24 +249,24 @@ def test_many_processes_share_a_store(store: Store) -> None:
 
 
 def test_checking_writes_nothing(tmp_path: Path) -> None:
-    """Not even the directory."""
+    """A check does not write, not even the directory."""
     Store(tmp_path / "a" / "b").check()
     assert not list(tmp_path.iterdir())
 
 
 def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    """And so is one below a file."""
+    """A file in the place of the store or above it is refused."""
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="is no directory"):
+    with pytest.raises(StoreError, match="is not a directory"):
         Store(tmp_path / "file").check()
-    with pytest.raises(StoreError, match="is no directory"):
+    with pytest.raises(StoreError, match="is not a directory"):
         Store(tmp_path / "file" / "below").check()
 
 
 def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
-    """It is somebody's; nothing is written there."""
+    """A directory with other content is refused, and nothing is written to it."""
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(StoreError, match=r"is no bxcache store: it holds `thesis.txt`"):
+    with pytest.raises(StoreError, match=r"is not a bxcache store: it contains `thesis.txt`"):
         Store(tmp_path).check()
 
 
@@ -274,7 +274,7 @@ def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> Non
 def test_a_store_that_another_build_makes_meanwhile_is_one(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever was looked at before it was there."""
+    """A store that another build creates during the check is accepted."""
     directory, asked = tmp_path / "cache", getattr(Path, step)
     directory.mkdir()
 
@@ -289,7 +289,7 @@ def test_a_store_that_another_build_makes_meanwhile_is_one(
 
 
 def test_builds_that_find_no_store_make_one_together(tmp_path: Path) -> None:
-    """None of them takes for a stranger what another one has just made."""
+    """Builds that create a store at once do not refuse each other's files."""
     for number in range(40):
         directory, begin = tmp_path / str(number), Barrier(4)
 
@@ -306,20 +306,20 @@ def test_builds_that_find_no_store_make_one_together(tmp_path: Path) -> None:
 
 
 def test_the_root_of_a_volume_is_nobodys(tmp_path: Path) -> None:
-    """Which has a folder of the file system's own."""
+    """The file system's own folder in a volume's root is ignored."""
     (tmp_path / "lost+found").mkdir()
     Store(tmp_path).check()
     assert build(Store(tmp_path), "app", b"one").layers == 1
 
 
 def test_git_does_not_see_a_store(store: Store) -> None:
-    """Wherever in a work tree it lies."""
+    """git ignores a store anywhere in a work tree."""
     build(store, "app", b"one")
     assert (store.path / ".gitignore").read_text() == "*\n"
 
 
 def test_a_store_of_a_later_version_is_refused(store: Store) -> None:
-    """Its rules are not known."""
+    """A store of a later version is refused."""
     build(store, "app", b"one")
     (store.path / ".bxcache" / "version").write_text("2\n")
     with pytest.raises(StoreError, match="has version `2`"):
@@ -327,7 +327,7 @@ def test_a_store_of_a_later_version_is_refused(store: Store) -> None:
 
 
 def ask_as_nobody(store: Store, question: Callable[[], str]) -> str:
-    """What another user is told; root may do everything."""
+    """The result as another user; root may do everything."""
     for folder in store.path.parents:
         if folder.stat().st_mode & 0o077 == 0:
             folder.chmod(0o755)
@@ -353,7 +353,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @needs_root
 def test_a_store_that_nobody_else_may_read_is_refused(store: Store) -> None:
-    """It says whose it is."""
+    """A store that the user may not read is refused, and the error names the owner."""
     build(store, "app", b"one")
     store.path.chmod(0o700)
 
@@ -361,15 +361,15 @@ def test_a_store_that_nobody_else_may_read_is_refused(store: Store) -> None:
         store.check()
         return "accepted"
 
-    told = ask_as_nobody(store, check)
-    assert told.startswith("refused: ")
-    assert "no permission" in told
-    assert "belongs to the user with the id 0" in told
+    answer = ask_as_nobody(store, check)
+    assert answer.startswith("refused: ")
+    assert "no permission" in answer
+    assert "owner: user id 0" in answer
 
 
 @needs_root
 def test_a_store_that_cannot_be_written_is_read(store: Store) -> None:
-    """It is no reason to fail; a change of it is."""
+    """A store that is not writable can be read, but not changed."""
     saved = build(store, "app", b"one")
 
     def look() -> str:
@@ -383,7 +383,7 @@ def test_a_store_that_cannot_be_written_is_read(store: Store) -> None:
 
 
 def test_only_a_whole_scope_is_read_in_place(store: Store) -> None:
-    """What cannot be mended is not imported: BuildKit would fail."""
+    """Only a whole scope is imported in place: BuildKit would fail on a broken one."""
     build(store, "app", b"one")
     other = build(store, "other", b"two")
     blob_file(store.path, b"one").unlink()
@@ -394,7 +394,7 @@ def test_only_a_whole_scope_is_read_in_place(store: Store) -> None:
 
 
 def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
-    """The second one is told at once."""
+    """A second process cannot take a held lock and learns so at once."""
     folder = Folder(tmp_path)
     first = claim_lock(folder, "a", make=True)
     assert first is not None
@@ -407,7 +407,7 @@ def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
 
 
 def test_only_sound_layers_are_saved(store: Store) -> None:
-    """A layer goes with all that stands on it, and stays where it stands on something else too."""
+    """Layers above an unsound one are left out, unless a sound chain has them, too."""
     with store.snapshot(draw_name()) as staging:
         chains = [(b"bad", b"both"), (b"bad", b"above"), (b"good", b"both")]
         digest = export(staging.path, "app", b"good", b"top", chains=chains)

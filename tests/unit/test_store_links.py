@@ -1,4 +1,4 @@
-"""Whatever lies in a store, or is put there meanwhile: nothing outside of it is changed."""
+"""Nothing outside of a store changes, whatever is in it or is put there meanwhile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_archive(folder: Path) -> bytes:
 
 
 def save(store: Store) -> None:
-    """A build that exports twice. Docker itself is given a path, and would follow it."""
+    """A build that exports twice; docker itself would follow links in its path."""
     with store.snapshot(draw_name(), ["app", "other"], every=True) as staging:
         opened = Path(f"/proc/self/fd/{staging.folder.handle}")
         export(opened, "app", b"one")
@@ -76,7 +76,7 @@ PLANTS = ["folder", "file", "nothing", "itself", "pipe", "a full folder"]
 
 
 def make_store(path: Path) -> None:
-    """A store with an entry of every kind, also of those that only a killed build leaves."""
+    """A store with an entry of every kind, including the leftovers of a killed build."""
     store = Store(path)
     build(store, "app", b"one", b"two", chains=[(b"one", b"three")])
     build(store, "other", b"one", b"four")
@@ -90,7 +90,7 @@ def make_store(path: Path) -> None:
 
 
 def list_places() -> list[str]:
-    """Every entry of the store that is made here, by what does not depend on a digest."""
+    """Every entry of this store, with digests replaced."""
     files = ["version", "lock", "holder", "reserve", ".version.7.tmp", "records/app.jsonl"]
     layout = ["index.json", "oci-layout", "CACHEDIR.TAG", ".gitignore", "index.json.damaged"]
     left = [f"{LEFT}.lock", f"{LEFT}/index.json", f"{LEFT}/oci-layout", f"{LEFT}/blobs/sha256"]
@@ -99,7 +99,7 @@ def list_places() -> list[str]:
 
 
 def find_place(path: Path, place: str) -> Path:
-    """Where an entry is."""
+    """The path of an entry."""
     if place == "page":
         return next((path / ".bxcache" / "scopes").glob("app@*"))
     if place == "manifest":
@@ -110,7 +110,7 @@ def find_place(path: Path, place: str) -> Path:
 
 
 def plant(path: Path, how: str, twin: Path, file: Path) -> None:
-    """Put something in the place of an entry; the twin is what has that place in another store."""
+    """Replace an entry; `twin` is the entry in another store."""
     remove(path)
     if how == "pipe":
         os.mkfifo(path)
@@ -130,7 +130,7 @@ def remove(path: Path) -> None:
 
 
 def describe(folder: Path) -> dict[str, tuple[object, ...]]:
-    """All that can be told of a tree; the time of a change of status shows every link and mode."""
+    """The status of every file in a tree; the change time reveals new links and modes."""
     found: dict[str, tuple[object, ...]] = {}
     for path in [folder, *folder.rglob("*")]:
         status = path.lstat()
@@ -140,7 +140,7 @@ def describe(folder: Path) -> dict[str, tuple[object, ...]]:
 
 
 class Scene:
-    """Stores to try something on, and a twin of them outside that has to stay as it is."""
+    """Stores to try operations on, and an outside twin that must not change."""
 
     def __init__(self, folder: Path) -> None:
         self.archive = make_archive(folder / "packed")
@@ -153,17 +153,17 @@ class Scene:
         self.outside = describe(folder / "outside")
 
     def make(self) -> Store:
-        """A store like the twin."""
+        """Create a store like the twin."""
         shutil.rmtree(self.path, ignore_errors=True)
         shutil.copytree(self.twin, self.path, symlinks=True)
         return Store(self.path)
 
     def check(self, what: object) -> None:
-        """Nothing outside has changed."""
+        """Check that nothing outside has changed."""
         assert describe(self.file.parent) == self.outside, what
 
     def run(self, store: Store, method: str) -> None:
-        """Only one kind of error may come out, in time."""
+        """Run a method, which may only raise a StoreError, in time."""
         signal.alarm(LONGEST)
         try:
             with suppress(StoreError):
@@ -184,12 +184,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 def test_every_method_is_tried() -> None:
-    """Of the class's public ones."""
+    """Every public method of the class is tried."""
     assert METHODS.keys() == {name for name in vars(Store) if not name.startswith("_")}
 
 
 def test_every_kind_of_entry_is_tried(scene: Scene) -> None:
-    """All that lies in a store beside its blobs."""
+    """Every kind of entry in a store, besides blobs, is tried."""
     tried = {find_place(scene.twin, place) for place in list_places()}
     blobs = ("blobs/sha256", f"{LEFT}/blobs/sha256")
     for path in scene.twin.rglob("*"):
@@ -200,7 +200,7 @@ def test_every_kind_of_entry_is_tried(scene: Scene) -> None:
 @pytest.mark.parametrize("how", PLANTS)
 @pytest.mark.parametrize("place", list_places())
 def test_nothing_outside_of_a_store_changes(scene: Scene, place: str, how: str) -> None:
-    """Whatever is in the place of whatever: each method ends, with a clear error or none."""
+    """With any entry replaced in any way, a method ends or raises a StoreError."""
     store = scene.make()
     path, twin = find_place(scene.path, place), find_place(scene.twin, place)
     plant(path, how, twin, scene.file)
@@ -217,13 +217,13 @@ def test_nothing_outside_of_a_store_changes(scene: Scene, place: str, how: str) 
 
 
 class Swap:
-    """Puts a link in the place of a folder right before a call of the operating system."""
+    """Replaces a folder with a link right before a system call."""
 
     def __init__(self) -> None:
         self.left = -1
         self.seen = 0
         self.act: Callable[[], None] = lambda: None
-        # A hook cannot be taken back: https://peps.python.org/pep-0578/
+        # A hook cannot be removed: https://peps.python.org/pep-0578/
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, _: object) -> None:
@@ -235,7 +235,7 @@ class Swap:
             self.act()
 
     def run(self, operation: Callable[[], None], at: int, act: Callable[[], None]) -> int:
-        """Run something, with the act before its call of that number; how many it made."""
+        """Run an operation with `act` before system call number `at`; how many calls it made."""
         self.seen, self.act, self.left = 0, act, at
         try:
             operation()
@@ -253,7 +253,7 @@ SWAPS = 8
 def test_nothing_outside_changes_when_a_folder_is_swapped_meanwhile(
     scene: Scene, place: str, method: str
 ) -> None:
-    """A link to another store's folder comes between any two calls."""
+    """A link to another store's folder, placed between any two calls, is not followed."""
 
     def swap() -> None:
         if os.path.lexists(scene.path / place):
@@ -271,7 +271,7 @@ def test_nothing_outside_changes_when_a_folder_is_swapped_meanwhile(
 
 
 def test_a_folder_of_somebody_among_the_staging_layouts_stays(scene: Scene) -> None:
-    """Only a drawn name with a lock beside it and a layout in it is a killed build's."""
+    """Only a folder with a valid name, a lock and a layout is removed as a killed build's."""
     store = scene.make()
     staging = scene.path / ".bxcache" / "staging"
     kept = ["thesis", "0123456789", "abcdefabcdef", "cafecafecafe"]
@@ -285,7 +285,7 @@ def test_a_folder_of_somebody_among_the_staging_layouts_stays(scene: Scene) -> N
 
 
 def test_the_path_of_a_store_may_be_a_link(scene: Scene) -> None:
-    """It is what the user chose."""
+    """The store's own path, which the user chose, may be a link."""
     scene.make()
     link = scene.path.parent / "link"
     link.symlink_to(scene.path)

@@ -1,4 +1,4 @@
-"""The records that a store keeps of builds: whole, bounded, going where the cache goes."""
+"""A store's records of builds are whole and bounded, and are removed with the cache."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def file_of(store: Store, scope: str) -> Path:
 
 
 def test_the_last_builds_are_remembered_in_their_order(store: Store) -> None:
-    """As many as are promised, the last one's at the end."""
+    """The promised number of records is kept, the last build's at the end."""
     for number in range(MOST_RECORDS + 3):
         store.add_record("app", line(number))
     assert store.read_records("app") == tuple(line(n) for n in range(3, MOST_RECORDS + 3))
@@ -42,7 +42,7 @@ def test_the_last_builds_are_remembered_in_their_order(store: Store) -> None:
 
 
 def test_large_records_push_out_older_ones(store: Store) -> None:
-    """The file does not get larger than what is read."""
+    """Large records displace older ones, so the file stays readable."""
     size = LARGEST_FILE // 3
     for number in range(4):
         store.add_record("app", line(number, size))
@@ -52,7 +52,7 @@ def test_large_records_push_out_older_ones(store: Store) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"\n\n", b"\xff" * 40 + b"\n", b"{" * 100, b"x" * 9])
 def test_a_damaged_file_takes_new_records(store: Store, damage: bytes) -> None:
-    """What was there is not understood here; the new line is whole, and the last."""
+    """A new record is added, whole and last, to a damaged file."""
     store.add_record("app", line(1))
     file_of(store, "app").write_bytes(damage)
     store.add_record("app", line(2))
@@ -60,7 +60,7 @@ def test_a_damaged_file_takes_new_records(store: Store, damage: bytes) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_replaced(store: Store) -> None:
-    """A link in its place is not followed, and one that is too large is not read."""
+    """A link in the file's place is not followed, and a file that is too large is replaced."""
     store.add_record("app", line(1))
     path = file_of(store, "app")
     path.write_bytes(b"x" * (LARGEST_FILE + 1))
@@ -74,7 +74,7 @@ def test_a_file_that_cannot_be_read_is_replaced(store: Store) -> None:
 
 
 def test_records_go_with_the_scope(store: Store) -> None:
-    """Whether it is removed, or dropped because nobody used it or there is no room."""
+    """Records are removed with their scope, whether it is removed, too old or evicted."""
     for scope in ("a", "b", "c"):
         build(store, scope, scope.encode())
         store.add_record(scope, line(1))
@@ -90,7 +90,7 @@ def test_records_go_with_the_scope(store: Store) -> None:
 
 
 def test_records_stay_with_a_scope_that_loses_layers(store: Store) -> None:
-    """They tell what it had."""
+    """A scope that loses layers keeps its records."""
     build(store, "app", b"one", b"x" * 100_000, seconds={b"one": 100.0})
     store.add_record("app", line(1))
     collected = store.collect(max_size=90_000)
@@ -99,7 +99,7 @@ def test_records_stay_with_a_scope_that_loses_layers(store: Store) -> None:
 
 
 def test_a_build_that_never_had_a_cache_is_forgotten_after_a_month(store: Store) -> None:
-    """Its first build failed; a collection that comes sooner lets it be."""
+    """Records of a scope that never had a cache are removed after a month, not sooner."""
     store.add_record("app", line(1))
     store.collect()
     assert store.read_records("app") == (line(1),)
@@ -110,7 +110,7 @@ def test_a_build_that_never_had_a_cache_is_forgotten_after_a_month(store: Store)
 
 
 def test_records_count_against_the_budget(store: Store) -> None:
-    """The store with all that is in it stays below what it may hold."""
+    """The store including its records stays within its limit."""
     build(store, "app", b"x" * 40_000)
     build(store, "other", b"y" * 40_000)
     store.add_record("app", line(1, 30_000))
@@ -123,7 +123,7 @@ def test_records_count_against_the_budget(store: Store) -> None:
 
 
 def test_records_travel_in_an_archive(store: Store, tmp_path: Path) -> None:
-    """Those of the scopes that are packed, and after those that the other store had."""
+    """Records of packed scopes are added after the records that the other store had."""
     for scope in ("app", "other"):
         build(store, scope, scope.encode())
         store.add_record(scope, line(1))
@@ -139,7 +139,7 @@ def test_records_travel_in_an_archive(store: Store, tmp_path: Path) -> None:
 
 
 def test_records_of_what_is_not_taken_stay_behind(store: Store, tmp_path: Path) -> None:
-    """A store that has a later version of a scope keeps its own account of it."""
+    """A store with a later version of a scope keeps only its own records."""
     build(store, "app", b"old")
     store.add_record("app", line(1))
     target = io.BytesIO()
@@ -155,12 +155,12 @@ def test_records_of_what_is_not_taken_stay_behind(store: Store, tmp_path: Path) 
 
 
 def test_a_store_that_cannot_be_written_says_so(store: Store, tmp_path: Path) -> None:
-    """The error is the store's."""
+    """A store that is not writable raises a StoreError."""
     build(store, "app", b"one")
     records = store.path / ".bxcache" / "records"
     records.rmdir()
     records.write_text("in the way")
-    with pytest.raises(StoreError, match="is no folder"):
+    with pytest.raises(StoreError, match="is not a folder"):
         store.add_record("app", line(1))
     assert not (tmp_path / "elsewhere").exists()
 
@@ -172,7 +172,7 @@ SCOPES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=130)
 def test_no_two_scopes_share_a_file(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:
-    """Whatever they are called."""
+    """Two scopes, with any names, have different files."""
     records = Records(Folder(tmp_path_factory.mktemp("records")))
     for number, name in enumerate(names):
         records.add(name, [line(number)])

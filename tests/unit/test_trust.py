@@ -1,4 +1,4 @@
-"""Which keys count in a build that is not trusted: a table made from the models."""
+"""Which keys count in an untrusted build: a table generated from the models."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ ROWS = [(*key, value) for key, values in VALUES.items() for value in values]
 
 
 def test_every_key_is_classified() -> None:
-    """And stands in the table below, so that a new one is decided by somebody."""
+    """Every key is classified and is in the table below, so a new one needs a decision."""
     for section, name in KEYS:
         find_rule(MODELS[section], name)
     assert {*KEYS} == {*VALUES} | REQUIRED
@@ -173,7 +173,7 @@ def test_every_key_is_classified() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with a folder, a link out of it, and a folder that looks like a URL."""
+    """A checkout with a folder, a link that leads out, and a folder that looks like a URL."""
     folder = tmp_path / "team" / "app"
     (folder / ".git").mkdir(parents=True)
     (folder / "sub").mkdir()
@@ -211,7 +211,7 @@ def render(section: str, name: str, value: Value, table: str = "") -> str:
 
 
 def read(setup: Setup, section: str, name: str, value: Value) -> Any:  # noqa: ANN401
-    """What the configuration has under a key; None where it has nothing."""
+    """The value of a key in the configuration; None if it is not set."""
     config = setup.config.model_dump(mode="json")
     if section in SETTINGS:
         return config["cache"]["backends"][0].get(name)
@@ -233,7 +233,7 @@ def name_row(row: object) -> str:
 def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
     section: str, name: str, value: Value, checkout: Path
 ) -> None:
-    """In a trusted build everything counts; what does not is what nobody said, in one note."""
+    """In an untrusted build, only harmless values of the file count; a note lists the others."""
     file = render(section, name, value)
     said = read(decide(checkout, file, own=True)[0], section, name, value)
     bare = render(section, *BARE[section]) if section in BARE else ""
@@ -241,9 +241,9 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
     setup, trust = decide(checkout, file)
     found = read(setup, section, name, value)
     assert found == (said if value.counts else default)
-    told = [note for note in trust.notes if name_key(section, name, value) in note]
-    assert len(told) == (0 if value.counts else 1)
-    assert all("bxcache.toml:" in note for note in told)
+    notes = [note for note in trust.notes if name_key(section, name, value) in note]
+    assert len(notes) == (0 if value.counts else 1)
+    assert all("bxcache.toml:" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
 def test_a_variable_and_a_flag_count_anyway(
     section: str, name: str, value: Value, checkout: Path
 ) -> None:
-    """They come from who runs the build, and leave no note."""
+    """Values from variables and flags count without a note."""
     plain = value.variable or json.loads(value.text)
     plain = f"{value.entry}={plain}" if value.entry else str(plain)
     variables = {f"BXCACHE_{section}_{name}".upper(): plain}
@@ -274,7 +274,7 @@ def test_a_variable_and_a_flag_count_anyway(
 
 @pytest.mark.parametrize("kind", [*SETTINGS])
 def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path) -> None:
-    """Those of a file lose what asks."""
+    """A backend from a variable keeps all its attributes, unlike one from the file."""
     text = {
         "local": "type=local,dir=/var/cache/app,max_size=1GB",
         "registry": "type=registry,ref=r.example.com/c,insecure=true",
@@ -287,7 +287,7 @@ def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path)
 
 
 def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
-    """What it sets goes before `[build]`; a harmless value of that counts then."""
+    """An image's values in the file are guarded like those of `[build]`."""
     file = '[build]\ncontext = "sub"\n[images.api]\ncontext = "/etc"\npush = true\ntarget = "x"\n'
     setup, trust = decide(checkout, file, image="api")
     assert (setup.config.build.context, setup.config.build.push) == ("sub", False)
@@ -297,7 +297,7 @@ def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
 
 
 def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
-    """Each key with its line; what a flag replaces is none of them."""
+    """One note lists every refused value with its line, except those that a flag replaces."""
     file = '[build]\npush = true\ntags = ["a"]\nssh = ["default"]\n[place]\ntrusted = true\n'
     _, trust = decide(checkout, file, tags=["b"])
     (note,) = trust.notes
@@ -307,12 +307,12 @@ def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
 
 
 def test_who_says_that_a_build_is_trusted_or_not(checkout: Path) -> None:
-    """A flag or a variable either way, and a file only that it is not."""
+    """Flags and variables can set trust either way, a file can only remove it."""
     file = "[build]\npush = true\n"
     assert decide(checkout, file, trusted=True)[0].config.build.push
     assert decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "true"})[0].config.build.push
-    told, _ = decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
-    assert not told.config.build.push
+    setup, _ = decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
+    assert not setup.config.build.push
     own, _ = decide(checkout, f"{file}[place]\ntrusted = false\n", own=True)
     assert not own.config.build.push
 
@@ -342,7 +342,7 @@ SAVED = [
 def test_where_a_build_without_trust_may_save(
     file: str, variable: str, why: list[str], checkout: Path
 ) -> None:
-    """Where no file says, and to no tag that was chosen for others; a trusted one saves to all."""
+    """An untrusted build saves only where no file decides; a trusted build saves everywhere."""
     text = f"[[cache.backends]]\n{file}\n" if file else ""
     variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
     for trusted in (True, False):
@@ -367,7 +367,7 @@ def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
     limits: Limits,
     checkout: Path,
 ) -> None:
-    """Nor by the default ones, which may be narrower than those of trusted builds."""
+    """An untrusted build does not evict by a file's limits or by default ones."""
     file = "[[cache.backends]]\ntype = 'local'\nmax_size = '1GB'\nmax_age = '1d'\n"
     variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
     setup, _ = decide(checkout, file, variables, own=trusted)
@@ -376,33 +376,33 @@ def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
     assert location.limits == limits
 
 
-def test_config_show_tells_what_does_not_count(
+def test_config_show_reports_refused_values(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each key with its line and the reason, beside the value that counts."""
+    """`config show` lists refused values with line and reason, beside the effective values."""
     (checkout / "bxcache.toml").write_text("[build]\npush = true\nload = true\n")
     monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
     monkeypatch.setenv("BXCACHE_PLACE_BRANCH", "main")
     monkeypatch.setenv("BXCACHE_PLACE_DEFAULT", "main")
     monkeypatch.setattr("bxcache.place.repository.ask", refuse)
     assert run(["config", "show"]) == 0
-    told = capsys.readouterr()
-    lines = [line.split() for line in told.out.splitlines()]
+    output = capsys.readouterr()
+    lines = [line.split() for line in output.out.splitlines()]
     assert ["build.push", "=", "false", "default"] in lines
-    (line,) = [line for line in told.out.splitlines() if "does not count" in line]
+    (line,) = [line for line in output.out.splitlines() if "does not count" in line]
     assert line.startswith("build.push = true")
     assert "bxcache.toml:2, does not count here: it pushes" in line
-    assert "`build.push` (bxcache.toml:2)" in told.err
+    assert "`build.push` (bxcache.toml:2)" in output.err
 
 
 def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
-    """There is no git."""
+    """Fail as if git were missing."""
     raise FileNotFoundError
 
 
 @pytest.mark.parametrize("context", ["oci-layout:///etc", "ssh://h/x", "git@h:a/b.git", "-"])
 def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: Path) -> None:
-    """Whatever folder of that name a stranger has made, docker looks elsewhere for some of them."""
+    """A stranger's folder named like a URL does not make that URL harmless."""
     (checkout / context).mkdir(parents=True)
     for file in (f'context = "{context}"', f'build_contexts.x = "{context}"'):
         _, trust = decide(checkout, f"[build]\n{file}\n")
@@ -411,13 +411,13 @@ def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: P
 
 @pytest.mark.parametrize("key", ["build_args", "build_contexts", "labels"])
 def test_a_name_says_nothing_of_a_value(key: str, checkout: Path) -> None:
-    """Docker ends a name at the first `=`, so another one than the judged would be set."""
-    with pytest.raises(ConfigError, match="a name has no `=`"):
+    """A build argument's name may not contain `=`, where docker ends the name."""
+    with pytest.raises(ConfigError, match="a name must not be empty or contain `=`"):
         decide(checkout, f'[build.{key}]\n"HTTP_PROXY=x" = "sub"\n', own=True)
 
 
 def test_a_link_to_a_file_elsewhere_says_nothing(checkout: Path, tmp_path: Path) -> None:
-    """What is in it is not the stranger's to read. The caller may name a file elsewhere."""
+    """A config file that links out of the checkout is ignored; the caller may name any file."""
     other = tmp_path / "other.toml"
     decide(checkout, "", own=True)
     other.write_text('[build]\ntarget = "x"\n[cache]\nstrict = true\n')

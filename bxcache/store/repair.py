@@ -1,4 +1,4 @@
-"""A scope without the layers that are broken, so that BuildKit misses there instead of failing."""
+"""Cut broken layers out of a scope, so that BuildKit misses them instead of failing."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def find_broken(layout: Layout, manifest: CacheManifest) -> dict[str, str]:
-    """The blobs that are not there with the size that the manifest says, and what is wrong."""
+    """The blobs that are missing or differ in size from the manifest, and what is wrong."""
     checked = ((each, check_size(layout, each, b.size)) for each, b in manifest.blobs.items())
     return {digest: why for digest, why in checked if why}
 
 
 def is_whole(layout: Layout, entry: Descriptor) -> bool:
-    """Whether all that a scope needs is there, as far as a look at it tells.
+    """Whether all blobs of a scope exist with the right size.
 
     Raises:
-        OSError: something cannot be read.
+        OSError: a file cannot be read.
     """
     try:
         manifest = read_manifest(layout, entry)
@@ -42,28 +42,28 @@ def is_whole(layout: Layout, entry: Descriptor) -> bool:
     return not find_broken(layout, manifest)
 
 
-def check_size(layout: Layout, digest: str, size: int) -> str:
-    """What is wrong with a blob's file, as far as a look at it tells, or an empty string."""
+def check_size(layout: Layout, digest: str, size: int) -> str | None:
+    """Why a blob's file is missing or has the wrong size, or None."""
     status = layout.blobs.look(digest[7:])
     if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size:
-        return ""
+        return None
     path = layout.locate(digest)
     if status is None:
         return f"`{path}`: {os.strerror(errno.ENOENT)}"
     if not stat.S_ISREG(status.st_mode):
-        return f"`{path}` is no regular file"
+        return f"`{path}` is not a regular file"
     return f"`{path}` has {status.st_size} bytes instead of {size}"
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class RepairedScope:
     """A scope after a check.
 
     Attributes:
-        entry: what the index shall say of it; None when it is of no use any more.
+        entry: its entry for the index; None if the scope is beyond repair.
         manifest: the manifest of `entry`.
-        broken: the blobs that are broken.
-        note: what was done, for people; empty when nothing was.
+        broken: the broken blobs.
+        note: what was repaired, for people; may be empty.
     """
 
     entry: Descriptor | None
@@ -72,32 +72,32 @@ class Mended:
     note: str = ""
 
 
-def mend_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> Mended:
-    """Check a scope as far as that is cheap, and cut out what is broken.
+def repair_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> RepairedScope:
+    """Check a scope without reading its layers, and cut out broken ones.
 
-    The manifest without it is written; nothing names it before the index does.
+    The repaired manifest is written; the caller puts it into the index.
 
     Args:
-        layout: the store.
-        entry: what the index says of the scope.
-        known: blobs that are known to be broken, and what is wrong with them.
+        layout: the store's.
+        entry: the scope's entry in the index.
+        known: blobs that are known to be broken, and why.
 
     Raises:
-        OSError: something can be neither read nor written.
+        OSError: a file cannot be read or written.
     """
     name = entry.ref_name
     try:
         if entry.digest in known:
-            raise StoreError(known[entry.digest])  # noqa: TRY301  # as if it was found here
+            raise StoreError(known[entry.digest])  # noqa: TRY301  # like one found here
         manifest = read_manifest(layout, entry)
         broken = find_broken(layout, manifest)
         broken |= {digest: why for digest, why in known.items() if digest in manifest.blobs}
         config = read_config(layout, manifest)
         if not broken:
-            return Mended(entry, manifest)
+            return RepairedScope(entry, manifest)
         lost = find_lost(list_chains(parse_config(config), manifest.layer_sizes), broken.keys())
     except StoreError as error:
-        return Mended(None, None, note=f"the scope `{name}` is dropped: {error.message}")
+        return RepairedScope(None, None, note=f"the scope `{name}` was dropped: {error.message}")
     cut = manifest.without(lost)
     why = next(iter(broken.values()))
     more = "" if len(broken) == 1 else f" (and {len(broken) - 1} more)"
@@ -106,11 +106,11 @@ def mend_scope(layout: Layout, entry: Descriptor, known: Mapping[str, str]) -> M
     note = f"{format_count(len(broken), 'layer')} of the scope `{name}` {verb} broken: {why}{more}"
     if taken:
         note += f"; left out with {format_count(taken, 'layer')} on top of it"
-    return Mended(write_manifest(layout, entry, cut), cut, frozenset(broken), note)
+    return RepairedScope(write_manifest(layout, entry, cut), cut, frozenset(broken), note)
 
 
-class Mender:
-    """Mends scopes of one store; the caller holds the store's lock."""
+class Repairer:
+    """Repairs scopes of one store; the caller holds the store's lock."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -118,39 +118,39 @@ class Mender:
     def list_donors(
         self, index: Index, donors: Iterable[str], notes: list[str]
     ) -> Iterator[tuple[Descriptor, CacheManifest]]:
-        """Those of the scopes that are of use, mended, and noted as used now."""
+        """The usable scopes among the donors, repaired, with their last use set to now."""
         for name in donors:
             entry = index.find(name)
             if entry is None:
                 continue
-            index, mended = self.mend(index, entry, {}, notes)
-            if mended is not None:
-                self._catalog.journal.touch(mended[0])
-                yield mended
+            index, repaired = self.repair(index, entry, {}, notes)
+            if repaired is not None:
+                self._catalog.journal.touch(repaired[0])
+                yield repaired
 
-    def mend(
+    def repair(
         self, index: Index, entry: Descriptor, known: Mapping[str, str], notes: list[str]
     ) -> tuple[Index, tuple[Descriptor, CacheManifest] | None]:
-        """Cut out what is broken in a scope, in the index too, and remove the broken files.
+        """Cut broken layers out of a scope and the index, and remove their files.
 
         Args:
             index: the store's index.
-            entry: what it says of the scope.
-            known: blobs that are known to be broken, and what is wrong with them.
-            notes: gets what was done.
+            entry: the scope's entry in it.
+            known: blobs that are known to be broken, and why.
+            notes: repairs are added here.
 
         Returns:
-            The index as it is now, and the scope, if it is of any use.
+            The new index, and the scope if it is still usable.
         """
-        mended = mend_scope(self._catalog.layout, entry, known)
+        repaired = repair_scope(self._catalog.layout, entry, known)
         kept = None
-        if mended.entry is not None and mended.manifest is not None:
-            kept = (mended.entry, mended.manifest)
-        if mended.note:
-            notes.append(mended.note)
-            change = self._renew(entry, mended.entry) if mended.entry else None
+        if repaired.entry is not None and repaired.manifest is not None:
+            kept = (repaired.entry, repaired.manifest)
+        if repaired.note:
+            notes.append(repaired.note)
+            change = self._renew(entry, repaired.entry) if repaired.entry else None
             index = self._catalog.change(index, {entry.ref_name: change})
-            for digest in mended.broken:
+            for digest in repaired.broken:
                 self._catalog.layout.blobs.remove(digest[7:])
         return index, kept
 
@@ -161,14 +161,14 @@ class Mender:
 
 
 def write_manifest(layout: Layout, entry: Descriptor, manifest: CacheManifest) -> Descriptor:
-    """Write a changed manifest as a blob, and give the entry that names it."""
+    """Write a changed manifest as a blob, and return its entry."""
     renewed, data = renew_entry(entry, manifest)
     layout.blobs.write(renewed.digest[7:], data, mode=0o444)
     return renewed
 
 
 def renew_entry(entry: Descriptor, manifest: CacheManifest) -> tuple[Descriptor, bytes]:
-    """The entry that names a changed manifest, and the manifest's bytes."""
+    """The entry of a changed manifest, and the manifest's bytes."""
     data = manifest.to_json()
     digest = compute_digest(data)
     return entry.model_copy(update={"digest": digest, "size": len(data)}), data

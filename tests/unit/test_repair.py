@@ -1,4 +1,4 @@
-"""A store mends itself: what is broken is cut out, and a damaged index is made anew."""
+"""A store repairs itself: broken layers are cut out, and a damaged index is rebuilt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize("how", ["missing", "short"])
 def test_a_broken_layer_goes_with_what_builds_on_it(store: Store, how: str) -> None:
-    """And with nothing else: the other chain and the layer below stay."""
+    """Only the broken layer and the layers above it are dropped; the other chain stays."""
     build(store, "app", b"base", b"deps", b"app", chains=[(b"base", b"docs")])
     damage(blob_file(store.path, b"deps"), how)
     with store.snapshot(draw_name(), ["app"]) as staging:
@@ -60,7 +60,7 @@ def test_a_broken_layer_goes_with_what_builds_on_it(store: Store, how: str) -> N
 
 
 def test_a_cache_in_the_form_of_an_index_is_mended_too(store: Store) -> None:
-    """BuildKit before 0.21 writes one: layers and config are all in `manifests`."""
+    """A cache of BuildKit before 0.21, with everything in `manifests`, is repaired, too."""
     build(store, "app", b"base", b"deps", b"app", as_index=True)
     damage(blob_file(store.path, b"deps"), "missing")
     with store.snapshot(draw_name(), ["app"]) as staging:
@@ -72,7 +72,7 @@ def test_a_cache_in_the_form_of_an_index_is_mended_too(store: Store) -> None:
 
 
 def test_a_layer_that_stands_in_two_chains_stays_while_one_is_whole(store: Store) -> None:
-    """BuildKit lists one blob several times when several steps made it."""
+    """A layer in two chains, which BuildKit lists twice, stays while one chain is whole."""
     build(store, "app", b"one", b"both", chains=[(b"other", b"both")])
     damage(blob_file(store.path, b"one"), "missing")
     with store.snapshot(draw_name(), ["app"]) as staging:
@@ -86,7 +86,7 @@ def test_a_layer_that_stands_in_two_chains_stays_while_one_is_whole(store: Store
 def test_without_its_manifest_or_config_a_scope_is_dropped(
     store: Store, part: str, how: str
 ) -> None:
-    """The build starts from the next donor, and the note says why."""
+    """The build imports the next donor, and a note says why the scope was dropped."""
     saved = build(store, "app", b"one")
     build(store, "other", b"two")
     config = blob_file(store.path, make_config([(b"one",)]))
@@ -94,20 +94,20 @@ def test_without_its_manifest_or_config_a_scope_is_dropped(
     with store.snapshot(draw_name(), ["app", "other"]) as staging:
         assert staging.donor is not None
         assert staging.donor.ref_name == "other"
-        assert "the scope `app` is dropped" in staging.notes[0]
+        assert "the scope `app` was dropped" in staging.notes[0]
     assert set(store.read_scopes()) == {"other"}
 
 
 def test_a_broken_layer_that_is_saved_again_is_whole(store: Store) -> None:
-    """A file of the wrong size is not taken for the blob."""
+    """A layer's file of the wrong size is replaced when the layer is saved again."""
     build(store, "app", b"one", b"two")
     damage(blob_file(store.path, b"two"), "short")
     build(store, "other", b"one", b"two")
     assert blob_file(store.path, b"two").read_bytes() == b"two"
 
 
-def test_repair_finds_what_only_reading_can_tell(store: Store) -> None:
-    """A changed bit: cut out, the file removed, and the next build saves it anew."""
+def test_a_full_repair_finds_a_changed_bit(store: Store) -> None:
+    """A full repair cuts out a layer with a changed bit and removes its file."""
     build(store, "app", b"one", b"two")
     damage(blob_file(store.path, b"two"), "changed")
     assert not store.verify().damages
@@ -121,8 +121,8 @@ def test_repair_finds_what_only_reading_can_tell(store: Store) -> None:
     assert blob_file(store.path, b"two").read_bytes() == b"two"
 
 
-def test_a_repair_is_no_use_of_a_scope(store: Store) -> None:
-    """It grows old all the same."""
+def test_a_repair_does_not_count_as_use(store: Store) -> None:
+    """A repair does not change when a scope was last used."""
     build(store, "app", b"one", b"two")
     (record,) = (store.path / ".bxcache" / "scopes").iterdir()
     os.utime(record, (1_700_000_000, 1_700_000_000))
@@ -132,7 +132,7 @@ def test_a_repair_is_no_use_of_a_scope(store: Store) -> None:
 
 
 def test_repair_mends_every_scope_with_the_broken_layer(store: Store) -> None:
-    """Also those that were not asked for."""
+    """A repair of one scope also repairs other scopes with the broken layer."""
     build(store, "one", b"shared", b"1")
     build(store, "two", b"shared", b"2")
     damage(blob_file(store.path, b"shared"), "changed")
@@ -143,7 +143,7 @@ def test_repair_mends_every_scope_with_the_broken_layer(store: Store) -> None:
 
 @pytest.mark.parametrize("text", [*DAMAGED, None])
 def test_a_damaged_index_is_made_anew_from_the_records(store: Store, text: str | None) -> None:
-    """All scopes are back; the damaged one is kept beside it, and a note says so."""
+    """All scopes are restored, the damaged index is kept beside the new one, and a note says so."""
     saved = {name: build(store, name, name.encode()).digest for name in ("one", "two")}
     if text is None:
         (store.path / "index.json").unlink()
@@ -164,7 +164,7 @@ def test_a_damaged_index_is_made_anew_from_the_records(store: Store, text: str |
 def test_a_damaged_index_without_records_is_an_error_and_stays(
     store: Store, text: str, records: str
 ) -> None:
-    """It may be all that is known of the scopes; only `repair` sets it aside."""
+    """Only `repair` sets aside a damaged index that cannot be rebuilt."""
     build(store, "app", b"one")
     for record in (store.path / ".bxcache" / "scopes").iterdir():
         if records == "gone":
@@ -177,18 +177,18 @@ def test_a_damaged_index_without_records_is_an_error_and_stays(
         store.collect,
         lambda: build(store, "app", b"one"),
     ):
-        with pytest.raises(StoreError, match="cannot be read as an index"):
+        with pytest.raises(StoreError, match="is not a valid index"):
             attempt()
         assert (store.path / "index.json").read_text() == text
-    assert "cannot be read as an index" in store.verify().damages[0].why
+    assert "is not a valid index" in store.verify().damages[0].why
     (note,) = store.repair()
     assert "set aside" in note
     assert (store.path / "index.json.damaged").read_text() == text
     assert store.read_scopes() == {}
 
 
-def test_a_record_that_is_torn_is_no_scope(store: Store) -> None:
-    """A power cut can leave one; the others are made anew all the same."""
+def test_a_torn_page_is_skipped(store: Store) -> None:
+    """A page torn by a power cut is skipped, and the other scopes are restored."""
     build(store, "one", b"1")
     build(store, "two", b"2")
     (torn,) = (store.path / ".bxcache" / "scopes").glob("two@*")
@@ -198,7 +198,7 @@ def test_a_record_that_is_torn_is_no_scope(store: Store) -> None:
 
 
 def test_of_two_records_of_a_scope_the_newer_holds(store: Store) -> None:
-    """A save that was cut off before the index leaves both."""
+    """If an interrupted save left two pages of a scope, the newer one counts."""
     first = build(store, "app", b"one")
     (old,) = (store.path / ".bxcache" / "scopes").iterdir()
     text = old.read_bytes()
