@@ -35,7 +35,7 @@ from bxcache.pipeline.candidates import list_candidates
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.pipeline.prepare import list_stored, plan_build
 from bxcache.pipeline.request import BuildRequest
-from bxcache.place.image_name import place_in
+from bxcache.place.image_name import path_in
 from bxcache.place.scope import Scope
 from bxcache.redaction import Redactor
 from bxcache.store.staging import draw_name
@@ -254,7 +254,7 @@ def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
 
 def _name_image(base: Prepared, target: str) -> str:
     """A target's name, from the project's top folder: each folder can have a bake file."""
-    folder = place_in(base.setup.root, base.request.directory)
+    folder = path_in(base.setup.root, base.request.directory)
     return str(PurePosixPath(folder) / target)
 
 

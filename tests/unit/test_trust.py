@@ -1,4 +1,6 @@
-"""Which keys count in a build that is not trusted: a table made from the models."""
+"""Tests of which keys of a config file count in an untrusted build, from a table made from the
+models.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ KEYS = [(section, name) for section, model in MODELS.items() for name in model.m
 
 @dataclass(frozen=True)
 class Value:
-    """A key's value in a file, as a variable, and whether it counts in a stranger's file.
+    """A key's value in a file and as a variable, and whether it counts in a stranger's file.
 
     Attributes:
         text: the value as TOML.
@@ -158,7 +160,7 @@ BARE = {
     "registry": ("force_compression", Value("false", counts=True)),
     "inline": ("stages", Value('"final"', counts=True)),
 }
-"""What a backend has of itself."""
+"""The keys that every backend needs."""
 ROWS = [(*key, value) for key, values in VALUES.items() for value in values]
 
 
@@ -232,7 +234,7 @@ def name_row(row: object) -> str:
 def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
     section: str, name: str, value: Value, checkout: Path
 ) -> None:
-    """In a trusted build everything counts; what does not is what nobody said, in one note."""
+    """A trusted build uses every key; an untrusted one lists those it ignores in one note."""
     file = render(section, name, value)
     said = read(decide(checkout, file, own=True)[0], section, name, value)
     bare = render(section, *BARE[section]) if section in BARE else ""
@@ -240,9 +242,9 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
     setup, trust = decide(checkout, file)
     found = read(setup, section, name, value)
     assert found == (said if value.counts else default)
-    told = [note for note in trust.notes if name_key(section, name, value) in note]
-    assert len(told) == (0 if value.counts else 1)
-    assert all("bxcache.toml:" in note for note in told)
+    found_notes = [note for note in trust.notes if name_key(section, name, value) in note]
+    assert len(found_notes) == (0 if value.counts else 1)
+    assert all("bxcache.toml:" in note for note in found_notes)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
 def test_a_variable_and_a_flag_count_anyway(
     section: str, name: str, value: Value, checkout: Path
 ) -> None:
-    """They come from who runs the build, and leave no note."""
+    """They come from the person who runs the build, and cause no note."""
     plain = value.variable or json.loads(value.text)
     plain = f"{value.entry}={plain}" if value.entry else str(plain)
     variables = {f"BXCACHE_{section}_{name}".upper(): plain}
@@ -268,12 +270,14 @@ def test_a_variable_and_a_flag_count_anyway(
     expected, _ = decide(checkout, own=True, **options)
     flagged, flagged_trust = decide(checkout, **options)
     assert read(flagged, section, name, value) == read(expected, section, name, value)
-    assert not any("does not count" in n for n in (*trust.notes, *flagged_trust.notes))
+    assert not any(
+        "settings of the config file ignored" in n for n in (*trust.notes, *flagged_trust.notes)
+    )
 
 
 @pytest.mark.parametrize("kind", [*BACKEND_MODELS])
 def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path) -> None:
-    """Those of a file lose what asks."""
+    """A variable's backend keeps all attributes, where a file's would lose some."""
     text = {
         "local": "type=local,dir=/var/cache/app,max_size=1GB",
         "registry": "type=registry,ref=r.example.com/c,insecure=true",
@@ -286,7 +290,7 @@ def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path)
 
 
 def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
-    """What it sets goes before `[build]`; a harmless value of that counts then."""
+    """An image's settings that do not count give way to those of `[build]`."""
     file = '[build]\ncontext = "sub"\n[images.api]\ncontext = "/etc"\npush = true\ntarget = "x"\n'
     setup, trust = decide(checkout, file, image="api")
     assert (setup.config.build.context, setup.config.build.push) == ("sub", False)
@@ -296,7 +300,7 @@ def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
 
 
 def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
-    """Each key with its line; what a flag replaces is none of them."""
+    """The note lists each key with its line, except keys that a flag replaces."""
     file = '[build]\npush = true\ntags = ["a"]\nssh = ["default"]\n[place]\ntrusted = true\n'
     _, trust = decide(checkout, file, tags=["b"])
     (note,) = trust.notes
@@ -306,12 +310,12 @@ def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
 
 
 def test_who_says_that_a_build_is_trusted_or_not(checkout: Path) -> None:
-    """A flag or a variable either way, and a file only that it is not."""
+    """A flag or a variable can grant or remove trust; a file can only remove it."""
     file = "[build]\npush = true\n"
     assert decide(checkout, file, trusted=True)[0].config.build.push
     assert decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "true"})[0].config.build.push
-    told, _ = decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
-    assert not told.config.build.push
+    distrusted, _ = decide(checkout, file, {"BXCACHE_PLACE_TRUSTED": "false"}, own=True)
+    assert not distrusted.config.build.push
     own, _ = decide(checkout, f"{file}[place]\ntrusted = false\n", own=True)
     assert not own.config.build.push
 
@@ -341,7 +345,7 @@ SAVED = [
 def test_where_a_build_without_trust_may_save(
     file: str, variable: str, why: list[str], checkout: Path
 ) -> None:
-    """Where no file says, and to no tag that was chosen for others; a trusted one saves to all."""
+    """An untrusted build saves only where no file says, and to no tag that others use."""
     text = f"[[cache.backends]]\n{file}\n" if file else ""
     variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
     for trusted in (True, False):
@@ -366,7 +370,7 @@ def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
     limits: Limits,
     checkout: Path,
 ) -> None:
-    """Nor by the default ones, which may be narrower than those of trusted builds."""
+    """Its default limits evict nothing either: trusted builds may have wider ones."""
     file = "[[cache.backends]]\ntype = 'local'\nmax_size = '1GB'\nmax_age = '1d'\n"
     variables = {"BXCACHE_CACHE_BACKENDS": variable} if variable else {}
     setup, _ = decide(checkout, file, variables, own=trusted)
@@ -375,33 +379,33 @@ def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
     assert location.limits == limits
 
 
-def test_config_show_tells_what_does_not_count(
+def test_config_show_lists_what_does_not_count(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each key with its line and the reason, beside the value that counts."""
+    """It shows each ignored key with its line and the reason, beside the value that counts."""
     (checkout / "bxcache.toml").write_text("[build]\npush = true\nload = true\n")
     monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
     monkeypatch.setenv("BXCACHE_PLACE_BRANCH", "main")
     monkeypatch.setenv("BXCACHE_PLACE_DEFAULT", "main")
     monkeypatch.setattr("bxcache.place.repository.ask", refuse)
     assert run(["config", "show"]) == 0
-    told = capsys.readouterr()
-    lines = [line.split() for line in told.out.splitlines()]
+    shown = capsys.readouterr()
+    lines = [line.split() for line in shown.out.splitlines()]
     assert ["build.push", "=", "false", "default"] in lines
-    (line,) = [line for line in told.out.splitlines() if "does not count" in line]
+    (line,) = [line for line in shown.out.splitlines() if "does not count" in line]
     assert line.startswith("build.push = true")
     assert "bxcache.toml:2, does not count here: it pushes" in line
-    assert "`build.push` (bxcache.toml:2)" in told.err
+    assert "`build.push` (bxcache.toml:2)" in shown.err
 
 
 def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
-    """There is no git."""
+    """Fail as if git did not exist."""
     raise FileNotFoundError
 
 
 @pytest.mark.parametrize("context", ["oci-layout:///etc", "ssh://h/x", "git@h:a/b.git", "-"])
 def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: Path) -> None:
-    """Whatever folder of that name a stranger has made, docker looks elsewhere for some of them."""
+    """A folder named like a remote context does not make it harmless: docker may look elsewhere."""
     (checkout / context).mkdir(parents=True)
     for file in (f'context = "{context}"', f'build_contexts.x = "{context}"'):
         _, trust = decide(checkout, f"[build]\n{file}\n")
@@ -410,13 +414,13 @@ def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: P
 
 @pytest.mark.parametrize("key", ["build_args", "build_contexts", "labels"])
 def test_a_name_says_nothing_of_a_value(key: str, checkout: Path) -> None:
-    """Docker ends a name at the first `=`, so another one than the judged would be set."""
+    """A name with `=` is refused: docker splits at the first one and would set another name."""
     with pytest.raises(ConfigError, match="a name has no `=`"):
         decide(checkout, f'[build.{key}]\n"HTTP_PROXY=x" = "sub"\n', own=True)
 
 
 def test_a_link_to_a_file_elsewhere_says_nothing(checkout: Path, tmp_path: Path) -> None:
-    """What is in it is not the stranger's to read. The caller may name a file elsewhere."""
+    """A config file that links outside the checkout counts only if the caller names it."""
     other = tmp_path / "other.toml"
     decide(checkout, "", own=True)
     other.write_text('[build]\ntarget = "x"\n[cache]\nstrict = true\n')
