@@ -18,7 +18,7 @@ from bxcache.buildx.bake.stages import (
     StageExport,
     list_refs,
     needs_new_bake,
-    render_bake,
+    render_stage_push,
     render_stages,
     write_bake,
 )
@@ -26,7 +26,7 @@ from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile
-from bxcache.buildx.faults import explain_transfer, is_passing
+from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred
 from bxcache.buildx.stream.names import Transfer
@@ -289,7 +289,7 @@ def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
     runner, save = export.runner, export.save
     settings, seconds = runner.settings, save.backend.timeout
     metadata, targets = runner.name_metadata(), tuple(document["target"])
-    arguments = render_bake(settings, metadata, targets, runner.extra)
+    arguments = render_stage_push(settings, metadata, targets, runner.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
     place = ExitStack()
 
@@ -307,12 +307,12 @@ def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
             place.close()
 
     try:
-        ran, ended = run_quietly(runner, command, seconds, feed=feed, hear=hear)
+        ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=hear)
         for _ in range(_MORE_ATTEMPTS):
-            if ran.exit_status and not ended and is_passing(ran.error):
+            if ran.exit_status and not ended and is_transient(ran.error):
                 # Another attempt waits for a place as the first one did.
                 place.close()
-                ran, ended = run_quietly(runner, command, seconds, feed=feed, hear=hear)
+                ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=hear)
         if ended or ran.exit_status:
             turn.is_over.set()
             raise explain_transfer(save.use.place, "saving", ended or ran.error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.backends.base import EXPORT, IMPORT, save_quietly
 from bxcache.buildx.command import can_repeat, reads_context
-from bxcache.buildx.faults import have_nodes_met
+from bxcache.buildx.faults import have_nodes_collided
 from bxcache.buildx.stream.events import Noted
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.buildx.stream.trace import CacheTransfer
@@ -47,7 +47,7 @@ def avoid_meeting(
     """
     settings, failed = runner.settings, ran.exit_status != 0
     export = find_local_export(uses)
-    if staging is None or export is None or not have_nodes_met(ran.trace):
+    if staging is None or export is None or not have_nodes_collided(ran.trace):
         return None
     repeatable = _can_repeat(runner)
     # Without a cache everything would be executed once more.
@@ -89,7 +89,7 @@ def find_local_export(uses: Sequence[CacheUse]) -> CacheUse | None:
 
 
 def _is_due(runner: Runner, ran: RunResult) -> bool:
-    written = ran.trace.find_transfers(_KIND) and not have_nodes_met(ran.trace)
+    written = ran.trace.find_transfers(_KIND) and not have_nodes_collided(ran.trace)
     return not written and _can_repeat(runner)
 
 

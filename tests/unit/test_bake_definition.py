@@ -1,4 +1,4 @@
-"""What `docker buildx bake --print` says, read as the settings of builds."""
+"""Tests of reading `docker buildx bake --print` as the settings of builds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def parse(target: dict[str, Any]) -> BakeTarget:
 
 
 def option(text: str) -> set[str]:
-    """An option's fields, whose order says nothing."""
+    """Return an option's fields, in any order."""
     return set(text.split(","))
 
 
 @pytest.mark.parametrize("name", ["print", "print-old"])
 def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
-    """Everything that the recorded bake file says, by hand."""
+    """All keys of the recorded bake file have the values written by hand."""
     targets = parse_definition((RECORDED / f"{name}.json").read_text())
     assert sorted(targets) == ["full", "inline", "plain"]
     full = targets["full"]
@@ -60,12 +60,12 @@ def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
     assert full.keeps_cache
     registry, image, local = map(option, full.cache_from)
     assert registry == {"type=registry", "ref=r/app:cache"}
-    # A ref alone is a registry's; the old buildx shows it as it stands in the file.
+    # A bare ref means a registry; the old buildx shows it as written in the file.
     assert image in ({"r/app:plain"}, {"type=registry", "ref=r/app:plain"})
     assert local == {"type=local", "src=c"}
 
 
-def test_what_is_named_alone_is_told_as_docker_takes_it() -> None:
+def test_a_bare_id_is_rendered_as_docker_reads_it() -> None:
     """A secret has to be `id=NAME` for buildx; an agent may be `NAME` only."""
     told = {"secret": [{"id": "TOKEN"}], "ssh": [{"id": "default"}, {"id": "key", "paths": []}]}
     settings = parse(told).settings

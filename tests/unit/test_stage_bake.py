@@ -1,4 +1,4 @@
-"""The bake file that pushes stages says the same as the build's own flags.
+"""Tests that the bake file for stages says the same as the build's own flags.
 
 https://docs.docker.com/build/bake/reference/
 """
@@ -18,7 +18,7 @@ from bxcache.buildx.bake.stages import (
     StageExport,
     explain_unbaked,
     needs_new_bake,
-    render_bake,
+    render_stage_push,
     render_stages,
     write_bake,
 )
@@ -35,7 +35,7 @@ def targets(
     extra: tuple[str, ...] = (),
     **more: Any,  # noqa: ANN401
 ) -> list[dict[str, Any]]:
-    """The targets of the bake file for two stages, as they stand in it."""
+    """Return the targets of the bake file for two stages."""
     given: dict[str, Any] = {"cache_from": (), "insecure": False, **more}
     repetition = Repetition(
         settings=BuildSettings.model_validate(settings),
@@ -59,7 +59,7 @@ ALWAYS = {
 
 
 def test_a_stage_is_a_target_that_pushes_it_with_its_cache() -> None:
-    """The last one needs no name; nothing else is told where nothing else was asked for."""
+    """The last stage needs no name, and defaults add no keys."""
     assert targets({}) == [
         {**ALWAYS, "tags": ["r/app:s.build"], "target": "build"},
         {**ALWAYS, "tags": ["r/app:s.last"]},
@@ -74,7 +74,7 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
     ("platforms", {"platforms": ["linux/amd64"]}, (), {"platforms": ["linux/amd64"]}),
     ("network", {"network": "host"}, (), {"network": "host"}),
     ("pull", {"pull": True}, (), {"pull": True}),
-    # What says where the image goes, or what it is called, is the build's own.
+    # The image's destination and names belong only to the build.
     ("tags", {"tags": ["app:1"], "push": True, "load": True}, (), {}),
     ("outputs", {"outputs": ["type=docker,dest=/x"]}, (), {}),
     ("labels", {"labels": {"a": "b"}}, ("--label", "c=d"), {}),
@@ -93,7 +93,7 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
     ("shm", {}, ("--shm-size", "1g"), {"shm-size": "1g"}),
     ("allow", {}, ("--allow", "network.host"), {"entitlements": ["network.host"]}),
     ("debug", {}, ("-D", "--debug", "--shm-size=1g"), {"shm-size": "1g"}),
-    # It would be a second inline cache.
+    # This would add a second inline cache.
     ("inline", {"build_args": {"BUILDKIT_INLINE_CACHE": "1"}}, (), {}),
     ("provenance", {}, ("--provenance=false", "--sbom", "true"), {}),
     # A value that looks like a flag is a value.
@@ -107,7 +107,7 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
 def test_each_setting_and_each_flag_has_its_attribute(
     settings: dict[str, Any], extra: tuple[str, ...], expected: dict[str, Any]
 ) -> None:
-    """The same for every stage."""
+    """Every stage gets the same attributes."""
     for found, stage in zip(targets(settings, extra), STAGES, strict=True):
         own = {"tags": [stage.ref], **({"target": stage.target} if stage.target else {})}
         assert found == {**ALWAYS, **own, **expected}
@@ -240,7 +240,7 @@ def test_what_older_versions_of_bake_would_leave_out_is_known(
 
 def test_the_command_names_the_builder_and_what_is_allowed() -> None:
     """And the stages in their order."""
-    words = render_bake(
+    words = render_stage_push(
         BuildSettings(builder="mine"),
         Path("/t/meta.json"),
         ["stage-0", "stage-1"],
