@@ -45,9 +45,9 @@ def test_a_config_file_is_used_from_below(machine: Machine, project: Path) -> No
 def test_a_store_in_the_build_context_is_noted(machine: Machine, project: Path) -> None:
     """The note stays until docker ignores the store, which `COPY . .` would copy."""
     words = (*HERE, "--backend", "type=local,dir=.cache/store")
-    told = f"add `.cache/store` as the last line of {project / '.dockerignore'}"
-    assert told in machine.run(*words, folder=project).err
-    assert told in machine.run(*words, "--dry-run", folder=project).out
+    seen = f"add `.cache/store` as the last line of {project / '.dockerignore'}"
+    assert seen in machine.run(*words, folder=project).err
+    assert seen in machine.run(*words, "--dry-run", folder=project).out
     (project / ".dockerignore").write_text(".cache\n")
     assert "is in the build context" not in machine.run(*words, folder=project).err
 
@@ -270,8 +270,8 @@ def test_dockers_metadata_file_is_what_plain_buildx_writes(machine: Machine, pro
             ran = machine.run(*own, folder=project, BUILDX_METADATA_PROVENANCE=mode)
             files = [json.loads((project / name).read_text()) for name in ("raw.json", "own.json")]
             assert outline(files[0]) == outline(files[1])
-            told = json.loads(ran.out)
-            [built] = told["targets"].values() if command == ("bake",) else [told]
+            seen = json.loads(ran.out)
+            [built] = seen["targets"].values() if command == ("bake",) else [seen]
             assert all(step["line"] for step in built["steps"])
 
 
@@ -330,10 +330,10 @@ def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
         built = json.loads(ran.out)
         assert [each["exported"] for each in built["caches"][-1:]] == [True]
         shown = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
-        for told in (built["warnings"], shown):
-            assert len(told) == 2
-            assert all("`127.0.0.1:1/app` that docker was given" in each for each in told)
-            assert all("connection refused" in each for each in told)
+        for seen in (built["warnings"], shown):
+            assert len(seen) == 2
+            assert all("`127.0.0.1:1/app` that docker was given" in each for each in seen)
+            assert all("connection refused" in each for each in seen)
         assert any(each in built["warnings"][0] for each in reasons)
 
 

@@ -71,9 +71,9 @@ def test_files_are_left_out_as_docker_leaves_them_out(machine: Machine, tmp_path
     wrong = {}
     for name, files in patterns.items():
         sent, text = list_sent(name), (tmp_path / name / ".dockerignore").read_bytes().decode()
-        told = {each for each in FILES if not excludes(text, each)}
-        if told != sent:
-            wrong[files[".dockerignore"]] = (told - sent, sent - told)
+        seen = {each for each in FILES if not excludes(text, each)}
+        if seen != sent:
+            wrong[files[".dockerignore"]] = (seen - sent, sent - seen)
     assert not wrong
     for name in contexts.keys() - patterns.keys():
         settings = BuildSettings(context=name)

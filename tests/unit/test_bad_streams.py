@@ -167,12 +167,12 @@ def test_what_stands_around_a_bad_line_is_read_as_ever(name: str, bad: str) -> N
     """A bad line anywhere does not change how the others are read."""
     lines = LINES[name]
     trace, events = read([each for line in lines for each in (bad, line)])
-    expected, told = read(lines)
+    expected, seen = read(lines)
     assert trace.steps == expected.steps
     assert trace.transfers == expected.transfers
     assert (trace.sources, trace.began) == (expected.sources, expected.began)
     assert [e for e in events if not isinstance(e, Said)] == [
-        e for e in told if not isinstance(e, Said)
+        e for e in seen if not isinstance(e, Said)
     ]
 
 
@@ -224,8 +224,8 @@ def test_no_time_is_negative_whatever_the_clock_says(
     lines = []
     for digest, started, completed, cached in spans:
         name = f"[{digest} 1/1] RUN make"
-        told = {"started": started, "completed": completed, "cached": cached}
-        lines.append(json.dumps({"vertexes": [{"digest": digest, "name": name, **told}]}))
+        seen = {"started": started, "completed": completed, "cached": cached}
+        lines.append(json.dumps({"vertexes": [{"digest": digest, "name": name, **seen}]}))
     trace, events = read(lines)
     assert all(event.seconds >= 0 for event in events if isinstance(event, StepFinished))
     assert all(step.seconds >= 0 and (step.began or 0) >= 0 for step in trace.steps)

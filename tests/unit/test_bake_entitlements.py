@@ -45,13 +45,15 @@ def folder(tmp_path: Path) -> Path:
     return here
 
 
-def define(**told: dict[str, Any]) -> dict[str, BakeTarget]:
-    return parse_definition(json.dumps({"target": told}))
+def define(**printed: dict[str, Any]) -> dict[str, BakeTarget]:
+    return parse_definition(json.dumps({"target": printed}))
 
 
-def ask(folder: Path, told: dict[str, Any], *allowed: str, sets: tuple[str, ...] = ()) -> list[str]:
+def ask(
+    folder: Path, printed: dict[str, Any], *allowed: str, sets: tuple[str, ...] = ()
+) -> list[str]:
     """List the entitlements that a target lacks."""
-    return [each.allow for each in list_missing(define(app=told), allowed, sets, folder)]
+    return [each.allow for each in list_missing(define(app=printed), allowed, sets, folder)]
 
 
 def local(path: str) -> dict[str, str]:
@@ -82,10 +84,10 @@ HERE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("told", HERE, ids=json.dumps)
-def test_what_is_below_the_working_directory_is_free(folder: Path, told: dict[str, Any]) -> None:
+@pytest.mark.parametrize("printed", HERE, ids=json.dumps)
+def test_what_is_below_the_working_directory_is_free(folder: Path, printed: dict[str, Any]) -> None:
     """Local paths below, remote contexts and non-paths need no entitlement."""
-    assert ask(folder, told) == []
+    assert ask(folder, printed) == []
 
 
 BEYOND: list[tuple[dict[str, Any], list[str]]] = [
@@ -132,13 +134,13 @@ BEYOND: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "missing"), BEYOND, ids=json.dumps)
+@pytest.mark.parametrize(("printed", "missing"), BEYOND, ids=json.dumps)
 def test_what_is_beyond_has_to_be_allowed(
-    folder: Path, told: dict[str, Any], missing: list[str]
+    folder: Path, printed: dict[str, Any], missing: list[str]
 ) -> None:
     """A path outside needs the entitlement named, and no other."""
-    assert ask(folder, told) == missing
-    assert ask(folder, told, *missing) == []
+    assert ask(folder, printed) == missing
+    assert ask(folder, printed, *missing) == []
 
 
 # `escape` is a dangling link: the folder that it points into counts.
@@ -176,17 +178,17 @@ UPSTREAM: list[tuple[str, dict[str, Any], tuple[str, ...], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "allowed", "missing"), [each[1:] for each in UPSTREAM])
+@pytest.mark.parametrize(("printed", "allowed", "missing"), [each[1:] for each in UPSTREAM])
 def test_what_is_allowed_is_free(
-    folder: Path, told: dict[str, Any], allowed: tuple[str, ...], missing: list[str]
+    folder: Path, printed: dict[str, Any], allowed: tuple[str, ...], missing: list[str]
 ) -> None:
     """The cases of buildx's own tests give its results."""
     top = f"fs.read={folder.parents[1].resolve()}"
-    assert ask(folder, told, *allowed) == [each.format(top=top) for each in missing]
+    assert ask(folder, printed, *allowed) == [each.format(top=top) for each in missing]
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("printed", "text"),
     [
         ({"output": [local("../one")]}, "app.output=type=local,dest=../one"),
         ({"cache-to": [{"type": "local", "dest": ".."}]}, "*.cache-to+=type=local,dest=.."),
@@ -197,10 +199,10 @@ def test_what_is_allowed_is_free(
         ({"entitlements": ["network.host"]}, "app.entitlements=network.host"),
     ],
 )
-def test_what_a_caller_sets_is_allowed(folder: Path, told: dict[str, Any], text: str) -> None:
+def test_what_a_caller_sets_is_allowed(folder: Path, printed: dict[str, Any], text: str) -> None:
     """A path named in `--set` is allowed, except a context to read."""
-    assert ask(folder, told, sets=(text,)) == []
-    assert ask(folder, {**told, "context": "/"}, sets=(text, "*.context=/")) == ["fs.read=/"]
+    assert ask(folder, printed, sets=(text,)) == []
+    assert ask(folder, {**printed, "context": "/"}, sets=(text, "*.context=/")) == ["fs.read=/"]
 
 
 def test_each_target_is_looked_at(folder: Path) -> None:
@@ -226,11 +228,11 @@ def test_the_working_directory_may_be_a_link(folder: Path) -> None:
 def test_no_path_gets_away(parts: list[str]) -> None:
     """Any path that leads out needs an entitlement, which then allows it."""
     path = "/".join(parts) or "."
-    told, here = {"output": [local(path)]}, Path(__file__).parent
-    missing = ask(here, told)
+    printed, here = {"output": [local(path)]}, Path(__file__).parent
+    missing = ask(here, printed)
     there = Path(os.path.realpath(os.path.normpath(here / path.replace("\0", ""))))
     assert bool(missing) != there.is_relative_to(here.resolve())
-    assert ask(here, told, *missing) == []
+    assert ask(here, printed, *missing) == []
 
 
 @pytest.mark.parametrize(

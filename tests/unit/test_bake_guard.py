@@ -104,9 +104,9 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def guard(told: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[str, Any], list[str]]:
+def guard(printed: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[str, Any], list[str]]:
     return guard_target(
-        told, Limits(Checkout(folder.resolve(), folder), read_allowed(allowed, folder))
+        printed, Limits(Checkout(folder.resolve(), folder), read_allowed(allowed, folder))
     )
 
 
@@ -128,13 +128,13 @@ def test_what_asks_is_left_out_unless_the_caller_lets_it(
     key: str, value: object, allow: str, checkout: Path
 ) -> None:
     """Only the right `--allow` keeps a key."""
-    told = {"context": ".", key: value}
-    kept, (refused,) = guard(told, checkout)
+    printed = {"context": ".", key: value}
+    kept, (refused,) = guard(printed, checkout)
     assert not kept.get(key) or key == "context"
     assert kept.get("context") == (None if key == "context" else ".")
     assert refused == key or refused.startswith(f"{key}.")
-    kept, rest = guard(told, checkout, *([allow] if allow else ALL))
-    assert (kept == told, rest) == (bool(allow), [] if allow else [refused])
+    kept, rest = guard(printed, checkout, *([allow] if allow else ALL))
+    assert (kept == printed, rest) == (bool(allow), [] if allow else [refused])
 
 
 def test_the_dockerfile_lies_in_the_context_that_counts(checkout: Path) -> None:
@@ -155,9 +155,9 @@ class Evaluating(Docker):
         environments: its environment at each call.
     """
 
-    def __init__(self, told: dict[str, Any], *, escapes: bool = False) -> None:
+    def __init__(self, printed: dict[str, Any], *, escapes: bool = False) -> None:
         super().__init__(("docker",))
-        self.told, self.escapes = told, escapes
+        self.printed, self.escapes = printed, escapes
         self.environments: list[Any] = []
 
     def print_bake(
@@ -167,11 +167,11 @@ class Evaluating(Docker):
         environment: Mapping[str, str] | None = None,
     ) -> Answer:
         self.environments.append(environment)
-        told = self.told
+        printed = self.printed
         if arguments[:1] == ("--file",) and arguments[1].endswith(".json"):
             text = (directory / arguments[1]).read_text()
-            told = self.read(json.loads(text)["target"]["app"])
-        shown = {key: self.show(key, value) for key, value in told.items()}
+            printed = self.read(json.loads(text)["target"]["app"])
+        shown = {key: self.show(key, value) for key, value in printed.items()}
         return Answer(0, json.dumps({"target": {"app": shown}}), "")
 
     def show(self, key: str, value: Any) -> Any:  # noqa: ANN401
@@ -191,14 +191,14 @@ class Evaluating(Docker):
 @pytest.mark.parametrize("text", ["plain", "${HOME} %{if}", "$${HOME}", "$$${x}", "a$%{"])
 def test_a_text_stays_what_it_is(escapes: bool, text: str, checkout: Path) -> None:  # noqa: FBT001
     """No release of buildx evaluates a text a second time."""
-    told = {"labels": {text: text}, "dockerfile-inline": text, "target": text}
+    printed = {"labels": {text: text}, "dockerfile-inline": text, "target": text}
     asking = {"args": {"HTTP_PROXY": text}, "tags": [text]}
-    docker = Evaluating({**told, **asking}, escapes=escapes)
+    docker = Evaluating({**printed, **asking}, escapes=escapes)
     request = BakeRequest(BuildRequest(directory=checkout))
     guarded, (note,) = guard_bake(request, docker, checkout)
     (file,) = guarded.files
     read = docker.read(json.loads((checkout / file).read_text())["target"]["app"])
-    assert read == told
+    assert read == printed
     assert "`app.args.HTTP_PROXY`, `app.tags`" in note
 
 

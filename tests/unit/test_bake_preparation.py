@@ -65,13 +65,13 @@ def ask(base: Prepared, **more: Any) -> BakeRequest:  # noqa: ANN401
     return BakeRequest(build, **more)
 
 
-def target(name: str, **told: Any) -> BakeTarget:  # noqa: ANN401
-    keys = {key.replace("_", "-"): value for key, value in told.items()}
+def target(name: str, **declared: Any) -> BakeTarget:  # noqa: ANN401
+    keys = {key.replace("_", "-"): value for key, value in declared.items()}
     return parse_definition(json.dumps({"target": {name: keys}}))[name]
 
 
-def baking(base: Prepared, told: BakeTarget, *uses: CacheUse) -> Baking:
-    return Baking(told, base, BuildPlan(base.scope, uses, ()))
+def baking(base: Prepared, declared: BakeTarget, *uses: CacheUse) -> Baking:
+    return Baking(declared, base, BuildPlan(base.scope, uses, ()))
 
 
 def sets(arguments: tuple[str, ...]) -> list[str]:
@@ -104,16 +104,16 @@ def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
 
 def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
     """The first `--set` replaces the file's imports, so they are repeated before ours."""
-    told = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
+    declared = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
     ours = use(IMPORT, "local", "type=local,src=/s"), use(IMPORT, "registry", "type=registry,ref=r")
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, told, *ours)])) == [
+    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared, *ours)])) == [
         "api.cache-from=type=registry,ref=r/own",
         "api.cache-from=type=local,src=c",
         "api.cache-from=type=local,src=/s",
         "api.cache-from=type=registry,ref=r",
     ]
     # Without our imports they are not repeated.
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, told)])) == []
+    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared)])) == []
 
 
 def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
@@ -210,7 +210,7 @@ def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name", "told", "scope"),
+    ("folder", "name", "declared", "scope"),
     [
         (".", "api", {}, "api.linux-amd64.main"),
         ("services", "api", {}, "services_api.linux-amd64.main"),
@@ -221,12 +221,12 @@ def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
     ],
 )
 def test_a_target_has_a_scope_of_its_own(
-    base: Prepared, folder: str, name: str, told: dict[str, Any], scope: str
+    base: Prepared, folder: str, name: str, declared: dict[str, Any], scope: str
 ) -> None:
     """The scope is named by the target and its folder in the project."""
     directory = base.request.directory / folder
     base = replace(base, request=replace(base.request, directory=directory))
-    found = prepare_target(base, ask(base), target(name, **told)).scope
+    found = prepare_target(base, ask(base), target(name, **declared)).scope
     # Characters invalid in a tag are replaced, and a hash is added.
     parts = found.name.split(".")
     assert ".".join([parts[0].partition("-")[0], *parts[1:]]) == scope
@@ -234,9 +234,9 @@ def test_a_target_has_a_scope_of_its_own(
 
 def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
     """A target has its own settings, and the caller's for all targets."""
-    told = target("api", context="app", args={"A": "1"}, tags=["x"])
+    declared = target("api", context="app", args={"A": "1"}, tags=["x"])
     request = ask(base, options={"no_cache": True, "push": True})
-    settings = prepare_target(base, request, told).setup.config.build
+    settings = prepare_target(base, request, declared).setup.config.build
     assert (settings.context, settings.build_args, settings.tags) == ("app", {"A": "1"}, ("x",))
     assert (settings.no_cache, settings.push) == (True, True)
     plain = prepare_target(base, ask(base), target("api", no_cache=True)).setup.config.build
@@ -252,10 +252,10 @@ def test_each_target_has_a_name_and_a_folder_of_its_own(base: Prepared) -> None:
 
 def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
     """Nothing is looked up, imported or saved for it, and a note says so."""
-    told = target("api", cache_to=["type=inline"])
-    prepared = prepare_target(base, ask(base), told)
+    declared = target("api", cache_to=["type=inline"])
+    prepared = prepare_target(base, ask(base), declared)
     assert (prepared.store, prepared.candidates, prepared.trust.writes) == (None, (), False)
-    plan = plan_target(told, prepared, None)
+    plan = plan_target(declared, prepared, None)
     assert (plan.uses, plan.saves) == ((), ())
     assert plan.notes == ("it has a `cache-to` of its own; its caches are left to bake",)
 
@@ -267,28 +267,28 @@ def test_an_inline_cache_is_asked_for_once(
     asked: bool,  # noqa: FBT001
 ) -> None:
     """With that build argument buildx adds an inline cache itself."""
-    told = target("api", args=args)
-    prepared = prepare_target(base, ask(base), told)
+    declared = target("api", args=args)
+    prepared = prepare_target(base, ask(base), declared)
     use = CacheUse(EXPORT, "inline", "r/app", prepared.scope.name, (("type", "inline"),), "why")
-    baking = Baking(told, prepared, BuildPlan(prepared.scope, (use,), ()))
+    baking = Baking(declared, prepared, BuildPlan(prepared.scope, (use,), ()))
     words = render_bake(ask(base), base, Path("m.json"), [baking])
     assert ("api.cache-to=type=inline" in words) == asked
 
 
 def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -> None:
     """A note names its own imports, if ours are imported too."""
-    told = target("api", cache_from=["type=local,src=c"])
-    prepared = prepare_target(base, ask(base), told)
+    declared = target("api", cache_from=["type=local,src=c"])
+    prepared = prepare_target(base, ask(base), declared)
     state = LocalState(store.path, store.path, {prepared.scope.name: "sha256:d"})
     note = "it has a `cache-from` of its own, which is imported too"
-    assert note in plan_target(told, prepared, state).notes
-    assert note not in plan_target(told, prepared, LocalState(store.path, store.path)).notes
+    assert note in plan_target(declared, prepared, state).notes
+    assert note not in plan_target(declared, prepared, LocalState(store.path, store.path)).notes
 
 
 def test_build_arguments_are_shown_as_a_command_has_them() -> None:
     """An argument without a value has that of the environment."""
-    told = target("api", args={"A": "1", "B": None, "C": ""})
-    assert describe_arguments(told) == (
+    declared = target("api", args={"A": "1", "B": None, "C": ""})
+    assert describe_arguments(declared) == (
         *("--build-arg", "A=1", "--build-arg", "B", "--build-arg", "C="),
     )
 
@@ -386,8 +386,8 @@ def test_what_is_passed_on_is_judged(
     again: bool,  # noqa: FBT001
 ) -> None:
     """An argument with unknown effects prevents a run that repeats the bake."""
-    told = target("api", shm_size="1g")
-    prepared = prepare_target(base, ask(base, extra=extra), told)
+    declared = target("api", shm_size="1g")
+    prepared = prepare_target(base, ask(base, extra=extra), declared)
     judged = prepared.request.extra
     settings = prepared.setup.config.build
     assert can_repeat(settings, judged) == again

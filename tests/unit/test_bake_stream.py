@@ -52,14 +52,14 @@ EACH = [(name, target) for name, targets in TARGETS.items() for target in target
 def feed(name: str) -> tuple[BakeReader, list[tuple[str, Event]]]:
     reader = BakeReader(tuple(TARGETS[name]))
     lines = (STREAMS / "bake" / f"{name}.ndjson").read_text().splitlines()
-    return reader, [told for line in join_documents(lines) for told in reader.feed(line)]
+    return reader, [seen for line in join_documents(lines) for seen in reader.feed(line)]
 
 
 def trace(name: str, target: str, *, known: bool) -> Trace:
     """Return a target's trace; with `known`, its own vertices come from the metadata, if any."""
     file = STREAMS / "bake" / f"{name}.meta.json"
-    told = parse_bake_metadata(file.read_text(), [target]) if known and file.exists() else {}
-    own = told[target].operations if told else ()
+    seen = parse_bake_metadata(file.read_text(), [target]) if known and file.exists() else {}
+    own = seen[target].operations if seen else ()
     return feed(name)[0].finish(target, own)
 
 
@@ -262,8 +262,8 @@ def test_names_lead_to_their_targets(builds: dict[str, list[tuple[str, str]]]) -
                 "started": "2026-01-01T00:00:00Z",
                 "completed": "2026-01-01T00:00:01Z",
             }
-            told = list(reader.feed(json.dumps({"vertexes": [vertex]})))
-            assert {owner for owner, _ in told} == {target}
+            seen = list(reader.feed(json.dumps({"vertexes": [vertex]})))
+            assert {owner for owner, _ in seen} == {target}
     for target, steps in builds.items():
         found = [(step.name.stage, step.name.text) for step in reader.finish(target).steps]
         assert found == steps
@@ -277,23 +277,23 @@ STARTED = {"started": "2026-01-01T00:00:00Z"}
 DONE = {**STARTED, "completed": "2026-01-01T00:00:02Z"}
 
 
-def tell(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
+def send(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
     return list(reader.feed(json.dumps(document)))
 
 
 def test_what_two_targets_have_in_common_is_read_once() -> None:
     """A shared step reports its log for one target, its outcome for both, its warning for none."""
     reader = BakeReader(("api", "web"))
-    tell(reader, vertexes=[vertex("api", **STARTED), vertex("web", **STARTED)])
+    send(reader, vertexes=[vertex("api", **STARTED), vertex("web", **STARTED)])
     hello, warning = (base64.b64encode(text).decode() for text in (b"hello\n", b"careful"))
-    told = tell(reader, logs=[{"vertex": "d", "data": hello}])
-    told += tell(reader, warnings=[{"vertex": "d", "short": warning}])
-    assert [(owner, type(each)) for owner, each in told] == [
+    seen = send(reader, logs=[{"vertex": "d", "data": hello}])
+    seen += send(reader, warnings=[{"vertex": "d", "short": warning}])
+    assert [(owner, type(each)) for owner, each in seen] == [
         ("api", StepLogged),
         ("", Warned),
     ]
     assert reader.finish("api").warnings == reader.finish("web").warnings == ("careful",)
-    done = tell(reader, vertexes=[vertex("api", **DONE), vertex("web", **DONE)])
+    done = send(reader, vertexes=[vertex("api", **DONE), vertex("web", **DONE)])
     assert [(owner, type(each)) for owner, each in done] == [
         ("api", StepFinished),
         ("web", StepFinished),
@@ -304,7 +304,7 @@ SHARED = "FROM a AS base\nRUN a\nFROM base AS api\nRUN b\nFROM base AS web\nRUN 
 
 
 @pytest.mark.parametrize(
-    ("line", "told", "concerned"),
+    ("line", "seen", "concerned"),
     [
         (4, "api", ["api"]),
         (6, "web", ["web"]),
@@ -315,18 +315,18 @@ SHARED = "FROM a AS base\nRUN a\nFROM base AS api\nRUN b\nFROM base AS web\nRUN 
     ],
 )
 def test_a_warning_is_that_of_the_target_that_needs_the_line(
-    line: int | None, told: str, concerned: list[str]
+    line: int | None, seen: str, concerned: list[str]
 ) -> None:
     """Targets with one Dockerfile share a vertex, so the warning's line decides."""
     reader = BakeReader(("api", "web"), {"api": "api", "web": "Web"})
     name = "internal] load build definition from Dockerfile"
     both = [{"digest": "d", "name": f"[{each} {name}"} for each in ("api", "web")]
-    tell(reader, vertexes=both)
+    send(reader, vertexes=both)
     text, short = (base64.b64encode(each.encode()).decode() for each in (SHARED, "careful"))
     place = {"sourceInfo": {"data": text}, "range": [{"start": {"line": line}}]}
     more = place if line is not None else {}
-    events = tell(reader, warnings=[{"vertex": "d", "short": short, **more}])
-    assert [(owner, type(each)) for owner, each in events] == [(told, Warned)]
+    events = send(reader, warnings=[{"vertex": "d", "short": short, **more}])
+    assert [(owner, type(each)) for owner, each in events] == [(seen, Warned)]
     assert [each for each in ("api", "web") if reader.finish(each).warnings] == concerned
 
 
@@ -340,8 +340,8 @@ def test_a_warning_of_docker_has_no_target() -> None:
 def test_a_step_that_another_target_did_is_listed_once() -> None:
     """It has its own name, though its own vertex is never reported as done."""
     reader = BakeReader(("api", "web"))
-    tell(reader, vertexes=[vertex("api", "own"), vertex("web", "other")])
-    tell(reader, vertexes=[vertex("api", "other", **DONE), vertex("web", "other", **DONE)])
+    send(reader, vertexes=[vertex("api", "own"), vertex("web", "other")])
+    send(reader, vertexes=[vertex("api", "other", **DONE), vertex("web", "other", **DONE)])
     [step] = reader.finish("api").steps
     assert (step.digests, step.outcome, step.seconds) == (("own",), EXECUTED, 2.0)
 
@@ -350,9 +350,9 @@ def test_what_is_of_no_target_is_left_out() -> None:
     """Steps outside targets, such as reading the bake file, are left out."""
     reader = BakeReader(("internal", "api"))
     name = "[internal] load local bake definitions"
-    begun = tell(reader, vertexes=[{"digest": "x", "name": name, **DONE}])
+    begun = send(reader, vertexes=[{"digest": "x", "name": name, **DONE}])
     assert [each for _, each in begun] == [RunStarted()]
-    assert tell(reader, vertexes=[{"digest": "y", "name": "[nope 1/1] RUN x", **DONE}]) == []
+    assert send(reader, vertexes=[{"digest": "y", "name": "[nope 1/1] RUN x", **DONE}]) == []
     assert reader.finish("internal").steps == reader.finish("api").steps == ()
 
 
@@ -377,7 +377,7 @@ def test_a_target_without_its_own_error_has_that_of_its_step() -> None:
     reader = BakeReader(("api", "web"))
     for name in ("api", "web"):
         broken = vertex(name, name, **DONE, error=f"{name} broke")
-        tell(reader, vertexes=[broken])
+        send(reader, vertexes=[broken])
     list(reader.feed("ERROR: target web: failed to solve: web broke"))
     assert reader.finish("api").last_error == "api broke"
     assert reader.finish("web").last_error == "failed to solve: web broke"

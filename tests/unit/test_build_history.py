@@ -131,14 +131,14 @@ def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
 )
 def test_only_the_true_cause_is_blamed(version: str, platforms: int, said: str) -> None:
     """A version is blamed only if a later one would report the layers."""
-    told = explain_unknown(version, Metadata(why_unknown="a reason"), platforms)
-    assert said in told
-    assert "a reason" in told or "0.14" in told
+    seen = explain_unknown(version, Metadata(why_unknown="a reason"), platforms)
+    assert said in seen
+    assert "a reason" in seen or "0.14" in seen
 
 
 def test_what_is_known_needs_no_reason() -> None:
     """Known layers, or a build without exports, need no reason."""
     whole = parse_metadata(json.dumps(TWO))
     assert explain_unknown("v0.13", whole, 2) == ""
-    told = explain_unknown("v0.29", Metadata(definitions=(Definition(None, "", ()),)), 0)
-    assert "nothing exports them" in told
+    seen = explain_unknown("v0.29", Metadata(definitions=(Definition(None, "", ()),)), 0)
+    assert "nothing exports them" in seen

@@ -166,9 +166,9 @@ OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
 def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: str) -> None:
     """It causes only a warning, with the command that fixes it."""
     check_reachable(found)
-    told = explain_inline_only(found)
-    assert why in told
-    assert told.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
+    seen = explain_inline_only(found)
+    assert why in seen
+    assert seen.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
 
 
 def test_a_builder_that_saves_everything_needs_no_words() -> None:

@@ -126,55 +126,60 @@ def test_the_file_of_a_bake_has_a_part_for_each_target() -> None:
     other = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     text = json.dumps({"stage-0": own, "stage-1": other, "buildx.build.warnings": []})
     alone, _ = read("docker-28-cold")
-    told = parse_bake_metadata(text, ("stage-0", "stage-1", "stage-2"))
-    assert told["stage-0"] == read("cold")[0]
-    assert told["stage-1"] == alone
-    assert told["stage-2"] == Metadata()
+    built = parse_bake_metadata(text, ("stage-0", "stage-1", "stage-2"))
+    assert built["stage-0"] == read("cold")[0]
+    assert built["stage-1"] == alone
+    assert built["stage-2"] == Metadata()
 
 
 A, B, C = (Layer(f"sha256:{letter * 64}", number) for number, letter in enumerate("abc"))
 
 
-def told(*operations: Operation, platform: str | None = None) -> Metadata:
+def built(*operations: Operation, platform: str | None = None) -> Metadata:
     return Metadata(None, (Definition(platform, "FROM x", operations),))
 
 
 def test_layers_get_other_names_wherever_they_stand() -> None:
     """Layers are replaced in all chains with their new sizes; others stay."""
-    before = told(Operation("v", (1,), ((A, B), (C,)), source="s"), Operation("w", (2,)))
+    before = built(Operation("v", (1,), ((A, B), (C,)), source="s"), Operation("w", (2,)))
     named = before.with_layers({A.digest: C, B.digest: A})
-    assert named == told(Operation("v", (1,), ((C, A), (C,)), source="s"), Operation("w", (2,)))
+    assert named == built(Operation("v", (1,), ((C, A), (C,)), source="s"), Operation("w", (2,)))
     assert named.layers == {C.digest: 2, A.digest: 0}
     assert before.with_layers({}) == before
 
 
 ONE = Operation("v", (1,), ((A,),))
 CASES: list[tuple[str, Metadata, list[Metadata], Metadata]] = [
-    ("told by another", told(Operation("v", (1,))), [told(ONE)], told(ONE)),
+    ("known from another", built(Operation("v", (1,))), [built(ONE)], built(ONE)),
     (
         "by its lines, whatever its vertex",
-        told(Operation("x", (1,))),
-        [told(ONE)],
-        told(Operation("x", (1,), ((A,),))),
+        built(Operation("x", (1,))),
+        [built(ONE)],
+        built(Operation("x", (1,), ((A,),))),
     ),
-    ("told by itself", told(ONE), [told(Operation("v", (1,), ((B,),)))], told(ONE)),
-    ("other lines", told(Operation("v", (2,))), [told(ONE)], told(Operation("v", (2,)))),
-    ("more lines", told(Operation("v", (1, 2))), [told(ONE)], told(Operation("v", (1, 2)))),
-    ("no lines", told(Operation("v")), [told(Operation("v", (), ((A,),)))], told(Operation("v"))),
+    ("known from itself", built(ONE), [built(Operation("v", (1,), ((B,),)))], built(ONE)),
+    ("other lines", built(Operation("v", (2,))), [built(ONE)], built(Operation("v", (2,)))),
+    ("more lines", built(Operation("v", (1, 2))), [built(ONE)], built(Operation("v", (1, 2)))),
+    (
+        "no lines",
+        built(Operation("v")),
+        [built(Operation("v", (), ((A,),)))],
+        built(Operation("v")),
+    ),
     (
         "another platform",
-        told(Operation("v", (1,)), platform="linux/amd64"),
-        [told(ONE, platform="linux/arm64")],
-        told(Operation("v", (1,)), platform="linux/amd64"),
+        built(Operation("v", (1,)), platform="linux/amd64"),
+        [built(ONE, platform="linux/arm64")],
+        built(Operation("v", (1,)), platform="linux/amd64"),
     ),
     (
         "the same platform",
-        told(Operation("v", (1,)), platform="linux/amd64"),
-        [told(ONE, platform="linux/arm64"), told(ONE, platform="linux/amd64")],
-        told(ONE, platform="linux/amd64"),
+        built(Operation("v", (1,)), platform="linux/amd64"),
+        [built(ONE, platform="linux/arm64"), built(ONE, platform="linux/amd64")],
+        built(ONE, platform="linux/amd64"),
     ),
-    ("by nobody", told(Operation("v", (1,))), [], told(Operation("v", (1,)))),
-    ("what only others did", told(), [told(ONE)], told()),
+    ("by nobody", built(Operation("v", (1,))), [], built(Operation("v", (1,)))),
+    ("what only others did", built(), [built(ONE)], built()),
 ]
 
 
@@ -213,7 +218,7 @@ UNTOLD = Definition(
         ({range(8, 99): (FIRST, SECOND)}, [((FIRST,),), (), (), ((OTHER,),)]),
         ({range(10, 99): (FIRST, SECOND)}, [((FIRST,),), (), (), ((OTHER,),)]),
     ],
-    ids=["nothing", "a stage", "what is told", "no step"],
+    ids=["nothing", "a stage", "already known", "no step"],
 )
 def test_a_stages_layers_fill_unknown_ones(
     results: dict[range, tuple[Layer, ...]], expected: list[tuple[tuple[Layer, ...], ...]]

@@ -120,7 +120,7 @@ def test_each_setting_and_each_flag_has_its_attribute(
 def test_an_argument_without_a_value_has_that_of_the_environment(
     name: str, expected: dict[str, str] | None
 ) -> None:
-    """As for `docker build --build-arg NAME`; one that is not there is not given at all."""
+    """It is read as by `docker build --build-arg NAME`, and left out if unset."""
     for found in (
         *targets({"build_args": {name: None}}),
         *targets({}, ("--build-arg", name)),
@@ -130,7 +130,7 @@ def test_an_argument_without_a_value_has_that_of_the_environment(
 
 
 def test_nothing_else_of_the_environment_is_written_down() -> None:
-    """The file holds no value that was not asked for by name; secrets are told by name alone."""
+    """The file contains only environment values named by the build; secrets appear only by name."""
     extra = ("--build-arg", "GIVEN", "--secret", "id=token,env=UNRELATED")
     text = json.dumps(targets({"secrets": ["id=other,env=UNRELATED"]}, extra))
     assert "from here" in text
@@ -138,13 +138,13 @@ def test_nothing_else_of_the_environment_is_written_down() -> None:
 
 
 def test_stages_are_built_from_what_the_build_started_from() -> None:
-    """And from nothing else."""
+    """Stages import only the caches of the build."""
     for found in targets({}, cache_from=("type=registry,ref=r/app:s",)):
         assert found["cache-from"] == ["type=registry,ref=r/app:s"]
 
 
 def test_an_insecure_registry_is_said_to_be_one() -> None:
-    """To the export; the import says it by itself."""
+    """The export is marked insecure; the import already says so."""
     for found in targets({}, insecure=True):
         (output,) = found["output"]
         assert dict(parse_options(output)) == {
@@ -156,7 +156,7 @@ def test_an_insecure_registry_is_said_to_be_one() -> None:
 
 
 def unescape(text: str) -> str:
-    """What HCL makes of a template that holds no expression.
+    """Evaluate a template without expressions as HCL does.
 
     https://github.com/hashicorp/hcl/blob/v2.24.0/hclsyntax/spec.md#template-literals
     """
@@ -174,7 +174,7 @@ TEXTS = st.text(st.sampled_from(["$", "%", "{", "}", "a", "~", '"', "\\", "\n", 
 
 @given(st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=3), TEXTS.filter(bool))
 def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str) -> None:
-    """Read as HCL reads it, each is what was given: names, values, and all that stands in lists."""
+    """HCL reads all names, values and list items unchanged."""
     for found in targets({"build_args": arguments, "secrets": [secret], "network": secret}):
         read = {unescape(name): unescape(value) for name, value in found.get("args", {}).items()}
         assert read == arguments
@@ -213,7 +213,7 @@ def test_what_bake_has_no_word_for_is_not_left_out(
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """A stage without it would be another stage."""
+    """A flag that bake does not support prevents the bake, since it could change the stage."""
     assert (not explain_unbaked(BuildSettings.model_validate(settings), extra)) is expected
 
 
@@ -234,12 +234,12 @@ def test_what_older_versions_of_bake_would_leave_out_is_known(
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """A network and entitlements, which came with buildx 0.17."""
+    """Network and entitlements need buildx 0.17."""
     assert needs_new_bake(BuildSettings.model_validate(settings), extra) is expected
 
 
 def test_the_command_names_the_builder_and_what_is_allowed() -> None:
-    """And the stages in their order."""
+    """The stages follow in order."""
     words = render_stage_push(
         BuildSettings(builder="mine"),
         Path("/t/meta.json"),

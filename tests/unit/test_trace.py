@@ -363,16 +363,16 @@ def test_a_step_that_another_build_did_is_listed_once() -> None:
     other = {"digest": "c", "name": "[build 2/3] COPY common /common", **times}
     list(reader.feed(json.dumps({"vertexes": [*own, other]})))
     trace = reader.finish({"a", "b"})
-    told = [(each.name.label, each.outcome, each.seconds, each.digests) for each in trace.steps]
-    assert told == [
+    seen = [(each.name.label, each.outcome, each.seconds, each.digests) for each in trace.steps]
+    assert seen == [
         ("[build 2/4]", Outcome.EXECUTED, 2.0, ("a",)),
         ("[build 3/4]", Outcome.EXECUTED, 2.0, ("b",)),
     ]
     assert len(reader.finish().steps) == 2
 
 
-@pytest.mark.parametrize(("own", "told"), [({"a", "b", "c"}, 3), (set[str](), 1)])
-def test_an_unneeded_step_is_reused_without_a_report(own: set[str], told: int) -> None:
+@pytest.mark.parametrize(("own", "seen"), [({"a", "b", "c"}, 3), (set[str](), 1)])
+def test_an_unneeded_step_is_reused_without_a_report(own: set[str], seen: int) -> None:
     """An engine of 28.5 reports only names to the second of two builds that find the same cached
     result. This proves nothing for a build that did not complete.
     """
@@ -387,10 +387,10 @@ def test_an_unneeded_step_is_reused_without_a_report(own: set[str], told: int) -
     ]
     list(reader.feed(json.dumps({"vertexes": vertices})))
     steps = reader.finish(own).steps
-    assert len(steps) == told
+    assert len(steps) == seen
     assert {each.outcome for each in steps} == {Outcome.REUSED}
     assert not any(each.name.stage == "other" for each in steps)
-    assert [each.began for each in steps if each.name.index == 1] == [None] * (told - 1)
+    assert [each.began for each in steps if each.name.index == 1] == [None] * (seen - 1)
 
 
 def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
@@ -429,11 +429,11 @@ def test_vertices_that_need_each_other_read_nothing() -> None:
     reader = TraceReader()
     names = {"a": "[internal] load build context", "b": "[1/2] COPY x /", "c": "[2/2] RUN y"}
     inputs = {"a": [], "b": ["a", "c"], "c": ["b"]}
-    told = [
+    seen = [
         {"digest": key, "name": name, "inputs": inputs[key], "completed": "2026-01-01T00:00:00Z"}
         for key, name in names.items()
     ]
-    list(reader.feed(json.dumps({"vertexes": told})))
+    list(reader.feed(json.dumps({"vertexes": seen})))
     assert [step.reads for step in reader.finish().steps] == [frozenset()] * 2
 
 
@@ -460,8 +460,8 @@ def test_what_buildkit_warns_of_is_kept_once() -> None:
     reader = TraceReader()
     for text in ("one", "two", "one"):
         short = base64.b64encode(text.encode()).decode()
-        told = list(reader.feed(json.dumps({"warnings": [{"short": short}]})))
-        assert told[-1:] == [Warned(text)]
+        seen = list(reader.feed(json.dumps({"warnings": [{"short": short}]})))
+        assert seen[-1:] == [Warned(text)]
     assert reader.finish().warnings == ("one", "two")
 
 
@@ -470,7 +470,7 @@ def encode(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "seen"),
     [
         ({"short": encode("short"), "detail": [encode("long")]}, ["short"]),
         ({"detail": [encode("\n"), encode("long")], "url": "https://x"}, ["long"]),
@@ -479,12 +479,12 @@ def encode(text: str) -> str:
         ({"short": ""}, []),
     ],
 )
-def test_a_warning_says_something(message: dict[str, Any], told: list[str]) -> None:
+def test_a_warning_says_something(message: dict[str, Any], seen: list[str]) -> None:
     """Without a short text the longer ones are used; an empty warning is dropped."""
     reader = TraceReader()
     events = reader.feed(json.dumps({"warnings": [{"vertex": "d", "level": 1, **message}]}))
-    assert [each for each in events if isinstance(each, Warned)] == [*map(Warned, told)]
-    assert [*reader.finish().warnings] == told
+    assert [each for each in events if isinstance(each, Warned)] == [*map(Warned, seen)]
+    assert [*reader.finish().warnings] == seen
 
 
 def test_the_fetch_of_an_add_belongs_to_its_step() -> None:
@@ -497,8 +497,8 @@ def test_the_fetch_of_an_add_belongs_to_its_step() -> None:
         {"digest": "other", "name": name, **done},
     ]
     events = list(TraceReader().feed(json.dumps({"vertexes": vertexes})))
-    told = [each.vertex for each in events if isinstance(each, StepFinished)]
-    assert told == ["fetch", "fetch", "other"]
+    seen = [each.vertex for each in events if isinstance(each, StepFinished)]
+    assert seen == ["fetch", "fetch", "other"]
 
 
 def test_a_run_begins_once() -> None:

@@ -165,7 +165,7 @@ ROWS = [(*key, value) for key, values in VALUES.items() for value in values]
 
 
 def test_every_key_is_classified() -> None:
-    """And stands in the table below, so that a new one is decided by somebody."""
+    """A new key must be classified and added to the table below."""
     for section, name in KEYS:
         find_rule(MODELS[section], name)
     assert {*KEYS} == {*VALUES} | REQUIRED
@@ -174,7 +174,7 @@ def test_every_key_is_classified() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with a folder, a link out of it, and a folder that looks like a URL."""
+    """Make a checkout with a folder, a link out of it, and a folder that looks like a URL."""
     folder = tmp_path / "team" / "app"
     (folder / ".git").mkdir(parents=True)
     (folder / "sub").mkdir()
@@ -212,7 +212,7 @@ def render(section: str, name: str, value: Value, table: str = "") -> str:
 
 
 def read(setup: Setup, section: str, name: str, value: Value) -> Any:  # noqa: ANN401
-    """What the configuration has under a key; None where it has nothing."""
+    """Return a key's value in the configuration, or None."""
     config = setup.config.model_dump(mode="json")
     if section in BACKEND_MODELS:
         return config["cache"]["backends"][0].get(name)
