@@ -137,7 +137,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         environment=os.environ,
     )
     listed = ", ".join(f"`{each.label}`" for each in new)
-    runner.tell(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
+    runner.report(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
     if needs_new_bake(settings, runner.extra):
         _check_bake(export, runner.docker.ask_buildx_version())
     documents = [

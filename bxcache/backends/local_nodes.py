@@ -53,7 +53,7 @@ def avoid_meeting(
     # Without a cache everything would be executed once more.
     if reads_context(settings) or (not failed and (repeatable or settings.no_cache)):
         return None
-    runner.tell(Noted(f"{_MET}; the build is run again"))
+    runner.report(Noted(f"{_MET}; the build is run again"))
     staging.drop_unfinished()
     return tuple(each for each in uses if each is not export or not repeatable)
 
@@ -73,7 +73,7 @@ def export_again(
     use = find_local_export(uses)
     if staging is None or use is None or ran.exit_status or not _is_due(runner, ran):
         return ran
-    runner.tell(Noted(f"{_MET}; it is saved platform by platform"))
+    runner.report(Noted(f"{_MET}; it is saved platform by platform"))
     imports = [each for each in uses if each.flag == IMPORT]
     kept = [each for each in ran.trace.transfers if not each.name.startswith(_KIND)]
     for platform in runner.settings.platforms or ("",):

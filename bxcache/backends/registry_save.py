@@ -209,7 +209,7 @@ def _alias(runner: Runner, imports: Sequence[CacheUse], save: RegistrySave, ran:
         known = content.layer_sizes if content is not None else {}
         stages = copy_stages(_to_export(runner, imports, save), ran, known)
     copy_scope(source.repository, manifest, _tag_of(save))
-    runner.tell(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
+    runner.report(Noted(f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"))
     result = replace(_describe(save, manifest), aliased=True)
     return Kept(result, save, manifest.digest, stages=stages)
 
@@ -221,7 +221,7 @@ def _expect_source(save: RegistrySave) -> tuple[Sighting, RemoteManifest]:
 
 
 def _export(runner: Runner, imports: Sequence[CacheUse], save: RegistrySave) -> Kept:
-    runner.tell(Noted(f"saving the cache to {save.use.place}"))
+    runner.report(Noted(f"saving the cache to {save.use.place}"))
     ran, transfers, error = save_quietly(runner, imports, save.use, save.backend.timeout)
     if error:
         raise explain_transfer(save.use.place, "saving", error)
@@ -302,7 +302,7 @@ def label_scope(runner: Runner, kept: Kept, record: bytes, key: str) -> None:
         write_label(repository, tag, label, record, is_first=is_first)
     except RegistryError as failure:
         unknown = "`bxcache registry` and `bxcache history` will not know this scope"
-        runner.tell(Noted(f"{failure.message}; {unknown}"))
+        runner.report(Noted(f"{failure.message}; {unknown}"))
 
 
 def _find_repository(save: RegistrySave) -> Repository:

@@ -48,7 +48,7 @@ class Runner:
         extra: arguments for docker, passed on unchanged.
         folder: the build's own folder for small files.
         redact: masks secrets.
-        tell: called with each event.
+        report: called with each event.
         repeat: renders a run that only saves what was built.
         stdin: the Dockerfile, if docker reads it from stdin; passed to each run.
         stdout: the file descriptor for docker's stdout; None discards it.
@@ -63,7 +63,7 @@ class Runner:
     extra: tuple[str, ...]
     folder: Path
     redact: Redactor
-    tell: Callable[[Event], None]
+    report: Callable[[Event], None]
     repeat: Callable[[Saving], Command]
     stdin: bytes | None = None
     stdout: int | None = None
@@ -146,11 +146,11 @@ def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
 
     def take(line: str) -> None:
         for event in reader.feed(line):
-            runner.tell(event)
+            runner.report(event)
 
     status = run_docker(runner, arguments, take)
     for event in reader.end():
-        runner.tell(event)
+        runner.report(event)
     metadata = Metadata()
     if status == 0:
         written = parse_metadata(read_metadata(runner.metadata_file))
@@ -180,11 +180,11 @@ def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], N
             process.feed(runner.stdin)
         for line in join_documents(process.read_lines()):
             if runner.raw:
-                runner.tell(Streamed(mask(line)))
+                runner.report(Streamed(mask(line)))
             take(line)
         status = process.wait()
     for line in mask.finish():
-        runner.tell(Streamed(line))
+        runner.report(Streamed(line))
     check_stop(runner.stop)
     return status
 

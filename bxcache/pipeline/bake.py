@@ -243,7 +243,7 @@ class _Bake:
             # One run for all: what one of them imported may be what another one imported.
             for name, reason in reasons.items():
                 if reason:
-                    opened[name].runner.tell(Warned(reason))
+                    opened[name].runner.report(Warned(reason))
             opened = {name: each.without_imports() for name, each in opened.items()}
             ran = self._bake_again(opened, ran)
         own = {name for name, each in self._targets.items() if each.keeps_cache}
@@ -290,7 +290,7 @@ class _Bake:
             self._tell_of("")(Noted(note))
         for each in opened.values():
             for note in each.baking.plan.notes:
-                each.runner.tell(Noted(note))
+                each.runner.report(Noted(note))
         return opened
 
     def _make_runner(self, baking: Baking) -> Runner:
@@ -315,7 +315,10 @@ class _Bake:
         bakings = [each.baking for each in opened.values()]
         stages = {each.target.name: each.target.settings.target for each in bakings}
         reader = BakeReader(tuple(opened), stages)
-        tell = {"": self._tell_of(""), **{name: each.runner.tell for name, each in opened.items()}}
+        tell = {
+            "": self._tell_of(""),
+            **{name: each.runner.report for name, each in opened.items()},
+        }
         file = self._base.metadata_file
         begun = time.monotonic()
 

@@ -87,7 +87,7 @@ def conclude(prepared: Prepared, runner: Runner, ended: Ended) -> BuildResult:
     commit = _make_commit(prepared.store, ended.staging, ran, refused)
     settled = settle(plan, ran, commit, find_exports(prepared.request.extra))
     for note in list_absent(plan, ran):
-        runner.tell(Noted(note))
+        runner.report(Noted(note))
     kept = _save_registries(runner, plan, ran, settled, refused)
     settled = _merge(settled, kept)
     troubles = (*plan.troubles, *_list_troubles(ended.state), *([reason] if reason else []))
@@ -116,7 +116,7 @@ def conclude(prepared: Prepared, runner: Runner, ended: Ended) -> BuildResult:
     )
     for warning in (*settled.warnings, *settled.advice):
         if warning != runner.redact(reason):
-            runner.tell(Warned(warning))
+            runner.report(Warned(warning))
     return _report(prepared, runner, story, record, settled)
 
 
@@ -219,7 +219,7 @@ def _remember(
     elif any(each.digest for each in story.kept):
         trouble = ""
     if trouble:
-        runner.tell(Noted(trouble))
+        runner.report(Noted(trouble))
 
 
 def _collect(prepared: Prepared, runner: Runner, settled: Settled) -> Settled:
@@ -240,7 +240,7 @@ def _collect(prepared: Prepared, runner: Runner, settled: Settled) -> Settled:
         warning = f"the store `{store.path}` could not be kept small: {error.message}"
         return replace(settled, warnings=(*settled.warnings, warning))
     if collected.summary and not trouble:
-        runner.tell(Noted(f"the store {collected.summary}"))
+        runner.report(Noted(f"the store {collected.summary}"))
     warnings = (*settled.warnings, *([trouble] if trouble else []), *collected.notes)
     caches[at] = replace(
         caches[at],
@@ -340,7 +340,7 @@ def _judge(
     verdicts = judge_gates(gate, record, earlier)
     for each in verdicts:
         if not each.fails:
-            runner.tell(Warned(str(each)))
+            runner.report(Warned(str(each)))
     gates = tuple(
         RecordedGate(gate=each.gate, reason=each.reason, fails=each.fails) for each in verdicts
     )

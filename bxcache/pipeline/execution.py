@@ -55,7 +55,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         tell, repeat = redacting(observe, redact), partial(render_save, prepared)
         runner = make_runner(prepared, redact, tell, repeat, stdin)
         for note in (*prepared.notes, *note_store(prepared), *plan.notes):
-            runner.tell(Noted(note))
+            runner.report(Noted(note))
         started, buildx = time.time(), stack.enter_context(prepared.docker.asking_buildx())
         earlier = begin_asking(prepared, plan, started)
         ran = run_build(runner, arguments)
@@ -70,7 +70,7 @@ def execute(prepared: Prepared, observe: Observer | None) -> BuildResult:
         if reason:
             once = reads_context(prepared.setup.config.build)
             reason = f"{ONCE if once else AGAIN}: {reason}"
-            runner.tell(Warned(reason))
+            runner.report(Warned(reason))
             if not once:
                 plan, ran = _run_again(prepared, runner, plan, ran, staging)
         version = buildx()

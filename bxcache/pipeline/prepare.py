@@ -364,7 +364,7 @@ def make_runner(
         extra=request.extra,
         folder=prepared.folder,
         redact=redact,
-        tell=tell,
+        report=tell,
         repeat=repeat,
         stdin=stdin,
         stdout=request.stdout,
