@@ -18,7 +18,7 @@ from bxcache.buildx.bake.stages import (
     StageExport,
     list_refs,
     needs_new_bake,
-    render_bake,
+    render_stage_push,
     render_stages,
     write_bake,
 )
@@ -26,7 +26,7 @@ from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile
-from bxcache.buildx.faults import explain_transfer, is_passing
+from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred
 from bxcache.buildx.stream.names import Transfer
@@ -137,7 +137,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         environment=os.environ,
     )
     listed = ", ".join(f"`{each.label}`" for each in new)
-    runner.tell(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
+    runner.report(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
     if needs_new_bake(settings, runner.extra):
         _check_bake(export, runner.docker.ask_buildx_version())
     documents = [
@@ -289,7 +289,7 @@ def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
     runner, save = export.runner, export.save
     settings, seconds = runner.settings, save.timeout
     metadata, targets = runner.name_metadata(), tuple(document["target"])
-    arguments = render_bake(settings, metadata, targets, runner.extra)
+    arguments = render_stage_push(settings, metadata, targets, runner.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
     place = ExitStack()
 
@@ -307,12 +307,12 @@ def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
             place.close()
 
     try:
-        ran, ended = run_quietly(runner, command, seconds, feed=feed, hear=hear)
+        ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=hear)
         for _ in range(_MORE_ATTEMPTS):
-            if ran.exit_status and not ended and is_passing(ran.error):
+            if ran.exit_status and not ended and is_transient(ran.error):
                 # Another attempt waits for a place as the first one did.
                 place.close()
-                ran, ended = run_quietly(runner, command, seconds, feed=feed, hear=hear)
+                ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=hear)
         if ended or ran.exit_status:
             turn.is_over.set()
             raise explain_transfer(save.use.place, "saving", ended or ran.error)

@@ -261,7 +261,7 @@ def _tell_unneeded(
     needed = list_needed(stages, target) | {each.stage for each in built}
     others = [stage.name for stage in stages if stage not in needed]
     if others:
-        runner.tell(Noted(f"not built, and so not saved, as nothing needs them: {_join(others)}"))
+        runner.report(Noted(f"not built, and so not saved, as nothing needs them: {_join(others)}"))
 
 
 def _join(names: Iterable[str]) -> str:

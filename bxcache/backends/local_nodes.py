@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bxcache.backends.base import IMPORT
 from bxcache.backends.export import save_quietly
 from bxcache.buildx.command import can_repeat, reads_context
-from bxcache.buildx.faults import have_nodes_met
+from bxcache.buildx.faults import have_nodes_collided
 from bxcache.buildx.stream.events import Noted
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.buildx.stream.trace import CacheTransfer
@@ -47,13 +47,13 @@ def retry_after_collision(
         export: the flag of that export.
     """
     settings, failed = runner.settings, ran.exit_status != 0
-    if not have_nodes_met(ran.trace):
+    if not have_nodes_collided(ran.trace):
         return None
     repeatable = _can_repeat(runner)
     # Without a cache everything would be executed once more.
     if reads_context(settings) or (not failed and (repeatable or settings.no_cache)):
         return None
-    runner.tell(Noted(f"{_MET}; the build is run again"))
+    runner.report(Noted(f"{_MET}; the build is run again"))
     staging.drop_unfinished()
     return tuple(each for each in uses if each is not export or not repeatable)
 
@@ -74,7 +74,7 @@ def export_again(
     """
     if not _is_due(runner, ran):
         return ran
-    runner.tell(Noted(f"{_MET}; it is saved platform by platform"))
+    runner.report(Noted(f"{_MET}; it is saved platform by platform"))
     imports = [each for each in uses if each.flag == IMPORT]
     kept = [each for each in ran.trace.transfers if not each.name.startswith(_KIND)]
     for platform in runner.settings.platforms or ("",):
@@ -85,7 +85,7 @@ def export_again(
 
 
 def _is_due(runner: Runner, ran: RunResult) -> bool:
-    written = ran.trace.find_transfers(_KIND) and not have_nodes_met(ran.trace)
+    written = ran.trace.find_transfers(_KIND) and not have_nodes_collided(ran.trace)
     return not written and _can_repeat(runner)
 
 

@@ -14,4 +14,4 @@ DECLARED = ("cache", "backends")
 def explain_read_only(place: str, setup: Setup) -> str:
     """Why nothing is saved to a place that a file of an untrusted build names."""
     source = setup.source_of(DECLARED)
-    return f"`{place}` ({source}) is only read: nothing is saved where a stranger's file says"
+    return f"`{place}` ({source}) is read-only: an untrusted build does not save where a file says"

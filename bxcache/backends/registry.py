@@ -71,7 +71,7 @@ class RemoteBackend(Backend):
             return explain_read_only(self.settings.ref, self.setup)
         if not self.keeps_all or self.reference.tag:
             ref = self.settings.ref
-            return f"`{ref}` is only read: trusted builds can start from the tag that it names"
+            return f"`{ref}` is read-only: trusted builds may import the tag that it names"
         return None
 
     def find_place(self, scope: str) -> str:

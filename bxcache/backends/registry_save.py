@@ -185,7 +185,7 @@ def _alias(save: TagSave, built: Built) -> SavedTag:
         stages = copy_stages(_to_export(save, built), built.ran, known)
     copy_scope(source.repository, manifest, _tag_of(save))
     note = f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"
-    built.runner.tell(Noted(note))
+    built.runner.report(Noted(note))
     result = replace(_describe(save, manifest), aliased=True)
     return SavedTag(result, save=save, digest=manifest.digest, stages=stages)
 
@@ -198,7 +198,7 @@ def _expect_source(save: TagSave) -> tuple[Sighting, RemoteManifest]:
 
 def _export(save: TagSave, built: Built) -> SavedTag:
     runner, imports = built.runner, built.imports
-    runner.tell(Noted(f"saving the cache to {save.use.place}"))
+    runner.report(Noted(f"saving the cache to {save.use.place}"))
     ran, transfers, error = save_quietly(runner, imports, save.use, save.timeout)
     if error:
         raise explain_transfer(save.use.place, "saving", error)

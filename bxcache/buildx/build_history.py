@@ -1,6 +1,6 @@
-"""The provenance that a builder's own history keeps of a build.
+"""A build's provenance, read from the builder's own history.
 
-Before buildx 0.31 the metadata file lacks it where a build for several platforms makes an image:
+Before buildx 0.31 the metadata file lacks it if a build for several platforms makes an image:
 https://github.com/docker/buildx/issues/3536
 """
 
@@ -25,11 +25,11 @@ _REPORTS, _REPORTS_ALL = (0, 14), (0, 31)
 
 
 def complete_metadata(docker: Docker, metadata: Metadata) -> Metadata:
-    """The metadata of a build that succeeded, completed from its builder's history if need be.
+    """Complete the metadata of a successful build from its builder's history, if necessary.
 
     Args:
-        docker: the client that built it.
-        metadata: what the metadata file says.
+        docker: the client that ran the build.
+        metadata: the content of the metadata file.
     """
     if metadata.definitions:
         return metadata
@@ -45,14 +45,14 @@ def complete_metadata(docker: Docker, metadata: Metadata) -> Metadata:
     answers = docker.ask_together(questions)
     failed = next((each for each in (listed, *answers) if each.status), None)
     if failed is not None or not answers:
-        why = _find_error(failed) if failed else "the history of the builder has no provenance"
+        why = _find_error(failed) if failed else "the builder's history has no provenance"
         return replace(metadata, why_unknown=why)
     texts = (each.stdout for each in answers)
     return metadata.with_provenance(dict(zip(digests, texts, strict=True)))
 
 
 def _list_provenances(answer: Answer) -> Iterator[tuple[str, str]]:
-    """The digest of each provenance in an answer, by its platform."""
+    """List the platform and the digest of each provenance in an answer."""
     try:
         document: Mapping[str, Any] = as_table(json.loads(answer.stdout))
     except ValueError:
@@ -69,24 +69,24 @@ def _find_error(answer: Answer) -> str:
 
 
 def explain_unknown(version: str, metadata: Metadata, platforms: int) -> str:
-    """Why the layers of all steps of a build that succeeded are unknown, or an empty string.
+    """Explain why the layers of a successful build's steps are unknown, or return an empty string.
 
     Args:
         version: buildx's version; empty if unknown.
-        metadata: what is known of the build.
-        platforms: how many platforms its steps name; none where it was for one.
+        metadata: the build's metadata.
+        platforms: how many platforms its steps name; 0 for a single platform.
     """
     if any(each.chains for each in metadata.operations.values()):
         return ""
     if metadata.definitions:
-        return "BuildKit made none, as nothing exports them"
+        return "BuildKit made none, because nothing exports them"
     numbers = parse_version(version)
     if numbers is not None and numbers < _REPORTS:
-        return f"buildx reports them from version 0.14, and this is {version}"
+        return f"buildx reports them since version 0.14; this is {version}"
     why = metadata.why_unknown
     if numbers is not None and numbers < _REPORTS_ALL and platforms > 1:
         return (
-            "buildx reports them from version 0.31 where a build for several platforms makes an "
-            f"image, and this is {version}; `docker buildx history inspect` failed: {why}"
+            "buildx reports them for an image for several platforms since version 0.31; this is "
+            f"{version}, and `docker buildx history inspect` failed: {why}"
         )
     return f"buildx did not report them: {why}"

@@ -1,7 +1,7 @@
-"""What the installed docker can do, read from its own answers, and whether it is enough.
+"""What the installed docker can do, read from its own output, and whether that is enough.
 
-`docker buildx inspect` has no JSON form, and `docker buildx ls` has one but asks every builder,
-which takes 20 s when one of them is out of reach.
+`docker buildx inspect` has no JSON output. `docker buildx ls` has, but asks every builder, which
+takes 20 s if one of them is unreachable.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ OLDEST_BUILDX = (0, 13)
 OLDEST_ENGINE = (26, 0)
 OLDEST_BUILDKIT = (0, 13)
 
-# What buildx itself looks at to tell the containerd image store:
+# The label by which buildx itself recognizes the containerd image store:
 # https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
 _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 _MAKE_BUILDER = (
-    "`docker buildx create --name bxcache --driver docker-container --use` makes a builder that can"
+    "create one that can: `docker buildx create --name bxcache --driver docker-container --use`"
 )
 _INSTALL_BUILDX = "https://docs.docker.com/build/install-buildx/"
 
@@ -46,7 +46,7 @@ class Builder:
 
     Attributes:
         driver: `docker`, `docker-container`, `kubernetes`, `remote` or `cloud`.
-        error: why it cannot be reached, or an empty string.
+        error: why it is unreachable, or an empty string.
     """
 
     name: str
@@ -56,19 +56,19 @@ class Builder:
 
     @property
     def sleeps(self) -> bool:
-        """Whether it is one that a build would start, and is not running."""
+        """Whether it is not running, and a build would start it."""
         startable = self.driver in ("docker-container", "kubernetes") and not self.error
         return startable and not any(node.status == "running" for node in self.nodes)
 
     @property
     def is_classic(self) -> bool:
-        """Whether it is an engine's own that does not keep its images in containerd."""
+        """Whether it is an engine's own builder without the containerd image store."""
         is_labelled = any(_SNAPSHOTTER_LABEL in node.labels for node in self.nodes)
         return self.driver == "docker" and not is_labelled
 
     @property
     def platform(self) -> str | None:
-        """The platform it builds for when none is asked for."""
+        """The default platform."""
         return next((node.platforms[0] for node in self.nodes if node.platforms), None)
 
 
@@ -78,7 +78,7 @@ class Capabilities:
 
     Attributes:
         client: docker's version.
-        engine: the engine's version, or None where none answers.
+        engine: the engine's version, or None if no engine answers.
         platform: the engine's own platform, or None.
         builder: the builder.
     """
@@ -90,12 +90,12 @@ class Capabilities:
 
     @property
     def default_platform(self) -> str:
-        """The platform that is built when none is asked for."""
+        """The platform of a build that names none."""
         return self.builder.platform or self.platform or "native"
 
 
 def parse_version(text: str) -> Version | None:
-    """The numbers of a version, or None where there are none to compare.
+    """Return a version's numbers, or None without any.
 
     >>> parse_version("github.com/docker/buildx v0.13.1+ds1 0.13.1"), parse_version("v0.0.0+x")
     ((0, 13, 1), None)
@@ -106,7 +106,7 @@ def parse_version(text: str) -> Version | None:
 
 
 def parse_engine(text: str) -> tuple[str, str | None, str | None]:
-    """The client's version, the engine's, and the engine's platform from `docker version`."""
+    """Return the client's version, the engine's and its platform from `docker version`."""
     try:
         document: dict[str, Any] = json.loads(text)
     except ValueError:
@@ -123,7 +123,7 @@ class _Section:
 
 
 def parse_builder(text: str) -> Builder:
-    """A builder from what `docker buildx inspect` prints.
+    """Parse the output of `docker buildx inspect`.
 
     https://github.com/docker/buildx/blob/v0.29.1/commands/inspect.go
     """
@@ -163,17 +163,17 @@ def _read_node(section: _Section) -> Node:
 
 
 def check_reachable(found: Capabilities) -> None:
-    """Make sure that the builder can build.
+    """Check that the builder can build.
 
     Raises:
-        EngineError: it does not answer, with the command that mends it.
+        EngineError: it does not answer; the hint says how to fix that.
     """
     builder = found.builder
     if found.engine is None and builder.driver in ("", "docker", "docker-container"):
         raise EngineError(
             f"docker's engine does not answer{_reason(builder.error)}",
-            hint="start it (`systemctl start docker`, or open Docker Desktop), or set "
-            "DOCKER_HOST to one that runs",
+            hint="start it (`systemctl start docker`, or open Docker Desktop), or point "
+            "DOCKER_HOST to a running one",
         )
     failed = [node for node in builder.nodes if node.error or node.status == "inactive"]
     down = bool(builder.nodes) and len(failed) == len(builder.nodes) and not builder.sleeps
@@ -182,50 +182,50 @@ def check_reachable(found: Capabilities) -> None:
         raise EngineError(
             f"the builder `{builder.name}` does not answer{_reason(why)}",
             hint=f"`docker buildx inspect --bootstrap {builder.name}` starts it; "
-            f"`docker buildx rm {builder.name}` forgets it",
+            f"`docker buildx rm {builder.name}` removes it",
         )
 
 
 def explain_inline_only(found: Capabilities) -> str:
-    """Why the builder can save no cache but an inline one, with the command that mends it.
+    """Explain why the builder can save only inline caches, and how to fix that.
 
     Returns:
-        An empty string where it can save all of them.
+        An empty string if it can save all kinds.
     """
     builder = found.builder
     engine = parse_version(found.engine or "")
     if builder.driver == "docker" and engine is not None and engine < OLDEST_ENGINE:
         return (
-            f"the docker engine {_dotted(engine)} is too old for it, which takes "
-            f"{_dotted(OLDEST_ENGINE)} or later; {_MAKE_BUILDER}"
+            f"the docker engine {_dotted(engine)} is too old: this needs {_dotted(OLDEST_ENGINE)} "
+            f"or later; {_MAKE_BUILDER}"
         )
     for node in builder.nodes:
         buildkit = parse_version(node.version)
         if buildkit is not None and buildkit < OLDEST_BUILDKIT:
             return (
-                f"BuildKit {_dotted(buildkit)} of the builder `{builder.name}` is too old for it, "
-                f"which takes {_dotted(OLDEST_BUILDKIT)} or later; {_MAKE_BUILDER}"
+                f"BuildKit {_dotted(buildkit)} of the builder `{builder.name}` is too old: this "
+                f"needs {_dotted(OLDEST_BUILDKIT)} or later; {_MAKE_BUILDER}"
             )
     if builder.is_classic:
         return (
-            f"the builder `{builder.name}` is docker's own with the classic image store, which can "
-            f"only save `inline` caches; {_MAKE_BUILDER}"
+            f"the builder `{builder.name}` uses docker's classic image store, which can save "
+            f"only `inline` caches; {_MAKE_BUILDER}"
         )
     return ""
 
 
 def check_buildx(text: str) -> None:
-    """Make sure that buildx is new enough, by what `docker buildx version` says.
+    """Check the output of `docker buildx version`.
 
     Raises:
-        EngineError: it is too old.
+        EngineError: buildx is too old.
     """
     version = parse_version(text)
     if version is not None and version < OLDEST_BUILDX:
         raise EngineError(
             f"buildx {_dotted(version)} is too old; bxcache needs {_dotted(OLDEST_BUILDX)} or "
             "later, the first with `--progress rawjson`",
-            hint=f"`apt-get install docker-buildx-plugin` updates it; for others {_INSTALL_BUILDX}",
+            hint=f"`apt-get install docker-buildx-plugin` updates it; or see {_INSTALL_BUILDX}",
         )
 
 

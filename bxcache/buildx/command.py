@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from bxcache.config.models import BuildSettings
 
 VARIABLES = {PROVENANCE_VARIABLE: "max"}
-"""What a build needs in its environment for its metadata to tell of every step."""
+"""The environment variable that makes a build's metadata describe every step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A run of docker.
+    """A command line for docker.
 
     Attributes:
-        arguments: what follows `docker`.
-        metadata: where that has docker leave the metadata.
-        variables: what to add to docker's environment.
-        targets: the targets, where it is a bake; the last one is told of, with the layers of all.
+        arguments: the arguments after `docker`.
+        metadata: the metadata file that docker writes.
+        variables: additions to docker's environment.
+        targets: a bake's targets; the result describes the last one, with the layers of all.
     """
 
     arguments: tuple[str, ...]
@@ -42,12 +42,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What a run of docker saves of what a build has made.
+    """A run of docker that saves the cache of a finished build.
 
     Attributes:
         options: its cache flags.
-        metadata: where docker leaves the metadata.
-        platform: the only platform that it is for; all of the build's where it is empty.
+        metadata: the metadata file that docker writes.
+        platform: the platform to save; empty for all of the build's.
     """
 
     options: tuple[tuple[str, str], ...]
@@ -62,12 +62,12 @@ def render_build(
     metadata_file: str,
     extra: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """What follows `docker`, so that the build does what the settings say.
+    """Render the arguments after `docker` for a build.
 
     Args:
-        settings: the build.
+        settings: the build's settings.
         cache_options: `--cache-from` and `--cache-to` with their values.
-        metadata_file: where buildx leaves the build's metadata.
+        metadata_file: the metadata file that buildx writes.
         extra: arguments to pass on unchanged.
     """
     by_itself = INLINE if adds_inline(settings, extra) else None
@@ -82,7 +82,8 @@ def render_build(
         *(word for pair in _valued_options(settings) for word in pair),
         *_switches(settings),
         *extra,
-        # Behind a caller's own caches: BuildKit does not name stores, their turn tells them apart.
+        # After the caller's own caches: BuildKit does not name stores, only their order identifies
+        # them.
         *(word for pair in caches for word in pair),
         settings.context,
     )
@@ -110,7 +111,7 @@ def _valued_options(settings: BuildSettings) -> Iterator[tuple[str, str]]:
 
 
 def render_pair(name: str, value: str | None) -> str:
-    """`NAME=value` as docker's flags have it; `NAME` alone takes it from the environment."""
+    """Render `NAME=value` for docker's flags; `NAME` alone takes the value from the environment."""
     return name if value is None else f"{name}={value}"
 
 
@@ -130,47 +131,47 @@ _REPEATABLE = frozenset(
         *("--label", "--secret", "--shm-size", "--ssh", "--ulimit", "-D", "--debug"),
     )
 )
-"""Flags of docker that mean the same when a build is run again to save it."""
+"""Flags of docker that have no other effect if the build runs again to save its cache."""
 
 
 def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether a build can be run again with nothing else coming of it than its cache."""
+    """Whether running a build again only saves its cache."""
     return not explain_once(settings, extra)
 
 
 def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str:
-    """Why a build cannot be run again for nothing but its cache, or an empty string.
+    """Explain why a build cannot be run again just to save its cache, or return an empty string.
 
-    A context that is read once, or may have changed meanwhile, cannot be built again, nor can what
-    docker is to build without a cache. Arguments of the caller's own may have any effect.
+    A context that can be read only once or may have changed cannot be built again; neither can a
+    build without a cache. The caller's own arguments may have side effects.
     """
     if "-" in (settings.context, settings.file):
-        return "it reads stdin, which can be read once"
+        return "it reads stdin, which can be read only once"
     if is_remote(settings.context):
-        return "its context is remote, and may be another one by then"
+        return "its context is remote and may have changed"
     if settings.no_cache:
         return "it is built without a cache"
     unknown = [flag for flag in list_flags(extra) if flag not in _REPEATABLE | LAYERLESS]
-    return f"`{unknown[0]}` may have any effect" if unknown else ""
+    return f"`{unknown[0]}` may have side effects" if unknown else ""
 
 
 def reads_context(settings: BuildSettings) -> bool:
-    """Whether the build reads its context from stdin, which it can do once."""
+    """Whether the build reads its context from stdin, which it can do only once."""
     return settings.context == "-"
 
 
 def reads_dockerfile(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether the build reads nothing but its Dockerfile from stdin, which is small."""
+    """Whether the build reads only its Dockerfile, which is small, from stdin."""
     files = (settings.file, *find_values(extra, "--file"), *find_values(extra, "-f"))
     return "-" in files and not reads_context(settings)
 
 
 def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:
-    """The settings of a build that makes the same layers and leaves nothing behind.
+    """Return settings for a build that makes the same layers and exports nothing.
 
     Args:
-        settings: the build's.
-        platform: the only one to build for; all of them where it is empty.
+        settings: the build's settings.
+        platform: the platform to build for; empty for all of them.
     """
     platforms = (platform,) if platform else settings.platforms
     nothing = {"tags": (), "labels": {}, "push": False, "load": False}
@@ -179,12 +180,12 @@ def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:
 
 
 def writes_stdout(settings: BuildSettings) -> bool:
-    """Whether the build's result itself goes to stdout (`--output -`)."""
+    """Whether the build writes its result to stdout (`--output -`)."""
     return any(_is_stdout(output) for output in settings.outputs)
 
 
 def _read_output(output: str) -> dict[str, str]:
-    """The attributes of an output, of which a text that is no list of them is the folder.
+    """Parse the attributes of an output; a text without attributes is a folder.
 
     https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
     """
@@ -200,15 +201,15 @@ def _read_output(output: str) -> dict[str, str]:
         return {}
 
 
-def find_place(output: str) -> tuple[str, bool]:
-    """Where an output goes on this machine, or an empty text; and whether that is a whole folder.
+def find_path(output: str) -> tuple[str, bool]:
+    """Return an output's path on this machine, or an empty string, and whether it is a folder.
 
-    >>> find_place("out"), find_place("type=oci,dest=a.tar"), find_place("type=oci,tar=0,dest=a")
+    >>> find_path("out"), find_path("type=oci,dest=a.tar"), find_path("type=oci,tar=0,dest=a")
     (('out', True), ('a.tar', False), ('a', True))
     """
     attributes = _read_output(output)
     path, kind = attributes.get("dest", ""), attributes.get("type", "")
-    # Whatever is no archive may be a folder.
+    # Anything but an archive may be a folder.
     is_file = kind in ("tar", "oci", "docker") and "tar" not in attributes
     return ("" if path == "-" else path), not is_file
 
@@ -221,10 +222,10 @@ def _is_stdout(output: str) -> bool:
 
 
 def list_destinations(output: str) -> Iterator[tuple[str, str]]:
-    """What an output writes that no other build may write: kinds and places.
+    """List what an output writes and no other build may write, as pairs of kind and name.
 
-    The kind is `path`, or `image` for one that is named, or `stdout`. There is none for an output
-    that has no place of its own, such as an image that only tags name.
+    The kind is `path`, `image` (if the output names it) or `stdout`. An output without a
+    destination of its own, such as an image named only by tags, has none.
 
     >>> [*list_destinations("out/"), *list_destinations("type=image,push=true,name=r/app")]
     [('path', 'out'), ('image', 'r/app')]
@@ -241,7 +242,7 @@ def list_destinations(output: str) -> Iterator[tuple[str, str]]:
 
 
 def exports_image(settings: BuildSettings, driver: str) -> bool:
-    """Whether the build makes an image, as far as the settings tell."""
+    """Whether the build makes an image, as far as the settings show."""
     if settings.push or settings.load:
         return True
     if not settings.outputs:
@@ -251,7 +252,7 @@ def exports_image(settings: BuildSettings, driver: str) -> bool:
 
 
 def quote_command(words: Iterable[str]) -> str:
-    """A command as a shell reads it, on one line for each option."""
+    """Quote a command for a shell, with a line for each option."""
     lines: list[list[str]] = [[]]
     for word in words:
         if word.startswith("--"):

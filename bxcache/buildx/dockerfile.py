@@ -1,7 +1,7 @@
 """The stages of a Dockerfile, and which of them a build needs.
 
-BuildKit tells the line of each step, not the stage that the line is in, and of a stage that is not
-part of the build it tells nothing. So the heads of the stages are read here, and nothing else.
+BuildKit reports the line of each step, but not its stage, and nothing about stages that are not
+built. This module parses only the heads of the stages.
 https://docs.docker.com/reference/dockerfile/#format
 """
 
@@ -22,24 +22,24 @@ _HEREDOC = re.compile(r"\d*<<(?P<dash>-?)\s*(?P<word>[^<]+)")
 _QUOTED = re.compile(r"([\"'])(.*?)\1")
 _WITH_HEREDOCS = ("RUN", "COPY", "ADD")
 _STEPS = (*_WITH_HEREDOCS, "WORKDIR")
-"""What makes a layer."""
+"""The instructions that make layers."""
 _FROM = re.compile(r"FROM(?:\s+--\S+)*\s+(?P<base>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*", re.IGNORECASE)
 _USED = re.compile(r"(?:--from|[=,][\"']?from)=[\"']?(?P<name>[^\s,\"']+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class DockerfileStage:
-    """A stage as its Dockerfile has it.
+    """A stage as written in its Dockerfile.
 
     Attributes:
-        name: its name in small letters, as BuildKit shows it; `stage-N` for an unnamed one.
-        line: the line of its `FROM`, from 1.
+        name: its name in lower case, as BuildKit shows it; `stage-N` if it has none.
+        line: the line of its `FROM`, counted from 1.
         last_line: the last line before the next stage.
-        base: what stands behind `FROM`: an image, or another stage.
-        uses: what its instructions copy or mount from, as far as it can be a stage.
-        is_named: it has a name of its own.
-        head_line: the line that its `FROM` ends in.
-        steps: the first line of each instruction that makes a layer, and what that does.
+        base: the image or stage that `FROM` names.
+        uses: possible stages that its instructions copy or mount from.
+        is_named: whether the Dockerfile names it.
+        head_line: the line where its `FROM` ends.
+        steps: the first line and the verb of each instruction that makes a layer.
     """
 
     name: str
@@ -53,25 +53,25 @@ class DockerfileStage:
 
 
 class NamedStage(Protocol):
-    """A stage as far as others can build on it."""
+    """A stage that other stages can build on."""
 
     @property
     def name(self) -> str:
-        """Its name in small letters."""
+        """Its name in lower case."""
 
     @property
     def base(self) -> str:
-        """What stands behind its `FROM`."""
+        """The image or stage that its `FROM` names."""
 
 
 @lru_cache(maxsize=4)
 def list_stages(text: str) -> tuple[DockerfileStage, ...]:
-    """The stages of a Dockerfile in their order; none where it has none.
+    """List the stages of a Dockerfile in order.
 
     >>> [stage.name for stage in list_stages("FROM a AS Build\\nFROM build")]
     ['build', 'stage-1']
     """
-    # Unlike Python, BuildKit ends a line at a line feed only.
+    # Unlike Python, BuildKit ends a line only at a line feed.
     lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
     stages: list[DockerfileStage] = []
     for line, end, instruction in _list_instructions([line.rstrip("\r") for line in lines]):
@@ -94,9 +94,9 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
 
 
 def list_bases(stages: Iterable[NamedStage]) -> tuple[int | None, ...]:
-    """For each stage the position of the stage that it builds on; None where that is an image.
+    """Return for each stage the position of its base stage; None if the base is an image.
 
-    Of several stages of one name it is the last one before it, as for BuildKit.
+    If several stages have the base's name, the last one before the stage counts, as in BuildKit.
     """
     known: dict[str, int] = {}
     bases = []
@@ -109,10 +109,10 @@ def list_bases(stages: Iterable[NamedStage]) -> tuple[int | None, ...]:
 def list_needed(
     stages: Sequence[DockerfileStage], target: str | None
 ) -> frozenset[DockerfileStage]:
-    """The stages that feed a target: BuildKit builds no others.
+    """Return the stages that a target needs; BuildKit builds no others.
 
-    Of several stages of one name it is the last one before that has it, and the last one of all
-    that is the target, as for BuildKit.
+    If several stages share a name, the last one before its user counts; as the target, the last one
+    of all. BuildKit does the same.
     """
     names: dict[str, list[int]] = {}
     for number, stage in enumerate(stages):
@@ -128,13 +128,13 @@ def list_needed(
         found.add(at)
         for used in (stages[at].base, *stages[at].uses):
             numbers = [int(used)] if used.isdecimal() else names.get(used.lower(), [])
-            # A stage can only use those before it.
+            # A stage can use only earlier ones.
             waiting += [number for number in numbers if number < at][-1:]
     return frozenset(stages[number] for number in found)
 
 
 def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """Each instruction with its first and its last line; what a heredoc holds is left out."""
+    """Yield each instruction with its first and last line; skip the content of heredocs."""
     escape = re.escape(_find_escape(lines))
     continued = re.compile(rf"(?<!{escape}){escape}[ \t]*$")
     numbered = enumerate(lines, 1)
@@ -158,14 +158,14 @@ def _find_escape(lines: Iterable[str]) -> str:
 
 
 def _is_blank(line: str) -> bool:
-    """Whether a line is empty or a comment: such lines do not end an instruction."""
+    """Whether a line is empty or a comment; such lines do not end an instruction."""
     return line.strip()[:1] in ("", "#")
 
 
 def _join_lines(
     first: tuple[int, str], following: Iterator[tuple[int, str]], continued: re.Pattern[str]
 ) -> tuple[int, str]:
-    """The number of the last line of an instruction, and all of them as one."""
+    """Join an instruction's lines; return the number of the last one and the text."""
     number, line = first
     whole = ""
     while continued.search(line):
@@ -176,7 +176,7 @@ def _join_lines(
 
 
 def _split_words(instruction: str) -> tuple[str, list[str]]:
-    """What an instruction does, and the words behind that with their quotes."""
+    """Split an instruction into its verb and its words with their quotes."""
     words = _WORD.findall(instruction)
     if words and words[0].upper() == "ONBUILD":
         words = words[1:]
@@ -191,7 +191,7 @@ def _list_used(instruction: str) -> Iterator[str]:
 
 def _skip_heredocs(instruction: str, numbered: Iterator[tuple[int, str]]) -> None:
     verb, words = _split_words(instruction)
-    # What is left is a quote that nothing ends; BuildKit sees no words at all then.
+    # The rest is an unterminated quote; BuildKit then sees no words at all.
     if verb not in _WITH_HEREDOCS or _WORD.sub("", instruction).strip():
         return
     for heredoc in filter(None, map(_HEREDOC.fullmatch, words)):

@@ -1,4 +1,4 @@
-"""A copy of a Dockerfile whose stages all have names: docker builds no others by themselves."""
+"""A copy of a Dockerfile with names for all stages: docker can build only named ones separately."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def read_dockerfile(path: Path) -> str:
-    """The text of a Dockerfile, whatever bytes it has."""
-    # Lines are counted as docker does, which ends them at a line feed alone.
+    """Read a Dockerfile's text, whatever bytes it contains."""
+    # Like docker, end lines only at a line feed.
     return path.read_bytes().decode(errors="surrogateescape")
 
 
 def copy_dockerfile(
     dockerfile: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
 ) -> Path:
-    """Write a copy of a Dockerfile in which stages without a name have one.
+    """Write a copy of a Dockerfile that names its unnamed stages.
 
     Args:
         dockerfile: the Dockerfile.
-        text: what it holds.
-        names: the stages that are to have names, with these.
-        folder: where the copy goes.
+        text: its content.
+        names: the new names by stage.
+        folder: the folder for the copy.
     """
     copy = folder / "Dockerfile"
     copy.write_bytes(name_stages(text, names).encode(errors="surrogateescape"))
@@ -38,11 +38,11 @@ def copy_dockerfile(
 
 
 def name_stages(text: str, names: Mapping[DockerfileStage, str]) -> str:
-    """The text with a name at the end of each stage's `FROM`; no line moves."""
+    """Add a name to the `FROM` of each stage; no line moves."""
     lines = text.split("\n")
     for stage, name in names.items():
         at = stage.head_line - 1
-        # A `FROM` that is to go on below the last line ends there.
+        # A `FROM` continued past the last line ends there.
         lines += [""] * (at + 1 - len(lines))
         kept = lines[at].rstrip("\r")
         lines[at] = f"{kept} AS {name}{lines[at][len(kept) :]}"

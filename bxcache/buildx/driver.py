@@ -1,8 +1,8 @@
-"""What is asked of docker, and the build itself.
+"""Docker's command line: questions about docker and its builders, and the build itself.
 
-python-on-whales finds the client and its global options, and talks to registries. The build
-itself is run here, because python-on-whales cannot pass several `--cache-to`, joins option fields
-without quoting, and leaves buildx running when its log generator is abandoned.
+python-on-whales finds the client and its global options. The build runs here, because
+python-on-whales cannot pass several `--cache-to`, joins option fields without quoting, and leaves
+buildx running when its log generator is abandoned.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _INSTALL = "https://docs.docker.com/engine/install/"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Questions that docker is answering.
+    """Pending questions to docker.
 
     Attributes:
-        docker: the client that was asked.
-        builder: the builder it was asked about; empty is the current one.
+        docker: the client.
+        builder: the builder in question; empty for the current one.
     """
 
     docker: Docker
@@ -49,13 +49,13 @@ class Probe:
     inspect: Question
 
     def wait(self, on_slow: Callable[[], None]) -> Capabilities:
-        """The answers; `on_slow` is called once when they take their time."""
+        """Wait for the answers; call `on_slow` once if they take long."""
         client, engine, platform = parse_engine(_await_answer(self.version).stdout)
         if not self.inspect.is_answered_within(_SECONDS_BEFORE_WAITING_IS_SAID):
             on_slow()
         inspected = _await_answer(self.inspect)
         if inspected.status != 0:
-            # Why is asked only now: it takes a tenth of a second that each build would pay.
+            # Ask for the reason only now: it takes a tenth of a second.
             check_buildx(self.docker.ask_buildx_version(client))
             if engine is not None:
                 raise _no_builder(self.builder, inspected.stderr)
@@ -64,12 +64,12 @@ class Probe:
 
 @contextmanager
 def ask_ahead(builder: str) -> Iterator[Probe | None]:
-    """Ask the docker on PATH about itself, to have the answers by the time they are needed.
+    """Ask the docker on PATH about itself, so that the answers are there when needed.
 
-    Docker takes as long to say what it is as Python takes to load what a build needs.
+    Docker answers in about the time that Python takes to import the rest.
 
     Args:
-        builder: the builder that will probably be used, or empty for the current one.
+        builder: the builder that the build will probably use; empty for the current one.
     """
     client = shutil.which("docker")
     if client is None:
@@ -83,7 +83,7 @@ class Docker:
     """A docker client.
 
     Attributes:
-        command: the client with its global options, to put a sub-command behind.
+        command: the client with its global options, without a subcommand.
     """
 
     def __init__(self, command: tuple[str, ...]) -> None:
@@ -91,10 +91,10 @@ class Docker:
 
     @classmethod
     def find(cls) -> Docker:
-        """The docker client on PATH.
+        """Find the docker client on PATH.
 
         Raises:
-            EngineError: there is none.
+            EngineError: there is no docker.
         """
         from python_on_whales import DockerClient  # noqa: PLC0415  # 140 ms
         from python_on_whales.client_config import ClientNotFoundError  # noqa: PLC0415
@@ -109,7 +109,7 @@ class Docker:
 
     @contextmanager
     def probe(self, builder: str) -> Iterator[Probe]:
-        """Ask what docker and the builder are; nothing is started or changed by that."""
+        """Ask what docker and the builder are; this starts or changes nothing."""
         questions = (
             ("version", "--format", "{{json .}}"),
             ("buildx", "inspect", *([builder] if builder else [])),
@@ -124,13 +124,13 @@ class Docker:
     def learn(
         self, ahead: Probe | None, builder: str, *, boot: bool, on_slow: Callable[[], None]
     ) -> Capabilities:
-        """What docker, the engine and the builder can do.
+        """Find out what docker, the engine and the builder can do.
 
         Args:
-            ahead: what was asked ahead; it is asked again if that was another client or builder.
-            builder: the builder's name, or empty for the current one.
+            ahead: earlier questions; ignored if they concern another client or builder.
+            builder: the builder's name; empty for the current one.
             boot: start the builder if it is not running, as the build would.
-            on_slow: is called when that takes its time.
+            on_slow: called if the answers take long.
 
         Raises:
             EngineError: there is no buildx, no such builder, or no answer.
@@ -151,10 +151,10 @@ class Docker:
         return replace(found, builder=parse_builder(answer.stdout))
 
     def ask_buildx_version(self, client: str = "") -> str:
-        """What `docker buildx version` says.
+        """Return the output of `docker buildx version`.
 
         Args:
-            client: docker's own version, for the error.
+            client: docker's version, for the error.
 
         Raises:
             EngineError: there is no buildx.
@@ -170,15 +170,15 @@ class Docker:
         directory: Path,
         environment: Mapping[str, str] | None = None,
     ) -> Answer:
-        """What `docker buildx bake --print` says, as a document; why it does not, on stderr.
+        """Return the output of `docker buildx bake --print`: a document, or the error on stderr.
 
         Args:
-            arguments: what follows that.
+            arguments: further arguments.
             directory: the working directory.
-            environment: the only variables that a bake file can read, where it is not to read all.
+            environment: the variables that the bake file may read; None for all of docker's.
 
         Raises:
-            EngineError: there is no answer.
+            EngineError: docker does not answer.
         """
         words = ("buildx", "bake", "--print", "--progress", "quiet", *arguments)
         question = Question((*self.command, *words), directory=directory, environment=environment)
@@ -189,10 +189,10 @@ class Docker:
 
     @contextmanager
     def asking_buildx(self) -> Iterator[Callable[[], str]]:
-        """Have docker say which buildx it has while something else goes on.
+        """Ask for buildx's version while something else runs.
 
         Yields:
-            what waits for the answer and gives buildx's version, or an empty string.
+            a function that waits for buildx's version, or an empty string.
         """
         question = self._start(("buildx", "version"))
         try:
@@ -201,16 +201,16 @@ class Docker:
             question.end()
 
     def remove_images(self, context: str, refs: Sequence[str]) -> None:
-        """Remove images from the engine of a docker context, as far as they are there."""
-        # What is left costs some room; the build is as good.
+        """Remove images, if they exist, from the engine of a docker context."""
+        # A leftover image costs only disk space.
         with suppress(EngineError):
             self._ask("--context", context, "image", "rm", *refs)
 
     def ask_together(self, questions: Sequence[Sequence[str]]) -> list[Answer]:
-        """The answers to short questions that are asked at the same time; failures are answers.
+        """Ask several short questions at once; failures are answers too.
 
         Args:
-            questions: what follows `docker` in each.
+            questions: the arguments after `docker` of each.
         """
         with ExitStack() as stack:
             asked = []
@@ -229,7 +229,7 @@ class Docker:
     def _start(self, arguments: Sequence[str]) -> Question:
         return Question((*self.command, *arguments))
 
-    def build(  # noqa: PLR0913  # each is a property of its own of what runs
+    def build(  # noqa: PLR0913  # independent properties of the run
         self,
         arguments: Sequence[str],
         *,
@@ -240,16 +240,16 @@ class Docker:
         stop: Stop | None = None,
         fed: bool = False,
     ) -> AbstractContextManager[RunningProcess]:
-        """Run `docker buildx build`; whatever ends the block ends the build too.
+        """Run `docker buildx build`; leaving the block ends the build.
 
         Args:
-            arguments: what follows `docker`.
-            variables: what to add to the environment.
+            arguments: the arguments after `docker`.
+            variables: additions to the environment.
             directory: the working directory.
-            stdout: the file descriptor for the build's stdout, or None to drop it.
-            seconds: how long it may take.
-            stop: what ends it from another thread.
-            fed: `RunningProcess.feed` gives it what it reads from stdin.
+            stdout: the file descriptor for the build's stdout, or None to discard it.
+            seconds: the time limit.
+            stop: ends the build from another thread.
+            fed: the build reads stdin from `RunningProcess.feed`.
         """
         return run(
             (*self.command, *arguments),
@@ -267,7 +267,7 @@ def _read_version(question: Question) -> str:
         answer = question.wait(_SECONDS_TO_ANSWER)
     except TimeoutError:
         return ""
-    # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version has no `v`.
+    # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version lacks the `v`.
     words = answer.stdout.split()[1:2]
     return words[0] if words and answer.status == 0 else ""
 
@@ -280,14 +280,14 @@ def _take_answer(question: Question) -> Answer:
 
 
 def _await_answer(question: Question, seconds: float | None = None) -> Answer:
-    """The answer of a short command, which the caller ends whatever comes of it."""
+    """Wait for the answer to a short question; the caller ends the question."""
     seconds = _SECONDS_TO_ANSWER if seconds is None else seconds
     try:
         return question.wait(seconds)
     except TimeoutError as error:
         raise EngineError(
             f"docker did not answer within {seconds:.0f} s",
-            hint="`docker version` shows whether its engine is reached; is DOCKER_HOST right?",
+            hint="`docker version` shows whether the engine is reachable; check DOCKER_HOST",
         ) from error
 
 
@@ -307,9 +307,9 @@ def _no_builder(name: str, stderr: str) -> EngineError:
         return EngineError(
             f"there is no builder `{name}`",
             hint=f"`docker buildx ls` lists them; `docker buildx create --name {name or 'NAME'} "
-            "--driver docker-container` makes one",
+            "--driver docker-container` creates one",
         )
     return EngineError(
         f"the builder `{name or 'default'}` cannot be started: {why}",
-        hint="`docker buildx inspect --bootstrap` shows all that it says",
+        hint="`docker buildx inspect --bootstrap` shows the full error",
     )

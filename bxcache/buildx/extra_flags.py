@@ -1,4 +1,4 @@
-"""Flags of docker's that a caller gives by themselves, behind `--`."""
+"""Docker's own flags that a caller passes after `--`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _WITHOUT_VALUE = frozenset(
 """https://docs.docker.com/reference/cli/docker/buildx/build/#options, and those of bake."""
 CACHE_TO, METADATA_FILE = "--cache-to", "--metadata-file"
 LAYERLESS = frozenset(("--annotation", "--attest", "--provenance", "--sbom"))
-"""Flags that concern what is said of an image, and no layer of it."""
+"""Flags that affect an image's metadata, but not its layers."""
 INLINE = "type=inline"
-"""What asks for an inline cache."""
+"""The cache export option for an inline cache."""
 INLINE_ARGUMENT = "BUILDKIT_INLINE_CACHE"
-"""The build argument for which buildx saves an inline cache by itself:
+"""The build argument that makes buildx save an inline cache:
 https://github.com/docker/buildx/blob/v0.29.1/build/opt.go"""
 _ON = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-"""What is true to Go: https://pkg.go.dev/strconv#ParseBool"""
+"""The true values of Go: https://pkg.go.dev/strconv#ParseBool"""
 
 
 def split_flags(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """The words of each flag, the flag and its value; one that stands alone has none.
+    """Split words into flags: each flag's words, name and value; a value may be empty.
 
     >>> [each[1:] for each in split_flags(["--allow", "ssh", "-D", "--ulimit=nofile=9"])]
     [('--allow', 'ssh'), ('-D', ''), ('--ulimit', 'nofile=9')]
@@ -50,17 +50,17 @@ def split_flags(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, st
 
 
 def list_flags(words: Sequence[str]) -> tuple[str, ...]:
-    """The flags, each once; a word that stands alone is one."""
+    """List the flags, each once; a word without a flag counts as one."""
     return tuple(dict.fromkeys(flag for _, flag, _ in split_flags(words)))
 
 
 def drop_flags(words: Sequence[str], flags: Container[str]) -> tuple[str, ...]:
-    """The words without some flags and their values."""
+    """Return the words without some flags and their values."""
     return tuple(word for own, flag, _ in split_flags(words) if flag not in flags for word in own)
 
 
 def find_values(words: Sequence[str], flag: str) -> tuple[str, ...]:
-    """The values of a flag, wherever it stands.
+    """List the values of a flag.
 
     >>> find_values(["--allow", "ssh", "--allow=fs=.."], "--allow")
     ('ssh', 'fs=..')
@@ -73,7 +73,7 @@ def find_values(words: Sequence[str], flag: str) -> tuple[str, ...]:
 
 
 def find_exports(words: Sequence[str]) -> tuple[str, ...]:
-    """The refs of registries that a caller has docker export a cache to.
+    """List the registry refs that a caller exports a cache to.
 
     >>> find_exports(["--cache-to", "type=registry,ref=r/x,mode=max", "--cache-to=r/y"])
     ('r/x', 'r/y')
@@ -98,7 +98,7 @@ def _is_reference(text: str) -> bool:
 
 
 def find_short(words: Sequence[str], letter: str) -> tuple[str, ...]:
-    """The values of a flag of one letter, which may stand in one word with it.
+    """List the values of a one-letter flag, which may be part of the same word.
 
     >>> find_short(["-o", "a", "-ob", "-o=c", "-Dod", "--on"], "o")
     ('a', 'b', 'c', 'd')
@@ -112,7 +112,7 @@ def find_short(words: Sequence[str], letter: str) -> tuple[str, ...]:
 
 
 def adds_inline(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether buildx saves an inline cache by itself; engines refuse a second one."""
+    """Whether buildx adds an inline cache by itself; engines refuse a second one."""
     given = dict(settings.build_args)
     for text in find_values(extra, "--build-arg"):
         name, _, value = text.partition("=")

@@ -1,8 +1,8 @@
-"""What BuildKit says when a build fails because of what it imported, and not because of a step.
+"""BuildKit's error messages when a build fails because of an imported cache, not because of a step.
 
-A layer that an imported cache promises and that is missing, cut short or changed fails the build
-when another layer stands on it, or, in a registry, when the image needs it. The texts are those of
-BuildKit 0.13 to 0.32; `tests/unit/test_faults.py` has them whole.
+A layer that an imported cache lists but that is missing, truncated or changed fails the build if
+another layer needs it or, in a registry, if the image needs it. The messages are those of BuildKit
+0.13 to 0.32; `tests/unit/test_faults.py` has their full text.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.trace import Trace
 
 _OWN_FAULT = "did not complete successfully"
-"""A process of a RUN that ended with a status of its own."""
+"""Reported if the process of a RUN failed."""
 
 _CACHE_FAULT = re.compile(
-    # The blob is missing: from a layout, from a registry.
+    # A missing blob: in a layout, in a registry.
     r"content sha256:[0-9a-f]{64}: not found"
     r"|failed to copy: httpReadSeeker: failed open: "
-    # It is cut short: BuildKit of now, and of 0.13.
+    # A truncated blob: in current BuildKit, in 0.13.
     r"|short read: expected \d+ bytes but got \d+"
     r"|failed to read expected number of bytes: unexpected EOF"
-    # It is changed.
+    # A changed blob.
     r"|unexpected commit (?:digest|size) "
 )
 
 
 def find_cache_fault(trace: Trace) -> str:
-    """What docker said that a broken cache explains, or an empty string."""
+    """Find the error that a broken cache explains; empty if there is none."""
     for text in reversed(list_errors(trace.said)):
         if _OWN_FAULT not in text and _CACHE_FAULT.search(text):
             return text
@@ -49,11 +49,11 @@ _COLLISION = re.compile(
 )
 
 
-def have_nodes_met(trace: Trace) -> bool:
-    """Whether two nodes of a builder were to write one layout at the same instant.
+def have_nodes_collided(trace: Trace) -> bool:
+    """Whether two nodes of a builder wrote one layout at the same time.
 
-    buildx does not wait for the lock that it takes for the index, which fails the build, and the
-    nodes' unfinished copies of one blob have one name, which fails the export alone:
+    buildx does not wait for its lock on the index, which fails the build. The nodes' unfinished
+    copies of a blob share one name, which fails only the export:
     https://github.com/moby/buildkit/blob/v0.25.2/client/ociindex/ociindex.go
     https://github.com/containerd/containerd/blob/v2.1.4/plugins/content/local/store.go
     """
@@ -68,43 +68,43 @@ _LOGIN = re.compile(
 )
 
 
-_PASSING = re.compile(
+_TRANSIENT = re.compile(
     r"unexpected (?:HTTP )?status\b.*: 5\d\d "
-    # Two that upload one blob at the same instant may each be told that it is not there.
+    # Two uploads of one blob at the same time may both miss it.
     r"|blob unknown to registry"
-    # Another build has pushed the same image, and removed it from the engine.
+    # Another build pushed the same image and removed it from the engine.
     r"|No such image: |does not exist locally with the tag: |tag does not exist: "
 )
 
 
-def is_passing(said: str) -> bool:
-    """Whether a push failed in a way that may be gone at once.
+def is_transient(said: str) -> bool:
+    """Whether a push may succeed at once if repeated.
 
-    BuildKit tries again by itself; an engine without the containerd image store pushes a manifest
-    once. Of several pushes at once that have a blob in common, docker's own registry refuses one
-    now and then.
+    BuildKit retries by itself, but an engine without the containerd image store pushes a manifest
+    only once. Docker's own registry sometimes refuses one of several concurrent pushes that share a
+    blob.
 
-    >>> is_passing("Error response from daemon: received unexpected HTTP status: 502 Bad Gateway")
+    >>> is_transient("Error response from daemon: received unexpected HTTP status: 502 Bad Gateway")
     True
     """
-    return _PASSING.search(said) is not None
+    return _TRANSIENT.search(said) is not None
 
 
 def explain_transfer(ref: str, operation: str, said: str) -> RegistryError:
-    """The error of a cache that BuildKit could not read from a registry, or write to one.
+    """Return the error of a cache that BuildKit could not read from or write to a registry.
 
     Args:
-        ref: the cache.
+        ref: the cache's reference.
         operation: `reading` or `saving`.
-        said: BuildKit's words.
+        said: BuildKit's message.
     """
     host = Reference.parse(ref).host
     denied = _LOGIN.search(said) is not None
-    hint = f"`docker login {host}` logs docker in there, if it may do that" if denied else ""
+    hint = f"log in with `docker login {host}`" if denied else ""
     trouble = Trouble.DENIED if denied else Trouble.SICK
     return RegistryError(host, f"{operation} `{ref}`", said, trouble=trouble, hint=hint)
 
 
 def blames_process(trace: Trace) -> bool:
-    """Whether a process of a RUN failed by itself: no cache can mend that."""
+    """Whether the process of a RUN failed, which no cache can cause or fix."""
     return any(step.outcome is Outcome.FAILED and _OWN_FAULT in step.error for step in trace.steps)

@@ -1,8 +1,8 @@
-"""What docker leaves out of a build context, and a store that it does not leave out.
+"""Docker's ignore file, and a warning about a store that it does not exclude.
 
-The rules of the file: https://docs.docker.com/build/concepts/context/#dockerignore-files
-How it is read: https://github.com/moby/patternmatcher/blob/v0.6.0/ignorefile/ignorefile.go
-How its patterns match: https://github.com/moby/patternmatcher/blob/v0.6.0/patternmatcher.go
+Rules of the file: https://docs.docker.com/build/concepts/context/#dockerignore-files
+How docker reads it: https://github.com/moby/patternmatcher/blob/v0.6.0/ignorefile/ignorefile.go
+How docker matches its patterns: https://github.com/moby/patternmatcher/blob/v0.6.0/patternmatcher.go
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _BOM = "\ufeff"
 _ESCAPED = frozenset(".+()|{}$")
 _SPECIAL = re.compile(r"[*?\[\]\\]")
 _CHANGING = (INDEX_NAME, f"blobs/sha256/{'0' * 64}", ".bxcache/version")
-"""What a store has, of which each build changes something."""
+"""Files of a store that builds change."""
 
 
 def note_sent(directory: Path, settings: BuildSettings, store: Path) -> Iterator[str]:
-    """What a person should know of a store that lies in a build context.
+    """Yield a note if the store is part of a build context.
 
-    A step that copies the folder around it is executed by each build: the store has changed.
+    A step that copies the folder around the store runs in every build, because the store changes.
 
     Args:
         directory: the working directory.
-        settings: the build.
+        settings: the build's settings.
         store: the store's directory.
     """
     for name, context in {"": settings.context, **settings.build_contexts}.items():
@@ -51,15 +51,15 @@ def note_sent(directory: Path, settings: BuildSettings, store: Path) -> Iterator
         if not all(excludes(_read(file), f"{inside}/{each}") for each in _CHANGING):
             what = f"the build context `{name}`" if name else "the build context"
             yield (
-                f"the store {path} lies in {what}, and a step that copies the folder around it is "
-                f"never reused; `{_escape(inside)}` as the last line of {file} leaves it out"
+                f"the store {path} is in {what}, so a step that copies the folder around it is "
+                f"never reused; add `{_escape(inside)}` as the last line of {file}"
             )
 
 
 def _find_file(directory: Path, folder: Path, settings: BuildSettings | None) -> Path:
-    """The one file that counts: the Dockerfile's own goes before that of the context.
+    """Find the ignore file that counts: the Dockerfile's own comes before the context's.
 
-    A named context has none but that of its folder.
+    A named context has only its folder's.
     """
     if settings is not None and not is_remote(settings.file or ""):
         dockerfile = find_dockerfile(directory, folder, settings.file)
@@ -73,17 +73,17 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     except OSError:
-        # Docker cannot read it either, and says so.
+        # Docker cannot read it either, and reports that.
         return ""
 
 
 def excludes(text: str, path: str) -> bool:
-    """Whether an ignore file leaves a file out of the context: the last pattern that matches says.
+    """Whether an ignore file excludes a file; the last pattern that matches counts.
 
-    A pattern that matches a folder matches all that is in it.
+    A pattern that matches a folder matches everything in it.
 
     Args:
-        text: what the ignore file holds.
+        text: the ignore file's content.
         path: a path in the context, with slashes.
     """
     above = list(accumulate(path.split("/"), "{}/{}".format))
@@ -91,7 +91,7 @@ def excludes(text: str, path: str) -> bool:
     for line in text.removeprefix(_BOM).split("\n"):
         pattern = _clean(line)
         negates = pattern.startswith("!")
-        # Only what would change the answer is looked at.
+        # Skip patterns that cannot change the result.
         if not pattern or negates != excluded:
             continue
         if any(_matches(pattern.removeprefix("!"), each) for each in above):
@@ -100,7 +100,7 @@ def excludes(text: str, path: str) -> bool:
 
 
 def _clean(line: str) -> str:
-    """A line's pattern, with `!` in front if it is one that takes back; else an empty string."""
+    """Return a line's pattern, with `!` in front if it negates; empty for comments."""
     pattern = "" if line.startswith("#") else line.strip()
     mark = pattern[:1] if pattern.startswith("!") else ""
     rest = pattern.removeprefix("!").strip()
@@ -114,17 +114,17 @@ def _matches(pattern: str, path: str) -> bool:
     try:
         return re.fullmatch(_translate(pattern), path, re.DOTALL) is not None
     except re.error:
-        # Docker refuses the file, and says so.
+        # Docker refuses the file, and reports that.
         return False
 
 
 def _translate(pattern: str) -> str:
-    """A pattern as a regular expression, letter by letter as docker does."""
+    """Translate a pattern to a regular expression, character by character, as docker does."""
     found, rest = "", pattern
     while rest:
         letter, rest = rest[0], rest[1:]
         if letter == "*" and rest.startswith("*"):
-            # Several of them are one, which does not take ever longer to try.
+            # Collapse repeated ones, which would make matching slow.
             rest = re.sub(r"^(/?\*\*)+", "", rest[1:]).removeprefix("/")
             found += "(.*/)?" if rest else ".*"
         elif letter == "*":
@@ -139,6 +139,6 @@ def _translate(pattern: str) -> str:
 
 
 def _escape(path: str) -> str:
-    """A path as a pattern that matches it alone."""
+    """Escape a path as a pattern that matches only it."""
     pattern = re.sub(r"([*?\[\]\\])", r"\\\1", path)
     return f"/{pattern}" if pattern[0] in "!#" else pattern

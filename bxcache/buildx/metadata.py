@@ -1,7 +1,7 @@
-"""What `--metadata-file` says once a build has succeeded: digests, and the provenance of each step.
+"""The content of `--metadata-file` after a successful build: digests and each step's provenance.
 
-With `BUILDX_METADATA_PROVENANCE=max` it holds the build's provenance in SLSA 0.2 shape, one for
-each platform: the Dockerfile's line and the layers of every step of every stage.
+With `BUILDX_METADATA_PROVENANCE=max` it has the build's provenance in SLSA 0.2 form, one for each
+platform: the Dockerfile lines and the layers of every step of every stage.
 https://github.com/docker/buildx/blob/v0.29.1/build/provenance.go
 """
 
@@ -35,7 +35,7 @@ _CONTEXT, _INPUT = "context:", "input:"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A blob that a step made; `size` is in bytes, 0 where it is not known."""
+    """A blob that a step made; `size` is in bytes, 0 if unknown."""
 
     digest: str
     size: int
@@ -43,21 +43,21 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a build: an instruction, or a part of one.
+    """An operation of a build: an instruction, or a part of one.
 
     Attributes:
-        vertex: its digest, by which the stream of the same build names it.
-        lines: the first line in the Dockerfile of each place that it stands for, from 1. Equal
-            instructions of two stages are one operation.
+        vertex: its digest, which also identifies it in the build's stream.
+        lines: the first lines of its instructions in the Dockerfile, from 1. Equal instructions of
+            two stages are one operation.
         chains: the layers of its result from the bottom, its own last. Several chains are
-            alternatives for one and the same result.
+            alternatives for the same result.
         below: the vertex whose files it changes, or None.
-        beside: the vertex whose files a merge lays over them, or None.
-        inputs: all vertices whose files it needs, those among them.
-        source: where it gets files from, such as `docker-image://docker.io/library/busybox`, or
-            an empty string.
-        is_linked: it belongs to another build with a Dockerfile of its own, whose result is a named
-            context of this one.
+        beside: the vertex whose files a merge adds on top, or None.
+        inputs: all vertices whose files it needs, including those two.
+        source: the source of its files, such as `docker-image://docker.io/library/busybox`, or an
+            empty string.
+        is_linked: whether it belongs to another build with its own Dockerfile, whose result is a
+            named context of this one.
     """
 
     vertex: str
@@ -71,7 +71,7 @@ class Operation:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Its own layers, each alternative once."""
+        """Its own layers, one for each alternative."""
         return tuple(dict.fromkeys(chain[-1] for chain in self.chains))
 
 
@@ -80,10 +80,10 @@ class Definition:
     """What was built for one platform.
 
     Attributes:
-        platform: the platform, which only a build for several names.
+        platform: the platform; None in a build for a single one.
         dockerfile: the text of the Dockerfile, or an empty string.
-        operations: what was done, each after what it needs.
-        images: the digests of the images that it was made from, by their names.
+        operations: the operations, each after those it needs.
+        images: the digests of the images used, by name.
         links: the named contexts that are results of other builds.
     """
 
@@ -94,7 +94,7 @@ class Definition:
     links: tuple[str, ...] = ()
 
     def with_layers(self, names: Mapping[str, Layer]) -> Definition:
-        """The same with other names for some layers."""
+        """Return the definition with some layers replaced."""
         renamed = (
             replace(
                 each,
@@ -108,17 +108,17 @@ class Definition:
         return replace(self, operations=tuple(renamed))
 
     def completed(
-        self, told: Mapping[tuple[str | None, tuple[int, ...]], tuple[tuple[Layer, ...], ...]]
+        self, known: Mapping[tuple[str | None, tuple[int, ...]], tuple[tuple[Layer, ...], ...]]
     ) -> Definition:
-        """The same with chains for operations that have none, by the platform and their lines."""
+        """Add chains, by platform and lines, to operations that have none."""
         completed = (
-            replace(each, chains=each.chains or told.get((self.platform, each.lines), ()))
+            replace(each, chains=each.chains or known.get((self.platform, each.lines), ()))
             for each in self.operations
         )
         return replace(self, operations=tuple(completed))
 
     def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Definition:
-        """The same with chains for what is last in some lines, where it has none, and below it."""
+        """Add chains to the last operation of some lines, and below it, if it has none."""
         operations = list(self.operations)
         for lines, chain in results.items():
             ends = {
@@ -134,13 +134,13 @@ class Definition:
 
 @dataclass(frozen=True)
 class Metadata:
-    """A metadata file.
+    """The content of a metadata file.
 
     Attributes:
-        image_digest: the image's digest, or None when no image was exported.
-        definitions: what was built, for each platform. Empty where buildx does not report it.
-        ref: what buildx calls the build, as `BUILDER/NODE/ID`; empty if unknown.
-        why_unknown: why nothing is known of the definitions, or an empty string.
+        image_digest: the image's digest, or None if no image was exported.
+        definitions: what was built for each platform; empty if buildx does not report it.
+        ref: buildx's name of the build, `BUILDER/NODE/ID`; empty if unknown.
+        why_unknown: why the definitions are unknown, or an empty string.
     """
 
     image_digest: str | None = None
@@ -155,45 +155,45 @@ class Metadata:
         return {each.vertex: each for each in every}
 
     def with_provenance(self, texts: Mapping[str, str]) -> Metadata:
-        """The same with a definition for each provenance, by its platform.
+        """Return the metadata with a definition for each platform's provenance.
 
-        A single one is that of a build for one platform, which has no name.
+        The definition of a build for a single platform has no platform name.
         """
         names = {platform: platform if len(texts) > 1 else None for platform in texts}
         read = (_read_definition(names[each], _parse(text)) for each, text in texts.items())
         return replace(self, definitions=tuple(read))
 
     def with_layers(self, names: Mapping[str, Layer]) -> Metadata:
-        """The same with other names for some layers, such as those that a registry has for them.
+        """Return the metadata with some layers replaced, such as by those of a registry.
 
         Args:
-            names: the layers, by what they are called now.
+            names: the new layers, by their current digests.
         """
         renamed = tuple(each.with_layers(names) for each in self.definitions)
         return replace(self, definitions=renamed)
 
     def completed(self, others: Iterable[Metadata]) -> Metadata:
-        """The same with the layers that only other builds of the same Dockerfile tell.
+        """Add layers that only other builds of the same Dockerfile report.
 
-        The line that an instruction stands in is the same in all of them.
+        An instruction has the same line in all of them.
         """
-        told = {
+        known = {
             (definition.platform, each.lines): each.chains
             for other in others
             for definition in other.definitions
             for each in definition.operations
             if each.lines and each.chains
         }
-        return replace(self, definitions=tuple(each.completed(told) for each in self.definitions))
+        return replace(self, definitions=tuple(each.completed(known) for each in self.definitions))
 
     def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Metadata:
-        """The same with the layers of some stages, as far as they are not told.
+        """Add the layers of some stages, as far as they are unknown.
 
-        Of what two builds of one engine have in common at the same time, only one may tell them.
-        Of several platforms nothing is added: their layers differ.
+        If two concurrent builds of one engine share a step, only one may report its layers. Nothing
+        is added for several platforms: their layers differ.
 
         Args:
-            results: what a stage is made of, from the bottom, by its lines in the Dockerfile.
+            results: a stage's layers from the bottom, by its lines in the Dockerfile.
         """
         if len(self.definitions) != 1:
             return self
@@ -201,18 +201,18 @@ class Metadata:
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
-        """The size in bytes of every layer that the build refers to, by digest."""
+        """The size in bytes of every layer in the metadata, by digest."""
         chains = (chain for each in self.operations.values() for chain in each.chains)
         return {layer.digest: layer.size for chain in chains for layer in chain}
 
 
 def parse_metadata(text: str) -> Metadata:
-    """Read a metadata file's text; what is missing or of another shape is left out."""
+    """Parse a metadata file; leave out whatever is missing or malformed."""
     return _read_metadata(_parse(text))
 
 
 def parse_bake_metadata(text: str, targets: Iterable[str]) -> dict[str, Metadata]:
-    """Read the text of a bake's metadata file, which has one part for each target."""
+    """Parse a bake's metadata file, which has a part for each target."""
     document = _parse(text)
     return {target: _read_metadata(as_table(document.get(target))) for target in targets}
 
@@ -255,9 +255,9 @@ def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Def
 
 
 def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
-    """The same, with what is told only of an operation that builds on another one.
+    """Add chains that follow from those of operations above.
 
-    Of two equal results, as two platforms can have, BuildKit tells the layers for one alone.
+    If two platforms have equal results, BuildKit reports the layers of only one.
     """
     chains: dict[str, tuple[tuple[Layer, ...], ...]] = {}
     completed = []
@@ -271,7 +271,9 @@ def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
 
 
 def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The images by name, from their package URLs: `pkg:docker/busybox@1?platform=…`."""
+    """Yield the names and digests of images, from package URLs like
+    `pkg:docker/busybox@1?platform=…`.
+    """
     for material in map(as_table, as_list(provenance.get("materials"))):
         uri = unquote((as_text(material.get("uri")) or "").partition("?")[0])
         digest = as_text(as_table(material.get("digest")).get("sha256"))
@@ -281,7 +283,7 @@ def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
-    """The named contexts that BuildKit is given as results: `context:base` is `input:0-base`.
+    """Yield named contexts that are results of builds: `context:base` is `input:0-base`.
 
     https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
     """
@@ -289,7 +291,7 @@ def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
     arguments = as_table(as_table(invocation.get("parameters")).get("args"))
     for name, value in arguments.items():
         if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):
-            # One for a single platform is `context:base::linux/amd64`.
+            # For a single platform it is `context:base::linux/amd64`.
             yield name.removeprefix(_CONTEXT).partition("::")[0]
 
 
@@ -307,7 +309,7 @@ class _OperationReader:
         self._vertices = vertices
 
     def read(self, step: str, described: Mapping[str, Any]) -> Operation:
-        """The operation that is named `step`."""
+        """Read the operation named `step`."""
         op = as_table(as_table(described.get("op")).get("Op"))
         inputs = [str(each).partition(":")[0] for each in as_list(described.get("inputs"))]
         below, beside = (
@@ -316,7 +318,7 @@ class _OperationReader:
             else None
             for each in find_inputs(op, len(inputs))
         )
-        # A step's outputs are `step3:0`, `step3:1`, …; instructions have one.
+        # A step's outputs are `step3:0`, `step3:1`, …; an instruction has one.
         chains = [tuple(_read_layers(each)) for each in as_list(self._layers.get(f"{step}:0"))]
         return Operation(
             vertex=self._vertices[step],
@@ -334,5 +336,5 @@ def _read_layers(chain: object) -> Iterator[Layer]:
     for each in map(as_table, as_list(chain)):
         digest, size = each.get("digest"), each.get("size")
         if isinstance(digest, str) and _DIGEST.fullmatch(digest) and isinstance(size, int):
-            # An engine without the containerd image store does not tell the size: it has -1.
+            # An engine without the containerd image store reports a size of -1.
             yield Layer(digest, max(size, 0))

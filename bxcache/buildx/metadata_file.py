@@ -1,6 +1,6 @@
-"""docker's metadata file as a caller wants it, made from one that has all the provenance.
+"""Docker's metadata file as a caller expects it, made from one with full provenance.
 
-What the file has of provenance is `BUILDX_METADATA_PROVENANCE`'s to say:
+`BUILDX_METADATA_PROVENANCE` decides how much provenance the file has:
 https://docs.docker.com/reference/cli/docker/buildx/build/#metadata-file
 https://github.com/docker/buildx/blob/v0.29.1/build/provenance.go
 """
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 _ALL = "max"
 _NONE = frozenset(("disabled", "0", "f", "F", "false", "False", "FALSE"))
-"""What turns it off; the last ones are what is false to Go: https://pkg.go.dev/strconv#ParseBool"""
+"""Values that turn it off; the last ones are the false values of Go:
+https://pkg.go.dev/strconv#ParseBool"""
 _CACHE = "cache.manifest"
-"""The manifest of the cache that was exported last."""
+"""The key of the last exported cache's manifest."""
 _MOST = ("buildConfig", "metadata")
-"""What the usual provenance does not have."""
+"""Keys that the default provenance lacks."""
 
 
 def limit_metadata(text: str, environment: Mapping[str, str], caching: Container[str] = ()) -> str:
-    """The metadata of a build or a bake as plain buildx would have written it.
+    """Return the metadata of a build or a bake as plain buildx would write it.
 
     Args:
-        text: the metadata with all provenance.
-        environment: docker's variables, as the caller has set them.
-        caching: the targets for which the caller has a cache exported; the name of a build is
-            empty.
+        text: the metadata with full provenance.
+        environment: docker's variables, as set by the caller.
+        caching: the targets whose cache the caller exports; a build's name is empty.
 
     Raises:
-        ValueError: the text is no metadata.
+        ValueError: the text is not metadata.
     """
     wish = environment.get(PROVENANCE_VARIABLE, "")
     document = json.loads(text)
     if not isinstance(document, dict):
-        raise ValueError("it is no table")  # noqa: TRY004  # it is the text that is wrong
-    # A bake has a table for each target.
+        raise ValueError("not a JSON object")  # noqa: TRY004  # the text is wrong, not a type
+    # A bake has an object for each target.
     targets = {
         name: _limit(value, wish, caches=name in caching) if isinstance(value, dict) else value
         for name, value in document.items()

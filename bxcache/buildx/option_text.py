@@ -1,6 +1,6 @@
-"""docker's option text: `type=registry,ref=example.com/app`, a line of CSV.
+"""Docker's option text: `type=registry,ref=example.com/app`, a line of CSV.
 
-A field that holds a comma, a quote or a line break is quoted as a whole.
+A field that contains a comma, a quote or a line break is quoted as a whole.
 https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/cache.go
 """
 
@@ -17,7 +17,7 @@ Attributes = tuple[tuple[str, str], ...]
 
 
 def render_options(attributes: Iterable[tuple[str, str]]) -> str:
-    r"""The attributes as docker reads them.
+    r"""Render attributes as docker reads them.
 
     >>> render_options([("type", "local"), ("dest", "/a,b")])
     'type=local,"dest=/a,b"'
@@ -26,14 +26,14 @@ def render_options(attributes: Iterable[tuple[str, str]]) -> str:
 
 
 def join_fields(fields: Iterable[str]) -> str:
-    """Fields as one text, each quoted where it has to be."""
+    """Join fields to one text, quoting them if necessary."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(fields)
     return text.getvalue()
 
 
 def split_fields(text: str) -> list[str]:
-    """The fields of an option text; of one that docker refuses, what stands between commas.
+    """Split an option text into fields; at commas if docker would refuse it.
 
     >>> split_fields('type=local,"dest=/a,b"'), split_fields('"id=a,env=B')
     (['type=local', 'dest=/a,b'], ['id=a', 'env=B'])
@@ -45,19 +45,19 @@ def split_fields(text: str) -> list[str]:
 
 
 def parse_options(text: str) -> Attributes:
-    """The attributes of an option text.
+    """Parse the attributes of an option text.
 
     Raises:
-        ValueError: a field is no `key=value`, or the quoting is broken.
+        ValueError: a field is not `key=value`, or the quoting is broken.
     """
     try:
         fields = _read_fields(text)
     except csv.Error as error:
-        raise ValueError(f"`{text}` is not quoted as docker's options are: {error}") from error
+        raise ValueError(f"`{text}` is not quoted like docker's options: {error}") from error
     pairs = [field.partition("=") for field in fields]
     for name, equals, _ in pairs:
         if not equals or not name:
-            raise ValueError(f"`{name}` in `{text}` is no `key=value`")
+            raise ValueError(f"`{name}` in `{text}` is not `key=value`")
     return tuple((name.strip().lower(), value) for name, _, value in pairs)
 
 

@@ -1,8 +1,8 @@
-"""Where the steps of a failed build stand in its Dockerfile. Pure.
+"""The Dockerfile lines of a failed build's steps. Pure.
 
-Such a build leaves no metadata, which has the lines of a build that succeeded. Docker quotes the
-Dockerfile around the step that failed. The others are found by counting: BuildKit numbers the steps
-of each stage.
+A failed build has no metadata, where a successful one has the lines. Docker quotes the Dockerfile
+around the failed step. The other steps are found by counting: BuildKit numbers the steps of each
+stage.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _SCRATCH = "scratch"
 
 
 def locate_steps(trace: Trace, dockerfile: str) -> Trace:
-    """The same with the lines of steps, as far as they are certain.
+    """Add lines to steps, where they are certain.
 
     Args:
-        trace: what the stream of a failed build told.
+        trace: the trace of a failed build.
         dockerfile: the text of its Dockerfile; empty if unknown.
     """
     quoted, counted = _find_quoted(trace), _count_lines(dockerfile)
@@ -47,15 +47,15 @@ def _locate(
 ) -> TracedStep:
     name = step.name
     line, verb = counted.get((name.stage, name.index, name.total), (0, ""))
-    # What a stage inherits by ONBUILD, and what another frontend does, is not counted here.
+    # ONBUILD steps and those of other frontends do not match.
     found = (line,) if [verb] == name.text.upper().split(maxsplit=1)[:1] else ()
     return replace(step, lines=quoted.get(name) or found)
 
 
 def _find_quoted(trace: Trace) -> dict[StepName, tuple[int, ...]]:
-    """The lines that docker quotes of the step that failed: one for each place it stands in.
+    """Find the lines that docker quotes for the failed step, one for each occurrence.
 
-    What several targets or steps have failed of at once it quotes of one, whose error it tells.
+    If several targets or steps fail at once, docker quotes only one, and reports its error.
     """
     lines, error = _split_quotes(trace.said)
     failed = [each for each in trace.steps if each.outcome is Outcome.FAILED and each.error]
@@ -65,7 +65,7 @@ def _find_quoted(trace: Trace) -> dict[StepName, tuple[int, ...]]:
 
 
 def _split_quotes(said: Sequence[str]) -> tuple[tuple[int, ...], str]:
-    """The lines where the quotes of the Dockerfile begin, and the error that follows them."""
+    """Find the first lines of the quotes from the Dockerfile, and the error that follows them."""
     lines: set[int] = set()
     for at, (line, rule) in enumerate(pairwise(said)):
         position = _POSITION.fullmatch(line)
@@ -77,9 +77,10 @@ def _split_quotes(said: Sequence[str]) -> tuple[tuple[int, ...], str]:
 
 
 def _count_lines(text: str) -> dict[tuple[str, int, int], tuple[int, str]]:
-    """The line and the verb of each step by its stage, its number and the count of all in it.
+    """Return the line and the verb of each step by its stage, its number and the stage's step
+    count.
 
-    A stage whose base may be anything, or which is not the only one of its name, is left out.
+    Skips a stage whose base contains a variable, or whose name is not unique.
     """
     stages = list_stages(text)
     names = Counter(stage.name for stage in stages)
@@ -87,7 +88,7 @@ def _count_lines(text: str) -> dict[tuple[str, int, int], tuple[int, str]]:
     for stage, base in zip(stages, list_bases(stages), strict=True):
         if "$" in stage.base or names[stage.name] > 1:
             continue
-        # The only stage has no name in the stream. An image that is built on is the first step.
+        # A single stage has no name in the stream. A base image counts as the first step.
         name = stage.name if len(stages) > 1 else ONLY_STAGE
         offset = 0 if base is not None or stage.base == _SCRATCH else 1
         found.update(_number(name, offset, stage.steps))

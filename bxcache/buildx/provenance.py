@@ -1,4 +1,4 @@
-"""How a provenance is written: where its steps stand in the Dockerfile, and what they change.
+"""The format of a provenance: where its steps are in the Dockerfile, and what they change.
 
 https://github.com/moby/buildkit/blob/v0.25.2/solver/llbsolver/provenance/types/types.go
 """
@@ -15,9 +15,9 @@ BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
 
 
 def convert_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A provenance in SLSA 0.2 shape, as far as it is read; one in SLSA 1 shape is rearranged.
+    """Convert the parts of a provenance that bxcache reads from SLSA 1 to SLSA 0.2 form.
 
-    buildx rearranges what it writes into a metadata file in the same way: `ConvertToSLSA02`.
+    buildx does the same for a metadata file: `ConvertToSLSA02`.
     """
     definition = as_table(provenance.get("buildDefinition"))
     if not definition:
@@ -34,44 +34,45 @@ def convert_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class Sources:
-    """The Dockerfiles that the operations of one definition stand in.
+    """The Dockerfiles of one definition's operations.
 
-    With named contexts that are results of other builds there are several.
+    There are several if named contexts are results of other builds.
 
     Attributes:
-        text: the text of the definition's own, or an empty string.
+        text: the text of the definition's own Dockerfile, or an empty string.
     """
 
     def __init__(self, noted: Mapping[str, Any], steps: Iterable[str]) -> None:
-        """Find the definition's own: the one that has the last of its steps."""
+        """Find the definition's own Dockerfile: the one with the last of its steps."""
         texts = [_decode(as_table(each).get("data")) for each in as_list(noted.get("infos"))]
         self._locations = as_table(noted.get("locations"))
-        located = (max(map(_find_source, self._list_places(each)), default=None) for each in steps)
+        found = map(self._find_locations, steps)
+        located = (max(map(_find_source, each), default=None) for each in found)
         own = ([each for each in located if each is not None] or [0])[-1]
         self.text = texts[own] if 0 <= own < len(texts) else ""
         # Two targets of a bake may have one Dockerfile.
         self._own = {own, *(at for at, text in enumerate(texts) if text == self.text)}
 
     def read_lines(self, step: str) -> tuple[int, ...]:
-        """The lines of a step in the definition's own Dockerfile."""
-        own = (each for each in self._list_places(step) if _find_source(each) in self._own)
+        """Return a step's lines in the definition's own Dockerfile."""
+        own = (each for each in self._find_locations(step) if _find_source(each) in self._own)
         return tuple(_read_lines(own))
 
     def is_elsewhere(self, step: str) -> bool:
-        """Whether a step stands in other Dockerfiles alone."""
-        found = {_find_source(each) for each in self._list_places(step)}
+        """Whether a step is only in other Dockerfiles."""
+        found = {_find_source(each) for each in self._find_locations(step)}
         return bool(found) and not found & self._own
 
-    def _list_places(self, step: str) -> list[Mapping[str, Any]]:
+    def _find_locations(self, step: str) -> list[Mapping[str, Any]]:
         return [*map(as_table, as_list(as_table(self._locations.get(step)).get("locations")))]
 
 
-def _find_source(place: Mapping[str, Any]) -> int:
-    return as_number(place.get("sourceIndex"))
+def _find_source(location: Mapping[str, Any]) -> int:
+    return as_number(location.get("sourceIndex"))
 
 
 def find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | None]:
-    """Which inputs an operation changes, and lays over that; a zero is often left out."""
+    """Find the inputs that an operation changes and adds on top; a zero is often omitted."""
     if "exec" in op:
         mounts = map(as_table, as_list(as_table(op["exec"]).get("mounts")))
         root = next((each for each in mounts if each.get("dest") == "/"), {})
@@ -84,7 +85,7 @@ def find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | No
         actions = [as_table(each) for each in as_list(as_table(op["file"]).get("actions"))]
         done = [each for each in actions if not as_number(each.get("output"))]
         at = as_number(done[-1].get("input")) if done else None
-        # What is beyond the inputs is the result of an action before.
+        # An index past the inputs is the result of an earlier action.
         for _ in actions:
             if at is None or not count <= at < count + len(actions):
                 break
@@ -93,10 +94,10 @@ def find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | No
     return None, None
 
 
-def _read_lines(places: Iterable[Mapping[str, Any]]) -> Iterator[int]:
-    for place in places:
-        ranges = map(as_table, as_list(place.get("ranges")))
-        lines = [as_table(each.get("start")).get("line") for each in ranges]
+def _read_lines(locations: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    for each in locations:
+        ranges = map(as_table, as_list(each.get("ranges")))
+        lines = [as_table(span.get("start")).get("line") for span in ranges]
         yield from sorted(line for line in lines if isinstance(line, int))[:1]
 
 
@@ -108,20 +109,20 @@ def _decode(data: object) -> str:
 
 
 def as_number(value: object) -> int:
-    """A number, or 0 for anything else."""
+    """Return a number, or 0 for any other value."""
     return value if isinstance(value, int) else 0
 
 
 def as_table(value: object) -> Mapping[str, Any]:
-    """A table, or an empty one for anything else."""
+    """Return a JSON object, or an empty one for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """A list, or an empty one for anything else."""
+    """Return a list, or an empty one for any other value."""
     return value if isinstance(value, list) else []
 
 
 def as_text(value: object) -> str | None:
-    """A text, or None for anything else and for an empty one."""
+    """Return a non-empty string, or None for any other value."""
     return value if isinstance(value, str) and value else None

@@ -1,4 +1,4 @@
-"""Runs of docker: what all of a build's have in common, and one of them."""
+"""Runs of docker for a build."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 METADATA = "metadata.json"
 """The metadata file of a build in its folder."""
 _ONLY = "build"
-"""What a build is called that is no target of a bake."""
+"""The name of a build that is not a target of a bake."""
 
 
 def locate_folder(name: str) -> Path:
@@ -49,17 +49,17 @@ class Runner:
     """What all runs of docker in one build share.
 
     Attributes:
-        settings: what is built.
+        settings: the build's settings.
         directory: the working directory.
         extra: arguments for docker, passed on unchanged.
         folder: the build's own folder for small files.
         redact: masks secrets.
-        tell: is given each event.
+        report: called with each event.
         repeat: renders a run that only saves what was built.
-        stdin: the Dockerfile, where docker reads it from stdin; each run is given it.
-        stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
+        stdin: the Dockerfile, if docker reads it from stdin; passed to each run.
+        stdout: the file descriptor for docker's stdout; None discards it.
         stop: ends the build from another thread.
-        raw: also give each line of BuildKit's stream as an event.
+        raw: also report each line of BuildKit's stream as an event.
     """
 
     docker: Docker
@@ -69,7 +69,7 @@ class Runner:
     extra: tuple[str, ...]
     folder: Path
     redact: Redactor
-    tell: Callable[[Event], None]
+    report: Callable[[Event], None]
     repeat: Callable[[Saving], Command]
     stdin: bytes | None = None
     stdout: int | None = None
@@ -78,23 +78,23 @@ class Runner:
 
     @property
     def metadata_file(self) -> Path:
-        """Where the build's own run leaves its metadata."""
+        """The metadata file of the build's own run."""
         return self.folder / METADATA
 
     def name_metadata(self) -> Path:
-        """Where another run leaves its metadata: docker leaves an older file as it is."""
+        """Name a metadata file for another run; docker does not overwrite an old one."""
         return self.folder / f"{token_hex(6)}.json"
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run of docker left.
+    """The result of a run of docker.
 
     Attributes:
-        exit_status: docker's.
-        trace: what its stream told.
-        metadata: what its metadata file says; empty for a failed build.
-        seconds: how long it ran.
+        exit_status: docker's exit status.
+        trace: the trace of its stream.
+        metadata: its metadata; empty for a failed build.
+        seconds: its duration.
     """
 
     exit_status: int
@@ -104,14 +104,14 @@ class RunResult:
 
     @property
     def error(self) -> str:
-        """Why docker failed, in its own words as far as there are any."""
-        unsaid = f"docker ended with exit status {self.exit_status} and did not say why"
-        return self.trace.last_error or unsaid
+        """Docker's own error message, or one with its exit status."""
+        bare = f"docker ended with exit status {self.exit_status} and without a message"
+        return self.trace.last_error or bare
 
     def after(self, first: RunResult) -> RunResult:
-        """The same as the second run of one build: what the first one executed was executed.
+        """Merge with an earlier run: a step executed in either counts as executed.
 
-        One that failed does not count where the first one did not.
+        A failed run does not replace a successful one.
         """
         if self.exit_status and not first.exit_status:
             return first
@@ -129,11 +129,11 @@ class RunResult:
 
 
 def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None) -> bytes | None:
-    """The Dockerfile, where it is read from stdin; None where docker may read that by itself.
+    """Read the Dockerfile if it comes from stdin; otherwise return None.
 
     Raises:
-        ConfigError: it is larger than any.
-        StoppedError: the build is to stop.
+        ConfigError: it is too large.
+        StoppedError: the build was stopped.
     """
     if not reads_dockerfile(settings, extra):
         return None
@@ -146,32 +146,32 @@ def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None)
 
 
 def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
-    """Run the build and tell its events."""
+    """Run the build and report its events."""
     reader = TraceReader()
     begun = time.monotonic()
 
     def take(line: str) -> None:
         for event in reader.feed(line):
-            runner.tell(event)
+            runner.report(event)
 
     status = run_docker(runner, arguments, take)
     for event in reader.end():
-        runner.tell(event)
+        runner.report(event)
     metadata = Metadata()
     if status == 0:
-        told = parse_metadata(read_metadata(runner.metadata_file))
-        metadata = complete_metadata(runner.docker, told)
+        written = parse_metadata(read_metadata(runner.metadata_file))
+        metadata = complete_metadata(runner.docker, written)
     trace = reader.finish(metadata.operations)
     return RunResult(status, trace, metadata, time.monotonic() - begun)
 
 
 def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], None]) -> int:
-    """Run docker for a build, and give its exit status.
+    """Run docker for a build and return its exit status.
 
     Args:
         runner: the build.
-        arguments: what follows `docker`.
-        take: is given each line of the stream.
+        arguments: the arguments after `docker`.
+        take: called with each line of the stream.
     """
     mask = StreamRedactor(runner.redact)
     with runner.docker.build(
@@ -186,11 +186,11 @@ def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], N
             process.feed(runner.stdin)
         for line in join_documents(process.read_lines()):
             if runner.raw:
-                runner.tell(Streamed(mask(line)))
+                runner.report(Streamed(mask(line)))
             take(line)
         status = process.wait()
     for line in mask.finish():
-        runner.tell(Streamed(line))
+        runner.report(Streamed(line))
     check_stop(runner.stop)
     return status
 
@@ -201,19 +201,18 @@ def run_quietly(
     seconds: float,
     *,
     feed: Callable[[], str] | None = None,
-    hear: Callable[[Event], None] | None = None,
+    observe: Callable[[Event], None] | None = None,
 ) -> tuple[RunResult, str]:
-    """Save what was built, without telling of it; also why that was ended early, or nothing.
+    """Save what was built, without reporting events; also return why it ended early, if it did.
 
-    It is ended when it executes a step: a builder that has dropped what it built is not to build it
-    twice.
+    The run ends if it executes a step: a builder that evicted a step must not build it twice.
 
     Args:
         runner: the build.
-        command: what to run.
-        seconds: how long it may take.
-        feed: gives what docker reads from its stdin, when the time for that has come.
-        hear: is given what happens nevertheless.
+        command: the command to run.
+        seconds: the time limit.
+        feed: called once docker runs, returns the text for its stdin.
+        observe: called with each event.
     """
     reader = BakeReader(command.targets) if command.targets else BakeReader((_ONLY,))
     begun = time.monotonic()
@@ -233,35 +232,34 @@ def run_quietly(
             events = [event for _, event in reader.feed(line)]
             again = next(filter(executes, events), None)
             if again is not None:
-                ended = _tell_again(again)
+                ended = _explain_again(again)
                 break
-            if hear is not None:
+            if observe is not None:
                 for event in events:
-                    hear(event)
+                    observe(event)
         status = 1 if ended else process.wait()
         if process.is_late:
             ended = f"it took longer than {seconds:.0f} s"
     check_stop(runner.stop)
-    told = _read_all(runner, command) if status == 0 else Metadata()
-    trace = _finish(reader, command, told)
-    return RunResult(status, trace, told, time.monotonic() - begun), ended
+    metadata = _read_all(runner, command) if status == 0 else Metadata()
+    trace = _finish(reader, command, metadata)
+    return RunResult(status, trace, metadata, time.monotonic() - begun), ended
 
 
 def executes(event: Event) -> bool:
-    """Whether a run does more than to save what was built."""
+    """Whether an event shows that a run does more than save what was built."""
     return isinstance(event, StepStarted)
 
 
-def _tell_again(event: Event) -> str:
+def _explain_again(event: Event) -> str:
     step = f"`{event.step.label} {event.step.text}`" if isinstance(event, StepStarted) else "a step"
-    why = "the builder no longer has it, or the context has changed meanwhile"
-    return f"{step} would be executed again: {why}"
+    return f"{step} would run again (evicted from the builder, or the context changed)"
 
 
-def _finish(reader: BakeReader, command: Command, told: Metadata) -> Trace:
-    """The trace of the last target, or of the one for which docker says why it failed."""
+def _finish(reader: BakeReader, command: Command, metadata: Metadata) -> Trace:
+    """Return the trace of the last target, or of the one whose error docker reports."""
     *others, last = command.targets or (_ONLY,)
-    traces = [reader.finish(last, told.operations), *map(reader.finish, others)]
+    traces = [reader.finish(last, metadata.operations), *map(reader.finish, others)]
     return next((each for each in traces if each.says_why), traces[0])
 
 
@@ -275,7 +273,7 @@ def _read_all(runner: Runner, command: Command) -> Metadata:
 
 
 def read_metadata(file: Path) -> str:
-    """The text of docker's metadata file; empty where there is none."""
+    """Read docker's metadata file; return an empty string without one."""
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -283,10 +281,10 @@ def read_metadata(file: Path) -> str:
 
 
 def check_stop(stop: Stop | None) -> None:
-    """Go no further where the build is to stop.
+    """Check that the build was not stopped.
 
     Raises:
-        StoppedError: it is.
+        StoppedError: it was.
     """
     if stop is not None and stop.is_set:
         raise StoppedError("the build was stopped")

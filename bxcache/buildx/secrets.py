@@ -1,7 +1,7 @@
-"""The secrets in what docker is given, read as docker reads it, and the same fit to be shown.
+"""Find the secrets in docker's arguments as docker reads them, and mask them.
 
-What counts as one: the value of a build argument or attribute whose name looks like a secret's,
-what `--secret` and `--ssh` name, and whatever stands before the `@` of a URL.
+Secrets are: the value of a build argument or attribute whose name looks like a secret's, the values
+that `--secret` and `--ssh` refer to, and the user part of a URL, before its `@`.
 
 - https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/secrets.go
 - https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/ssh.go
@@ -30,34 +30,33 @@ if TYPE_CHECKING:
 
 _SECRET, _SSH, _ARGUMENT, _SET = "--secret", "--ssh", "--build-arg", "--set"
 _KEYS = {"secret": _SECRET, "secrets": _SECRET, "ssh": _SSH, "args": _ARGUMENT}
-"""The keys of a bake's target by the flags that mean the same."""
+"""The keys of a bake's target, with the flags that they correspond to."""
 _LARGEST_FILE = 1 << 14
-"""In bytes. What is larger is no password, key or login."""
+"""In bytes. A larger file is not a password, key or login."""
 _DEPTH = 4
-"""How many pairs are looked for in the values of others, as in `--set=app.cache-to=token=x`."""
+"""How deeply pairs are nested at most, as in `--set=app.cache-to=token=x`."""
 _SHORTEST_VARIABLE = 8
 _OF_A_SHELL = frozenset(("PWD", "OLDPWD", "SSH_AUTH_SOCK", "DESKTOP_SESSION"))
-"""Variables that everybody has, and that are none in spite of their names."""
+"""Common variables that are not secrets in spite of their names."""
 _PAIR = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)[\"']?\s*[:=]\s*")
-"""A name before its value, as settings of many kinds have them: JSON, INI, YAML, a connection
-string."""
+"""A name before its value in JSON, INI, YAML or a connection string."""
 _QUERY = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)=")
-"""The same where a colon means something else, as in `app:latest`."""
+"""The same in texts where a colon has another meaning, as in `app:latest`."""
 _VALUE = re.compile(r"\"([^\"]+)|'([^']+)|([^\s\"',;&]+)")
 
 
 def find_secrets(
     words: Iterable[str], environment: Mapping[str, str], directory: Path | None = None
 ) -> Iterator[str]:
-    """Every value in a command that must not be shown.
+    """Yield every secret value in a command.
 
-    What docker takes from a variable or a file is read there. A file that is too large or that is
-    none, such as a pipe, which can be read once, is left to docker.
+    Variables and files that docker would read are read too, except large files and pipes, which can
+    be read only once.
 
     Args:
-        words: the command, or a part of it.
+        words: a command, or a part of it.
         environment: docker's variables.
-        directory: docker's working directory; None for the process's own.
+        directory: docker's working directory; None for the current one.
     """
     words = tuple(words)
     for secret in _list_secrets(words, environment, directory or Path()):
@@ -83,15 +82,16 @@ def _list_secrets(
 
 
 def find_mentioned(text: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """The values of variables with secret names that stand in a text: a shell has put them there,
-    or a bake file."""
+    """Yield values of variables with secret names that a text contains, put there by a shell or a
+    bake file.
+    """
     for name, value in environment.items():
         if len(value) >= _SHORTEST_VARIABLE and value in text:
             yield from [value] if is_secret_name(name) and name not in _OF_A_SHELL else ()
 
 
 def _list_given(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The flags that name variables or files, with their values."""
+    """List the flags that name variables or files, with their values."""
     for flag in (_SECRET, _SSH, _ARGUMENT):
         yield from ((flag, value) for value in find_values(words, flag))
     for text in find_values(words, _SET):
@@ -120,7 +120,7 @@ def _read_secret(
 
 
 def _read_file(path: Path) -> str:
-    """The text of a small regular file; of anything else none."""
+    """Read a small regular file; return an empty string for any other path."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
@@ -128,13 +128,13 @@ def _read_file(path: Path) -> str:
             if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_FILE:
                 return file.read(_LARGEST_FILE).decode(errors="surrogateescape")
     except (OSError, ValueError):
-        # docker itself says what is wrong with it.
+        # Docker reports the error itself.
         pass
     return ""
 
 
 def _find_pairs(text: str, depth: int = _DEPTH) -> Iterator[str]:
-    """The values of secret names in a word: of one pair, or of the fields of an option text."""
+    """Yield the values of secret names in a word: in a pair, or in the fields of an option text."""
     for field in dict.fromkeys((text, *split_fields(text))):
         name, equals, value = field.partition("=")
         if not equals or _names_secrets(name):
@@ -146,18 +146,18 @@ def _find_pairs(text: str, depth: int = _DEPTH) -> Iterator[str]:
 
 
 def _find_name(name: str) -> str:
-    """What a name is in the end: of `--set`, `TARGET.args.NAME`."""
+    """Return the last part of a name; for `--set`, the NAME of `TARGET.args.NAME`."""
     return name.partition(".args.")[2] or name
 
 
 def _names_secrets(name: str) -> bool:
-    """Whether what follows says where secrets are, and has none: `--secret=`, `TARGET.secrets=`."""
+    """Whether a value refers to secrets but contains none: `--secret=`, `TARGET.secrets=`."""
     _, dot, key = name.removesuffix("+").rpartition(".")
     return name == _SECRET or (bool(dot) and key in _KEYS)
 
 
 def _list_parts(pattern: re.Pattern[str], text: str) -> Iterator[str]:
-    """What is a secret by itself within a text: users of URLs, values of secret names."""
+    """Yield the secrets within a text: users of URLs, values of secret names."""
     for match in URL_USER.finditer(text):
         user = match["user"]
         yield from (user, unquote(user), user.partition(":")[2], unquote(user.partition(":")[2]))
@@ -168,7 +168,7 @@ def _list_parts(pattern: re.Pattern[str], text: str) -> Iterator[str]:
 
 
 def redact_argv(argv: Iterable[str], redactor: Redactor) -> tuple[str, ...]:
-    """A command's arguments, fit to be shown: known secrets and secret-looking pairs masked."""
+    """Return a command's arguments with known secrets and secret-looking pairs masked."""
     return tuple(
         redactor(word if previous == _SECRET else mask_options(word))
         for previous, word in pairwise(("", *argv))
@@ -176,7 +176,7 @@ def redact_argv(argv: Iterable[str], redactor: Redactor) -> tuple[str, ...]:
 
 
 def mask_options(text: str, depth: int = _DEPTH) -> str:
-    """A pair, or an option text, with the values of secret names masked.
+    """Mask the values of secret names in a pair or an option text.
 
     >>> mask_options("TOKEN=a,b"), mask_options('type=s3,"token=a,b"')
     ('TOKEN=***', 'type=s3,token=***')

@@ -1,4 +1,4 @@
-"""What docker's metadata says of the steps in its stream."""
+"""Docker's metadata about the steps in its stream."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
-    """The layers that a step made, as far as they are known."""
+    """Find the layers that a step made, as far as known."""
     known = _find_operations(step, metadata)
     return tuple(dict.fromkeys(layer for each in known for layer in each.layers))
 
 
 def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ...]]:
-    """The digests of all layers of what a step left, from the bottom, as far as they are known.
+    """Find the digests of all layers of a step's result, from the bottom, as far as known.
 
-    There is one for each form that it is known in.
+    Each form of the result has its own chain.
     """
     known = _find_operations(step, metadata)
     chains = (chain for each in known for chain in each.chains)
@@ -26,13 +26,13 @@ def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ..
 
 
 def find_line(step: TracedStep, metadata: Metadata) -> int | None:
-    """The first line of a step in the Dockerfile, where it is known."""
-    told = (line for each in _find_operations(step, metadata) for line in each.lines)
-    return min((*told, *step.lines), default=None)
+    """Find a step's first line in the Dockerfile, if known."""
+    known = (line for each in _find_operations(step, metadata) for line in each.lines)
+    return min((*known, *step.lines), default=None)
 
 
 def is_linked(step: TracedStep, metadata: Metadata) -> bool:
-    """Whether a step is one of another build, whose result is a named context of this one."""
+    """Whether a step belongs to another build whose result is a named context of this one."""
     known = _find_operations(step, metadata)
     return bool(known) and all(each.is_linked for each in known)
 

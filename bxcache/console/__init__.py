@@ -1,1 +1,1 @@
-"""What a person looks at, and what a script reads. Renders values; makes none."""
+"""Output for people and scripts. Renders values; computes none."""

@@ -1,4 +1,4 @@
-"""Notes that a CI system shows beside the job, and not only in its log.
+"""Annotations that a CI system shows beside the job, not only in its log.
 
 https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
 https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands#logissue-log-an-error-or-warning
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.paths import is_remote
-from bxcache.console.report.sections import name_place
+from bxcache.console.report.sections import label_stage
 from bxcache.console.tables import cut_text, show_text
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class Annotation:
     """A note beside the job.
 
     Attributes:
-        text: what it says.
-        fails: it is an error, and no warning.
-        title: what stands above it.
-        file: the file that it is about, from the project's top folder; empty if unknown.
-        line: the line of that file, from 1; None if unknown.
+        text: its text.
+        fails: whether it is an error, not a warning.
+        title: its title.
+        file: the file that it concerns, relative to the project's top folder; empty if unknown.
+        line: the line in that file, from 1; None if unknown.
     """
 
     text: str
@@ -55,27 +55,27 @@ class Annotation:
 
 
 def annotate_gates(verdicts: Iterable[Verdict], name: str = "") -> Iterator[Annotation]:
-    """A note for each gate that is not passed.
+    """Yield a note for each gate that failed.
 
     Args:
         verdicts: the gates.
-        name: the image, where several are built.
+        name: the image, if several are built.
     """
     for each in verdicts:
-        yield Annotation(str(each), fails=each.fails, title=_join(_TITLE, name))
+        yield Annotation(str(each), fails=each.fails, title=_prefix(_TITLE, name))
 
 
 def annotate_failure(
     result: BuildResult, error: str, words: Sequence[str] = (), name: str = ""
 ) -> Iterator[Annotation]:
-    """A note for each step that failed, or one where no step is to blame; none for a good build.
+    """Yield a note for each failed step, or one if no step failed; none for a successful build.
 
     Args:
-        result: what the build gave back.
+        result: the build's result.
         error: why it failed.
-        words: docker's last words. They quote the Dockerfile around the one step that they are
-            about, its position first.
-        name: the image, where several are built.
+        words: docker's last lines, which quote the Dockerfile around the failed step after its
+            position.
+        name: the image, if several are built.
     """
     if not result.exit_status:
         return
@@ -84,19 +84,19 @@ def annotate_failure(
     for step in failed:
         first, _, _ = step.text.partition("\n")
         known = step.line or (line if len(failed) == 1 else None)
-        place = name_place(step.stage, [step.platform] if step.platform else [])
-        title = _join(f"[{place}] {first}", name)
+        label = label_stage(step.stage, [step.platform] if step.platform else [])
+        title = _prefix(f"[{label}] {first}", name)
         yield Annotation(step.error or error, title=title, file=file, line=known)
     if not failed:
-        yield Annotation(error, title=_join(_TITLE, name), file=file if line else "", line=line)
+        yield Annotation(error, title=_prefix(_TITLE, name), file=file if line else "", line=line)
 
 
 def render_annotations(annotations: Iterable[Annotation], provider: str) -> Iterator[str]:
-    """The lines by which a CI system is told of notes; none where it has no such thing.
+    """Render notes as the lines that a CI system reads; none if it supports none.
 
     Args:
         annotations: the notes.
-        provider: the CI provider, by the name that `bxcache.place` has for it.
+        provider: the CI provider's name in `bxcache.place`.
     """
     for each in annotations:
         if provider == "github":
@@ -106,7 +106,7 @@ def render_annotations(annotations: Iterable[Annotation], provider: str) -> Iter
 
 
 def _find_position(result: BuildResult, words: Sequence[str]) -> tuple[str, int | None]:
-    """The Dockerfile, from the project's top folder, and the line that docker shows of it."""
+    """Find the Dockerfile, from the project's top folder, and the line that docker quotes."""
     found = next(
         (
             match
@@ -127,7 +127,7 @@ def _find_file(result: BuildResult) -> str:
     return "" if file.startswith("..") else file
 
 
-def _join(title: str, name: str) -> str:
+def _prefix(title: str, name: str) -> str:
     return f"{name}: {title}" if name else title
 
 
@@ -143,7 +143,7 @@ def _render_github(each: Annotation) -> str:
     kind = "error" if each.fails else "warning"
     line = str(each.line or "") if each.file else ""
     properties = {"file": each.file, "line": line, "title": each.title}
-    pairs = (f"{key}={_escape(told, _GITHUB_PROPERTY)}" for key, told in properties.items() if told)
+    pairs = (f"{key}={_escape(text, _GITHUB_PROPERTY)}" for key, text in properties.items() if text)
     return f"::{kind} {','.join(pairs)}::{_escape(each.text, _GITHUB_DATA)}"
 
 
@@ -151,7 +151,7 @@ def _render_azure(each: Annotation) -> str:
     kind = "error" if each.fails else "warning"
     line = str(each.line or "") if each.file else ""
     properties = {"type": kind, "sourcepath": each.file, "linenumber": line}
-    pairs = (f"{key}={_escape(told, _AZURE)}" for key, told in properties.items() if told)
-    # There is no title.
+    pairs = (f"{key}={_escape(value, _AZURE)}" for key, value in properties.items() if value)
+    # Azure has no titles.
     text = each.text if each.title == _TITLE else f"{each.title}: {each.text}"
     return f"##vso[task.logissue {';'.join(pairs)}]{_escape(text, _AZURE)}"

@@ -1,4 +1,4 @@
-"""Several images side by side: their events as lines, and what became of them."""
+"""Several images side by side: their events as lines, and their outcomes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 IMAGES, TARGETS = "image", "target"
-"""What is built several at once."""
+"""The kinds of builds in a batch."""
 _INDENT = "  "
 
 
 class BatchProgress:
-    """The events of several builds, each line with its image in front."""
+    """Writes the events of several builds, each line prefixed with its image."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class BatchProgress:
         quiet: bool,
         defuse: Callable[[str], str] = show_line,
     ) -> None:
-        """Nothing is written yet.
+        """Set up the output.
 
         Args:
-            stream: where lines go.
-            names: the images, as far as they are known; the widest of them makes the column. What
-                has an empty name has none.
-            quiet: only keep what docker says.
-            defuse: what makes a line fit to be printed there.
+            stream: the output.
+            names: the known images, which set the column's width. Events without a name have no
+                prefix.
+            quiet: only keep docker's own output.
+            defuse: makes a line safe to print.
         """
         self._width = max(map(len, names), default=0)
         self._lock = Lock()
@@ -67,23 +67,23 @@ class BatchProgress:
 def render_batch(
     outcomes: Mapping[str, ImageOutcome], seconds: float, *, quiet: bool, what: str = IMAGES
 ) -> str:
-    """What became of each image, below its name, then of all; with `quiet` only why some failed."""
+    """Show each image's outcome below its name, then the totals; with `quiet`, only errors."""
     lines = []
     for name, each in outcomes.items():
         if each.result is not None and not quiet:
-            told = render_summary(each.result).splitlines()
-            lines += [f"{name}:", *(f"{_INDENT}{line}" for line in told)]
+            summary = render_summary(each.result).splitlines()
+            lines += [f"{name}:", *(f"{_INDENT}{line}" for line in summary)]
         if each.error is not None:
             words = str(each.error).splitlines()
             lines += [f"{name}: {show_text(line)}" for line in words if line]
     failed = sum(1 for each in outcomes.values() if each.exit_status)
-    told = [f"{len(outcomes) - failed} built", *([f"{failed} failed"] if failed else [])]
+    counts = [f"{len(outcomes) - failed} built", *([f"{failed} failed"] if failed else [])]
     count = format_count(len(outcomes), what)
-    return "\n".join([*lines, f"{count}: {', '.join(told)}, in {format_seconds(seconds)}"])
+    return "\n".join([*lines, f"{count}: {', '.join(counts)}, in {format_seconds(seconds)}"])
 
 
 def describe_batch(outcomes: Mapping[str, ImageOutcome], what: str = IMAGES) -> dict[str, Any]:
-    """The same for scripts: the document of each build by its image or target."""
+    """Return a document for scripts, with each build's document by its image or target."""
     return {
         "exit_status": find_status(outcomes),
         f"{what}s": {name: _describe(each) for name, each in outcomes.items()},
@@ -91,6 +91,6 @@ def describe_batch(outcomes: Mapping[str, ImageOutcome], what: str = IMAGES) -> 
 
 
 def _describe(outcome: ImageOutcome) -> dict[str, Any]:
-    told = describe_result(outcome.result) if outcome.result is not None else {}
+    document = describe_result(outcome.result) if outcome.result is not None else {}
     error = str(outcome.error) if outcome.error is not None else ""
-    return {**told, "exit_status": outcome.exit_status, "error": error}
+    return {**document, "exit_status": outcome.exit_status, "error": error}

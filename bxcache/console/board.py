@@ -1,4 +1,4 @@
-"""What a live view shows: how far each stage is, what runs, what moves. Pure."""
+"""The state that a live view shows: stages, running steps, transfers. Pure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.names import StepName, Transfer
 
     Key = tuple[int, str]
-    """The number of a step, and what tells it from another one of that number."""
+    """A step's number, and its vertex, since two platforms can share a number."""
 
 
 @dataclass(slots=True)
 class RunningStep:
-    """A step that is being executed.
+    """A running step.
 
     Attributes:
         step: the step.
-        since: when that began, on the clock of the board.
+        since: when it began, on the board's clock.
         line: the last line that it printed.
     """
 
@@ -42,16 +42,16 @@ class RunningStep:
 
 @dataclass(slots=True)
 class StageState:
-    """How far a stage is.
+    """The progress of a stage.
 
     Attributes:
-        name: what it is called, with the image and the platform where there are several.
-        numbered: how many steps it has by their numbers.
-        label: the image that it is a part of, where there are several.
-        outcomes: what became of those that are done.
-        running: those that are being executed.
-        counts: how many have come to what.
-        known: the vertices that were told of each number.
+        name: its name, with the image and the platform if there are several.
+        numbered: the number of steps according to their numbers.
+        label: the image that it belongs to, if there are several.
+        outcomes: the outcomes of finished steps.
+        running: the running steps.
+        counts: the number of steps with each outcome.
+        known: the vertices seen for each step number.
     """
 
     name: str
@@ -65,17 +65,17 @@ class StageState:
 
     @property
     def total(self) -> int:
-        """How many steps it has, as far as that is known: two platforms can share a number."""
+        """The number of steps, as far as known: two platforms can share a number."""
         return self.numbered + self._more
 
     def start(self, step: StepName, now: float, vertex: str = "") -> None:
-        """A step is executed from now on, whatever was told of it before."""
+        """Mark a step as running, whatever its state was."""
         key = self._meet(step, vertex)
         self._forget(key)
         self.running[key] = RunningStep(step, now)
 
     def finish(self, step: StepName, outcome: Outcome, vertex: str = "") -> None:
-        """A step has come to something."""
+        """Record the outcome of a step."""
         key = self._meet(step, vertex)
         self._forget(key)
         self.running.pop(key, None)
@@ -95,19 +95,19 @@ class StageState:
             self.counts[known] -= 1
 
     def count(self, outcome: Outcome) -> int:
-        """How many steps have come to this."""
+        """Return the number of steps with an outcome."""
         return self.counts[outcome]
 
 
 @dataclass(slots=True)
 class Movement:
-    """Layers that are being moved.
+    """The progress of transfers of one kind.
 
     Attributes:
-        since: when the first of them began, on the clock of the board.
-        current: how many bytes of each have moved.
-        total: how many bytes each has; 0 where that is not known.
-        done: those that have been moved.
+        since: when the first began, on the board's clock.
+        current: the transferred bytes of each item.
+        total: the size of each item in bytes; 0 if unknown.
+        done: the finished items.
     """
 
     since: float
@@ -117,7 +117,7 @@ class Movement:
 
     @property
     def is_done(self) -> bool:
-        """Nothing of it moves."""
+        """Whether all transfers are finished."""
         return len(self.done) == len(self.current)
 
 
@@ -125,8 +125,8 @@ class Board:
     """The state of a build, or of several.
 
     Attributes:
-        stages: by name, in the order in which they were told of.
-        movements: what moves bytes, by what does it.
+        stages: the stages by name, in the order of their first events.
+        movements: the transfers by kind.
     """
 
     def __init__(self) -> None:
@@ -134,12 +134,12 @@ class Board:
         self.movements: dict[Transfer, Movement] = {}
 
     def take(self, event: Event, now: float, label: str = "") -> None:
-        """Take an event.
+        """Update the state from an event.
 
         Args:
-            event: what happened.
-            now: when, on any clock that only goes forward.
-            label: the image, where several are built.
+            event: the event.
+            now: its time, on a monotonic clock.
+            label: the image, if several are built.
         """
         match event:
             case RunStarted():
@@ -160,12 +160,12 @@ class Board:
                 pass
 
     def count(self, outcome: Outcome) -> int:
-        """How many steps have come to this."""
+        """Return the number of steps with an outcome."""
         return sum(stage.count(outcome) for stage in self.stages.values())
 
     @property
     def running(self) -> int:
-        """How many steps are being executed."""
+        """The number of running steps."""
         return sum(len(stage.running) for stage in self.stages.values())
 
     def _find_stage(self, step: StepName, label: str) -> StageState:
@@ -177,7 +177,7 @@ class Board:
         return stage
 
     def _forget(self, label: str) -> None:
-        """Another run begins of what was told so far."""
+        """Drop the stages of an earlier run."""
         self.stages = {name: each for name, each in self.stages.items() if each.label != label}
 
     def _move(self, moved: Transferred, now: float) -> None:

@@ -1,4 +1,4 @@
-"""A cache key in the way that a CI system takes it."""
+"""A cache key in the form that a CI system expects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _render_plain(key: CacheKey, _store: Path) -> str:
 
 
 def _render_github(key: CacheKey, _store: Path) -> str:
-    """For `$GITHUB_OUTPUT`.
+    """Render for `$GITHUB_OUTPUT`.
 
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     """
@@ -56,4 +56,4 @@ STYLES: dict[str, Callable[[CacheKey, Path], str]] = {
     "circleci": _render_circleci,
     "gitlab": _render_gitlab,
 }
-"""How each CI system takes a key, by its name."""
+"""The renderer for each CI system."""

@@ -1,4 +1,4 @@
-"""What `bxcache diff` prints: two builds side by side."""
+"""Renders `bxcache diff`: two builds side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.document import describe_layers
-from bxcache.console.history import tell_age
+from bxcache.console.history import show_age
 from bxcache.console.layer_table import INDENT, WIDTH
 from bxcache.console.tables import cut_text, render_table, show_text
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from bxcache.insight.record import RecordedLayer, RecordedStep
 
 _Change = tuple[str, int, str]
-"""A sign, a size in bytes, and an instruction."""
+"""A sign (`+` or `-`), a size in bytes, and an instruction."""
 
 
 def render_difference(
     before: History, after: History, differences: Sequence[StageDifference], *, full: bool
 ) -> str:
-    """Both builds, their stages, and the steps that made other layers."""
+    """Render both builds, their stages, and the steps whose layers differ."""
     lines = [f"{_name_build(before)} -> {_name_build(after)}"]
     lines += ["", _render_stages(differences)] if differences else []
     for each in differences:
-        if _tell_state(each) == "changed":
+        if _name_state(each) == "changed":
             lines += ["", f"{show_text(each.name)}:", *_render_changes(each, full=full)]
     return "\n".join([*lines, "", *_list_totals(differences)])
 
 
 def _name_build(history: History) -> str:
     scope = show_text(history.scope)
-    return f"{scope}, {tell_age(history.record)}" if history.record is not None else scope
+    return f"{scope}, {show_age(history.record)}" if history.record is not None else scope
 
 
 def _render_stages(differences: Iterable[StageDifference]) -> str:
@@ -45,7 +45,7 @@ def _render_stages(differences: Iterable[StageDifference]) -> str:
             f"{_count_layers(each.before)} -> {_count_layers(each.after)}",
             format_size(each.gone_bytes) if each.gone else "",
             format_size(each.new_bytes) if each.new else "",
-            _tell_state(each),
+            _name_state(each),
         )
         for each in differences
     ]
@@ -56,7 +56,7 @@ def _count_layers(stage: Stage | None) -> int:
     return len(stage.layers) if stage is not None else 0
 
 
-def _tell_state(difference: StageDifference) -> str:
+def _name_state(difference: StageDifference) -> str:
     if difference.before is None:
         return "new"
     if difference.after is None:
@@ -73,7 +73,7 @@ def _render_changes(difference: StageDifference, *, full: bool) -> Iterator[str]
 
 
 def _list_changes(difference: StageDifference) -> list[_Change]:
-    """The steps whose layers differ; what became of one stands below what it was."""
+    """List the steps whose layers differ; a step's new version follows its old one."""
     gone = _list_steps(difference.before, difference.gone)
     new = _list_steps(difference.after, difference.new)
     changes: list[_Change] = []
@@ -89,7 +89,7 @@ def _list_changes(difference: StageDifference) -> list[_Change]:
 def _list_steps(
     stage: Stage | None, layers: Iterable[RecordedLayer]
 ) -> list[tuple[RecordedStep, int]]:
-    """The steps of a stage that made some of these layers, and the size of those."""
+    """List a stage's steps that made some of these layers, with the size of those."""
     wanted = {layer.digest for layer in layers}
     found = []
     for step in stage.steps if stage is not None else ():
@@ -100,16 +100,16 @@ def _list_steps(
 
 
 def _is_twin(one: RecordedStep, other: RecordedStep) -> bool:
-    """Whether two steps do the same; a base image is one, whatever its digest."""
+    """Whether two steps do the same; base images match whatever their digest."""
     same_text = one.text == other.text or one.kind == "from"
     return same_text and (one.kind, one.platforms) == (other.kind, other.platforms)
 
 
 def _list_totals(differences: Sequence[StageDifference]) -> Iterator[str]:
     if not differences:
-        yield "the builds told of no stages"
+        yield "the builds reported no stages"
     elif all(each.is_same for each in differences):
-        yield "no layer differs"
+        yield "no layers differ"
     else:
         gone, new, kept = map(format_size, _measure(differences))
         yield f"in all {gone} gone, {new} new, {kept} in both; shared layers counted once"
@@ -125,7 +125,7 @@ def _count_unknown(difference: StageDifference) -> int:
 
 
 def _measure(differences: Iterable[StageDifference]) -> tuple[int, int, int]:
-    """The bytes that only the first build has, that only the second has, and that both have."""
+    """Return the bytes that only the first build has, only the second has, and both have."""
     had: dict[str, int] = {}
     has: dict[str, int] = {}
     for each in differences:
@@ -138,7 +138,7 @@ def _measure(differences: Iterable[StageDifference]) -> tuple[int, int, int]:
 def describe_difference(
     before: History, after: History, differences: Sequence[StageDifference]
 ) -> dict[str, Any]:
-    """The same for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
+    """Return a document for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
     gone, new, kept = _measure(differences)
     return {
         "before": _describe_build(before),
@@ -166,7 +166,7 @@ def _describe_build(history: History) -> dict[str, Any]:
 def _describe_stage(difference: StageDifference) -> dict[str, Any]:
     return {
         "name": difference.name,
-        "state": _tell_state(difference),
+        "state": _name_state(difference),
         "gone_bytes": difference.gone_bytes,
         "new_bytes": difference.new_bytes,
         "gone": describe_layers(difference.gone),

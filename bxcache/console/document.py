@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def describe_result(result: BuildResult) -> dict[str, Any]:
-    """The document."""
+    """Return the document of a build."""
     return {
         "version": VERSION,
         "exit_status": result.exit_status,
@@ -57,7 +57,7 @@ def _describe_amounts(result: BuildResult) -> dict[str, Any]:
 
 
 def describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, Any]]:
-    """Layers by their digests; sizes are bytes."""
+    """Describe layers by digest and size in bytes."""
     return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]
 
 

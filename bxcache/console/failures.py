@@ -1,4 +1,4 @@
-"""What is told last of builds that fail: docker's last words, and the whole logs of their steps."""
+"""The last output of a failed build: docker's last lines, and the whole logs of failed steps."""
 
 from __future__ import annotations
 
@@ -27,29 +27,28 @@ if TYPE_CHECKING:
     from bxcache.console.job_log import JobLog
 
     Key = tuple[str, StepName, str]
-    """The image, the step, and what tells it from another one of its name."""
+    """The image, the step, and its vertex, since two steps can share a name."""
 
 _LARGEST_IN_MEMORY = 64_000
 _MOST_WORDS = 1000
 
 
 class Failures:
-    """Keeps the logs of steps until it is known whether they are wanted.
+    """Keeps the logs of steps until it is clear which ones to print.
 
-    A long log is kept in a file, so memory is bounded. What was kept is printed at the end of the
-    `with` statement.
+    A long log is kept in a file, to bound memory. The `with` statement prints the logs at its end.
     """
 
     def __init__(self, stream: TextIO, log: JobLog | None = None) -> None:
-        """Nothing is kept yet.
+        """Set up the output.
 
         Args:
-            stream: where it is printed.
-            log: the log of the CI job that this is, if it is one.
+            stream: the output.
+            log: the log of the CI job, in CI.
         """
         self._stream, self._log = stream, log
         self._show = log.defuse if log is not None else show_line
-        # None is a log that could not be kept.
+        # None marks a log that could not be stored.
         self._logs: dict[Key, IO[str] | None] = {}
         self._failed: dict[Key, None] = {}
         self._said: deque[tuple[str, str]] = deque(maxlen=_MOST_WORDS)
@@ -64,17 +63,18 @@ class Failures:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._tell()
+            self._print_all()
         finally:
             for key in list(self._logs):
                 self._drop(key)
 
     def take(self, event: Event, label: str = "") -> bool:
-        """Take an event, and say whether it is one of docker's last words, which are told later.
+        """Read an event; return whether it is one of docker's last lines, which are printed at the
+        end.
 
         Args:
-            event: what happened.
-            label: the image, where several are built.
+            event: the event.
+            label: the image, if several are built.
         """
         match event:
             case RunStarted():
@@ -95,15 +95,15 @@ class Failures:
         return False
 
     def _is_last(self, line: str) -> bool:
-        # In a job's log all of it is in the section; where no step fails, an excerpt comes first.
+        # A job's log has all output in its section; without a failed step, an excerpt comes first.
         return self._log is not None or bool(self._failed) or line.startswith(ERROR)
 
     def list_words(self, label: str = "") -> list[str]:
-        """Docker's last words of an image."""
+        """Return docker's last lines for an image."""
         return [line for name, line in self._said if name == label]
 
     def forgive(self, label: str = "") -> None:
-        """An image was built after all, such as by a second run without its cache."""
+        """Forget the failure of an image that a second run built, such as one without its cache."""
         others = [each for each in self._said if each[0] != label]
         self._said.clear()
         self._said.extend(others)
@@ -123,7 +123,7 @@ class Failures:
             if log is not None:
                 log.write(f"{line}\n")
         except OSError:
-            # A full disk is no reason to stop the build.
+            # A full disk must not stop the build.
             self._drop(key)
             self._logs[key] = None
 
@@ -136,24 +136,24 @@ class Failures:
         if log is not None:
             log.close()
 
-    def _tell(self) -> None:
+    def _print_all(self) -> None:
         if not self._said and not self._failed:
             return
         self._print(*(self._log.stop() if self._log is not None else ()))
         for label, line in self._said:
             self._print(self._show(f"{label} | {line}" if label else line))
         for key in self._failed:
-            self._tell_log(key)
+            self._print_log(key)
         self._print(*(self._log.resume() if self._log is not None else ()))
         self._stream.flush()
 
-    def _tell_log(self, key: Key) -> None:
+    def _print_log(self, key: Key) -> None:
         if key not in self._logs:
             return
         label, step, _ = key
         head = f"{label} | {step.label}" if label else step.label
         log = self._logs[key]
-        lost = " it could not be kept" if log is None else ""
+        lost = " it could not be stored" if log is None else ""
         first = step.text.partition("\n")[0]
         self._print("", self._show(f"log of {head} {first}:{lost}"))
         if log is not None:

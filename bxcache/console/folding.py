@@ -1,4 +1,4 @@
-"""The lines of builds in one section of a CI job's log, which a person unfolds who wants them."""
+"""The lines of builds in a folded section of a CI job's log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FoldedProgress:
-    """Each step with its outcome, and its log as it comes, in a section that begins with them."""
+    """Writes each step with its outcome and its log into a section."""
 
     def __init__(
         self,
@@ -28,14 +28,14 @@ class FoldedProgress:
         title: str,
         names: Sequence[str] = (),
     ) -> None:
-        """Nothing is written yet.
+        """Set up the output.
 
         Args:
-            stream: where lines go.
-            log: the log that they become a part of.
-            failures: what is told when the section has ended.
-            title: what the section is called.
-            names: the images, where there are several and they are known.
+            stream: the output.
+            log: the job's log.
+            failures: prints after the section ended.
+            title: the section's title.
+            names: the images, if there are several and they are known.
         """
         self._stream, self._log, self._failures = stream, log, failures
         self._title = title
@@ -57,7 +57,7 @@ class FoldedProgress:
                 self._print((*self._log.resume(), *self._log.end()))
 
     def __call__(self, event: Event, label: str = "") -> None:
-        """Write an event of a build; the label is its image, where there are several."""
+        """Write an event of a build; the label is its image, if there are several."""
         with self._lock:
             if not self._begun:
                 self._begun = True

@@ -1,4 +1,4 @@
-"""What `bxcache history` prints: the layers of each stage for people, a document for scripts."""
+"""Renders `bxcache history`: the layers of each stage for people, a document for scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bxcache.console.layer_table import (
     render_tables,
 )
 from bxcache.console.progress import format_seconds
-from bxcache.console.report.sections import tell_shared
+from bxcache.console.report.sections import explain_shared
 from bxcache.console.tables import cut_text, show_text
 from bxcache.insight.history import LayerState, list_layers, list_platforms
 from bxcache.insight.reporting import count_shared
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 _LEGENDS = {
-    LayerState.EVICTED: "the cache has it no more; a build that needs it makes it again",
-    LayerState.UNSAVED: "the build did not save it: no step that is saved stands on it",
-    LayerState.ABSENT: "the cache does not have it",
+    LayerState.EVICTED: "no longer in the cache; a build that needs it makes it again",
+    LayerState.UNSAVED: "the build did not save it, because no saved step depends on it",
+    LayerState.ABSENT: "not in the cache",
 }
 
 
-def tell_age(record: Record) -> str:
-    """What became of a build, and how long ago."""
+def show_age(record: Record) -> str:
+    """Show whether a build succeeded, and how long ago it was."""
     verb = "failed" if record.exit_status else "built"
     return f"{verb} {format_age(time.time() - record.started)} ago"
 
@@ -46,14 +46,14 @@ def tell_age(record: Record) -> str:
 def render_history(
     history: History, stages: Sequence[Stage], *, chain: bool, full: bool, places: bool
 ) -> str:
-    """The build, then each of the stages with its layers from the bottom.
+    """Render the build, then each stage with its layers from the bottom.
 
     Args:
-        history: what is known of the scope.
+        history: the scope's history.
         stages: the stages to show.
-        chain: show what a stage builds on as well.
-        full: cut nothing.
-        places: show where each layer lies.
+        chain: also show what a stage builds on.
+        full: shorten nothing.
+        places: show where each layer is stored.
     """
     writer = RowWriter(history, full=full, places=places)
     if history.record is None:
@@ -65,9 +65,9 @@ def render_history(
         total = _render_total(history, stage, chain=chain)
         errors = _list_errors(stage, full=full)
         lines += ["", _render_head(stage), *(INDENT + line for line in (*table, total, *errors))]
-    shared = tell_shared(count_shared(stage.steps for stage in history.stages))
+    shared = explain_shared(count_shared(stage.steps for stage in history.stages))
     closing = [
-        *_list_legends(rows, "several steps or stages have it"),
+        *_list_legends(rows, "shared by several steps or stages"),
         *([shared] if shared else []),
         *_list_unneeded(stages),
     ]
@@ -77,12 +77,12 @@ def render_history(
 def _render_build(scope: str, record: Record) -> str:
     after = "after" if record.exit_status else "in"
     outcomes = Counter(step.outcome for step in record.steps if step.outcome is not None)
-    told = [each for each in Outcome if outcomes[each] or each is not Outcome.FAILED]
+    counted = [each for each in Outcome if outcomes[each] or each is not Outcome.FAILED]
     branch = record.scope.branch or record.place.branch
     parts = [
-        f"{show_text(scope)}: {tell_age(record)} {after} {format_seconds(record.seconds)}",
+        f"{show_text(scope)}: {show_age(record)} {after} {format_seconds(record.seconds)}",
         f"{format_count(outcomes.total(), 'step')}: "
-        + ", ".join(f"{outcomes[each]} {each.value}" for each in told),
+        + ", ".join(f"{outcomes[each]} {each.value}" for each in counted),
         *([f"branch {show_text(branch)}"] if branch else []),
     ]
     return ", ".join(parts)
@@ -135,11 +135,11 @@ def _list_unneeded(stages: Sequence[Stage]) -> Iterator[str]:
     if names:
         yield f"not part of this build: {', '.join(names)}"
     if not stages:
-        yield "the build told of no stages"
+        yield "the build reported no stages"
 
 
 def _render_chains(history: History, writer: RowWriter, *, full: bool) -> str:
-    """What is known without a record."""
+    """Render the layers of a scope without a record."""
     rows = [[writer.write_layer(layer) for layer in chain.layers] for chain in history.chains]
     layers = {layer.digest: layer for chain in history.chains for layer in chain.layers}
     count = f"{_count_layers(history, [*layers.values()])} in {format_count(len(rows), 'chain')}"
@@ -147,12 +147,12 @@ def _render_chains(history: History, writer: RowWriter, *, full: bool) -> str:
     for number, table in enumerate(render_tables(rows, full=full)):
         total = _count_layers(history, history.chains[number].layers)
         lines += ["", f"chain {number + 1}", *(INDENT + line for line in (*table, total))]
-    lines += ["", *_list_legends(rows, "several chains have it")]
-    return "\n".join([*lines, "names need a record, which builds with bxcache leave"])
+    lines += ["", *_list_legends(rows, "shared by several chains")]
+    return "\n".join([*lines, "stage names need a record, which only builds with bxcache write"])
 
 
 def render_digests(history: History, stages: Sequence[Stage], *, chain: bool) -> str:
-    """The digests of the layers that the cache has, from the bottom, one a line, each once."""
+    """List the digests of the layers in the cache from the bottom, one per line, each once."""
     if history.record is None:
         groups = [each.layers for each in history.chains]
     else:
@@ -163,7 +163,7 @@ def render_digests(history: History, stages: Sequence[Stage], *, chain: bool) ->
 
 
 def describe_history(history: History, stages: Sequence[Stage], *, chain: bool) -> dict[str, Any]:
-    """The same for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
+    """Return a document for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
     return {
         "scope": history.scope,
         "source": history.source,

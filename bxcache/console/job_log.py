@@ -1,27 +1,27 @@
 r"""The log of a CI job: sections that fold, and lines that its provider would take for commands.
 
-Where sections are told by lines, and which lines they are:
+Providers with sections, and the lines that mark them:
 
 - GitHub: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
 - GitLab: https://docs.gitlab.com/ci/jobs/job_logs/#create-custom-collapsible-sections
 - Azure: https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands
-- Buildkite, which ends a section by the next header:
+- Buildkite, where the next header ends a section:
   https://buildkite.com/docs/pipelines/configure/managing-log-output
 - Travis: https://github.com/travis-ci/travis-build/blob/master/lib/travis/build/bash/travis_fold.bash
-- TeamCity has blocks, but hears them on stdout alone, which is for data here:
+- TeamCity has blocks, but reads them only from stdout, which is for data here:
   https://www.jetbrains.com/help/teamcity/service-messages.html
 
 Jenkins, CircleCI, Bitbucket, Drone and Woodpecker have none.
 
-Where a line is taken for a command:
+Lines that providers take for commands:
 
-- GitHub's runner wants `::` first, after spaces, and its older `##[` anywhere. While commands are
-  stopped it obeys neither, but the page that shows the log still reads `##[group]`.
+- GitHub's runner reads `::` at the start of a line, after spaces, and the older `##[` anywhere. It
+  ignores both while commands are stopped, but the log page still reads `##[group]`.
   https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs
-- Azure and TeamCity look anywhere in a line.
-- Buildkite's headers are first in their line, colours apart.
+- Azure and TeamCity read commands anywhere in a line.
+- Buildkite's headers are at the start of a line, ignoring colours.
   https://github.com/buildkite/agent/blob/main/agent/header_times_streamer.go
-- GitLab's sections need a carriage return and an escape, which are shown here and not printed.
+- GitLab's sections need a carriage return and an escape, which bxcache prints in readable form.
   https://gitlab.com/gitlab-org/gitlab/-/blob/master/lib/gitlab/regex.rb
 """
 
@@ -39,14 +39,14 @@ _CLEAR = "\r\x1b[0K"
 
 @dataclass(frozen=True, slots=True)
 class _Signs:
-    """What a provider looks for in the lines of a log.
+    """The marks of a provider in the lines of a log.
 
     Attributes:
         begin: begins a section.
-        end: ends it.
-        stop: what follows is no command, whatever it looks like.
-        resume: what follows may be one again.
-        command: how a command looks; empty where there is none but with control characters.
+        end: ends a section.
+        stop: disables commands.
+        resume: enables commands again.
+        command: the pattern of commands; empty if all need control characters.
     """
 
     begin: str = ""
@@ -82,39 +82,39 @@ _SIGNS = {
 
 
 class JobLog:
-    """The log of a job at a provider, and the lines that a section of it is made of.
+    """The log of a provider's job, and the lines that mark a section in it.
 
     Attributes:
-        provider: the provider, by the name that `bxcache.place` has for it; may be empty.
+        provider: the provider's name in `bxcache.place`; may be empty.
     """
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
         self._signs = _SIGNS.get(provider, _Signs())
-        # What is printed in between cannot know it, and so cannot end it.
+        # Output in the section cannot know the token, and so cannot end the section.
         self._token = secrets.token_hex(16)
         command = self._signs.command
         self._command = re.compile(command, re.IGNORECASE) if command else None
 
     @property
     def folds(self) -> bool:
-        """Whether it has sections."""
+        """Whether it supports sections."""
         return bool(self._signs.begin)
 
     def begin(self, title: str) -> list[str]:
-        """The lines that begin the section; none where nothing folds."""
+        """Return the lines that begin the section; none without support."""
         return self._render(self._signs.begin, title)
 
     def end(self) -> list[str]:
-        """The lines that end it."""
+        """Return the lines that end the section."""
         return self._render(self._signs.end)
 
     def stop(self) -> list[str]:
-        """The lines after which nothing is a command, as far as the provider has such."""
+        """Return the lines that disable commands, if the provider has any."""
         return self._render(self._signs.stop)
 
     def resume(self) -> list[str]:
-        """The lines after which there are commands again."""
+        """Return the lines that enable commands again."""
         return self._render(self._signs.resume)
 
     def _render(self, line: str, title: str = "") -> list[str]:
@@ -123,9 +123,9 @@ class JobLog:
         return [line.format(title=title, token=self._token, now=int(time.time()))]
 
     def defuse(self, line: str) -> str:
-        r"""A line that came from elsewhere, fit to be printed: it is no command, and stays a line.
+        r"""Make a foreign line safe to print: it is neither a command nor more than one line.
 
-        Colours and tabs are kept. What looks like a command gets a space into its sign.
+        Colours and tabs are kept. A command's sign gets a space inserted.
 
         >>> JobLog("azure").defuse("a ##vso[task.complete result=Failed]\r")
         'a # #vso[task.complete result=Failed]\\r'
@@ -134,7 +134,7 @@ class JobLog:
         if self._command is None:
             return line
         plain = COLORS.sub("", line)
-        # A provider may drop the colours before it looks.
+        # A provider may remove colours before it reads commands.
         return self._command.sub(_break_sign, plain) if self._command.search(plain) else line
 
 

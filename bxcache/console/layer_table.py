@@ -1,4 +1,4 @@
-"""Layers as the rows of a table, and texts from elsewhere as a part of one."""
+"""Layers as the rows of a table, beside texts from a build."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH = 120
 INDENT = "  "
 SHARED_MARK = " *"
 GONE = (LayerState.EVICTED, LayerState.UNSAVED, LayerState.ABSENT)
-"""What is told of a layer in place of its size."""
+"""The states that a layer shows instead of its size."""
 _SHORTEST_TEXT = 40
 _SHORT_DIGEST = len("sha256:") + 12
 _TEXTS = ("LAYER", "PLATFORM", "INHERITED FROM", "WHERE")
@@ -31,7 +31,7 @@ _CREATED_BY = "CREATED BY"
 
 
 class RowWriter:
-    """Writes a row of a table for each layer, as cells by the names of their columns."""
+    """Writes a table row for each layer, as cells by column name."""
 
     def __init__(self, history: History, *, full: bool, places: bool) -> None:
         self._history = history
@@ -40,7 +40,7 @@ class RowWriter:
         self._stages = {stage.name: stage for stage in history.stages}
 
     def write_stage(self, stage: Stage, *, chain: bool) -> Iterator[Row]:
-        """Write a stage, what it inherits first."""
+        """Write a stage, with inherited layers first."""
         for step in stage.inherited if chain else ():
             owner = {"INHERITED FROM": show_text(step.stage) or "?"}
             rows = self._write_step(step, self._stages.get(step.stage))
@@ -51,14 +51,14 @@ class RowWriter:
     def _write_step(self, step: RecordedStep, stage: Stage | None) -> list[Row]:
         lines = stage.list_lines(step) if stage is not None else step.lines
         first, *others = [self.write_layer(layer) for layer in step.layers] or [{"LAYER": "-"}]
-        told = {
+        cells = {
             "PLATFORM": show_text(",".join(step.platforms)),
             "OUTCOME": step.outcome.value if step.outcome is not None else "",
             "SECONDS": f"{step.seconds:.1f}",
             "LINE": ",".join(map(str, lines)),
             _CREATED_BY: show_text(step.text),
         }
-        return [first | told, *others]
+        return [first | cells, *others]
 
     def write_layer(self, layer: RecordedLayer) -> Row:
         """Write a layer."""
@@ -72,12 +72,12 @@ class RowWriter:
 
 
 def _format_layer(layer: RecordedLayer) -> str:
-    # No layer is empty: an engine without the containerd image store does not tell their sizes.
+    # No layer is empty: an engine without the containerd image store does not report sizes.
     return format_size(layer.size) if layer.size else "?"
 
 
 def render_tables(tables: Sequence[Sequence[Row]], *, full: bool) -> list[list[str]]:
-    """Tables with the same columns, without those that are empty in all of them."""
+    """Render tables with the same columns, without those empty in all of them."""
     rows = [row for table in tables for row in table]
     if not rows:
         return [[] for _ in tables]

@@ -1,8 +1,8 @@
-"""A live view of a build on a terminal: how far each stage is, what runs, what moves.
+"""A live view of a build on a terminal: the progress of stages, running steps and transfers.
 
-What stays on the screen are the lines of steps that were executed, and what bxcache and docker say.
-The rest is drawn below and gone in the end. It is drawn a few times a second, however much happens,
-and more seldom while nothing does.
+The lines of executed steps and the output of bxcache and docker stay on the screen. The rest is
+drawn below and disappears at the end. It is drawn a few times a second at most, less often while
+nothing happens.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _TIMES_A_SECOND = 8
 _LONGEST_REST = 1.0
-"""After so long it is drawn anew where nothing has happened, since time goes on; in seconds."""
+"""In seconds. The view is redrawn after this time even if nothing happened, to update times."""
 _BAR = 20
 _VERBS = {
     "pull": "pulling",
@@ -57,22 +57,22 @@ class LiveProgress:
     """Draws a build, or several side by side, while they run."""
 
     def __init__(self, stream: TextIO, failures: Failures) -> None:
-        """Nothing is drawn yet.
+        """Set up the terminal.
 
         Args:
             stream: a terminal.
-            failures: what is told when nothing is drawn any more.
+            failures: prints after the view has ended.
         """
         from rich.console import Console  # noqa: PLC0415  # 60 ms, and only a terminal needs it
         from rich.live import Live  # noqa: PLC0415
 
         self._board = Board()
-        # Rich writes what two threads print at once in any order, so all of it goes through here.
+        # Rich does not order the output of several threads, so all output takes this lock.
         self._lock = RLock()
         self._ended = Signal()
         self._drawer = Thread(target=self._draw_often, daemon=True)
         self._begun = time.monotonic()
-        # When it was drawn last, for which size, and whether anything has happened since.
+        # The last drawing's time and size, and whether anything happened since.
         self._drawn, self._size, self._is_stale = self._begun, (0, 0), True
         self._failures = failures
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
@@ -104,7 +104,7 @@ class LiveProgress:
             self._live.stop()
 
     def __call__(self, event: Event, label: str = "") -> None:
-        """Take an event of a build; the label is its image, where there are several."""
+        """Show an event of a build; the label is its image, if there are several."""
         with self._lock:
             self._is_stale = True
             self._board.take(event, time.monotonic(), label)
@@ -112,13 +112,13 @@ class LiveProgress:
                 self._write(event, label)
 
     def _write(self, event: Event, label: str) -> None:
-        """Write above what is drawn, as where nothing is drawn."""
+        """Write above the view."""
         from rich.text import Text  # noqa: PLC0415
 
         written = PlainProgress(self._stream, f"{label} | " if label else "").render(event)
         if written is not None:
             written = "\n".join(map(show_line, written.split("\n")))
-            # A step has one line; what is said is never cut off.
+            # A step has one line; other output is never shortened.
             is_step = isinstance(event, StepFinished)
             overflow: OverflowMethod = "ellipsis" if is_step else "fold"
             text = Text.from_ansi(written)
@@ -147,28 +147,28 @@ class LiveProgress:
 
 
 def _stays(event: Event) -> bool:
-    """Whether an event has lines that stay on the screen."""
+    """Whether an event's lines stay on the screen."""
     if isinstance(event, StepFinished):
         return event.outcome is not Outcome.REUSED
     return isinstance(event, Said | Warned | Noted)
 
 
 Line = tuple[str, str]
-"""What a line says, and its style."""
+"""The text of a line, and its style."""
 
 
 _HIDDEN: list[Line] = [("", "")]
-"""The line of a stage that there is no room for in any case."""
+"""The line of a stage that never fits."""
 
 
 def draw_board(board: Board, now: float, width: int, room: int | None = None) -> list[list[Line]]:
-    """The lines of each stage and of what moves; a stage where nothing runs has one line.
+    """Draw the lines of each stage and of transfers; a stage without running steps has one line.
 
     Args:
-        board: what there is to show.
-        now: when that is, on the clock of the board.
-        width: how many characters a line has.
-        room: how many lines there are at most; those of stages above that are left blank.
+        board: the state to show.
+        now: the time, on the board's clock.
+        width: the line width in characters.
+        room: the maximum number of lines; stages above it are left blank.
     """
     names = max((len(name) for name in board.stages), default=0)
     names = min(names, max(12, width // 3))
@@ -188,7 +188,7 @@ def draw_board(board: Board, now: float, width: int, room: int | None = None) ->
 
 
 def fit_lines(blocks: list[list[Line]], room: int) -> list[Line]:
-    """As many lines as there is room for: what is done goes first, from the top."""
+    """Select as many lines as fit; finished stages at the top go first."""
     height, hidden = sum(map(len, blocks)), 0
     lines: list[Line] = []
     for block in blocks:
@@ -221,7 +221,7 @@ def _draw_stage(stage: StageState, now: float, names: int, width: int) -> list[L
 
 def _draw_running(running: RunningStep, now: float, width: int) -> list[Line]:
     took = format_seconds(max(0.0, now - running.since))
-    # A line can be long, and no more of it is to be looked at than there is room for.
+    # A line can be long; read only as much as fits.
     first = running.step.text[:width].partition("\n")[0]
     lines = [(f"  {took:>9} {show_text(first)}", "")]
     if running.line:

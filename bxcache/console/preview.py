@@ -1,4 +1,4 @@
-"""A dry run: the command as a shell takes it, and above it the reason for each cache flag."""
+"""A dry run: the command for a shell, below the reason for each cache flag."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def _render_choice(choice: Choice) -> str:
 
 
 def render_preview(preview: Preview) -> str:
-    """Comments and one command, to be read or pasted."""
+    """Render comments and one command, to read or paste."""
     lines = _render_plan(preview.plan, preview.notes)
     return "\n".join([*_comment(lines), quote_command(preview.command)])
 
 
 def render_bake_preview(preview: BakePreview) -> str:
-    """The same for the targets of a bake."""
+    """Render the same for the targets of a bake."""
     lines = []
     for name, plan in preview.plans.items():
         lines += [f"target {name}:", *_render_plan(plan, plan.notes)]

@@ -1,4 +1,4 @@
-"""Events of a build as lines of text, one writer for each `--progress`."""
+"""Events of a build as lines of text, with a writer for each `--progress`."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ _INDENT = " " * (_STATE_WIDTH + _TIME_WIDTH + 2)
 
 
 class PlainProgress:
-    """Each step with its outcome, and its log as it comes."""
+    """Writes each step with its outcome, and its log as it comes."""
 
     def __init__(
         self, stream: TextIO, label: str = "", defuse: Callable[[str], str] = show_line
     ) -> None:
-        """Nothing is written yet.
+        """Set up the output.
 
         Args:
-            stream: where lines go.
-            label: what each of them begins with.
-            defuse: what makes a line fit to be printed there.
+            stream: the output.
+            label: the prefix of each line.
+            defuse: makes a line safe to print.
         """
         self._stream = stream
         self._label, self._defuse = label, defuse
         self._style = Style.of(stream)
 
     def __call__(self, event: Event) -> None:
-        """Write an event, where it has something to say."""
+        """Write an event, if it has text."""
         text = self.render(event)
         if text is not None:
             print(text, file=self._stream, flush=True)
 
     def render(self, event: Event) -> str | None:
-        """An event as lines, each with its label; None where it has nothing to say."""
+        """Render an event as lines with the label; return None if it has no text."""
         text = self._render(event)
         if text is None:
             return None
@@ -93,19 +93,19 @@ class PlainProgress:
 
 
 class RawProgress:
-    """BuildKit's own stream, line by line, and nothing else: what bxcache has to say comes last."""
+    """Writes only BuildKit's own stream; bxcache's own messages come last."""
 
     def __init__(self, stream: TextIO, defuse: Callable[[str], str] | None = None) -> None:
-        """Nothing is written yet.
+        """Set up the output.
 
         Args:
-            stream: where lines go.
-            defuse: what makes a line that is no document fit to be printed there.
+            stream: the output.
+            defuse: makes a line that is not a document safe to print.
         """
         self._stream, self._defuse = stream, defuse
 
     def __call__(self, event: Event) -> None:
-        """Write what came from BuildKit as it came."""
+        """Write a line of the stream unchanged."""
         if isinstance(event, Streamed):
             print(self._render(event.line), file=self._stream, flush=True)
 
@@ -116,16 +116,16 @@ class RawProgress:
 
 
 class DocumentLog:
-    """BuildKit's stream as JSON alone, a document a line.
+    """Writes BuildKit's stream as JSON only, a document per line.
 
-    What docker says between BuildKit's messages is a document too: `{"stderr": "a line"}`.
+    Docker's own output becomes a document too: `{"stderr": "a line"}`.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def __call__(self, event: Event) -> None:
-        """Write what came from docker."""
+        """Write a line of the stream as a document."""
         if isinstance(event, Streamed):
             print(_write_document(event.line), file=self._stream, flush=True)
 
@@ -139,29 +139,29 @@ def _is_document(line: str) -> bool:
 
 def _write_document(line: str) -> str:
     text = line if _is_document(line) else json.dumps({"stderr": line})
-    # JSON leaves them as they are, and some take them for the end of a line.
+    # JSON does not escape these, and some readers take them for the end of a line.
     return _LINE_ENDS.sub(lambda found: rf"\u{ord(found[0]):04x}", text)
 
 
 class QuietProgress:
-    """Nothing but docker's own words when a build fails, kept until that is known."""
+    """Keeps docker's own output, for a build that fails."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        """Keep what docker says."""
+        """Keep docker's own output."""
         if isinstance(event, Said):
             self.said.append(event.line)
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration for people.
+    """Format a duration for people.
 
     >>> format_seconds(0.31), format_seconds(75.2), format_seconds(4000)
     ('0.3 s', '1 m 15 s', '1 h 06 m')
     """
-    if seconds < 59.95:  # noqa: PLR2004  # what would round up to 60.0 is a minute
+    if seconds < 59.95:  # noqa: PLR2004  # more would round up to 60.0
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:  # noqa: PLR2004  # an hour

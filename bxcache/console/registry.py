@@ -1,4 +1,4 @@
-"""What `bxcache registry` prints: tables for people, documents for scripts."""
+"""Renders `bxcache registry`: tables for people, documents for scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def render_scopes(name: str, scopes: Sequence[RemoteScope]) -> str:
-    """The scopes of a repository, the one used last first, and their sum."""
+    """Render the scopes of a repository, last used first, and their sum."""
     now = time.time()
     rows = [
         (
@@ -43,7 +43,7 @@ def _remark(scope: RemoteScope) -> str:
 
 
 def describe_scopes(name: str, scopes: Sequence[RemoteScope]) -> dict[str, Any]:
-    """The same for scripts. Sizes are bytes, times seconds since the epoch."""
+    """Return a document for scripts. Sizes are bytes, times seconds since the epoch."""
     return {"registry": name, "scopes": [_describe_scope(scope) for scope in scopes]}
 
 
@@ -67,7 +67,7 @@ def _describe_scope(scope: RemoteScope) -> dict[str, Any]:
 
 
 def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
-    """What went and why, and what that is worth."""
+    """Render the removed scopes with the reasons, and their size."""
     verb = "would be removed" if dry_run else "removed"
     lines = []
     for each in pruned.removed:
@@ -76,13 +76,13 @@ def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
             f"{verb}: {show_name(stage)} (an image of its stages)" for stage in each.scope.stages
         ]
     count = format_count(len(pruned.removed), "scope")
-    freed = f", {format_size(pruned.freed_bytes)} that no other has" if pruned.removed else ""
+    freed = f", {format_size(pruned.freed_bytes)} not shared with others" if pruned.removed else ""
     stay = f"{len(pruned.kept)} would stay" if dry_run else f"{len(pruned.kept)} left"
     return "\n".join([*lines, f"{name}: {count} {verb}{freed}; {stay}"])
 
 
 def describe_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
-    """The same for scripts."""
+    """Return a document for scripts."""
     return {
         "registry": name,
         "dry_run": dry_run,

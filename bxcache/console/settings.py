@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def render_settings(rows: list[tuple[str, Any, str]], redact: Redactor) -> str:
-    """One line for each value: key, value, source; secrets are masked."""
+    """Render a line for each value: key, value, source; secrets are masked."""
     shown = [(key, _render_value(key, value), source) for key, value, source in rows]
     shown = [
         line
@@ -29,7 +29,7 @@ def render_settings(rows: list[tuple[str, Any, str]], redact: Redactor) -> str:
 
 
 def _split_list(key: str, value: str, raw: object, source: str) -> list[tuple[str, str, str]]:
-    """A list of tables is shown value by value, without what is not set."""
+    """Split a list of tables into a row for each value that is set."""
     if not isinstance(raw, list) or not raw or not isinstance(raw[0], dict):
         return [(key, value, source)]
     return [
@@ -44,12 +44,12 @@ def _render_value(key: str, value: object) -> str:
     if value is None:
         return "(none)"
     text = json.dumps(_mask(key.rpartition(".")[2], value), ensure_ascii=False)
-    # A name from a variable may hold bytes that are no UTF-8.
+    # A name from a variable may contain bytes that are not UTF-8.
     return text.encode(errors="backslashreplace").decode()
 
 
 def _mask(name: str, value: object) -> object:
-    """A value without what is a secret by its own name or that of one of its fields."""
+    """Mask a value that is a secret by its own name or by that of a field."""
     if isinstance(value, list):
         return [_mask("", each) for each in value]
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What `bxcache store` prints: tables for people, documents for scripts."""
+"""Renders `bxcache store`: tables for people, documents for scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_NAMES = 20
 
 
 def render_scopes(usage: Usage) -> str:
-    """The scopes, the one used last first."""
+    """Render the scopes, last used first."""
     now = time.time()
     rows = [
         (
@@ -43,7 +43,7 @@ def render_scopes(usage: Usage) -> str:
 
 
 def render_usage(usage: Usage, limits: Limits) -> str:
-    """What each scope takes, the one that takes the most by itself first, and the sums."""
+    """Render the size of each scope, largest own size first, and the sums."""
     rows = [
         (
             show_name(scope.name),
@@ -58,12 +58,12 @@ def render_usage(usage: Usage, limits: Limits) -> str:
     whole = f"{format_size(usage.bytes)}{most} in {format_count(len(rows), 'scope')}"
     lines = [f"{whole}, {format_size(usage.shared_bytes)} of it shared"]
     if usage.dead_bytes:
-        lines.append(f"{format_size(usage.dead_bytes)} needed by no scope: `bxcache store collect`")
+        lines.append(f"{format_size(usage.dead_bytes)} unused; `bxcache store collect` removes it")
     return "\n".join([table, "", *lines])
 
 
 def describe_usage(store: Store, usage: Usage) -> dict[str, Any]:
-    """The scopes and the sums. Sizes are bytes, times seconds since the epoch."""
+    """Return the scopes and the sums. Sizes are bytes, times seconds since the epoch."""
     return {
         "store": str(store.path),
         "bytes": usage.bytes,
@@ -89,7 +89,7 @@ def _describe_scope(scope: ScopeUsage) -> dict[str, Any]:
 
 
 def render_collected(collected: Collected, *, dry_run: bool) -> str:
-    """What was dropped, or would be."""
+    """Render what was dropped, or would be."""
     lines = [f"dropped {show_name(name)}: {why}" for name, why in collected.dropped.items()]
     lines += [
         f"evicted {format_count(number, 'layer')} of {show_name(name)}"
@@ -106,7 +106,7 @@ def render_collected(collected: Collected, *, dry_run: bool) -> str:
 
 
 def describe_collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]:
-    """What was dropped, or would be. Sizes are bytes."""
+    """Return what was dropped, or would be. Sizes are bytes."""
     return {
         "dry_run": dry_run,
         "dropped": dict(collected.dropped),
@@ -119,26 +119,26 @@ def describe_collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]
 
 
 def render_verification(found: Verification) -> str:
-    """What is broken, and how much was looked at."""
+    """Render the damages, and how much was checked."""
     lines = []
     for damage in found.damages:
         whose = ", ".join(show_name(name) for name in damage.scopes) or "the store"
         lines.append(f"broken in {whose}: {damage.why}")
-    how = "read and hashed" if found.full else "looked at"
+    how = "hashed" if found.full else "checked"
     size = format_size(found.bytes)
     scopes = format_count(found.scopes, "scope")
     lines.append(f"{how} {format_count(found.blobs, 'blob')}, {size}, of {scopes}")
     if found.damages:
-        lines.append(f"{len(found.damages)} broken; `bxcache store repair` cuts them out")
+        lines.append(f"{len(found.damages)} broken; `bxcache store repair` removes them")
     elif found.full:
-        lines.append("all is well")
+        lines.append("no damage found")
     else:
-        lines.append("all is there; `--full` compares the digests as well")
+        lines.append("nothing is missing; `--full` also compares digests")
     return "\n".join(lines)
 
 
 def describe_verification(found: Verification) -> dict[str, Any]:
-    """What is broken, and how much was looked at."""
+    """Return the damages, and how much was checked."""
     return {
         "scopes": found.scopes,
         "blobs": found.blobs,
@@ -152,28 +152,28 @@ def describe_verification(found: Verification) -> dict[str, Any]:
 
 
 def render_packed(packed: Packed, file: str, size: int | None) -> str:
-    """What went into an archive."""
+    """Render what was written to an archive."""
     whole = "" if size is None else f" as {format_size(size)}"
     what = f"{format_count(len(packed.scopes), 'scope')}, {format_count(packed.blobs, 'blob')}"
     return f"packed {what}, {format_size(packed.bytes)}{whole} into {file}"
 
 
 def render_unpacked(unpacked: Unpacked, store: Path) -> str:
-    """What came out of one."""
+    """Render what was read from an archive."""
     lines = [f"kept {name}: the store has a later version" for name in unpacked.kept]
     taken, new = format_count(len(unpacked.scopes), "scope"), format_size(unpacked.new_bytes)
     return "\n".join([*lines, f"unpacked {taken} into {store} ({new} new)"])
 
 
 def render_adopted(adopted: Adopted, folder: str) -> str:
-    """What became of a directory."""
+    """Render the scopes of a directory that became a store."""
     names = ", ".join(adopted.scopes[:_MOST_NAMES]) or "none"
     if len(adopted.scopes) > _MOST_NAMES:
         names += f" and {len(adopted.scopes) - _MOST_NAMES} more"
     lines = [*adopted.notes, f"{folder} is a store now; its scopes: {names}"]
     if adopted.dead_bytes:
         lines.append(
-            f"{format_size(adopted.dead_bytes)} are needed by none of them; the next build drops "
-            f"that, or `bxcache store collect --dir {folder}`"
+            f"{format_size(adopted.dead_bytes)} are unused; the next build removes them, or "
+            f"`bxcache store collect --dir {folder}`"
         )
     return "\n".join(lines)

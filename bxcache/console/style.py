@@ -1,4 +1,4 @@
-"""Colours, where a person looks at a terminal that wants them (https://no-color.org)."""
+"""Colours, on terminals that support them (https://no-color.org)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _CODES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Paints texts, or leaves them as they are."""
+    """Paints text, or leaves it unchanged."""
 
     colored: bool
 
     @classmethod
     def of(cls, stream: TextIO) -> Style:
-        """The style for a stream."""
+        """Return the style for a stream."""
         if os.environ.get("NO_COLOR"):
             return cls(colored=False)
         # https://force-color.org
@@ -25,5 +25,5 @@ class Style:
         return cls(forced or (stream.isatty() and os.environ.get("TERM") != "dumb"))
 
     def paint(self, text: str, color: str) -> str:
-        """The text in a colour."""
+        """Return the text in a colour."""
         return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self.colored else text

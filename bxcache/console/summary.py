@@ -1,4 +1,4 @@
-"""What a build says in the end: its stages, what took long, its steps, what was saved where."""
+"""The summary of a build: its stages, slowest steps, counts and saved caches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.plain import render_rows
-from bxcache.console.report.sections import name_place, tabulate_work
+from bxcache.console.report.sections import label_stage, tabulate_work
 from bxcache.console.report.texts import clean_text
 from bxcache.console.tables import cut_text
 
@@ -23,12 +23,12 @@ _LONGEST = 60
 
 
 def render_summary(result: BuildResult) -> str:
-    """All of it; the last two lines are the totals."""
+    """Render the summary; the last two lines are the totals."""
     return "\n".join([*_list_blocks(result.report), render_totals(result)])
 
 
 def render_totals(result: BuildResult) -> str:
-    """Two lines: what became of the steps, what was saved where."""
+    """Render two lines: the steps' outcomes, and the saved caches."""
     return f"{_render_steps(result)}\n{_render_saved(result)}"
 
 
@@ -44,18 +44,18 @@ def _list_blocks(report: Report | None) -> Iterator[str]:
     names = [_name_warning(each) for each in report.build_warnings]
     if names:
         count = format_count(len(names), "warning")
-        yield f"{count} of BuildKit, see above: {', '.join(names)}"
+        yield f"{count} from BuildKit, see above: {', '.join(names)}"
 
 
 def _render_slow(step: ReportedStep, head: str) -> str:
-    """A step as the lines of progress have it."""
-    place = name_place(step.stage, step.platforms)
-    words = clean_text(cut_text(f"[{place}] {step.text}", _LONGEST))
+    """Render a step like a line of progress."""
+    label = label_stage(step.stage, step.platforms)
+    words = clean_text(cut_text(f"[{label}] {step.text}", _LONGEST))
     return f"{head:<8} {format_seconds(step.seconds):>8} {words}"
 
 
 def _name_warning(text: str) -> str:
-    """What a warning is about: the name of the check, where it has one.
+    """Name a warning by its check, if it has one.
 
     https://docs.docker.com/reference/build-checks/
     """
@@ -85,9 +85,9 @@ def _list_amounts(report: Report | None) -> Iterator[str]:
 
 def _render_saved(result: BuildResult) -> str:
     if result.exit_status:
-        return "nothing saved: the build failed, the caches are as they were"
+        return "nothing saved: the build failed; the caches are unchanged"
     known = [cache for cache in result.caches if cache.exported or cache.aliased or cache.unchanged]
-    # What the store had to give up at once is not saved; a warning names the size that would do.
+    # A cache without layers was evicted at once, and a warning names the size that it needs.
     saved = [_render_cache(cache) for cache in known if not cache.unchanged and cache.layers != 0]
     parts = [f"saved {'; '.join(saved)}"] if saved else []
     parts += [f"nothing new for {_render_same(cache)}" for cache in known if cache.unchanged]

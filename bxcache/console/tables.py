@@ -1,4 +1,4 @@
-"""Tables and documents, as all commands print them."""
+"""Tables and documents in the form that all commands print."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 VERSION = "1"
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _SIGNS = re.compile("[#\x7f-\x9f\u2028\u2029]|(?<=travis)_")
-"""What stands in texts alone, since nothing else of JSON has it."""
+"""Characters that occur only within strings of JSON."""
 _RESET = "\x1b[0m"
 _RESETS = re.compile(r"\x1b\[[0;]*m")
 _KEPT = re.compile(rf"({COLORS.pattern}|\t)")
 
 
 def render_document(document: dict[str, Any]) -> str:
-    """A document as text."""
+    """Render a document as text."""
     text = json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
-    # A name may hold bytes that are no UTF-8; JSON has the same escape for them as Python.
+    # A name may contain bytes that are not UTF-8; JSON has the same escape for them as Python.
     return defuse_json(text.encode(errors="backslashreplace").decode())
 
 
 def defuse_json(text: str) -> str:
-    r"""A document as text in which no CI system finds a command, wherever in a line it looks.
+    r"""Escape everything in a document that a CI system could take for a command.
 
-    It stays the same document: what a command begins with is escaped, and so is what some take for
-    the end of a line. `bxcache.console.job_log` tells who looks for what.
+    The document stays the same: the signs of commands are escaped, and so are characters that some
+    readers take for the end of a line. `bxcache.console.job_log` lists the signs.
 
     >>> defuse_json('["##vso[task.complete]"]')
     '["\\u0023\\u0023vso[task.complete]"]'
@@ -38,7 +38,7 @@ def defuse_json(text: str) -> str:
 
 
 def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
-    """A table whose first columns are texts, and whose others are figures."""
+    """Render a table whose first columns are texts and whose others are figures."""
     table = [head, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     lines = []
@@ -52,12 +52,12 @@ def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int 
 
 
 def show_name(name: str) -> str:
-    """A name that came from elsewhere, which can hold anything."""
+    """Show a foreign name, which may contain anything."""
     return name if name.isprintable() else repr(name)
 
 
 def show_text(text: str) -> str:
-    r"""A text that came from elsewhere, on one line and with nothing that moves a cursor.
+    r"""Show a foreign text on one line, without control characters.
 
     >>> show_text("RUN a\n\x1b[2J")
     'RUN a\\n\\x1b[2J'
@@ -68,9 +68,9 @@ def show_text(text: str) -> str:
 
 
 def show_line(line: str) -> str:
-    r"""A line that came from elsewhere, as `show_text` has it, but with its colours and tabs.
+    r"""Show a foreign line like `show_text`, but keep its colours and tabs.
 
-    Colours end with the line: what is hidden in one would hide all that follows.
+    Colours end with the line; otherwise a hidden text would hide everything after it.
 
     >>> show_line("\x1b[32mok\x1b[0m\t\x1b[2J\r"), show_line("\x1b[8mx")
     ('\x1b[32mok\x1b[0m\t\\x1b[2J\\r', '\x1b[8mx\x1b[0m')
@@ -85,7 +85,7 @@ def show_line(line: str) -> str:
 
 
 def show_plain(line: str) -> str:
-    r"""A line that came from elsewhere, as `show_line` has it, but without its colours.
+    r"""Show a foreign line like `show_line`, but without its colours.
 
     >>> show_plain("\x1b[32mok\x1b[0m\tdone\x1b[2J")
     'ok      done\\x1b[2J'
@@ -94,7 +94,7 @@ def show_plain(line: str) -> str:
 
 
 def cut_text(text: str, room: int) -> str:
-    """The text, or as much of it as there is room for.
+    """Shorten a text to the room available.
 
     >>> cut_text("RUN make", 8), cut_text("RUN make", 7)
     ('RUN make', 'RUN ma…')

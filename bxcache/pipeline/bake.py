@@ -235,7 +235,7 @@ class _Bake:
             self._tell_of("")(Noted(note))
         for each in targets.values():
             for note in each.plan.notes:
-                each.runner.tell(Noted(note))
+                each.runner.report(Noted(note))
         return targets
 
     def _make_target(self, baking: Baking) -> Target:
@@ -262,7 +262,10 @@ class _Bake:
         bakings = [replace(self.bakings[name], plan=each.plan) for name, each in targets.items()]
         stages = {each.target.name: each.target.settings.target for each in bakings}
         reader = BakeReader(tuple(targets), stages)
-        tell = {"": self._tell_of(""), **{name: each.runner.tell for name, each in targets.items()}}
+        tell = {
+            "": self._tell_of(""),
+            **{name: each.runner.report for name, each in targets.items()},
+        }
         file = self._base.metadata_file
         begun = time.monotonic()
 

@@ -137,7 +137,7 @@ def _standing_in(folder: Path) -> Iterator[dict[str, str]]:
 def _parse(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The targets and the groups of a definition."""
     try:
-        targets = {name: each.told for name, each in parse_definition(text).items()}
+        targets = {name: each.printed for name, each in parse_definition(text).items()}
     except ValueError as error:
         raise explain_definition(error) from error
     return targets, json.loads(text).get("group") or {}

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bxcache.backends.declared import list_backends
-from bxcache.buildx.bake.contexts import tell_apart
+from bxcache.buildx.bake.contexts import give_own_paths
 from bxcache.buildx.bake.definition import BakeTarget, list_linked, parse_definition
 from bxcache.buildx.bake.entitlements import (
     FILES_VARIABLE,
@@ -36,7 +36,7 @@ from bxcache.pipeline.choose import list_candidates
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.pipeline.prepare import plan_build
 from bxcache.pipeline.request import BuildRequest
-from bxcache.place.image_name import place_in
+from bxcache.place.image_name import path_in
 from bxcache.place.scope import Scope
 from bxcache.redaction import Redactor
 from bxcache.store.staging import draw_name
@@ -252,7 +252,7 @@ def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
 
 def _name_image(base: Prepared, target: str) -> str:
     """A target's name, from the project's top folder: each folder can have a bake file."""
-    folder = place_in(base.setup.root, base.request.directory)
+    folder = path_in(base.setup.root, base.request.directory)
     return str(PurePosixPath(folder) / target)
 
 
@@ -274,7 +274,7 @@ def render_bake(
     """What follows `docker` in a bake."""
     bakings = tuple(bakings)
     sets = [text for each in bakings for text in _render_caches(each)]
-    sets += _tell_apart(request, bakings)
+    sets += _give_own_paths(request, bakings)
     return (
         *_begin(metadata),
         *_render_builder(base.setup),
@@ -374,17 +374,17 @@ def _render_caches(baking: Baking) -> Iterator[str]:
     yield from (f"{name}.cache-to={text}" for text in exports if text not in by_itself)
 
 
-def _tell_apart(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
+def _give_own_paths(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
     """Paths of their own for folders that targets have in common, where a cache is imported."""
     remote = any(map(is_remote, request.targets))
     if not remote and any(each.plan.imports for each in bakings):
         read = {each.target.name: each.target.settings for each in bakings}
-        yield from tell_apart(read, request.build.directory)
+        yield from give_own_paths(read, request.build.directory)
 
 
 def note_folders(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
     """Why targets are given other paths of their folders, where they are."""
-    if any(_tell_apart(request, bakings)):
+    if any(_give_own_paths(request, bakings)):
         yield (
             "each target reads the folders that it has in common with others by a path of its own, "
             "since BuildKit misses cached steps of targets that share one"

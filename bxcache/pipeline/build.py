@@ -130,7 +130,7 @@ def _retry_without_caches(
     reasons = {name: _explain_retry(each, ran[name]) for name, each in targets.items()}
     for name, reason in reasons.items():
         if reason is not None:
-            targets[name].runner.tell(Warned(reason))
+            targets[name].runner.report(Warned(reason))
     if not any(reasons.values()):
         return targets, ran
     if any(reads_context(each.runner.settings) for each in targets.values()):
@@ -215,7 +215,7 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         tell, repeat = redacting(observe, redact), partial(render_save, prepared)
         runner = make_runner(prepared, redact, tell, repeat, stdin)
         for note in (*prepared.notes, *list_notes(prepared), *plan.notes):
-            runner.tell(Noted(note))
+            runner.report(Noted(note))
         earlier = begin_earlier(prepared, plan)
         target = Target(prepared, plan, runner, arguments, earlier=earlier)
         job = _Single(prepared, prepared.docker, request.stop or Stop())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.backends.location import find_location
-from bxcache.buildx.command import find_place
+from bxcache.buildx.command import find_path
 from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.loading import find_cache_folder
@@ -128,7 +128,7 @@ def _list_all(setup: Setup, extra: Sequence[str], directory: Path) -> Iterator[D
 def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:
     """What `--output` has docker write to this machine."""
     for text in outputs:
-        path, is_tree = find_place(text)
+        path, is_tree = find_path(text)
         if path:
             yield Destination(source, directory / path, is_tree)
 

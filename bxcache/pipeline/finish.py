@@ -86,7 +86,7 @@ def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Recor
     verdicts = judge_gates(gate, record, earlier)
     for each in verdicts:
         if not each.fails:
-            target.runner.tell(Warned(str(each)))
+            target.runner.report(Warned(str(each)))
     gates = tuple(
         RecordedGate(gate=each.gate, reason=each.reason, fails=each.fails) for each in verdicts
     )
@@ -105,9 +105,9 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
         is_kept |= kept.is_kept
         caches = caches.after_record(backend, kept)
         for note in kept.notes:
-            runner.tell(Noted(note))
+            runner.report(Noted(note))
     if trouble and not is_kept:
-        runner.tell(Noted(trouble))
+        runner.report(Noted(trouble))
     caches = replace(
         caches,
         warnings=tuple(map(runner.redact, caches.warnings)),
@@ -115,7 +115,7 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
     )
     for warning in (*caches.warnings, *caches.advice):
         if warning != runner.redact(target.reason or ""):
-            runner.tell(Warned(warning))
+            runner.report(Warned(warning))
     return caches
 
 

@@ -208,7 +208,7 @@ def make_runner(
         extra=request.extra,
         folder=prepared.folder,
         redact=redact,
-        tell=tell,
+        report=tell,
         repeat=repeat,
         stdin=stdin,
         stdout=request.stdout,

@@ -85,7 +85,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     warnings += [target.reason] if target.reason else []
     imported = [*judge_imports(plan, ran, warnings)]
     for note in list_absent(plan, ran):
-        runner.tell(Noted(note))
+        runner.report(Noted(note))
     if ran.exit_status:
         return Caches(_merge(imported), warnings=(*warnings, *warn_of_given(plan, ran, given)))
     known = find_known(target.prepared, plan, ran)

@@ -1,1 +1,1 @@
-"""Where a build runs: its branch, its tag, its pull request, and whether its code is trusted."""
+"""Where a build runs: its branch, tag and pull request, and whether its code is trusted."""

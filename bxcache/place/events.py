@@ -1,4 +1,4 @@
-"""The event that started a GitHub workflow, as the runner leaves it in a file.
+"""The event that started a GitHub workflow, read from the file that the runner writes.
 
 https://docs.github.com/en/webhooks/webhook-events-and-payloads
 """
@@ -19,44 +19,44 @@ VARIABLE = "GITHUB_EVENT_PATH"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What is in the file.
+    """The content of the event file.
 
     Attributes:
         document: the event; empty when it could not be read.
-        trouble: why it could not be read, or an empty text.
+        trouble: why it could not be read, or an empty string.
     """
 
     document: dict[str, Any] = field(default_factory=dict)
     trouble: str = ""
 
     def look_up(self, path: str) -> object:
-        """What is at a dotted path; None when nothing is."""
+        """Return the value at a dotted path, or None."""
         value: object = self.document
         for name in path.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
     def find(self, path: str) -> Found | None:
-        """The text or the whole number at a dotted path; None for all else."""
+        """Return the string or integer at a dotted path, or None."""
         value = self.look_up(path)
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             return None
         return Found(str(value), f"{path} in {VARIABLE}")
 
     def get(self, path: str) -> str:
-        """The text at a dotted path, or an empty one."""
+        """Return the text at a dotted path, or an empty string."""
         found = self.find(path)
         return found.value if found else ""
 
     def is_null(self, path: str) -> bool:
-        """Whether there is a `null` at a dotted path, which is more than nothing."""
+        """Whether the key at a dotted path exists and is `null`."""
         parent, _, name = path.rpartition(".")
         table = self.look_up(parent)
         return isinstance(table, dict) and name in table and table[name] is None
 
 
 def read_event(variables: Variables) -> Event:
-    """Read the event's file; whatever is wrong with it is in `trouble`."""
+    """Read the event file; `trouble` says what is wrong with it."""
     import json  # noqa: PLC0415
 
     path = variables.get(VARIABLE)
@@ -67,7 +67,7 @@ def read_event(variables: Variables) -> Event:
     except OSError as error:
         return Event(trouble=f"the file of {VARIABLE} cannot be read: {error.strerror}")
     except (ValueError, RecursionError, MemoryError):
-        return Event(trouble=f"the file of {VARIABLE} is no event: it is no JSON or too large")
+        return Event(trouble=f"the file of {VARIABLE} is not an event: not JSON, or too large")
     if not isinstance(document, dict):
-        return Event(trouble=f"the file of {VARIABLE} is no event: it is no JSON object")
+        return Event(trouble=f"the file of {VARIABLE} is not an event: not a JSON object")
     return Event(document)

@@ -1,4 +1,4 @@
-"""GitHub Actions, and Gitea's and Forgejo's, which set the same variables.
+"""GitHub Actions, and Gitea and Forgejo, which set the same variables.
 
 https://docs.github.com/en/actions/reference/workflows-and-actions/variables
 https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from bxcache.place.events import Event, read_event
 from bxcache.place.statement import (
     FORK,
+    MAYBE_FORK,
     PUSH,
-    UNTOLD,
     Found,
     Statement,
     Verdict,
@@ -36,26 +36,26 @@ _PULL_REQUESTS = frozenset(
         "pull_request_review_comment",
     }
 )
-# Each builds a branch or a tag that somebody with write access put into the repository. What
-# other events build is up to the workflow: many of those check out a pull request's commit.
+# These build a branch or tag that someone with write access pushed. What other events build is up
+# to the workflow; many check out a pull request's commit.
 _OWN = frozenset({"push", "schedule", "workflow_dispatch", "release", "create"})
-# Events of which a run's head repository tells the trust: of a pull request it is the fork.
-_TOLD_BY_HEAD = _OWN | {"pull_request", "merge_group"}
-_GONE = Verdict(trusted=False, reason="a pull request from a fork that is gone")
+# Events whose run can be judged by its head repository; for a pull request that is the fork.
+_JUDGED_BY_HEAD = _OWN | {"pull_request", "merge_group"}
+_GONE = Verdict(trusted=False, reason="a pull request from a deleted fork")
 _COMMENT = Verdict(trusted=False, reason="a comment on a pull request, which may be from a fork")
 _QUEUE = Verdict(trusted=True, reason="a merge queue of the repository")
 _RUN = Verdict(trusted=True, reason="it follows a workflow of the same repository")
 _FOREIGN_RUN = Verdict(trusted=False, reason="it follows a workflow of a fork")
 _ANY_RUN = Verdict(trusted=False, reason="it follows a workflow that no trusted event started")
-_ANY_EVENT = Verdict(trusted=False, reason="the event does not tell whose code is built")
+_ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")
 _REQUEST_REF = re.compile(r"refs/pull/(?P<number>[0-9]+)/[a-z]+")
 
 
 def read_github(variables: Variables) -> Statement:
-    """What GitHub says.
+    """Read GitHub's variables and event.
 
-    Trust rests on the event, and for a pull request on the names of the two repositories in the
-    event's file.
+    Trust depends on the event and, for a pull request, on the two repository names in the event
+    file.
     """
     event = read_event(variables)
     statement = _read_kind(variables, event)
@@ -80,12 +80,12 @@ def _read_kind(variables: Variables, event: Event) -> Statement:
     if not name:
         doubts = (*statement.doubts, "GITHUB_EVENT_NAME is not set")
         return replace(statement, verdict=_ANY_EVENT, doubts=doubts)
-    remark = "the event in GITHUB_EVENT_NAME does not tell whose code is built"
+    remark = "the event in GITHUB_EVENT_NAME does not show whose code is built"
     return replace(statement, verdict=_ANY_EVENT, remarks=(*statement.remarks, remark))
 
 
 def _read_ref(variables: Variables, event: Event) -> Statement:
-    """The branch or the tag that the workflow runs on."""
+    """Read the branch or tag that the workflow runs on."""
     branch, tag = split_ref(variables.find("GITHUB_REF"))
     if not variables.get("GITHUB_REF"):
         name = variables.find("GITHUB_REF_NAME")
@@ -112,8 +112,8 @@ def _doubt_ref(variables: Variables, branch: Found | None, tag: Found | None) ->
 
 
 def _doubt_repository(variables: Variables, event: Event) -> Iterator[str]:
-    named, told = variables.get("GITHUB_REPOSITORY"), event.get("repository.full_name")
-    if named and told and named.casefold() != told.casefold():
+    named, sent = variables.get("GITHUB_REPOSITORY"), event.get("repository.full_name")
+    if named and sent and named.casefold() != sent.casefold():
         yield "GITHUB_REPOSITORY and the file of GITHUB_EVENT_PATH contradict each other"
 
 
@@ -141,7 +141,7 @@ def _judge_pull_request(event: Event) -> Verdict:
 def _doubt_pull_request(variables: Variables, event: Event, number: Found | None) -> Iterator[str]:
     if event.trouble:
         yield event.trouble
-    elif _judge_pull_request(event) is UNTOLD:
+    elif _judge_pull_request(event) is MAYBE_FORK:
         yield "the file of GITHUB_EVENT_PATH does not name the pull request's repositories"
     for name, path in (
         ("GITHUB_HEAD_REF", "pull_request.head.ref"),
@@ -152,11 +152,11 @@ def _doubt_pull_request(variables: Variables, event: Event, number: Found | None
     if number and event.get("pull_request.number") not in ("", number.value):
         yield "GITHUB_REF and the file of GITHUB_EVENT_PATH contradict each other"
     if not number and not event.find("pull_request.number"):
-        yield "the pull request's number is not told"
+        yield "the pull request's number is missing"
 
 
 def _read_comment(variables: Variables, event: Event) -> Statement:
-    """A comment on an issue, or on a pull request, which GitHub counts as one."""
+    """Read a comment on an issue or a pull request; GitHub treats a pull request as an issue."""
     statement = _read_ref(variables, event)
     if event.trouble:
         doubts = (*statement.doubts, event.trouble)
@@ -170,35 +170,35 @@ def _read_comment(variables: Variables, event: Event) -> Statement:
 
 
 def _read_workflow_run(variables: Variables, event: Event) -> Statement:
-    """A workflow that another one started; it runs on the default branch, whatever that ran on.
+    """Read a workflow started by another workflow; it always runs on the default branch.
 
-    It has the trust of the run that started it: that of its event, as far as its head tells it.
+    It is trusted if the run that started it was, judged by that run's event and head repository.
     """
     statement = _read_ref(variables, event)
     verdict = compare(
         event.get("workflow_run.head_repository.full_name"), event.get("repository.full_name")
     )
     started_by = event.get("workflow_run.event")
-    if verdict is UNTOLD or not started_by:
-        missing = "the head repository" if verdict is UNTOLD else "the event that came before"
+    if verdict is MAYBE_FORK or not started_by:
+        missing = "the head repository" if verdict is MAYBE_FORK else "the event that started it"
         doubt = event.trouble or f"the file of GITHUB_EVENT_PATH does not name {missing}"
         doubts = (*statement.doubts, doubt)
         return replace(statement, verdict=_FOREIGN_RUN, doubts=doubts, remarks=())
     head, branch = event.get("workflow_run.head_branch"), statement.branch
-    remarks = ("GITHUB_REF is not the branch of the workflow that came before",)
-    told = _RUN if started_by in _TOLD_BY_HEAD else _ANY_RUN
+    remarks = ("GITHUB_REF is not the branch of the workflow that started this one",)
+    own = _RUN if started_by in _JUDGED_BY_HEAD else _ANY_RUN
     return replace(
         statement,
-        verdict=_FOREIGN_RUN if verdict is FORK else told,
+        verdict=_FOREIGN_RUN if verdict is FORK else own,
         remarks=remarks if branch and head not in ("", branch.value) else (),
     )
 
 
 def _read_merge_group(variables: Variables, event: Event) -> Statement:
-    """A merge queue's trial merge, which only a maintainer's approval starts."""
+    """Read a merge queue's trial merge, which starts only after a maintainer approves."""
     statement = _read_ref(variables, event)
     base = strip_prefixes(event.find("merge_group.base_ref"), "refs/heads/")
-    doubts = () if base else (event.trouble or "the merge queue's base branch is not told",)
+    doubts = () if base else (event.trouble or "the merge queue's base branch is missing",)
     return replace(
         statement, verdict=_QUEUE, base=base, doubts=(*statement.doubts, *doubts), remarks=()
     )

@@ -1,4 +1,4 @@
-"""The providers that host their builds themselves: GitLab, CircleCI, Bitbucket, Travis, Azure."""
+"""Hosted CI providers: GitLab, CircleCI, Bitbucket, Travis, Azure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from bxcache.place.statement import (
     FORK,
+    MAYBE_FORK,
     PUSH,
     SAME,
     STARTED,
-    UNTOLD,
     Found,
     Statement,
     Verdict,
@@ -28,23 +28,22 @@ if TYPE_CHECKING:
 _BITBUCKET = Verdict(
     trusted=True, reason="Bitbucket builds only pull requests of the same repository"
 )
-_CIRCLE_UNTOLD = Verdict(trusted=False, reason="CircleCI does not tell forks in such a project")
+_CIRCLE_UNKNOWN = Verdict(trusted=False, reason="CircleCI does not mark forks in such a project")
 
-# The names of a merge request's variables after `CI_`, GitLab's own and those of a repository
-# that is mirrored from elsewhere.
+# Names of merge request variables after `CI_`: GitLab's own, and those of a mirrored repository.
 _MERGE_REQUEST = ("MERGE_REQUEST", "SOURCE_PROJECT_ID", "PROJECT_ID")
 _EXTERNAL = ("EXTERNAL_PULL_REQUEST", "SOURCE_REPOSITORY", "TARGET_REPOSITORY")
-# Another project's pipeline, or who has a trigger token, says by variables what is built. A child
-# pipeline has the ref and the variables of its parent.
+# Another project's pipeline, or the holder of a trigger token, decides by variables what is built.
+# A child pipeline has the ref and the variables of its parent.
 # https://docs.gitlab.com/ci/jobs/job_rules/#ci_pipeline_source-predefined-variable
 _STARTED_BY_OTHERS = ("pipeline", "trigger")
 
 
 def read_gitlab(variables: Variables) -> Statement:
-    """What GitLab says.
+    """Read GitLab's variables.
 
-    Trust rests on the ids of a merge request's two projects, or the names of the two repositories
-    of an external pull request.
+    Trust depends on the ids of a merge request's two projects, or on the names of an external pull
+    request's two repositories.
 
     https://docs.gitlab.com/ci/variables/predefined_variables/
     """
@@ -69,7 +68,7 @@ def _read_merge_request(variables: Variables, kind: str, head: str, base: str) -
     )
     heads = (f"CI_{kind}_{head}", f"CI_{kind}_{base}")
     doubts = [*variables.find_missing(number, source, target, *heads)]
-    # A branch pipeline's variables; an external pull request's pipeline has them too.
+    # Branch pipelines set these; pipelines of external pull requests do too.
     if variables.get("CI_COMMIT_TAG") or (
         variables.get("CI_COMMIT_BRANCH") not in ("", variables.get(source))
     ):
@@ -93,17 +92,17 @@ def _doubt_gitlab(variables: Variables) -> Iterator[str]:
         "merge_request_event",
         "external_pull_request_event",
     ):
-        yield "CI_PIPELINE_SOURCE is a merge request's, whose variables are not set"
+        yield "CI_PIPELINE_SOURCE names a merge request, but its variables are not set"
     if not variables.find("CI_COMMIT_BRANCH", "CI_COMMIT_TAG"):
         yield "neither CI_COMMIT_BRANCH nor CI_COMMIT_TAG is set"
 
 
 def read_circleci(variables: Variables) -> Statement:
-    """What CircleCI says; it has no variable for the default branch or a pull request's base.
+    """Read CircleCI's variables; none has the default branch or a pull request's base.
 
-    Trust rests on `CIRCLE_PR_NUMBER`, `CIRCLE_PR_REPONAME` and `CIRCLE_PR_USERNAME`, which are
-    set for forks only, and on the branch, which is `pull/12` for a fork. Projects of the GitHub
-    App or GitLab have none of those, nor `CIRCLE_PROJECT_REPONAME`: there nothing can be told.
+    Trust depends on `CIRCLE_PR_NUMBER`, `CIRCLE_PR_REPONAME` and `CIRCLE_PR_USERNAME`, which are
+    set for forks only, and on the branch, which is `pull/12` for a fork. Projects of the GitHub App
+    or GitLab set none of these, nor `CIRCLE_PROJECT_REPONAME`: there a fork cannot be recognized.
 
     https://circleci.com/docs/reference/variables/
     """
@@ -113,7 +112,7 @@ def read_circleci(variables: Variables) -> Statement:
     if variables.find(*fork) or (branch and is_request_ref(branch.value)):
         verdict = FORK
     elif not variables.get("CIRCLE_PROJECT_REPONAME"):
-        verdict = _CIRCLE_UNTOLD
+        verdict = _CIRCLE_UNKNOWN
     else:
         verdict = SAME if number else PUSH
     doubts = [*variables.find_blank(*fork)]
@@ -125,12 +124,12 @@ def read_circleci(variables: Variables) -> Statement:
         tag=variables.find("CIRCLE_TAG"),
         pull_request=number,
         doubts=tuple(doubts),
-        remarks=("CIRCLE_PROJECT_REPONAME is not set",) if verdict is _CIRCLE_UNTOLD else (),
+        remarks=("CIRCLE_PROJECT_REPONAME is not set",) if verdict is _CIRCLE_UNKNOWN else (),
     )
 
 
 def _find_circleci_number(variables: Variables) -> Found | None:
-    """The number at the end of a pull request's URL, or of the first of several."""
+    """Find the number at the end of the (first) pull request's URL."""
     url = variables.find("CIRCLE_PULL_REQUEST", "CIRCLE_PULL_REQUESTS")
     if url is None:
         return None
@@ -139,10 +138,9 @@ def _find_circleci_number(variables: Variables) -> Found | None:
 
 
 def read_bitbucket(variables: Variables) -> Statement:
-    """What Bitbucket Pipelines says; it has no variable for the default branch.
+    """Read Bitbucket Pipelines' variables; none has the default branch.
 
-    A pull request is trusted since the `pull-requests` start condition leaves out those from a
-    forked repository.
+    Pull requests are trusted: the `pull-requests` start condition excludes those from forks.
 
     https://support.atlassian.com/bitbucket-cloud/docs/variables-and-secrets/
     https://support.atlassian.com/bitbucket-cloud/docs/pipeline-start-conditions/
@@ -163,9 +161,9 @@ def read_bitbucket(variables: Variables) -> Statement:
 
 
 def read_travis(variables: Variables) -> Statement:
-    """What Travis CI says; it has no variable for the default branch.
+    """Read Travis CI's variables; none has the default branch.
 
-    Trust rests on `TRAVIS_PULL_REQUEST_SLUG` against `TRAVIS_REPO_SLUG`.
+    Trust depends on whether `TRAVIS_PULL_REQUEST_SLUG` equals `TRAVIS_REPO_SLUG`.
 
     https://docs.travis-ci.com/user/environment-variables/#default-environment-variables
     """
@@ -185,22 +183,22 @@ def read_travis(variables: Variables) -> Statement:
     if variables.get("TRAVIS_EVENT_TYPE") == "pull_request":
         doubts.append("TRAVIS_EVENT_TYPE and TRAVIS_PULL_REQUEST contradict each other")
     branch, tag = variables.find("TRAVIS_BRANCH"), variables.find("TRAVIS_TAG")
-    # A tag's build has the tag in both.
+    # For a tag, both hold the tag.
     if branch and tag and branch.value == tag.value:
         branch = None
     return Statement(PUSH, branch=branch, tag=tag, doubts=tuple(doubts))
 
 
-# A pipeline that follows another one; `Build.Reason` in
+# A pipeline started by another one; see `Build.Reason` in
 # https://learn.microsoft.com/en-us/azure/devops/pipelines/build/variables
 _AZURE_STARTED = ("BuildCompletion", "ResourceTrigger")
 _AZURE_REQUEST = re.compile(r"refs/(?:pull|pull-requests)/(?P<number>[0-9]+)(?:/.*)?")
 
 
 def read_azure(variables: Variables) -> Statement:
-    """What Azure Pipelines says; it has no variable for the default branch.
+    """Read Azure Pipelines' variables; none has the default branch.
 
-    Trust rests on `SYSTEM_PULLREQUEST_ISFORK` being `False`.
+    Trust depends on `SYSTEM_PULLREQUEST_ISFORK` being `False`.
 
     https://learn.microsoft.com/en-us/azure/devops/pipelines/build/variables
     """
@@ -217,7 +215,7 @@ def read_azure(variables: Variables) -> Statement:
             doubts=tuple(_doubt_azure(variables, request=request is not None, number=number)),
         )
     branch, tag = split_ref(ref)
-    # Repositories outside Azure and GitHub have the bare name; `$/` is a path of TFVC.
+    # Repositories outside Azure and GitHub give the bare name; `$/` is a TFVC path.
     if ref and not ref.value.startswith(("refs/", "$/")):
         branch = ref
     stray = variables.find_stray(f"{prefix}SOURCEBRANCH", f"{prefix}TARGETBRANCH")
@@ -227,17 +225,17 @@ def read_azure(variables: Variables) -> Statement:
 
 
 def _judge_azure(variables: Variables) -> Verdict:
-    told = {"true": FORK, "false": SAME}
-    return told.get(variables.get("SYSTEM_PULLREQUEST_ISFORK").lower(), UNTOLD)
+    known = {"true": FORK, "false": SAME}
+    return known.get(variables.get("SYSTEM_PULLREQUEST_ISFORK").lower(), MAYBE_FORK)
 
 
 def _doubt_azure(variables: Variables, *, request: bool, number: Found | None) -> Iterator[str]:
-    if _judge_azure(variables) is UNTOLD:
+    if _judge_azure(variables) is MAYBE_FORK:
         yield "SYSTEM_PULLREQUEST_ISFORK is neither True nor False"
     if not request:
-        yield "BUILD_SOURCEBRANCH is not a pull request's, other variables are"
+        yield "BUILD_SOURCEBRANCH is not a pull request's, but other variables are"
     if number is None:
-        yield "the pull request's number is not told"
+        yield "the pull request's number is missing"
     yield from variables.find_missing(
         "SYSTEM_PULLREQUEST_SOURCEBRANCH", "SYSTEM_PULLREQUEST_TARGETBRANCH"
     )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from bxcache.place.statement import (
     FORK,
+    MAYBE_FORK,
     PUSH,
     SAME,
     STARTED,
-    UNTOLD,
     Found,
     Statement,
     Verdict,
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
 
     from bxcache.place.variables import Variables
 
-# How branch sources call the projects of change requests: `PR-12`, `MR-12-merge`.
+# Branch sources name the projects of change requests like this: `PR-12`, `MR-12-merge`.
 _CHANGE = re.compile(r"(?:PR|MR)-[0-9]+(?:-(?:head|merge))?")
-_REF = Verdict(trusted=False, reason="the branch is where pull requests are kept")
-# What a plugin sets in a job that another one starts; Jenkins alone does not tell:
+_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
+# Set by a plugin in a job that another job starts; Jenkins itself sets nothing:
 # https://plugins.jenkins.io/envinject/
 _UPSTREAM = "BUILD_CAUSE_UPSTREAMTRIGGER"
-# Plugins that build pull requests and do not tell forks: the number, the head, the base.
+# Plugins that build pull requests without marking forks: the number, the head, the base.
 # https://plugins.jenkins.io/gitlab-plugin/ and https://plugins.jenkins.io/gerrit-trigger/
-_UNTELLING = (
+_UNMARKED = (
     ("gitlabMergeRequestIid", "gitlabSourceBranch", "gitlabTargetBranch"),
     ("GERRIT_CHANGE_NUMBER", "GERRIT_TOPIC", "GERRIT_BRANCH"),
 )
 
 
 def read_jenkins(variables: Variables) -> Statement:
-    """What Jenkins says.
+    """Read the variables of Jenkins and its plugins.
 
-    Trust rests on `CHANGE_FORK` in a multibranch project and on the author's repository with the
+    Trust depends on `CHANGE_FORK` in a multibranch project, and on the author's repository with the
     GitHub pull request builder.
     """
     if variables.find("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET", "CHANGE_FORK"):
         return _read_change(variables)
     if variables.get("ghprbPullId"):
         return _read_ghprb(variables)
-    for number, head, base in _UNTELLING:
+    for number, head, base in _UNMARKED:
         if variables.get(number):
             return Statement(
-                UNTOLD,
+                MAYBE_FORK,
                 branch=variables.find(head),
                 base=variables.find(base),
                 pull_request=variables.find(number),
@@ -64,10 +64,10 @@ def read_jenkins(variables: Variables) -> Statement:
 
 
 def _read_change(variables: Variables) -> Statement:
-    """A change request of a multibranch project.
+    """Read a change request of a multibranch project.
 
-    `CHANGE_FORK` is set where the change is from a fork and nowhere else, by whatever sets
-    `CHANGE_BRANCH`; older plugins set neither.
+    Plugins that set `CHANGE_BRANCH` set `CHANGE_FORK` for changes from forks, and for no others.
+    Older plugins set neither.
 
     https://github.com/jenkinsci/branch-api-plugin
     """
@@ -86,7 +86,7 @@ def _read_change(variables: Variables) -> Statement:
 
 
 def _read_ghprb(variables: Variables) -> Statement:
-    """A pull request as the GitHub pull request builder sees it.
+    """Read the variables of the GitHub pull request builder.
 
     https://plugins.jenkins.io/ghprb/
     """
@@ -106,7 +106,7 @@ def _read_branch(variables: Variables) -> Statement:
     default = variables.find("BRANCH_NAME") if primary else None
     if branch and branch.value.startswith("refs/tags/"):
         tag, branch = tag or strip_prefixes(branch, "refs/tags/"), None
-    # A multibranch project has the tag in both.
+    # In a multibranch project, both hold the tag.
     if branch and tag and branch.value == tag.value:
         branch = None
     return Statement(
@@ -125,9 +125,9 @@ def _judge_branch(variables: Variables, branch: Found | None) -> Verdict:
 
 
 def _find_branch(variables: Variables) -> Found | None:
-    """The branch, from a multibranch project or else from the git plugin.
+    """Find the branch, from a multibranch project or else from the git plugin.
 
-    `GIT_BRANCH` has the remote's name before the branch, and is `detached` without a branch.
+    `GIT_BRANCH` starts with the remote's name, and is `detached` without a branch.
 
     https://plugins.jenkins.io/git/#plugin-content-environment-variables
     """
@@ -143,4 +143,4 @@ def _doubt(variables: Variables) -> Iterator[str]:
     yield from variables.find_blank("CHANGE_ID", "CHANGE_FORK", "ghprbPullId")
     yield from variables.find_stray("ghprbSourceBranch", "gitlabMergeRequestId")
     if _CHANGE.fullmatch(variables.get("BRANCH_NAME")):
-        yield "BRANCH_NAME is a change request's, CHANGE_ID is not set"
+        yield "BRANCH_NAME is a change request's, but CHANGE_ID is not set"

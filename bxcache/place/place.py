@@ -1,4 +1,4 @@
-"""Where a build runs, read once."""
+"""The place where a build runs."""
 
 from __future__ import annotations
 
@@ -23,24 +23,23 @@ _FIELDS = ("branch", "tag", "base", "default", "pull_request")
 class Place:
     """Where a build runs.
 
-    Names of branches and tags are as their authors chose them, and fit for nothing yet.
+    Names of branches and tags are as their authors chose them; they are not sanitized.
 
     Attributes:
-        provider: the CI provider, such as `github`; `git` where there is a checkout and no
-            provider is known, `none` where there is neither.
-        branch: the branch that is built, for a pull request its head branch; None when it is not
-            known or there is none, as for a tag.
+        provider: the CI provider, such as `github`; `git` in a checkout without a known provider,
+            `none` without either.
+        branch: the branch being built; for a pull request, its head branch. None if unknown, or
+            if there is none, as for a tag.
         tag: the git tag that is built.
         base: the base branch of a pull request or a merge queue.
         default: the repository's default branch.
         pull_request: a pull request's number.
-        trusted: whether the code is that of people who may write to the repository; False
-            whenever that cannot be told.
+        trusted: whether the code is from people who may write to the repository; False if unknown.
         reason: why it is trusted or not, in a short phrase.
-        sources: for each of the fields above that is known, where its value is from: a variable,
-            a path in a file that a variable names, or a ref.
-        notes: what was missing, contradictory or unreadable on the way.
-        consulted: the variables that all of this rests on.
+        sources: where the value of each known field is from: a variable, a path in a file that a
+            variable names, or a ref.
+        notes: what was missing, contradictory or unreadable.
+        consulted: the variables that were read.
     """
 
     provider: str
@@ -57,41 +56,41 @@ class Place:
 
     @property
     def is_ci(self) -> bool:
-        """Whether a CI system runs the build, one that is read or another."""
+        """Whether a CI system runs the build, known to bxcache or not."""
         return self.provider not in _NO_PROVIDER or not {*UNREAD}.isdisjoint(self.consulted)
 
 
 def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask = ask_git) -> Place:
-    """Where a build runs, from an environment and, for what that leaves open, from git.
+    """Read where a build runs from the environment, and from git what that leaves open.
 
-    It never fails: what cannot be read is None, and a note tells of it where it is a surprise.
+    It never fails: what cannot be read is None, with a note if that is unexpected.
 
     Args:
         environment: the variables.
-        directory: a directory of the checkout; it need not be one.
-        ask_git: what runs git.
+        directory: a directory, in a checkout or not.
+        ask_git: runs git.
     """
     variables = Variables(environment)
     provider, statement = read_provider(variables)
     repository = Repository(directory, ask_git)
-    told = _complete(statement, repository, is_ci=bool(provider))
+    statement = _complete(statement, repository, is_ci=bool(provider))
     checkout, nothing = _NO_PROVIDER
     fallback = checkout if repository.is_there else nothing
-    found = {name: value for name in _FIELDS if (value := _get(told, name)) is not None}
+    found = {name: value for name in _FIELDS if (value := _get(statement, name)) is not None}
     values = {name: found[name].value if name in found else None for name in _FIELDS}
     return Place(
         provider=provider or fallback,
         **values,
-        trusted=told.verdict.trusted,
-        reason=told.verdict.reason,
+        trusted=statement.verdict.trusted,
+        reason=statement.verdict.reason,
         sources={name: value.source for name, value in found.items()},
-        notes=(*told.doubts, *told.remarks, *repository.notes),
+        notes=(*statement.doubts, *statement.remarks, *repository.notes),
         consulted=tuple(sorted(variables.consulted)),
     )
 
 
 def read_trust(environment: Mapping[str, str]) -> bool:
-    """Whether a build is trusted, which git has no part in."""
+    """Whether a build is trusted; this does not depend on git."""
     return read_provider(Variables(environment))[1].verdict.trusted
 
 
@@ -101,12 +100,12 @@ def _get(statement: Statement, name: str) -> Found | None:
 
 
 def _complete(statement: Statement, repository: Repository, *, is_ci: bool) -> Statement:
-    """Ask git for what a provider does not say; its word is never put above a provider's."""
+    """Ask git for what a provider does not say. Git never overrides a provider."""
     branch, tag, default = statement.branch, statement.tag, statement.default
-    # A pull request's HEAD says nothing of its head branch: it is a merge, or has a made-up name.
+    # A pull request's HEAD does not show its head branch: it is a merge, or has a made-up name.
     if branch is None and tag is None and statement.pull_request is None:
         branch = repository.find_branch()
-        # A CI checkout is detached at any commit; only its provider knows whether that is a tag.
+        # A CI checkout is detached at any commit; only the provider knows whether that is a tag.
         if branch is None and not is_ci:
             tag = repository.find_tag()
     if default is None:

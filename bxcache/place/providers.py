@@ -1,4 +1,4 @@
-"""Which CI provider runs a build, and what it says of it."""
+"""The CI provider that runs a build, and what it says about the build."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Provider:
     """A CI provider.
 
     Attributes:
-        name: what bxcache calls it.
-        is_marked: whether an environment is marked as its own.
-        read: what it says of a build.
-        traces: variables that only it sets. Without its mark they are half of an environment,
-            such as one that was passed into a container.
+        name: bxcache's name for it.
+        is_marked: whether it set its mark in an environment.
+        read: reads what it says about a build.
+        traces: variables that only it sets. Without its mark, only part of its environment is
+            there, as in a container.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Provider:
 
 
 def _is_jenkins(variables: Variables) -> bool:
-    """A person's shell may have `JENKINS_URL` for Jenkins' command line; no build goes with it."""
+    """Whether Jenkins runs the build; a person may set `JENKINS_URL` for its command line."""
     url = bool(variables.get("JENKINS_URL") or variables.get("JENKINS_HOME"))
     tag = variables.get("BUILD_TAG").startswith("jenkins-")
     return bool(variables.get("BUILD_ID") or variables.get("BUILD_NUMBER")) and (url or tag)
@@ -55,7 +55,7 @@ def _is_woodpecker(variables: Variables) -> bool:
 
 
 def _is_drone(variables: Variables) -> bool:
-    """Woodpecker has Drone's variables too, for the plugins of its ancestor."""
+    """Whether Drone runs the build; Woodpecker sets Drone's variables too, for old plugins."""
     drone = variables.is_on("DRONE") or variables.get("CI") == "drone"
     return drone and not _is_woodpecker(variables)
 
@@ -63,7 +63,7 @@ def _is_drone(variables: Variables) -> bool:
 PROVIDERS = (
     Provider(
         "github",
-        # Gitea and Forgejo set this too.
+        # Also set by Gitea and Forgejo.
         lambda variables: variables.is_on("GITHUB_ACTIONS"),
         read_github,
         ("GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_HEAD_REF"),
@@ -121,8 +121,8 @@ PROVIDERS = (
         ("TEAMCITY_BUILD_PROPERTIES_FILE",),
     ),
 )
-# What providers that are not read set, some of which do not set `CI`: AWS CodeBuild, Bamboo, GoCD,
-# AppVeyor, Cirrus, Semaphore, Bitrise, Codefresh, Prow, Taskcluster, Heroku.
+# Set by providers that bxcache does not read, some of which do not set `CI`: AWS CodeBuild, Bamboo,
+# GoCD, AppVeyor, Cirrus, Semaphore, Bitrise, Codefresh, Prow, Taskcluster, Heroku.
 _OTHERS = (
     "CODEBUILD_BUILD_ID",
     "bamboo_buildKey",
@@ -137,23 +137,23 @@ _OTHERS = (
     "HEROKU_TEST_RUN_ID",
 )
 UNREAD = (*_OTHERS, "CI", "CONTINUOUS_INTEGRATION")
-"""The variables that CI systems set of which nothing is read."""
+"""Variables that mark a CI system that bxcache does not read."""
 
 _PERSON = Verdict(trusted=True, reason="no CI provider runs it")
 _UNKNOWN = Verdict(trusted=False, reason="the CI provider is unknown")
-_TRACES = Verdict(trusted=False, reason="some variables of a CI provider are set, its mark is not")
+_TRACES = Verdict(trusted=False, reason="some variables of a CI provider are set, but not its mark")
 _SEVERAL = Verdict(trusted=False, reason="several CI providers claim to run it")
 _DOUBTED = "the CI provider's variables are incomplete or contradict each other"
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 def name_providers(variables: Variables) -> tuple[str, ...]:
-    """The names of the providers that mark an environment as theirs; one is the rule."""
+    """Name the providers that set their mark in an environment; usually one."""
     return tuple(provider.name for provider in PROVIDERS if provider.is_marked(variables))
 
 
 def read_provider(variables: Variables) -> tuple[str, Statement]:
-    """The provider's name and what it says, checked; an empty name where none says anything."""
+    """Return the provider's name, empty if there is none, and its checked statement."""
     marked = [provider for provider in PROVIDERS if provider.is_marked(variables)]
     if not marked:
         return "", _read_unmarked(variables)
@@ -161,14 +161,14 @@ def read_provider(variables: Variables) -> tuple[str, Statement]:
     statement = provider.read(variables)
     if len(marked) > 1:
         names = " and ".join(name_providers(variables))
-        note = f"{names} all claim to run this build; {provider.name} is believed"
+        note = f"{names} all claim to run this build; using {provider.name}"
         statement = replace(statement, verdict=_SEVERAL, doubts=(note, *statement.doubts))
     return provider.name, _conclude(provider.name, statement)
 
 
 def _read_unmarked(variables: Variables) -> Statement:
     traces = tuple(
-        f"{name} is set, but nothing else says that {provider.name} runs this build"
+        f"{name} is set, but no other variable shows that {provider.name} runs this build"
         for provider in PROVIDERS
         for name in provider.traces
         if variables.get(name)
@@ -177,12 +177,12 @@ def _read_unmarked(variables: Variables) -> Statement:
         return Statement(_TRACES, remarks=traces[:1])
     for name in UNREAD:
         if variables.is_on(name):
-            return Statement(_UNKNOWN, remarks=(f"{name} is set, the provider is unknown",))
+            return Statement(_UNKNOWN, remarks=(f"{name} is set, but the provider is unknown",))
     return Statement(_PERSON)
 
 
 def _conclude(provider: str, statement: Statement) -> Statement:
-    """The statement with all doubts about it, and without the trust that they take away."""
+    """Add all doubts to a statement; any doubt removes trust."""
     doubts = tuple(dict.fromkeys((*statement.doubts, *_doubt(provider, statement))))
     verdict = statement.verdict
     if doubts and verdict.trusted:
@@ -193,12 +193,12 @@ def _conclude(provider: str, statement: Statement) -> Statement:
 def _doubt(provider: str, statement: Statement) -> Iterator[str]:
     number, branch, tag = statement.pull_request, statement.branch, statement.tag
     if number and not _NUMBER.fullmatch(number.value):
-        yield f"{number.source} is no number"
+        yield f"{number.source} is not a number"
     if branch and tag:
-        yield f"{branch.source} says a branch and {tag.source} says a tag"
+        yield f"{branch.source} names a branch, but {tag.source} names a tag"
     if number and tag:
-        yield f"{number.source} says a pull request and {tag.source} says a tag"
+        yield f"{number.source} names a pull request, but {tag.source} names a tag"
     if not branch and not tag and not number:
         yield f"{provider} names neither a branch nor a tag"
     if number and not branch and statement.verdict.trusted:
-        yield f"{number.source} says a pull request, but its branch is not named"
+        yield f"{number.source} names a pull request, but its branch is not set"

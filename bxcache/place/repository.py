@@ -1,10 +1,10 @@
-"""What git says of a checkout.
+"""Git's view of a checkout.
 
 https://git-scm.com/docs/git-symbolic-ref, https://git-scm.com/docs/git-for-each-ref
 
-Whoever wrote the files of a checkout does not decide what git says, nor what it runs. A folder
-among them can look like a bare repository, so only one with a `.git`, which git never checks out,
-is a checkout here: git before 2.38 does not know `safe.bareRepository`.
+The author of a checkout's files must not control what git reports or runs. A folder among them can
+look like a bare repository. So only a folder with a `.git`, which git never checks out, counts as a
+checkout: git before 2.38 does not know `safe.bareRepository`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bxcache.place.statement import Found
 from bxcache.process import Answer, ask
 
 Ask = Callable[[Sequence[str], Path], Answer]
-"""Runs git with some arguments in a directory; raises OSError, or TimeoutError in time."""
+"""Runs git with arguments in a directory; raises OSError, or TimeoutError if git hangs."""
 
 _SECONDS = 5
 _COMMAND = (
@@ -28,8 +28,8 @@ _COMMAND = (
 )
 _NO_REPOSITORY = {"GIT_DIR": os.devnull}
 _NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": ""}
-"""Nothing is fetched, by no program that a repository's settings name: git looks in a promisor
-remote for an object that is not there (https://git-scm.com/docs/partial-clone)."""
+"""Prevents fetching, and the programs that a repository's settings name for it: git would fetch a
+missing object from a promisor remote (https://git-scm.com/docs/partial-clone)."""
 _DETACHED = 1
 _ORIGIN_HEAD = "refs/remotes/origin/HEAD"
 _USUAL = (
@@ -41,11 +41,11 @@ _USUAL = (
 
 
 def ask_git(arguments: Sequence[str], directory: Path) -> Answer:
-    """Run git.
+    """Run git with a short time limit.
 
     Raises:
-        OSError: there is no git, or no such directory.
-        TimeoutError: it did not end in five seconds.
+        OSError: git or the directory does not exist.
+        TimeoutError: git did not end within five seconds.
     """
     return run_git(arguments, directory, seconds=_SECONDS, variables=_NO_TRANSPORT)
 
@@ -57,13 +57,13 @@ def run_git(
     seconds: float,
     variables: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Run git for the checkout around a folder, or for none where there is no checkout.
+    """Run git in the checkout around a folder, or without a repository if there is no checkout.
 
     `GIT_DIR` in the environment names another repository, as for git itself.
 
     Raises:
-        OSError: there is no git, or no such directory.
-        TimeoutError: it did not end in time.
+        OSError: git or the directory does not exist.
+        TimeoutError: git did not end in time.
     """
     known = dict(variables or {})
     if "GIT_DIR" not in os.environ:
@@ -79,11 +79,11 @@ def _find_checkout(directory: Path) -> Path | None:
 
 
 class Repository:
-    """A checkout, asked as little as possible.
+    """A checkout. It runs git as rarely as possible.
 
     Attributes:
-        is_there: whether git answered as for a repository; None before anything was asked.
-        notes: what went wrong with asking, where that is a surprise.
+        is_there: whether git found a repository; None before git ran.
+        notes: unexpected errors of git.
     """
 
     def __init__(self, directory: Path, ask: Ask = ask_git) -> None:
@@ -93,22 +93,22 @@ class Repository:
         self.notes: list[str] = []
 
     def find_branch(self) -> Found | None:
-        """The branch of HEAD, also one without a commit; None when HEAD is detached."""
-        # Not `--short`, which lengthens a name that a tag has too.
+        """Find the branch of HEAD, even without a commit; None if HEAD is detached."""
+        # Not `--short`, which lengthens a name that a tag shares.
         ref = self._read("symbolic-ref", "--quiet", "HEAD", fine=_DETACHED)
         name = (ref or "").removeprefix("refs/heads/")
         return Found(name, "HEAD of git") if name else None
 
     def find_tag(self) -> Found | None:
-        """The tag of HEAD, if exactly one points to it."""
-        # Not `tag`, which lists them as the user's settings want it.
+        """Find the tag of HEAD, if exactly one points to it."""
+        # Not `tag`, whose output depends on the user's settings.
         pattern = "--format=%(refname:strip=2)"
         listed = self._read("for-each-ref", "--points-at=HEAD", pattern, "refs/tags")
         tags = (listed or "").splitlines()
         return Found(tags[0], "tags at HEAD of git") if len(tags) == 1 else None
 
     def find_default(self) -> Found | None:
-        """The default branch: the remote's HEAD, or else the one with a usual name."""
+        """Find the default branch: the remote's HEAD, or else a branch with a usual name."""
         pattern = "--format=%(refname) %(symref)"
         text = self._read("for-each-ref", pattern, _ORIGIN_HEAD, *_USUAL) or ""
         refs = dict(line.partition(" ")[::2] for line in text.splitlines())
@@ -118,7 +118,7 @@ class Repository:
         return next((Found(ref.rpartition("/")[2], ref) for ref in _USUAL if ref in refs), None)
 
     def _read(self, *arguments: str, fine: int = 0) -> str | None:
-        """What git prints; None when it says nothing or cannot be asked."""
+        """Return git's output; None if git reports nothing or cannot run."""
         if self.is_there is False:
             return None
         try:
@@ -133,16 +133,16 @@ class Repository:
         return answer.stdout.rstrip("\n") if answer.status == 0 else None
 
     def _explain_refusal(self, answer: Answer) -> tuple[str, ...]:
-        """Why git refused. Its words are in the user's language; the setting's name is not."""
+        """Explain why git refused. Its messages are localized; the setting's name is not."""
         if "safe.directory" in answer.stderr:
-            return ("git does not read this checkout: it belongs to another user (safe.directory)",)
+            return ("git cannot read this checkout: it belongs to another user (safe.directory)",)
         if _find_checkout(self._directory) is not None:
-            return ("git does not read this checkout, though there is a .git",)
+            return ("git cannot read this checkout, although it has a .git",)
         return ()
 
 
 def _explain_failure(error: OSError) -> tuple[str, ...]:
-    """Why git could not be asked; that there is no git needs no words."""
+    """Explain why git could not run; a missing git needs no explanation."""
     if isinstance(error, TimeoutError):
         return (f"git did not answer within {_SECONDS} seconds",)
     if isinstance(error, FileNotFoundError | NotADirectoryError):

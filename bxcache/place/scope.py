@@ -1,14 +1,14 @@
-"""Whose cache it is: an image, its target, its platforms and an owner, as a name that is a tag.
+"""Scopes: an image, its target, its platforms and an owner, named by a valid tag.
 
-A tag takes `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec). A name is
-`IMAGE[.TARGET].PLATFORMS.OWNER`, and no part has a `.` in it. Different scopes have different names
-by construction:
+A tag matches `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec). A name is
+`IMAGE[.TARGET].PLATFORMS.OWNER`; no part contains a `.`. Different scopes always have different
+names:
 
-- A text is written as it is, `/` as `_`, where that can be read back. Any other text is cut to what
-  can be read and ends in `-` and 16 hex digits: a hash of all of it and of what it is. A text that
-  looks like that is hashed too, so what is hashed equals no text that is not.
-- An owner that is no branch begins with its kind and `__`, which the text of a branch cannot make.
-- A target never looks like platforms, so that the tag of a stage beside a scope is no other scope.
+- A text that can be read back is written as it is, with `_` for `/`. Any other text is shortened to
+  readable characters and ends in `-` and 16 hex digits: a hash of its kind and its full text. A
+  text that already looks hashed is hashed too, so a hashed name never equals a plain one.
+- An owner other than a branch begins with its kind and `__`, which no branch's text contains.
+- A target never looks like platforms, so the tag of a stage is never the name of another scope.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 _LONGEST_PART = 40
 _LONGEST_STEM = 70
 _LONGEST_TAG = 128
-# With an owner that leaves room in a tag for `.` and the hash of a stage's name.
+# Together with an owner, this leaves room in a tag for `.` and the hash of a stage's name.
 LABEL_PART = "bxcache"
-"""The last part of a tag that describes a scope; no scope ends in it."""
+"""The last part of a tag that describes a scope; no scope's name ends in it."""
 _NO_BRANCH = "no-branch"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""Docker's names for what `uname -m` says, where they differ."""
+"""Docker's names for the output of `uname -m`, where they differ."""
 
 _PLAIN = re.compile(r"(?!-)[A-Za-z0-9-]+(?:/[A-Za-z0-9-]+)*(?<!-)")
-# Eight digits are what earlier versions wrote: what looks like that may be another owner's cache.
+# Earlier versions wrote eight digits; a text like that may name another owner's cache.
 _LOOKS_HASHED = re.compile(r"(?:^|-)(?:[0-9a-f]{8}){1,2}$")
 _SYSTEM = "(?:linux|windows|darwin|freebsd)"
-"""The systems that images are built for, as containerd names them:
+"""Operating systems of images, as containerd names them:
 https://github.com/containerd/platforms/blob/v1.0.0/database.go"""
 _PLATFORM = re.compile(rf"{_SYSTEM}(?:/[a-z0-9]+){{1,2}}")
 _LIKE_PLATFORMS = re.compile(rf"{_SYSTEM}-")
 
 
 class Kind(StrEnum):
-    """What owns a cache."""
+    """The kinds of owners."""
 
     BRANCH = "branch"
     TAG = "tag"
@@ -53,11 +53,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose cache it is.
+    """The owner of a cache.
 
     Attributes:
-        kind: what it is.
-        text: the name of the branch or the tag; of an untrusted build what identifies it.
+        kind: its kind.
+        text: the name of the branch or tag, or the identity of an untrusted build.
     """
 
     kind: Kind = Kind.NONE
@@ -65,32 +65,32 @@ class Owner:
 
     @classmethod
     def of_branch(cls, branch: str | None) -> Owner:
-        """A branch, or nobody where there is none."""
+        """Return a branch as an owner, or no owner for None."""
         return cls() if branch is None else cls(Kind.BRANCH, branch)
 
     @classmethod
     def parse(cls, text: str) -> Owner:
-        """An owner as `str` shows it. No branch of git has a `:` in its name."""
+        """Parse an owner as `str` shows it. Git allows no `:` in a branch's name."""
         kind, colon, rest = text.partition(":")
         if colon and kind in (Kind.TAG, Kind.UNTRUSTED):
             return cls(Kind(kind), rest)
         return cls.of_branch(text or None)
 
     def __str__(self) -> str:
-        """The owner for people: a branch by its name, others with their kind in front."""
+        """Show the owner: a branch by its name, others with their kind in front."""
         marked = self.kind in (Kind.TAG, Kind.UNTRUSTED)
         return f"{self.kind}:{self.text}" if marked else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One image's cache.
+    """The scope of one image's cache.
 
     Attributes:
-        image: the image's name in the project; not docker's name for it.
-        target: the stage that is built, or None for the last one.
-        platforms: the platforms that are built, such as `linux/amd64`.
-        owner: whose cache it is.
+        image: the image's name in the project, not docker's name for it.
+        target: the stage to build, or None for the last one.
+        platforms: the platforms to build, such as `linux/amd64`.
+        owner: the owner of the cache.
     """
 
     image: str
@@ -109,7 +109,7 @@ class Scope:
 
     @property
     def stem(self) -> str:
-        """What the scopes of all owners have in common.
+        """The part of the name that the scopes of all owners share.
 
         >>> Scope("image", "build", ("linux/amd64",)).stem
         'image.build.linux-amd64'
@@ -122,7 +122,7 @@ class Scope:
 
     @property
     def head(self) -> tuple[str, ...]:
-        """The parts of the name that the scopes of all platforms have in common."""
+        """The parts of the name that the scopes of all platforms share."""
         image = _write("image", self.image)
         if self.target is None:
             return (image,)
@@ -131,21 +131,21 @@ class Scope:
 
     @property
     def whole(self) -> Scope:
-        """The scope of the same image when no target is named, which has all its stages."""
+        """The scope of the same image without a target, which has all its stages."""
         return replace(self, target=None)
 
     def of_owner(self, owner: Owner) -> Scope:
-        """The same image's scope of another owner."""
+        """Return the same image's scope of another owner."""
         return replace(self, owner=owner)
 
     def list_overlapping(self, names: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
-        """The scopes that differ in their platforms alone and have some in common with this one.
+        """List scopes that differ only in platforms and share some with this one.
 
         Args:
-            names: the names of scopes that exist, and other tags.
+            names: names of existing scopes, possibly among other tags.
 
         Returns:
-            Their names and platforms, those with the most platforms in common first.
+            Their names and platforms, most shared platforms first.
         """
         own, around = {*self.platforms}, (self.head, write_owner(self.owner))
         found = []
@@ -177,11 +177,11 @@ class Scope:
 
 
 def write_owner(owner: Owner) -> str:
-    """The last part of a scope's name."""
+    """Return the last part of a scope's name."""
     if owner.kind is Kind.NONE:
         return _NO_BRANCH
     if owner.kind is Kind.BRANCH:
-        # These words have a meaning of their own.
+        # These words are reserved.
         plain = owner.text not in (_NO_BRANCH, LABEL_PART)
         return _write("branch", owner.text, plain=plain)
     mark = f"{owner.kind}__"
@@ -189,29 +189,29 @@ def write_owner(owner: Owner) -> str:
 
 
 def name_stage(scope: str, stage: str) -> str:
-    """The tag of a stage's image, beside the scope's own.
+    """Return the tag of a stage's image, beside the scope's own.
 
     Args:
         scope: the scope's name.
-        stage: the stage's.
+        stage: the stage's name.
 
     >>> name_stage("image.linux-amd64.main", "build")
     'image.linux-amd64.main.build'
     """
-    # The scope stays whole, so that its stages are found by it.
+    # Keep the scope whole: its stages are found by it.
     room = min(_LONGEST_PART, _LONGEST_TAG - len(scope) - 1)
     return f"{scope}.{_write('stage', stage, room, plain=stage != LABEL_PART)}"
 
 
 def guess_platform() -> str:
-    """What is built here when nothing is said, as far as that is known without docker."""
+    """Guess the default platform without asking docker."""
     import platform  # noqa: PLC0415  # few need it
 
     return f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
 
 
 def _write(what: str, text: str, longest: int = _LONGEST_PART, *, plain: bool = True) -> str:
-    """A part of a name: the text as it is, or what can be read of it with a hash."""
+    """Return a part of a name: the text as it is, or its readable characters with a hash."""
     if plain and len(text) <= longest and _PLAIN.fullmatch(text) and not _LOOKS_HASHED.search(text):
         return text.replace("/", "_")
     ending = f"-{_hash(what, text)}"
@@ -220,7 +220,7 @@ def _write(what: str, text: str, longest: int = _LONGEST_PART, *, plain: bool = 
 
 
 def _write_platforms(platforms: Iterable[str]) -> str:
-    """Platforms: their own grammar has neither `-` nor `_`, so these stand for `/` and `,`."""
+    """Write platforms; they contain neither `-` nor `_`, so these replace `/` and `,`."""
     names = sorted(set(platforms))
     text = "_".join(names).replace("/", "-")
     if names and all(map(_PLATFORM.fullmatch, names)) and not _LOOKS_HASHED.search(text):
@@ -229,13 +229,13 @@ def _write_platforms(platforms: Iterable[str]) -> str:
 
 
 def _read_platforms(text: str) -> frozenset[str]:
-    """The platforms that a part of a name tells; none where it is something else, or hashed."""
+    """Return the platforms that a part of a name lists; none if it is hashed or something else."""
     names = [each.replace("-", "/") for each in text.split("_")]
     return frozenset(names if _write_platforms(names) == text else ())
 
 
 def _hash(what: str, *texts: str) -> str:
-    # With its length, no text runs into the next one.
+    # The length separates each text from the next.
     whole = "".join(f"{len(each)}:{each}" for each in (what, *texts))
-    # A name from a variable may hold bytes that are no UTF-8.
+    # A name from a variable may contain bytes that are not UTF-8.
     return hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The providers whose builds run on machines of one's own: Buildkite, Drone, Woodpecker."""
+"""CI providers on self-hosted machines: Buildkite, Drone, Woodpecker."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.place.statement import (
+    MAYBE_FORK,
     PUSH,
     SAME,
     STARTED,
-    UNTOLD,
     Found,
     Statement,
     Verdict,
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from bxcache.place.variables import Variables
 
-_ANY_EVENT = Verdict(trusted=False, reason="the event does not tell whose code is built")
+_ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")
 _TRIGGERED = "BUILDKITE_TRIGGERED_FROM_BUILD_ID"
 
 
 def read_buildkite(variables: Variables) -> Statement:
-    """What Buildkite says.
+    """Read Buildkite's variables.
 
-    Trust rests on the repositories in `BUILDKITE_PULL_REQUEST_REPO` and `BUILDKITE_REPO`; a
-    branch such as `owner:main` is a fork's too. A build that a step of another one triggers has
-    the branch that this step names, whatever code that other build is of.
+    Trust depends on the repositories in `BUILDKITE_PULL_REQUEST_REPO` and `BUILDKITE_REPO`; a
+    branch such as `owner:main` is a fork's too. A build triggered by another build's step has the
+    branch that the step names, whatever code the other build has.
 
     https://buildkite.com/docs/pipelines/configure/environment-variables
     """
@@ -45,7 +45,7 @@ def read_buildkite(variables: Variables) -> Statement:
         verdict = compare(*(name_repository(variables.get(name)) for name in repositories))
         doubts = [*variables.find_missing("BUILDKITE_BRANCH", base, *repositories)]
         if foreign and verdict is SAME:
-            doubts.append("BUILDKITE_BRANCH is a fork's, BUILDKITE_PULL_REQUEST_REPO is not")
+            doubts.append("BUILDKITE_BRANCH is a fork's, but BUILDKITE_PULL_REQUEST_REPO is not")
         return Statement(
             verdict,
             branch=branch,
@@ -57,8 +57,8 @@ def read_buildkite(variables: Variables) -> Statement:
         )
     doubts = [*variables.find_missing(number), *variables.find_stray(base, repositories[0])]
     if foreign:
-        doubts.append("BUILDKITE_BRANCH is a fork's, BUILDKITE_PULL_REQUEST is not set")
-    # A tag's build has the tag in both.
+        doubts.append("BUILDKITE_BRANCH is a fork's, but BUILDKITE_PULL_REQUEST is not set")
+    # For a tag, both hold the tag.
     if branch and tag and branch.value == tag.value:
         branch = None
     queue = variables.find("BUILDKITE_MERGE_QUEUE_BASE_BRANCH")
@@ -71,7 +71,7 @@ def read_buildkite(variables: Variables) -> Statement:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """What Drone and its descendant call the same things."""
+    """The variable names of Drone or Woodpecker, its descendant."""
 
     event: tuple[str, ...]
     ref: str
@@ -94,7 +94,7 @@ _DRONE = _Names(
     "DRONE_REPO_BRANCH",
 )
 _WOODPECKER = _Names(
-    # The second is that of releases before 1.0.
+    # The second is from releases before 1.0.
     ("CI_PIPELINE_EVENT", "CI_BUILD_EVENT"),
     "CI_COMMIT_REF",
     "CI_COMMIT_BRANCH",
@@ -110,7 +110,7 @@ _OWN = frozenset(
 
 
 def read_drone(variables: Variables) -> Statement:
-    """What Drone says. None of its variables tells a fork, so no pull request is trusted.
+    """Read Drone's variables. None marks a fork, so pull requests are not trusted.
 
     https://docs.drone.io/pipeline/environment/reference/
     """
@@ -118,7 +118,7 @@ def read_drone(variables: Variables) -> Statement:
 
 
 def read_woodpecker(variables: Variables) -> Statement:
-    """What Woodpecker says. None of its variables tells a fork, so no pull request is trusted.
+    """Read Woodpecker's variables. None marks a fork, so pull requests are not trusted.
 
     https://woodpecker-ci.org/docs/usage/environment
     """
@@ -136,7 +136,7 @@ def _read(variables: Variables, names: _Names) -> Statement:
     known = event is not None and event.value in _OWN
     doubts = [*_doubt(variables, names, branch, tag)]
     if not known:
-        doubts.append(f"{names.event[0]} is no known event")
+        doubts.append(f"{names.event[0]} is not a known event")
     return Statement(
         PUSH if known else _ANY_EVENT,
         branch=branch,
@@ -160,9 +160,9 @@ def _doubt(
 
 def _read_pull_request(variables: Variables, names: _Names) -> Statement:
     return Statement(
-        UNTOLD,
+        MAYBE_FORK,
         branch=variables.find(names.source),
-        # Both name the base branch as the branch of a pull request's build.
+        # For a pull request, both set the branch to the base branch.
         base=variables.find(names.target, names.branch),
         default=variables.find(names.default),
         pull_request=variables.find(*names.number),

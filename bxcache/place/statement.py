@@ -1,4 +1,4 @@
-"""What a CI provider says of a build, before anything is concluded from it."""
+"""What a CI provider says about a build, before any conclusions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A text and where it is from, such as the name of a variable."""
+    """A value and its source, such as the name of a variable."""
 
     value: str
     source: str
@@ -16,7 +16,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a build's code is trusted, and why, in a short phrase."""
+    """Whether a build's code is trusted, and a short reason."""
 
     trusted: bool
     reason: str
@@ -25,23 +25,23 @@ class Verdict:
 PUSH = Verdict(trusted=True, reason="a build of the repository itself")
 SAME = Verdict(trusted=True, reason="a pull request of the same repository")
 FORK = Verdict(trusted=False, reason="a pull request from a fork")
-UNTOLD = Verdict(trusted=False, reason="a pull request that may be from a fork")
-STARTED = Verdict(trusted=False, reason="another build started it, which may be of a fork's code")
+MAYBE_FORK = Verdict(trusted=False, reason="a pull request that may be from a fork")
+STARTED = Verdict(trusted=False, reason="another build started it, possibly with a fork's code")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a provider says.
+    """What a provider says about a build.
 
     Attributes:
-        verdict: what it says of the code, taken at its word.
-        branch: the branch that is built; a pull request's head branch.
-        tag: the tag that is built.
+        verdict: whether the code is trusted, if the provider is right.
+        branch: the branch being built; a pull request's head branch.
+        tag: the tag being built.
         base: a pull request's base branch.
         default: the repository's default branch.
         pull_request: a pull request's number.
-        doubts: what is missing in it or contradicts itself. Each takes the trust away.
-        remarks: what is odd about it and leaves the verdict as it is.
+        doubts: what is missing or contradictory; any doubt removes trust.
+        remarks: oddities that do not change the verdict.
     """
 
     verdict: Verdict
@@ -55,7 +55,7 @@ class Statement:
 
 
 def strip_prefixes(found: Found | None, *prefixes: str) -> Found | None:
-    """The text without the first of the prefixes that it has; None when nothing is left.
+    """Remove the first prefix that matches; return None if nothing is left.
 
     >>> strip_prefixes(Found("refs/heads/main", "X"), "refs/heads/", "refs/tags/")
     Found(value='main', source='X')
@@ -70,7 +70,7 @@ def strip_prefixes(found: Found | None, *prefixes: str) -> Found | None:
 
 
 def split_ref(found: Found | None) -> tuple[Found | None, Found | None]:
-    """The branch or the tag of a full ref, such as `refs/heads/main`; one of them at most."""
+    """Split a full ref, such as `refs/heads/main`, into a branch and a tag; at most one is set."""
     if found is None:
         return None, None
     if found.value.startswith("refs/tags/"):
@@ -88,7 +88,7 @@ _REQUEST = re.compile(
 
 
 def is_request_ref(text: str) -> bool:
-    """Whether a name is where a code host keeps the code of pull requests, from forks too.
+    """Whether a ref is one where code hosts keep pull requests, including those from forks.
 
     >>> is_request_ref("pull/12"), is_request_ref("refs/pull/12/merge"), is_request_ref("main")
     (True, True, False)
@@ -97,10 +97,10 @@ def is_request_ref(text: str) -> bool:
 
 
 def compare(head: str, base: str) -> Verdict:
-    """Judge a pull request by the names of its two repositories; an empty one tells nothing."""
+    """Judge a pull request by its two repositories' names; an empty name means unknown."""
     if not head or not base:
-        return UNTOLD
-    # Hosts ignore the case of ASCII letters; other letters that look alike are not the same.
+        return MAYBE_FORK
+    # Hosts ignore the case of ASCII letters; other similar letters differ.
     names = [name.encode(errors="surrogatepass").lower() for name in (head, base)]
     return SAME if names[0] == names[1] else FORK
 
@@ -110,9 +110,9 @@ _SHORT = re.compile(r"[^/:]+:")
 
 
 def name_repository(url: str) -> str:
-    """A repository's path on its host, however its URL is written.
+    """Return a repository's path on its host, from any form of its URL.
 
-    Two URLs of one repository may differ in all but that: one for git and one for a browser.
+    Two URLs of one repository, for git and for a browser, may differ in everything else.
 
     >>> name_repository("git@github.com:acme/app.git")
     'acme/app'

@@ -1,4 +1,4 @@
-"""TeamCity, which leaves most of what it knows in properties files.
+"""TeamCity, which writes most of its data to properties files.
 
 https://www.jetbrains.com/help/teamcity/predefined-build-parameters.html
 """
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from bxcache.place.files import read_file
 from bxcache.place.statement import (
+    MAYBE_FORK,
     PUSH,
-    UNTOLD,
     Found,
     Statement,
     Verdict,
@@ -28,14 +28,14 @@ _FILE = "TEAMCITY_BUILD_PROPERTIES_FILE"
 _SECOND_FILE = "teamcity.configuration.properties.file"
 _VCS_BRANCH = "teamcity.build.vcs.branch."
 _NAMELESS = "<default>"
-_REF = Verdict(trusted=False, reason="the branch is where pull requests are kept")
+_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
 _LINE = re.compile(r"\s*(?P<key>(?:\\.|[^\\\s=:])+)\s*[=:]?\s*(?P<value>.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<letter>.))", re.DOTALL)
 _LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
 def read_teamcity(variables: Variables) -> Statement:
-    """What TeamCity says. No parameter tells a fork, so no pull request is trusted.
+    """Read TeamCity's properties. None marks a fork, so pull requests are not trusted.
 
     https://www.jetbrains.com/help/teamcity/pull-requests.html
     """
@@ -48,7 +48,7 @@ def read_teamcity(variables: Variables) -> Statement:
     if number or find("teamcity.pullRequest.source.branch"):
         missing = () if number else ("teamcity.pullRequest.number is not set",)
         return Statement(
-            UNTOLD,
+            MAYBE_FORK,
             branch=strip_prefixes(find("teamcity.pullRequest.source.branch"), "refs/heads/"),
             base=strip_prefixes(find("teamcity.pullRequest.target.branch"), "refs/heads/"),
             pull_request=number,
@@ -65,7 +65,7 @@ def read_teamcity(variables: Variables) -> Statement:
 
 
 def _find_branch(properties: dict[str, str]) -> Found | None:
-    """The branch; the VCS root's has the whole name, where there is only one root."""
+    """Find the branch; a single VCS root has its full name."""
     roots = [key for key in properties if key.startswith(_VCS_BRANCH) and properties[key]]
     names = {properties[key] for key in roots}
     if len(names) == 1:
@@ -78,7 +78,7 @@ def _find_branch(properties: dict[str, str]) -> Found | None:
 
 
 def _judge(properties: dict[str, str]) -> Verdict:
-    """A pull request's branch is shown as what a branch specification leaves of its ref."""
+    """Judge a build by its refs; TeamCity shows what a branch specification leaves of them."""
     names = [
         value
         for key, value in properties.items()
@@ -88,7 +88,7 @@ def _judge(properties: dict[str, str]) -> Verdict:
 
 
 def _read_files(variables: Variables) -> tuple[dict[str, str], list[str]]:
-    """The build's properties and, named in those, its configuration parameters."""
+    """Read the build's properties, and the configuration parameters that they refer to."""
     path = variables.get(_FILE)
     if not path:
         return {}, [f"{_FILE} is not set"]
@@ -104,7 +104,7 @@ def _read_files(variables: Variables) -> tuple[dict[str, str], list[str]]:
 
 
 def parse_properties(data: bytes) -> dict[str, str]:
-    r"""The pairs of a Java properties file; what is not one is left out.
+    r"""Parse a Java properties file; ignore malformed lines.
 
     https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader)
 
@@ -120,7 +120,7 @@ def parse_properties(data: bytes) -> dict[str, str]:
 
 
 def _join_lines(text: str) -> Iterator[str]:
-    """The lines, each with those that a backslash at its end joins to it; no comments."""
+    """Join lines continued by a backslash, and skip comments."""
     joined: list[str] = []
     for line in re.split(r"\r\n|\r|\n", text):
         part = line.lstrip(" \t\f")

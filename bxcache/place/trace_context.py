@@ -1,4 +1,4 @@
-"""The trace of a pipeline that a build is a part of, as W3C Trace Context writes it.
+"""The W3C trace context of the pipeline that a build belongs to.
 
 https://www.w3.org/TR/trace-context/#traceparent-header
 """
@@ -19,11 +19,11 @@ _FIRST_VERSION = "00"
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """Whose work the build is.
+    """The trace and span that a build belongs to.
 
     Attributes:
         trace_id: the trace, 32 hex digits.
-        span_id: the span of that trace that asked for the build, 16 hex digits.
+        span_id: the span that started the build, 16 hex digits.
     """
 
     trace_id: str
@@ -31,9 +31,9 @@ class TraceContext:
 
 
 def parse_traceparent(text: str) -> TraceContext | None:
-    """The context that a `traceparent` names; None for what is none.
+    """Parse a `traceparent`; return None if it is invalid.
 
-    Of a later version than the first there may be more behind it.
+    Versions after the first may append further fields.
 
     >>> parse_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").span_id
     '00f067aa0ba902b7'

@@ -1,9 +1,9 @@
 """Trust in a build: which of its settings count, whose caches it may read, and whether it saves its
 own.
 
-A build that is not trusted works on files that a stranger wrote, the config file among them. What
-that file says counts as far as it is harmless; flags and variables do anyway, since they come from
-who runs the build. This is the one door to a configuration: every command gets the one that counts.
+An untrusted build works on files that a stranger wrote, including the config file. Of that file,
+only harmless settings count. Flags and variables always count: they come from the person who runs
+the build. Every command gets its configuration here, so that only settings that count reach it.
 """
 
 from __future__ import annotations
@@ -54,25 +54,24 @@ class Trust:
     def is_guarded(self) -> bool:
         """Whether it matters who filled the builder's cache: others start from what is saved here.
 
-        A person's own machine builds for that person.
+        A laptop builds only for its owner.
         """
         return self.writes and self.place.trusted and self.place.is_ci
 
     @property
     def owner(self) -> Owner:
-        """Whose cache the build saves.
+        """The owner of the cache that the build saves.
 
-        A cache that a build without trust saves, because it is told to, is none that another
-        branch reads.
+        No other branch reads the cache that an untrusted build saves on request.
         """
         return find_owner(self.place)
 
     def list_owners(self, read: tuple[Donor, ...]) -> Iterator[tuple[Owner, str]]:
-        """Whose caches the build may start from, best first, each with what it is to the build."""
+        """List whose caches the build may import, best first, with a description of each."""
         place = self.place
         found: dict[Donor, list[tuple[Owner, str]]] = {
             "branch": [(self.owner, _describe_own(place))],
-            "base": [(Owner.of_branch(place.base), "the branch that the pull request goes to")],
+            "base": [(Owner.of_branch(place.base), "the pull request's base branch")],
             "default": [(Owner.of_branch(place.default), "the default branch")],
         }
         if not place.trusted and place.branch is not None:
@@ -87,11 +86,11 @@ class Trust:
 
 
 def find_owner(place: Place) -> Owner:
-    """Whose cache a build of a place is."""
+    """Return the owner of the caches of builds in a place."""
     tag = place.tag if place.branch is None else None
     if not place.trusted:
         known = (place.pull_request, place.branch, tag)
-        # A `:` joins them, so none of them has one.
+        # Escape `:`, which joins them.
         texts = [(each or "").replace("%", "%25").replace(":", "%3A") for each in known]
         return Owner(Kind.UNTRUSTED, ":".join(texts if tag is not None else texts[:-1]))
     return Owner.of_branch(place.branch) if tag is None else Owner(Kind.TAG, tag)
@@ -101,8 +100,8 @@ def _describe_own(place: Place) -> str:
     if not place.trusted:
         return "this build's own cache"
     if place.tag is not None and place.branch is None:
-        return "the tag that is built"
-    return "the branch that is built" if place.branch else "builds of no branch"
+        return "the tag being built"
+    return "the branch being built" if place.branch else "builds without a branch"
 
 
 def open_setup(
@@ -113,7 +112,7 @@ def open_setup(
     file: Path | None = None,
     image: str | None = None,
 ) -> tuple[Setup, Trust]:
-    """The configuration as it counts where a call is made, and what follows from that place.
+    """Load the settings that count in a directory, and decide what the build may do.
 
     The arguments are those of `load_setup`.
 
@@ -132,7 +131,7 @@ def load_guarded(
     file: Path | None = None,
     image: str | None = None,
 ) -> Setup:
-    """The same for what has to do with no branch, so that git need not be asked."""
+    """Load the settings that count, without asking git; for commands that need no branch."""
     setup = load_setup(directory, environment, flags=flags, file=file, image=image)
     return _guard(setup, directory, trusted=read_trust(environment))[0]
 
@@ -143,12 +142,12 @@ def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Tr
     place = _override(found, setup)
     write = setup.config.cache.write
     writes = write == "always" or (write == "trusted" and place.trusted)
-    notes = (*found.notes, *([_tell_refused(refused)] if refused else ()))
+    notes = (*found.notes, *([_explain_refused(refused)] if refused else ()))
     return setup, Trust(place, writes, _explain(write, place), notes, refused, found)
 
 
 def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
-    """What is known of the place, each value with its key and where it is from."""
+    """List what is known of the place: each value with its key and source."""
     place = trust.place
     variables = ", ".join(place.consulted) or "no CI variable is set"
     shown = {
@@ -170,22 +169,22 @@ def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
 
 
 def _guard(setup: Setup, directory: Path, *, trusted: bool) -> tuple[Setup, tuple[Refusal, ...]]:
-    """What a file says counts in a build that is not trusted only as far as it is harmless.
+    """Drop settings of the file that do not count in an untrusted build.
 
-    A file can take the trust away, and never give it.
+    A file can remove trust, but never grant it.
     """
-    told = setup.config.place.trusted
+    declared = setup.config.place.trusted
     by_file = setup.source_of((_TABLE, "trusted")).origin is Origin.FILE
-    if told is False or not (trusted or (told and not by_file)):
+    if declared is False or not (trusted or (declared and not by_file)):
         return guard_setup(setup, directory)
     return setup, ()
 
 
-def _tell_refused(refused: tuple[Refusal, ...]) -> str:
+def _explain_refused(refused: tuple[Refusal, ...]) -> str:
     keys = ", ".join(map(str, refused))
     return (
-        f"what the config file says does not count in a build that is not trusted: {keys}; "
-        "give it as a flag or a variable; `bxcache config show` shows why"
+        f"settings of the config file ignored, because the build is not trusted: {keys}; "
+        "use a flag or a variable instead; `bxcache config show` shows why"
     )
 
 
@@ -196,7 +195,7 @@ def _override(found: Place, setup: Setup) -> Place:
     if values.keys() & {"branch", "tag"}:
         values = {"branch": None, "tag": None, **values}
     if "trusted" in values:
-        values["reason"] = f"{sources['trusted']} says so"
+        values["reason"] = f"set by {sources['trusted']}"
     return replace(found, **values, sources=sources)
 
 

@@ -53,7 +53,7 @@ class Case:
         name: what it is, for people.
         words: what stands behind `bxcache`.
         shown: a part of what it prints.
-        branch: the branch that is built.
+        branch: the branch being built.
         status: its exit status.
     """
 

@@ -1,4 +1,4 @@
-"""A report's page in a real browser: quick, quiet, by keyboard, narrow, dark, on paper."""
+"""Tests of a report's page in a real browser: quiet, fast, by keyboard, narrow, dark, on paper."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ATTACK = (
 
 @pytest.fixture
 def large(window: Window) -> Window:
-    """The report of a build of 300 steps that failed at the last one."""
+    """Make the report of a build of 300 steps that failed at the last one."""
     window.show(make_large_report(300, failing=True))
     return window
 
 
 @pytest.mark.parametrize("kind", ["large", "hostile", "recorded"])
 def test_a_page_is_quiet(kind: str, window: Window) -> None:
-    """It asks for nothing but itself, and the console has nothing to say."""
+    """The page requests only itself and logs nothing."""
     reports = {
         "large": make_large_report(300),
         "hostile": fill(ATTACK),
@@ -48,7 +48,7 @@ def test_a_page_is_quiet(kind: str, window: Window) -> None:
 def test_a_page_of_300_steps_is_ready_at_once(
     large: Window, record_property: Callable[[str, object], None]
 ) -> None:
-    """By the browser's own clock, its script included."""
+    """The browser measures the loading time, including the script."""
     timing = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
     took = large.run(timing)
     record_property("milliseconds", took)
@@ -57,7 +57,7 @@ def test_a_page_of_300_steps_is_ready_at_once(
 
 
 def test_a_step_is_opened_by_keyboard(large: Window) -> None:
-    """Tab to the drawing, End to the last step, Enter: its details with its log have the focus."""
+    """Tab, End and Enter focus the last step's details with its log."""
     for _ in range(20):
         large.press(Keys.TAB)
         if large.run("return document.activeElement.matches('#timeline a.bar')"):
@@ -78,7 +78,7 @@ def test_a_step_is_opened_by_keyboard(large: Window) -> None:
 
 
 def test_arrows_go_from_step_to_step_and_from_stage_to_stage(large: Window) -> None:
-    """Right and left in time; down and up to what another stage did at that time."""
+    """Right and left follow time; down and up go to the concurrent step of another stage."""
     large.run("document.querySelector('#timeline a.bar').focus()")
     where = "return document.activeElement.closest('svg').getAttribute('aria-label')"
     first = large.run("return document.activeElement.getAttribute('href')")
@@ -93,8 +93,8 @@ def test_arrows_go_from_step_to_step_and_from_stage_to_stage(large: Window) -> N
     assert large.run(stops) == 1
 
 
-def test_a_step_that_has_the_focus_is_told(large: Window) -> None:
-    """What it is and what became of it, inside of the window."""
+def test_a_focused_step_has_a_tooltip(large: Window) -> None:
+    """It shows the step and its outcome, inside the window."""
     large.run("document.querySelector('#timeline a.bar').focus()")
     tip = large.find("#tip")
     assert tip.is_displayed()
@@ -108,7 +108,7 @@ def test_a_step_that_has_the_focus_is_told(large: Window) -> None:
 
 
 def test_a_click_opens_a_step(large: Window) -> None:
-    """In the timeline, and among the layers of a build that succeeded."""
+    """Bars of the timeline and of the layers link to steps."""
     large.show(make_large_report(300))
     for chart in ("#timeline", "#sizes"):
         bar = large.find(f"{chart} .row:last-child a.bar:last-of-type")
@@ -120,7 +120,7 @@ def test_a_click_opens_a_step(large: Window) -> None:
 
 
 def test_steps_are_found_by_words_and_outcome(large: Window) -> None:
-    """In texts and logs; what is hidden comes back."""
+    """The filter searches texts and logs, and hidden steps come back."""
     shown = "return document.querySelectorAll('details.step:not([hidden])').length"
     assert large.run(shown) == 300
     large.find(".find input").send_keys("WORKDIR /SRV/accounts0")
@@ -134,7 +134,7 @@ def test_steps_are_found_by_words_and_outcome(large: Window) -> None:
 
 
 def test_a_bar_opens_a_step_that_the_filter_has_hidden(large: Window) -> None:
-    """With the stage around it, which is hidden too where none of its steps is left."""
+    """Its stage, which may be hidden too, is shown again."""
     large.find(".find input").send_keys("nothing is called that")
     step = large.find("#s3")
     assert not step.is_displayed()
@@ -146,7 +146,7 @@ def test_a_bar_opens_a_step_that_the_filter_has_hidden(large: Window) -> None:
 
 @pytest.mark.parametrize("kind", ["large", "hostile", "failing-step", "two-platforms"])
 def test_a_narrow_window_scrolls_down_alone(kind: str, window: Window) -> None:
-    """Everything is as wide as a telephone at most; wide tables scroll by themselves."""
+    """The page fits a telephone; wide tables scroll by themselves."""
     reports = {"large": make_large_report(300, failing=True), "hostile": fill(ATTACK + "x" * 300)}
     window.show(reports.get(kind) or make_golden(kind))
     window.set_width(NARROW)
@@ -157,7 +157,7 @@ def test_a_narrow_window_scrolls_down_alone(kind: str, window: Window) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["failing", "built", "recorded"])
 def test_every_text_can_be_read(scheme: str, kind: str, window: Window) -> None:
-    """At a contrast of 4.5 to 1 at least, on a ground that is as light as was asked for."""
+    """The contrast is at least 4.5 to 1, in light and dark colours."""
     reports = {
         "failing": make_large_report(30, failing=True),
         "built": make_large_report(30),
@@ -172,8 +172,8 @@ def test_every_text_can_be_read(scheme: str, kind: str, window: Window) -> None:
     assert (sum(ground) < 3 * 128) == (scheme == "dark")
 
 
-def test_what_became_of_a_step_is_told_by_more_than_a_colour(large: Window) -> None:
-    """The bars of two outcomes differ in their pattern, and each step has the word."""
+def test_outcomes_differ_in_more_than_colour(large: Window) -> None:
+    """Bars differ in their pattern, and each step names its outcome."""
     fills = large.run(
         "return ['reused', 'executed', 'failed'].map((name) =>"
         " getComputedStyle(document.querySelector(`#timeline .${name} rect`)).fill)"
@@ -186,7 +186,7 @@ def test_what_became_of_a_step_is_told_by_more_than_a_colour(large: Window) -> N
 
 
 def test_hostile_texts_are_shown_and_never_run(window: Window) -> None:
-    """Scripts, handlers and frames stay the words that they are."""
+    """Scripts, handlers and frames stay text."""
     window.show(fill(ATTACK))
     window.run("for (const each of document.querySelectorAll('details')) each.open = true")
     window.run("document.querySelector('#timeline a.bar').focus()")
@@ -199,7 +199,7 @@ def test_hostile_texts_are_shown_and_never_run(window: Window) -> None:
 
 
 def test_the_policy_stops_what_would_get_through(window: Window) -> None:
-    """Even a script that stands in the page is not run."""
+    """Even a script in the page does not run."""
     window.show(make_golden("cold"))
     window.run(
         "const each = document.createElement('script'); each.textContent = 'window.hit = 1';"
@@ -210,7 +210,7 @@ def test_the_policy_stops_what_would_get_through(window: Window) -> None:
 
 
 def test_a_page_can_be_read_without_scripts(window: Window) -> None:
-    """Drawings, tables, and the details of a step, which its link opens."""
+    """Drawings, tables, links and details of steps work without scripts."""
     window.tell("Emulation.setScriptExecutionDisabled", value=True)
     window.show(make_large_report(30, failing=True))
     assert window.find("#timeline a.bar").is_displayed()
@@ -221,7 +221,7 @@ def test_a_page_can_be_read_without_scripts(window: Window) -> None:
 
 
 def test_paper_has_no_controls(large: Window) -> None:
-    """And nothing is cut off on the right."""
+    """Nothing is cut off on the right."""
     large.set_media("print")
     assert not large.find(".find").is_displayed()
     large.set_width(720)

@@ -143,7 +143,7 @@ def test_a_buildx_that_is_killed_has_failed(machine: Machine, shop: Path) -> Non
     assert process.returncode == 255
     web = json.loads(out)["targets"]["web"]
     assert web["exit_status"] == 255
-    assert web["error"] == "docker ended with exit status 255 and did not say why"
+    assert web["error"] == "docker ended with exit status 255 and without a message"
 
 
 def test_nodes_that_meet_in_the_store_fail_no_target(

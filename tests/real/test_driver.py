@@ -1,4 +1,4 @@
-"""The driver with a docker that misbehaves: real processes, no engine."""
+"""Tests of the driver with a misbehaving docker: real processes, no engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bxcache.redaction import Redactor
 
 
 def script(folder: Path, text: str) -> Docker:
-    """A docker that is a shell script."""
+    """Write a docker that is a shell script."""
     path = folder / "docker"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
@@ -29,7 +29,7 @@ def script(folder: Path, text: str) -> Docker:
 
 
 def alive(folder: Path) -> bool:
-    """Whether any process still runs that names the folder."""
+    """Whether any running process names the folder."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if str(folder).encode() in path.read_bytes():
@@ -54,13 +54,13 @@ def interrupt(docker: Docker, folder: Path) -> None:
 
 
 def test_lines_and_status_are_dockers(tmp_path: Path) -> None:
-    """What it writes to stderr, and its exit status."""
+    """Docker's stderr and exit status are passed on."""
     docker = script(tmp_path, 'echo "one $A $1" >&2; printf "last" >&2; exit 17')
     assert build(docker, tmp_path) == (17, ["one b x", "last"])
 
 
 def test_nothing_is_left_of_a_build(tmp_path: Path) -> None:
-    """The guard that would end it with this process is gone with it, before the block ends."""
+    """The guard process is gone before the block ends."""
     docker = script(tmp_path, "echo up >&2; read -r line")
     with docker.build((), variables={}, directory=tmp_path, stdout=None, fed=True) as running:
         next(running.read_lines())
@@ -71,7 +71,7 @@ def test_nothing_is_left_of_a_build(tmp_path: Path) -> None:
 
 
 def count_guards() -> int:
-    """How many processes of this one wait for its end."""
+    """Count the processes that wait for the end of this one."""
     parent = f"PPid:\t{os.getpid()}\n".encode()
     found = [each for each in Path("/proc").glob("[0-9]*") if parent in _read(each / "status")]
     return sum(b"kill -9" in _read(each / "cmdline") for each in found)
@@ -85,7 +85,7 @@ def _read(path: Path) -> bytes:
 
 
 def test_docker_has_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By `TRACEPARENT` buildx knows whose trace its own spans belong to."""
+    """Docker gets `TRACEPARENT`, which buildx uses for its own spans."""
     context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     monkeypatch.setenv("TRACEPARENT", context)
     docker = script(tmp_path, 'echo "$TRACEPARENT" >&2')
@@ -93,17 +93,17 @@ def test_docker_has_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_status_by_signal_is_that_of_a_shell(tmp_path: Path) -> None:
-    """128 plus the signal."""
+    """The status is 128 plus the signal."""
     assert build(script(tmp_path, "kill -9 $$"), tmp_path)[0] == 137
 
 
 def test_what_is_no_text_is_replaced(tmp_path: Path) -> None:
-    """A step may print anything."""
+    """A step may print any bytes."""
     assert build(script(tmp_path, "printf 'a\\377b\\n' >&2"), tmp_path)[1] == ["a\ufffdb"]
 
 
 def test_an_interrupted_build_is_stopped_in_order(tmp_path: Path) -> None:
-    """It gets SIGINT and the time to finish what it does."""
+    """The build gets SIGINT, and time to finish."""
     note = tmp_path / "note"
     text = f'trap "echo stopped > {note}; exit 130" INT; echo up >&2; while :; do sleep 0.1; done'
     docker = script(tmp_path, text)
@@ -116,7 +116,7 @@ def test_an_interrupted_build_is_stopped_in_order(tmp_path: Path) -> None:
 def test_a_build_that_does_not_listen_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After its time is up, even while it keeps talking."""
+    """It is killed after its time, even if it keeps printing."""
     steps = ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3), (signal.SIGKILL, 5))
     monkeypatch.setattr(process, "_SECONDS_TO_STOP", steps)
     docker = script(tmp_path, "trap '' INT TERM; while :; do echo more >&2; sleep 0.01; done")
@@ -126,7 +126,7 @@ def test_a_build_that_does_not_listen_is_killed(
 
 
 def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one error, and no process left."""
+    """There is one error, and no process is left."""
     monkeypatch.setattr(driver, "_SECONDS_TO_ANSWER", 0.5)
     docker = script(tmp_path, "exec sleep 1000")
     with (
@@ -138,7 +138,7 @@ def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_abandoned_probe_leaves_no_process(tmp_path: Path) -> None:
-    """Whatever goes wrong meanwhile."""
+    """This holds whatever fails meanwhile."""
     docker = script(tmp_path, "exec sleep 1000")
     with pytest.raises(ZeroDivisionError), docker.probe(""):
         raise ZeroDivisionError
@@ -146,8 +146,8 @@ def test_an_abandoned_probe_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_a_slow_builder_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And that is said once."""
-    monkeypatch.setattr(driver, "_SECONDS_BEFORE_WARNING", 0.2)
+    """The wait is reported once."""
+    monkeypatch.setattr(driver, "_SECONDS_BEFORE_WAITING_IS_SAID", 0.2)
     text = '[ "$1" = buildx ] && sleep 1 && echo "Name: slow" && echo "Driver: remote"; exit 0'
     said: list[str] = []
     with script(tmp_path, text).probe("slow") as probe:
@@ -179,7 +179,7 @@ def test_a_sleeping_builder_is_started_for_a_build_only(
 
 
 def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
-    """The config file may name one."""
+    """The config file may name another builder."""
     docker = script(tmp_path, SLEEPER.replace("LOG", str(tmp_path / "log")))
     with docker.probe("") as ahead:
         found = docker.learn(ahead, "mine", boot=False, on_slow=lambda: None)
@@ -187,7 +187,7 @@ def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
 
 
 def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]:
-    """Save with a docker of the test's own: how long that took, and why it was ended."""
+    """Save with a fake docker; return its duration, and why it ended early."""
     command = Command(("buildx", "build", "."), folder / "none.json")
     unused: Any = None
     runner = Runner(
@@ -199,7 +199,7 @@ def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]
 
 
 def test_saving_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    """And no process is left."""
+    """No process is left."""
     took, ended = quiet_run(script(tmp_path, "exec sleep 1000"), tmp_path, 0.5)
     assert took < 30
     assert "took longer than" in ended
@@ -207,11 +207,11 @@ def test_saving_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
 
 def test_saving_that_would_build_anew_is_stopped(tmp_path: Path) -> None:
-    """A builder that has dropped what it built is not made to build it twice."""
+    """A builder that evicted a step does not build it twice."""
     vertex = {"digest": "sha256:1", "name": "[1/1] RUN make", "started": "2026-01-01T00:00:00Z"}
     line = json.dumps({"vertexes": [vertex]})
     docker = script(tmp_path, f"echo '{line}' >&2; exec sleep 1000")
     _, ended = quiet_run(docker, tmp_path, 1000)
-    why = "the builder no longer has it, or the context has changed meanwhile"
-    assert ended == f"`[stage-0 1/1] RUN make` would be executed again: {why}"
+    why = "evicted from the builder, or the context changed"
+    assert ended == f"`[stage-0 1/1] RUN make` would run again ({why})"
     assert not alive(tmp_path)

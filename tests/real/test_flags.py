@@ -1,4 +1,4 @@
-"""Flags, outputs and the Python API on a real engine."""
+"""Tests of flags, outputs and the Python API on a real engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HERE = ("build", "--network", "none")
 
 
 def test_without_a_config_file_the_local_backend_works(machine: Machine, project: Path) -> None:
-    """Below the user's cache folder."""
+    """The store is in the user's cache folder."""
     built = machine.build(folder=project)
     place = Path(built["caches"][0]["place"])
     assert place.parent == machine.home / "bxcache"
@@ -31,7 +31,7 @@ def test_without_a_config_file_the_local_backend_works(machine: Machine, project
 
 
 def test_a_config_file_is_used_from_below(machine: Machine, project: Path) -> None:
-    """Its paths are its own."""
+    """Its paths are relative to its own folder."""
     (project / "bxcache.toml").write_text(
         "[build]\nnetwork = 'none'\ntags = ['configured:1']\n"
         "[[cache.backends]]\ntype = 'local'\ndir = '.cache'\n"
@@ -43,17 +43,17 @@ def test_a_config_file_is_used_from_below(machine: Machine, project: Path) -> No
 
 
 def test_a_store_in_the_build_context_is_noted(machine: Machine, project: Path) -> None:
-    """Until docker ignores it: `COPY . .` would execute at every build."""
+    """The note stays until docker ignores the store, which `COPY . .` would copy."""
     words = (*HERE, "--backend", "type=local,dir=.cache/store")
-    told = f"`.cache/store` as the last line of {project / '.dockerignore'} leaves it out"
-    assert told in machine.run(*words, folder=project).err
-    assert told in machine.run(*words, "--dry-run", folder=project).out
+    seen = f"add `.cache/store` as the last line of {project / '.dockerignore'}"
+    assert seen in machine.run(*words, folder=project).err
+    assert seen in machine.run(*words, "--dry-run", folder=project).out
     (project / ".dockerignore").write_text(".cache\n")
-    assert "lies in the build context" not in machine.run(*words, folder=project).err
+    assert "is in the build context" not in machine.run(*words, folder=project).err
 
 
 def test_progress_ends_with_two_lines(machine: Machine, project: Path) -> None:
-    """Steps with their outcome and their log, then what was reused and what was saved where."""
+    """Steps with outcomes and logs come first, then counts and saved caches."""
     with (project / "Dockerfile").open("a") as dockerfile:
         dockerfile.write("RUN echo said by the step\n")
     ran = machine.run(*HERE, folder=project)
@@ -74,7 +74,7 @@ def test_progress_ends_with_two_lines(machine: Machine, project: Path) -> None:
 def test_quiet_prints_what_names_the_image(
     extra: tuple[str, ...], machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """One line on stdout, by which docker knows the image, and nothing else."""
+    """Stdout has only one line, docker's name of the image."""
     tag = f"{tmp_path.name.lower()}:1"
     ran = machine.run(*HERE, "--load", "-q", "-t", tag, *extra, folder=project)
     assert ran.err == ""
@@ -87,7 +87,7 @@ def test_quiet_prints_what_names_the_image(
 
 
 def test_a_quiet_failure_shows_dockers_error(machine: Machine, project: Path) -> None:
-    """And nothing on stdout."""
+    """Stdout is empty."""
     (project / "Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
     ran = machine.run(*HERE, "-q", folder=project, status=1)
     assert ran.out == ""
@@ -95,7 +95,7 @@ def test_a_quiet_failure_shows_dockers_error(machine: Machine, project: Path) ->
 
 
 def test_the_raw_stream_is_json(machine: Machine, project: Path) -> None:
-    """As BuildKit sends it."""
+    """The stream is unchanged from BuildKit."""
     ran = machine.run(*HERE, "--progress", "rawjson", folder=project)
     documents = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
     assert sum(len(document.get("vertexes", [])) for document in documents) > STEPS
@@ -104,7 +104,7 @@ def test_the_raw_stream_is_json(machine: Machine, project: Path) -> None:
 def test_a_dry_run_prints_the_command_that_is_run(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """Word for word, less the name of the staging layout; and it runs and writes nothing."""
+    """The command is the same except for staging names, and nothing runs or is written."""
     words = [*HERE, "-t", "dry:1", "--label", "a=it's $HOME", "--backend"]
     words += [f"type=local,dir={tmp_path / 'a store'}", "--", "--ulimit", "nofile=99:99"]
     shown = machine.run(*words[:-3], "--dry-run", *words[-3:], folder=project).out
@@ -127,13 +127,13 @@ def test_a_dry_run_prints_the_command_that_is_run(
 
 
 def without_id(words: list[str]) -> list[str]:
-    """A command without the name that each run draws for its own files."""
+    """Remove the random name of each run's own files."""
     name = Path(words[words.index("--metadata-file") + 1]).parent.name.removeprefix("bxcache-")
     return [word.replace(name, "ID") for word in words]
 
 
 def test_a_dry_run_gives_the_reason_for_each_cache_flag(machine: Machine, project: Path) -> None:
-    """As comments, so that the whole can be pasted."""
+    """The reasons are comments, so everything can be pasted."""
     machine.build(folder=project)
     lines = machine.run(*HERE, "--dry-run", folder=project).out.splitlines()
     comments = [line for line in lines if line.startswith("# ")]
@@ -148,7 +148,7 @@ def test_a_dry_run_gives_the_reason_for_each_cache_flag(machine: Machine, projec
 def test_secrets_are_never_shown(
     mode: str, machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """Neither a build argument, nor one from the environment, nor what a step prints of them."""
+    """Build arguments, variables and a step's output of them are masked."""
     fail = "; exit 3" if mode == "failing" else ""
     with (project / "Dockerfile").open("a") as dockerfile:
         dockerfile.write(
@@ -170,7 +170,7 @@ def test_secrets_are_never_shown(
 
 
 def test_secret_mounts_work(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """The step reads it, and the log does not show what comes from the environment."""
+    """The step reads the secret, and the log masks it."""
     with (project / "Dockerfile").open("a") as dockerfile:
         dockerfile.write("RUN --mount=type=secret,id=key cat /run/secrets/key | tee /key\n")
     ran = machine.run(
@@ -183,7 +183,7 @@ def test_secret_mounts_work(machine: Machine, project: Path, tmp_path: Path) -> 
 
 
 def test_output_to_stdout_is_the_archive(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """And nothing else is written there."""
+    """Nothing else is written to stdout."""
     command = [sys.executable, "-m", "bxcache", *HERE, "-o", "-"]
     with (tmp_path / "image.tar").open("wb") as stream:
         subprocess.run(
@@ -200,13 +200,13 @@ def test_output_to_stdout_is_the_archive(machine: Machine, project: Path, tmp_pa
 
 
 def test_a_dockerfile_from_stdin_works(machine: Machine, project: Path) -> None:
-    """As with docker: `-f -`. A dry run does not wait for it, and Ctrl-C ends who waits for it."""
+    """`-f -` works as with docker; a dry run does not wait, and Ctrl-C ends the wait."""
     command = [sys.executable, "-m", "bxcache", *HERE, "--json", "-f", "-", "."]
     done = subprocess.run(
         command,
         cwd=project,
         env=machine.environment(),
-        # Bytes that are no UTF-8 are as good as any others.
+        # Bytes that are not UTF-8 work too.
         input=b"FROM scratch\n# \xff\nCOPY deps.txt /\n",
         capture_output=True,
         check=True,
@@ -229,7 +229,7 @@ def test_a_dockerfile_from_stdin_works(machine: Machine, project: Path) -> None:
 
 
 def test_the_usual_flags_reach_docker(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """Target, file, build argument, label, named context and tag, seen in the image."""
+    """Target, file, build argument, label, named context and tag take effect in the image."""
     (tmp_path / "extra").mkdir()
     (tmp_path / "extra" / "file").write_text("from the named context")
     (project / "other.Dockerfile").write_text(
@@ -247,14 +247,16 @@ def test_the_usual_flags_reach_docker(machine: Machine, project: Path, tmp_path:
 
 
 def test_dockers_metadata_file_is_what_plain_buildx_writes(machine: Machine, project: Path) -> None:
-    """Key by key, of a build and of a bake; lines and layers are told all the same."""
+    """The file has the same keys for a build and a bake, while bxcache still knows lines and
+    layers.
+    """
     with (project / "Dockerfile").open("a") as dockerfile:
         dockerfile.write("ARG TOKEN\nRUN echo done > /token\n")
     (project / "docker-bake.json").write_text(
         json.dumps({"target": {"default": {"network": "none", "args": {"TOKEN": SECRET}}}})
     )
     argument = ("--network", "none", "--build-arg", f"TOKEN={SECRET}")
-    # A caller's own cache is in the file, and bxcache's is not.
+    # The file has the caller's own cache, but not bxcache's.
     cache = f"type=local,dest={project / 'cache'}"
     for mode, more in (("", ()), ("max", ("--cache-to", cache)), ("disabled", ())):
         for command in (("build", *argument), ("bake",)):
@@ -268,8 +270,8 @@ def test_dockers_metadata_file_is_what_plain_buildx_writes(machine: Machine, pro
             ran = machine.run(*own, folder=project, BUILDX_METADATA_PROVENANCE=mode)
             files = [json.loads((project / name).read_text()) for name in ("raw.json", "own.json")]
             assert outline(files[0]) == outline(files[1])
-            told = json.loads(ran.out)
-            [built] = told["targets"].values() if command == ("bake",) else [told]
+            seen = json.loads(ran.out)
+            [built] = seen["targets"].values() if command == ("bake",) else [seen]
             assert all(step["line"] for step in built["steps"])
 
 
@@ -278,7 +280,9 @@ WHOLE = ("llbDefinition", "digestMapping", "layers", "locations", "infos", "sysU
 
 
 def outline(document: object) -> object:
-    """A metadata file without what each build has anew, and without the list of its steps."""
+    """Return a metadata file without values that change with each build, and without its list of
+    steps.
+    """
     if not isinstance(document, dict):
         return document
     return {
@@ -290,8 +294,9 @@ def outline(document: object) -> object:
 
 
 def test_a_metadata_file_is_left_as_plain_buildx_leaves_it(machine: Machine, project: Path) -> None:
-    """A failed build leaves an older one alone; what cannot be written fails a build that is done;
-    none is asked for by an empty name, and the last of several names counts."""
+    """A failed build leaves an old file alone, and an unwritable one fails a finished build. An
+    empty name means none, and the last name counts.
+    """
     (project / "broken").write_text("FROM scratch\nCOPY nothing-there /\n")
     (project / "old.json").write_text("old")
     words = ("-f", "broken", "--", "--metadata-file", "old.json")
@@ -314,7 +319,7 @@ def test_a_metadata_file_is_left_as_plain_buildx_leaves_it(machine: Machine, pro
 def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
     machine: Machine, project: Path
 ) -> None:
-    """With docker's own reason, on the screen and in the document, beside bxcache's own cache."""
+    """The screen and the document show docker's reason; bxcache's own cache is unaffected."""
     ref = "type=registry,ref=127.0.0.1:1/app"
     given = ("--cache-from", ref, "--cache-to", f"{ref},ignore-error=true")
     raw = machine.raw("--progress", "plain", *given, ".", folder=project)
@@ -325,15 +330,15 @@ def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
         built = json.loads(ran.out)
         assert [each["exported"] for each in built["caches"][-1:]] == [True]
         shown = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
-        for told in (built["warnings"], shown):
-            assert len(told) == 2
-            assert all("`127.0.0.1:1/app` that docker was given" in each for each in told)
-            assert all("connection refused" in each for each in told)
+        for seen in (built["warnings"], shown):
+            assert len(seen) == 2
+            assert all("`127.0.0.1:1/app` that docker was given" in each for each in seen)
+            assert all("connection refused" in each for each in seen)
         assert any(each in built["warnings"][0] for each in reasons)
 
 
 def test_images_of_a_config_file(machine: Machine, project: Path) -> None:
-    """Each has a scope of its own."""
+    """Each image has its own scope."""
     (project / "bxcache.toml").write_text(
         "[build]\nnetwork = 'none'\n[images.app]\n[images.checks]\ntarget = 'check'\n"
         "[[cache.backends]]\ntype = 'local'\ndir = '.cache'\n"
@@ -373,7 +378,7 @@ print(json.dumps({
 
 
 def test_the_python_api_is_the_same_path(machine: Machine, project: Path) -> None:
-    """Digest, steps, counts and cache digests; a failure is an exception; nothing is printed."""
+    """The result has digest, steps, counts and caches; a failure raises, and nothing is printed."""
     (project / "broken.Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(API)],

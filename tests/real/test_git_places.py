@@ -1,4 +1,4 @@
-"""Where a build runs, asked of real git repositories."""
+"""Tests of where a build runs, with real git repositories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.real.repositories import git, isolate_git
 
 @pytest.fixture(autouse=True)
 def _own_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Git as on a new machine: no settings, no repository around the tests' folder."""
+    """Run git as on a new machine: without settings or a repository around the tests' folder."""
     isolate_git(monkeypatch, tmp_path)
 
 
@@ -35,7 +35,7 @@ def commit(folder: Path, text: str) -> None:
 
 @pytest.fixture
 def upstream(tmp_path: Path) -> Path:
-    """A repository whose default branch has no usual name, with two commits and a branch."""
+    """Make a repository whose default branch has an unusual name."""
     folder = make_repository(tmp_path / "upstream", "develop")
     commit(folder, "second")
     git(folder, "branch", "feature/x")
@@ -58,7 +58,7 @@ def names(place: Place) -> tuple[str | None, str | None, str | None]:
 
 
 def test_a_branch(tmp_path: Path) -> None:
-    """Without a remote the default branch is the one with a usual name."""
+    """Without a remote, the default branch is the one with a usual name."""
     folder = make_repository(tmp_path / "app")
     git(folder, "checkout", "-b", "topic")
     place = read(folder)
@@ -68,13 +68,13 @@ def test_a_branch(tmp_path: Path) -> None:
 
 
 def test_a_folder_below(clone: Path) -> None:
-    """The checkout is found from anywhere in it."""
+    """The checkout is found from any folder in it."""
     (clone / "deep" / "er").mkdir(parents=True)
     assert names(read(clone / "deep" / "er")) == ("develop", None, "develop")
 
 
 def test_a_clone_knows_its_default_branch(clone: Path) -> None:
-    """Also where one of a usual name exists."""
+    """The remote's HEAD is preferred to a branch with a usual name."""
     git(clone, "checkout", "feature/x")
     place = read(clone)
     assert names(place) == ("feature/x", None, "develop")
@@ -82,13 +82,13 @@ def test_a_clone_knows_its_default_branch(clone: Path) -> None:
 
 
 def test_a_shallow_clone_knows_its_default_branch(upstream: Path, tmp_path: Path) -> None:
-    """A depth of 1 leaves the remote's HEAD."""
+    """A clone of depth 1 has the remote's HEAD."""
     git(tmp_path, "clone", "--depth", "1", upstream.as_uri(), "shallow")
     assert names(read(tmp_path / "shallow")) == ("develop", None, "develop")
 
 
 def test_a_clone_of_one_branch_does_not(upstream: Path, tmp_path: Path) -> None:
-    """Nothing there tells which branch is the default."""
+    """A clone of one branch does not know the default branch."""
     git(
         tmp_path, "clone", "--depth", "1", "-b", "feature/x", "--single-branch", upstream.as_uri(),
         "one",
@@ -97,14 +97,14 @@ def test_a_clone_of_one_branch_does_not(upstream: Path, tmp_path: Path) -> None:
 
 
 def test_a_remote_head_that_leads_nowhere(clone: Path) -> None:
-    """Such as after a rename upstream; the branch with a usual name is taken."""
+    """After a rename upstream, the branch with a usual name is used."""
     git(clone, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/gone")
     place = read(clone)
     assert (place.default, place.sources["default"]) == ("main", "refs/remotes/origin/main")
 
 
 def test_a_detached_head_has_no_branch(clone: Path) -> None:
-    """As in most of CI."""
+    """A detached HEAD, usual in CI, leaves the branch to the provider."""
     git(clone, "checkout", "--detach")
     assert names(read(clone)) == (None, None, "develop")
     place = read(clone, CI="true", BITBUCKET_BUILD_NUMBER="1", BITBUCKET_BRANCH="topic")
@@ -113,7 +113,7 @@ def test_a_detached_head_has_no_branch(clone: Path) -> None:
 
 @pytest.mark.parametrize("kind", [(), ("-a", "-m", "text")])
 def test_a_tag_that_is_checked_out(clone: Path, kind: tuple[str, ...]) -> None:
-    """Lightweight or annotated; it counts for a person's checkout, not in CI."""
+    """A tag at HEAD, of either kind, counts in a person's checkout but not in CI."""
     git(clone, "tag", *kind, "v1.0/rc")
     assert names(read(clone)) == ("develop", None, "develop")
     git(clone, "checkout", "v1.0/rc")
@@ -124,7 +124,7 @@ def test_a_tag_that_is_checked_out(clone: Path, kind: tuple[str, ...]) -> None:
 
 
 def test_a_tag_of_another_commit_does_not_count(clone: Path) -> None:
-    """Only one that points to HEAD itself."""
+    """Only a tag that points to HEAD counts."""
     git(clone, "tag", "v1")
     commit(clone, "third")
     git(clone, "checkout", "--detach")
@@ -132,7 +132,7 @@ def test_a_tag_of_another_commit_does_not_count(clone: Path) -> None:
 
 
 def test_a_branch_without_a_commit(tmp_path: Path) -> None:
-    """It has a name already."""
+    """A branch has a name before its first commit."""
     git(tmp_path, "-c", "init.defaultBranch=fresh", "init", "app")
     place = read(tmp_path / "app")
     assert (place.provider, names(place), place.notes) == ("git", ("fresh", None, None), ())
@@ -140,25 +140,25 @@ def test_a_branch_without_a_commit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("branch", ["feature/a/b", "größe/ünï-✓", "-x.y_z@1", "refs/heads/odd"])
 def test_names_stay_as_they_are(clone: Path, branch: str) -> None:
-    """Slashes, other alphabets, and what looks like something else."""
+    """Slashes, other alphabets and misleading prefixes stay in the name."""
     git(clone, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
     assert read(clone).branch == branch
 
 
 def test_a_branch_that_shares_its_name_with_a_tag(clone: Path) -> None:
-    """Git lengthens the branch's short name then."""
+    """The branch keeps its name, although git lengthens its short form."""
     git(clone, "tag", "develop")
     assert names(read(clone)) == ("develop", None, "develop")
 
 
 def test_branches_below_a_usual_name_are_not_it(tmp_path: Path) -> None:
-    """`main/x` is no `main`."""
+    """`main/x` is not `main`."""
     folder = make_repository(tmp_path / "app", "main/x")
     assert names(read(folder)) == ("main/x", None, None)
 
 
 def test_a_worktree(clone: Path, tmp_path: Path) -> None:
-    """It has a branch of its own, and its `.git` is a file."""
+    """A worktree, whose `.git` is a file, has its own branch."""
     git(clone, "worktree", "add", "-b", "side", str(tmp_path / "side"))
     assert (tmp_path / "side" / ".git").is_file()
     assert names(read(tmp_path / "side")) == ("side", None, "develop")
@@ -166,16 +166,16 @@ def test_a_worktree(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_worktree_whose_repository_is_gone(clone: Path, tmp_path: Path) -> None:
-    """As in a container that got only the worktree; a note tells of it."""
+    """A worktree without its repository, as in a container, causes a note."""
     git(clone, "worktree", "add", "-b", "side", str(tmp_path / "side"))
     shutil.rmtree(clone)
     place = read(tmp_path / "side")
     assert (place.provider, names(place)) == ("none", (None, None, None))
-    assert place.notes == ("git does not read this checkout, though there is a .git",)
+    assert place.notes == ("git cannot read this checkout, although it has a .git",)
 
 
 def test_a_submodule(clone: Path, tmp_path: Path) -> None:
-    """It is its own repository, detached as git leaves it."""
+    """A submodule is its own repository, with a detached HEAD as git leaves it."""
     library = make_repository(tmp_path / "library")
     git(clone, "submodule", "add", library.as_uri(), "lib")
     assert (clone / "lib" / ".git").is_file()
@@ -188,20 +188,20 @@ def test_a_submodule(clone: Path, tmp_path: Path) -> None:
 def test_files_that_look_like_a_repository_decide_nothing(
     clone: Path, upstream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever wrote a checkout's files could have written them; `GIT_DIR` names one on purpose."""
+    """A stranger could have written such files; only `GIT_DIR` can name a bare repository."""
     git(clone, "clone", "--bare", "--branch=main", upstream.as_uri(), "app")
     assert names(read(clone / "app")) == ("develop", None, "develop")
     assert names(read(clone / "app" / "refs")) == ("develop", None, "develop")
     git(tmp_path, "clone", "--bare", upstream.as_uri(), "bare")
     assert read(tmp_path / "bare").provider == "none"
-    with pytest.raises(PlaceError, match="git does not tell"):
+    with pytest.raises(PlaceError, match="git cannot list the remote's branches"):
         list_remote(tmp_path / "bare", "origin")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "bare"))
     assert read(tmp_path).branch == "develop"
 
 
 def test_a_repository_runs_no_program(clone: Path, tmp_path: Path) -> None:
-    """None that its settings name, its hooks among them, also where git misses an object."""
+    """No program or hook that a repository's settings name runs, even if an object is missing."""
     ran = tmp_path / "ran"
     program = tmp_path / "program"
     program.write_text(f'#!/bin/sh\necho "$0" >> {ran}\nexit 1\n')
@@ -231,7 +231,7 @@ def test_a_repository_runs_no_program(clone: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", [".", "nowhere", "file"])
 def test_no_repository(tmp_path: Path, folder: str) -> None:
-    """A folder that is no checkout, one that is not there, and a file."""
+    """A folder that is not a checkout, a missing folder and a file have no place."""
     (tmp_path / "file").touch()
     place = read(tmp_path / folder)
     assert (place.provider, names(place)) == ("none", (None, None, None))
@@ -239,14 +239,14 @@ def test_no_repository(tmp_path: Path, folder: str) -> None:
 
 
 def test_no_git(clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As in many an image; nothing is known then, and that is no error."""
+    """Without git nothing is known, and that is not an error."""
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
     place = read(clone)
     assert (place.provider, names(place), place.notes) == ("none", (None, None, None), ())
 
 
 def test_another_users_checkout(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git does not read it; the note names the setting for that, in any language."""
+    """Git refuses another user's checkout, and the note names the setting in any language."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     place = read(clone)
     assert (place.provider, names(place)) == ("none", (None, None, None))
@@ -255,15 +255,15 @@ def test_another_users_checkout(clone: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_broken_repository(clone: Path) -> None:
-    """One note, and nothing is known."""
+    """A broken repository causes one note, and nothing is known."""
     (clone / ".git" / "config").write_text("[core\n")
     place = read(clone)
     assert names(place) == (None, None, None)
-    assert place.notes == ("git does not read this checkout, though there is a .git",)
+    assert place.notes == ("git cannot read this checkout, although it has a .git",)
 
 
 def test_a_git_that_hangs(clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is given up after one try."""
+    """A hanging git is stopped after one try."""
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "git").write_text("#!/bin/sh\nexec sleep 60\n")

@@ -333,7 +333,7 @@ def test_what_differs_between_two_builds(machine: Machine, app: Path, tmp_path: 
     words = ("--backend", f"type=local,dir={store}", *base())
     before = layers_of(store, machine.build(*words, folder=app))
     same = machine.run("diff", "~0", "~0", "--from", str(store), folder=app).out
-    assert "no layer differs" in same
+    assert "no layers differ" in same
     (app / "notes").write_text("other notes\n")
     after = layers_of(store, machine.build(*words, folder=app))
     told = json.loads(machine.run("diff", "--json", "--from", str(store), folder=app).out)
@@ -388,7 +388,7 @@ def test_what_was_never_saved_is_not_called_evicted(
 
 
 def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """Its layers, sizes and chains; names need a record."""
+    """Its layers, sizes and chains are shown; stage names need a record."""
     store = tmp_path / "plain"
     machine.raw("--cache-to", f"type=local,dest={store},mode=max", *base(), ".", folder=app)
     [entry] = json.loads((store / "index.json").read_text())["manifests"]

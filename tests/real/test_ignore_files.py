@@ -1,4 +1,6 @@
-"""What docker leaves out of a build context, by its own word, and the note about a store in one."""
+"""Tests that ignore files are read as real docker reads them, and of the note about a store in a
+context.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "own is empty": {".dockerignore": STORE, "Dockerfile.dockerignore": ""},
     "none": {},
 }
-"""The ignore files of a context with a store in it."""
+"""Ignore files of a context that contains a store."""
 
 
 def write_context(context: Path, ignore_files: Mapping[str, str]) -> None:
@@ -46,7 +48,7 @@ def write_context(context: Path, ignore_files: Mapping[str, str]) -> None:
 
 
 def test_files_are_left_out_as_docker_leaves_them_out(machine: Machine, tmp_path: Path) -> None:
-    """Each pattern for each file of a tree, and each file that could count, in one bake."""
+    """One bake checks each pattern on each file of a tree, and each possible ignore file."""
     patterns = {f"p{n}": {".dockerignore": text} for n, text in enumerate(IGNORED)}
     contexts = patterns | {name.replace(" ", "-"): files for name, files in CHOICES.items()}
     for name, files in contexts.items():
@@ -69,9 +71,9 @@ def test_files_are_left_out_as_docker_leaves_them_out(machine: Machine, tmp_path
     wrong = {}
     for name, files in patterns.items():
         sent, text = list_sent(name), (tmp_path / name / ".dockerignore").read_bytes().decode()
-        told = {each for each in FILES if not excludes(text, each)}
-        if told != sent:
-            wrong[files[".dockerignore"]] = (told - sent, sent - told)
+        seen = {each for each in FILES if not excludes(text, each)}
+        if seen != sent:
+            wrong[files[".dockerignore"]] = (seen - sent, sent - seen)
     assert not wrong
     for name in contexts.keys() - patterns.keys():
         settings = BuildSettings(context=name)

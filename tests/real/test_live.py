@@ -1,4 +1,4 @@
-"""The live view on a terminal of a given size, as an emulator sees it."""
+"""Tests of the live view on an emulated terminal of a given size."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def show(
     """Replay a stream on a terminal, or several by their images.
 
     Args:
-        stream: what is replayed.
-        terminal: where.
-        until: the replay stays at its middle until this is true of what was shown.
-        watch: is called after each change with the terminal and its file descriptor.
+        stream: the stream to replay.
+        terminal: the terminal.
+        until: the replay pauses at its middle until this is true of the screens shown.
+        watch: called after each change with the terminal and its file descriptor.
     """
-    # Where they are set, rich believes them more than the terminal.
+    # Rich prefers these to the terminal's size.
     known = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     environment = {**known, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
     streams = stream if isinstance(stream, Mapping) else {"": stream}
@@ -63,13 +63,13 @@ def show(
 
 
 def list_drawn(terminal: Terminal) -> list[list[str]]:
-    """The screens with a stage where something runs, without empty lines."""
+    """List the screens that show a stage with a running step, without empty lines."""
     screens = [[line for line in screen if line] for screen in terminal.seen]
     return [lines for lines in screens if any(line.startswith("> ") for line in lines)]
 
 
 def shows(terminal: Terminal, words: str) -> bool:
-    """Whether there are these words on the screen."""
+    """Whether the screen contains some words."""
     return any(words in line for line in terminal.screen)
 
 
@@ -100,7 +100,7 @@ def count_executed(stream: str) -> int:
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
 @pytest.mark.parametrize("stream", ["cold", "fresh-builder-source-edit", "docker-28-cold"])
 def test_every_executed_step_stays_on_the_screen_once(stream: str, columns: int, rows: int) -> None:
-    """Each step that the stream says to be executed has one line in the end, in that order."""
+    """Each executed step has one line at the end, in the stream's order."""
     terminal = Terminal(columns, rows)
     assert show(stream, terminal) == 0
     stayed = [line for line in terminal.all_lines if line]
@@ -111,7 +111,7 @@ def test_every_executed_step_stays_on_the_screen_once(stream: str, columns: int,
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
 def test_the_tally_is_always_the_last_line(columns: int, rows: int) -> None:
-    """While something is drawn, whatever the size of the terminal."""
+    """This holds for any terminal size while the view is drawn."""
     terminal = Terminal(columns, rows)
     assert show("cold", terminal, lambda: len(list_drawn(terminal)) > 3) == 0
     for lines in list_drawn(terminal):
@@ -121,7 +121,7 @@ def test_the_tally_is_always_the_last_line(columns: int, rows: int) -> None:
 
 
 def test_a_running_step_shows_its_last_line(tmp_path: Path) -> None:
-    """Of what it has printed, below the step."""
+    """The last line of output is below the step."""
     name = "[build 1/2] RUN make"
     stream = write_stream(
         tmp_path / "s.ndjson", vertex(name), log(name, b"first\nsecond\n"), "waiting", "waiting"
@@ -135,7 +135,7 @@ def test_a_running_step_shows_its_last_line(tmp_path: Path) -> None:
 
 
 def test_a_failed_step_shows_its_whole_log_last(tmp_path: Path) -> None:
-    """Nothing of it is lost, however long it is, and docker's own words come before."""
+    """The log is complete, however long, and follows docker's error."""
     name = "[build 1/1] RUN make"
     printed = b"".join(b"line %d\n" % number for number in range(2000))
     failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
@@ -151,7 +151,7 @@ def test_a_failed_step_shows_its_whole_log_last(tmp_path: Path) -> None:
 
 
 def test_several_images_have_one_view() -> None:
-    """Each line and stage has its image, there is one tally, and nothing of it is left behind."""
+    """Lines and stages name their image, there is one tally, and nothing is left behind."""
     terminal = Terminal(80, 24)
 
     def list_images() -> list[set[str]]:
@@ -172,7 +172,7 @@ def test_several_images_have_one_view() -> None:
 
 
 def test_of_several_images_the_log_of_the_one_that_failed_stands_last(tmp_path: Path) -> None:
-    """With its name, also where another one still printed."""
+    """It names its image, even if another one still prints."""
     name = "[build 1/1] RUN make"
     printed = b"".join(b"line %d\n" % number for number in range(500))
     failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
@@ -188,7 +188,7 @@ def test_of_several_images_the_log_of_the_one_that_failed_stands_last(tmp_path: 
 
 
 def test_what_a_step_prints_moves_no_cursor(tmp_path: Path) -> None:
-    """Control sequences are shown and not obeyed, while it runs and after it has failed."""
+    """Control sequences are made visible, during the step and after its failure."""
     name = "[build 1/1] RUN \x1b[2Jmake"
     failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
     hostile = b"a\x1b[2Jb\x1b]0;title\x07c\xff\n"
@@ -201,7 +201,7 @@ def test_what_a_step_prints_moves_no_cursor(tmp_path: Path) -> None:
 
 
 def test_a_smaller_window_is_drawn_anew() -> None:
-    """After a resize nothing goes on in a second row, and nothing is left of an older drawing."""
+    """After a resize no line wraps, and nothing of the old drawing is left."""
     terminal = Terminal(120, 30)
     narrow: list[list[str]] = []
 
@@ -212,7 +212,7 @@ def test_a_smaller_window_is_drawn_anew() -> None:
             each.resize(master, 50, 15)
 
     assert show("cold", terminal, lambda: len(narrow) > 4, watch) == 0
-    # The first of them may still be as it was before.
+    # The first screen may still be the old one.
     assert [each for each in narrow[2:] if list_stages(each)]
     for screen in narrow[2:]:
         check_screen(screen)

@@ -1,4 +1,4 @@
-"""One build on a terminal and a real engine: what is drawn while it runs, and what is left."""
+"""Tests of a build on a terminal with a real engine: the live view and the final screen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.real.machines import Machine
 from tests.support.terminal import Terminal
 
 LAYER = 5_000_000
-"""How large a layer is, in bytes that nothing makes smaller."""
+"""The size of a layer, in incompressible bytes."""
 DOCKERFILE = """\
 COPY own.txt /own
 FROM base AS deps
@@ -36,7 +36,7 @@ COPY --from=build /src /src
 
 @contextmanager
 def gate(opened: Event) -> Iterator[str]:
-    """An address where a step is told whether it can go on."""
+    """Serve an address where a step asks whether it may continue."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -45,7 +45,7 @@ def gate(opened: Event) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name
-            """Nobody wants to read it."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever)
@@ -59,7 +59,7 @@ def gate(opened: Event) -> Iterator[str]:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """An application of which one stage has a large layer, and another one builds on it."""
+    """Make an application with a large layer in one stage, and another stage on top."""
     folder = tmp_path / "app"
     folder.mkdir()
     (folder / "own.txt").write_text(f"{tmp_path}\n")
@@ -70,7 +70,7 @@ def app(tmp_path: Path) -> Path:
 def build(
     machine: Machine, app: Path, ref: str, terminal: Terminal, look: Callable[[], None]
 ) -> list[str]:
-    """Build on a terminal, and give the rows that are left in the end."""
+    """Build on a terminal, and return the final rows."""
     words = ("--network", "host", "--branch", "main", "--backend", f"type=registry,ref={ref}")
     command = machine.command(sys.executable, "-m", "bxcache", "build", *words, "-t", "app", ".")
     environment = machine.environment(TERM="xterm-256color")
@@ -87,7 +87,7 @@ def build(
 def test_a_build_is_drawn_while_it_runs(
     columns: int, rows: int, machines: MakeMachine, proxy: FaultyProxy, app: Path
 ) -> None:
-    """Stages, what runs with its time and its last line, layers that come; then the summary."""
+    """The view shows stages, running steps and transfers; then comes the summary."""
     ref = f"{proxy.address}/{app.parent.name.lower()}"
     opened = Event()
     with gate(opened) as address:
@@ -109,7 +109,7 @@ def test_a_build_is_drawn_while_it_runs(
 
 
 def check_cold(terminal: Terminal, left: list[str]) -> None:
-    """Each step was drawn and has its line in the end; the last lines are the summary."""
+    """Check that each step was drawn and has a line, and that the summary is last."""
     waiting = [each for each in terminal.seen if any(list_running(each))]
     assert any(list_stages(each)[-1] == "build" for each in waiting)
     for screen in terminal.seen:
@@ -121,7 +121,7 @@ def check_cold(terminal: Terminal, left: list[str]) -> None:
 
 
 def join_end(left: list[str]) -> str:
-    """The totals without spaces, which are lost where a row ends."""
+    """Return the totals without spaces, which are lost at the end of a row."""
     at = next(at for at, row in enumerate(left) if " steps: " in row)
     return "".join(left[at:]).replace(" ", "")
 
@@ -129,7 +129,7 @@ def join_end(left: list[str]) -> str:
 def pull(
     machine: Machine, app: Path, ref: str, proxy: FaultyProxy, terminal: Terminal
 ) -> tuple[Terminal, list[str]]:
-    """Build on an empty engine; the large layer stays half-way until that has been seen."""
+    """Build on an empty engine; the large layer stops half-way until that was seen."""
     hold = Hold(LAYER)
     proxy.fail(fault=hold, matching=Rule("GET"))
 
@@ -141,7 +141,7 @@ def pull(
 
 
 def check_pulled(terminal: Terminal, left: list[str]) -> None:
-    """A bar was as long as its figures say, stages stood above it, and all of it is told."""
+    """Check that the bar matches its figures, stages are above it, and the output is complete."""
     pulling = [each for each in terminal.seen if find_bar(each)]
     assert pulling
     for screen in pulling:

@@ -1,4 +1,4 @@
-"""What is missing or wrong: one clear error before anything is built, or a warning and an image."""
+"""Tests of missing or wrong tools: one clear error before the build, or a warning and an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENGINE = 69
 
 
 def refused(machine: Machine, *arguments: str, folder: Path, **more: str) -> str:
-    """The error of a build that was refused; nothing was built and nothing written."""
+    """Return the error of a refused build; check that nothing was built or written."""
     before = sorted(folder.rglob("*"))
     ran: Ran = machine.run("build", *arguments, folder=folder, status=ENGINE, **more)
     assert ran.out == ""
@@ -30,7 +30,7 @@ def refused(machine: Machine, *arguments: str, folder: Path, **more: str) -> str
 
 
 def only(tmp_path: Path, *names: str) -> str:
-    """A PATH with nothing but the named programs."""
+    """Make a PATH with only the named programs."""
     folder = tmp_path / "path"
     folder.mkdir()
     for name in names:
@@ -39,16 +39,16 @@ def only(tmp_path: Path, *names: str) -> str:
 
 
 def test_no_docker(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """Nothing called docker on PATH."""
+    """Without `docker` on PATH, the build is refused."""
     error = refused(machine, folder=project, PATH=only(tmp_path))
     assert "there is no `docker` on PATH" in error
     assert "apt-get install" in error
 
 
 def test_no_buildx(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """A docker without the plugin."""
+    """A docker without the plugin is refused."""
     (tmp_path / "empty").mkdir()
-    # The plugin may also be installed for all users; then docker finds it in spite of us.
+    # Docker also finds a plugin installed for all users.
     if any(Path(plugin).exists() for plugin in PLUGINS):
         pytest.skip("buildx is installed for all users of this machine")
     error = refused(machine, folder=project, DOCKER_CONFIG=str(tmp_path / "empty"))
@@ -63,7 +63,7 @@ PLUGINS = [
 
 
 def test_the_engine_is_down(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """No socket there."""
+    """Without a socket, the build is refused."""
     host = f"unix://{tmp_path / 'nothing'}"
     error = refused(machine, folder=project, DOCKER_HOST=host, BUILDX_BUILDER="")
     assert "docker's engine does not answer" in error
@@ -77,7 +77,9 @@ CREATE = "docker buildx create --name bxcache --driver docker-container --use"
 def test_the_classic_store_builds_and_reads_and_says_what_it_cannot_save(
     machine: Machine, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """No configuration at all; caches of another machine; a bake; several images; `strict`."""
+    """This holds without configuration, with another machine's caches, a bake, several images and
+    `strict`.
+    """
     classic = machines("classic")
     raw = ("--cache-to", f"type=local,dest={tmp_path / 'x'}", ".")
     assert "not supported" in classic.raw(*raw, folder=project, check=False).stderr
@@ -107,7 +109,7 @@ def test_the_classic_store_builds_and_reads_and_says_what_it_cannot_save(
 
 
 def expect_one_warning(document: dict[str, Any], backend: str) -> list[dict[str, Any]]:
-    """The caches of a build that succeeded and could not save the one that was declared."""
+    """Return the caches of a successful build that could not save the declared one."""
     (warning,) = document["warnings"]
     assert warning.startswith(f"no `{backend}` cache is saved: ")
     assert "classic image store" in warning
@@ -119,14 +121,14 @@ def expect_one_warning(document: dict[str, Any], backend: str) -> list[dict[str,
 
 
 def test_no_such_builder(machine: Machine, project: Path) -> None:
-    """By its name."""
+    """The error names the builder."""
     error = refused(machine, "--builder", "nobody", folder=project)
     assert "there is no builder `nobody`" in error
     assert "docker buildx ls" in error
 
 
 def test_a_builder_out_of_reach(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """A remote one whose address nobody listens at."""
+    """A remote builder at an unused address is refused."""
     create = ("buildx", "create", "--name", "gone", "--driver", "remote", f"unix://{tmp_path}/gone")
     machine.engine.docker(*create)
     try:
@@ -152,7 +154,7 @@ esac
 def test_buildx_is_too_old(
     flags: tuple[str, ...], machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """No Debian has one that old, so a shim answers as it did; all else is the real docker."""
+    """A shim prints such a version, which no Debian has; everything else is real docker."""
     shim = tmp_path / "bin"
     shim.mkdir()
     (shim / "docker").write_text(OLD_BUILDX)
@@ -170,7 +172,7 @@ def test_buildx_is_too_old(
 
 
 def test_an_engine_that_is_too_old_builds(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """And saves no cache. No Debian that still has packages has one that old either."""
+    """It saves no cache. A shim prints the version, which no available Debian has."""
     shim = tmp_path / "bin"
     shim.mkdir()
     (shim / "docker").write_text(
@@ -184,12 +186,12 @@ def test_an_engine_that_is_too_old_builds(machine: Machine, project: Path, tmp_p
     path = f"{shim}:{machine.environment()['PATH']}"
     built = machine.build(folder=project, PATH=path)
     (warning,) = built["warnings"]
-    assert "docker engine 24.0.9 is too old for it, which takes 26.0 or later" in warning
+    assert "docker engine 24.0.9 is too old: this needs 26.0 or later" in warning
     assert CREATE in warning
 
 
 def test_a_bad_config_builds_nothing(machine: Machine, project: Path) -> None:
-    """A configuration error has an exit status of its own."""
+    """A configuration error has its own exit status."""
     (project / "bxcache.toml").write_text("[biuld]\n")
     before = sorted(project.rglob("*"))
     ran = machine.run("build", folder=project, status=78)
@@ -199,7 +201,7 @@ def test_a_bad_config_builds_nothing(machine: Machine, project: Path) -> None:
 
 
 def test_a_directory_that_can_be_no_store_costs_a_warning(machine: Machine, project: Path) -> None:
-    """It is left as it is, the image is built; `strict` makes it an error."""
+    """The directory is unchanged and the image is built; `strict` makes it an error."""
     for name in ("linked", "newer", "damaged"):
         (project / name / ".bxcache").mkdir(parents=True)
     (project / "linked" / ".bxcache").rmdir()
@@ -230,7 +232,7 @@ def test_a_directory_that_can_be_no_store_costs_a_warning(machine: Machine, proj
 
 
 def test_a_missing_context_is_dockers_error(machine: Machine, project: Path) -> None:
-    """In docker's own words, with its status."""
+    """The error and the status are docker's."""
     raw = machine.raw("nowhere", folder=project, check=False)
     ran = machine.run("build", "nowhere", folder=project, status=raw.returncode)
     assert 'path "nowhere" not found' in ran.err

@@ -1,4 +1,4 @@
-"""Which branches and tags a git remote has, asked of real repositories."""
+"""Tests of listing a git remote's branches and tags, with real repositories."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.real.repositories import git, isolate_git
 
 @pytest.fixture(autouse=True)
 def _own_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Git as on a new machine: no settings, no repository around the tests' folder."""
+    """Run git as on a new machine: without settings or a repository around the tests' folder."""
     isolate_git(monkeypatch, tmp_path)
     monkeypatch.setenv("LC_ALL", "C")
 
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Path:
-    """A bare repository, empty."""
+    """Make an empty bare repository."""
     folder = tmp_path / "remote.git"
     git(tmp_path, "init", "--bare", "-b", "main", str(folder))
     return folder
@@ -29,7 +29,7 @@ def remote(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, remote: Path) -> Path:
-    """A repository with one commit, whose `origin` has nothing yet."""
+    """Make a repository with one commit, whose `origin` is empty."""
     folder = tmp_path / "work"
     git(tmp_path, "init", "-b", "main", str(folder))
     git(folder, "remote", "add", "origin", str(remote))
@@ -42,7 +42,9 @@ def refs(branches: set[str], tags: set[str]) -> RemoteRefs:
 
 
 def test_branches_and_tags_have_their_short_names(work: Path) -> None:
-    """Slashes and other letters too; an annotated tag counts once. Only what is pushed counts."""
+    """Names keep slashes and other letters, an annotated tag counts once, and only pushed refs
+    count.
+    """
     for branch in ("feature/x", "heads/odd", "größe"):
         git(work, "branch", branch)
     git(work, "tag", "v1")
@@ -57,7 +59,7 @@ def test_branches_and_tags_have_their_short_names(work: Path) -> None:
 
 
 def test_what_was_deleted_there_is_gone(work: Path, remote: Path) -> None:
-    """Though a clone still remembers it."""
+    """A deleted ref is not listed, although the clone still has it."""
     git(work, "push", "origin", "main", "main:old", "main:refs/tags/v1")
     git(work, "fetch", "--tags")
     assert list_remote(work, "origin") == refs({"main", "old"}, {"v1"})
@@ -67,14 +69,14 @@ def test_what_was_deleted_there_is_gone(work: Path, remote: Path) -> None:
 
 
 def test_a_clone_of_one_branch_knows_the_others(work: Path, remote: Path, tmp_path: Path) -> None:
-    """As CI systems make them: shallow."""
+    """A shallow clone of one branch, usual in CI, lists all branches."""
     git(work, "push", "origin", "main", "main:feature/x")
     git(tmp_path, "clone", "--depth=1", "--single-branch", "-b", "main", remote.as_uri(), "clone")
     assert list_remote(tmp_path / "clone", "origin") == refs({"main", "feature/x"}, set())
 
 
 def test_a_url_needs_no_repository(work: Path, remote: Path, tmp_path: Path) -> None:
-    """It is asked from anywhere."""
+    """A URL works outside a repository."""
     git(work, "push", "origin", "main")
     folder = tmp_path / "elsewhere"
     folder.mkdir()
@@ -82,18 +84,18 @@ def test_a_url_needs_no_repository(work: Path, remote: Path, tmp_path: Path) -> 
 
 
 def test_the_whole_repository_is_meant(work: Path) -> None:
-    """Also from a folder below its root."""
+    """A folder below the root lists the repository's remote."""
     git(work, "push", "origin", "main")
     (work / "below").mkdir()
     assert list_remote(work / "below", "origin") == refs({"main"}, set())
 
 
 def test_a_remote_without_branches_is_not_believed(work: Path) -> None:
-    """All scopes would go: empty, or only with tags."""
-    with pytest.raises(PlaceError, match="no branch; nothing is removed"):
+    """A remote without branches is an error, since all scopes would be removed."""
+    with pytest.raises(PlaceError, match="no branches; refusing to remove"):
         list_remote(work, "origin")
     git(work, "push", "origin", "main:refs/tags/v1")
-    with pytest.raises(PlaceError, match="no branch; nothing is removed"):
+    with pytest.raises(PlaceError, match="no branches; refusing to remove"):
         list_remote(work, "origin")
 
 
@@ -101,11 +103,9 @@ def test_a_remote_without_branches_is_not_believed(work: Path) -> None:
     "name", ["upstream", "--upload-pack=touch pwned", "-x", "--help", "", "/nowhere"]
 )
 def test_a_remote_that_is_none_is_an_error(work: Path, name: str) -> None:
-    """One that looks like an option is none either, and runs nothing."""
+    """An unknown remote is an error; one that looks like an option runs nothing."""
     git(work, "push", "origin", "main")
-    with pytest.raises(
-        PlaceError, match="git does not tell which branches exist: fatal: "
-    ) as error:
+    with pytest.raises(PlaceError, match="git cannot list the remote's branches: fatal: ") as error:
         list_remote(work, name)
     assert "git ls-remote" in error.value.hint
     assert "\n" not in error.value.message
@@ -113,22 +113,22 @@ def test_a_remote_that_is_none_is_an_error(work: Path, name: str) -> None:
 
 
 def test_outside_of_a_repository_there_is_no_remote(tmp_path: Path) -> None:
-    """That is said, with the command that shows it."""
+    """Outside a repository, the error names the option to use."""
     with pytest.raises(PlaceError, match="does not appear to be a git repository") as error:
         list_remote(tmp_path, "origin")
     assert "`--remote`" in error.value.hint
 
 
 def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
-    """Neither in git's words nor in the hint."""
+    """Neither the message nor the hint contains the password."""
     with pytest.raises(PlaceError) as error:
         list_remote(tmp_path, "http://maria:only-for-tests@127.0.0.1:1/x.git")
     assert "only-for-tests" not in str(error.value)
     assert "127.0.0.1:1/x.git" in str(error.value)
 
 
-def test_without_git_there_is_no_telling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Which is said."""
+def test_without_git_listing_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without git, the error says so."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PlaceError, match="no `git` on PATH"):
         list_remote(tmp_path, "origin")
@@ -137,7 +137,7 @@ def test_without_git_there_is_no_telling(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_git_that_does_not_end_is_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, work: Path
 ) -> None:
-    """A network can be like that."""
+    """A git that waits for the network is stopped."""
     script = tmp_path / "slow"
     script.write_text("#!/bin/sh\nexec sleep 3\n")
     script.chmod(0o755)
@@ -147,13 +147,13 @@ def test_a_git_that_does_not_end_is_ended(
         list_remote(work, "origin")
 
 
-def test_prune_takes_gits_word_or_none(
+def test_prune_needs_git(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outside of git it asks no registry, and ends with the status for git."""
+    """Outside a repository, it asks no registry and ends with the status for git."""
     monkeypatch.chdir(tmp_path)
     assert run(["registry", "prune", "--gone", "--ref", "127.0.0.1:1/app"]) == 72
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "git does not tell which branches exist" in told.err
-    assert "hint: " in told.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "git cannot list the remote's branches" in shown.err
+    assert "hint: " in shown.err

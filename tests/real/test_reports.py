@@ -1,4 +1,4 @@
-"""Reports of real builds; expected values come from the build's own document and from docker."""
+"""Tests of reports of real builds, with expected values from the build's document and docker."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ def ask(machine: Machine, project: Path, store: Path | str, folder: Path, name: 
 
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
-def test_a_report_tells_what_the_build_did(
+def test_a_report_matches_the_build(
     kind: str, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """Steps, layers and caches are those of `--json` and of the saved manifest; on a fresh machine
-    all is reused, and what was saved is what the first build spent."""
+    """Steps, layers and caches match `--json` and the saved manifest. On a fresh machine all is
+    reused, and the time saved is what the first build spent.
+    """
     store = tmp_path / "store"
     backend = ("--backend", f"type=local,dir={store}")
     first = machines(kind).build(*backend, *words_for(tmp_path), folder=project)
     cold = read(tmp_path)
     assert (cold["counts"]["executed"], cold["counts"]["reused"]) == (STEPS, 0)
     layers = stored_layers(store, first["caches"][0]["digest"])
-    told = {e["digest"]: e["size"] for stage in cold["stages"] for e in stage["layers"]}
-    assert told == {each["digest"]: each["size"] for each in layers}
-    assert cold["bytes"] == sum(told.values())
+    seen = {e["digest"]: e["size"] for stage in cold["stages"] for e in stage["layers"]}
+    assert seen == {each["digest"]: each["size"] for each in layers}
+    assert cold["bytes"] == sum(seen.values())
     assert [cache["bytes"] for cache in cold["caches"]] == [first["caches"][0]["bytes"]]
     texts = sorted(step["text"] for step in first["steps"])
     assert sorted(step["text"] for step in cold["steps"]) == texts
@@ -65,8 +66,9 @@ def test_a_report_tells_what_the_build_did(
 def test_a_past_build_has_the_report_that_it_wrote(
     kept: str, machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Byte for byte, in every form: of the last build and of the one before it. So has the trace,
-    which has an event for the build and one for each step."""
+    """Reports of the last build and the one before are identical byte for byte. The trace has an
+    event for the build and each step.
+    """
     repository = f"{registry.address}/{tmp_path.name}"
     spec, store = {
         "local": (f"type=local,dir={tmp_path}/store", f"{tmp_path}/store"),
@@ -88,8 +90,9 @@ def test_a_past_build_has_the_report_that_it_wrote(
 
 
 def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """With the step, its log and docker's error; the exit status is docker's, and `bxcache report`
-    tells of it until the next build."""
+    """It has the step, its log and docker's error, until the next build; the exit status is
+    docker's.
+    """
     store = tmp_path / "store"
     backend = ("--backend", f"type=local,dir={store}")
     machine.build(*backend, folder=project)
@@ -116,7 +119,7 @@ def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_pa
 def test_the_first_build_of_a_branch_knows_what_it_saved(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """Its steps were executed by a build of the default branch, whose scope it starts from."""
+    """The times come from the default branch's build, whose scope it imports."""
     store = tmp_path / "store"
     words = ("--backend", f"type=local,dir={store}", "--trusted", "--default-branch", "main")
     main = machine.build(*words, "--branch", "main", folder=project)
@@ -135,7 +138,7 @@ def test_the_first_build_of_a_branch_knows_what_it_saved(
 def test_github_has_the_report_on_the_summary_page(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """By itself, behind what other steps of the job have written."""
+    """The report is appended to what other steps of the job wrote."""
     page = tmp_path / "summary.md"
     page.write_text("before\n")
     backend = ("--backend", f"type=local,dir={tmp_path / 'store'}")
@@ -147,7 +150,7 @@ def test_github_has_the_report_on_the_summary_page(
 def test_a_file_that_cannot_be_written_stops_the_build_before_docker_runs(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """Even where there is no docker to be found."""
+    """This holds even without docker."""
     for name in ("nowhere/r.md", "r.pdf"):
         words = ("build", "--report", str(tmp_path / name), ".")
         said = machine.run(*words, folder=project, status=2, DOCKER_HOST="unix:///nowhere").err

@@ -1,4 +1,4 @@
-"""Notes beside a job: what they say, of which line, and that they say nothing else."""
+"""Tests of annotations: their text and line, and that no text adds others."""
 
 from __future__ import annotations
 
@@ -42,23 +42,21 @@ def position(each: Annotation) -> tuple[str, int | None]:
         ("", ".", "Dockerfile"),
         ("", "api", "api/Dockerfile"),
         ("docker/api.Dockerfile", "api", "docker/api.Dockerfile"),
-        # What is not in the repository is nothing that a page could show.
+        # A page cannot show files outside the repository.
         ("../Dockerfile", ".", ""),
         ("", "https://example.com/x.git", ""),
         ("-", ".", ""),
         ("", "", ""),
     ],
 )
-def test_a_step_that_failed_is_told_with_its_file_and_line(
-    file: str, context: str, expected: str
-) -> None:
-    """The line is the one that docker points at, the file is from the top of the repository."""
+def test_a_failed_step_has_its_file_and_line(file: str, context: str, expected: str) -> None:
+    """The line is the one that docker quotes, and the file is relative to the repository."""
     [note] = annotate_failure(failed(STEP, file=file, context=context), "it broke", WORDS)
     assert note == Annotation("exit code: 2", True, "[build] RUN make", expected, 17)  # noqa: FBT003
 
 
 def test_the_line_of_one_is_no_line_of_another() -> None:
-    """Docker points at one step only; what is known of a step by itself counts first."""
+    """Docker quotes only one step's line, and a step's own line comes first."""
     several = failed(STEP, replace(STEP, stage="test", line=3))
     assert [position(each) for each in annotate_failure(several, "it broke", WORDS)] == [
         ("Dockerfile", None),
@@ -67,13 +65,13 @@ def test_the_line_of_one_is_no_line_of_another() -> None:
 
 
 def test_of_several_platforms_the_one_is_named() -> None:
-    """The step's text is the same for all of them."""
+    """The platform distinguishes steps with the same text."""
     [note] = annotate_failure(failed(replace(STEP, platform="linux/arm64")), "it broke", WORDS)
     assert note.title == "[build (linux/arm64)] RUN make"
 
 
-def test_where_no_step_is_to_blame_the_error_is_told() -> None:
-    """Such as for a Dockerfile that cannot be read, at the line that docker points at."""
+def test_an_error_without_a_failed_step_is_reported() -> None:
+    """An unreadable Dockerfile has the line that docker quotes."""
     [note] = annotate_failure(failed(), "unknown instruction: RUNN", WORDS, "api")
     assert note == Annotation("unknown instruction: RUNN", True, "api: bxcache", "Dockerfile", 17)  # noqa: FBT003
     [note] = annotate_failure(failed(), "no space left", ())
@@ -104,8 +102,8 @@ def test_where_no_step_is_to_blame_the_error_is_told() -> None:
         *((provider, []) for provider in ("gitlab", "buildkite", "jenkins", "teamcity", "")),
     ],
 )
-def test_a_provider_is_told_in_its_own_words(provider: str, expected: list[str]) -> None:
-    """On one line, its own signs escaped, where it has notes at all."""
+def test_each_provider_has_its_own_format(provider: str, expected: list[str]) -> None:
+    """A note is one line with the provider's signs escaped; some providers have none."""
     notes = [
         Annotation("50% of\n::error::y", title="x::%", file="a,b", line=7),
         *annotate_gates([Verdict("max_size", "too large", fails=False)]),
@@ -120,7 +118,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
 
 @given(TEXTS, TEXTS.filter(bool), TEXTS)
 def test_no_text_gets_out_of_its_place(text: str, title: str, file: str) -> None:
-    """Read as the providers read it, a note has the parts that it was made of."""
+    """A provider reads exactly the note's parts, whatever they contain."""
     note = Annotation(text, title=title, file=file, line=7)
     [github] = render_annotations([note], "github")
     match = re.fullmatch(r"::error ([^:]*)::(.*)", github)
@@ -135,10 +133,10 @@ def test_no_text_gets_out_of_its_place(text: str, title: str, file: str) -> None
     assert {each.split("=", 1)[0] for each in head.split(";")} <= {
         *("type", "sourcepath", "linenumber")
     }
-    told = text if title == "bxcache" else f"{title}: {text}"
-    assert unquote(rest.replace("%AZP25", "%25")) == escape(told)
+    seen = text if title == "bxcache" else f"{title}: {text}"
+    assert unquote(rest.replace("%AZP25", "%25")) == escape(seen)
 
 
 def escape(text: str) -> str:
-    """A text as it is shown: what is no sign of its own as Python writes it."""
+    """Show a text with unprintable characters escaped as in Python."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -1,4 +1,6 @@
-"""A stream that is damaged, or whose clock is, is read as far as it goes, and nothing breaks."""
+"""Tests that a damaged stream, or one with a wrong clock, is read as far as possible without
+errors.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,7 @@ def list_lines(events: Iterable[Event]) -> list[str]:
 
 
 def show_all(trace: Trace, events: Iterable[Event]) -> None:
-    """All that is made of a stream: lines, a live view, a record, a report in each form."""
+    """Render everything made from a stream: lines, a live view, a record, a report in each form."""
     plain, board = PlainProgress(io.StringIO()), Board()
     for now, event in enumerate(events):
         plain(event)
@@ -95,7 +97,7 @@ WRONG: st.SearchStrategy[object] = st.sampled_from(
 
 
 def replace_value(value: Any, wrong: object, draw: st.DataObject) -> Any:  # noqa: ANN401  # any JSON
-    """The same with another value somewhere in it."""
+    """Replace a random value in a document."""
     if isinstance(value, dict) and value and draw.draw(st.integers(0, 9)):
         key = draw.draw(st.sampled_from(sorted(value)))
         return {**value, key: replace_value(value[key], wrong, draw)}
@@ -106,11 +108,11 @@ def replace_value(value: Any, wrong: object, draw: st.DataObject) -> Any:  # noq
 
 
 def mutate(line: str, draw: st.DataObject) -> list[str]:
-    """A line cut, torn, told twice, or with something else in it."""
+    """Cut, tear, repeat or change a line."""
     at = draw.draw(st.integers(0, len(line)))
     kind = draw.draw(st.sampled_from(["cut", "torn", "twice", "left out", "other", "value"]))
     wrong = draw.draw(WRONG)
-    # It may have been damaged before.
+    # It may already be damaged.
     document = parse_status(line) if kind == "value" else None
     changed = line if document is None else json.dumps(replace_value(document, wrong, draw))
     return {
@@ -125,7 +127,7 @@ def mutate(line: str, draw: st.DataObject) -> list[str]:
 
 @given(st.sampled_from(sorted(LINES)), st.data())
 def test_no_damage_to_a_stream_breaks_what_reads_it(name: str, draw: st.DataObject) -> None:
-    """Nor what shows it, records it and reports it."""
+    """A damaged stream can be read, shown, recorded and reported."""
     lines = list(LINES[name])
     for _ in range(draw.draw(st.integers(1, 6))):
         at = draw.draw(st.integers(0, len(lines) - 1))
@@ -140,7 +142,7 @@ def test_no_damage_to_a_stream_breaks_what_reads_it(name: str, draw: st.DataObje
     reader.finish("app")
 
 
-# None of these tells anything of a vertex.
+# None of these is about a vertex.
 BAD_LINES = [
     '{"vertexes":[{"digest":"sha256:cut',
     "{",
@@ -162,26 +164,26 @@ BAD_LINES = [
 @pytest.mark.parametrize("name", sorted(LINES))
 @pytest.mark.parametrize("bad", BAD_LINES)
 def test_what_stands_around_a_bad_line_is_read_as_ever(name: str, bad: str) -> None:
-    """Before and after each line of the stream."""
+    """A bad line anywhere does not change how the others are read."""
     lines = LINES[name]
     trace, events = read([each for line in lines for each in (bad, line)])
-    expected, told = read(lines)
+    expected, seen = read(lines)
     assert trace.steps == expected.steps
     assert trace.transfers == expected.transfers
     assert (trace.sources, trace.began) == (expected.sources, expected.began)
     assert [e for e in events if not isinstance(e, Said)] == [
-        e for e in told if not isinstance(e, Said)
+        e for e in seen if not isinstance(e, Said)
     ]
 
 
 @pytest.mark.parametrize("name", [f"[a {'1' * 5_000}/2] RUN x", "[" + " " * 200_000, "[a ٣/٤] x"])
 def test_a_name_of_another_shape_is_no_steps(name: str) -> None:
-    """However long it is: it is looked at once."""
+    """A long malformed name is not a step, and is scanned only once."""
     assert parse_step_name(name) is None
 
 
 def test_counts_that_buildkit_cannot_have_are_unknown() -> None:
-    """They are int64: what is more would not even be a float."""
+    """A count that exceeds int64, which would not even be a float, counts as unknown."""
     status = {"id": "sha256:x", "vertex": "a", "current": 10**4_000, "total": -5, "completed": None}
     _, events = read([json.dumps({"statuses": [status]})])
     (moved,) = [event for event in events if isinstance(event, Transferred)]
@@ -190,14 +192,14 @@ def test_counts_that_buildkit_cannot_have_are_unknown() -> None:
 
 @pytest.mark.parametrize("depth", [100, 400, 900, 50_000])
 def test_a_deep_document_is_masked_or_left(depth: int) -> None:
-    """Where it is too deep to be looked into, its text is masked as it is."""
+    """A document nested too deeply to parse is masked as text."""
     line = f'{{"a":{"[" * depth}"hunter2"{"]" * depth}}}'
     assert "hunter2" not in StreamRedactor(Redactor(["hunter2"]))(line)
 
 
 @pytest.mark.parametrize("data", [b"\xff hunter2", b"hunter2 \xc3", "hunter2é".encode()])
 def test_a_secret_among_bytes_that_are_no_text_is_masked(data: bytes) -> None:
-    """The other bytes are as they were."""
+    """The other bytes stay unchanged."""
     masked = json.loads(StreamRedactor(Redactor(["hunter2"]))(log(data)))
     assert base64.b64decode(masked["logs"][0]["data"]) == data.replace(b"hunter2", b"***")
 
@@ -218,17 +220,17 @@ SPANS = st.lists(
 def test_no_time_is_negative_whatever_the_clock_says(
     spans: list[tuple[str, str, str, bool]],
 ) -> None:
-    """Not in events, steps, records, reports and their drawings."""
+    """No event, step, record, report or drawing has a negative time."""
     lines = []
     for digest, started, completed, cached in spans:
         name = f"[{digest} 1/1] RUN make"
-        told = {"started": started, "completed": completed, "cached": cached}
-        lines.append(json.dumps({"vertexes": [{"digest": digest, "name": name, **told}]}))
+        seen = {"started": started, "completed": completed, "cached": cached}
+        lines.append(json.dumps({"vertexes": [{"digest": digest, "name": name, **seen}]}))
     trace, events = read(lines)
     assert all(event.seconds >= 0 for event in events if isinstance(event, StepFinished))
     assert all(step.seconds >= 0 and (step.began or 0) >= 0 for step in trace.steps)
     assert (trace.began or 0) >= 0
-    # What a time is told from is known: no step lasts from 1970 until today.
+    # Unknown times are not taken for 1970: no step lasts until today.
     assert all(step.began is not None or not step.seconds for step in trace.steps)
     steps = list_recorded_steps(Account(trace, trace, Metadata()), Redactor())
     report = make_report([parse_record(make_record(*steps).to_json(), "here")])
@@ -239,7 +241,7 @@ def test_no_time_is_negative_whatever_the_clock_says(
 
 
 def test_a_step_that_ended_before_it_began_took_no_time() -> None:
-    """And one that was worked on twice took what it can have taken."""
+    """A step with such a span counts only its valid spans."""
     back = vertex(started="2026-01-01T00:00:09Z", completed="2026-01-01T00:00:03Z")
     assert [step.seconds for step in read([back])[0].steps] == [0.0]
     again = vertex(completed="2026-01-01T00:00:04Z")
@@ -247,7 +249,7 @@ def test_a_step_that_ended_before_it_began_took_no_time() -> None:
 
 
 def test_no_elapsed_time_is_negative() -> None:
-    """Also where a clock that should only go forward does not."""
+    """Elapsed time is not negative even if a monotonic clock goes back."""
     assert STEP is not None
     board = Board()
     board.take(StepStarted(STEP), 100.0)
@@ -263,7 +265,7 @@ def cut_anywhere(data: bytes, draw: st.DataObject) -> list[bytes]:
 
 @given(st.text(alphabet="aé\U0001f40b\r\n", max_size=40), st.data())
 def test_lines_do_not_depend_on_how_a_log_is_cut(text: str, draw: st.DataObject) -> None:
-    """Not even within a character; what a carriage return goes back over is written over."""
+    """Lines are the same wherever messages are cut, and overwritten text is gone."""
     chunks = cut_anywhere(text.encode(), draw)
     lines = [vertex(), *map(log, chunks), vertex(completed="2026-01-01T00:00:01Z")]
     *whole, last = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
@@ -275,7 +277,7 @@ def test_lines_do_not_depend_on_how_a_log_is_cut(text: str, draw: st.DataObject)
 
 @given(st.binary(max_size=40), st.data())
 def test_bytes_that_are_no_text_are_shown_as_such(data: bytes, draw: st.DataObject) -> None:
-    """As Python replaces them, wherever the log is cut; an unended character at the end is one."""
+    """Invalid bytes are replaced as Python does, even at a cut or at the end."""
     chunks = cut_anywhere(data, draw)
     lines = [vertex(), *map(log, chunks), vertex(completed="2026-01-01T00:00:01Z")]
     expected = data.decode(errors="replace").split("\n")
@@ -284,13 +286,13 @@ def test_bytes_that_are_no_text_are_shown_as_such(data: bytes, draw: st.DataObje
 
 
 def test_two_streams_of_a_step_have_lines_of_their_own() -> None:
-    """What is printed in between does not end a line."""
+    """Output of one stream does not end a line of the other."""
     lines = [vertex(), log(b"out", 1), log(b"err\n", 2), log(b"put\n", 1)]
     assert list_lines(read(lines)[1]) == ["err", "output"]
 
 
 def measure_peak(lines: Iterable[str]) -> int:
-    """The most bytes that reading takes, besides the lines."""
+    """Measure the peak memory of reading, without the lines."""
     reader = TraceReader()
     tracemalloc.start()
     try:
@@ -304,19 +306,19 @@ def measure_peak(lines: Iterable[str]) -> int:
 
 @pytest.mark.parametrize("chunk", [b"x" * 32_000, b"10%\r" * 8_000, b"word " * 6_400])
 def test_a_line_without_end_takes_bounded_memory(chunk: bytes) -> None:
-    """As much for 30 MB as for a few."""
+    """A line of 30 MB takes as much memory as one of a few."""
     message = log(chunk)
     assert measure_peak([vertex(), *([message] * 1_000)]) < 12 * LONGEST_LINE
 
 
 def test_a_long_line_in_one_message_takes_a_few_times_as_much() -> None:
-    """Its message is decoded piece by piece."""
+    """A message is decoded piece by piece."""
     size = 20_000_000
     assert measure_peak([vertex(), log(b"x" * size)]) < 3 * size
 
 
 def test_nothing_of_a_long_line_is_lost() -> None:
-    """It comes in several, cut where a word ends."""
+    """A long line is split at the ends of words."""
     text = "".join(f"{number:07} " for number in range(500_000))
     chunks = [text[at : at + 30_011].encode() for at in range(0, len(text), 30_011)]
     lines = [vertex(), *map(log, chunks), log(b"\nnext\n")]
@@ -329,11 +331,11 @@ def test_nothing_of_a_long_line_is_lost() -> None:
 
 
 def test_what_docker_says_is_kept_in_bounds() -> None:
-    """The first and the last of it, which say what kind of docker it is and why it failed."""
+    """The first and the last lines of docker's own output are kept."""
     reader = TraceReader()
     for number in range(50_000):
-        list(reader.hear(f"line {number}" + "x" * 100))
-    list(reader.hear("ERROR: " + "y" * 1_000_000))
+        list(reader.read_output(f"line {number}" + "x" * 100))
+    list(reader.read_output("ERROR: " + "y" * 1_000_000))
     said = reader.finish().said
     assert len(said) < 3_000
     assert [line.partition("x")[0] for line in said[:2]] == ["line 0", "line 1"]
@@ -342,7 +344,7 @@ def test_what_docker_says_is_kept_in_bounds() -> None:
 
 
 class Process:
-    """A process that has said something."""
+    """A process with some output."""
 
     def __init__(self, said: bytes) -> None:
         self.stderr: TextIO = io.TextIOWrapper(io.BytesIO(said), encoding="utf-8", errors="replace")
@@ -353,7 +355,7 @@ class Process:
 def test_of_a_line_that_never_ends_the_beginning_is_read(
     monkeypatch: pytest.MonkeyPatch, length: int, end: str
 ) -> None:
-    """And what comes after it as ever."""
+    """The beginning is read, and later lines as usual."""
     monkeypatch.setattr("bxcache.process.LONGEST_LINE", 10)
     said = f"first\n\n{'x' * length}\nlast{end}".encode() + b"\xff" * bool(end)
     running = RunningProcess(cast("Any", Process(said)))
@@ -362,7 +364,7 @@ def test_of_a_line_that_never_ends_the_beginning_is_read(
 
 
 class Talker(Process):
-    """A process that talks on while it is told to end."""
+    """A process that keeps printing after it is asked to end."""
 
     args = "talker"
 
@@ -383,7 +385,7 @@ class Talker(Process):
 
 
 def test_what_a_command_says_when_it_is_stopped_is_dropped() -> None:
-    """It is read, since the command could not end otherwise, and takes no memory."""
+    """The output is read, so that the command can end, but not stored."""
     process = cast("Any", Talker(50))
     tracemalloc.start()
     try:
@@ -395,7 +397,7 @@ def test_what_a_command_says_when_it_is_stopped_is_dropped() -> None:
 
 
 def test_a_command_that_talks_on_is_not_waited_for_longer() -> None:
-    """The next signal is a stronger one."""
+    """A command that keeps printing gets the next, stronger signal in time."""
     process = cast("Any", Talker(100_000))
     with pytest.raises(subprocess.TimeoutExpired):
         _drain(process, 0.1)
@@ -404,7 +406,7 @@ def test_a_command_that_talks_on_is_not_waited_for_longer() -> None:
 
 
 def test_a_document_that_never_ends_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an old buildx, whose documents have several lines."""
+    """An endless multi-line document of an old buildx is dropped."""
     monkeypatch.setattr("bxcache.buildx.stream.raw._LARGEST_DOCUMENT", 100)
     given = ["{", *([" x"] * 1_000)]
     reads = 0
@@ -426,7 +428,7 @@ SHOWN = "a\\x1b[2Jb\\x1b]0;title\\x07\\x9b31mc\x1b[31mred\x1b[0m\td\\x08"
 
 
 def test_plain_lines_obey_no_control_sequence() -> None:
-    """Colours are kept, as docker's own plain lines have them; all else is shown."""
+    """Colours are kept, and all other control sequences are made visible."""
     stream = io.StringIO()
     plain = PlainProgress(stream)
     step = StepName(None, "build\x1b[2J", 1, 1, f"RUN {HOSTILE}")
@@ -440,7 +442,7 @@ def test_plain_lines_obey_no_control_sequence() -> None:
 
 
 def test_masking_looks_at_a_long_line_once() -> None:
-    """A line of letters alone could begin with the scheme of a URL anywhere."""
+    """Masking takes linear time, though a URL's scheme could begin at any letter."""
     assert mask_url("a" * 3_000_000) == "a" * 3_000_000
     text = "a" * 1_000_000 + "://me:pw@example.com/"
     assert mask_url(text) == "a" * 1_000_000 + "://***@example.com/"

@@ -1,4 +1,4 @@
-"""Paths of folders that several targets of a bake read."""
+"""Tests of separate paths for folders that several targets of a bake read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.bake.contexts import tell_apart
+from bxcache.buildx.bake.contexts import give_own_paths
 from bxcache.config.models import BuildSettings
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A folder with two folders in it, and one beside it."""
+    """Make a folder with two folders in it, and one beside it."""
     for name in ("shop/api", "shop/web", "beside"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "shop")
@@ -28,33 +28,33 @@ def read(**contexts: str) -> dict[str, BuildSettings]:
 
 
 def as_docker(directory: Path, path: str) -> Path:
-    """The folder that docker finds under a path, cleaned as bake cleans it."""
+    """Return the folder that docker finds under a path cleaned by bake."""
     return Path(os.path.realpath(directory / posixpath.normpath(path)))
 
 
 @pytest.mark.parametrize("directory", ["shop", "link", "shop/api"])
 def test_no_two_targets_read_a_folder_by_one_path(shop: Path, directory: str) -> None:
-    """Also after bake has cleaned the paths; the folder is the same."""
+    """The paths differ even after bake cleans them, and lead to the same folder."""
     here = shop.parent / directory
     up = "." if directory != "shop/api" else ".."
     targets = read(a=up, b=up, c=f"{up}/", d=str(here / up), e="api" if up == "." else ".")
-    given = dict(text.split(".context=") for text in tell_apart(targets, here))
+    given = dict(text.split(".context=") for text in give_own_paths(targets, here))
     paths = {**{name: each.context for name, each in targets.items()}, **given}
     assert sorted(given) == ["b", "c", "d"]
     cleaned = {name: posixpath.normpath(path) for name, path in paths.items()}
     assert len(set(cleaned.values())) == len(targets)
     found = {name: as_docker(here, path) for name, path in paths.items()}
     assert found == {**dict.fromkeys("abcd", shop), "e": shop / "api"}
-    # buildx sends only what changed since it last read a folder of that name.
+    # buildx sends only changes since it last read a folder of that name.
     assert {Path(path).name for path in given.values()} <= {"shop", "link"}
 
 
 @given(st.integers(min_value=2, max_value=30))
 def test_there_are_paths_for_any_number_of_targets(number: int) -> None:
-    """Above the root there is the root again."""
+    """There is no limit, because the parent of the root is the root."""
     directory = Path.cwd()
     targets = read(**{f"t{each}": "." for each in range(number)})
-    paths = [text.partition("=")[2] for text in tell_apart(targets, directory)]
+    paths = [text.partition("=")[2] for text in give_own_paths(targets, directory)]
     assert len({*map(posixpath.normpath, paths), "."}) == number
     assert {as_docker(directory, path) for path in paths} == {directory.resolve()}
 
@@ -72,19 +72,19 @@ def test_there_are_paths_for_any_number_of_targets(number: int) -> None:
     ],
 )
 def test_what_is_no_folder_in_common_keeps_its_name(shop: Path, contexts: dict[str, str]) -> None:
-    """There is nothing to say of it."""
-    assert list(tell_apart(read(**contexts), shop)) == []
+    """Folders that are not shared keep their paths."""
+    assert list(give_own_paths(read(**contexts), shop)) == []
 
 
 def test_named_contexts_count_too(shop: Path) -> None:
-    """By their names, and only where bake may read them anyway."""
+    """Named contexts get their own paths, where bake may read them anyway."""
     named = {"inside": "web", "outside": "../beside", "image": "docker-image://busybox"}
     targets = {
         "a": BuildSettings(context="api", build_contexts=named),
         "b": BuildSettings(context="web", build_contexts=named),
         "c": BuildSettings(context="target:x", build_contexts={"other": "web"}),
     }
-    [text] = tell_apart(targets, shop)
+    [text] = give_own_paths(targets, shop)
     key, _, path = text.partition("=")
     assert key == "b.contexts.inside"
     assert as_docker(shop, path) == shop / "web"

@@ -1,4 +1,4 @@
-"""What `docker buildx bake --print` says, read as the settings of builds."""
+"""Tests of reading `docker buildx bake --print` as the settings of builds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def parse(target: dict[str, Any]) -> BakeTarget:
 
 
 def option(text: str) -> set[str]:
-    """An option's fields, whose order says nothing."""
+    """Return an option's fields, in any order."""
     return set(text.split(","))
 
 
 @pytest.mark.parametrize("name", ["print", "print-old"])
 def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
-    """Everything that the recorded bake file says, by hand."""
+    """All keys of the recorded bake file have the values written by hand."""
     targets = parse_definition((RECORDED / f"{name}.json").read_text())
     assert sorted(targets) == ["full", "inline", "plain"]
     full = targets["full"]
@@ -60,22 +60,22 @@ def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
     assert full.keeps_cache
     registry, image, local = map(option, full.cache_from)
     assert registry == {"type=registry", "ref=r/app:cache"}
-    # A ref alone is a registry's; the old buildx shows it as it stands in the file.
+    # A bare ref means a registry; the old buildx shows it as written in the file.
     assert image in ({"r/app:plain"}, {"type=registry", "ref=r/app:plain"})
     assert local == {"type=local", "src=c"}
 
 
-def test_what_is_named_alone_is_told_as_docker_takes_it() -> None:
-    """A secret has to be `id=NAME` for buildx; an agent may be `NAME` only."""
-    told = {"secret": [{"id": "TOKEN"}], "ssh": [{"id": "default"}, {"id": "key", "paths": []}]}
-    settings = parse(told).settings
+def test_a_bare_id_is_rendered_as_docker_reads_it() -> None:
+    """A secret needs `id=NAME`; an agent may be only `NAME`."""
+    printed = {"secret": [{"id": "TOKEN"}], "ssh": [{"id": "default"}, {"id": "key", "paths": []}]}
+    settings = parse(printed).settings
     assert settings.secrets == ("id=TOKEN",)
     assert settings.ssh == ("default", "key")
 
 
 @pytest.mark.parametrize("name", ["print", "print-old"])
 def test_a_target_that_says_nothing_has_the_defaults_of_a_build(name: str) -> None:
-    """The usual Dockerfile in the working directory, and no option at all."""
+    """It uses the usual Dockerfile in the working directory, without options."""
     plain = parse_definition((RECORDED / f"{name}.json").read_text())["plain"]
     assert plain == BakeTarget("plain", plain.settings)
     assert plain.settings == parse({}).settings
@@ -84,14 +84,14 @@ def test_a_target_that_says_nothing_has_the_defaults_of_a_build(name: str) -> No
 
 @pytest.mark.parametrize("name", ["print", "print-old"])
 def test_a_dockerfile_inside_of_the_bake_file(name: str) -> None:
-    """No build can read it again, so it counts as a flag that bxcache cannot judge."""
+    """No run can read it again, so it becomes a flag that bxcache cannot judge."""
     inline = parse_definition((RECORDED / f"{name}.json").read_text())["inline"]
     assert inline.extra[0] == "--file"
     assert inline.settings.context == "https://github.com/acme/app.git"
 
 
 @pytest.mark.parametrize(
-    ("told", "extra"),
+    ("printed", "extra"),
     [
         ({"entitlements": ["network.host"]}, ("--allow", "network.host")),
         ({"extra-hosts": {"db": "10.0.0.2"}}, ("--add-host", "db:10.0.0.2")),
@@ -101,10 +101,10 @@ def test_a_dockerfile_inside_of_the_bake_file(name: str) -> None:
     ],
 )
 def test_what_settings_have_no_word_for_is_a_flag_of_docker(
-    told: dict[str, Any], extra: tuple[str, ...]
+    printed: dict[str, Any], extra: tuple[str, ...]
 ) -> None:
-    """As `docker buildx build` has it."""
-    assert parse(told).extra == extra
+    """Keys without a setting become flags of `docker buildx build`."""
+    assert parse(printed).extra == extra
 
 
 @pytest.mark.parametrize(
@@ -123,14 +123,14 @@ def test_what_settings_have_no_word_for_is_a_flag_of_docker(
 def test_a_dockerfile_is_found_from_its_context(
     context: str, dockerfile: str, file: str | None
 ) -> None:
-    """Bake has it relative to the context, a build to the working directory."""
+    """Its path is relative to the context in a bake, and to the working directory in a build."""
     found = parse({"context": context, "dockerfile": dockerfile}).settings
     assert (found.context, found.file) == (context, file)
 
 
 @pytest.mark.parametrize("network", ["none", "host", None])
 def test_the_network_of_run_steps(network: str | None) -> None:
-    """It is that of a build."""
+    """The network is that of a build."""
     assert parse({"network": network} if network else {}).settings.network == network
 
 
@@ -143,12 +143,12 @@ def test_the_network_of_run_steps(network: str | None) -> None:
     ],
 )
 def test_an_option_is_written_as_docker_reads_it(outputs: list[Any], expected: str) -> None:
-    """Its type first; a field with a comma is quoted, as in a table of CSV."""
+    """The type comes first, and a field with a comma is quoted as in CSV."""
     assert parse({"output": outputs}).settings.outputs == (expected,)
 
 
 @pytest.mark.parametrize(
-    ("told", "keeps"),
+    ("printed", "keeps"),
     [
         ({}, False),
         ({"cache-to": []}, False),
@@ -157,14 +157,14 @@ def test_an_option_is_written_as_docker_reads_it(outputs: list[Any], expected: s
         ({"cache-to": [{"type": "inline"}]}, True),
     ],
 )
-def test_a_target_that_exports_a_cache_is_known(told: dict[str, Any], keeps: bool) -> None:  # noqa: FBT001
-    """Whatever it exports."""
-    assert parse(told).keeps_cache == keeps
+def test_a_target_that_exports_a_cache_is_known(printed: dict[str, Any], keeps: bool) -> None:  # noqa: FBT001
+    """Any export counts."""
+    assert parse(printed).keeps_cache == keeps
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", "null", '{"target": []}'])
 def test_what_is_no_definition_is_refused(text: str) -> None:
-    """With the only kind of error that is told on."""
+    """Such a text raises only ValueError."""
     with pytest.raises(ValueError, match=r".+"):
         parse_definition(text)
 
@@ -185,12 +185,12 @@ KEYS = (
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, JSON)) | JSON)
 def test_no_target_breaks_the_reader(target: object) -> None:
-    """A later buildx may show things of any shape."""
+    """Targets of any shape, as of a later buildx, can be read."""
     assert list(parse_definition(json.dumps({"target": {"app": target}}))) == ["app"]
 
 
 def link(**links: str) -> dict[str, BakeTarget]:
-    """Targets by what they need, such as `a="bc"`."""
+    """Make targets with links, such as `a="bc"`."""
     contexts = {
         name: {"contexts": {each: f"target:{each}" for each in needed}}
         for name, needed in links.items()
@@ -215,7 +215,7 @@ def link(**links: str) -> dict[str, BakeTarget]:
     ],
 )
 def test_what_a_target_needs_comes_before_it(links: dict[str, str], expected: str) -> None:
-    """And nothing else comes."""
+    """Only needed targets are listed, each before its user."""
     assert "".join(list_linked(link(**links), "a")) == expected
 
 
@@ -224,7 +224,7 @@ NAMES = "abcdefgh"
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.sets(st.sampled_from(NAMES)), min_size=1))
 def test_what_is_needed_is_complete(needs: dict[str, set[str]]) -> None:
-    """Each once, itself the last, and with a target all that it needs; it is so for any links."""
+    """Each target is listed once, the wanted one last, with all that it needs, for any links."""
     targets = link(**{name: "".join(sorted(each)) for name, each in needs.items()})
     for name in needs:
         found = list_linked(targets, name)

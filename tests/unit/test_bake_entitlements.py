@@ -1,4 +1,4 @@
-"""What a bake has to be allowed: buildx's own rules and the cases of its own tests.
+"""Tests of entitlements by buildx's rules, with cases of its own tests.
 
 https://github.com/docker/buildx/blob/v0.29.1/bake/entitlements_test.go
 """
@@ -30,7 +30,7 @@ from bxcache.process import Answer
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory with neighbours, and links that lead out of it."""
+    """Make a working directory with neighbours, and links that lead out of it."""
     here = tmp_path / "home" / "me" / "project"
     for path in ("src/sub", "git@x", "..data"):
         (here / path).mkdir(parents=True)
@@ -45,13 +45,15 @@ def folder(tmp_path: Path) -> Path:
     return here
 
 
-def define(**told: dict[str, Any]) -> dict[str, BakeTarget]:
-    return parse_definition(json.dumps({"target": told}))
+def define(**printed: dict[str, Any]) -> dict[str, BakeTarget]:
+    return parse_definition(json.dumps({"target": printed}))
 
 
-def ask(folder: Path, told: dict[str, Any], *allowed: str, sets: tuple[str, ...] = ()) -> list[str]:
-    """What has to be allowed to one target."""
-    return [each.allow for each in list_missing(define(app=told), allowed, sets, folder)]
+def ask(
+    folder: Path, printed: dict[str, Any], *allowed: str, sets: tuple[str, ...] = ()
+) -> list[str]:
+    """List the entitlements that a target lacks."""
+    return [each.allow for each in list_missing(define(app=printed), allowed, sets, folder)]
 
 
 def local(path: str) -> dict[str, str]:
@@ -82,10 +84,10 @@ HERE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("told", HERE, ids=json.dumps)
-def test_what_is_below_the_working_directory_is_free(folder: Path, told: dict[str, Any]) -> None:
-    """So is what lies elsewhere, and what is no path."""
-    assert ask(folder, told) == []
+@pytest.mark.parametrize("printed", HERE, ids=json.dumps)
+def test_what_is_below_the_working_directory_is_free(folder: Path, printed: dict[str, Any]) -> None:
+    """Local paths below, remote contexts and non-paths need no entitlement."""
+    assert ask(folder, printed) == []
 
 
 BEYOND: list[tuple[dict[str, Any], list[str]]] = [
@@ -99,7 +101,7 @@ BEYOND: list[tuple[dict[str, Any], list[str]]] = [
     ({"context": "https://x/y.git", "dockerfile": "../one/file"}, ["fs.read=../one/file"]),
     ({"contexts": {"a": "../one"}}, ["fs.read=../one"]),
     ({"contexts": {"a": "cwd://../one"}}, ["fs.read=../one"]),
-    # It is a folder that has the look of something else.
+    # A folder that looks like something else.
     ({"context": "git@x/../../one"}, ["fs.read=../one"]),
     ({"context": "oci-layout://../../one"}, ["fs.read=../one"]),
     ({"context": "../one", "contexts": {"a": "../one/sub"}}, ["fs.read=../one"]),
@@ -132,16 +134,16 @@ BEYOND: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "missing"), BEYOND, ids=json.dumps)
+@pytest.mark.parametrize(("printed", "missing"), BEYOND, ids=json.dumps)
 def test_what_is_beyond_has_to_be_allowed(
-    folder: Path, told: dict[str, Any], missing: list[str]
+    folder: Path, printed: dict[str, Any], missing: list[str]
 ) -> None:
-    """It is named as `--allow` takes it, and goes with that."""
-    assert ask(folder, told) == missing
-    assert ask(folder, told, *missing) == []
+    """A path outside needs the entitlement named, and no other."""
+    assert ask(folder, printed) == missing
+    assert ask(folder, printed, *missing) == []
 
 
-# `escape` is a link to what is not there: what is looked at is the folder that it would be in.
+# `escape` is a dangling link: the folder that it points into counts.
 UPSTREAM: list[tuple[str, dict[str, Any], tuple[str, ...], list[str]]] = [
     ("NetworkHostSet", {"network": "host"}, ("network.host",), []),
     (
@@ -176,17 +178,17 @@ UPSTREAM: list[tuple[str, dict[str, Any], tuple[str, ...], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "allowed", "missing"), [each[1:] for each in UPSTREAM])
+@pytest.mark.parametrize(("printed", "allowed", "missing"), [each[1:] for each in UPSTREAM])
 def test_what_is_allowed_is_free(
-    folder: Path, told: dict[str, Any], allowed: tuple[str, ...], missing: list[str]
+    folder: Path, printed: dict[str, Any], allowed: tuple[str, ...], missing: list[str]
 ) -> None:
-    """As buildx's own tests have it."""
+    """The cases of buildx's own tests give its results."""
     top = f"fs.read={folder.parents[1].resolve()}"
-    assert ask(folder, told, *allowed) == [each.format(top=top) for each in missing]
+    assert ask(folder, printed, *allowed) == [each.format(top=top) for each in missing]
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("printed", "text"),
     [
         ({"output": [local("../one")]}, "app.output=type=local,dest=../one"),
         ({"cache-to": [{"type": "local", "dest": ".."}]}, "*.cache-to+=type=local,dest=.."),
@@ -197,25 +199,25 @@ def test_what_is_allowed_is_free(
         ({"entitlements": ["network.host"]}, "app.entitlements=network.host"),
     ],
 )
-def test_what_a_caller_sets_is_allowed(folder: Path, told: dict[str, Any], text: str) -> None:
-    """Naming it is enough, and only it; a folder to read has to be allowed for all that."""
-    assert ask(folder, told, sets=(text,)) == []
-    assert ask(folder, {**told, "context": "/"}, sets=(text, "*.context=/")) == ["fs.read=/"]
+def test_what_a_caller_sets_is_allowed(folder: Path, printed: dict[str, Any], text: str) -> None:
+    """A path named in `--set` is allowed, except a context to read."""
+    assert ask(folder, printed, sets=(text,)) == []
+    assert ask(folder, {**printed, "context": "/"}, sets=(text, "*.context=/")) == ["fs.read=/"]
 
 
 def test_each_target_is_looked_at(folder: Path) -> None:
-    """Each is named with what it does."""
+    """Each target is checked and named with what it does."""
     targets = define(a={"context": ".."}, b={}, c={"context": "..", "network": "host"})
-    outside = "it reads `..`, which is outside of the working directory"
+    outside = "it reads `..` outside the working directory"
     assert list_missing(targets, (), (), folder) == (
         Entitlement("a", "fs.read=..", outside),
-        Entitlement("c", "network.host", "it runs with the network of the host"),
+        Entitlement("c", "network.host", "it uses the host's network"),
         Entitlement("c", "fs.read=..", outside),
     )
 
 
 def test_the_working_directory_may_be_a_link(folder: Path) -> None:
-    """`..` is above the link, as a shell has it, and what is below is free."""
+    """`..` is the parent of the link, as in a shell, and paths below are free."""
     link = folder.parent / "two" / "link"
     link.symlink_to(folder)
     assert ask(link, {"context": "src/sub", "output": [local("new")]}) == []
@@ -224,13 +226,13 @@ def test_the_working_directory_may_be_a_link(folder: Path) -> None:
 
 @given(st.lists(st.sampled_from(["..", ".", "src", "sub", "out", "lost", "x\0", "", "/"])))
 def test_no_path_gets_away(parts: list[str]) -> None:
-    """Whatever a path is made of, it is asked for if it leads out, and then allowed."""
+    """Any path that leads out needs an entitlement, which then allows it."""
     path = "/".join(parts) or "."
-    told, here = {"output": [local(path)]}, Path(__file__).parent
-    missing = ask(here, told)
+    printed, here = {"output": [local(path)]}, Path(__file__).parent
+    missing = ask(here, printed)
     there = Path(os.path.realpath(os.path.normpath(here / path.replace("\0", ""))))
     assert bool(missing) != there.is_relative_to(here.resolve())
-    assert ask(here, told, *missing) == []
+    assert ask(here, printed, *missing) == []
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_buildx_variables_turn_off_what_concerns_files(
     remote: bool,  # noqa: FBT001
     free: bool,  # noqa: FBT001
 ) -> None:
-    """With the ssh agent, and nothing else."""
+    """They disable the checks of files and the ssh agent only."""
     assert are_files_free(variables, remote=remote) == free
     words = {"fs.read=..": True, "fs.write=/": True, "ssh": True, "network.host": False}
     assert {word: concerns_files(Entitlement("a", word, "")) for word in words} == words
@@ -282,16 +284,16 @@ def read(folder: Path, *extra: str, docker: Docker | None = None) -> list[str]:
 def test_a_bake_that_asks_for_more_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all that it asks for, and what to say to let it."""
+    """The error lists the entitlements and the flags that allow them."""
     monkeypatch.delenv("BUILDX_BAKE_ENTITLEMENTS_FS", raising=False)
     (folder.parent / "a b").mkdir()
     with pytest.raises(ConfigError) as caught:
         read(folder)
     assert list(map(str, caught.value.problems)) == [
-        "target `p`: it reads `..`, which is outside of the working directory",
-        "target `q`: it runs with the network of the host",
-        "target `q`: it reads `..`, which is outside of the working directory",
-        "target `q`: it writes `../a b`, which is outside of the working directory",
+        "target `p`: it reads `..` outside the working directory",
+        "target `q`: it uses the host's network",
+        "target `q`: it reads `..` outside the working directory",
+        "target `q`: it writes `../a b` outside the working directory",
     ]
     flags = ("--allow", "fs.read=..", "--allow", "network.host", "--allow", "fs.write=../a b")
     shown = "--allow fs.read=.. --allow network.host --allow 'fs.write=../a b'"
@@ -301,7 +303,7 @@ def test_a_bake_that_asks_for_more_is_refused(
 
 
 def test_buildx_variable_lets_files_alone_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What concerns the host stays asked for."""
+    """Entitlements of the host are still checked."""
     monkeypatch.setenv("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
     with pytest.raises(ConfigError) as caught:
         read(folder)
@@ -319,7 +321,7 @@ def test_a_buildx_without_the_flag_asks_for_nothing(
     version: str,
     asks: bool,  # noqa: FBT001
 ) -> None:
-    """Its bake could not be given `--allow`."""
+    """A bake without `--allow` is not checked."""
     monkeypatch.delenv("BUILDX_BAKE_ENTITLEMENTS_FS", raising=False)
     docker = Asked(("docker",))
     monkeypatch.setattr(Asked, "version", f"github.com/docker/buildx {version} abc")

@@ -1,4 +1,4 @@
-"""What a bake file may say in a build that is not trusted: a table of a target's keys."""
+"""Tests of what a bake file may set in an untrusted build, from a table of a target's keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# Of each key: what counts; and what asks, with the `--allow` that lets it, if one does.
+# For each key: a value that counts, and one that asks, with the `--allow` that permits it, if any.
 COUNTS: dict[str, list[Any]] = {
     "context": [".", "sub", "https://example.com/app.git", "docker-image://alpine"],
     "contexts": [{"a": "sub", "b": "target:base", "c": "docker-image://alpine"}],
@@ -96,7 +96,7 @@ ALL = ("fs=*", "ssh", "network.host", "security.insecure", "device")
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with a link out of it."""
+    """Make a checkout with a link out of it."""
     folder = tmp_path / "app"
     (folder / "sub").mkdir(parents=True)
     (folder / ".git").mkdir()
@@ -104,20 +104,20 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def guard(told: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[str, Any], list[str]]:
+def guard(printed: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[str, Any], list[str]]:
     return guard_target(
-        told, Limits(Checkout(folder.resolve(), folder), read_allowed(allowed, folder))
+        printed, Limits(Checkout(folder.resolve(), folder), read_allowed(allowed, folder))
     )
 
 
 def test_every_key_is_decided() -> None:
-    """One that nobody classified asks."""
+    """An unclassified key asks."""
     assert COUNTS.keys() | ASKS.keys() - {"what-comes-next"} == KEYS.keys()
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, vs in COUNTS.items() for v in vs])
 def test_what_is_harmless_stays_as_it_is(key: str, value: object, checkout: Path) -> None:
-    """A target of nothing else is the same."""
+    """A target with only harmless keys is unchanged."""
     assert guard({key: value}, checkout) == ({key: value}, [])
 
 
@@ -127,21 +127,21 @@ def test_what_is_harmless_stays_as_it_is(key: str, value: object, checkout: Path
 def test_what_asks_is_left_out_unless_the_caller_lets_it(
     key: str, value: object, allow: str, checkout: Path
 ) -> None:
-    """With `--allow` alone, and nothing by another one's."""
-    told = {"context": ".", key: value}
-    kept, (refused,) = guard(told, checkout)
+    """Only the right `--allow` keeps a key."""
+    printed = {"context": ".", key: value}
+    kept, (refused,) = guard(printed, checkout)
     assert not kept.get(key) or key == "context"
     assert kept.get("context") == (None if key == "context" else ".")
     assert refused == key or refused.startswith(f"{key}.")
-    kept, rest = guard(told, checkout, *([allow] if allow else ALL))
-    assert (kept == told, rest) == (bool(allow), [] if allow else [refused])
+    kept, rest = guard(printed, checkout, *([allow] if allow else ALL))
+    assert (kept == printed, rest) == (bool(allow), [] if allow else [refused])
 
 
 def test_the_dockerfile_lies_in_the_context_that_counts(checkout: Path) -> None:
-    """Of one that is fetched it is no file of this machine."""
+    """The Dockerfile of a remote context is not a local file."""
     assert guard({"context": "sub", "dockerfile": "../link/x"}, checkout)[1] == ["dockerfile"]
     assert guard({"context": "https://a.b/c.git", "dockerfile": "x"}, checkout)[1] == []
-    # Docker reads that from this machine all the same.
+    # Docker still reads that from this machine.
     there = {"context": "https://a.b/c.git", "dockerfile": "/x"}
     assert guard(there, checkout)[1] == ["dockerfile"]
     assert guard({"context": "/etc", "dockerfile": "x"}, checkout)[1] == ["context"]
@@ -151,13 +151,13 @@ class Evaluating(Docker):
     """A docker whose bake prints one target, and reads definitions as some release of buildx does.
 
     Attributes:
-        escapes: it prints texts as a file has them.
-        environments: what it was given, at each call.
+        escapes: it prints texts as written in a file.
+        environments: its environment at each call.
     """
 
-    def __init__(self, told: dict[str, Any], *, escapes: bool = False) -> None:
+    def __init__(self, printed: dict[str, Any], *, escapes: bool = False) -> None:
         super().__init__(("docker",))
-        self.told, self.escapes = told, escapes
+        self.printed, self.escapes = printed, escapes
         self.environments: list[Any] = []
 
     def print_bake(
@@ -167,11 +167,11 @@ class Evaluating(Docker):
         environment: Mapping[str, str] | None = None,
     ) -> Answer:
         self.environments.append(environment)
-        told = self.told
+        printed = self.printed
         if arguments[:1] == ("--file",) and arguments[1].endswith(".json"):
             text = (directory / arguments[1]).read_text()
-            told = self.read(json.loads(text)["target"]["app"])
-        shown = {key: self.show(key, value) for key, value in told.items()}
+            printed = self.read(json.loads(text)["target"]["app"])
+        shown = {key: self.show(key, value) for key, value in printed.items()}
         return Answer(0, json.dumps({"target": {"app": shown}}), "")
 
     def show(self, key: str, value: Any) -> Any:  # noqa: ANN401
@@ -182,7 +182,7 @@ class Evaluating(Docker):
         return value.replace("${", "$${").replace("%{", "%%{")
 
     def read(self, value: Any) -> Any:  # noqa: ANN401
-        """Evaluate as HCL does: `$${` is `${`; an expression would be something else."""
+        """Evaluate as HCL does: `$${` means `${`; an expression fails the test."""
         text = json.dumps(value).replace("$${", "\0").replace("${", "<").replace("\0", "${")
         return json.loads(text.replace("%%{", "\0").replace("%{", "<").replace("\0", "%{"))
 
@@ -190,22 +190,22 @@ class Evaluating(Docker):
 @pytest.mark.parametrize("escapes", [True, False])
 @pytest.mark.parametrize("text", ["plain", "${HOME} %{if}", "$${HOME}", "$$${x}", "a$%{"])
 def test_a_text_stays_what_it_is(escapes: bool, text: str, checkout: Path) -> None:  # noqa: FBT001
-    """Whichever release of buildx prints it: nothing in it is evaluated a second time."""
-    told = {"labels": {text: text}, "dockerfile-inline": text, "target": text}
+    """No release of buildx evaluates a text a second time."""
+    printed = {"labels": {text: text}, "dockerfile-inline": text, "target": text}
     asking = {"args": {"HTTP_PROXY": text}, "tags": [text]}
-    docker = Evaluating({**told, **asking}, escapes=escapes)
+    docker = Evaluating({**printed, **asking}, escapes=escapes)
     request = BakeRequest(BuildRequest(directory=checkout))
     guarded, (note,) = guard_bake(request, docker, checkout)
     (file,) = guarded.files
     read = docker.read(json.loads((checkout / file).read_text())["target"]["app"])
-    assert read == told
+    assert read == printed
     assert "`app.args.HTTP_PROXY`, `app.tags`" in note
 
 
 def test_the_files_are_evaluated_without_the_runners_variables(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But those that docker needs to find its own."""
+    """Bake files see only the variables that docker needs."""
     monkeypatch.setenv("DEPLOY_PASSWORD", "x")
     monkeypatch.setenv("DOCKER_CONFIG", "/c")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/runner")
@@ -228,14 +228,14 @@ def test_the_files_are_evaluated_without_the_runners_variables(
     ids=str,
 )
 def test_what_cannot_be_guarded_is_refused(given: dict[str, Any], checkout: Path) -> None:
-    """A definition from elsewhere, from stdin, or one that is added later."""
+    """A definition that is remote, from stdin, or added later is refused."""
     build = BuildRequest(directory=checkout, extra=given.pop("extra", ()))
     with pytest.raises(ConfigError):
         guard_bake(BakeRequest(build, **given), Evaluating({}), checkout)
 
 
 OVERRIDES = (".json", ".override.hcl")
-# What is there, what the caller names, and what is evaluated; None is refused.
+# The existing files, those that the caller names, and those evaluated; None means refused.
 FILES: list[tuple[list[str], list[str], list[str] | None]] = [
     (["docker-bake.hcl"], [], ["docker-bake.hcl"]),
     ([f"docker-bake{e}" for e in OVERRIDES], [], [f"docker-bake{e}" for e in OVERRIDES]),
@@ -252,7 +252,7 @@ FILES: list[tuple[list[str], list[str], list[str] | None]] = [
 def test_no_file_is_evaluated_that_reads_others(
     there: list[str], named: list[str], expected: list[str] | None, checkout: Path
 ) -> None:
-    """Compose opens files of the runner, and so does a link; a caller can allow both."""
+    """Compose files and links, which can read the runner's files, need the caller's permission."""
     for name in there:
         (checkout / name).write_text("")
     limits = Limits(Checkout(checkout.resolve(), checkout), read_allowed((), checkout))
@@ -269,7 +269,9 @@ def test_no_file_is_evaluated_that_reads_others(
 
 
 def test_a_bake_file_elsewhere_is_the_callers_to_name(checkout: Path, tmp_path: Path) -> None:
-    """What it says is guarded all the same; a link of the checkout to it is refused."""
+    """A caller may name a file elsewhere, which is guarded; a link in the checkout to it is
+    refused.
+    """
     own = tmp_path / "own.hcl"
     own.write_text("")
     limits = Limits(Checkout(checkout.resolve(), checkout), read_allowed((), checkout))

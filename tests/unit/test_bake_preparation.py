@@ -1,4 +1,4 @@
-"""What bake is told of each target, and what is run to save what one of them has made."""
+"""Tests of bake's arguments for each target, and of the run that saves a target's cache."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BEGIN = ["buildx", "bake", "--progress", "rawjson", "--metadata-file", "/m.json"
 
 @pytest.fixture
 def base(tmp_path: Path, store: Store) -> Prepared:
-    """What is known of a project before its targets are."""
+    """Prepare a project, without its targets."""
     folder = tmp_path / "shop"
     (folder / ".git").mkdir(parents=True)
     return make_prepared(
@@ -66,21 +66,21 @@ def ask(base: Prepared, **more: Any) -> BakeRequest:  # noqa: ANN401
     return BakeRequest(build, **more)
 
 
-def target(name: str, **told: Any) -> BakeTarget:  # noqa: ANN401
-    keys = {key.replace("_", "-"): value for key, value in told.items()}
+def target(name: str, **declared: Any) -> BakeTarget:  # noqa: ANN401
+    keys = {key.replace("_", "-"): value for key, value in declared.items()}
     return parse_definition(json.dumps({"target": {name: keys}}))[name]
 
 
-def baking(base: Prepared, told: BakeTarget, *uses: CacheUse) -> Baking:
-    return Baking(told, base, plan_uses(base.scope, uses))
+def baking(base: Prepared, declared: BakeTarget, *uses: CacheUse) -> Baking:
+    return Baking(declared, base, plan_uses(base.scope, uses))
 
 
 def sets(arguments: tuple[str, ...]) -> list[str]:
     return [value for flag, value in pairwise(arguments) if flag == "--set"]
 
 
-def test_a_bake_is_told_what_the_caller_says_and_then_the_caches(base: Prepared) -> None:
-    """In this order, so that a cache counts whatever the caller sets; the targets are the last."""
+def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
+    """The caches count whatever the caller sets, and the targets are last."""
     request = ask(
         base,
         targets=("default", "web"),
@@ -104,21 +104,21 @@ def test_a_bake_is_told_what_the_caller_says_and_then_the_caches(base: Prepared)
 
 
 def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
-    """The first `--set` replaces what the file has, so that stands there too, before ours."""
-    told = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
+    """The first `--set` replaces the file's imports, so they are repeated before ours."""
+    declared = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
     ours = use(IMPORT, "local", "type=local,src=/s"), use(IMPORT, "registry", "type=registry,ref=r")
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, told, *ours)])) == [
+    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared, *ours)])) == [
         "api.cache-from=type=registry,ref=r/own",
         "api.cache-from=type=local,src=c",
         "api.cache-from=type=local,src=/s",
         "api.cache-from=type=registry,ref=r",
     ]
-    # Nothing is said of it where nothing of ours is imported.
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, told)])) == []
+    # Without our imports they are not repeated.
+    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared)])) == []
 
 
 def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
-    """As for a build."""
+    """Bake uses the project's builder, like a build."""
     (base.request.directory / "bxcache.toml").write_text('[build]\nbuilder = "big"\n')
     base = replace(base, setup=load_setup(base.request.directory, {}))
     arguments = render_bake(ask(base), base, METADATA, [])
@@ -136,9 +136,9 @@ IMPORTED = use(IMPORT, "local", "type=local,src=/s")
     ("imported", "targets", "apart"),
     [
         (True, (), True),
-        # Without a cache there is nothing to miss.
+        # Without a cache nothing can be missed.
         (False, (), False),
-        # The folders of a remote bake file are not here.
+        # The folders of a remote bake file are not local.
         (True, ("https://example.com/app.git", "api"), False),
     ],
 )
@@ -148,7 +148,7 @@ def test_folders_in_common_have_paths_of_their_own(
     targets: tuple[str, ...],
     apart: bool,  # noqa: FBT001
 ) -> None:
-    """Where a cache is imported, since BuildKit would miss; the reason is told."""
+    """With an import, targets get their own paths, and a note gives the reason."""
     request = ask(base, targets=targets)
     both = [
         baking(base, target(name), *([IMPORTED] if imported else [])) for name in ("api", "web")
@@ -162,7 +162,7 @@ SAVED = ("--cache-from", "type=registry,ref=r:a"), ("--cache-to", "type=registry
 
 
 def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
-    """It makes no output, no tag and no other cache, whatever the caller sets of these."""
+    """It makes no output, tag or other cache, whatever the caller sets."""
     request = ask(
         base,
         targets=("default",),
@@ -193,7 +193,7 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
 
 
 def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> None:
-    """Nor for those of the caller's own `--set`, since such are added up."""
+    """The caller's own `--set` adds no other platforms."""
     api = target("api", platforms=["linux/amd64", "linux/arm64"])
     request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
     saving = Saving((), METADATA, "linux/arm64")
@@ -203,7 +203,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
 
 
 def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
-    """The layers that these make are told for them alone, so they are listed, itself the last."""
+    """Needed targets are listed too, the target itself last: each reports its own layers."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
     command = repeat_target(ask(base), targets, baking(base, targets["app"]), Saving((), METADATA))
     assert command.arguments[-1] == "app"
@@ -211,33 +211,33 @@ def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name", "told", "scope"),
+    ("folder", "name", "declared", "scope"),
     [
         (".", "api", {}, "api.linux-amd64.main"),
         ("services", "api", {}, "services_api.linux-amd64.main"),
         ("a/b", "api", {}, "a_b_api.linux-amd64.main"),
-        # What a target builds is its own matter: the scope is the target.
+        # The scope depends on the target's name, not on what it builds.
         (".", "api", {"target": "site"}, "api.linux-amd64.main"),
         (".", "api", {"platforms": ["linux/arm64"]}, "api.linux-arm64.main"),
     ],
 )
 def test_a_target_has_a_scope_of_its_own(
-    base: Prepared, folder: str, name: str, told: dict[str, Any], scope: str
+    base: Prepared, folder: str, name: str, declared: dict[str, Any], scope: str
 ) -> None:
-    """Named by it, from the project's top folder: each folder can have a bake file."""
+    """The scope is named by the target and its folder in the project."""
     directory = base.request.directory / folder
     base = replace(base, request=replace(base.request, directory=directory))
-    found = prepare_target(base, ask(base), target(name, **told)).scope
-    # What no tag can spell is replaced, and gets a hash.
+    found = prepare_target(base, ask(base), target(name, **declared)).scope
+    # Characters invalid in a tag are replaced, and a hash is added.
     parts = found.name.split(".")
     assert ".".join([parts[0].partition("-")[0], *parts[1:]]) == scope
 
 
 def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
-    """With what the caller says for all targets."""
-    told = target("api", context="app", args={"A": "1"}, tags=["x"])
+    """A target has its own settings, and the caller's for all targets."""
+    declared = target("api", context="app", args={"A": "1"}, tags=["x"])
     request = ask(base, options={"no_cache": True, "push": True})
-    settings = prepare_target(base, request, told).setup.config.build
+    settings = prepare_target(base, request, declared).setup.config.build
     assert (settings.context, settings.build_args, settings.tags) == ("app", {"A": "1"}, ("x",))
     assert (settings.no_cache, settings.push) == (True, True)
     plain = prepare_target(base, ask(base), target("api", no_cache=True)).setup.config.build
@@ -245,18 +245,18 @@ def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
 
 
 def test_each_target_has_a_name_and_a_folder_of_its_own(base: Prepared) -> None:
-    """So that no two of them stage to one place."""
+    """No two targets share a staging folder."""
     prepared = [prepare_target(base, ask(base), target(name)) for name in ("api", "web")]
     assert len({each.name for each in (base, *prepared)}) == 3
     assert len({each.folder for each in (base, *prepared)}) == 3
 
 
 def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
-    """Nothing is looked up, imported or saved for it, and it is said."""
-    told = target("api", cache_to=["type=inline"])
-    prepared = prepare_target(base, ask(base), told)
+    """Nothing is looked up, imported or saved for it, and a note says so."""
+    declared = target("api", cache_to=["type=inline"])
+    prepared = prepare_target(base, ask(base), declared)
     assert (prepared.backends, prepared.candidates, prepared.trust.writes) == ((), (), False)
-    plan = plan_target(told, prepared)
+    plan = plan_target(declared, prepared)
     assert (plan.uses, plan.saves) == ((), ())
     assert plan.notes == ("it has a `cache-to` of its own; its caches are left to bake",)
 
@@ -267,37 +267,37 @@ def test_an_inline_cache_is_asked_for_once(
     args: dict[str, str],
     asked: bool,  # noqa: FBT001
 ) -> None:
-    """For that build argument buildx asks by itself."""
-    told = target("api", args=args)
-    prepared = prepare_target(base, ask(base), told)
+    """With that build argument buildx adds an inline cache itself."""
+    declared = target("api", args=args)
+    prepared = prepare_target(base, ask(base), declared)
     use = CacheUse(EXPORT, make_local(), "r/app", prepared.scope.name, (("type", "inline"),), "why")
-    baking = Baking(told, prepared, BuildPlan(prepared.scope, saves=(Save(use),)))
+    baking = Baking(declared, prepared, BuildPlan(prepared.scope, saves=(Save(use),)))
     words = render_bake(ask(base), base, Path("m.json"), [baking])
     assert ("api.cache-to=type=inline" in words) == asked
 
 
 def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -> None:
-    """Where a cache of ours is imported too."""
-    told = target("api", cache_from=["type=local,src=c"])
-    prepared = prepare_target(base, ask(base), told)
+    """A note names its own imports, if ours are imported too."""
+    declared = target("api", cache_from=["type=local,src=c"])
+    prepared = prepare_target(base, ask(base), declared)
     note = "it has a `cache-from` of its own, which is imported too"
     open_backends(prepared, None)
-    assert note not in plan_target(told, prepared).notes
+    assert note not in plan_target(declared, prepared).notes
     build(store, prepared.scope.name, b"x")
     open_backends(prepared, None)
-    assert note in plan_target(told, prepared).notes
+    assert note in plan_target(declared, prepared).notes
 
 
-def test_build_arguments_are_told_as_a_command_has_them() -> None:
-    """One without a value has that of the environment."""
-    told = target("api", args={"A": "1", "B": None, "C": ""})
-    assert describe_arguments(told) == (
+def test_build_arguments_are_shown_as_a_command_has_them() -> None:
+    """An argument without a value has that of the environment."""
+    declared = target("api", args={"A": "1", "B": None, "C": ""})
+    assert describe_arguments(declared) == (
         *("--build-arg", "A=1", "--build-arg", "B", "--build-arg", "C="),
     )
 
 
 class Asked(Docker):
-    """Answers `bake --print`, and keeps what it was asked."""
+    """A docker that answers `bake --print` and records its arguments."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(("docker",))
@@ -309,7 +309,7 @@ class Asked(Docker):
 
 
 def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
-    """With the same files, values and further arguments."""
+    """`--print` gets the same files, values and further arguments."""
     docker = Asked(Answer(0, '{"target": {"api": {}, "web": {}}}', ""))
     request = ask(base, targets=("api",), files=("a.hcl",), sets=("a.b=c",), extra=("--x",))
     assert sorted(read_targets(request, docker)) == ["api", "web"]
@@ -335,7 +335,7 @@ def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
     ],
 )
 def test_a_question_is_not_built(base: Prepared, extra: tuple[str, ...], question: str) -> None:
-    """It is refused before docker is asked, in words that say what to do."""
+    """`--print` and the like are refused before docker runs, with a hint."""
     docker = Asked(Answer(0, '{"target": {"api": {}}}', ""))
     request = ask(base, extra=extra)
     assert find_question(extra) == question
@@ -349,7 +349,7 @@ def test_a_question_is_not_built(base: Prepared, extra: tuple[str, ...], questio
 
 
 def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
-    """With the same files, values and flags, and no cache."""
+    """The question gets the same files, values and flags, but no caches."""
     request = ask(
         base,
         targets=("api",),
@@ -370,9 +370,9 @@ def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
         ((), True),
         (("--allow", "network.host"), True),
         (("--allow=fs.read=/srv", "-D", "--debug"), True),
-        # No layer is another one with it.
+        # These do not change layers.
         (("--provenance=false", "--sbom", "true"), True),
-        # It would be written again, without the image's digest.
+        # The file would be written again, without the image's digest.
         (("--metadata-file", "m.json"), False),
         # These would push again.
         (("--set", "api.output=type=registry"), False),
@@ -388,14 +388,14 @@ def test_what_is_passed_on_is_judged(
     extra: tuple[str, ...],
     again: bool,  # noqa: FBT001
 ) -> None:
-    """With words of the caller's own of unknown effect no run repeats the bake."""
-    told = target("api", shm_size="1g")
-    prepared = prepare_target(base, ask(base, extra=extra), told)
+    """An argument with unknown effects prevents a run that repeats the bake."""
+    declared = target("api", shm_size="1g")
+    prepared = prepare_target(base, ask(base, extra=extra), declared)
     judged = prepared.request.extra
     settings = prepared.setup.config.build
     assert can_repeat(settings, judged) == again
     assert (not explain_unbaked(settings, judged)) == again
-    # What bake may do is not said of the stages that are baked on their own.
+    # Bake's entitlements do not apply to stages that are baked separately.
     assert not again or judged == ("--shm-size", "1g")
 
 
@@ -409,8 +409,8 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("said", "why"), REFUSALS)
-def test_bakes_own_words_tell_what_is_wrong(base: Prepared, said: str, why: str) -> None:
-    """Its error, not what it says around it."""
+def test_bakes_own_error_is_shown(base: Prepared, said: str, why: str) -> None:
+    """The error is shown without the text around it."""
     with pytest.raises(ConfigError) as caught:
         read_targets(ask(base), Asked(Answer(1, "", said)))
     [problem] = caught.value.problems
@@ -418,14 +418,14 @@ def test_bakes_own_words_tell_what_is_wrong(base: Prepared, said: str, why: str)
 
 
 @pytest.mark.parametrize("shown", ["", "nonsense", "{}"])
-def test_what_is_not_understood_is_told(base: Prepared, shown: str) -> None:
-    """It is no bug of bxcache's own."""
+def test_output_that_is_not_a_definition_is_an_error(base: Prepared, shown: str) -> None:
+    """It is reported, not treated as a bug of bxcache."""
     with pytest.raises(ConfigError, match="what `--print` shows is not understood"):
         read_targets(ask(base), Asked(Answer(0, shown, "")))
 
 
 def test_standard_input_can_be_read_only_once(base: Prepared) -> None:
-    """It is refused before anything is asked."""
+    """Reading stdin twice is refused before docker runs."""
     docker = Asked(Answer(0, '{"target": {}}', ""))
     with pytest.raises(ConfigError, match="`-` can be read only once"):
         read_targets(ask(base, files=("a.hcl", "-")), docker)

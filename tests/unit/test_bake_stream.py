@@ -1,4 +1,4 @@
-"""The stream of a bake, taken apart: each target is told as a build of it alone would be."""
+"""Tests of splitting a bake's stream: each target is reported like a build of it alone."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ STREAMS = Path(__file__).parents[1] / "streams"
 REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED
 Outcomes = dict[tuple[str, str], Outcome]
 
-# The instructions of the Dockerfiles that make a layer, in their order; see streams/README.md.
+# The instructions of the Dockerfiles that make a layer, in order; see streams/README.md.
 BASE = [("base", "COPY"), ("base", "RUN")]
 A, B, C = [*BASE, ("a", "RUN")], [*BASE, ("b", "COPY"), ("b", "RUN")], [*BASE, ("c", "RUN")]
 USES = [*A, ("mid", "RUN"), ("stage-1", "COPY")]
 OTHER = [("stage-0", "COPY"), ("stage-0", "RUN")]
 FAST, BAD, SLOW = ([("base", "COPY"), *more] for more in ([("fast", "RUN")], [("bad", "RUN")], []))
-"""Of `slow` one more was begun, and stopped."""
+"""One more step of `slow` began, and was stopped."""
 TARGETS = {
     "linked": {"api": A, "uses": USES},
     "merged": {"api": A, "web": B, "other": OTHER},
@@ -52,14 +52,14 @@ EACH = [(name, target) for name, targets in TARGETS.items() for target in target
 def feed(name: str) -> tuple[BakeReader, list[tuple[str, Event]]]:
     reader = BakeReader(tuple(TARGETS[name]))
     lines = (STREAMS / "bake" / f"{name}.ndjson").read_text().splitlines()
-    return reader, [told for line in join_documents(lines) for told in reader.feed(line)]
+    return reader, [seen for line in join_documents(lines) for seen in reader.feed(line)]
 
 
 def trace(name: str, target: str, *, known: bool) -> Trace:
-    """A target's trace; with `known` its own vertices are taken from the metadata, if there is."""
+    """Return a target's trace; with `known`, its own vertices come from the metadata, if any."""
     file = STREAMS / "bake" / f"{name}.meta.json"
-    told = parse_bake_metadata(file.read_text(), [target]) if known and file.exists() else {}
-    own = told[target].operations if told else ()
+    seen = parse_bake_metadata(file.read_text(), [target]) if known and file.exists() else {}
+    own = seen[target].operations if seen else ()
     return feed(name)[0].finish(target, own)
 
 
@@ -70,7 +70,7 @@ def outcomes(found: Trace) -> Outcomes:
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("name", "target"), EACH)
 def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known: bool) -> None:  # noqa: FBT001
-    """Each once, under its own stage, whether or not its own vertices are known."""
+    """Each step appears once, under its own stage, with or without known vertices."""
     found = trace(name, target, known=known)
     steps = [(step.name.stage, step.name.text.split()[0]) for step in found.steps]
     assert sorted(steps) == sorted(TARGETS[name][target])
@@ -79,10 +79,10 @@ def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known:
 @pytest.mark.parametrize(
     ("name", "target", "expected"),
     [
-        # It was built before what needs it.
+        # It was built before the targets that need it.
         ("linked", "api", dict.fromkeys(A, REUSED)),
         ("linked", "uses", {**dict.fromkeys(A, REUSED), USES[-2]: EXECUTED, USES[-1]: EXECUTED}),
-        # What another target does in its place is found.
+        # A step that another target executes is found.
         ("merged", "web", dict.fromkeys(B, EXECUTED)),
         ("merged", "api", {**dict.fromkeys(BASE, REUSED), A[-1]: EXECUTED}),
         ("differing", "api", dict.fromkeys(A, EXECUTED)),
@@ -99,13 +99,13 @@ def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known:
 def test_a_step_has_the_outcome_that_it_had_for_its_target(
     name: str, target: str, expected: Outcomes
 ) -> None:
-    """What is known from how the streams were made."""
+    """The outcomes are those known from how the streams were made."""
     assert outcomes(trace(name, target, known=True)) == expected
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_step_is_told_with_its_target(name: str) -> None:
-    """Its last event is what the trace says in the end."""
+def test_a_step_is_reported_with_its_target(name: str) -> None:
+    """A step's last event matches the trace."""
     reader, events = feed(name)
     for target in TARGETS[name]:
         last = {
@@ -119,7 +119,7 @@ def test_a_step_is_told_with_its_target(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["failing", "failing-old"])
 def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
-    """Without the target's name, which buildx writes since 0.14; others have none."""
+    """The error lacks the target's name, which buildx adds since 0.14."""
     reader, events = feed(name)
     why = (
         'failed to solve: process "/bin/sh -c sleep 2; echo oops >&2; exit 3" '
@@ -131,13 +131,13 @@ def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
     ]
     said = [(owner, each.line) for owner, each in events if isinstance(each, Said)]
     assert said[-1] == ("bad", f"ERROR: {why}")
-    # The excerpt of the Dockerfile is told once, and kept for all.
+    # The excerpt of the Dockerfile is reported once, and kept for all.
     assert [each for each in said if each[1] == "Dockerfile:6"] == [("bad", "Dockerfile:6")]
     assert "Dockerfile:6" in reader.finish("slow").said
 
 
-def test_an_excerpt_is_told_of_no_target_where_several_failed() -> None:
-    """It does not say whose Dockerfile it quotes; the error behind it does."""
+def test_an_excerpt_has_no_target_where_several_failed() -> None:
+    """The excerpt does not name its target, but the error after it does."""
     reader = BakeReader(("a", "b"))
     began, ended = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
     for name in ("a", "b"):
@@ -149,14 +149,14 @@ def test_an_excerpt_is_told_of_no_target_where_several_failed() -> None:
 
 
 def test_an_export_is_that_of_its_target() -> None:
-    """Only `fast` came so far."""
+    """Only `fast` got as far as its export."""
     reader, _ = feed("failing")
     found = {
         each: reader.finish(each).find_transfers(CacheVertex.EXPORT_LOCAL)
         for each in TARGETS["failing"]
     }
     [export] = found["fast"]
-    # As its stream has it, in `writing cache image manifest`.
+    # From `writing cache image manifest` in its stream.
     assert export.digest is not None
     assert export.digest.startswith("sha256:35b7f29e9f9a3fd0ce649efa")
     assert found["bad"] == found["slow"] == []
@@ -166,14 +166,14 @@ def test_an_export_is_that_of_its_target() -> None:
     ("name", "ended"),
     [
         ("failing", ["fast"]),
-        # An old buildx does not tell.
+        # An old buildx does not report it.
         ("failing-old", []),
         ("linked", ["api", "uses"]),
         ("merged", ["api", "web", "other"]),
     ],
 )
-def test_the_end_of_a_target_is_told(name: str, ended: list[str]) -> None:
-    """Of those that were built, whether or not they export an image or a cache."""
+def test_the_end_of_a_target_is_known(name: str, ended: list[str]) -> None:
+    """The end of a built target is known, whatever it exports."""
     reader, _ = feed(name)
     assert [each for each in TARGETS[name] if reader.find_end(each)] == ended
 
@@ -182,7 +182,7 @@ def test_the_end_of_a_target_is_told(name: str, ended: list[str]) -> None:
     ("error", "ended"), [("", True), ("denied", False), ("context canceled", False)]
 )
 def test_a_push_that_follows_belongs_to_the_target(error: str, *, ended: bool) -> None:
-    """A classic engine's images are pushed when all else is done."""
+    """A classic engine's push at the end counts for its target."""
     lines = (STREAMS / "bake" / "merged.ndjson").read_text().splitlines()
     reader = BakeReader(tuple(TARGETS["merged"]))
     for line in join_documents(lines):
@@ -195,15 +195,15 @@ def test_a_push_that_follows_belongs_to_the_target(error: str, *, ended: bool) -
     assert reader.find_end("api") is True
 
 
-def test_no_end_is_told_while_a_target_runs() -> None:
-    """At no line of a stream before the one that tells that it was built."""
+def test_a_running_target_has_no_end() -> None:
+    """The end is known only from the line that reports it."""
     reader = BakeReader(tuple(TARGETS["failing"]))
-    told = []
+    ends = []
     for line in join_documents((STREAMS / "bake" / "failing.ndjson").read_text().splitlines()):
         list(reader.feed(line))
-        told.append((reader.find_end("fast"), "[fast] resolving provenance" in line))
-    first = next(n for n, (ended, _) in enumerate(told) if ended)
-    assert told[first][1]
+        ends.append((reader.find_end("fast"), "[fast] resolving provenance" in line))
+    first = next(n for n, (ended, _) in enumerate(ends) if ended)
+    assert ends[first][1]
     assert reader.find_end("bad") is reader.find_end("slow") is None
 
 
@@ -211,8 +211,8 @@ RECORDED = [*STREAMS.glob("*.ndjson"), STREAMS / "bake" / "single.ndjson"]
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-def test_a_target_alone_is_told_as_a_build(path: Path) -> None:
-    """Its names have no target in front: events and trace are the same."""
+def test_a_single_target_is_read_like_a_build(path: Path) -> None:
+    """Without target prefixes, events and trace are those of a build."""
     one, other = BakeReader(("app",)), TraceReader()
     for line in join_documents(path.read_text().splitlines()):
         assert list(one.feed(line)) == [("app", each) for each in other.feed(line)]
@@ -227,8 +227,8 @@ DOCUMENTS = st.dictionaries(
 
 
 @given(st.lists(DOCUMENTS.map(json.dumps) | st.text(), max_size=4))
-def test_any_stream_of_one_target_is_told_as_a_build(lines: list[str]) -> None:
-    """Whatever it says."""
+def test_any_stream_of_one_target_is_read_like_a_build(lines: list[str]) -> None:
+    """This holds for any stream."""
     one, other = BakeReader(("app",)), TraceReader()
     for line in lines:
         assert list(one.feed(line)) == [("app", each) for each in other.feed(line)]
@@ -237,7 +237,7 @@ def test_any_stream_of_one_target_is_told_as_a_build(lines: list[str]) -> None:
 
 @given(st.lists(DOCUMENTS.map(json.dumps) | st.text(), max_size=4))
 def test_no_document_breaks_the_reader(lines: list[str]) -> None:
-    """A later buildx may say things of any shape."""
+    """Messages of any shape, as of a later buildx, can be read."""
     reader = BakeReader(("api", "web"))
     for line in lines:
         list(reader.feed(line))
@@ -252,7 +252,7 @@ STEPS = st.lists(st.tuples(STAGES, TEXTS), unique=True, max_size=5)
 
 @given(st.dictionaries(st.sampled_from(["api", "web", "mx-1", "a_b"]), STEPS, min_size=2))
 def test_names_lead_to_their_targets(builds: dict[str, list[tuple[str, str]]]) -> None:
-    """Also where a stage is called as a target is, and where an instruction has brackets."""
+    """A stage named like a target and brackets in an instruction cause no confusion."""
     reader = BakeReader(tuple(builds))
     for target, steps in builds.items():
         for number, (stage, text) in enumerate(steps, 1):
@@ -262,8 +262,8 @@ def test_names_lead_to_their_targets(builds: dict[str, list[tuple[str, str]]]) -
                 "started": "2026-01-01T00:00:00Z",
                 "completed": "2026-01-01T00:00:01Z",
             }
-            told = list(reader.feed(json.dumps({"vertexes": [vertex]})))
-            assert {owner for owner, _ in told} == {target}
+            seen = list(reader.feed(json.dumps({"vertexes": [vertex]})))
+            assert {owner for owner, _ in seen} == {target}
     for target, steps in builds.items():
         found = [(step.name.stage, step.name.text) for step in reader.finish(target).steps]
         assert found == steps
@@ -277,23 +277,23 @@ STARTED = {"started": "2026-01-01T00:00:00Z"}
 DONE = {**STARTED, "completed": "2026-01-01T00:00:02Z"}
 
 
-def tell(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
+def send(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
     return list(reader.feed(json.dumps(document)))
 
 
 def test_what_two_targets_have_in_common_is_read_once() -> None:
-    """Its log is told for the first of them, its outcome for both, its warning for none alone."""
+    """A shared step reports its log for one target, its outcome for both, its warning for none."""
     reader = BakeReader(("api", "web"))
-    tell(reader, vertexes=[vertex("api", **STARTED), vertex("web", **STARTED)])
+    send(reader, vertexes=[vertex("api", **STARTED), vertex("web", **STARTED)])
     hello, warning = (base64.b64encode(text).decode() for text in (b"hello\n", b"careful"))
-    told = tell(reader, logs=[{"vertex": "d", "data": hello}])
-    told += tell(reader, warnings=[{"vertex": "d", "short": warning}])
-    assert [(owner, type(each)) for owner, each in told] == [
+    seen = send(reader, logs=[{"vertex": "d", "data": hello}])
+    seen += send(reader, warnings=[{"vertex": "d", "short": warning}])
+    assert [(owner, type(each)) for owner, each in seen] == [
         ("api", StepLogged),
         ("", Warned),
     ]
     assert reader.finish("api").warnings == reader.finish("web").warnings == ("careful",)
-    done = tell(reader, vertexes=[vertex("api", **DONE), vertex("web", **DONE)])
+    done = send(reader, vertexes=[vertex("api", **DONE), vertex("web", **DONE)])
     assert [(owner, type(each)) for owner, each in done] == [
         ("api", StepFinished),
         ("web", StepFinished),
@@ -304,55 +304,55 @@ SHARED = "FROM a AS base\nRUN a\nFROM base AS api\nRUN b\nFROM base AS web\nRUN 
 
 
 @pytest.mark.parametrize(
-    ("line", "told", "concerned"),
+    ("line", "seen", "concerned"),
     [
         (4, "api", ["api"]),
         (6, "web", ["web"]),
         (2, "", ["api", "web"]),
-        # It is about the file, which they share, and no stage of theirs.
+        # It concerns the shared file, but none of their stages.
         (7, "", ["api", "web"]),
         (None, "", ["api", "web"]),
     ],
 )
 def test_a_warning_is_that_of_the_target_that_needs_the_line(
-    line: int | None, told: str, concerned: list[str]
+    line: int | None, seen: str, concerned: list[str]
 ) -> None:
-    """Of targets with one Dockerfile, of which BuildKit has one vertex."""
+    """Targets with one Dockerfile share a vertex, so the warning's line decides."""
     reader = BakeReader(("api", "web"), {"api": "api", "web": "Web"})
     name = "internal] load build definition from Dockerfile"
     both = [{"digest": "d", "name": f"[{each} {name}"} for each in ("api", "web")]
-    tell(reader, vertexes=both)
+    send(reader, vertexes=both)
     text, short = (base64.b64encode(each.encode()).decode() for each in (SHARED, "careful"))
     place = {"sourceInfo": {"data": text}, "range": [{"start": {"line": line}}]}
     more = place if line is not None else {}
-    events = tell(reader, warnings=[{"vertex": "d", "short": short, **more}])
-    assert [(owner, type(each)) for owner, each in events] == [(told, Warned)]
+    events = send(reader, warnings=[{"vertex": "d", "short": short, **more}])
+    assert [(owner, type(each)) for owner, each in events] == [(seen, Warned)]
     assert [each for each in ("api", "web") if reader.finish(each).warnings] == concerned
 
 
-def test_a_warning_of_docker_is_told_of_no_target() -> None:
-    """It does not say which one it is about; a target alone is the one."""
+def test_a_warning_of_docker_has_no_target() -> None:
+    """Docker does not name the target, unless there is only one."""
     line = "WARNING: local cache import at nowhere not found"
     assert [owner for owner, _ in BakeReader(("api", "web")).feed(line)] == [""]
     assert [owner for owner, _ in BakeReader(("api",)).feed(line)] == ["api"]
 
 
-def test_a_step_that_another_target_did_is_told_once() -> None:
-    """By its own name; that its own vertex is never told to be done does not matter."""
+def test_a_step_that_another_target_did_is_listed_once() -> None:
+    """It has its own name, though its own vertex is never reported as done."""
     reader = BakeReader(("api", "web"))
-    tell(reader, vertexes=[vertex("api", "own"), vertex("web", "other")])
-    tell(reader, vertexes=[vertex("api", "other", **DONE), vertex("web", "other", **DONE)])
+    send(reader, vertexes=[vertex("api", "own"), vertex("web", "other")])
+    send(reader, vertexes=[vertex("api", "other", **DONE), vertex("web", "other", **DONE)])
     [step] = reader.finish("api").steps
     assert (step.digests, step.outcome, step.seconds) == (("own",), EXECUTED, 2.0)
 
 
 def test_what_is_of_no_target_is_left_out() -> None:
-    """Such as reading the bake file; one that is called `internal` does not get it as a step."""
+    """Steps outside targets, such as reading the bake file, are left out."""
     reader = BakeReader(("internal", "api"))
     name = "[internal] load local bake definitions"
-    begun = tell(reader, vertexes=[{"digest": "x", "name": name, **DONE}])
+    begun = send(reader, vertexes=[{"digest": "x", "name": name, **DONE}])
     assert [each for _, each in begun] == [RunStarted()]
-    assert tell(reader, vertexes=[{"digest": "y", "name": "[nope 1/1] RUN x", **DONE}]) == []
+    assert send(reader, vertexes=[{"digest": "y", "name": "[nope 1/1] RUN x", **DONE}]) == []
     assert reader.finish("internal").steps == reader.finish("api").steps == ()
 
 
@@ -366,18 +366,18 @@ def test_what_is_of_no_target_is_left_out() -> None:
     ],
 )
 def test_an_error_is_that_of_the_target_it_names(line: str, why: dict[str, bool]) -> None:
-    """Of all where it names none and nobody's step has failed. It is told once."""
+    """An error without a target counts for failed targets, or for all, and is reported once."""
     reader = BakeReader(("api", "web"))
     assert len(list(reader.feed(line))) == 1
     assert {name: reader.finish(name).says_why for name in why} == why
 
 
-def test_a_target_whose_error_docker_does_not_tell_has_that_of_its_step() -> None:
-    """Of several that fail at once docker names one."""
+def test_a_target_without_its_own_error_has_that_of_its_step() -> None:
+    """If several targets fail, docker reports only one error."""
     reader = BakeReader(("api", "web"))
     for name in ("api", "web"):
         broken = vertex(name, name, **DONE, error=f"{name} broke")
-        tell(reader, vertexes=[broken])
+        send(reader, vertexes=[broken])
     list(reader.feed("ERROR: target web: failed to solve: web broke"))
     assert reader.finish("api").last_error == "api broke"
     assert reader.finish("web").last_error == "failed to solve: web broke"

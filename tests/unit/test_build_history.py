@@ -1,4 +1,4 @@
-"""What the history of a builder adds to a metadata file that says nothing of the steps."""
+"""Tests of completing metadata without steps from a builder's history."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIGESTS = {platform: f"sha256:{n:064}" for n, platform in enumerate(PROVENANCES)
 
 
 def arrange(provenance: dict[str, Any]) -> dict[str, Any]:
-    """A provenance in SLSA 1 shape, as BuildKit's `ConvertToSLSA1` makes it."""
+    """Arrange a provenance in SLSA 1 form, as BuildKit's `ConvertToSLSA1` does."""
     return {
         "buildDefinition": {
             "resolvedDependencies": provenance.get("materials"),
@@ -42,7 +42,7 @@ class FakeDocker(Docker):
 
     Args:
         one: the build was for a single platform.
-        fails: the word for which it refuses a question.
+        fails: questions with this word fail.
     """
 
     def __init__(self, *, one: bool = False, fails: str = "") -> None:
@@ -83,22 +83,22 @@ def complete(docker: Docker, ref: str = "b/node/id") -> Metadata:
 REF = "buildx.build.ref"
 
 
-def test_the_history_tells_what_the_file_would() -> None:
-    """For each platform, also in the shape that newer versions of BuildKit record."""
+def test_the_history_has_what_the_file_lacks() -> None:
+    """The history completes each platform, in the form of newer versions of BuildKit too."""
     whole = parse_metadata(json.dumps(TWO))
     assert len(whole.definitions) == len(PROVENANCES) == 2
     assert complete(FakeDocker()).definitions == whole.definitions
 
 
 def test_a_single_platform_has_no_name() -> None:
-    """As in the stream."""
+    """A single platform has no name, as in the stream."""
     [found] = complete(FakeDocker(one=True)).definitions
     assert found.platform is None
     assert found.operations
 
 
 def test_a_file_that_says_it_is_enough() -> None:
-    """The history is not asked."""
+    """A complete file needs no history."""
     whole = parse_metadata(json.dumps(TWO))
     assert complete_metadata(Docker(("none",)), whole) is whole
 
@@ -112,7 +112,7 @@ def test_a_file_that_says_it_is_enough() -> None:
     ],
 )
 def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
-    """Nothing is half known."""
+    """A failed question is the reason, and nothing is completed in part."""
     found = complete(FakeDocker(fails=fails), ref)
     assert found.definitions == ()
     assert found.why_unknown == why
@@ -121,24 +121,24 @@ def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("version", "platforms", "said"),
     [
-        ("0.13.1+ds1", 0, "from version 0.14, and this is 0.13.1"),
-        ("0.13.1+ds1", 2, "from version 0.14, and this is 0.13.1"),
-        ("v0.29.1", 2, "from version 0.31 where a build for several platforms makes an image"),
+        ("0.13.1+ds1", 0, "since version 0.14; this is 0.13.1"),
+        ("0.13.1+ds1", 2, "since version 0.14; this is 0.13.1"),
+        ("v0.29.1", 2, "for an image for several platforms since version 0.31"),
         ("v0.29.1", 0, "buildx did not report them: a reason"),
         ("v0.31.0", 2, "buildx did not report them: a reason"),
         ("", 2, "buildx did not report them: a reason"),
     ],
 )
 def test_only_the_true_cause_is_blamed(version: str, platforms: int, said: str) -> None:
-    """A version only where a later one reports them."""
-    told = explain_unknown(version, Metadata(why_unknown="a reason"), platforms)
-    assert said in told
-    assert "a reason" in told or "0.14" in told
+    """A version is blamed only if a later one would report the layers."""
+    seen = explain_unknown(version, Metadata(why_unknown="a reason"), platforms)
+    assert said in seen
+    assert "a reason" in seen or "0.14" in seen
 
 
 def test_what_is_known_needs_no_reason() -> None:
-    """Of a build that nothing exports there is no layer to know."""
+    """Known layers, or a build without exports, need no reason."""
     whole = parse_metadata(json.dumps(TWO))
     assert explain_unknown("v0.13", whole, 2) == ""
-    told = explain_unknown("v0.29", Metadata(definitions=(Definition(None, "", ()),)), 0)
-    assert "nothing exports them" in told
+    seen = explain_unknown("v0.29", Metadata(definitions=(Definition(None, "", ()),)), 0)
+    assert "nothing exports them" in seen

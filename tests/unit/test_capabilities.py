@@ -1,4 +1,4 @@
-"""What docker says of itself, and whether it is enough."""
+"""Tests of reading and checking what docker can do."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CLASSIC = Builder("default", "docker", (Node("default", "running", platforms=("l
 
 
 def test_a_builder_is_read() -> None:
-    """Driver, platforms, and the label that tells the containerd image store."""
+    """The driver, the platforms and the label of the containerd image store are read."""
     builder = parse_builder(DOCKER_DRIVER)
     assert (builder.name, builder.driver, builder.error) == ("default", "docker", "")
     assert builder.platform == "linux/amd64"
@@ -75,7 +75,7 @@ def test_a_builder_is_read() -> None:
 
 
 def test_every_node_is_read() -> None:
-    """Of a builder with several."""
+    """All nodes of a builder are read."""
     builder = parse_builder(TWO_NODES)
     assert [node.name for node in builder.nodes] == ["multi0", "multi1"]
     assert [node.status for node in builder.nodes] == ["running", "inactive"]
@@ -84,7 +84,7 @@ def test_every_node_is_read() -> None:
 
 
 def test_a_builder_out_of_reach_has_its_error() -> None:
-    """buildx exits with 0 for it."""
+    """The error is read, although buildx exits with 0."""
     builder = parse_builder(DOWN)
     assert builder.error.startswith("Cannot connect to the Docker daemon at unix:///x.")
     assert (builder.driver, builder.nodes) == ("", ())
@@ -92,7 +92,7 @@ def test_a_builder_out_of_reach_has_its_error() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "garbage", "Name\n:::\n Labels"])
 def test_any_text_gives_a_builder(text: str) -> None:
-    """What is not there is empty."""
+    """Missing fields are empty."""
     assert parse_builder(text).platform is None
 
 
@@ -107,12 +107,12 @@ def test_any_text_gives_a_builder(text: str) -> None:
     ],
 )
 def test_versions_are_read(text: str, expected: tuple[int, ...] | None) -> None:
-    """Numbers to compare, where there are any."""
+    """A version with numbers can be compared."""
     assert parse_version(text) == expected
 
 
 def test_the_engine_is_read() -> None:
-    """And that none answers."""
+    """The engine is read, and its absence."""
     text = json.dumps(
         {"Client": {"Version": "28"}, "Server": {"Version": "27", "Os": "linux", "Arch": "arm64"}}
     )
@@ -141,7 +141,7 @@ def test_the_engine_is_read() -> None:
 def test_a_builder_that_does_not_answer_is_refused_with_its_mend(
     found: Capabilities, message: str, command: str
 ) -> None:
-    """One error: what is wrong, and the command."""
+    """The error names the problem and the command that fixes it."""
     with pytest.raises(EngineError) as caught:
         check_reachable(found)
     assert message in caught.value.message
@@ -154,7 +154,7 @@ OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        pytest.param(replace(GOOD, builder=CLASSIC), "the classic image store", id="classic"),
+        pytest.param(replace(GOOD, builder=CLASSIC), "docker's classic image store", id="classic"),
         pytest.param(
             replace(GOOD, engine="20.10.24"), "docker engine 20.10.24 is too old", id="engine"
         ),
@@ -164,15 +164,15 @@ OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
     ],
 )
 def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: str) -> None:
-    """It is reason for a warning alone, with the one command that mends it."""
+    """It causes only a warning, with the command that fixes it."""
     check_reachable(found)
-    told = explain_inline_only(found)
-    assert why in told
-    assert told.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
+    seen = explain_inline_only(found)
+    assert why in seen
+    assert seen.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
 
 
 def test_a_builder_that_saves_everything_needs_no_words() -> None:
-    """An engine with the containerd image store, and one whose version says nothing."""
+    """A containerd image store or an unknown version causes no warning."""
     assert not explain_inline_only(GOOD)
     assert not explain_inline_only(replace(GOOD, engine="dev"))
 
@@ -193,7 +193,7 @@ def test_a_sleeping_builder_is_one_that_a_build_starts(
     status: str,
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """And is no reason to refuse."""
+    """A builder that a build would start is not refused."""
     builder = Builder("b", driver, (Node("b0", status),))
     assert builder.sleeps is expected
     if expected:
@@ -204,7 +204,7 @@ def test_a_sleeping_builder_is_one_that_a_build_starts(
     "text", ["github.com/docker/buildx v0.12.1 abc", "github.com/docker/buildx 0.8.2"]
 )
 def test_an_old_buildx_is_refused(text: str) -> None:
-    """Before 0.13 there is no `rawjson`."""
+    """A buildx before 0.13, without `rawjson`, is refused."""
     with pytest.raises(EngineError, match=r"is too old; bxcache needs 0\.13 or later"):
         check_buildx(text)
 
@@ -213,5 +213,5 @@ def test_an_old_buildx_is_refused(text: str) -> None:
     "text", ["github.com/docker/buildx v0.13.0 x", "github.com/docker/buildx dev"]
 )
 def test_a_new_or_unknown_buildx_is_accepted(text: str) -> None:
-    """A build from source has no number to compare."""
+    """A build from source without a version is accepted."""
     check_buildx(text)

@@ -165,7 +165,7 @@ def test_dockers_exit_status_is_ours(library: Library, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[0] == "ERROR: it broke"
-    assert err.splitlines()[-1] == "nothing saved: the build failed, the caches are as they were"
+    assert err.splitlines()[-1] == "nothing saved: the build failed; the caches are unchanged"
 
 
 def test_our_errors_have_a_status_and_a_hint(
@@ -291,7 +291,7 @@ def test_warnings_that_nobody_saw_are_told_in_the_end(
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line != "{}"][:4] == [
         *WARNINGS,
-        "1 warning of BuildKit, see above: StageNameCasing",
+        "1 warning from BuildKit, see above: StageNameCasing",
     ]
 
 

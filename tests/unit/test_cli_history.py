@@ -219,10 +219,10 @@ def test_notes_go_to_stderr(known: Known, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.usefixtures("known")
 def test_a_cache_without_a_record_shows_its_chains(capsys: pytest.CaptureFixture[str]) -> None:
-    """And says what names need."""
+    """The last line says what stage names need."""
     out = ask(capsys, "history", "plain")
     assert "chain 1" in out
-    assert out.endswith("names need a record, which builds with bxcache leave\n")
+    assert out.endswith("stage names need a record, which only builds with bxcache write\n")
 
 
 @pytest.mark.usefixtures("known")
@@ -235,7 +235,7 @@ def test_two_builds_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
         "three gone",
     ]
     assert lines[7:10] == ["two:", "  - 30 B  RUN b", "  + 20 B  RUN b"]
-    assert "no layer differs" in ask(capsys, "diff", "~0")
+    assert "no layers differ" in ask(capsys, "diff", "~0")
 
 
 @pytest.mark.parametrize(

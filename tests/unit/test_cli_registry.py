@@ -135,13 +135,14 @@ def test_prune_removes_by_age(registry: MemoryRegistry, capsys: pytest.CaptureFi
     first, last = capsys.readouterr().out.splitlines()
     assert first == f"would be removed: {OLD} (unused for 40 days)"
     assert last == (
-        f"{registry.address}/app: 1 scope would be removed, 200 B that no other has; 2 would stay"
+        f"{registry.address}/app: 1 scope would be removed, 200 B not shared with others; "
+        "2 would stay"
     )
     assert scopes(registry) == {MAIN, OLD, TAG}
     assert run(["registry", "prune", "--max-age", "30d"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first == f"removed: {OLD} (unused for 40 days)"
-    assert last == f"{registry.address}/app: 1 scope removed, 200 B that no other has; 2 left"
+    assert last == f"{registry.address}/app: 1 scope removed, 200 B not shared with others; 2 left"
     assert scopes(registry) == {MAIN, TAG}
     assert run(["registry", "prune", "--max-age", "30d"]) == 0
     assert capsys.readouterr().out == f"{registry.address}/app: 0 scopes removed; 2 left\n"

@@ -239,7 +239,7 @@ def test_adopt_names_the_scopes(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run(["store", "adopt", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "is a store now; its scopes: latest" in out
-    assert "needed by none of them" in out
+    assert "are unused; the next build removes them" in out
 
 
 def test_a_name_with_control_characters_is_shown_quoted(

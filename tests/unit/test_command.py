@@ -1,4 +1,4 @@
-"""The arguments for docker."""
+"""Tests of the arguments for docker."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def render(**settings: object) -> list[str]:
     ],
 )
 def test_each_setting_is_dockers_own_flag(settings: dict[str, object], expected: list[str]) -> None:
-    """Under docker's name for it, and the context last."""
+    """Each setting becomes docker's flag, and the context is last."""
     assert render(**settings) == expected
 
 
 def test_extra_arguments_are_passed_on_unchanged() -> None:
-    """After all flags of the settings, before the caches and the context."""
+    """They follow the flags of the settings, before the caches and the context."""
     arguments = render_build(
         BuildSettings(),
         cache_options=[("--cache-to", "type=inline")],
@@ -86,7 +86,7 @@ def test_extra_arguments_are_passed_on_unchanged() -> None:
 def test_an_inline_cache_is_asked_for_once(
     args: dict[str, str], extra: tuple[str, ...], asked: int
 ) -> None:
-    """For that build argument buildx asks by itself, and 28.5 refuses to be asked twice."""
+    """With that build argument buildx adds an inline cache itself, and 28.5 refuses two."""
     options = [("--cache-to", "type=inline"), ("--cache-to", "type=local,dest=x")]
     settings = BuildSettings(build_args={**args})
     found = render_build(settings, cache_options=options, metadata_file="/m", extra=extra)
@@ -95,7 +95,7 @@ def test_an_inline_cache_is_asked_for_once(
 
 
 def test_a_quoted_command_is_the_command() -> None:
-    """A shell splits it into the very same words."""
+    """A shell splits it into the same words."""
     words = ["docker", "build", "--label", "a=it's $HOME", "--tag", "x y", ".", "--", "\n"]
     assert shlex.split(quote_command(words).replace("\\\n", "")) == words
 
@@ -116,7 +116,7 @@ def test_a_quoted_command_is_the_command() -> None:
     ],
 )
 def test_outputs_to_stdout_are_known(output: str, expected: bool) -> None:  # noqa: FBT001
-    """They leave no room for anything else there."""
+    """An output to stdout is recognized."""
     assert writes_stdout(BuildSettings(outputs=(output,))) is expected
 
 
@@ -137,7 +137,7 @@ def test_it_is_known_whether_an_image_is_made(
     driver: str,
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """Only the docker driver makes one when nothing is said."""
+    """Only the docker driver makes an image by default."""
     assert exports_image(BuildSettings.model_validate(settings), driver) is expected
 
 
@@ -151,7 +151,7 @@ def test_it_is_known_whether_an_image_is_made(
         ({}, ("--file=-",), True),
         ({}, (), False),
         ({"file": "a"}, ("--iidfile", "-"), False),
-        # Docker takes no two things from stdin.
+        # Docker reads only one thing from stdin.
         ({"file": "-", "context": "-"}, (), False),
     ],
 )
@@ -160,5 +160,5 @@ def test_a_dockerfile_from_stdin_is_known(
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """Wherever that is said; a context from stdin is read by docker alone."""
+    """It is recognized in settings and flags; docker itself reads a context from stdin."""
     assert reads_dockerfile(BuildSettings.model_validate(settings), extra) is expected

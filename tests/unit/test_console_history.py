@@ -1,4 +1,4 @@
-"""What `bxcache history` and `bxcache diff` print."""
+"""Tests of the output of `bxcache history` and `bxcache diff`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ RECORD = make_record(*STEPS, stages=STAGES, seconds=83.2)
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three minutes after the build began."""
+    """Set the clock to three minutes after the build began."""
     monkeypatch.setattr("bxcache.console.history.time", SimpleNamespace(time=lambda: STARTED + 185))
 
 
@@ -85,7 +85,7 @@ def find_line(lines: Iterable[str], text: str) -> str:
 
 
 def test_each_stage_is_a_table_of_its_layers() -> None:
-    """Written out by hand; a base image takes a row for each of its layers."""
+    """The tables are those written by hand; a base image has a row for each layer."""
     assert show(make_history(RECORD)) == [
         f"{SCOPE}: built 3 min ago in 1 m 23 s, 4 steps: 1 reused, 3 executed",
         "in /store",
@@ -110,13 +110,13 @@ def test_each_stage_is_a_table_of_its_layers() -> None:
         f"  {short('out')} *    900 B  executed      0.1     8  COPY --from=build /o /",
         "  3 layers, 3.0 MB, 0.1 s",
         "",
-        "*: several steps or stages have it",
+        "*: shared by several steps or stages",
         "not part of this build: lint",
     ]
 
 
 def test_only_the_stages_that_are_asked_for_are_shown() -> None:
-    """Nothing is said of others, nor is a mark explained that is not there."""
+    """Other stages and unused marks are not mentioned."""
     step = make_step("RUN x", 2, layers="x:1")
     stages = make_stages(("one", 1, "scratch"), ("two", 3, "one"), ("-three", 4, "one"))
     assert show(make_history(make_record(step, stages=stages)), "one")[2:] == [
@@ -128,8 +128,8 @@ def test_only_the_stages_that_are_asked_for_are_shown() -> None:
     ]
 
 
-def test_the_chain_tells_what_is_from_which_stage() -> None:
-    """In the table before the stage's own steps, with the line in its own stage."""
+def test_the_chain_shows_which_stage_each_layer_is_from() -> None:
+    """Inherited layers come before the stage's own, with their stage's lines."""
     assert show(make_history(RECORD), "build", chain=True)[4:-2] == [
         "  LAYER                  INHERITED FROM     SIZE   OUTCOME  SECONDS  LINE  CREATED BY",
         f"  {short('a1')} *  base             3.0 MB                0.0     1  FROM alpine:3",
@@ -142,7 +142,7 @@ def test_the_chain_tells_what_is_from_which_stage() -> None:
 
 
 def test_a_stage_without_steps_of_its_own_says_so() -> None:
-    """Also where its chain is not asked for, or shown with it."""
+    """The stage says so with and without its chain."""
     stages = make_stages(("base", 1, "scratch"), ("alias", 3, "base"))
     history = make_history(make_record(make_step("RUN x", 2, layers="x:5"), stages=stages))
     assert show(history, "alias")[3:] == ["alias  FROM base, line 3", "  no steps of its own"]
@@ -152,7 +152,7 @@ def test_a_stage_without_steps_of_its_own_says_so() -> None:
 
 
 def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
-    """A build argument names the base, and BuildKit did not say whose step it is."""
+    """It is marked if a build argument names the base and the stage is unknown."""
     steps = (make_step("RUN x", 2, layers="x"), make_step("RUN y", 4, layers="y", parent=0))
     stages = make_stages(("dev", 1, "scratch"), ("app", 3, "${BASE}"))
     lines = show(make_history(make_record(*steps, stages=stages)), "app", chain=True)
@@ -160,14 +160,14 @@ def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
     assert find_line(lines, "RUN y").split()[:2] == [short("y"), "100"]
 
 
-def test_what_is_evicted_is_told_in_words() -> None:
-    """In place of the size, in the sum, and below with what that means."""
+def test_evicted_layers_are_marked() -> None:
+    """The mark replaces the size, appears in the sum, and is explained below."""
     present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
     lines = show(make_history(RECORD, present=present, unsaved=set()), "build")
     assert "  evicted  " in find_line(lines, "COPY src /src")
     assert "  900 B  " in find_line(lines, "RUN make")
     assert "  2 layers, 940 B (40 B evicted), 1 m 15 s" in lines
-    assert lines[-1] == "evicted: the cache has it no more; a build that needs it makes it again"
+    assert lines[-1] == "evicted: no longer in the cache; a build that needs it makes it again"
     history = make_history(RECORD, present=present, unsaved=set())
     assert "evicted" not in "\n".join(show(history, "stage-3"))
     assert "evicted" not in "\n".join(show(make_history(RECORD)))
@@ -176,14 +176,12 @@ def test_what_is_evicted_is_told_in_words() -> None:
 @pytest.mark.parametrize(
     ("unsaved", "word", "legend"),
     [
-        ({name_digest("src")}, "not saved", "the build did not save it: no step that is saved"),
-        (None, "absent", "the cache does not have it"),
+        ({name_digest("src")}, "not saved", "the build did not save it, because no saved step"),
+        (None, "absent", "not in the cache"),
     ],
 )
-def test_what_was_never_saved_is_told_in_other_words(
-    unsaved: set[str] | None, word: str, legend: str
-) -> None:
-    """And its digest is not printed where the digests of the cache are asked for."""
+def test_unsaved_layers_are_marked(unsaved: set[str] | None, word: str, legend: str) -> None:
+    """Their digests are not among the cache's."""
     present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
     history = make_history(RECORD, present=present, unsaved=unsaved)
     lines = show(history, "build")
@@ -196,7 +194,7 @@ def test_what_was_never_saved_is_told_in_other_words(
 
 
 def test_unknown_layers_are_a_dash() -> None:
-    """And counted; a column that nothing is known for is left out."""
+    """They are counted, and a column without any value is left out."""
     steps = (make_step("FROM alpine", stage="a"), make_step("RUN x", stage="a"))
     assert show(make_history(make_record(*steps)))[3:] == [
         "a",
@@ -220,10 +218,10 @@ AMD, ARM = "linux/amd64", "linux/arm64"
         ([[AMD, ARM], [AMD, ARM]], [f"{AMD},{ARM}", f"{AMD},{ARM}"]),
     ],
 )
-def test_platforms_are_told_where_there_are_several(
+def test_platforms_are_shown_if_there_are_several(
     shown: list[list[str]], expected: list[str] | None
 ) -> None:
-    """Of those that are shown, not of those that were built."""
+    """The platforms shown count, not those built."""
     steps = [
         make_step(f"RUN {number}", 2, layers=f"x{number}", platforms=tuple(platforms))
         for number, platforms in enumerate(shown)
@@ -252,13 +250,13 @@ def test_platforms_are_told_where_there_are_several(
         ),
     ],
 )
-def test_the_first_line_tells_of_the_build(more: dict[str, Any], expected: str) -> None:
-    """How long ago, how it ended, its steps, and the branch where that is known."""
+def test_the_first_line_describes_the_build(more: dict[str, Any], expected: str) -> None:
+    """It has the build's age, outcome, steps, and the branch if known."""
     assert show(make_history(make_record(make_step("RUN x"), **more)))[0] == f"{SCOPE}: {expected}"
 
 
 def test_a_failed_step_says_why() -> None:
-    """Below its stage."""
+    """The error is below its stage."""
     failed = make_step("RUN x", 2, outcome=Outcome.FAILED, error="exit code: 3\n" + "y" * 200)
     record = make_record(failed, stages=make_stages(("a", 1, "scratch")), exit_status=1)
     lines = show(make_history(record))
@@ -270,13 +268,13 @@ def test_a_failed_step_says_why() -> None:
     assert show(make_history(record), full=True)[-1].endswith("yyy")
 
 
-def test_a_build_that_told_of_no_stages_says_so() -> None:
-    """It failed before there were any."""
+def test_a_build_without_stages_says_so() -> None:
+    """A build that failed before its first stage says so."""
     assert show(make_history(make_record(exit_status=1))) == [
         f"{SCOPE}: failed 3 min ago after 12.3 s, 0 steps: 0 reused, 0 executed",
         "in /store",
         "",
-        "the build told of no stages",
+        "the build reported no stages",
     ]
 
 
@@ -286,7 +284,7 @@ def long_history(text: str, **more: Any) -> History:  # noqa: ANN401  # a histor
 
 
 def test_long_texts_are_cut_unless_all_is_wanted() -> None:
-    """To 120 columns; with `full` the digests are whole as well."""
+    """Lines have at most 120 columns; `full` shows whole texts and digests."""
     text = "RUN " + "0123456789" * 30
     lines = show(long_history(text))
     line = find_line(lines, "RUN 0")
@@ -298,8 +296,8 @@ def test_long_texts_are_cut_unless_all_is_wanted() -> None:
     assert name_digest("x") in line
 
 
-def test_places_are_told_where_they_are_asked_for() -> None:
-    """Whole, in a column of their own; a layer whose place is unknown has none."""
+def test_places_are_shown_on_request() -> None:
+    """They have their own column, empty if unknown."""
     place = "/store/blobs/sha256/" + name_digest("x")[7:]
     history = long_history("RUN x", places={name_digest("x"): place})
     lines = show(history, places=True)
@@ -354,7 +352,7 @@ def whole(history: History) -> str:
 def test_nothing_reaches_a_terminal_as_it_came(
     render: Callable[[History], str], history: History
 ) -> None:
-    """What could move the cursor or break a line is shown as Python writes it in a string."""
+    """Control characters and line breaks are shown as in a Python string."""
     text = render(history)
     assert VISIBLE in text
     assert all(line.isprintable() for line in text.split("\n"))
@@ -365,7 +363,7 @@ def test_nothing_reaches_a_terminal_as_it_came(
     [("RUN é ✓ 日本", "RUN é ✓ 日本"), (r"a\nb", r"a\nb"), ("'\n'", r"'\n'"), (UGLY, VISIBLE)],
 )  # fmt: skip
 def test_what_can_be_printed_stays(text: str, shown: str) -> None:
-    """Other scripts, quotes and backslashes among it."""
+    """Other scripts, quotes and backslashes are unchanged."""
     assert show_text(text) == shown
 
 
@@ -376,7 +374,7 @@ CHAINS = (
 
 
 def test_a_cache_without_a_record_shows_its_chains() -> None:
-    """In the same way, as far as that is known; a layer of two chains counts once."""
+    """Known values are shown in the same way; a layer of two chains counts once."""
     assert show(make_history(None, chains=CHAINS), chain=True) == [
         f"{SCOPE}: 3 layers, 1.0 kB in 2 chains",
         "in /store",
@@ -393,18 +391,18 @@ def test_a_cache_without_a_record_shows_its_chains() -> None:
         f"  {short('c')}       3 B",
         "  2 layers, 1.0 kB",
         "",
-        "*: several chains have it",
-        "names need a record, which builds with bxcache leave",
+        "*: shared by several chains",
+        "stage names need a record, which only builds with bxcache write",
     ]
 
 
 def test_an_empty_cache_has_no_chains() -> None:
-    """Nor a table."""
+    """An empty cache has no table."""
     assert show(make_history(None)) == [
         f"{SCOPE}: 0 layers, 0 B in 0 chains",
         "in /store",
         "",
-        "names need a record, which builds with bxcache leave",
+        "stage names need a record, which only builds with bxcache write",
     ]
 
 
@@ -425,20 +423,20 @@ def test_digests_are_one_a_line(
     chain: bool,  # noqa: FBT001
     expected: list[str],
 ) -> None:
-    """Whole, in the order of the stages from the bottom, each once."""
+    """Whole digests are in the order of the stages from the bottom, each once."""
     text = render_digests(history, history.find_stages(names), chain=chain)
     assert text.split("\n") == ([name_digest(name) for name in expected] or [""])
 
 
 def read(document: dict[str, Any]) -> Any:  # noqa: ANN401  # a document
-    """As a script has it."""
+    """Read the document as a script does."""
     found = json.loads(render_document(document))
     assert found.pop("version") == "1"
     return found
 
 
 def test_a_script_reads_all_of_a_history() -> None:
-    """Whole digests, bytes and seconds; of the arguments the names and hashes, never the key."""
+    """The document has whole digests, bytes and seconds, but no key of arguments."""
     record = make_record(
         *STEPS,
         stages=STAGES,
@@ -507,12 +505,12 @@ def describe(text: str, line: int, seconds: float, *layers: str) -> dict[str, An
 
 
 def test_a_script_reads_the_chain_of_a_stage() -> None:
-    """The steps below with the stage they are of, and their layers as the stage's own."""
+    """The document has inherited steps with their stage, and their layers."""
     history = make_history(RECORD)
     document = read(describe_history(history, history.find_stages(["build"]), chain=True))
     (stage,) = document["stages"]
-    told = [(step["stage"], step["text"], step["kind"]) for step in stage["inherited"]]
-    assert told == [
+    seen = [(step["stage"], step["text"], step["kind"]) for step in stage["inherited"]]
+    assert seen == [
         ("base", "FROM alpine:3", "from"),
         ("base", "RUN apk add make", "instruction"),
     ]
@@ -527,7 +525,7 @@ def test_a_script_reads_the_chain_of_a_stage() -> None:
 
 
 def test_a_script_reads_chains_with_the_same_keys() -> None:
-    """What only a record tells is null or empty."""
+    """Values that need a record are null or empty."""
     history = make_history(None, chains=CHAINS)
     document = read(describe_history(history, (), chain=False))
     assert document.keys() == read(describe_history(make_history(RECORD), (), chain=False)).keys()
@@ -547,7 +545,7 @@ def test_a_script_reads_chains_with_the_same_keys() -> None:
 
 
 def test_a_document_can_hold_what_is_no_text() -> None:
-    """A branch from a variable may hold bytes that are no UTF-8."""
+    """A branch from a variable may contain bytes that are not UTF-8."""
     history = ugly_history()
     assert read(describe_history(history, history.stages, chain=True))["scope"] == UGLY
 
@@ -573,7 +571,7 @@ def compare(before: Record, after: Record, *, full: bool = False) -> list[str]:
 
 
 def test_two_builds_are_compared_by_stage() -> None:
-    """Written out by hand: a table, below it what made the layers that differ, and a sum."""
+    """The table, the changed steps and the sum are those written by hand."""
     assert compare(RECORD, AFTER) == [
         f"{SCOPE}, built 3 min ago -> {SCOPE}, built 65 s ago",
         "",
@@ -598,29 +596,29 @@ def test_two_builds_are_compared_by_stage() -> None:
 
 
 def test_where_nothing_differs_it_says_so() -> None:
-    """And shows no step."""
+    """No step is shown."""
     assert compare(RECORD, RECORD)[3:] == [
         "base     3 -> 3             same",
         "build    2 -> 2             same",
         "stage-3  3 -> 3             same",
         "",
-        "no layer differs",
+        "no layers differ",
     ]
 
 
 def test_what_is_not_known_is_not_said_to_be_the_same() -> None:
-    """A buildx before 0.14 tells of no layers."""
+    """Layers unknown to a buildx before 0.14 are not compared."""
     record = make_record(make_step("RUN x", stage="a"))
     assert compare(record, record)[-2:] == [
-        "no layer differs",
+        "no layers differ",
         "the layers of 2 steps are unknown and not compared",
     ]
     nothing = make_record()
-    assert compare(nothing, nothing)[1:] == ["", "the builds told of no stages"]
+    assert compare(nothing, nothing)[1:] == ["", "the builds reported no stages"]
 
 
 def test_what_became_of_a_step_stands_below_it() -> None:
-    """Of a base image though its text has another digest, and for the same platform only."""
+    """A base image matches despite its digest, and only for the same platform."""
     stages = make_stages(("a", 1, "x"))
     before = make_record(
         make_step("FROM x@1", 1, layers="x1:1"),
@@ -645,7 +643,7 @@ def test_what_became_of_a_step_stands_below_it() -> None:
 
 
 def test_a_long_step_is_cut_in_a_comparison_too() -> None:
-    """Unless all is wanted."""
+    """`full` shows it whole."""
     stages = make_stages(("a", 1, "scratch"))
     before, after = (
         make_record(make_step("RUN " + "x" * 200, 2, layers=f"{name}:1"), stages=stages)
@@ -656,7 +654,7 @@ def test_a_long_step_is_cut_in_a_comparison_too() -> None:
 
 
 def test_a_script_reads_a_comparison() -> None:
-    """With whole digests, and the state of each stage as a word."""
+    """The document has whole digests, and each stage's state."""
     first, second = make_history(RECORD), make_history(AFTER)
     differences = compare_stages(first.stages, second.stages)
     document = read(describe_difference(first, second, differences))

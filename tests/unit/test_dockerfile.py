@@ -1,4 +1,4 @@
-"""The stages of a Dockerfile, as BuildKit's own parser would find them.
+"""Tests that the stages of a Dockerfile are those that BuildKit's own parser finds.
 
 https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/parser/parser.go
 """
@@ -17,12 +17,12 @@ RECORDED = (Path(__file__).parents[1] / "streams" / "Dockerfile").read_text()
 
 
 def heads(text: str) -> list[tuple[str, int, str]]:
-    """Each stage's name, line and base."""
+    """List each stage's name, line and base."""
     return [(stage.name, stage.line, stage.base) for stage in list_stages(text)]
 
 
 def test_the_stages_of_the_recorded_dockerfile() -> None:
-    """As counted by hand in it; the last has no name."""
+    """The stages are those counted by hand; the last has no name."""
     assert heads(RECORDED) == [
         ("base", 1, "scratch"),
         ("deps", 4, "base"),
@@ -57,29 +57,29 @@ def test_the_stages_of_the_recorded_dockerfile() -> None:
     ],
 )  # fmt: skip
 def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]]) -> None:
-    """Its name is in small letters; one without gets a number."""
+    """Names are in lower case; unnamed stages are numbered."""
     assert heads(text) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        # An instruction goes on behind a backslash.
+        # An instruction continues after a backslash.
         ("FROM \\\n  a \\\n  AS b\nFROM b", [("b", 1, "a"), ("stage-1", 4, "b")]),
         ("FROM al\\\npine", [("stage-0", 1, "alpine")]),
         ("FROM a\nRUN x \\\nFROM b", [("stage-0", 1, "a")]),
         ("FROM a\nRUN x \\ \t\nFROM b", [("stage-0", 1, "a")]),
         ("FROM a\nRUN x \\", [("stage-0", 1, "a")]),
-        # Comments and empty lines are no end of it.
+        # Comments and empty lines do not end it.
         ("FROM a AS i\nRUN x \\\n# y\n\n# z\nFROM b\nFROM c", [("i", 1, "a"), ("stage-1", 7, "c")]),
-        # A comment does not go on, nor does what ends in an escaped backslash.
+        # A comment does not continue, nor does a line that ends in an escaped backslash.
         ("FROM a\n# x \\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
         ("FROM a\nRUN x \\\\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
         # The first lines can choose another character.
         ("# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 2, "a")]),
         ("#syntax=x\n# Escape = ` \nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a")]),
         ("# escape=`\nFROM a\nRUN dir C:\\\nFROM b", [("stage-0", 2, "a"), ("stage-1", 4, "b")]),
-        # Not behind another comment, an empty line, or what is no directive.
+        # Not after another comment, an empty line, or an unknown directive.
         ("# x\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
         ("\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
         ("# x=y\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
@@ -88,7 +88,7 @@ def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]
 def test_an_instruction_can_have_several_lines(
     text: str, expected: list[tuple[str, int, str]]
 ) -> None:
-    """Its line is the first of them."""
+    """Its line is its first one."""
     assert heads(text) == expected
 
 
@@ -115,7 +115,7 @@ def test_an_instruction_can_have_several_lines(
     ],
 )
 def test_what_a_heredoc_holds_is_no_instruction(instruction: str, held: str) -> None:
-    """The next stage begins behind it, at its line."""
+    """The stage after a heredoc has the right line."""
     text = f"FROM a\n{instruction}\n{held}\nFROM b AS c\n"
     lines = text.count("\n")
     assert heads(text) == [("stage-0", 1, "a"), ("c", lines, "b")]
@@ -138,7 +138,7 @@ def test_what_a_heredoc_holds_is_no_instruction(instruction: str, held: str) -> 
     ],
 )
 def test_what_only_looks_like_a_heredoc_hides_nothing(instruction: str) -> None:
-    """Inside of a word or of quotes, or where an instruction takes none."""
+    """`<<` in a word, in quotes or in other instructions is not a heredoc."""
     assert heads(f"FROM a\n{instruction}\nFROM b\nEOF") == [
         ("stage-0", 1, "a"),
         ("stage-1", 3, "b"),
@@ -146,7 +146,7 @@ def test_what_only_looks_like_a_heredoc_hides_nothing(instruction: str) -> None:
 
 
 def test_lines_can_end_as_on_windows() -> None:
-    """With the escape directive, a continued line and a heredoc among them."""
+    """Directives, continued lines and heredocs may end in CRLF."""
     text = "# escape=`\nFROM a AS b\nRUN x `\n  y\nCOPY <<EOF /f\nFROM x\nEOF\nFROM b\n"
     expected = [("b", 2, "a"), ("stage-1", 8, "b")]
     assert heads(text) == expected
@@ -154,25 +154,25 @@ def test_lines_can_end_as_on_windows() -> None:
 
 
 def test_the_first_line_can_begin_with_a_byte_order_mark() -> None:
-    """An editor on Windows writes one."""
+    """A byte order mark, as from an editor on Windows, is ignored."""
     assert heads("\ufeffFROM a AS b") == [("b", 1, "a")]
     assert heads("\ufeff# escape=`\nFROM a\nRUN x `\nFROM b") == [("stage-0", 2, "a")]
 
 
 @pytest.mark.parametrize("character", ["\f", "\v", "\x1c", "\x85", "\u2028", "\r"])
 def test_only_a_line_feed_ends_a_line(character: str) -> None:
-    """BuildKit counts lines in the same way."""
+    """Lines are counted as BuildKit counts them."""
     text = f"FROM a\n# x{character}FROM y\nFROM b"
     assert heads(text) == [("stage-0", 1, "a"), ("stage-1", 3, "b")]
 
 
 def test_a_base_is_the_last_stage_of_that_name_before() -> None:
-    """An image is none, nor is a stage that comes later, or itself."""
+    """Images, later stages and the stage itself are not base stages."""
     stages = list_stages("FROM b AS a\nFROM A AS b\nFROM x AS a\nFROM a AS a\nFROM c")
     assert list_bases(stages) == (None, 0, None, 2, None)
 
 
-# Each instruction with what it uses.
+# Each instruction with the stages that it uses.
 USES = [
     ("COPY --from=a /x /y", {"a"}),
     ("COPY --link --from=a --chown=1 /x /y", {"a"}),
@@ -200,7 +200,7 @@ USES = [
 
 @pytest.mark.parametrize(("instruction", "used"), USES)
 def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
-    """By name or by number, and only stages before it."""
+    """A stage needs earlier stages by name or number."""
     stages = list_stages(f"FROM i AS a\nFROM i AS b\nFROM i AS last\n{instruction}\n")
     assert {stage.name for stage in list_needed(stages, None)} == {"last", *used}
 
@@ -216,7 +216,7 @@ def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
     ],
 )
 def test_only_what_feeds_the_target_is_needed(target: str | None, needed: set[str]) -> None:
-    """As read by hand from the recorded Dockerfile."""
+    """The needed stages are those read by hand from the recorded Dockerfile."""
     assert {stage.name for stage in list_needed(list_stages(RECORDED), target)} == needed
 
 
@@ -227,25 +227,25 @@ def test_only_what_feeds_the_target_is_needed(target: str | None, needed: set[st
         ("FROM x", "x", {2}),
         ("FROM i AS x", "X", {4}),
         ("FROM x AS x", "x", {2, 4}),
-        # A stage without a name is not found by what BuildKit shows for it.
+        # An unnamed stage cannot be referenced by BuildKit's name for it.
         ("FROM stage-2", None, {4}),
     ],
 )
 def test_of_stages_of_one_name_the_last_one_before_is_used(
     end: str, target: str | None, lines: set[int]
 ) -> None:
-    """A target is the last of all."""
+    """A target is the last stage of its name."""
     stages = list_stages(f"FROM i AS x\nFROM i AS x\nFROM i\n{end}\n")
     assert {stage.line for stage in list_needed(stages, target)} == lines
 
 
 def test_without_stages_nothing_is_needed() -> None:
-    """Whatever the target."""
+    """Without stages, no target needs any."""
     assert list_needed((), None) == list_needed((), "x") == frozenset()
 
 
 NAMES = st.from_regex(r"[a-zA-Z][a-zA-Z0-9_.-]{0,8}", fullmatch=True).filter(
-    # A number is for the unnamed ones.
+    # Only unnamed stages have a number.
     lambda name: not name.lower().startswith("stage-")
 )
 IMAGES = st.from_regex(r"[a-z0-9]{1,8}(:[a-z0-9]{1,4})?", fullmatch=True)
@@ -281,7 +281,7 @@ def test_a_written_dockerfile_is_read_back(
     verb: str,
     end: str,
 ) -> None:
-    """Names, lines, last lines and bases, whatever stands between the stages."""
+    """Names, lines, last lines and bases are read back, whatever the content."""
     lines, expected = list(opening), []
     for number, (name, base, bodies) in enumerate(stages):
         line = len(lines) + 1

@@ -1,4 +1,4 @@
-"""A copy of a Dockerfile differs in the names of stages and in nothing else."""
+"""Tests that a copy of a Dockerfile differs only in the names of stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import copy_dockerfile, name_stages, read_dockerfile
 
-# Each with the text after it, by hand; every stage without a name is to be called `n0`, `n1`, ...
+# Each text with its copy, written by hand; unnamed stages are named `n0`, `n1`, ...
 CASES = {
     "one": ("FROM a\n", "FROM a AS n0\n"),
     "no last line feed": ("FROM a", "FROM a AS n0"),
@@ -61,7 +61,7 @@ def name_all(text: str) -> str:
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES)
 def test_a_name_stands_at_the_end_of_its_from(text: str, expected: str | None) -> None:
-    """Nothing else is touched, and no line moves."""
+    """Nothing else changes, and no line moves."""
     expected = expected or text.replace("FROM a", "FROM a AS n0").replace("FROM b", "FROM b AS n1")
     named = name_all(text)
     assert named.rstrip() == expected.rstrip()
@@ -69,7 +69,7 @@ def test_a_name_stands_at_the_end_of_its_from(text: str, expected: str | None) -
 
 @pytest.mark.parametrize("text", [text for text, _ in CASES.values()], ids=CASES)
 def test_only_the_names_of_the_stages_are_others(text: str) -> None:
-    """Read again: as many, at the same lines, of the same bases, and all have names."""
+    """The copy has the same stages at the same lines with the same bases, all named."""
     before, after = list_stages(text), list_stages(name_all(text))
     assert [(each.line, each.base, each.uses) for each in before] == [
         (each.line, each.base, each.uses) for each in after
@@ -89,7 +89,7 @@ LINES = st.sampled_from(
 
 @given(st.lists(LINES, max_size=12).map("\n".join))
 def test_whatever_stands_there_no_line_moves(text: str) -> None:
-    """Where a stage got a name, taking that away gives the line that was there."""
+    """Removing the new names gives the original lines."""
     named = name_all(text)
     lines = text.split("\n")
     changed = named.split("\n")
@@ -101,7 +101,7 @@ def test_whatever_stands_there_no_line_moves(text: str) -> None:
 
 
 def test_no_names_no_change() -> None:
-    """A copy for nothing is a copy."""
+    """Without names, the copy equals the original."""
     text = "FROM a\nFROM b AS c\n"
     assert name_stages(text, {}) == text
 
@@ -111,7 +111,7 @@ def test_no_names_no_change() -> None:
 def test_what_is_ignored_for_a_dockerfile_is_for_its_copy(
     name: str, ignored: str | None, tmp_path: Path
 ) -> None:
-    """docker looks for that beside the file that it is given; bytes of any kind stay."""
+    """The Dockerfile's own ignore file is copied too, byte for byte."""
     (tmp_path / "copies").mkdir()
     dockerfile = tmp_path / name
     dockerfile.write_bytes(b"FROM a\n# \xff\xe9\n")

@@ -1,4 +1,6 @@
-"""What docker says is blamed on the cache where that is to blame. The texts are of real builds."""
+"""Tests that docker's errors are blamed on a cache only if it caused them, with texts of real
+builds.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.faults import blames_process, find_cache_fault, have_nodes_met, is_passing
+from bxcache.buildx.faults import (
+    blames_process,
+    find_cache_fault,
+    have_nodes_collided,
+    is_transient,
+)
 from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace
@@ -15,7 +22,7 @@ from bxcache.buildx.stream.trace import Trace
 STREAMS = Path(__file__).parents[1] / "streams"
 ONE, OTHER = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 SOLVE = "failed to build: failed to solve: "
-"""What buildx 0.29 begins with; 0.13 has only the second half."""
+"""The beginning of buildx 0.29's errors; 0.13 has only the second half."""
 KEY = f"{SOLVE}failed to compute cache key: "
 OLD = "failed to solve: "
 GONE = "127.0.0.1:5000/nonesuch"
@@ -113,7 +120,7 @@ OTHER_FAULTS = {
 
 
 def say(*lines: str) -> Trace:
-    """What a stream of these lines tells."""
+    """Return the trace of a stream of these lines."""
     reader = TraceReader()
     for line in join_documents(lines):
         list(reader.feed(line))
@@ -122,19 +129,19 @@ def say(*lines: str) -> Trace:
 
 @pytest.mark.parametrize("name", CACHE_FAULTS)
 def test_a_broken_cache_is_blamed(name: str) -> None:
-    """Whatever is wrong with it, on disk and in a registry; docker's words are given."""
+    """Docker's error is returned for any damage, on disk and in a registry."""
     text = CACHE_FAULTS[name]
     assert find_cache_fault(say("Dockerfile:3", "", f"ERROR: {text}")) == text
 
 
 @pytest.mark.parametrize("name", OTHER_FAULTS)
 def test_what_is_wrong_otherwise_is_not(name: str) -> None:
-    """A build that would fail again is not run again."""
+    """Other errors, which would occur again, are not blamed on a cache."""
     assert find_cache_fault(say(f"ERROR: {OTHER_FAULTS[name]}")) == ""
 
 
 def test_a_recorded_build_with_a_truncated_layer() -> None:
-    """The whole stream of one."""
+    """The recorded stream blames the cache."""
     trace = say(*(STREAMS / "truncated-parent.ndjson").read_text().splitlines())
     assert "short read" in find_cache_fault(trace)
     assert not blames_process(trace)
@@ -142,14 +149,14 @@ def test_a_recorded_build_with_a_truncated_layer() -> None:
 
 @pytest.mark.parametrize("name", ["failing-step", "docker-26-failing-step"])
 def test_a_recorded_build_with_a_failing_step(name: str) -> None:
-    """Its process is to blame."""
+    """The recorded stream blames the step's process."""
     trace = say(*(STREAMS / f"{name}.ndjson").read_text().splitlines())
     assert find_cache_fault(trace) == ""
     assert blames_process(trace)
 
 
 def test_only_docker_is_heard() -> None:
-    """What a step printed is no word of docker's."""
+    """A step's output is not taken for docker's error."""
     vertex = {"digest": ONE, "name": "[1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     log = {"vertex": ONE, "stream": 2, "data": "RVJST1I6IHVuZXhwZWN0ZWQgY29tbWl0IGRpZ2VzdCAK"}
     trace = say(json.dumps({"vertexes": [vertex], "logs": [log]}), "unexpected commit digest ")
@@ -167,14 +174,17 @@ def test_only_docker_is_heard() -> None:
         ("failed to solve: process did not complete successfully: exit code: 1", False),
     ],
 )
-def test_nodes_that_meet_in_one_layout(said: str, expected: bool) -> None:  # noqa: FBT001
-    """By buildx's own words, as it was seen to say them."""
-    assert have_nodes_met(say(f"ERROR: {said}")) is expected
-    assert have_nodes_met(say(tell_export("exporting cache to client directory", said))) is expected
-    assert not have_nodes_met(say(tell_export("exporting cache to registry", said)))
+def test_nodes_that_collide_in_one_layout(said: str, expected: bool) -> None:  # noqa: FBT001
+    """Collisions are recognized by buildx's messages, as observed."""
+    assert have_nodes_collided(say(f"ERROR: {said}")) is expected
+    assert (
+        have_nodes_collided(say(fail_export("exporting cache to client directory", said)))
+        is expected
+    )
+    assert not have_nodes_collided(say(fail_export("exporting cache to registry", said)))
 
 
-def tell_export(name: str, error: str) -> str:
+def fail_export(name: str, error: str) -> str:
     when = "2026-01-01T00:00:00Z"
     vertex = {"digest": ONE, "name": name, "started": when, "completed": when, "error": error}
     return json.dumps({"vertexes": [vertex]})
@@ -193,5 +203,5 @@ def tell_export(name: str, error: str) -> str:
     ],
 )
 def test_a_push_that_is_worth_another_attempt(said: str, expected: bool) -> None:  # noqa: FBT001
-    """The registry was at fault, or another build has taken the image away; not the login."""
-    assert is_passing(said) is expected
+    """Errors of the registry or a removed image are transient; a refused login is not."""
+    assert is_transient(said) is expected

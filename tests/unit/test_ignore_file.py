@@ -1,4 +1,4 @@
-"""The note about a store in a build context; what docker leaves out is asked of a real one."""
+"""Tests of the note about a store in a build context; real docker checks the rest elsewhere."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def notes(folder: Path, store: Path, **settings: object) -> list[str]:
 @pytest.mark.parametrize("ignored", ["", "*\n!build\n", "**/cache\n!**/index.json\n"])
 @pytest.mark.parametrize("name", [".cache", "#1", "!x", "a[b]*?", "back\\slash", "two words"])
 @pytest.mark.parametrize("file", [".dockerignore", "ci/Dockerfile.dockerignore"])
-def test_the_line_that_the_note_names_is_what_mends_it(
+def test_the_line_that_the_note_names_excludes_the_store(
     file: str, name: str, ignored: str, tmp_path: Path
 ) -> None:
-    """It names the store's whole path and the file that counts, and nothing else is left out."""
+    """The note names the store's path and the ignore file that counts."""
     store, counts = tmp_path / "build" / name / "cache", tmp_path / file
     (tmp_path / "ci").mkdir()
     counts.write_text(ignored)
     (note,) = notes(tmp_path, store, file="ci/Dockerfile")
-    assert f"the store {store} lies in the build context" in note
-    found = re.search(r"`(.+)` as the last line of (.+) leaves it out$", note)
+    assert f"the store {store} is in the build context" in note
+    found = re.search(r"; add `(.+)` as the last line of (.+)$", note)
     assert found
     assert found[2] == str(counts)
     assert found[1].removeprefix("/").replace("\\", "") == f"build/{name}/cache".replace("\\", "")
@@ -36,14 +36,14 @@ def test_the_line_that_the_note_names_is_what_mends_it(
 
 
 def test_a_named_context_has_an_ignore_file_of_its_own(tmp_path: Path) -> None:
-    """That of its folder, whatever the Dockerfile has."""
+    """A named context's ignore file is in its folder, whatever the Dockerfile has."""
     app, other = tmp_path / "app", tmp_path / "other"
     app.mkdir()
     other.mkdir()
     given = {"context": "app", "build_contexts": {"lib": "other", "base": "docker-image://x"}}
     (app / "Dockerfile.dockerignore").write_text("store\n")
     (note,) = notes(tmp_path, other / "store", **given)
-    assert "lies in the build context `lib`" in note
+    assert "is in the build context `lib`" in note
     assert str(other / ".dockerignore") in note
     (other / ".dockerignore").write_text("store\n")
     assert not notes(tmp_path, other / "store", **given)
@@ -51,5 +51,5 @@ def test_a_named_context_has_an_ignore_file_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("context", ["-", "https://example.com/x.git", "src"])
 def test_a_store_outside_of_the_context_needs_no_note(context: str, tmp_path: Path) -> None:
-    """Nor one where docker sends nothing from here."""
+    """A store outside, or a remote context, causes no note."""
     assert not notes(tmp_path, tmp_path / "store", context=context)

@@ -229,7 +229,7 @@ def test_each_image_has_its_summary_below_its_name(
     assert lines[6:9] == [
         "  slowest     2.0 s [deps] RUN a",
         "              1.0 s [app] RUN b",
-        "  1 warning of BuildKit, see above: Casing",
+        "  1 warning from BuildKit, see above: Casing",
     ]
     assert all(line.startswith("  ") for line in lines[3:11])
     assert lines[11] == "worker:"

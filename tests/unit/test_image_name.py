@@ -1,4 +1,4 @@
-"""What an image is called that the configuration does not name."""
+"""Tests of the names of images that the configuration does not name."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def name(context: str, file: str | None = None) -> str:
 def test_an_image_is_named_by_where_its_dockerfile_lies(
     context: str, file: str | None, expected: str
 ) -> None:
-    """The same on every machine, wherever the project is checked out."""
+    """The name is the same wherever the project is checked out."""
     for root in (Path("/work/one"), Path("/home/x/other-name")):
         assert name_image(root, root, context, file) == expected
 
 
 def test_a_name_does_not_depend_on_the_working_directory() -> None:
-    """`bxcache build .` below a folder is `bxcache build folder` above it."""
+    """`bxcache build .` in a folder gives the same name as `bxcache build folder` above it."""
     assert name_image(ROOT, ROOT / "api", ".", None) == name_image(ROOT, ROOT, "api", None) == "api"
 
 
@@ -56,27 +56,27 @@ def test_a_name_does_not_depend_on_the_working_directory() -> None:
     ],
 )
 def test_a_path_outside_of_the_project_is_in_no_name(runs: list[tuple[str, str | None]]) -> None:
-    """Another run has another one, as what is generated in a temporary folder has."""
+    """A path outside the project may differ in each run, so it is not in the name."""
     assert len({name(*run) for run in runs}) == 1
 
 
 def test_the_part_inside_of_the_project_is_in_the_name() -> None:
-    """Two contexts are two images, and none of them is what the project itself has."""
+    """Different contexts or Dockerfiles of the project give different names."""
     runs = [(".", "/t/D"), ("api", "/t/D"), ("/t", "api/D"), ("/t", "web/D"), ("api", None)]
     runs += [(".", "Dockerfile"), ("/t", "Dockerfile"), ("image", None)]
     assert len({name(*run) for run in runs}) == len(runs)
 
 
 def test_a_link_into_the_project_is_inside(tmp_path: Path) -> None:
-    """As `/tmp` is a link on a Mac, and the project is found by its real path."""
+    """A link to the project counts as inside, as `/tmp` does on a Mac."""
     (tmp_path / "real" / "api").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     root = tmp_path / "real"
     assert name_image(root, root, str(tmp_path / "link" / "api"), None) == "api"
 
 
-# The forms that BuildKit takes: https://docs.docker.com/build/concepts/context/#git-repositories
-# and its tests of them, util/gitutil/git_url_test.go.
+# The forms that BuildKit accepts: https://docs.docker.com/build/concepts/context/#git-repositories
+# and its tests, util/gitutil/git_url_test.go.
 REPOSITORY = [
     "https://github.com/docker/buildx.git",
     "https://github.com/docker/buildx.git/",
@@ -100,7 +100,7 @@ REPOSITORY = [
 
 @pytest.mark.parametrize("url", REPOSITORY)
 def test_a_repository_has_one_name(url: str) -> None:
-    """Whatever commit it is, however it is reached, and whoever asks; no secret is in it."""
+    """The name contains no commit, protocol, user or secret."""
     assert name(url) == name(url, "Dockerfile") == name(url, "-") == "//github.com/docker/buildx"
 
 
@@ -115,12 +115,12 @@ def test_a_repository_has_one_name(url: str) -> None:
     ],
 )
 def test_the_folder_in_a_repository_is_in_the_name(url: str, file: str | None) -> None:
-    """It says which image is meant."""
+    """The folder identifies the image."""
     assert name(url, file) == "//github.com/docker/buildx//hack/tool"
 
 
 def test_remote_contexts_have_names_of_their_own() -> None:
-    """Another host, port, repository, folder or Dockerfile is another image; a URL is no folder."""
+    """Another host, port, repository, folder or Dockerfile gives another name."""
     base = "https://git.example.com/a.git"
     runs = [(base, None), (base, "web.Dockerfile"), (base, "/t/D"), (base, "/p/D"), (base, "p/D")]
     runs += [(f"{base}#x:a", None), (f"{base}#x:b", None), (f"{base}#x:a", "web.Dockerfile")]
@@ -130,18 +130,18 @@ def test_remote_contexts_have_names_of_their_own() -> None:
 
 
 def test_what_a_url_is_signed_with_is_in_no_name() -> None:
-    """An archive in a bucket has another signature in each run."""
+    """A URL's signature differs in each run, so it is not in the name."""
     urls = [f"https://s3.example.com/app.tar?X-Amz-Signature={each}" for each in ("ab", "cd")]
     assert len({name(url) for url in urls}) == 1
 
 
 def test_a_dockerfile_behind_a_url_is_outside() -> None:
-    """docker fetches it."""
+    """A Dockerfile that docker fetches counts as outside the project."""
     assert name(".", "https://h.example.com/1/D") == name(".", "https://h.example.com/2/D")
     assert name(".", "https://h.example.com/1/D") == name(".", "/tmp/D")
 
 
 @pytest.mark.parametrize("text", ["https://[", "https://", "git@", "//", "#", "https://a?subdir=%"])
 def test_no_context_is_an_error(text: str) -> None:
-    """docker says what is wrong with it."""
+    """Any context has a valid name; docker reports what is wrong with it."""
     assert re.fullmatch(r"[A-Za-z0-9_][\w.-]*", Scope(name(text), None, ("linux/amd64",)).name)

@@ -1,4 +1,4 @@
-"""What a CI job shows: one section for all that docker does, and the rest outside of it."""
+"""Tests of a CI job's log: one section for docker's output, and the rest outside."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BEGINNINGS = {
 
 
 def list_events(log: tuple[str, ...]) -> list[Event]:
-    """Those of a build that fails, with the log of the step that does."""
+    """List the events of a failing build, with the log of the failed step."""
     return [
         Noted("a note"),
         StepStarted(STEP),
@@ -74,7 +74,7 @@ Build = Callable[..., Shown]
 def job(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Build:
-    """Runs a command as a job at a provider, with a library that has certain events."""
+    """Run a command as a job of a provider, with a library that emits certain events."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bxcache.toml").write_text("[images.api]\n[images.worker]\n")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
@@ -114,7 +114,7 @@ def job(
 def test_a_job_is_known_by_the_variables_of_its_provider(
     provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A job at another one by `CI`; elsewhere there is none."""
+    """Another provider's job is recognized by `CI`; elsewhere there is none."""
     assert find_job_log() is None
     monkeypatch.setenv("CI", "true")
     unknown = find_job_log()
@@ -129,7 +129,7 @@ def test_a_job_is_known_by_the_variables_of_its_provider(
 
 @pytest.mark.parametrize("provider", FOLDING)
 def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
-    """With what it is called; where it has a name that a step could print, no one can know that."""
+    """The section has its title, and a token that no step can guess."""
     begun = [[*log.begin("docker buildx build"), *log.stop()] for log in [JobLog(provider)] * 2]
     assert begun[0] == begun[1]
     assert re.fullmatch(BEGINNINGS[provider], "".join(f"{line}\n" for line in begun[0]))
@@ -140,7 +140,7 @@ def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_why_a_build_failed_stands_last_and_is_not_folded(job: Build, provider: str) -> None:
-    """All that docker does is; then come warnings, the summary, and the whole log of the step."""
+    """Docker's output is folded; warnings, the summary and the step's log follow."""
     printed = tuple(f"line {number}" for number in range(3000))
     shown = job(provider, "build", events=list_events(printed))
     if provider in FOLDING:
@@ -157,7 +157,7 @@ def test_why_a_build_failed_stands_last_and_is_not_folded(job: Build, provider: 
 
 @pytest.mark.parametrize("provider", FOLDING)
 def test_a_good_build_says_no_more_than_its_summary_outside(job: Build, provider: str) -> None:
-    """Also where its first run failed, and a second one without the cache did not."""
+    """This also holds if a first run failed and the second, without cache, succeeded."""
     events = [
         *list_events(("a",)),
         Warned("it is run again"),
@@ -175,7 +175,7 @@ def test_a_good_build_says_no_more_than_its_summary_outside(job: Build, provider
 @pytest.mark.parametrize("words", [("build", "--all"), ("bake",)])
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_several_images_have_one_section(job: Build, provider: str, words: tuple[str, ...]) -> None:
-    """The log of what failed is told with its image."""
+    """A failed step's log names its image."""
     shown = job(provider, *words, events=list_events(("a", "b")))
     if provider in FOLDING:
         assert {line.partition(" ")[0] for line in shown.folded} == {"api", "worker"}
@@ -186,7 +186,7 @@ def test_several_images_have_one_section(job: Build, provider: str, words: tuple
 @pytest.mark.parametrize("provider", sorted(READERS))
 @pytest.mark.parametrize("words", [("build",), ("build", "-q"), ("build", "--all")])
 def test_no_line_of_a_build_is_a_command(job: Build, provider: str, words: tuple[str, ...]) -> None:
-    """What a step prints, what it is, and what docker says."""
+    """A step's output, its name and docker's output are never commands."""
     step = replace(STEP, text="RUN echo '##vso[a.b]' ##[error] ##teamcity[x]")
     lines: list[Event] = [StepStarted(step)]
     for line in HOSTILE:
@@ -214,7 +214,7 @@ PARTS = st.lists(
 
 @given(st.sampled_from(sorted(READERS)), PARTS)
 def test_whatever_a_line_is_it_stays_one_that_is_only_shown(provider: str, text: str) -> None:
-    """To the provider itself, as a line of its own."""
+    """The provider takes any line for one line of plain text."""
     line = text.replace("\n", "")
     defused = JobLog(provider).defuse(line)
     shown = READERS[provider](defused)
@@ -224,7 +224,7 @@ def test_whatever_a_line_is_it_stays_one_that_is_only_shown(provider: str, text:
 
 @pytest.mark.parametrize("provider", sorted(READERS))
 def test_a_usual_line_is_printed_as_it_is(provider: str) -> None:
-    """Colours and tabs included, as far as they hide nothing."""
+    """Colours and tabs stay, if they hide nothing."""
     for line in ("+ make -j4", "a :: b", "\x1b[32mok\x1b[0m\t1", "# comment [x]", "--flag", ""):
         assert JobLog(provider).defuse(line) == line
 
@@ -232,7 +232,7 @@ def test_a_usual_line_is_printed_as_it_is(provider: str) -> None:
 def test_elsewhere_nothing_changes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Plain lines come as they come, and are not repeated."""
+    """Outside CI, lines are unchanged and not repeated."""
 
     def build(_: object, observe: Any) -> BuildResult:  # noqa: ANN401
         for event in list_events(("a", "::error::b")):

@@ -1,4 +1,4 @@
-"""Nothing that a command prints is a command to a CI system, on stdout or on stderr."""
+"""Tests that no output on stdout or stderr is a command to a CI system."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIGN = "##vso[a.b]x ##teamcity[x] travis_fold:end:x ##[error]y"
 
 
 def make_hostile_record(started: float) -> Any:  # noqa: ANN401  # a record
-    """A record that has hostile texts wherever it can have one."""
+    """Make a record with hostile texts in every place."""
     steps = tuple(
         RecordedStep(
             text=text,
@@ -80,7 +80,7 @@ COMMANDS = [
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project all of whose texts and names are hostile, with what a library would give of it."""
+    """Make a project with hostile texts and names, and a fake library for it."""
     folder = tmp_path / SIGN
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -123,7 +123,7 @@ def test_no_command_prints_a_command(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Wherever a provider looks for one in a line; and a document stays what it is."""
+    """No line contains a provider's command, and documents stay the same."""
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     for name, value in read_recording(provider).write(tmp_path).items():
         monkeypatch.setenv(name, value)
@@ -147,7 +147,7 @@ def test_a_line_that_waits_is_no_command(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What the holder of a lock says of itself is shown where a process has said it."""
+    """The text of a lock's holder is made safe to print."""
     for name, value in read_recording(provider).write(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("bxcache.store.locks._SECONDS_BEFORE_WARNING", 0.01)

@@ -1,4 +1,4 @@
-"""What a live view shows: laws of its state and its lines."""
+"""Tests of a live view's state and lines."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ EVENTS = st.lists(
 
 
 def test_a_step_that_was_stopped_runs_no_more() -> None:
-    """It is no longer drawn, and has come to nothing."""
+    """It is not drawn, and has no outcome."""
     board = Board()
     board.take(StepStarted(step("a", 1), "one"), 0.0)
     board.take(StepStarted(step("a", 1), "two"), 0.0)
@@ -70,7 +70,7 @@ def test_a_step_that_was_stopped_runs_no_more() -> None:
 
 
 def test_the_last_line_of_a_step_is_readable() -> None:
-    """Also one that is written over; without colours and tabs, for which there is no room."""
+    """The line is shown without colours and tabs, even if it will be overwritten."""
     board, running = Board(), step("a", 1)
     board.take(StepStarted(running), 0.0)
     board.take(StepLogged(running, "\x1b[32mok\x1b[0m\tdone"), 1.0)
@@ -81,7 +81,7 @@ def test_the_last_line_of_a_step_is_readable() -> None:
 
 @given(EVENTS, st.integers(20, 200), st.integers(2, 60))
 def test_whatever_happens_there_is_room(events: list[object], width: int, height: int) -> None:
-    """Never more lines than the terminal has, and what runs is shown before what is done."""
+    """The view fits the terminal, and running steps come before finished stages."""
     board = Board()
     for now, event in enumerate(events):
         board.take(event, float(now))  # type: ignore[arg-type]  # any of the events
@@ -98,10 +98,10 @@ def test_whatever_happens_there_is_room(events: list[object], width: int, height
 def test_what_there_is_no_room_for_need_not_be_drawn(
     events: list[object], width: int, height: int
 ) -> None:
-    """The lines are the same whether all stages are drawn, or only those that may be seen."""
+    """Skipping hidden stages does not change the lines."""
     board = Board()
     for number, event in enumerate(events):
-        # Many stages, most of them done.
+        # Many stages, mostly finished.
         board.take(event, float(number), label=str(number % 9))  # type: ignore[arg-type]  # any of the events
     every = draw_board(board, float(len(events)), width)
     some = draw_board(board, float(len(events)), width, height)
@@ -110,7 +110,7 @@ def test_what_there_is_no_room_for_need_not_be_drawn(
 
 @given(EVENTS)
 def test_a_step_is_counted_once(events: list[object]) -> None:
-    """As what became of it last, or as running."""
+    """A step counts by its last outcome, or as running."""
     board = Board()
     last: dict[StepName, object] = {}
     for now, event in enumerate(events):
@@ -125,7 +125,7 @@ def test_a_step_is_counted_once(events: list[object]) -> None:
 
 
 def test_the_steps_of_two_platforms_are_counted_apart() -> None:
-    """Though most have the same name: as many run and are done as the stream says, at any time."""
+    """The counts match the stream at all times, though platforms share step names."""
     reader, board = TraceReader(), Board()
     begun: set[str] = set()
     done: set[str] = set()
@@ -142,7 +142,7 @@ def test_the_steps_of_two_platforms_are_counted_apart() -> None:
 
 
 def test_a_second_run_begins_anew() -> None:
-    """Its vertices are others; what an image beside it has come to still counts."""
+    """A second run resets its own image's steps only."""
     board = Board()
     for label in ("api", "web"):
         board.take(StepFinished(step("a", 1), Outcome.EXECUTED, 1.0, vertex="old"), 0.0, label)
@@ -161,7 +161,7 @@ def test_a_terminal_of_a_ci_job_is_not_drawn_on(
     expected: bool,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where `CI` says no, it is no job."""
+    """A terminal in CI gets no live view, unless `CI` says no."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
     if ci is not None:
@@ -172,7 +172,7 @@ def test_a_terminal_of_a_ci_job_is_not_drawn_on(
 
 
 def test_bytes_that_moved_are_added_up_by_layer() -> None:
-    """A status tells of a layer many times; the last one counts."""
+    """The last status of each layer counts."""
     board = Board()
     for layer, current, total in [("a", 10, 100), ("b", 5, 50), ("a", 60, 100), ("b", 50, 50)]:
         board.take(Transferred(Transfer.PULL, layer, current, total, current == total), 1.0)

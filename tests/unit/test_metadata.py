@@ -1,4 +1,4 @@
-"""Metadata files."""
+"""Tests of reading metadata files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bxcache.redaction import Redactor
 
 STREAMS = Path(__file__).parents[1] / "streams"
 
-# The line of each instruction in streams/Dockerfile, by hand.
+# The line of each instruction in streams/Dockerfile, counted by hand.
 LINES = {
     ("base", "COPY busybox"): 2,
     ("base", "RUN"): 3,
@@ -44,7 +44,7 @@ def read(name: str) -> tuple[Metadata, TraceReader]:
 
 
 def test_every_step_has_its_line() -> None:
-    """As counted by hand in the Dockerfile."""
+    """Every step has the line counted by hand."""
     metadata, reader = read("cold")
     steps = list_steps(reader.finish(), metadata, Redactor())
     for (stage, start), line in LINES.items():
@@ -53,7 +53,7 @@ def test_every_step_has_its_line() -> None:
 
 
 def test_steps_are_in_the_order_of_the_dockerfile() -> None:
-    """Whatever order BuildKit ran them in."""
+    """The order does not depend on when BuildKit ran the steps."""
     metadata, reader = read("cold")
     steps = list_steps(reader.finish(), metadata, Redactor())
     assert [step.stage for step in steps] == [
@@ -63,7 +63,7 @@ def test_steps_are_in_the_order_of_the_dockerfile() -> None:
 
 @pytest.mark.parametrize("name", ["cold", "fresh-builder-all-reused", "two-platforms"])
 def test_every_layer_of_the_cache_belongs_to_a_step(name: str) -> None:
-    """The exporter said which layers it wrote: they are those of the steps."""
+    """The steps have exactly the layers that the exporter wrote."""
     metadata, reader = read(name)
     steps = list_steps(reader.finish(), metadata, Redactor())
     assert all(step.layers for step in steps)
@@ -78,7 +78,7 @@ def test_every_layer_of_the_cache_belongs_to_a_step(name: str) -> None:
 
 
 def test_the_image_digest_is_read() -> None:
-    """As docker wrote it."""
+    """The image's digest is the one that docker wrote."""
     metadata, _ = read("docker-28-cold")
     document = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     assert metadata.image_digest == document["containerimage.digest"]
@@ -111,80 +111,85 @@ def test_the_image_digest_is_read() -> None:
     ],
 )
 def test_other_shapes_are_left_out(text: str) -> None:
-    """A metadata file that says nothing useful is no reason to fail a build that succeeded."""
+    """A malformed metadata file does not fail a successful build."""
     metadata = parse_metadata(text)
     assert metadata.image_digest is None
     assert not metadata.layers
 
 
-# What a bake tells, a part of it for each of its targets.
+# The metadata of a bake, with a part for each target.
 
 
 def test_the_file_of_a_bake_has_a_part_for_each_target() -> None:
-    """As buildx writes it: what a build's file has stands below the target's name."""
+    """Below a target's name is the content of a build's file."""
     own = json.loads((STREAMS / "cold.meta.json").read_text())
     other = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     text = json.dumps({"stage-0": own, "stage-1": other, "buildx.build.warnings": []})
     alone, _ = read("docker-28-cold")
-    told = parse_bake_metadata(text, ("stage-0", "stage-1", "stage-2"))
-    assert told["stage-0"] == read("cold")[0]
-    assert told["stage-1"] == alone
-    assert told["stage-2"] == Metadata()
+    built = parse_bake_metadata(text, ("stage-0", "stage-1", "stage-2"))
+    assert built["stage-0"] == read("cold")[0]
+    assert built["stage-1"] == alone
+    assert built["stage-2"] == Metadata()
 
 
 A, B, C = (Layer(f"sha256:{letter * 64}", number) for number, letter in enumerate("abc"))
 
 
-def told(*operations: Operation, platform: str | None = None) -> Metadata:
+def built(*operations: Operation, platform: str | None = None) -> Metadata:
     return Metadata(None, (Definition(platform, "FROM x", operations),))
 
 
 def test_layers_get_other_names_wherever_they_stand() -> None:
-    """Those without another one keep theirs; the sizes are those of the new ones."""
-    before = told(Operation("v", (1,), ((A, B), (C,)), source="s"), Operation("w", (2,)))
+    """Layers are replaced in all chains with their new sizes; others stay."""
+    before = built(Operation("v", (1,), ((A, B), (C,)), source="s"), Operation("w", (2,)))
     named = before.with_layers({A.digest: C, B.digest: A})
-    assert named == told(Operation("v", (1,), ((C, A), (C,)), source="s"), Operation("w", (2,)))
+    assert named == built(Operation("v", (1,), ((C, A), (C,)), source="s"), Operation("w", (2,)))
     assert named.layers == {C.digest: 2, A.digest: 0}
     assert before.with_layers({}) == before
 
 
 ONE = Operation("v", (1,), ((A,),))
 CASES: list[tuple[str, Metadata, list[Metadata], Metadata]] = [
-    ("told by another", told(Operation("v", (1,))), [told(ONE)], told(ONE)),
+    ("known from another", built(Operation("v", (1,))), [built(ONE)], built(ONE)),
     (
         "by its lines, whatever its vertex",
-        told(Operation("x", (1,))),
-        [told(ONE)],
-        told(Operation("x", (1,), ((A,),))),
+        built(Operation("x", (1,))),
+        [built(ONE)],
+        built(Operation("x", (1,), ((A,),))),
     ),
-    ("told by itself", told(ONE), [told(Operation("v", (1,), ((B,),)))], told(ONE)),
-    ("other lines", told(Operation("v", (2,))), [told(ONE)], told(Operation("v", (2,)))),
-    ("more lines", told(Operation("v", (1, 2))), [told(ONE)], told(Operation("v", (1, 2)))),
-    ("no lines", told(Operation("v")), [told(Operation("v", (), ((A,),)))], told(Operation("v"))),
+    ("known from itself", built(ONE), [built(Operation("v", (1,), ((B,),)))], built(ONE)),
+    ("other lines", built(Operation("v", (2,))), [built(ONE)], built(Operation("v", (2,)))),
+    ("more lines", built(Operation("v", (1, 2))), [built(ONE)], built(Operation("v", (1, 2)))),
+    (
+        "no lines",
+        built(Operation("v")),
+        [built(Operation("v", (), ((A,),)))],
+        built(Operation("v")),
+    ),
     (
         "another platform",
-        told(Operation("v", (1,)), platform="linux/amd64"),
-        [told(ONE, platform="linux/arm64")],
-        told(Operation("v", (1,)), platform="linux/amd64"),
+        built(Operation("v", (1,)), platform="linux/amd64"),
+        [built(ONE, platform="linux/arm64")],
+        built(Operation("v", (1,)), platform="linux/amd64"),
     ),
     (
         "the same platform",
-        told(Operation("v", (1,)), platform="linux/amd64"),
-        [told(ONE, platform="linux/arm64"), told(ONE, platform="linux/amd64")],
-        told(ONE, platform="linux/amd64"),
+        built(Operation("v", (1,)), platform="linux/amd64"),
+        [built(ONE, platform="linux/arm64"), built(ONE, platform="linux/amd64")],
+        built(ONE, platform="linux/amd64"),
     ),
-    ("by nobody", told(Operation("v", (1,))), [], told(Operation("v", (1,)))),
-    ("what only others did", told(), [told(ONE)], told()),
+    ("by nobody", built(Operation("v", (1,))), [], built(Operation("v", (1,)))),
+    ("what only others did", built(), [built(ONE)], built()),
 ]
 
 
 @pytest.mark.parametrize(
     ("own", "others", "expected"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
 )
-def test_what_other_targets_tell_is_added(
+def test_layers_of_other_targets_are_added(
     own: Metadata, others: list[Metadata], expected: Metadata
 ) -> None:
-    """Only layers, and only where it tells none itself: a line is the same line in all of them."""
+    """Layers are added by line, and only where the target has none."""
     assert own.completed(others) == expected
 
 
@@ -213,17 +218,17 @@ UNTOLD = Definition(
         ({range(8, 99): (FIRST, SECOND)}, [((FIRST,),), (), (), ((OTHER,),)]),
         ({range(10, 99): (FIRST, SECOND)}, [((FIRST,),), (), (), ((OTHER,),)]),
     ],
-    ids=["nothing", "a stage", "what is told", "no step"],
+    ids=["nothing", "a stage", "already known", "no step"],
 )
-def test_what_a_stage_is_made_of_fills_what_is_not_told(
+def test_a_stages_layers_fill_unknown_ones(
     results: dict[range, tuple[Layer, ...]], expected: list[tuple[tuple[Layer, ...], ...]]
 ) -> None:
-    """The last step of these lines has it, and what it builds on has all but the top."""
+    """The last step of the lines gets all layers, and its base all but the top one."""
     (definition,) = Metadata(None, (UNTOLD,)).with_results(results).definitions
     assert [each.chains for each in definition.operations] == expected
 
 
 def test_of_several_platforms_nothing_is_filled() -> None:
-    """Their layers differ."""
+    """Nothing is filled for several platforms, whose layers differ."""
     both = Metadata(None, (UNTOLD, UNTOLD))
     assert both.with_results({range(4, 8): WHOLE}) == both

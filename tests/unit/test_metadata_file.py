@@ -1,4 +1,4 @@
-"""docker's metadata file has as much provenance as its caller wants."""
+"""Tests that docker's metadata file has as much provenance as its caller wants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WHOLE = {**USUAL, "buildConfig": {"llbDefinition": []}, "metadata": {"reproducib
 
 
 def make(provenance: object) -> dict[str, object]:
-    """A metadata file with the provenance of two platforms, or none."""
+    """Make a metadata file with the provenance of two platforms, or none."""
     kept = {"buildx.build.ref": "a/b/c", "containerimage.descriptor": {"digest": "sha256:1"}}
     names = ("buildx.build.provenance", "buildx.build.provenance/linux/arm64")
     return {**kept, **(dict.fromkeys(names, provenance) if provenance else {})}
@@ -28,7 +28,7 @@ def make(provenance: object) -> dict[str, object]:
     ],
 )
 def test_a_file_has_what_the_variable_says(wish: str | None, expected: object) -> None:
-    """Of a build and of each target of a bake, as buildx reads the variable."""
+    """The variable limits builds and each target of a bake, as in buildx."""
     environment = {} if wish is None else {"BUILDX_METADATA_PROVENANCE": wish}
     for document, kept in (
         (make(WHOLE), make(expected)),
@@ -39,7 +39,7 @@ def test_a_file_has_what_the_variable_says(wish: str | None, expected: object) -
 
 
 def test_a_file_names_the_callers_own_caches_only() -> None:
-    """bxcache's are no part of what plain buildx would have done."""
+    """The file does not contain bxcache's own caches."""
     cached = {"cache.manifest": "{}"}
     assert limit_metadata(json.dumps(cached), {}) == "{}"
     assert json.loads(limit_metadata(json.dumps(cached), {}, [""])) == cached
@@ -49,6 +49,6 @@ def test_a_file_names_the_callers_own_caches_only() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "nonsense"])
 def test_what_is_no_metadata_is_refused(text: str) -> None:
-    """It is not passed on, since it may have anything in it."""
+    """A text that is not metadata is refused, since it may contain anything."""
     with pytest.raises(ValueError):  # noqa: PT011  # it says what json does
         limit_metadata(text, {})

@@ -1,4 +1,4 @@
-"""docker's option text."""
+"""Tests of docker's option text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VALUES = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]
 
 @given(st.lists(st.tuples(NAMES, VALUES), min_size=1, max_size=6))
 def test_what_is_rendered_reads_back(attributes: list[tuple[str, str]]) -> None:
-    """Parse and render are a pair, whatever the values hold."""
+    """Parsing a rendered text returns the same attributes, whatever the values."""
     assert parse_options(render_options(attributes)) == tuple(attributes)
 
 
@@ -30,12 +30,12 @@ def test_what_is_rendered_reads_back(attributes: list[tuple[str, str]]) -> None:
 def test_fields_are_quoted_as_docker_reads_them(
     attributes: list[tuple[str, str]], text: str
 ) -> None:
-    """A field is quoted as a whole, and only where it must be."""
+    """A field is quoted as a whole, and only if necessary."""
     assert render_options(attributes) == text
 
 
 @pytest.mark.parametrize("text", ["type", "=x", 'type=local,"dest=/a', "a=1,,b=2"])
 def test_broken_texts_are_refused(text: str) -> None:
-    """A field without a name or an open quote."""
-    with pytest.raises(ValueError, match=r"is no `key=value`|is not quoted"):
+    """A field without a name and an open quote are refused."""
+    with pytest.raises(ValueError, match=r"is not `key=value`|is not quoted"):
         parse_options(text)

@@ -1,4 +1,4 @@
-"""Where a build runs when no provider says so, and what holds of any environment."""
+"""Tests of where a build runs without a CI provider, and of properties of any environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def test_a_laptop_is_trusted() -> None:
-    """It builds what its owner checked out."""
+    """A laptop builds what its owner checked out."""
     git = Git("refs/heads/feature/x", refs={"refs/heads/main": ""})
     assert read_place({"HOME": "/home/maria"}, HERE, ask_git=git) == Place(
         provider="git",
@@ -40,38 +40,38 @@ def test_a_laptop_is_trusted() -> None:
 
 @pytest.mark.parametrize("value", ["true", "1", "yes", "my-own-ci"])
 def test_an_unknown_provider_is_not_trusted(value: str) -> None:
-    """What it builds is not known."""
+    """An unknown provider may build anybody's code."""
     git = Git("refs/heads/main")
     place = read_place({"CI": value}, HERE, ask_git=git)
     assert (place.provider, place.branch, place.trusted) == ("git", "main", False)
     assert place.reason == "the CI provider is unknown"
-    assert place.notes == ("CI is set, the provider is unknown",)
+    assert place.notes == ("CI is set, but the provider is unknown",)
 
 
 @pytest.mark.parametrize("name", ["CODEBUILD_BUILD_ID", "bamboo_buildKey", "APPVEYOR"])
 def test_a_provider_that_is_not_read_is_not_trusted(name: str) -> None:
-    """Not all of them set `CI`."""
+    """A provider that does not set `CI` is recognized by its own variable."""
     place = read_place({name: "x:1"}, HERE, ask_git=make_clone())
     assert not place.trusted
-    assert place.notes == (f"{name} is set, the provider is unknown",)
+    assert place.notes == (f"{name} is set, but the provider is unknown",)
 
 
 @pytest.mark.parametrize("value", ["", " ", "false", "0", "False", "no"])
 def test_a_switch_that_is_off_is_no_ci(value: str) -> None:
-    """Neither `CI` nor a provider's own."""
+    """A variable set to a word for "no" marks no CI system."""
     environment = {"CI": value, "GITHUB_ACTIONS": value, "TRAVIS": value, "TEAMCITY_VERSION": ""}
     assert read_place(environment, HERE, ask_git=make_clone()).trusted
 
 
 def test_a_command_lines_setting_is_no_jenkins() -> None:
-    """People keep its URL in their shell."""
+    """`JENKINS_URL` alone may be a setting in a person's shell."""
     environment = {"JENKINS_URL": "https://ci.acme.example/"}
     assert read_place(environment, HERE, ask_git=make_clone()).provider == "git"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
 def test_traces_of_a_provider_without_its_mark_are_not_trusted(provider: object) -> None:
-    """Such as in a container that got only some of the variables."""
+    """Some of a provider's variables without its mark, as in a container, remove trust."""
     assert provider in PROVIDERS
     for name in next(p.traces for p in PROVIDERS if p is provider):
         place = read_place({name: "x"}, HERE, ask_git=make_clone())
@@ -102,7 +102,7 @@ def test_traces_of_a_provider_without_its_mark_are_not_trusted(provider: object)
 def test_the_default_branch_is_the_remotes_or_has_a_usual_name(
     refs: dict[str, str], expected: str | None, source: str | None
 ) -> None:
-    """The remote's word is first, a local branch's name last."""
+    """The remote's HEAD comes first, a local branch's name last."""
     place = read_place({}, HERE, ask_git=Git("refs/heads/topic", refs))
     assert (place.default, place.sources.get("default")) == (expected, source)
 
@@ -111,13 +111,13 @@ def test_the_default_branch_is_the_remotes_or_has_a_usual_name(
     ("tags", "expected"), [([], None), (["v1"], "v1"), (["v1", "latest"], None)]
 )
 def test_a_detached_head_is_a_tag_if_it_has_just_one(tags: list[str], expected: str | None) -> None:
-    """Of two nobody knows which is meant."""
+    """With two tags at HEAD, neither is chosen."""
     place = read_place({}, HERE, ask_git=Git(tags=tags))
     assert (place.branch, place.tag, place.trusted) == (None, expected, True)
 
 
 def test_a_branch_hides_the_tags_of_its_commit() -> None:
-    """They are not asked for."""
+    """On a branch, git is not asked for tags."""
     place = read_place({}, HERE, ask_git=Git("refs/heads/main", tags=["v1"]))
     assert (place.branch, place.tag) == ("main", None)
 
@@ -134,7 +134,7 @@ def test_a_branch_hides_the_tags_of_its_commit() -> None:
     ],
 )
 def test_git_that_says_nothing_is_asked_once(git: Git, note: str | None, tmp_path: Path) -> None:
-    """Only what is a surprise gets a note."""
+    """Only an unexpected failure of git causes a note."""
     place = read_place({}, tmp_path, ask_git=git)
     assert (place.provider, place.branch, place.default) == ("none", None, None)
     assert (place.trusted, place.sources) == (True, {})
@@ -144,15 +144,15 @@ def test_git_that_says_nothing_is_asked_once(git: Git, note: str | None, tmp_pat
 
 
 def test_a_repository_that_git_refuses_gets_a_note(tmp_path: Path) -> None:
-    """There is a .git, above the directory, and it is of no use."""
+    """A `.git` above the directory that git refuses causes a note."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "app").mkdir()
     place = read_place({}, tmp_path / "app", ask_git=Git(refusal="fatal: schade"))
-    assert place.notes == ("git does not read this checkout, though there is a .git",)
+    assert place.notes == ("git cannot read this checkout, although it has a .git",)
 
 
 def test_a_variable_that_is_blank_is_not_set() -> None:
-    """As some providers set all of theirs."""
+    """A blank variable counts as not set: some providers set all of theirs."""
     variables = Variables({"A": " ", "B": "x"})
     assert variables.find("A", "B") == variables.find("B")
     assert list(variables.find_blank("A", "B", "C")) == ["A is set but empty"]
@@ -173,13 +173,13 @@ def test_a_variable_that_is_blank_is_not_set() -> None:
     ],
 )
 def test_a_repository_has_one_name_however_its_url_is_written(url: str) -> None:
-    """Which host it is does not matter: a pull request's two are on the same."""
+    """All URLs of one repository give one name, which leaves out the host."""
     assert name_repository(url) == "acme/shop"
 
 
 @pytest.mark.parametrize("name", ["main", "pull", "pulling/1x", "12", "pr-12", "feature/pr/12"])
 def test_a_branch_is_not_taken_for_a_pull_request(name: str) -> None:
-    """Only where code hosts keep them."""
+    """Only refs where code hosts keep pull requests count as such."""
     assert not is_request_ref(name)
 
 
@@ -200,13 +200,13 @@ def test_a_branch_is_not_taken_for_a_pull_request(name: str) -> None:
 def test_repositories_are_the_same_by_their_whole_names(
     head: str, base: str, *, trusted: bool
 ) -> None:
-    """Only the case of ASCII letters does not count."""
+    """Names are compared whole, ignoring only the case of ASCII letters."""
     assert compare(head, base).trusted is trusted
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_properties(data: bytes) -> None:
-    """Whatever is in the file, reading it never fails."""
+    """Reading a properties file never fails, whatever it contains."""
     assert all(isinstance(text, str) for pair in parse_properties(data).items() for text in pair)
 
 
@@ -216,7 +216,7 @@ def test_any_bytes_are_properties(data: bytes) -> None:
     )
 )
 def test_properties_are_read_as_java_writes_them(pairs: dict[str, str]) -> None:
-    """Each escape of Java's is undone."""
+    """Every escape of a Java properties file is undone."""
     lines = [f"{_escape(key)}={_escape(value)}" for key, value in pairs.items()]
     assert parse_properties("\n".join(lines).encode("latin-1")) == pairs
 
@@ -250,7 +250,7 @@ TEXTS = (
 @given(st.dictionaries(st.sampled_from(KNOWN), TEXTS))
 @settings(max_examples=300)
 def test_any_environment_is_a_place(environment: dict[str, str]) -> None:
-    """Whatever the variables hold, it is never an error, and each known value has a source."""
+    """No environment is an error, and every known value has a source."""
     place = read_place(environment, HERE, ask_git=make_clone())
     values = {
         name: getattr(place, name) for name in ("branch", "tag", "base", "default", "pull_request")
@@ -289,7 +289,7 @@ def _read_event(event: object, environment: dict[str, str]) -> Place:
 def test_a_pull_request_of_another_repository_is_never_trusted(
     head: str, base: str, others: dict[str, str]
 ) -> None:
-    """Whatever else is set."""
+    """No other variable makes a fork's pull request trusted."""
     event = {
         "repository": {"full_name": base, "default_branch": "main"},
         "pull_request": {"number": 1, "head": {"ref": "x", "repo": {"full_name": head}}},
@@ -307,7 +307,7 @@ def test_a_pull_request_of_another_repository_is_never_trusted(
     ),
 )
 def test_any_event_is_read(event: object, name: str) -> None:
-    """Whatever its shape, and a pull request of no known repository is never trusted."""
+    """No event is an error, and a pull request without a known repository is never trusted."""
     place = _read_event(event, {"GITHUB_EVENT_NAME": name, "GITHUB_REF": "refs/heads/main"})
     if name in ("pull_request", "pull_request_review"):
         assert not place.trusted

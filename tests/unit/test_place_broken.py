@@ -1,4 +1,4 @@
-"""Environments that say half of it, nothing, or two things at once."""
+"""Tests of environments that are incomplete, empty or contradictory."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.unit.places.recordings import Git, make_clone, read_recordings
 
 Changes = dict[str, str | None]
 
-# The provider, the part of a recording's name that tells it from its like, what is changed in it
-# (None: not set), and a part of the note that tells of it.
+# The provider, a part of a recording's name that selects it, the changes to it (None: not set), and
+# a part of the note about that.
 BROKEN: list[tuple[str, str, Changes, str]] = [
     ("github", "push to", {"GITHUB_EVENT_NAME": None}, "GITHUB_EVENT_NAME is not set"),
     ("github", "push to", {"GITHUB_EVENT_NAME": ""}, "GITHUB_EVENT_NAME is not set"),
-    ("github", "push to", {"GITHUB_EVENT_NAME": "new_thing"}, "does not tell whose code"),
+    ("github", "push to", {"GITHUB_EVENT_NAME": "new_thing"}, "does not show whose code"),
     ("github", "push to", {"GITHUB_REF": None, "GITHUB_REF_NAME": None}, "neither a branch nor"),
     ("github", "push to", {"GITHUB_REF": "refs/heads/"}, "neither a branch nor a tag"),
     ("github", "push to", {"GITHUB_REF": None, "GITHUB_REF_TYPE": ""}, "neither a branch nor"),
     ("github", "push to", {"GITHUB_REF_NAME": "other"}, "GITHUB_REF_NAME contradict"),
     ("github", "push to", {"GITHUB_REF_TYPE": "tag"}, "GITHUB_REF_TYPE contradict"),
     ("github", "push to", {"GITHUB_REF": "refs/pull/12/merge"}, "is a pull request's"),
-    ("github", "push to", {"GITHUB_HEAD_REF": "main"}, "in a build that is no pull request"),
+    ("github", "push to", {"GITHUB_HEAD_REF": "main"}, "in a build that is not a pull request"),
     ("github", "push to", {"GITHUB_REPOSITORY": "eve/shop"}, "contradict each other"),
     ("github", "pull request of", {"GITHUB_REPOSITORY": "eve/shop"}, "contradict each other"),
     ("github", "pull request of", {"GITHUB_HEAD_REF": "main"}, "GITHUB_HEAD_REF and the file"),
@@ -38,12 +38,17 @@ BROKEN: list[tuple[str, str, Changes, str]] = [
     ("github", "workflow of the", {"GITHUB_EVENT_PATH": None}, "GITHUB_EVENT_PATH is not set"),
     ("github", "merge queue", {"GITHUB_EVENT_PATH": None}, "GITHUB_EVENT_PATH is not set"),
     ("gitlab", "push to", {"CI_MERGE_REQUEST_IID": ""}, "CI_MERGE_REQUEST_IID is set but empty"),
-    ("gitlab", "push to", {"CI_COMMIT_TAG": "v2"}, "says a branch and CI_COMMIT_TAG says a tag"),
+    ("gitlab", "push to", {"CI_COMMIT_TAG": "v2"}, "names a branch, but CI_COMMIT_TAG names a tag"),
     ("gitlab", "push to", {"CI_COMMIT_BRANCH": None}, "neither CI_COMMIT_BRANCH nor"),
-    ("gitlab", "push to", {"CI_PIPELINE_SOURCE": "merge_request_event"}, "CI_PIPELINE_SOURCE is"),
-    ("gitlab", "push to", {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "x"}, "no pull request"),
+    (
+        "gitlab",
+        "push to",
+        {"CI_PIPELINE_SOURCE": "merge_request_event"},
+        "CI_PIPELINE_SOURCE names",
+    ),
+    ("gitlab", "push to", {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "x"}, "not a pull request"),
     ("gitlab", "request of the", {"CI_MERGE_REQUEST_IID": ""}, "CI_MERGE_REQUEST_IID is not set"),
-    ("gitlab", "request of the", {"CI_MERGE_REQUEST_IID": "x"}, "is no number"),
+    ("gitlab", "request of the", {"CI_MERGE_REQUEST_IID": "x"}, "is not a number"),
     ("gitlab", "request of the", {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": None}, "is not set"),
     ("gitlab", "request of the", {"CI_MERGE_REQUEST_PROJECT_ID": ""}, "is not set"),
     ("gitlab", "request of the", {"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": None}, "is not set"),
@@ -53,18 +58,18 @@ BROKEN: list[tuple[str, str, Changes, str]] = [
     ("gitlab", "external pull request of", {"CI_COMMIT_BRANCH": "main"}, "contradict each other"),
     ("circleci", "push to", {"CIRCLE_BRANCH": None}, "neither a branch nor a tag"),
     ("circleci", "push to", {"CIRCLE_BRANCH": " "}, "neither a branch nor a tag"),
-    ("circleci", "push to", {"CIRCLE_TAG": "v1"}, "says a branch and CIRCLE_TAG says a tag"),
+    ("circleci", "push to", {"CIRCLE_TAG": "v1"}, "names a branch, but CIRCLE_TAG names a tag"),
     ("circleci", "push to", {"CIRCLE_PR_NUMBER": ""}, "CIRCLE_PR_NUMBER is set but empty"),
     ("circleci", "push to", {"CIRCLE_PR_USERNAME": "eve"}, "CIRCLE_PR_NUMBER is not set"),
     ("circleci", "push to", {"CIRCLE_BRANCH": "pull/31"}, "CIRCLE_PR_USERNAME is not set"),
-    ("circleci", "push to", {"CIRCLE_PULL_REQUEST": "https://github.com/x"}, "is no number"),
+    ("circleci", "push to", {"CIRCLE_PULL_REQUEST": "https://github.com/x"}, "is not a number"),
     ("buildkite", "push to", {"BUILDKITE_PULL_REQUEST": ""}, "PULL_REQUEST is not set"),
     ("buildkite", "push to", {"BUILDKITE_PULL_REQUEST": None}, "PULL_REQUEST is not set"),
-    ("buildkite", "push to", {"BUILDKITE_PULL_REQUEST": "true"}, "is no number"),
+    ("buildkite", "push to", {"BUILDKITE_PULL_REQUEST": "true"}, "is not a number"),
     ("buildkite", "push to", {"BUILDKITE_BRANCH": "eve:main"}, "BUILDKITE_BRANCH is a fork's"),
     ("buildkite", "push to", {"BUILDKITE_BRANCH": ""}, "neither a branch nor a tag"),
-    ("buildkite", "push to", {"BUILDKITE_TAG": "v1"}, "BUILDKITE_TAG says a tag"),
-    ("buildkite", "push to", {"BUILDKITE_PULL_REQUEST_REPO": "x"}, "is no pull request"),
+    ("buildkite", "push to", {"BUILDKITE_TAG": "v1"}, "BUILDKITE_TAG names a tag"),
+    ("buildkite", "push to", {"BUILDKITE_PULL_REQUEST_REPO": "x"}, "is not a pull request"),
     ("buildkite", "request of", {"BUILDKITE_PULL_REQUEST_REPO": ""}, "REPO is not set"),
     ("buildkite", "request of", {"BUILDKITE_REPO": ""}, "BUILDKITE_REPO is not set"),
     ("buildkite", "request of", {"BUILDKITE_BRANCH": "eve:main"}, "BUILDKITE_BRANCH is a fork's"),
@@ -72,54 +77,64 @@ BROKEN: list[tuple[str, str, Changes, str]] = [
     ("jenkins", "a branch of", {"BRANCH_NAME": None, "GIT_BRANCH": None}, "neither a branch nor"),
     ("jenkins", "a branch of", {"BRANCH_NAME": "", "GIT_BRANCH": "detached"}, "neither a branch"),
     ("jenkins", "a branch of", {"CHANGE_ID": ""}, "CHANGE_ID is set but empty"),
-    ("jenkins", "a branch of", {"TAG_NAME": "v1"}, "says a branch and TAG_NAME says a tag"),
+    ("jenkins", "a branch of", {"TAG_NAME": "v1"}, "names a branch, but TAG_NAME names a tag"),
     ("jenkins", "a branch of", {"CHANGE_TARGET": "main"}, "CHANGE_ID is not set"),
     ("jenkins", "a branch of", {"BRANCH_NAME": "PR-12-merge"}, "is a change request's"),
     ("jenkins", "a branch of", {"ghprbPullId": ""}, "ghprbPullId is set but empty"),
     ("jenkins", "a change of", {"CHANGE_FORK": ""}, "CHANGE_FORK is set but empty"),
     ("jenkins", "a change of", {"CHANGE_BRANCH": None}, "CHANGE_BRANCH is not set"),
     ("jenkins", "a change of", {"CHANGE_TARGET": None}, "CHANGE_TARGET is not set"),
-    ("jenkins", "a change of", {"TAG_NAME": "v1"}, "says a pull request and TAG_NAME says a tag"),
-    ("jenkins", "a change of", {"CHANGE_ID": "twelve"}, "is no number"),
+    (
+        "jenkins",
+        "a change of",
+        {"TAG_NAME": "v1"},
+        "a pull request, but TAG_NAME names a tag",
+    ),
+    ("jenkins", "a change of", {"CHANGE_ID": "twelve"}, "is not a number"),
     ("jenkins", "builder, the same", {"ghprbAuthorRepoGitUrl": ""}, "RepoGitUrl is not set"),
     ("jenkins", "builder, the same", {"ghprbGhRepository": None}, "Repository is not set"),
     ("azure", "push to", {"BUILD_SOURCEBRANCH": None}, "neither a branch nor a tag"),
     ("azure", "push to", {"BUILD_SOURCEBRANCH": "$/shop/main"}, "neither a branch nor a tag"),
-    ("azure", "push to", {"BUILD_SOURCEBRANCH": "refs/pull/12/merge"}, "number is not told"),
-    ("azure", "push to", {"BUILD_REASON": "PullRequest"}, "number is not told"),
-    ("azure", "push to", {"SYSTEM_PULLREQUEST_SOURCEBRANCH": "x"}, "is no pull request"),
+    ("azure", "push to", {"BUILD_SOURCEBRANCH": "refs/pull/12/merge"}, "number is missing"),
+    ("azure", "push to", {"BUILD_REASON": "PullRequest"}, "number is missing"),
+    ("azure", "push to", {"SYSTEM_PULLREQUEST_SOURCEBRANCH": "x"}, "is not a pull request"),
     ("azure", "request of the", {"SYSTEM_PULLREQUEST_ISFORK": None}, "neither True nor False"),
     ("azure", "request of the", {"SYSTEM_PULLREQUEST_ISFORK": ""}, "neither True nor False"),
     ("azure", "request of the", {"SYSTEM_PULLREQUEST_SOURCEBRANCH": ""}, "is not set"),
     ("azure", "request of the", {"SYSTEM_PULLREQUEST_TARGETBRANCH": None}, "is not set"),
     ("azure", "request of the", {"BUILD_SOURCEBRANCH": "refs/heads/main"}, "not a pull request's"),
     ("bitbucket", "push to", {"BITBUCKET_BRANCH": None}, "neither a branch nor a tag"),
-    ("bitbucket", "push to", {"BITBUCKET_TAG": "v1"}, "BITBUCKET_TAG says a tag"),
+    ("bitbucket", "push to", {"BITBUCKET_TAG": "v1"}, "BITBUCKET_TAG names a tag"),
     ("bitbucket", "push to", {"BITBUCKET_PR_ID": ""}, "BITBUCKET_PR_ID is set but empty"),
-    ("bitbucket", "push to", {"BITBUCKET_PR_DESTINATION_BRANCH": "x"}, "is no pull request"),
+    ("bitbucket", "push to", {"BITBUCKET_PR_DESTINATION_BRANCH": "x"}, "is not a pull request"),
     ("bitbucket", "request", {"BITBUCKET_PR_DESTINATION_BRANCH": ""}, "BRANCH is not set"),
-    ("bitbucket", "request", {"BITBUCKET_BRANCH": None}, "its branch is not named"),
+    ("bitbucket", "request", {"BITBUCKET_BRANCH": None}, "its branch is not set"),
     ("travis", "push to", {"TRAVIS_PULL_REQUEST": ""}, "TRAVIS_PULL_REQUEST is not set"),
-    ("travis", "push to", {"TRAVIS_PULL_REQUEST": "yes"}, "is no number"),
+    ("travis", "push to", {"TRAVIS_PULL_REQUEST": "yes"}, "is not a number"),
     ("travis", "push to", {"TRAVIS_BRANCH": ""}, "neither a branch nor a tag"),
-    ("travis", "push to", {"TRAVIS_TAG": "v1"}, "TRAVIS_TAG says a tag"),
+    ("travis", "push to", {"TRAVIS_TAG": "v1"}, "TRAVIS_TAG names a tag"),
     ("travis", "push to", {"TRAVIS_EVENT_TYPE": "pull_request"}, "contradict each other"),
-    ("travis", "push to", {"TRAVIS_PULL_REQUEST_SLUG": "eve/shop"}, "is no pull request"),
+    ("travis", "push to", {"TRAVIS_PULL_REQUEST_SLUG": "eve/shop"}, "is not a pull request"),
     ("travis", "request of", {"TRAVIS_PULL_REQUEST_SLUG": ""}, "SLUG is not set"),
     ("travis", "request of", {"TRAVIS_REPO_SLUG": None}, "TRAVIS_REPO_SLUG is not set"),
-    ("travis", "request of", {"TRAVIS_TAG": "v1"}, "TRAVIS_TAG says a tag"),
-    ("drone", "push to", {"DRONE_BUILD_EVENT": ""}, "DRONE_BUILD_EVENT is no known event"),
-    ("drone", "push to", {"DRONE_BUILD_EVENT": "new"}, "DRONE_BUILD_EVENT is no known event"),
-    ("drone", "push to", {"DRONE_PULL_REQUEST": "12"}, "is no pull request"),
+    ("travis", "request of", {"TRAVIS_TAG": "v1"}, "TRAVIS_TAG names a tag"),
+    ("drone", "push to", {"DRONE_BUILD_EVENT": ""}, "DRONE_BUILD_EVENT is not a known event"),
+    ("drone", "push to", {"DRONE_BUILD_EVENT": "new"}, "DRONE_BUILD_EVENT is not a known event"),
+    ("drone", "push to", {"DRONE_PULL_REQUEST": "12"}, "is not a pull request"),
     ("drone", "push to", {"DRONE_TAG": "v1"}, "is a branch, but DRONE_TAG is set"),
     ("drone", "push to", {"DRONE_BRANCH": "main"}, "contradict each other"),
     ("drone", "push to", {"DRONE_COMMIT_REF": "refs/pull/1/head"}, "neither a branch nor"),
     ("drone", "a tag", {"DRONE_TAG": "v3"}, "contradict each other"),
     ("drone", "request", {"DRONE_PULL_REQUEST": ""}, "DRONE_PULL_REQUEST is not set"),
-    ("woodpecker", "push to", {"CI_PIPELINE_EVENT": None}, "CI_PIPELINE_EVENT is no known event"),
-    ("woodpecker", "push to", {"CI_COMMIT_PULL_REQUEST": "12"}, "is no pull request"),
+    (
+        "woodpecker",
+        "push to",
+        {"CI_PIPELINE_EVENT": None},
+        "EVENT is not a known event",
+    ),
+    ("woodpecker", "push to", {"CI_COMMIT_PULL_REQUEST": "12"}, "is not a pull request"),
     ("woodpecker", "push to", {"CI_COMMIT_REF": "", "CI_COMMIT_BRANCH": ""}, "neither a branch"),
-    ("woodpecker", "request", {"CI_COMMIT_PULL_REQUEST": "!"}, "is no number"),
+    ("woodpecker", "request", {"CI_COMMIT_PULL_REQUEST": "!"}, "is not a number"),
     ("teamcity", "a branch", {"TEAMCITY_BUILD_PROPERTIES_FILE": None}, "FILE is not set"),
     ("teamcity", "a branch", {"TEAMCITY_BUILD_PROPERTIES_FILE": "/nowhere"}, "cannot be read"),
     ("teamcity", "a branch", {"TEAMCITY_BUILD_PROPERTIES_FILE": "/dev/null"}, "cannot be read"),
@@ -138,7 +153,7 @@ def read_changed(provider: str, part: str, changes: Changes, folder: Path) -> Pl
 def test_what_is_missing_or_contradictory_takes_the_trust_away(
     provider: str, part: str, changes: Changes, note: str, tmp_path: Path
 ) -> None:
-    """And a note says what it is."""
+    """Anything missing or contradictory removes trust, and a note says what it is."""
     place = read_changed(provider, part, changes, tmp_path)
     assert place.provider == provider
     assert not place.trusted
@@ -146,7 +161,7 @@ def test_what_is_missing_or_contradictory_takes_the_trust_away(
 
 
 def test_two_providers_at_once_are_not_trusted(tmp_path: Path) -> None:
-    """The note names both."""
+    """If two providers claim the build, it is not trusted and a note names both."""
     place = read_changed("github", "push to", {"GITLAB_CI": "true"}, tmp_path)
     assert (place.provider, place.trusted) == ("github", False)
     assert place.reason == "several CI providers claim to run it"
@@ -154,7 +169,7 @@ def test_two_providers_at_once_are_not_trusted(tmp_path: Path) -> None:
 
 
 def test_a_second_properties_file_may_be_missing(tmp_path: Path) -> None:
-    """It is where the branch is."""
+    """Without the second file, which has the branch, the build is not trusted."""
     build = tmp_path / "half"
     build.write_text("teamcity.configuration.properties.file=/nowhere\n")
     changes: Changes = {"TEAMCITY_BUILD_PROPERTIES_FILE": str(build)}
@@ -214,7 +229,7 @@ EVENTS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_an_unreadable_event_makes_a_pull_request_untrusted(kind: str, tmp_path: Path) -> None:
-    """What the variables say of it stays."""
+    """An unreadable event removes trust; what the variables say stays."""
     place = _read_with_event("pull request of", kind, tmp_path)
     assert not place.trusted
     assert "GITHUB_EVENT_PATH" in place.notes[0]
@@ -228,17 +243,17 @@ def test_an_unreadable_event_makes_a_pull_request_untrusted(kind: str, tmp_path:
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_an_unreadable_event_leaves_a_push_trusted(kind: str, tmp_path: Path) -> None:
-    """It has only the default branch, which git knows too."""
+    """A push needs the event only for the default branch, which git knows too."""
     place = _read_with_event("push to", kind, tmp_path)
     assert (place.trusted, place.branch, place.default) == (True, "feature/ß-1", "main")
 
 
 @pytest.mark.parametrize("kind", EVENTS)
 @pytest.mark.parametrize("part", ["comment on an issue", "workflow of the", "merge queue"])
-def test_an_unreadable_event_takes_the_trust_of_what_it_alone_tells(
+def test_an_unreadable_event_removes_trust_that_depends_on_it(
     part: str, kind: str, tmp_path: Path
 ) -> None:
-    """A comment, a workflow that follows another, and a merge queue."""
+    """Comments, following workflows and merge queues need the event to be trusted."""
     place = _read_with_event(part, kind, tmp_path)
     assert not place.trusted
     assert place.notes
@@ -252,13 +267,13 @@ def _read_with_event(part: str, kind: str, folder: Path) -> Place:
 
 
 def test_a_path_that_is_none_is_no_event(tmp_path: Path) -> None:
-    """A zero byte cannot come from an environment, but from a caller."""
+    """A path with a zero byte, which only a caller can pass, counts as unreadable."""
     changes: Changes = {"GITHUB_EVENT_PATH": "a\0b"}
     assert not read_changed("github", "pull request of", changes, tmp_path).trusted
 
 
 def test_an_event_of_the_largest_size_is_read(tmp_path: Path) -> None:
-    """GitHub sends up to 25 MB."""
+    """An event of 25 MB, the largest that GitHub sends, is read."""
     recording = next(r for r in read_recordings("github") if "request of" in r.name)
     environment = recording.write(tmp_path)
     path = Path(environment["GITHUB_EVENT_PATH"])
@@ -268,25 +283,25 @@ def test_an_event_of_the_largest_size_is_read(tmp_path: Path) -> None:
 
 
 def test_a_larger_file_is_not_read_at_all(tmp_path: Path) -> None:
-    """Whoever writes it does not get to fill the memory."""
+    """A file over the limit is not read, so it cannot fill the memory."""
     _write_sparse(tmp_path / "event")
     with pytest.raises(ValueError, match="it is larger than 33554432 bytes"):
         read_file(str(tmp_path / "event"))
 
 
 def test_a_workflow_that_follows_another_branchs_gets_a_note(tmp_path: Path) -> None:
-    """It runs on the default branch, and may well build the other one."""
+    """The workflow runs on the default branch, but may build the other one."""
     recording = next(r for r in read_recordings("github") if "workflow of the" in r.name)
     environment = recording.write(tmp_path)
     path = Path(environment["GITHUB_EVENT_PATH"])
     path.write_text(path.read_text().replace('"head_branch": "trunk"', '"head_branch": "topic"'))
     place = read_place(environment, tmp_path, ask_git=make_clone())
     assert (place.branch, place.trusted) == ("trunk", True)
-    assert place.notes == ("GITHUB_REF is not the branch of the workflow that came before",)
+    assert place.notes == ("GITHUB_REF is not the branch of the workflow that started this one",)
 
 
 def test_a_pull_request_does_not_take_its_branch_from_git(tmp_path: Path) -> None:
-    """Drone does not know it everywhere, and the checkout has a made-up one."""
+    """The checkout of a pull request has a made-up branch, so git is not asked."""
     recording = next(r for r in read_recordings("drone") if "request" in r.name)
     environment = {**recording.write(tmp_path), "DRONE_SOURCE_BRANCH": ""}
     git = Git("refs/heads/main")
@@ -296,7 +311,7 @@ def test_a_pull_request_does_not_take_its_branch_from_git(tmp_path: Path) -> Non
 
 
 def test_a_branch_that_is_only_a_number_may_be_a_pull_request(tmp_path: Path) -> None:
-    """As TeamCity shows it when a branch specification leaves no more of the ref."""
+    """A number may be what TeamCity's branch specification leaves of a pull request's ref."""
     build = tmp_path / "half"
     build.write_text("teamcity.build.branch=12\n")
     changes: Changes = {"TEAMCITY_BUILD_PROPERTIES_FILE": str(build)}
@@ -305,7 +320,7 @@ def test_a_branch_that_is_only_a_number_may_be_a_pull_request(tmp_path: Path) ->
 
 
 def test_no_note_repeats_what_a_stranger_wrote(tmp_path: Path) -> None:
-    """Names, URLs and their passwords stay out of notes, reasons and sources."""
+    """Notes, reasons and sources contain no names, URLs or passwords."""
     for provider, part, changes, _ in BROKEN:
         marked = {name: f"{value}:pw@secret\x1b[31m" for name, value in changes.items() if value}
         place = read_changed(provider, part, {**changes, **marked}, tmp_path)

@@ -1,4 +1,4 @@
-"""A build that another one started has the trust of what started it."""
+"""Tests that a build started by another build has that build's trust."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tests.unit.places.recordings import Recording, make_clone, read_recording, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What starts a workflow: https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
-# A pull request's run has the fork as its head repository. Of the others that are not trusted,
-# anybody may start one, or the code that it checks out is up to the workflow.
+# The events that start a workflow:
+# https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows A
+# pull request's run has the fork as its head repository. The untrusted events can be started by
+# anybody, or leave it to the workflow which code it checks out.
 EVENTS = {
     **dict.fromkeys(("push", "schedule", "workflow_dispatch", "release", "create"), True),
     **dict.fromkeys(("pull_request", "merge_group"), True),
@@ -34,7 +35,7 @@ def find(provider: str, name: str) -> Recording:
 def test_a_workflow_that_follows_another_is_judged_by_its_event(
     event: str, head: str, tmp_path: Path
 ) -> None:
-    """And by where its head is from."""
+    """Trust depends on the first workflow's event and on its head repository."""
     variables = find("github", "after a workflow of the repository").write(tmp_path)
     file = tmp_path / "event"
     document = json.loads(file.read_text())
@@ -74,6 +75,6 @@ def test_a_branch_that_another_build_named_is_not_trusted(
     trusted: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
-    """That build may be a fork's, and nothing tells; a child of GitLab's has its parent's ref."""
+    """The other build may be a fork's; only a child pipeline of GitLab has its parent's ref."""
     environment = {**read_recording(provider).write(tmp_path), **variables}
     assert read_place(environment, tmp_path, ask_git=make_clone()).trusted is trusted

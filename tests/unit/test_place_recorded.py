@@ -1,4 +1,4 @@
-"""Each provider's builds, as its documentation says that they look."""
+"""Tests of each provider's builds, recorded as its documentation describes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.places.recordings import (
 )
 
 ALL = [recording for provider in PROVIDERS for recording in read_recordings(provider)]
-# These do not tell the repository of a pull request's head, or build no forks at all.
+# These do not report the head repository of a pull request, or do not build forks.
 WITHOUT_FORKS = {"bitbucket", "drone", "woodpecker", "teamcity"}
 
 
@@ -27,19 +27,19 @@ WITHOUT_FORKS = {"bitbucket", "drone", "woodpecker", "teamcity"}
 def test_a_recorded_build_is_read_as_a_person_reads_it(
     recording: Recording, tmp_path: Path
 ) -> None:
-    """Every field, its source, the trust, its reason and the notes."""
+    """Every field, its source, the trust, its reason and the notes are as expected."""
     place = read_place(recording.write(tmp_path), tmp_path, ask_git=make_clone())
     assert place == recording.expected
 
 
 def test_every_provider_is_recorded() -> None:
-    """A new provider comes with its builds."""
+    """Every provider has recorded builds."""
     assert {provider.name for provider in providers.PROVIDERS} == set(PROVIDERS)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_every_provider_has_its_usual_builds(provider: str) -> None:
-    """A branch, a tag, a pull request, one from a fork; each with what else is set there."""
+    """Each has a branch, a tag, a pull request and one from a fork, with realistic variables."""
     places = [recording.expected for recording in read_recordings(provider)]
     assert any(place.branch and place.pull_request is None for place in places)
     assert any(place.tag for place in places) or provider == "teamcity"
@@ -52,13 +52,13 @@ def test_every_provider_has_its_usual_builds(provider: str) -> None:
 
 @pytest.mark.parametrize("recording", ALL, ids=str)
 def test_a_recorded_build_is_marked_by_one_provider(recording: Recording) -> None:
-    """No provider's builds look like another's too."""
+    """A provider's build is never taken for another provider's."""
     assert providers.name_providers(Variables(recording.variables)) == (recording.provider,)
 
 
 @pytest.mark.parametrize("recording", ALL, ids=str)
 def test_without_its_mark_no_build_is_trusted(recording: Recording, tmp_path: Path) -> None:
-    """Such as in a container that got only some of the variables."""
+    """A build without its provider's mark, as in a container, is not trusted."""
     environment = {
         name: value
         for name, value in recording.write(tmp_path).items()
@@ -85,8 +85,8 @@ MARKS = (
 )
 
 
-def test_git_is_not_started_when_the_provider_tells_everything(tmp_path: Path) -> None:
-    """A branch and the default branch are all that git could tell."""
+def test_git_is_not_started_when_the_provider_knows_everything(tmp_path: Path) -> None:
+    """Git is needed only for the branch and the default branch."""
     for provider in ("github", "gitlab", "buildkite", "drone", "woodpecker"):
         git = make_clone()
         environment = read_recording(provider).write(tmp_path)
@@ -95,7 +95,7 @@ def test_git_is_not_started_when_the_provider_tells_everything(tmp_path: Path) -
 
 
 def test_git_is_asked_once_for_a_default_branch(tmp_path: Path) -> None:
-    """A provider's branch is not asked for again."""
+    """For the default branch alone, git runs once."""
     for provider in ("circleci", "jenkins", "azure", "bitbucket", "travis"):
         git = make_clone()
         read_place(read_recording(provider).write(tmp_path), tmp_path, ask_git=git)
@@ -103,7 +103,7 @@ def test_git_is_asked_once_for_a_default_branch(tmp_path: Path) -> None:
 
 
 def test_a_provider_is_believed_before_git(tmp_path: Path) -> None:
-    """In CI a local branch has any name."""
+    """In CI the local branch may have any name, so the provider's counts."""
     git = Git(head="refs/heads/made-up", tags=["v1"])
     place = read_place(read_recording("gitlab").write(tmp_path), tmp_path, ask_git=git)
     assert (place.branch, place.tag) == ("feature/x", None)

@@ -1,4 +1,4 @@
-"""Where the steps of a failed build stand in its Dockerfile."""
+"""Tests of the Dockerfile lines of a failed build's steps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_trace(*names: str, said: tuple[str, ...] = (), error: str = "") -> Trac
 
 
 def test_a_recorded_failure() -> None:
-    """Each step at its line in the recorded Dockerfile, as counted by hand."""
+    """Each step has the line counted by hand in the recorded Dockerfile."""
     reader = TraceReader()
     for line in (STREAMS / "failing-step.ndjson").read_text().splitlines():
         list(reader.feed(line))
@@ -49,7 +49,7 @@ def test_a_recorded_failure() -> None:
 
 @pytest.mark.parametrize("name", ["failing", "failing-old"])
 def test_a_recorded_bake(name: str) -> None:
-    """The quote is of the target that failed; in those that did not, steps are counted."""
+    """The failed target's step has the quoted line; steps of other targets are counted."""
     reader = BakeReader(("fast", "bad", "slow"))
     for line in join_documents((STREAMS / "bake" / f"{name}.ndjson").read_text().splitlines()):
         list(reader.feed(line))
@@ -66,23 +66,23 @@ ERROR = "ERROR: failed to build: failed to solve: it broke"
     ("names", "said", "expected"),
     [
         (["[a 1/1] RUN x"], (*QUOTE, ERROR), [(5,)]),
-        # One for each place that it stands in, the last one first.
+        # One for each occurrence, the last one first.
         (["[a 1/1] RUN x"], (*QUOTE, "app.df:2", *QUOTE[1:], ERROR), [(2, 5)]),
         # Of several platforms.
         (["[linux/amd64 a 1/1] RUN x", "[linux/arm64 a 1/1] RUN x"], (*QUOTE, ERROR), [(5,), (5,)]),
-        # Of one of two, but which?
+        # One of two, but which?
         (["[a 1/1] RUN x", "[b 1/1] RUN x"], (*QUOTE, ERROR), [(), ()]),
-        # Of what another target failed of.
+        # Of another target's failure.
         (["[a 1/1] RUN x"], QUOTE, [()]),
         (["[a 1/1] RUN x"], (*QUOTE, "ERROR: failed to solve: something else"), [()]),
-        # What a step prints looks the same.
+        # A step's output may look the same.
         (["[a 1/1] RUN x"], ("app.df:5", ERROR), [()]),
     ],
 )
 def test_a_quote_is_of_the_step_whose_error_follows(
     names: list[str], said: tuple[str, ...], expected: list[tuple[int, ...]]
 ) -> None:
-    """And of no other one."""
+    """No other step gets the quoted lines."""
     trace = make_trace(*names, said=said, error="it broke")
     assert [each.lines for each in locate_steps(trace, "").steps] == expected
 
@@ -99,7 +99,7 @@ def test_a_quote_is_of_the_step_whose_error_follows(
         # Triggers of the base image or the stage below are steps too.
         ("FROM alpine\nRUN a\n", "[3/3] RUN a", ()),
         ("FROM a AS b\nONBUILD RUN c\nFROM b\nRUN d\n", "[stage-1 1/2] ONBUILD RUN c", ()),
-        # What a variable names may be a stage, an image, or nothing.
+        # A variable may name a stage, an image, or nothing.
         ("ARG A\nFROM $A\nRUN a\nRUN b\n", "[2/2] RUN b", ()),
         ("FROM scratch AS a\nADD a /\nFROM scratch AS A\nADD a /\n", "[a 1/1] ADD a /", ()),
         # Another file, or another frontend's.
@@ -110,7 +110,7 @@ def test_a_quote_is_of_the_step_whose_error_follows(
     ],
 )
 def test_a_step_is_found_by_its_number(text: str, name: str, expected: tuple[int, ...]) -> None:
-    """Where the count of its stage's steps and what it does are those of the Dockerfile."""
+    """A step is counted only if its stage's step count and its verb match."""
     [step] = locate_steps(make_trace(name), text).steps
     assert step.lines == expected
 
@@ -122,7 +122,7 @@ def test_a_step_is_found_by_its_number(text: str, name: str, expected: tuple[int
         ("sub", None, "FROM b"),
         (".", "sub/Dockerfile", "FROM b"),
         ("nowhere", None, ""),
-        # Of these it is there, and not here.
+        # The Dockerfile of these is elsewhere.
         ("https://example.com/a.git", None, ""),
         ("https://example.com/a.git", "Dockerfile", ""),
         (".", "https://example.com/Dockerfile", ""),
@@ -133,7 +133,7 @@ def test_a_step_is_found_by_its_number(text: str, name: str, expected: tuple[int
 def test_the_dockerfile_is_that_of_the_build(
     context: str, file: str | None, expected: str, tmp_path: Path
 ) -> None:
-    """One of the same name that is here is another one."""
+    """A local file with the same name is not used."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "Dockerfile").write_text("FROM a")
     (tmp_path / "sub" / "Dockerfile").write_text("FROM b")

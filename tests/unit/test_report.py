@@ -1,4 +1,4 @@
-"""A report's figures, counted by hand from records that were written by hand."""
+"""Tests of a report's figures, counted by hand from records written by hand."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ MINUTE = 60.0
 
 
 def earlier(*steps: RecordedStep, minutes: int, **more: Any) -> Record:  # noqa: ANN401  # a record's fields
-    """The record of a build so many minutes before the last one."""
+    """Make the record of a build some minutes before the last one."""
     return make_record(*steps, stages=HEADS, started=STARTED - minutes * MINUTE, **more)
 
 
 def test_steps_are_counted_by_stage_and_in_all() -> None:
-    """A base image is no step, and a stage that nothing needs has none."""
+    """Base images are not steps, and unneeded stages have none."""
     report = make_report([LAST])
-    told = {s.name: (s.counts.reused, s.counts.executed, s.counts.failed) for s in report.stages}
-    assert told == {"one": (2, 0, 0), "two": (0, 2, 0), "lint": (0, 0, 0)}
+    seen = {s.name: (s.counts.reused, s.counts.executed, s.counts.failed) for s in report.stages}
+    assert seen == {"one": (2, 0, 0), "two": (0, 2, 0), "lint": (0, 0, 0)}
     assert [stage.needed for stage in report.stages] == [True, True, False]
     counts = report.counts
     assert (counts.reused, counts.executed, counts.failed, counts.hit_ratio) == (2, 2, 0, 0.5)
@@ -61,14 +61,14 @@ def test_steps_are_counted_by_stage_and_in_all() -> None:
 
 
 def test_seconds_spent_are_added_up() -> None:
-    """Those of base images and of transfers too."""
+    """Base images and transfers count too."""
     report = make_report([LAST])
     assert report.counts.spent == 4.0 + 0.5 + 2.0 + 3.0
     assert [stage.counts.spent for stage in report.stages] == [4.5, 5.0, 0.0]
 
 
 def test_a_reused_step_saves_what_it_took_when_it_was_executed_last() -> None:
-    """Not what it took before that, nor what a build says that reused it."""
+    """Earlier times and those of builds that reused it do not count."""
     builds = [
         earlier(make_step("RUN a", 2, layers="a:10", outcome=REUSED, seconds=99.0), minutes=1),
         earlier(make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one"), minutes=2),
@@ -94,14 +94,14 @@ def test_a_reused_step_saves_what_it_took_when_it_was_executed_last() -> None:
     ids=["the same layers", "the same text", "text of another stage", "nothing alike"],
 )
 def test_a_step_is_known_again(text: str, stage: str, layers: str, expected: float | None) -> None:
-    """By its layers, or by its stage and text."""
+    """A step is recognized by its layers, or by its stage and text."""
     before = earlier(make_step(text, 3, layers=layers, seconds=5.0, stage=stage), minutes=1)
     (step,) = [step for step in make_report([LAST, before]).steps if step.text == "RUN b"]
     assert step.saved == expected
 
 
 def test_of_two_steps_with_one_layer_the_one_with_the_same_text_counts() -> None:
-    """`RUN cp` and the COPY of what it made have the same layer, and take differently long."""
+    """`RUN cp` and the COPY of its result share a layer but not their time."""
     before = earlier(
         make_step("COPY x", 2, layers="b:20", seconds=1.0, stage="one"),
         make_step("RUN b", 3, layers="b:20", seconds=6.0, stage="one"),
@@ -112,7 +112,7 @@ def test_of_two_steps_with_one_layer_the_one_with_the_same_text_counts() -> None
 
 
 def test_a_step_executed_saves_nothing() -> None:
-    """Even where an earlier build tells what it took."""
+    """An executed step saves nothing, even if an earlier build has its time."""
     before = earlier(make_step("RUN c", 6, layers="c:30", seconds=9.0, stage="two"), minutes=1)
     report = make_report([LAST, before])
     assert [step.saved for step in report.steps if step.outcome is EXECUTED] == [None, None]
@@ -120,7 +120,7 @@ def test_a_step_executed_saves_nothing() -> None:
 
 
 def test_what_earlier_builds_of_another_scope_took_counts_and_they_are_no_trend() -> None:
-    """The first build of a branch starts from the default branch's cache."""
+    """A branch's first build uses the default branch's times, but not in its trend."""
     main = RecordedScope(name="image.linux-amd64.other", image="image")
     step = make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one")
     report = make_report([LAST, earlier(step, minutes=1, scope=main)])
@@ -129,7 +129,7 @@ def test_what_earlier_builds_of_another_scope_took_counts_and_they_are_no_trend(
 
 
 def test_a_layer_that_several_stages_have_counts_once() -> None:
-    """In the first of them; the sizes of all stages are the size of the build."""
+    """It counts in its first stage, so the stages' sizes add up to the build's."""
     report = make_report([LAST])
     assert [(stage.bytes, stage.shared_bytes) for stage in report.stages] == [
         (500 + 10 + 20, 0),
@@ -142,7 +142,7 @@ def test_a_layer_that_several_stages_have_counts_once() -> None:
 
 
 def test_the_slowest_steps_were_executed_or_failed() -> None:
-    """A base image or a transfer is not among them, nor what takes no time; five at most."""
+    """Base images, transfers and steps without duration are excluded; five at most are listed."""
     steps = [make_step(f"RUN {n}", n + 2, seconds=float(n)) for n in range(8)]
     steps.append(make_step("RUN slow", 10, outcome=REUSED, seconds=100.0))
     steps.append(make_step("FROM a", 1, seconds=100.0))
@@ -152,7 +152,7 @@ def test_the_slowest_steps_were_executed_or_failed() -> None:
 
 
 def test_the_trend_is_of_the_last_ten_builds() -> None:
-    """The oldest first; a failed one is told as one, and its size is not known."""
+    """The oldest comes first; a failed one is marked and has no size."""
     step = make_step("RUN a", 2, layers="a:10", outcome=REUSED)
     broken = make_step("RUN a", 2, outcome=FAILED)
     builds = [earlier(step, minutes=n, seconds=float(n)) for n in range(1, 15)]
@@ -179,18 +179,18 @@ def test_the_trend_is_of_the_last_ten_builds() -> None:
 
 @pytest.mark.parametrize(
     ("status", "fails", "end"),
-    [(0, True, "gate not passed"), (0, False, "built"), (1, True, "failed")],
+    [(0, True, "gate failed"), (0, False, "built"), (1, True, "failed")],
 )
-def test_the_trend_tells_how_a_build_ended(status: int, fails: bool, end: str) -> None:  # noqa: FBT001
-    """Also where a gate alone made it fail; one that only warns does not."""
+def test_the_trend_shows_how_a_build_ended(status: int, fails: bool, end: str) -> None:  # noqa: FBT001
+    """A gate that fails the build is shown; one that only warns is not."""
     gates = (RecordedGate(gate="max_size", reason="too large", fails=fails),)
     before = earlier(make_step("RUN a", 2), minutes=1, exit_status=status, gates=gates)
     rows = tabulate_trend(make_report([LAST, before])).rows
     assert [row[1] for row in rows] == ["built", end]
 
 
-def test_what_a_record_says_of_the_build_is_told() -> None:
-    """Status, caches, tools, place and warnings, as they are there."""
+def test_the_values_of_a_record_are_in_the_report() -> None:
+    """Status, caches, tools, place and warnings are unchanged."""
     cache = RecordedCache(backend="local", place="/s", scope="x", bytes=7, exported=True)
     known: dict[str, Any] = {
         "exit_status": 1,
@@ -204,7 +204,7 @@ def test_what_a_record_says_of_the_build_is_told() -> None:
 
 
 def test_an_empty_build_has_a_report() -> None:
-    """Nothing is divided by nothing."""
+    """A build without steps has a report."""
     report = make_report([make_record()])
     assert (report.counts.hit_ratio, report.bytes, report.steps, report.stages) == (
         None,
@@ -214,8 +214,8 @@ def test_an_empty_build_has_a_report() -> None:
     )
 
 
-def test_one_platform_is_told_alone() -> None:
-    """The steps that both have, and its own; of another platform there is no report."""
+def test_a_report_can_cover_one_platform() -> None:
+    """It has shared steps and the platform's own; an unknown platform has no report."""
     record = read_recorded("two-platforms")
     whole = make_report([record])
     one, other = (make_report([record], each) for each in ("linux/amd64", "linux/amd64/v2"))
@@ -240,7 +240,7 @@ def test_one_platform_is_told_alone() -> None:
     "name", ["cold", "failing-step", "two-platforms", "docker-26-cold", "docker-28-all-reused"]
 )
 def test_no_step_is_left_out(name: str) -> None:
-    """Each that was recorded belongs to a stage of the report, or to one without a name."""
+    """Each recorded step belongs to a stage of the report, or to one without a name."""
     record = read_recorded(name)
     report = make_report([record])
     assert [step.text for step in report.steps] == [step.text for step in record.steps]
@@ -249,7 +249,7 @@ def test_no_step_is_left_out(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms", "docker-26-cold"])
 def test_the_stages_add_up_or_it_is_said_why(name: str) -> None:
-    """In every form: a step that several stages have is done once, and counts in each of them."""
+    """Every form explains that a shared step counts in each of its stages."""
     record = read_recorded(name)
     report = make_report([record])
     having = Counter(at for stage in report.stages for at in stage.steps)
@@ -257,7 +257,7 @@ def test_the_stages_add_up_or_it_is_said_why(name: str) -> None:
     summed = sum(stage.counts.executed + stage.counts.reused for stage in report.stages)
     more = sum(having[at] - 1 for at in shared)
     assert summed - more == report.counts.executed + report.counts.reused
-    # Of `COPY --from=build /out /out`, in two stages of the recorded Dockerfile; by counting there.
+    # `COPY --from=build /out /out`, in two stages of the recorded Dockerfile, counted by hand.
     platforms = {"cold": 1, "two-platforms": 2}.get(name, 0)
     assert report.shared_steps == len(shared) == platforms
     history = History("scope", "source", record=record, stages=view_stages(record))
@@ -267,8 +267,8 @@ def test_the_stages_add_up_or_it_is_said_why(name: str) -> None:
         assert ("shared by several stages and counted in each" in text) is bool(platforms)
 
 
-def test_of_several_platforms_each_step_is_told_with_its_own() -> None:
-    """Where it failed, and among the slowest: their texts are the same."""
+def test_each_step_names_its_platforms() -> None:
+    """The platform distinguishes failed and slowest steps with the same text."""
     steps = [
         make_step("RUN a", outcome=outcome, seconds=1.0, stage="deps", platforms=(platform,))
         for platform, outcome in (("linux/amd64", EXECUTED), ("linux/arm64", FAILED))
@@ -291,13 +291,13 @@ def test_of_several_platforms_each_step_is_told_with_its_own() -> None:
         ("failing-step", ["base", "deps", "build", "test"]),
     ],
 )
-def test_stages_whose_order_is_not_told_stand_as_they_began(name: str, expected: list[str]) -> None:
-    """A build that failed tells no Dockerfile; here they stand as they do in it."""
+def test_stages_without_a_known_order_are_in_order_of_time(name: str, expected: list[str]) -> None:
+    """A failed build has no Dockerfile; here the order is the same as in it."""
     assert [stage.name for stage in make_report([read_recorded(name)]).stages] == expected
 
 
 def test_stages_of_an_older_record_stand_as_they_began() -> None:
-    """By their first instructions; those of which that is not known come last."""
+    """Stages are ordered by their first instructions, unknown ones last."""
     steps = [
         make_step("FROM a", stage="late", began=0.0),
         make_step("RUN x", stage="unknown"),
@@ -309,15 +309,15 @@ def test_stages_of_an_older_record_stand_as_they_began() -> None:
     assert [stage.name for stage in report.stages] == ["early", "late", "unknown"]
 
 
-def test_a_step_of_no_known_stage_is_told_at_the_end() -> None:
-    """Such as one that another node of the builder did for a stage that is not known here."""
+def test_a_step_of_no_known_stage_comes_last() -> None:
+    """This can be a step of another node's unknown stage."""
     report = make_report([make_record(make_step("RUN x"), stages=HEADS)])
     assert [(stage.name, stage.steps) for stage in report.stages][-1] == ("", (0,))
 
 
 @pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms"])
 def test_a_report_is_as_the_schema_says(name: str) -> None:
-    """And is read back as it was."""
+    """It matches the schema and is read back unchanged."""
     report = make_report([read_recorded(name)])
     document = json.loads(report.model_dump_json())
     schema = json.loads(SCHEMA.read_text())

@@ -1,4 +1,4 @@
-"""Reports of recorded builds say the same in every form."""
+"""Tests that reports of recorded builds say the same in every form."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.support.golden import BUILDS, render_golden
     [("md", "❌ `", "⚠️ `"), ("txt", "failed: ", "warning: "), ("html", ">Failed: ", ">Warning: ")],
 )
 def test_a_gate_that_fails_is_told_from_one_that_warns(suffix: str, fails: str, warns: str) -> None:
-    """And a build that was ended by one says so where it says how long it took."""
+    """A failed gate is marked differently from a warning, and the first line counts it."""
     text = render_golden("source-edit", suffix)
-    assert f"{fails}the gate max_seconds is not passed" in text
-    assert f"{warns}the gate max_growth is not passed" in text
+    assert f"{fails}gate max_seconds: " in text
+    assert f"{warns}gate max_growth: " in text
     assert "built in 12.3 s, failed by 1 gate" in text
     assert "failed by" not in render_golden("cold", suffix)
 
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_all_forms_tell_the_same_of_each_stage(name: str) -> None:
-    """The figures of the document are those of the tables of Markdown and of plain lines."""
+    """The tables of Markdown and plain lines have the figures of the document."""
     stages = json.loads(render_golden(name, "json"))["stages"]
     html = MarkdownIt("commonmark").enable("table").render(render_golden(name, "md"))
     plain = render_golden(name, "txt")

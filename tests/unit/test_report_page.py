@@ -1,4 +1,4 @@
-"""How a page draws a build: where its bars are, and how large it becomes."""
+"""Tests of how a page draws a build: the positions of its bars, and its size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_BYTES = 500_000
 def test_bars_stand_beside_each_other_where_their_steps_were(
     steps: list[tuple[float | None, float]],
 ) -> None:
-    """None hides another one or leaves the drawing; none is far from its time or shorter."""
+    """No bar hides another, leaves the drawing, or is far from its time or too short."""
     made = [
         make_step(f"RUN {n}", stage="a", began=began, seconds=seconds)
         for n, (began, seconds) in enumerate(steps)
@@ -42,7 +42,7 @@ def test_bars_stand_beside_each_other_where_their_steps_were(
         assert bar.left + bar.width <= 100.02
         assert bar.width >= min(100, 100 * seconds / whole) - 0.01
         if began is not None:
-            # A bar that is drawn wider than its step was long may have to begin before it.
+            # A bar wider than its step's duration may have to begin earlier.
             assert -0.75 <= bar.left - 100 * began / whole <= 3.75
         rows.setdefault(bar.row, []).append((bar.left, bar.left + bar.width))
     for row in map(sorted, rows.values()):
@@ -51,7 +51,7 @@ def test_bars_stand_beside_each_other_where_their_steps_were(
 
 @given(st.floats(0.001, 1e7))
 def test_the_time_axis_has_a_few_round_moments(whole: float) -> None:
-    """From the beginning on, equally far apart, and none behind the end."""
+    """The marks begin at 0, are evenly spaced, and do not exceed the end."""
     marks = list_marks(whole)
     assert marks[0] == 0
     assert 3 <= len(marks) <= 6
@@ -61,7 +61,7 @@ def test_the_time_axis_has_a_few_round_moments(whole: float) -> None:
 
 
 def test_the_bars_of_layers_are_as_long_as_they_are_large() -> None:
-    """Of the largest stage; what is too small to be seen is drawn as one."""
+    """Widths are relative to the largest stage; small layers are combined."""
     steps = [
         make_step("RUN a", 2, layers="a:600 b:400"),
         make_step("RUN b", 4, layers="c:250 d:1 e:1"),
@@ -74,7 +74,7 @@ def test_the_bars_of_layers_are_as_long_as_they_are_large() -> None:
 
 @pytest.mark.parametrize("number", [0, -1], ids=["mostly reused", "all executed"])
 def test_a_page_of_300_steps_is_small(number: int) -> None:
-    """Whether they left a log or not."""
+    """The page is small with or without logs."""
     builds = make_builds(300)
     report = make_report(builds if number == 0 else builds[number:])
     assert len(report.steps) == 300
@@ -84,7 +84,7 @@ def test_a_page_of_300_steps_is_small(number: int) -> None:
 
 
 def test_the_summary_of_a_large_build_is_short() -> None:
-    """GitHub takes a megabyte from each step of a job; a person takes a page."""
+    """It fits GitHub's limit of a megabyte, and a page for people."""
     builds = make_builds(1_500)
     text = render_report(make_report(builds), "md")
     assert "… and 100 more" in text

@@ -1,4 +1,4 @@
-"""Names of scopes."""
+"""Tests of the names of scopes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def branch(text: str) -> Owner:
 
 
 def feed(text: str) -> Iterator[str]:
-    """What the names that a text is in look like, for them to be texts again."""
+    """Yield texts that look like the names made from a text."""
     owners = [Owner(kind, text) for kind in Kind]
     names = [Scope(text, text, (text, "linux/amd64"), owner).name for owner in owners]
     names += [name_stage(Scope(text, None, AMD).name, text)]
@@ -49,7 +49,7 @@ TEXTS = st.sampled_from(BRANCHES) | st.text("ab/-_.:0f", max_size=20) | st.text(
 
 @st.composite
 def pools(draw: st.DrawFn) -> list[str]:
-    """Texts that look like what is made of each other."""
+    """Draw texts that look like names made from each other."""
     found = draw(st.lists(TEXTS, min_size=1, max_size=2))
     for _ in range(4):
         found.append(draw(st.sampled_from(sorted(feed(draw(st.sampled_from(found)))))))
@@ -57,7 +57,7 @@ def pools(draw: st.DrawFn) -> list[str]:
 
 
 def combine(pool: Sequence[str]) -> list[Scope]:
-    """All scopes that can be told of some texts, and platforms that exist."""
+    """Return all scopes made from some texts and existing platforms."""
     owners = [Owner(), *(Owner(kind, text) for kind in list(Kind)[:3] for text in pool)]
     targets = [None, *pool, "linux-amd64"]
     sets = [AMD, (*AMD, *ARM), tuple(pool), (f"linux/{pool[0]}",)]
@@ -67,7 +67,7 @@ def combine(pool: Sequence[str]) -> list[Scope]:
 @settings(max_examples=25)
 @given(pools())
 def test_nothing_shares_a_tag(pool: list[str]) -> None:
-    """Neither scopes, nor their stages, nor their labels; each is a valid tag."""
+    """No two of scopes, stages and labels share a tag, and each tag is valid."""
     scopes = combine(pool)
     names = {scope.name for scope in scopes}
     assert len(names) == len({(s.image, s.target, frozenset(s.platforms), s.owner) for s in scopes})
@@ -80,7 +80,7 @@ def test_nothing_shares_a_tag(pool: list[str]) -> None:
 
 
 def write_before(text: str, longest: int = 40) -> str:
-    """A part of a name as versions up to 0.9 wrote it."""
+    """Write a part of a name as versions up to 0.9 did."""
     clean = re.sub(r"[^A-Za-z0-9_-]+", "-", text.replace("_", ".").replace("/", "_")).strip("-")
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     kept = clean if clean.replace("_", "/") == text else f"{clean}-{digest}"
@@ -93,7 +93,7 @@ def shorten_before(text: str, longest: int) -> str:
 
 
 def name_before(scope: Scope) -> str:
-    """A scope as these versions named it, on a platform that exists."""
+    """Name a scope as these versions did, on an existing platform."""
     parts = [scope.image, *([scope.target] if scope.target is not None else [])]
     platforms = "_".join(each.replace("/", "-") for each in sorted(scope.platforms))
     stem = shorten_before(".".join((*map(write_before, parts), platforms)), 79)
@@ -106,7 +106,7 @@ def name_before(scope: Scope) -> str:
 @settings(max_examples=25)
 @given(st.lists(TEXTS, min_size=1, max_size=3))
 def test_a_cache_of_before_is_read_by_its_owner_alone(texts: list[str]) -> None:
-    """What an earlier version hashed is no name any more: somebody else could have it too."""
+    """A name that an earlier version hashed is never used now: another owner could have it too."""
     pool = sorted({*texts, *(write_before(f"{mark}{t}") for mark in ("", "tag:") for t in texts)})
     owners = [Owner(), *(Owner(kind, text) for kind in list(Kind)[:2] for text in pool)]
     stems = product(pool, [None, *pool], [AMD, (*AMD, *ARM)])
@@ -120,14 +120,14 @@ def test_a_cache_of_before_is_read_by_its_owner_alone(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["main", "feature/JIRA-1-x", "renovate/go", "build-env", "a" * 40])
 def test_a_plain_scope_is_named_as_before(text: str) -> None:
-    """So that its cache is still read."""
+    """A plain scope keeps its name, so its cache is still read."""
     for target, owner in ((None, branch(text)), (text[:20], branch(text)), (None, Owner())):
         scope = Scope("services/api", target, AMD, owner)
         assert scope.name == name_before(scope)
 
 
 def test_a_plain_scope_is_readable() -> None:
-    """The common case has no hash."""
+    """A scope of the common kind has no hash in its name."""
     both = ("linux/arm64", "linux/amd64")
     assert Scope("api", "build", AMD, branch("main")).name == "api.build.linux-amd64.main"
     assert Scope("api", None, both, branch("fix/it")).name == "api.linux-amd64_linux-arm64.fix_it"
@@ -138,7 +138,7 @@ def test_a_plain_scope_is_readable() -> None:
 
 @pytest.mark.parametrize("text", BRANCHES)
 def test_every_part_leaves_room_for_a_label_and_a_stage(text: str) -> None:
-    """However long all of them are, the tag of a stage has all of its hash."""
+    """However long the parts are, a stage's tag contains its whole hash."""
     for owner in (branch(text), Owner(Kind.UNTRUSTED, text)):
         name = Scope("i" * 300, "t" * 300, AMD * 3, owner).name
         assert TAG.fullmatch(f"{name}.bxcache")
@@ -159,12 +159,12 @@ def test_every_part_leaves_room_for_a_label_and_a_stage(text: str) -> None:
     ],
 )
 def test_names_that_sanitise_alike_stay_apart(one: Scope, other: Scope) -> None:
-    """A name that loses something gets a hash."""
+    """A name that loses characters gets a hash."""
     assert one.name != other.name
 
 
 def test_a_stage_beside_a_scope_is_no_other_scope() -> None:
-    """A branch can be called as a platform, and a target too."""
+    """A stage's tag is never a scope's name, even if a branch is named like a platform."""
     stage = name_stage(Scope("image", None, AMD, branch("linux-arm64")).name, "main")
     assert stage == "image.linux-amd64.linux-arm64.main"
     assert Scope("image", "linux-amd64", ARM, branch("main")).name != stage
@@ -175,14 +175,14 @@ OWNERS = st.just(Owner()) | st.builds(Owner, st.sampled_from(list(Kind)[:3]), TE
 
 @given(OWNERS)
 def test_an_owner_comes_back_from_what_is_shown(owner: Owner) -> None:
-    """But for a branch that is called as no branch of git can be."""
+    """An owner can be parsed from its text, except for branch names that git forbids."""
     if owner.kind is not Kind.BRANCH or not re.match("tag:|untrusted:|$", owner.text):
         assert Owner.parse(str(owner)) == owner
 
 
 @pytest.mark.parametrize("whose", PLATFORMS)
 def test_platforms_in_common_are_found(whose: tuple[str, ...]) -> None:
-    """Of the same image, target and owner, those with the most in common first."""
+    """Only scopes of the same image, target and owner are listed, most shared platforms first."""
     main = branch("main")
     wanted = Scope("image", None, (*AMD, *ARM), main)
     sets = [AMD, ARM, (*AMD, *ARM, "linux/s390x"), ("linux/s390x",), wanted.platforms]

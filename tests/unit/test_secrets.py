@@ -1,4 +1,4 @@
-"""Secrets for docker are recognised in every form in which docker accepts them."""
+"""Tests that secrets in docker's arguments are found, in every form that docker accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bxcache.redaction import MASK, Redactor
 from tests.support.secret_forms import FORMS, IN_URLS, NESTED, PLAIN, SECRET, WAYS, Way
 
 ANY = ("build argument", "build argument, one word", "label", "bake's argument")
-"""Ways whose text is no option text, and can have anything in it."""
+"""Forms that are not option text, and may contain anything."""
 EVERY = [
     *(pytest.param(way, PLAIN, id=name) for name, way in {**WAYS, **IN_URLS}.items()),
     *(
@@ -27,7 +27,7 @@ EVERY = [
 
 
 def read(way: Way, secret: str, folder: Path) -> tuple[list[str], Redactor]:
-    """The words of a command, and the redactor of its secrets."""
+    """Return the words of a command, and its redactor."""
     for name, content in way.files.items():
         (folder / name).write_text(content.format(secret))
     variables = {name: value.format(secret) for name, value in way.variables.items()}
@@ -38,7 +38,7 @@ def read(way: Way, secret: str, folder: Path) -> tuple[list[str], Redactor]:
 
 @pytest.mark.parametrize(("way", "secret"), EVERY)
 def test_a_secret_is_masked_in_every_form(way: Way, secret: str, tmp_path: Path) -> None:
-    """A secret is masked in every form in which docker accepts it or a step prints it."""
+    """A secret is masked however docker reads it and a step prints it."""
     words, redact = read(way, secret, tmp_path)
     for name, encode in FORMS.items():
         assert redact(f"it is {encode(secret)}.").startswith(f"it is {MASK}"), name
@@ -47,7 +47,7 @@ def test_a_secret_is_masked_in_every_form(way: Way, secret: str, tmp_path: Path)
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if not each.variables])
 def test_short_secrets_are_masked_where_they_are_written(way: Way, tmp_path: Path) -> None:
-    """A short secret, such as `PASS=1`, is masked only where it is written."""
+    """`PASS=1` does not mask every 1 of a log."""
     words, redact = read(way, "zq", tmp_path)
     assert "zq" not in " ".join(redact_argv(words, redact)) or "--quiet" in words[-1]
     assert redact("zq is shown") == "zq is shown"
@@ -55,7 +55,7 @@ def test_short_secrets_are_masked_where_they_are_written(way: Way, tmp_path: Pat
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if each.variables or each.files])
 def test_what_names_a_secret_is_shown(way: Way, tmp_path: Path) -> None:
-    """The name of a secret's variable or file is shown."""
+    """The name of a variable or a file is not a secret."""
     words, redact = read(way, PLAIN, tmp_path)
     shown = redact_argv(words, redact)
     assert all(
@@ -75,7 +75,7 @@ def test_a_secret_within_a_secret_is_masked_alone(text: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("part", ["a=", "a=b,", '"', "--a=", "x.args.a=", "://a@", "a: ", "'"])
 def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
-    """Arguments of any length and depth do not stop a build."""
+    """Any arguments can be searched for secrets."""
     word = part * 5_000
     words = ["--build-arg", word, "--secret", word, "--set", word, "--cache-to", f"token={word}"]
     began = time.process_time()
@@ -85,12 +85,12 @@ def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
 
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD", "SSH_AUTH_SOCK", "KEY_FILE"])
 def test_a_variable_that_everybody_has_is_no_secret(name: str) -> None:
-    """The value of a common variable, such as HOME, is not masked."""
+    """Common variables, such as paths, are not masked."""
     assert not any(find_secrets(["--file", "/home/me/app/Dockerfile"], {name: "/home/me/app"}))
 
 
 def test_a_file_that_is_read_once_or_large_is_left_to_docker(tmp_path: Path) -> None:
-    """Pipes, folders, dangling links and large files are not read for secrets."""
+    """A pipe, a folder, a dangling link and a large file are not read."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_text("x" * (1 << 20))
     (tmp_path / "link").symlink_to("nowhere")
@@ -102,7 +102,7 @@ def test_a_file_that_is_read_once_or_large_is_left_to_docker(tmp_path: Path) -> 
 @pytest.mark.parametrize("width", [64, 76, 10_000])
 @pytest.mark.parametrize("before", ["", "u", "u:"])
 def test_a_long_secret_is_masked_in_base64(before: str, width: int) -> None:
-    """The beginning of a long secret is masked in base64, even with line breaks."""
+    """The part of a line that begins a secret is masked, even across line breaks."""
     secret = "".join(random.Random(1).choices("abcdefghijklmnop", k=300))
     encoded = base64.b64encode(f"{before}{secret}\n".encode()).decode()
     lines = [encoded[at : at + width] for at in range(0, len(encoded), width)]

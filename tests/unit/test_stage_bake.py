@@ -1,4 +1,4 @@
-"""The bake file that pushes stages says the same as the build's own flags.
+"""Tests that the bake file for stages says the same as the build's own flags.
 
 https://docs.docker.com/build/bake/reference/
 """
@@ -18,7 +18,7 @@ from bxcache.buildx.bake.stages import (
     StageExport,
     explain_unbaked,
     needs_new_bake,
-    render_bake,
+    render_stage_push,
     render_stages,
     write_bake,
 )
@@ -35,7 +35,7 @@ def targets(
     extra: tuple[str, ...] = (),
     **more: Any,  # noqa: ANN401
 ) -> list[dict[str, Any]]:
-    """The targets of the bake file for two stages, as they stand in it."""
+    """Return the targets of the bake file for two stages."""
     given: dict[str, Any] = {"cache_from": (), "insecure": False, **more}
     repetition = Repetition(
         settings=BuildSettings.model_validate(settings),
@@ -59,7 +59,7 @@ ALWAYS = {
 
 
 def test_a_stage_is_a_target_that_pushes_it_with_its_cache() -> None:
-    """The last one needs no name; nothing else is told where nothing else was asked for."""
+    """The last stage needs no name, and defaults add no keys."""
     assert targets({}) == [
         {**ALWAYS, "tags": ["r/app:s.build"], "target": "build"},
         {**ALWAYS, "tags": ["r/app:s.last"]},
@@ -74,7 +74,7 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
     ("platforms", {"platforms": ["linux/amd64"]}, (), {"platforms": ["linux/amd64"]}),
     ("network", {"network": "host"}, (), {"network": "host"}),
     ("pull", {"pull": True}, (), {"pull": True}),
-    # What says where the image goes, or what it is called, is the build's own.
+    # The image's destination and names belong only to the build.
     ("tags", {"tags": ["app:1"], "push": True, "load": True}, (), {}),
     ("outputs", {"outputs": ["type=docker,dest=/x"]}, (), {}),
     ("labels", {"labels": {"a": "b"}}, ("--label", "c=d"), {}),
@@ -93,7 +93,7 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
     ("shm", {}, ("--shm-size", "1g"), {"shm-size": "1g"}),
     ("allow", {}, ("--allow", "network.host"), {"entitlements": ["network.host"]}),
     ("debug", {}, ("-D", "--debug", "--shm-size=1g"), {"shm-size": "1g"}),
-    # It would be a second inline cache.
+    # This would add a second inline cache.
     ("inline", {"build_args": {"BUILDKIT_INLINE_CACHE": "1"}}, (), {}),
     ("provenance", {}, ("--provenance=false", "--sbom", "true"), {}),
     # A value that looks like a flag is a value.
@@ -107,7 +107,7 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
 def test_each_setting_and_each_flag_has_its_attribute(
     settings: dict[str, Any], extra: tuple[str, ...], expected: dict[str, Any]
 ) -> None:
-    """The same for every stage."""
+    """Every stage gets the same attributes."""
     for found, stage in zip(targets(settings, extra), STAGES, strict=True):
         own = {"tags": [stage.ref], **({"target": stage.target} if stage.target else {})}
         assert found == {**ALWAYS, **own, **expected}
@@ -120,7 +120,7 @@ def test_each_setting_and_each_flag_has_its_attribute(
 def test_an_argument_without_a_value_has_that_of_the_environment(
     name: str, expected: dict[str, str] | None
 ) -> None:
-    """As for `docker build --build-arg NAME`; one that is not there is not given at all."""
+    """It is read as by `docker build --build-arg NAME`, and left out if unset."""
     for found in (
         *targets({"build_args": {name: None}}),
         *targets({}, ("--build-arg", name)),
@@ -130,7 +130,7 @@ def test_an_argument_without_a_value_has_that_of_the_environment(
 
 
 def test_nothing_else_of_the_environment_is_written_down() -> None:
-    """The file holds no value that was not asked for by name; secrets are told by name alone."""
+    """The file contains only environment values named by the build; secrets appear only by name."""
     extra = ("--build-arg", "GIVEN", "--secret", "id=token,env=UNRELATED")
     text = json.dumps(targets({"secrets": ["id=other,env=UNRELATED"]}, extra))
     assert "from here" in text
@@ -138,13 +138,13 @@ def test_nothing_else_of_the_environment_is_written_down() -> None:
 
 
 def test_stages_are_built_from_what_the_build_started_from() -> None:
-    """And from nothing else."""
+    """Stages import only the caches of the build."""
     for found in targets({}, cache_from=("type=registry,ref=r/app:s",)):
         assert found["cache-from"] == ["type=registry,ref=r/app:s"]
 
 
 def test_an_insecure_registry_is_said_to_be_one() -> None:
-    """To the export; the import says it by itself."""
+    """The export is marked insecure; the import already says so."""
     for found in targets({}, insecure=True):
         (output,) = found["output"]
         assert dict(parse_options(output)) == {
@@ -156,7 +156,7 @@ def test_an_insecure_registry_is_said_to_be_one() -> None:
 
 
 def unescape(text: str) -> str:
-    """What HCL makes of a template that holds no expression.
+    """Evaluate a template without expressions as HCL does.
 
     https://github.com/hashicorp/hcl/blob/v2.24.0/hclsyntax/spec.md#template-literals
     """
@@ -174,7 +174,7 @@ TEXTS = st.text(st.sampled_from(["$", "%", "{", "}", "a", "~", '"', "\\", "\n", 
 
 @given(st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=3), TEXTS.filter(bool))
 def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str) -> None:
-    """Read as HCL reads it, each is what was given: names, values, and all that stands in lists."""
+    """HCL reads all names, values and list items unchanged."""
     for found in targets({"build_args": arguments, "secrets": [secret], "network": secret}):
         read = {unescape(name): unescape(value) for name, value in found.get("args", {}).items()}
         assert read == arguments
@@ -213,7 +213,7 @@ def test_what_bake_has_no_word_for_is_not_left_out(
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """A stage without it would be another stage."""
+    """A flag that bake does not support prevents the bake, since it could change the stage."""
     assert (not explain_unbaked(BuildSettings.model_validate(settings), extra)) is expected
 
 
@@ -234,13 +234,13 @@ def test_what_older_versions_of_bake_would_leave_out_is_known(
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """A network and entitlements, which came with buildx 0.17."""
+    """Network and entitlements need buildx 0.17."""
     assert needs_new_bake(BuildSettings.model_validate(settings), extra) is expected
 
 
 def test_the_command_names_the_builder_and_what_is_allowed() -> None:
-    """And the stages in their order."""
-    words = render_bake(
+    """The stages follow in order."""
+    words = render_stage_push(
         BuildSettings(builder="mine"),
         Path("/t/meta.json"),
         ["stage-0", "stage-1"],

@@ -1,4 +1,4 @@
-"""Standard streams that nobody reads, that lead to a full disk, or that are closed."""
+"""Tests of standard streams that nobody reads, that are on a full disk, or that are closed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEP = StepFinished(StepName(None, "build", 1, 1, "RUN make"), Outcome.EXECUTED,
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The builds that came to their end."""
+    """List the builds that completed."""
     ended: list[str] = []
 
     def build(_: object, observe: Callable[[object], None]) -> BuildResult:
@@ -50,7 +50,7 @@ def open_file(path: str) -> int:
 
 
 def open_broken() -> int:
-    """A pipe whose reader has gone."""
+    """Open a pipe without a reader."""
     read, write = os.pipe()
     os.close(read)
     return write
@@ -58,7 +58,7 @@ def open_broken() -> int:
 
 @contextmanager
 def started(stdout: int | None, stderr: int | None) -> Iterator[Sink]:
-    """The command's streams, where the process was started with these; None is a closed one."""
+    """Replace the command's streams as if the process had started with these; None is closed."""
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         for name, number in (("stdout", stdout), ("stderr", stderr)):
             stream = None if number is None else stack.enter_context(os.fdopen(number, "w"))
@@ -69,12 +69,12 @@ def started(stdout: int | None, stderr: int | None) -> Iterator[Sink]:
 
 
 def open_full() -> int:
-    """A file on a disk that is full."""
+    """Open a file on a full disk."""
     return open_file("/dev/full")
 
 
 def closed() -> None:
-    """As Python has a stream that is closed."""
+    """Return a closed stream as Python represents it."""
 
 
 @pytest.mark.parametrize("bad", [open_broken, open_full, closed])
@@ -82,7 +82,7 @@ def closed() -> None:
 def test_progress_that_nobody_can_read_stops_no_build(
     bad: Callable[[], int | None], mode: str, builds: list[str]
 ) -> None:
-    """It goes on quietly, and is done."""
+    """The build continues quietly and completes."""
     with started(open_file(os.devnull), bad()) as output:
         status = judge_output(run(["build", "--progress", mode]), output)
     assert (status, builds) == (0, ["built"])
@@ -92,7 +92,7 @@ def test_progress_that_nobody_can_read_stops_no_build(
 def test_data_that_nobody_can_read_is_told_by_the_status(
     bad: Callable[[], int | None], expected: int, builds: list[str], tmp_path: Path
 ) -> None:
-    """All else is done first; who closed stdout did not want it."""
+    """Everything else is done first; a closed stdout is not an error."""
     with started(bad(), open_file(os.devnull)) as output:
         words = ["build", "--json", "--report", str(tmp_path / "r.json")]
         status = judge_output(run(words), output)
@@ -102,7 +102,7 @@ def test_data_that_nobody_can_read_is_told_by_the_status(
 
 @pytest.mark.usefixtures("builds")
 def test_what_can_be_written_is_written(tmp_path: Path) -> None:
-    """Data to stdout, and talk to stderr."""
+    """Data goes to stdout and messages go to stderr."""
     files = [tmp_path / "out", tmp_path / "err"]
     for each in files:
         each.touch()
@@ -115,7 +115,7 @@ def test_what_can_be_written_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_pipe_that_is_full_is_waited_for(stream: str) -> None:
-    """Also one that another process has made non-blocking; no byte is lost."""
+    """No byte is lost, even if another process made the pipe non-blocking."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     text = "x" * 1_000_000
@@ -137,7 +137,7 @@ def test_a_pipe_that_is_full_is_waited_for(stream: str) -> None:
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """What signals do is put back afterwards."""
+    """Restore the signal handlers afterwards."""
     known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in known.items():
@@ -147,7 +147,7 @@ def handlers() -> Iterator[None]:
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_that_is_ignored_stays_ignored(ignored: signal.Signals) -> None:
-    """As nohup wants it; the other one stops what is done."""
+    """A signal that nohup ignores stays ignored; the other one stops the work."""
     (other,) = {signal.SIGHUP, signal.SIGTERM} - {ignored}
     signal.signal(ignored, signal.SIG_IGN)
     signal.signal(other, signal.SIG_DFL)
@@ -158,7 +158,7 @@ def test_a_signal_that_is_ignored_stays_ignored(ignored: signal.Signals) -> None
 
 
 def test_a_status_of_its_own_is_kept() -> None:
-    """What failed is worse than that nobody heard of it."""
+    """The exit status of a failure is kept if its message cannot be written."""
     with started(open_broken(), None) as output:
         print("lost", flush=True)
         assert judge_output(65, output) == 65

@@ -1,4 +1,4 @@
-"""What a build says in the end."""
+"""Tests of a build's summary."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RESULT = BuildResult(0, None, (), STEPS, (CACHE,), (), 6.2, record=RECORD)
 
 
 def test_each_stage_has_a_line() -> None:
-    """With what became of its steps, the time they took and would have taken."""
+    """The line has the outcomes of its steps, their time and the time saved."""
     lines = [line.split() for line in render_summary(RESULT).splitlines()[:3]]
     assert lines == [
         ["STAGE", "REUSED", "EXECUTED", "TIME", "SAVED"],
@@ -53,16 +53,16 @@ def test_each_stage_has_a_line() -> None:
 
 
 def test_what_took_long_and_what_buildkit_warned_of_come_next() -> None:
-    """On one line each, with nothing that a terminal obeys."""
+    """Each takes one line without control sequences."""
     assert render_summary(RESULT).splitlines()[3:-2] == [
         "slowest     4.2 s [app] RUN make",
         "            1.5 s [app] RUN test",
-        r"2 warnings of BuildKit, see above: StageNameCasing, two\nlines",
+        r"2 warnings from BuildKit, see above: StageNameCasing, two\nlines",
     ]
 
 
 def test_the_totals_come_last() -> None:
-    """What became of the steps, what moved, and how full the store is."""
+    """They have the steps' outcomes, transfers, and how full the store is."""
     assert render_summary(RESULT).splitlines()[-2:] == [
         "4 steps: 2 reused, 2 executed, in 6.2 s, 1 m 12 s saved, 12.3 MB fetched, 4.5 kB sent",
         f"saved 4.1 MB in 4 layers as `image.main` in /store {STORED}",
@@ -74,18 +74,18 @@ def test_the_totals_come_last() -> None:
     [
         (replace(CACHE, store_budget=None), "(70 B new; the store has 120.0 MB)"),
         (replace(CACHE, store_bytes=None), "(70 B new)"),
-        # A part of it was dropped again.
+        # A part was evicted again.
         (replace(CACHE, new_bytes=None), "(the store has 120.0 MB of 20.0 GB)"),
         (replace(CACHE, new_bytes=None, store_bytes=None), "as `image.main` in /store"),
     ],
 )
 def test_what_is_not_known_of_the_store_is_left_out(cache: CacheResult, words: str) -> None:
-    """A store without bounds has no budget."""
+    """A store without limits has no budget."""
     assert render_totals(replace(RESULT, caches=(cache,))).endswith(words)
 
 
 def test_what_was_there_already_is_not_said_to_be_saved() -> None:
-    """It was exported, and there was nothing new in it."""
+    """An export without new layers is reported as unchanged."""
     same = replace(CACHE, unchanged=True)
     amount = "4.1 MB in 4 layers; the store has 120.0 MB of 20.0 GB"
     last = render_totals(replace(RESULT, caches=(same,))).splitlines()[-1]
@@ -93,13 +93,13 @@ def test_what_was_there_already_is_not_said_to_be_saved() -> None:
 
 
 def test_what_the_store_gave_up_at_once_is_not_said_to_be_saved() -> None:
-    """A warning says so, with the size that would do."""
+    """A warning names the size that the cache needs."""
     cache = replace(CACHE, bytes=2_700, layers=0)
     assert render_summary(replace(RESULT, caches=(cache,))).endswith("nothing saved")
 
 
-def test_a_failed_build_tells_its_stages_too() -> None:
-    """By BuildKit's names: nothing tells of its Dockerfile."""
+def test_a_failed_build_shows_its_stages_too() -> None:
+    """The stages have BuildKit's names, without a Dockerfile."""
     steps = [
         make_step("COPY lib /", outcome=REUSED, stage="deps"),
         make_step("RUN x", outcome=FAILED, seconds=1.0, stage="app", error="exit code: 1"),
@@ -114,7 +114,7 @@ def test_a_failed_build_tells_its_stages_too() -> None:
 
 
 def test_one_stage_needs_no_table() -> None:
-    """The totals say the same."""
+    """With one stage, the totals suffice."""
     record = make_record(make_step("RUN x", 2, seconds=1.0), stages=STAGES[:1])
     result = replace(RESULT, record=record)
     assert render_summary(result) == render_totals(result)

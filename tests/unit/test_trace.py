@@ -1,4 +1,4 @@
-"""Recorded streams give the outcomes that are known from how they were made."""
+"""Tests that recorded streams give the outcomes known from how they were made."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STREAMS = Path(__file__).parents[1] / "streams"
 REUSED, EXECUTED, FAILED = Outcome.REUSED, Outcome.EXECUTED, Outcome.FAILED
 
 # Every instruction of streams/Dockerfile that makes a layer, by hand. `COPY --from=build /out /out`
-# stands in two stages and is one vertex, which BuildKit names once.
+# is in two stages but is one vertex, which BuildKit names once.
 STEPS = {
     "base": ["COPY busybox /bin/busybox", 'RUN ["/bin/busybox","--install","/bin"]'],
     "deps": ["COPY lib /lib-in", "RUN sleep 1; mkdir /deps;"],
@@ -51,8 +51,8 @@ def read(name: str) -> tuple[Trace, list[Event]]:
 
 
 @pytest.mark.parametrize("name", ["cold", "docker-28-cold", "fresh-builder-source-edit"])
-def test_the_context_is_told_from_what_is_sent_beside_it(name: str) -> None:
-    """The Dockerfile and the file of what is ignored come first, and are not the context."""
+def test_the_context_is_distinguished_from_other_transfers(name: str) -> None:
+    """The Dockerfile and its ignore file are sent first, and are not the context."""
     lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
     named, ended, sent = dict[str, str](), list[str](), list[bool]()
     reader = TraceReader()
@@ -103,20 +103,20 @@ def check(trace: Trace, expected: dict[tuple[str, str], Outcome]) -> None:
     ],
 )
 def test_all_steps_have_one_outcome(name: str, outcome: Outcome) -> None:
-    """Cold builds execute every step, warm ones reuse every step, lazily pulled or not."""
+    """Cold builds execute every step and warm ones reuse every step, pulled lazily or not."""
     check(read(name)[0], expect({}, outcome))
 
 
 def test_an_edit_executes_what_follows_from_it() -> None:
-    """The COPY of what changed and its descendants; base and deps are reused."""
+    """The changed COPY and its descendants are executed; base and deps are reused."""
     changed = {
         (stage, text): EXECUTED for stage in ("build", "test", "stage-4") for text in STEPS[stage]
     }
     check(read("fresh-builder-source-edit")[0], expect(changed, REUSED))
 
 
-def test_a_failing_step_is_failed_and_the_rest_is_told() -> None:
-    """What was reused before the failure is known; what was never reached is left out."""
+def test_steps_before_a_failing_one_are_listed() -> None:
+    """Steps reused before the failure are listed; steps never reached are not."""
     trace, events = read("failing-step")
     expected = expect({("test", "RUN test -s /out/app"): FAILED}, REUSED)
     for text in STEPS["stage-4"]:
@@ -129,14 +129,14 @@ def test_a_failing_step_is_failed_and_the_rest_is_told() -> None:
 
 
 def test_a_cache_that_cannot_be_loaded_is_no_failed_step() -> None:
-    """Only the step that docker itself blames is failed."""
+    """Only the step that docker blames has failed."""
     trace, _ = read("truncated-parent")
     assert [step.name.label for step in trace.steps if step.outcome is FAILED] == ["[test 2/2]"]
     assert EXECUTED not in outcomes(trace).values()
 
 
 def test_each_platform_has_its_own_steps() -> None:
-    """Steps that BuildKit names alike are told apart by their vertices: 10 steps, 2 platforms."""
+    """Vertices distinguish equally named steps: 10 steps, 2 platforms."""
     trace, _ = read("two-platforms")
     assert len(trace.steps) == 20
     assert {step.outcome for step in trace.steps} == {EXECUTED}
@@ -164,7 +164,7 @@ def test_a_linked_copy_is_one_step() -> None:
     ],
 )
 def test_a_base_image_is_no_step(name: str, expected: dict[str, list[Outcome]]) -> None:
-    """`FROM` makes no layer, and BuildKit never calls it cached although nothing is done."""
+    """`FROM` makes no layer, and BuildKit never reports it as cached."""
     trace, _ = read(name)
     found: dict[str, list[Outcome]] = {}
     for step in trace.steps:
@@ -173,8 +173,8 @@ def test_a_base_image_is_no_step(name: str, expected: dict[str, list[Outcome]]) 
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.ndjson")))
-def test_events_tell_what_the_trace_tells(name: str) -> None:
-    """The last event of each step is its outcome in the end, and no step is told without one."""
+def test_events_match_the_trace(name: str) -> None:
+    """The last event of each step is its outcome, and every step has one."""
     trace, events = read(name)
     last: dict[tuple[str, str, str], list[Outcome]] = {}
     for event in events:
@@ -189,7 +189,7 @@ def test_events_tell_what_the_trace_tells(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.ndjson")))
 def test_a_step_that_began_ends_once(name: str) -> None:
-    """Wherever its stream is cut off, as when buildx is killed."""
+    """This holds wherever the stream is cut off, as when buildx is killed."""
     lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
     documents = list(join_documents(lines))
     for cut in range(0, len(documents) + 1, max(1, len(documents) // 40)):
@@ -207,7 +207,7 @@ def test_a_step_that_began_ends_once(name: str) -> None:
 
 
 def test_of_two_equal_steps_one_fails_and_one_is_stopped() -> None:
-    """Those of two platforms, which BuildKit executes once: as docker says, one has failed."""
+    """BuildKit executes equal steps of two platforms once, and docker reports one failure."""
     trace, events = read("two-platforms-stopped")
     ends = [
         type(e)
@@ -219,7 +219,7 @@ def test_of_two_equal_steps_one_fails_and_one_is_stopped() -> None:
 
 
 def test_what_was_found_stays_found_where_the_build_is_stopped() -> None:
-    """A layer that is still being fetched then is that of a reused step."""
+    """A step whose layer was being fetched counts as reused."""
     found = {"digest": "d", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
     for more in ({"completed": "2026-01-01T00:00:01Z", "cached": True}, {}):
@@ -230,13 +230,13 @@ def test_what_was_found_stays_found_where_the_build_is_stopped() -> None:
 
 
 def test_a_reused_step_is_never_said_to_have_started() -> None:
-    """Fetching its layers is no execution."""
+    """Fetching layers is not execution."""
     _, events = read("fresh-builder-all-reused")
     assert not [event for event in events if isinstance(event, StepStarted)]
 
 
 def test_the_exported_manifest_is_known() -> None:
-    """The digest that the exporter wrote, which the metadata of the same build has too."""
+    """The exported digest equals the one in the build's metadata."""
     trace, _ = read("cold")
     metadata = json.loads((STREAMS / "cold.meta.json").read_text())
     (export,) = trace.find_transfers(CacheVertex.EXPORT_LOCAL)
@@ -245,7 +245,7 @@ def test_the_exported_manifest_is_known() -> None:
 
 
 def test_a_failed_export_has_its_error() -> None:
-    """A registry that is down."""
+    """An unreachable registry's error is kept."""
     trace, _ = read("registry-down-ignored")
     (export,) = trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     assert "connect" in export.error
@@ -253,14 +253,14 @@ def test_a_failed_export_has_its_error() -> None:
 
 
 def test_collisions_of_parallel_exports_are_not_shown() -> None:
-    """BuildKit prints them as errors of builds that succeed."""
+    """BuildKit prints them as errors even though the build succeeds."""
     text = (STREAMS / "cold.ndjson").read_text()
     assert "ERROR: (*service).Write failed" in text
     assert read("cold")[0].said == ()
 
 
 def test_seconds_are_those_of_the_dockerfile() -> None:
-    """The steps that sleep a second take one, and not two."""
+    """Steps that sleep a second take one second, not two."""
     trace, _ = read("cold")
     slept = {s.name.stage: s.seconds for s in trace.steps if "sleep 1" in s.name.text}
     assert set(slept) == {"deps", "build"}
@@ -268,7 +268,7 @@ def test_seconds_are_those_of_the_dockerfile() -> None:
 
 
 def test_log_lines_are_whole() -> None:
-    """Chunks are joined to lines, the last one counts without its line break."""
+    """Pieces are joined to lines; the last line may lack its line break."""
     chunks = ["YWI=", "Y2QKZWY=", "Z2gKcGFydA=="]  # ab | cd\nef | gh\npart
     vertex = {"digest": "sha256:1", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
@@ -283,11 +283,11 @@ def test_log_lines_are_whole() -> None:
 @pytest.mark.parametrize(
     ("chunks", "shown"),
     [
-        # A carriage return comes before what is written, or behind it.
+        # A carriage return comes before the text, or after it.
         (["\r10%", "\r20%", "\r30%"], ["10%", "20%"]),
         (["10%\r", "20%\r"], ["10%", "20%"]),
         (["a\n\r1", "0%", "\r20%", "\rdone\n"], ["10%"]),
-        # What has not come to an end may be a half of a secret.
+        # Incomplete output may be half of a secret.
         (["pass", "word"], []),
         (["\rpass"], []),
         (["dos\r\n", "lines\r\n"], []),
@@ -295,7 +295,7 @@ def test_log_lines_are_whole() -> None:
     ],
 )
 def test_what_is_written_over_is_shown(chunks: list[str], shown: list[str]) -> None:
-    """Only what is whole, and no more often than it changes."""
+    """Only complete text is shown, and only when it changes."""
     vertex = {"digest": "sha256:1", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
     list(reader.read({"vertexes": [vertex]}))
@@ -307,7 +307,7 @@ def test_what_is_written_over_is_shown(chunks: list[str], shown: list[str]) -> N
 
 @given(st.text())
 def test_any_line_can_be_fed(line: str) -> None:
-    """What is no status is something docker said."""
+    """A line that is not a status is docker's own output."""
     reader = TraceReader()
     list(reader.feed(line))
     reader.finish()
@@ -338,7 +338,7 @@ FIELDS = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, JSON))
     )
 )
 def test_no_document_breaks_the_reader(documents: list[dict[str, object]]) -> None:
-    """A later BuildKit may say things of any shape."""
+    """Messages of any shape, as of a later BuildKit, can be read."""
     reader = TraceReader()
     for document in documents:
         list(reader.feed(json.dumps(document)))
@@ -347,13 +347,13 @@ def test_no_document_breaks_the_reader(documents: list[dict[str, object]]) -> No
 
 @given(st.lists(st.text(alphabet=' {}"a:\\', max_size=6)))
 def test_joining_loses_nothing(lines: list[str]) -> None:
-    """Whatever the lines are, less the indent of a document."""
+    """Any lines keep their content, without a document's indent."""
     joined = "".join(join_documents(lines))
     assert joined.replace(" ", "") == "".join(lines).replace(" ", "")
 
 
-def test_a_step_that_another_build_did_is_told_once() -> None:
-    """By its own name: the other build's vertex comes with that build's count of steps."""
+def test_a_step_that_another_build_did_is_listed_once() -> None:
+    """It keeps its own name: the other build's vertex has other step numbers."""
     reader = TraceReader()
     times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
     own = [
@@ -363,20 +363,19 @@ def test_a_step_that_another_build_did_is_told_once() -> None:
     other = {"digest": "c", "name": "[build 2/3] COPY common /common", **times}
     list(reader.feed(json.dumps({"vertexes": [*own, other]})))
     trace = reader.finish({"a", "b"})
-    told = [(each.name.label, each.outcome, each.seconds, each.digests) for each in trace.steps]
-    assert told == [
+    seen = [(each.name.label, each.outcome, each.seconds, each.digests) for each in trace.steps]
+    assert seen == [
         ("[build 2/4]", Outcome.EXECUTED, 2.0, ("a",)),
         ("[build 3/4]", Outcome.EXECUTED, 2.0, ("b",)),
     ]
     assert len(reader.finish().steps) == 2
 
 
-@pytest.mark.parametrize(("own", "told"), [({"a", "b", "c"}, 3), (set[str](), 1)])
-def test_what_a_build_did_not_need_is_reused_though_only_another_one_is_told(
-    own: set[str], told: int
-) -> None:
-    """As an engine of 28.5 tells the second of two builds that find the same in its cache: of what
-    is below that, nothing but names. Of a build that has come to no end that says nothing."""
+@pytest.mark.parametrize(("own", "seen"), [({"a", "b", "c"}, 3), (set[str](), 1)])
+def test_an_unneeded_step_is_reused_without_a_report(own: set[str], seen: int) -> None:
+    """An engine of 28.5 reports only names to the second of two builds that find the same cached
+    result. This proves nothing for a build that did not complete.
+    """
     reader = TraceReader()
     vertices = [
         {"digest": "a", "name": "[deps 1/2] COPY deps.txt /deps.txt"},
@@ -388,14 +387,14 @@ def test_what_a_build_did_not_need_is_reused_though_only_another_one_is_told(
     ]
     list(reader.feed(json.dumps({"vertexes": vertices})))
     steps = reader.finish(own).steps
-    assert len(steps) == told
+    assert len(steps) == seen
     assert {each.outcome for each in steps} == {Outcome.REUSED}
     assert not any(each.name.stage == "other" for each in steps)
-    assert [each.began for each in steps if each.name.index == 1] == [None] * (told - 1)
+    assert [each.began for each in steps if each.name.index == 1] == [None] * (seen - 1)
 
 
 def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
-    """Its vertices are not the build's own."""
+    """Vertices that are not the build's own are left out."""
     reader = TraceReader()
     times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
     vertices = [
@@ -408,7 +407,7 @@ def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
 
 @pytest.mark.parametrize("name", ["cold", "registry-all-reused"])
 def test_what_a_step_reads_of_the_context(name: str) -> None:
-    """The instructions below it that copy from there, whether they are executed or not; by hand."""
+    """The instructions that copy from the context are those listed by hand, executed or not."""
     busybox, lib = "COPY busybox /bin/busybox", "COPY lib /lib-in"
     every = {busybox, lib, "COPY --link src /src"}
     trace, _ = read(name)
@@ -426,21 +425,21 @@ def test_what_a_step_reads_of_the_context(name: str) -> None:
 
 
 def test_vertices_that_need_each_other_read_nothing() -> None:
-    """No build is like that; a stream that says so is read all the same."""
+    """A stream with a cycle can still be read."""
     reader = TraceReader()
     names = {"a": "[internal] load build context", "b": "[1/2] COPY x /", "c": "[2/2] RUN y"}
     inputs = {"a": [], "b": ["a", "c"], "c": ["b"]}
-    told = [
+    seen = [
         {"digest": key, "name": name, "inputs": inputs[key], "completed": "2026-01-01T00:00:00Z"}
         for key, name in names.items()
     ]
-    list(reader.feed(json.dumps({"vertexes": told})))
+    list(reader.feed(json.dumps({"vertexes": seen})))
     assert [step.reads for step in reader.finish().steps] == [frozenset()] * 2
 
 
 @pytest.mark.parametrize("name", ["cold", "registry-all-reused", "two-platforms"])
-def test_what_moved_is_the_last_that_is_told_of_each(name: str) -> None:
-    """A layer by its digest, files by the vertex that sends them: read anew from the lines."""
+def test_the_last_status_of_each_transfer_counts(name: str) -> None:
+    """Layers are summed by digest and files by vertex, recounted here from the lines."""
     pulled, sent = dict[str, int](), dict[tuple[str, str], int]()
     for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
         if line.startswith("{"):
@@ -457,12 +456,12 @@ def test_what_moved_is_the_last_that_is_told_of_each(name: str) -> None:
 
 
 def test_what_buildkit_warns_of_is_kept_once() -> None:
-    """In the order in which it is told."""
+    """Warnings keep their order."""
     reader = TraceReader()
     for text in ("one", "two", "one"):
         short = base64.b64encode(text.encode()).decode()
-        told = list(reader.feed(json.dumps({"warnings": [{"short": short}]})))
-        assert told[-1:] == [Warned(text)]
+        seen = list(reader.feed(json.dumps({"warnings": [{"short": short}]})))
+        assert seen[-1:] == [Warned(text)]
     assert reader.finish().warnings == ("one", "two")
 
 
@@ -471,7 +470,7 @@ def encode(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "seen"),
     [
         ({"short": encode("short"), "detail": [encode("long")]}, ["short"]),
         ({"detail": [encode("\n"), encode("long")], "url": "https://x"}, ["long"]),
@@ -480,16 +479,16 @@ def encode(text: str) -> str:
         ({"short": ""}, []),
     ],
 )
-def test_a_warning_says_something(message: dict[str, Any], told: list[str]) -> None:
-    """Of one that has no short text the longer ones are told; one that says nothing is none."""
+def test_a_warning_says_something(message: dict[str, Any], seen: list[str]) -> None:
+    """Without a short text the longer ones are used; an empty warning is dropped."""
     reader = TraceReader()
     events = reader.feed(json.dumps({"warnings": [{"vertex": "d", "level": 1, **message}]}))
-    assert [each for each in events if isinstance(each, Warned)] == [*map(Warned, told)]
-    assert [*reader.finish().warnings] == told
+    assert [each for each in events if isinstance(each, Warned)] == [*map(Warned, seen)]
+    assert [*reader.finish().warnings] == seen
 
 
-def test_what_an_add_fetches_is_told_as_the_step_that_it_is_for() -> None:
-    """All of its events have one vertex, and those of a step of its name another one."""
+def test_the_fetch_of_an_add_belongs_to_its_step() -> None:
+    """All its events have one vertex, different from another step of the same name."""
     name = "[base 1/1] ADD https://example.com/a /a"
     done = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:01Z"}
     vertexes = [
@@ -498,12 +497,12 @@ def test_what_an_add_fetches_is_told_as_the_step_that_it_is_for() -> None:
         {"digest": "other", "name": name, **done},
     ]
     events = list(TraceReader().feed(json.dumps({"vertexes": vertexes})))
-    told = [each.vertex for each in events if isinstance(each, StepFinished)]
-    assert told == ["fetch", "fetch", "other"]
+    seen = [each.vertex for each in events if isinstance(each, StepFinished)]
+    assert seen == ["fetch", "fetch", "other"]
 
 
 def test_a_run_begins_once() -> None:
-    """Before all else that is told of it, so that steps of an earlier run can be forgotten."""
+    """The event comes before all others, so that an earlier run's steps can be dropped."""
     lines = (STREAMS / "cold.ndjson").read_text().splitlines()
     reader = TraceReader()
     events = [event for line in lines for event in reader.feed(line)]

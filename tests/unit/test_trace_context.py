@@ -1,4 +1,4 @@
-"""`traceparent` as W3C Trace Context has it; most cases are those of its own test suite.
+"""Tests of `traceparent`, as W3C Trace Context defines it; most cases are from its own test suite.
 
 https://www.w3.org/TR/trace-context/#traceparent-header
 https://github.com/w3c/trace-context/blob/main/test/test.py
@@ -28,7 +28,7 @@ FUTURE = "what-the-future-will-be-like"
     ],
 )
 def test_a_context_is_read(text: str) -> None:
-    """Of the first version, and of a later one that has more to say."""
+    """Contexts of the first version, and of later ones with more fields, are read."""
     assert parse_traceparent(text) == TraceContext(TRACE, SPAN)
 
 
@@ -61,7 +61,7 @@ def test_a_context_is_read(text: str) -> None:
     ],
 )
 def test_what_is_malformed_is_nothing(text: str) -> None:
-    """A trace begins anew then."""
+    """A malformed context is ignored, so a new trace begins."""
     assert parse_traceparent(text) is None
 
 
@@ -71,8 +71,8 @@ def test_what_is_malformed_is_nothing(text: str) -> None:
     st.integers(1, 2**64 - 1),
     st.integers(0, 255),
 )
-def test_ids_are_told_as_they_are_written(version: int, trace: int, span: int, flags: int) -> None:
-    """Whatever the version and the flags are."""
+def test_ids_are_read_as_they_are_written(version: int, trace: int, span: int, flags: int) -> None:
+    """The ids are read for any version and flags."""
     found = parse_traceparent(f"{version:02x}-{trace:032x}-{span:016x}-{flags:02x}")
     assert found is not None
     assert (int(found.trace_id, 16), int(found.span_id, 16)) == (trace, span)

@@ -1,4 +1,4 @@
-"""A build as a trace: what the Trace Event Format demands, and what a report tells.
+"""Tests of a build's trace: the rules of the Trace Event Format, and the content of the report.
 
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
@@ -25,7 +25,7 @@ from tests.support.histories import STARTED, make_record, make_stages, make_step
 
 Document = dict[str, Any]
 
-# What the format says of the events that are used here.
+# The format's rules for the events used here.
 COUNT = {"type": "integer", "minimum": 0}
 EVENT = {
     "oneOf": [
@@ -80,7 +80,7 @@ TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
 def read(report: Report, traceparent: str = "") -> Document:
-    """The trace of a report, of which the format is sure."""
+    """Read the trace of a report, and check its format."""
     document: Document = json.loads(render_trace(report, traceparent))
     jsonschema.Draft202012Validator(FORMAT).validate(document)
     return document
@@ -91,29 +91,29 @@ def list_complete(document: Document) -> list[Document]:
 
 
 def list_steps(document: Document) -> list[Document]:
-    """The events of steps: all but the one of the build, which is the first."""
+    """List the events of steps: all but the first, which is the build's."""
     return list_complete(document)[1:]
 
 
 def name_tracks(document: Document) -> dict[int, str]:
-    """What the tracks are called."""
+    """Return the names of the tracks."""
     named = [event for event in document["traceEvents"] if event["name"] == "thread_name"]
     assert len({event["tid"] for event in named}) == len(named)
     return {event["tid"]: event["args"]["name"] for event in named}
 
 
 def overlap(first: Document, second: Document) -> bool:
-    """Whether both last at one moment."""
+    """Whether both events last at one moment."""
     (begin, end), (other_begin, other_end) = find_span(first), find_span(second)
     return max(begin, other_begin) < min(end, other_end)
 
 
 def find_span(event: Document) -> tuple[int, int]:
-    """When an event begins and ends."""
+    """Return when an event begins and ends."""
     return event["ts"], event["ts"] + event["dur"]
 
 
-# A trace knows microseconds, and what is told of a build has no more of them than fit.
+# A trace has microseconds, and a report's times fit them.
 MOMENTS = st.one_of(
     st.integers(0, 30).map(lambda tenths: tenths / 10),
     st.integers(0, 10**13).map(lambda micros: micros / 1e6),
@@ -137,7 +137,7 @@ REPORTS = st.builds(
 
 @given(REPORTS)
 def test_no_events_of_a_track_overlap(report: Report) -> None:
-    """The format wants them to nest, and steps are no part of each other."""
+    """The format requires nesting, and steps do not contain each other."""
     tracks = defaultdict(list)
     for event in list_complete(read(report)):
         tracks[event["tid"]].append(event)
@@ -147,7 +147,7 @@ def test_no_events_of_a_track_overlap(report: Report) -> None:
 
 @given(REPORTS)
 def test_a_stage_has_as_many_tracks_as_steps_that_run_at_once(report: Report) -> None:
-    """For each of the platforms that they were done for."""
+    """This holds for each of its platforms."""
     document = read(report)
     names = name_tracks(document)
     steps = defaultdict(list)
@@ -159,7 +159,7 @@ def test_a_stage_has_as_many_tracks_as_steps_that_run_at_once(report: Report) ->
 
 
 def count_beside(moment: int, events: list[Document]) -> int:
-    """How many tracks the events of a moment need; of those that take no time one is enough."""
+    """Count the tracks that concurrent events need; events without duration share one."""
     spans = [find_span(event) for event in events]
     inside = sum(begin < moment < end for begin, end in spans)
     begun = sum(begin == moment < end for begin, end in spans)
@@ -167,13 +167,13 @@ def count_beside(moment: int, events: list[Document]) -> int:
 
 
 @given(REPORTS)
-def test_a_step_is_told_once(report: Report) -> None:
-    """With when it began and how long it took; of the others the number is told."""
+def test_a_step_has_one_event(report: Report) -> None:
+    """It has the step's beginning and duration; other steps are counted."""
     document = read(report)
     known = [step for step in report.steps if step.began is not None]
-    told = Counter((e["name"], e["cat"]) for e in list_steps(document))
+    seen = Counter((e["name"], e["cat"]) for e in list_steps(document))
     outcomes = ((step.outcome.value if step.outcome else "unknown") for step in known)
-    assert told == Counter(zip((step.text for step in known), outcomes, strict=True))
+    assert seen == Counter(zip((step.text for step in known), outcomes, strict=True))
     assert document["otherData"]["steps_left_out"] == len(report.steps) - len(known)
     expected = sorted((STARTED + (step.began or 0), step.seconds) for step in known)
     spans = sorted((e["ts"] / 1e6, e["dur"] / 1e6) for e in list_steps(document))
@@ -182,7 +182,7 @@ def test_a_step_is_told_once(report: Report) -> None:
 
 @given(REPORTS)
 def test_the_build_lasts_as_long_as_its_steps(report: Report) -> None:
-    """Or longer, where docker did more."""
+    """The build lasts longer if docker did more."""
     whole, *steps = list_complete(read(report))
     assert whole["ts"] == STARTED * 1e6
     assert whole["dur"] >= round(report.seconds * 1e6)
@@ -193,7 +193,7 @@ def test_the_build_lasts_as_long_as_its_steps(report: Report) -> None:
 
 @given(REPORTS)
 def test_every_track_has_a_name_and_a_place(report: Report) -> None:
-    """One process has them all."""
+    """All tracks belong to one process."""
     document = read(report)
     used = {event["tid"] for event in list_complete(document)}
     sorting = [e for e in document["traceEvents"] if e["name"] == "thread_sort_index"]
@@ -204,7 +204,7 @@ def test_every_track_has_a_name_and_a_place(report: Report) -> None:
 
 @given(REPORTS)
 def test_each_event_hangs_below_the_build_and_that_below_the_pipeline(report: Report) -> None:
-    """With a span id of its own, the same whenever it is written."""
+    """Each has its own span id, which is the same in every export."""
     document = read(report, TRACEPARENT)
     whole, *steps = (event["args"] for event in list_complete(document))
     assert document["otherData"]["trace_id"] == TRACE
@@ -217,7 +217,7 @@ def test_each_event_hangs_below_the_build_and_that_below_the_pipeline(report: Re
 
 
 def test_builds_of_one_pipeline_have_no_span_in_common() -> None:
-    """Neither of two images nor of one that is built again."""
+    """Neither two images nor a repeated build share span ids."""
     other = RecordedScope(name="other", image="other")
     step = make_step("RUN a", 2, began=0.0)
     records = (
@@ -232,14 +232,14 @@ def test_builds_of_one_pipeline_have_no_span_in_common() -> None:
 
 @pytest.mark.parametrize("text", ["", "00-0-0-0", TRACEPARENT.upper()])
 def test_without_a_trace_there_are_no_ids(text: str) -> None:
-    """As without `TRACEPARENT`, so with one that is malformed."""
+    """A malformed `TRACEPARENT` counts as none."""
     shown = render_trace(make_golden("cold"), text)
     assert "span_id" not in shown
     assert "trace_id" not in shown
 
 
 def test_tracks_are_in_the_order_of_the_dockerfile() -> None:
-    """Platform by platform, below the whole build."""
+    """Tracks are ordered by platform below the whole build."""
     assert [*name_tracks(read(make_golden("two-platforms"))).values()] == [
         "whole build",
         "base (linux/amd64, linux/amd64/v2)",
@@ -252,7 +252,7 @@ def test_tracks_are_in_the_order_of_the_dockerfile() -> None:
 
 
 def test_steps_side_by_side_are_on_tracks_of_their_own() -> None:
-    """One that begins when another ends follows it."""
+    """A step that begins when another ends follows it on its track."""
     steps = (
         make_step("RUN a", 2, began=0.0, seconds=2.0, stage="one"),
         make_step("COPY --link b", 3, began=1.0, seconds=2.0, stage="one"),
@@ -260,12 +260,12 @@ def test_steps_side_by_side_are_on_tracks_of_their_own() -> None:
     )
     document = read(make_report([make_record(*steps, stages=HEADS)]))
     names = name_tracks(document)
-    told = {event["name"]: names[event["tid"]] for event in list_steps(document)}
-    assert told == {"RUN a": "one", "COPY --link b": "one 2", "RUN c": "one"}
+    seen = {event["name"]: names[event["tid"]] for event in list_steps(document)}
+    assert seen == {"RUN a": "one", "COPY --link b": "one 2", "RUN c": "one"}
 
 
-def test_a_step_tells_what_is_known_of_it() -> None:
-    """Its moments are microseconds since 1970; what is unknown is left out."""
+def test_a_step_has_its_known_values() -> None:
+    """Times are microseconds since 1970, and unknown values are left out."""
     failed = make_step(
         "RUN make",
         6,
@@ -302,8 +302,8 @@ def test_a_step_tells_what_is_known_of_it() -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_the_build_is_told_of_twice(name: str) -> None:
-    """As the trace's metadata, and with its event: Perfetto does not show the first."""
+def test_the_build_is_described_twice(name: str) -> None:
+    """The trace's metadata is repeated in the build's event, because Perfetto does not show it."""
     report = make_golden(name)
     document = read(report)
     known = document["otherData"]
@@ -317,7 +317,7 @@ def test_the_build_is_told_of_twice(name: str) -> None:
 
 @pytest.mark.parametrize("moment", [2.5e11, 5e-324])
 def test_a_record_can_say_anything_of_time(moment: float) -> None:
-    """It is a trace, whether or not anybody can look at it."""
+    """Any times give a valid trace."""
     step = make_step("RUN a", 2, began=moment, seconds=moment)
     document = read(make_report([make_record(step, seconds=moment, started=moment)]))
     assert len(list_steps(document)) == 1
@@ -325,7 +325,7 @@ def test_a_record_can_say_anything_of_time(moment: float) -> None:
 
 @given(st.text())
 def test_no_text_leaves_its_place(text: str) -> None:
-    """All is ASCII without control characters, which no reader stumbles over."""
+    """The trace is ASCII without control characters."""
     step = RecordedStep(
         text=text, stage=text, platforms=(text,), outcome=Outcome.FAILED, error=text, began=0.0
     )

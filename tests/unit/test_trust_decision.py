@@ -1,4 +1,4 @@
-"""What follows from where a build runs."""
+"""Tests of what a build may do with caches, by its place and its configuration."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def decide(
     ],
 )
 def test_only_trusted_builds_on_ci_are_guarded(known: dict[str, Any], guarded: bool) -> None:  # noqa: FBT001
-    """Others start from what they save, and somebody else may have used their builder."""
+    """Only in CI do others use what a build saves, on a builder that others may have used."""
     assert Trust(place(**known), writes=True, reason="").is_guarded == guarded
     assert not Trust(place(**known), writes=False, reason="").is_guarded
 
@@ -84,18 +84,18 @@ def test_who_saves(
     writes: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
-    """A build that is not trusted does not, unless who runs it says so; its own file cannot."""
+    """An untrusted build saves only if a flag or a variable says so; its own file cannot."""
     found = place(branch="main", trusted=trusted)
     assert decide(found, tmp_path, file, variables, **flags).writes is writes
 
 
 @pytest.mark.parametrize("key", ['branch = "main"', "trusted = true"])
 def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: Path) -> None:
-    """And that is said."""
+    """A stranger's file can neither name another branch nor grant trust, and a note says so."""
     found = decide(place(branch="evil", **FORK), tmp_path, f"[place]\n{key}\n")
     assert found.place.branch == "evil"
     assert not found.place.trusted
-    assert any("does not count" in note for note in found.notes)
+    assert any("settings of the config file ignored" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: 
     ],
 )
 def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Path) -> None:
-    """A branch's; or one of another kind, which no branch has, whatever it is called."""
+    """Owners of different kinds differ, whatever a branch is called."""
     assert decide(place(**known), tmp_path).owner == owner
 
 
@@ -136,7 +136,7 @@ def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Pat
 def test_whose_caches_are_read(
     known: dict[str, Any], owners: list[str | None], tmp_path: Path
 ) -> None:
-    """Own branch, base branch, default branch, each once."""
+    """A build reads the caches of its own, the base and the default branch, each once."""
     found = decide(place(**known), tmp_path)
     assert [
         str(owner) or None for owner, _ in found.list_owners(("branch", "base", "default"))
@@ -144,7 +144,7 @@ def test_whose_caches_are_read(
 
 
 def test_everything_can_be_overridden(tmp_path: Path) -> None:
-    """By the file, a variable, a flag, each before the one before."""
+    """A variable overrides the file, and a flag overrides both."""
     file = '[place]\nbranch = "a"\nbase = "b"\ndefault = "c"\n'
     variables = {"BXCACHE_PLACE_BASE": "d", "BXCACHE_PLACE_DEFAULT": "e"}
     found = decide(place(branch="x", tag="v1"), tmp_path, file, variables, default_branch="f")

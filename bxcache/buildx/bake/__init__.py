@@ -1,1 +1,1 @@
-"""What is said to `docker buildx bake`, and what it answers."""
+"""The input and the output of `docker buildx bake`."""

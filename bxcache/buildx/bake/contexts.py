@@ -1,9 +1,9 @@
-"""A path of its own for a folder that several targets of a bake read.
+"""A separate path for a folder that several targets of a bake read.
 
-buildx sends such a folder once for all of them, so that they have the very same vertices. Of two
-targets that then import caches of their own, one misses its first step after those that they share:
-https://github.com/docker/buildx/issues/3878. buildx goes by the path alone, and a folder has many:
-above the root there is the root again.
+buildx sends such a folder only once, so the targets share vertices. If two of them import caches of
+their own, one misses its first step after the shared ones:
+https://github.com/docker/buildx/issues/3878. buildx compares only paths, and a folder has many,
+because the parent of the root is the root.
 https://github.com/docker/buildx/blob/v0.29.1/build/build.go
 """
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _CONTEXT = "context"
 
 
-def tell_apart(targets: Mapping[str, BuildSettings], directory: Path) -> Iterator[str]:
-    """What bake's `--set` has to say so that no two targets read a folder by the same path.
+def give_own_paths(targets: Mapping[str, BuildSettings], directory: Path) -> Iterator[str]:
+    """Yield values of bake's `--set` that give each target its own path for a shared folder.
 
     Args:
-        targets: what each target builds.
+        targets: each target's settings.
         directory: the working directory.
     """
     readers: dict[tuple[str, Path], list[str]] = defaultdict(list)
@@ -43,13 +43,13 @@ def tell_apart(targets: Mapping[str, BuildSettings], directory: Path) -> Iterato
 
 
 def _list_folders(settings: BuildSettings, directory: Path) -> Iterator[tuple[str, Path]]:
-    """The folders that a target reads, by what they are to it.
+    """Yield the folders that a target reads, with their keys.
 
-    Of the others only those in the working directory: naming one allows bake to read it.
+    Named contexts count only in the working directory: to name a folder allows bake to read it.
     """
     named = {f"{_CONTEXT}s.{name}": path for name, path in settings.build_contexts.items()}
     for key, text in {_CONTEXT: settings.context, **named}.items():
-        folder = Path(os.path.abspath(directory / text))  # noqa: PTH100  # `..` as docker has it
+        folder = Path(os.path.abspath(directory / text))  # noqa: PTH100  # handles `..` as docker does
         if is_remote(text) or not folder.is_dir():
             continue
         if key == _CONTEXT or folder.resolve().is_relative_to(directory.resolve()):

@@ -1,6 +1,6 @@
-"""What `docker buildx bake --print` says that it would build.
+"""The output of `docker buildx bake --print`: what a bake would build.
 
-Lists of options are objects since buildx 0.18, and option text before that.
+Options are objects since buildx 0.18, and option text before.
 https://docs.docker.com/build/bake/reference/
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 LINK = "target:"
-"""How a context is given that is the result of another target."""
+"""The prefix of a context that is another target's result."""
 _USUAL_FILE = "Dockerfile"
 _FLAGS = {
     "shm-size": "--shm-size",
@@ -29,7 +29,7 @@ _FLAGS = {
     "no-cache-filter": "--no-cache-filter",
     "dockerfile-inline": "--file",
 }
-"""The flags of `docker buildx build` for what the settings of a build have no word for."""
+"""Flags of `docker buildx build` for keys without a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class BakeTarget:
 
     Attributes:
         name: its name.
-        settings: what it builds, in the words of a build.
-        extra: what these have no words for, as flags of `docker buildx build`.
+        settings: its settings as a build.
+        extra: its keys without a setting, as flags of `docker buildx build`.
         links: the targets whose results it uses.
-        cache_from: what it imports by itself, as option text.
-        cache_to: what it exports by itself, as option text.
-        told: what `--print` says of it, as it is.
+        cache_from: its own imports, as option text.
+        cache_to: its own exports, as option text.
+        printed: its unchanged output of `--print`.
     """
 
     name: str
@@ -52,35 +52,35 @@ class BakeTarget:
     links: tuple[str, ...] = ()
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
-    told: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    printed: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def keeps_cache(self) -> bool:
-        """It exports a cache by itself."""
+        """Whether it exports a cache of its own."""
         return bool(self.cache_to)
 
     @property
     def call(self) -> str:
-        """What it is to answer instead of being built, such as `check`; empty for a build."""
-        call = str(self.told.get("call") or "")
+        """What it does instead of a build, such as `check`; empty for a build."""
+        call = str(self.printed.get("call") or "")
         return call if call != "build" else ""
 
 
 def parse_definition(text: str) -> dict[str, BakeTarget]:
-    """The targets, by their names.
+    """Parse the targets, by name.
 
     Raises:
-        ValueError: it is no definition.
+        ValueError: the text is not a definition.
     """
     document = json.loads(text)
     targets = document.get("target") if isinstance(document, dict) else None
     if not isinstance(targets, dict):
-        raise ValueError("there is no `target` in it")  # noqa: TRY004  # it is the text that is wrong
-    return {name: _read_target(name, _table(told)) for name, told in targets.items()}
+        raise ValueError("it has no `target`")  # noqa: TRY004  # the text is wrong, not a type
+    return {name: _read_target(name, _table(printed)) for name, printed in targets.items()}
 
 
 def list_linked(targets: Mapping[str, BakeTarget], name: str) -> tuple[str, ...]:
-    """The targets that one of them needs, each after those that it needs, itself the last."""
+    """List a target and those it needs, each after those that it needs itself."""
     seen: set[str] = set()
 
     def visit(each: str) -> Iterator[str]:
@@ -94,47 +94,48 @@ def list_linked(targets: Mapping[str, BakeTarget], name: str) -> tuple[str, ...]
     return tuple(visit(name))
 
 
-def _read_target(name: str, told: Mapping[str, Any]) -> BakeTarget:
-    context, file = str(told.get("context") or "."), str(told.get("dockerfile") or _USUAL_FILE)
-    contexts = {str(key): str(value) for key, value in _table(told.get("contexts")).items()}
+def _read_target(name: str, printed: Mapping[str, Any]) -> BakeTarget:
+    context = str(printed.get("context") or ".")
+    file = str(printed.get("dockerfile") or _USUAL_FILE)
+    contexts = {str(key): str(value) for key, value in _table(printed.get("contexts")).items()}
     links = (value.removeprefix(LINK) for value in contexts.values() if value.startswith(LINK))
     settings = BuildSettings.model_construct(
         context=context,
-        file=None if file == _USUAL_FILE else _join(context, file),
-        target=told.get("target"),
-        platforms=tuple(map(str, _list(told.get("platforms")))),
-        tags=tuple(map(str, _list(told.get("tags")))),
-        build_args=dict(_table(told.get("args"))),
+        file=None if file == _USUAL_FILE else _join_path(context, file),
+        target=printed.get("target"),
+        platforms=tuple(map(str, _list(printed.get("platforms")))),
+        tags=tuple(map(str, _list(printed.get("tags")))),
+        build_args=dict(_table(printed.get("args"))),
         build_contexts=contexts,
-        labels={key: str(value or "") for key, value in _table(told.get("labels")).items()},
-        secrets=_render_all(told.get("secret")),
-        ssh=tuple(map(_render_ssh, _list(told.get("ssh")))),
-        outputs=_render_all(told.get("output")),
-        network=told.get("network"),
-        pull=bool(told.get("pull")),
-        no_cache=bool(told.get("no-cache")),
+        labels={key: str(value or "") for key, value in _table(printed.get("labels")).items()},
+        secrets=_render_all(printed.get("secret")),
+        ssh=tuple(map(_render_ssh, _list(printed.get("ssh")))),
+        outputs=_render_all(printed.get("output")),
+        network=printed.get("network"),
+        pull=bool(printed.get("pull")),
+        no_cache=bool(printed.get("no-cache")),
     )
     return BakeTarget(
         name=name,
         settings=settings,
-        extra=tuple(_render_extra(told)),
+        extra=tuple(_render_extra(printed)),
         links=tuple(dict.fromkeys(links)),
-        cache_from=_render_all(told.get("cache-from")),
-        cache_to=_render_all(told.get("cache-to")),
-        told=told,
+        cache_from=_render_all(printed.get("cache-from")),
+        cache_to=_render_all(printed.get("cache-to")),
+        printed=printed,
     )
 
 
-def _join(context: str, file: str) -> str:
-    """A Dockerfile's path; bake has it relative to the context."""
+def _join_path(context: str, file: str) -> str:
+    """Return a Dockerfile's path; in a bake file it is relative to the context."""
     if is_remote(context) or is_remote(file) or context == "-":
         return file
-    return os.path.normpath(os.path.join(context, file))  # noqa: PTH118  # text, as it is given
+    return os.path.normpath(os.path.join(context, file))  # noqa: PTH118  # text, as given
 
 
-def _render_extra(told: Mapping[str, Any]) -> Iterator[str]:
+def _render_extra(printed: Mapping[str, Any]) -> Iterator[str]:
     for key, flag in _FLAGS.items():
-        value = told.get(key)
+        value = printed.get(key)
         if isinstance(value, dict):
             yield from (word for pair in value.items() for word in (flag, f"{pair[0]}:{pair[1]}"))
         else:
@@ -155,7 +156,7 @@ def _render_option(option: object) -> str:
 
 
 def _render_ssh(agent: object) -> str:
-    """An SSH agent or its keys: `default`, or `id=path,path`."""
+    """Render an SSH agent or its keys: `default`, or `id=path,path`."""
     if isinstance(agent, str):
         return agent
     fields = _table(agent)

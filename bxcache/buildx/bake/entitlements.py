@@ -1,11 +1,11 @@
-"""What the targets of a bake file ask for that a bake has to be allowed.
+"""Entitlements that the targets of a bake file ask for.
 
-buildx itself does not look after this where it shows its progress as a stream (`--progress
-rawjson`), so its rules are kept here: a target reads and writes below the working directory alone,
-and has no host network, no devices and no ssh agent, unless `--allow` or `--set` says so.
+buildx does not check them with `--progress rawjson`, so this module applies its rules: a target
+reads and writes only below the working directory, and has no host network, devices or ssh agent,
+unless `--allow` or `--set` grants them.
 https://github.com/docker/buildx/blob/v0.29.1/bake/entitlements.go
 
-buildx asks for the paths of one target of several. Here each is looked at.
+Of several targets, buildx checks the paths of only one. This module checks all.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 FIRST_BUILDX = (0, 17)
 """The first buildx whose bake has `--allow`."""
 FILES_VARIABLE = "BUILDX_BAKE_ENTITLEMENTS_FS"
-"""buildx's own variable that turns off what concerns files and the ssh agent."""
+"""buildx's variable that disables the checks of files and the ssh agent."""
 READ, WRITE = "fs.read", "fs.write"
 _ANY, _HERE = "*", "cwd://"
 _SSH, _DEVICE, _HOST_NETWORK = "ssh", "device", "network.host"
 _MEANINGS = {
-    _HOST_NETWORK: "it runs with the network of the host",
-    "security.insecure": "it runs with the rights of the host",
+    _HOST_NETWORK: "it uses the host's network",
+    "security.insecure": "it runs with the host's privileges",
     _SSH: "it uses the ssh agent",
 }
 _NOT_HERE = re.compile(r"https?://|git://|ssh://|git@|github\.com/|docker-image:|target:")
 _OVER_SSH = re.compile(r"ssh://|[\w.-]+@[\w.-]+:")
 _FILES = frozenset({"local", "tar", "oci", "docker"})
-"""The outputs that are nothing but files where they have a place."""
+"""The outputs that write only files if they have a destination."""
 _OFF = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 _ON = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """Something that a target asks for and is not allowed.
+    """Something that a target asks for but is not allowed.
 
     Attributes:
         target: the target.
-        allow: what `--allow` has to say, such as `fs.read=..`.
+        allow: the missing value of `--allow`, such as `fs.read=..`.
         meaning: what the target does with it.
     """
 
@@ -60,34 +60,34 @@ class Entitlement:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What a caller lets the targets have.
+    """What a caller allows the targets.
 
     Attributes:
         words: the values of `--allow`.
-        folders: what may be read and written, by `READ` and `WRITE`.
+        folders: the folders that they may read or write, by `READ` and `WRITE`.
     """
 
     words: frozenset[str]
     folders: Mapping[str, tuple[Path, ...]]
 
     def reaches(self, key: str, path: str, directory: Path) -> bool:
-        """Whether a path, taken from the working directory, may be read or written."""
+        """Whether a path, relative to the working directory, may be read or written."""
         return self.covers(key, _resolve(directory, path))
 
     def covers(self, key: str, path: Path) -> bool:
-        """The same for a path without links."""
+        """Whether a resolved path may be read or written."""
         return any(map(path.is_relative_to, self.folders[key]))
 
 
 def list_missing(
     targets: Mapping[str, BakeTarget], allowed: Iterable[str], sets: Iterable[str], directory: Path
 ) -> tuple[Entitlement, ...]:
-    """What the targets ask for beyond what they may.
+    """List what the targets ask for but are not allowed.
 
     Args:
-        targets: what would be baked, by name, without anything that bxcache adds to it.
+        targets: the targets by name, without bxcache's additions.
         allowed: the values of bake's `--allow`.
-        sets: the values of bake's `--set`; what a caller names there is allowed.
+        sets: the values of bake's `--set`, which allow what they name.
         directory: the working directory.
     """
     values = (*allowed, *(each for text in sets for each in _read_set(text)))
@@ -98,11 +98,11 @@ def list_missing(
 
 
 def are_files_free(variables: Mapping[str, str], *, remote: bool) -> bool:
-    """Whether buildx's own variables turn off what `concerns_files`.
+    """Whether buildx's own variables disable the checks of `concerns_files`.
 
     Args:
         variables: the environment.
-        remote: the bake file itself is read from elsewhere.
+        remote: whether the bake file itself is remote.
     """
     value = variables.get(FILES_VARIABLE)
     if value is not None:
@@ -111,18 +111,18 @@ def are_files_free(variables: Mapping[str, str], *, remote: bool) -> bool:
 
 
 def concerns_files(missing: Entitlement) -> bool:
-    """Whether `are_files_free` counts for this one."""
+    """Whether `are_files_free` applies to an entitlement."""
     return missing.allow.startswith("fs.") or missing.allow == _SSH
 
 
 def read_allowed(values: Iterable[str], directory: Path) -> Allowed:
-    """What the values of `--allow` let the targets have, in a working directory."""
+    """Parse the values of `--allow` in a working directory."""
     words = _read_words(values)
     return Allowed(words, {key: _find_folders(words, key, directory) for key in (READ, WRITE)})
 
 
 def _read_words(values: Iterable[str]) -> frozenset[str]:
-    """The values of `--allow`, with `fs=` as what it stands for."""
+    """Return the values of `--allow`, with `fs=` expanded."""
     plain: set[str] = set()
     for value in values:
         key, _, path = value.partition("=")
@@ -131,7 +131,7 @@ def _read_words(values: Iterable[str]) -> frozenset[str]:
 
 
 def _find_folders(words: frozenset[str], key: str, directory: Path) -> tuple[Path, ...]:
-    """What may be read or written, all of which lies below these."""
+    """Return the folders below which files may be read or written."""
     paths = [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
     if _ANY in paths:
         return (Path("/"),)
@@ -139,88 +139,90 @@ def _find_folders(words: frozenset[str], key: str, directory: Path) -> tuple[Pat
 
 
 def _resolve(directory: Path, path: str) -> Path:
-    """Where a path leads, without links; docker follows `..` before it follows links."""
-    # No file's name has a NUL.
+    """Resolve a path and its links; docker handles `..` before it follows links."""
+    # A file name cannot contain a NUL.
     text = os.path.join(directory, path.replace("\0", ""))  # noqa: PTH118
     there = os.path.realpath(os.path.normpath(text))
-    # Two slashes at the start are one.
+    # Two leading slashes mean one.
     return Path("/" + there.lstrip("/"))
 
 
 def _find_existing(path: Path) -> Path:
-    """The path as far as it exists: what is below that is made in it."""
+    """Return the part of a path that exists."""
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
 def _find_missing(target: BakeTarget, limits: Allowed, directory: Path) -> Iterator[Entitlement]:
-    for word in dict.fromkeys(_list_words(target.told)):
+    for word in dict.fromkeys(_list_words(target.printed)):
         allows = {word, _DEVICE} if word.startswith(f"{_DEVICE}=") else {word}
         if not limits.words & allows:
             meaning = _MEANINGS.get(word, f"it uses `{word}`")
             yield Entitlement(target.name, word, meaning)
-    reads, writes = _list_reads(target.told, directory), _list_writes(target.told)
+    reads, writes = _list_reads(target.printed, directory), _list_writes(target.printed)
     for key, verb, paths in ((READ, "reads", reads), (WRITE, "writes", writes)):
         found = {_find_existing(_resolve(directory, path)) for path in paths}
         beyond = {path for path in found if not limits.covers(key, path)}
         for path in sorted(each for each in beyond if beyond.isdisjoint(each.parents)):
             shown = _show(path, directory)
-            meaning = f"it {verb} `{shown}`, which is outside of the working directory"
+            meaning = f"it {verb} `{shown}` outside the working directory"
             yield Entitlement(target.name, f"{key}={shown}", meaning)
 
 
 def _show(path: Path, directory: Path) -> str:
-    """The path from the working directory, if it is near."""
+    """Show a path relative to the working directory, if it is near."""
     relative = os.path.relpath(path, _resolve(directory, ""))
     return str(path) if relative.startswith("../..") else relative
 
 
-def _list_words(told: Mapping[str, Any]) -> Iterator[str]:
-    """What a target asks for that is no path."""
-    for value in map(str, told.get("entitlements") or ()):
+def _list_words(target: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a target asks for, except paths."""
+    for value in map(str, target.get("entitlements") or ()):
         key, _, device = value.partition("=")
         yield f"{_DEVICE}={device.partition(',')[0]}" if key == _DEVICE and device else value
-    if told.get("network") == "host":
+    if target.get("network") == "host":
         yield _HOST_NETWORK
-    keys = [[*_list_keys(each)] for each in told.get("ssh") or ()]
-    if not all(keys) or (not keys and _OVER_SSH.match(_read_context(told))):
+    keys = [[*_list_keys(each)] for each in target.get("ssh") or ()]
+    if not all(keys) or (not keys and _OVER_SSH.match(_read_context(target))):
         yield _SSH
 
 
-def _list_reads(told: Mapping[str, Any], directory: Path) -> Iterator[str]:
-    context, file = _read_context(told), str(told.get("dockerfile") or "Dockerfile")
+def _list_reads(target: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    context, file = _read_context(target), str(target.get("dockerfile") or "Dockerfile")
     if _is_here(context, directory) and not file.startswith(_HERE):
         file = os.path.join(context, file)  # noqa: PTH118  # text, as docker joins it
-    named = map(str, (told.get("contexts") or {}).values())
+    named = map(str, (target.get("contexts") or {}).values())
     for path in (context, file, *named):
         if _is_here(path, directory):
             yield path.removeprefix(_HERE)
-    yield from (path for each in told.get("secret") or () for path in _list_secret(each))
-    yield from (path for each in told.get("ssh") or () for path in _list_keys(each))
-    yield from (path for each in told.get("cache-from") or () for path in _list_cache(each, "src"))
+    yield from (path for each in target.get("secret") or () for path in _list_secret(each))
+    yield from (path for each in target.get("ssh") or () for path in _list_keys(each))
+    yield from (
+        path for each in target.get("cache-from") or () for path in _list_cache(each, "src")
+    )
 
 
-def _list_writes(told: Mapping[str, Any]) -> Iterator[str]:
-    yield from (path for each in told.get("output") or () for path in _list_output(each))
-    yield from (path for each in told.get("cache-to") or () for path in _list_cache(each, "dest"))
+def _list_writes(target: Mapping[str, Any]) -> Iterator[str]:
+    yield from (path for each in target.get("output") or () for path in _list_output(each))
+    yield from (path for each in target.get("cache-to") or () for path in _list_cache(each, "dest"))
 
 
-def _read_context(told: Mapping[str, Any]) -> str:
-    return str(told.get("context") or ".")
+def _read_context(target: Mapping[str, Any]) -> str:
+    return str(target.get("context") or ".")
 
 
 def _is_here(path: str, directory: Path) -> bool:
-    """Whether it is a path; docker takes a folder that is there, whatever it is called."""
+    """Whether a text is a local path; docker uses an existing folder, whatever its name."""
     return not _NOT_HERE.match(path) or (directory / path).is_dir()
 
 
 def list_granted(key: str, option: object) -> Iterator[tuple[str, str]]:
-    """What `--allow` can let one option of a target have: paths, each with `READ` or `WRITE`.
+    """Yield the paths, each with `READ` or `WRITE`, that `--allow` must grant for an option.
 
-    There is none for an option that reads a variable, or pushes.
+    An option that reads a variable or pushes needs none.
 
     Args:
-        key: the target's key that has the option.
-        option: the option, as `--print` shows it.
+        key: the option's key in the target.
+        option: the option as shown by `--print`.
     """
     fields = _read_fields(option)
     if key == "secret" and "env" not in fields and fields.get("type") != "env":
@@ -240,12 +242,12 @@ def _list_secret(option: object) -> Iterator[str]:
     path = fields.get("src") or fields.get("source")
     if fields.get("type") == "env" and "env" not in fields:
         return
-    # One that says nothing else is read from the file that its name names.
+    # Without any source, the id is the file's path.
     yield from filter(None, [path or ("" if fields.get("env") else fields.get("id"))])
 
 
 def _list_keys(option: object) -> Iterator[str]:
-    """The keys of an ssh option, `id=path,path`; none where it is the agent."""
+    """Yield the key files of an ssh option, `id=path,path`; none for the agent."""
     if isinstance(option, str):
         yield from filter(None, option.partition("=")[2].split(","))
     elif isinstance(option, dict):
@@ -265,7 +267,7 @@ def _list_cache(option: object, key: str) -> Iterator[str]:
 
 
 def _read_fields(option: object) -> dict[str, str]:
-    """An option's fields, of an object or, as buildx before 0.18 shows it, of a text."""
+    """Read an option's fields from an object or, before buildx 0.18, from a text."""
     if isinstance(option, dict):
         return {str(key): str(value) for key, value in option.items()}
     try:
@@ -275,7 +277,7 @@ def _read_fields(option: object) -> dict[str, str]:
 
 
 def _read_set(text: str) -> Iterator[str]:
-    """What a `--set` allows, in the words of `--allow`: the paths that it names itself."""
+    """Yield values of `--allow` for the paths that a `--set` names."""
     name, _, value = text.partition("=")
     key = name.partition(".")[2].removesuffix("+").partition(".")[0]
     if key == "entitlements":

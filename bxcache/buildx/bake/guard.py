@@ -1,7 +1,7 @@
-"""A bake definition without what its files may not say in a build that is not trusted.
+"""A bake definition without the keys that its files may not set in an untrusted build.
 
-Files ask and callers allow, as with the entitlements of plain bake. The keys are those that
-`docker buildx bake --print` shows: https://docs.docker.com/build/bake/reference/
+As with the entitlements of plain bake, files ask and callers allow. The keys are those of
+`docker buildx bake --print`: https://docs.docker.com/build/bake/reference/
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ KEYS: dict[str, Rule] = {
     "output": asks("it writes files or images"),
     "cache-from": asks("it reads with the runner's logins"),
     "cache-to": asks("it writes a cache that others may read"),
-    "entitlements": asks("it uses what the runner's builder is allowed"),
+    "entitlements": asks("it uses the entitlements of the runner's builder"),
 }
-"""The class of each key of a target."""
-_UNKNOWN = asks("it is not known here")
+"""The rule of each key of a target."""
+_UNKNOWN = asks("bxcache does not know it")
 _HOST = "network.host"
 _HERE = "cwd://"
 
@@ -60,25 +60,25 @@ class Limits:
     """What a definition may say.
 
     Attributes:
-        checkout: where its files lie.
-        allowed: what the caller lets it have.
+        checkout: the checkout with its files.
+        allowed: what the caller allows it.
     """
 
     checkout: Checkout
     allowed: Allowed
 
 
-def guard_target(told: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any], list[str]]:
-    """A target with what counts of it, and the keys of all else.
+def guard_target(printed: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any], list[str]]:
+    """Return the part of a target that counts, and the keys of the rest.
 
     Args:
-        told: what `--print` says of it.
+        printed: the target in the output of `--print`.
         limits: what it may say.
     """
     kept: dict[str, Any] = {}
     refused: list[str] = []
-    for key, value in sorted(told.items()):
-        # The Dockerfile lies in the context that counts, which comes before it.
+    for key, value in sorted(printed.items()):
+        # `context` is sorted before `dockerfile`, which depends on it.
         entries = [*_list_entries(key, value)]
         asking = [name for name, entry in entries if _asks(key, name, entry, kept, limits)]
         refused += dict.fromkeys(
@@ -91,7 +91,7 @@ def guard_target(told: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any
 
 
 def _shape(value: object, left: dict[str, Any]) -> object:
-    """What is left of a value, in its own shape."""
+    """Return the remaining entries in the shape of the original value."""
     if isinstance(value, list):
         return [*left.values()]
     return left if isinstance(value, dict) else value
@@ -112,14 +112,14 @@ def _asks(key: str, name: str, value: Any, kept: Mapping[str, Any], limits: Limi
     elif key in ("context", "contexts"):
         value = str(value).removeprefix(_HERE)
     if key == "contexts" and "=" in name:
-        # A flag that names it would name another one.
+        # As a flag, it would set another name.
         return True
     why = KEYS.get(key, _UNKNOWN).judge(name, value, limits.checkout)
     return bool(why) and not _is_allowed(key, value, limits)
 
 
 def _find_dockerfile(file: str, context: str, checkout: Checkout) -> str | None:
-    """Its path from the working directory; None where it lies in a context that is fetched."""
+    """Return a Dockerfile's path from the working directory; None in a remote context."""
     if file.startswith(_HERE):
         return file.removeprefix(_HERE)
     if is_remote(file) or file.startswith("/"):

@@ -1,7 +1,7 @@
-"""The definition by which `docker buildx bake` pushes stages as images, several of them at once.
+"""The definition for `docker buildx bake` to push several stages as images at once.
 
-Builds side by side would each send the context. The targets of one bake send it once if they read
-the same files of it.
+Parallel builds would each send the context. The targets of one bake send it once if they read the
+same files.
 https://docs.docker.com/build/bake/reference/
 """
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from bxcache.config.models import BuildSettings
 
 VARIABLES = {PROVENANCE_VARIABLE: "max", "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
-"""What the run needs in its environment. The build that is repeated was allowed to read what it
-names; bake must not ask again."""
+"""Environment variables of the run. The original build was already allowed to read its files, so
+bake must not ask again."""
 
 OLDEST_BAKE = (0, 17)
-"""The first buildx whose bake takes a network and entitlements from a file."""
+"""The first buildx whose bake reads a network and entitlements from a file."""
 _DROPPED = LAYERLESS | {"--label", "-D", "--debug"}
 _LISTS = {
     "--secret": "secret",
@@ -49,11 +49,11 @@ _NO_ATTESTATIONS = [f"type={kind},disabled=true" for kind in ("provenance", "sbo
 
 @dataclass(frozen=True, slots=True)
 class StageExport:
-    """A stage that is to be pushed as an image.
+    """A stage to push as an image.
 
     Attributes:
-        ref: the image.
-        target: the stage as `--target` has it; None is the last one.
+        ref: the image's reference.
+        target: the stage, as for `--target`; None for the last one.
         file: the Dockerfile.
     """
 
@@ -64,15 +64,15 @@ class StageExport:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """What all stages have in common.
+    """What all stages share.
 
     Attributes:
-        settings: the build whose stages they are.
+        settings: the settings of their build.
         context: the build context.
-        cache_from: what they are built from, as `--cache-from` has it.
-        insecure: whether their registry may be.
-        extra: arguments of the caller's own, which bake has words for.
-        environment: has the build arguments that are given without a value.
+        cache_from: the caches to import, as for `--cache-from`.
+        insecure: whether the registry may be insecure.
+        extra: the caller's own arguments, which bake can express.
+        environment: the source of build arguments without a value.
     """
 
     settings: BuildSettings
@@ -84,26 +84,26 @@ class Repetition:
 
 
 def explain_unbaked(settings: BuildSettings, extra: Sequence[str]) -> str:
-    """Why bake cannot do what a build does, or an empty string."""
+    """Explain why bake cannot do what a build does, or return an empty string."""
     if settings.file and is_remote(settings.file):
         return "its Dockerfile is remote"
-    # What another target of a bake builds is not there when this one's stages are baked.
+    # The result of another target of a bake does not exist when these stages are baked.
     if any((where or "").startswith("target:") for where in settings.build_contexts.values()):
-        return "it is made from another target"
+        return "it uses another target's result"
     known = _DROPPED | _LISTS.keys() | _PAIRS.keys() | _SINGLE.keys()
     unknown = [flag for flag in list_flags(extra) if flag not in known]
-    return f"bake has no word for `{unknown[0]}`" if unknown else ""
+    return f"bake does not support `{unknown[0]}`" if unknown else ""
 
 
 def needs_new_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether only newer versions of bake do what the build does; older ones leave it out."""
+    """Whether only newer versions of bake can express the build; older ones ignore parts of it."""
     return bool(settings.network) or "--allow" in list_flags(extra)
 
 
 def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dict[str, Any]:
-    """The bake file that pushes stages, as a document; a target for each of them."""
+    """Render the bake file that pushes stages as a document, with a target for each."""
     common = _render_common(repetition)
-    # The classic image store keeps it nevertheless.
+    # The classic image store keeps it anyway.
     push = {"type": "image", "push": "true", "store": "false"}
     push |= {"registry.insecure": "true"} if repetition.insecure else {}
     targets = {}
@@ -119,19 +119,19 @@ def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dic
 
 
 def list_refs(document: Mapping[str, Any]) -> list[str]:
-    """The images that a bake file pushes."""
+    """List the images that a bake file pushes."""
     return [ref for target in document["target"].values() for ref in target["tags"]]
 
 
 def write_bake(document: Mapping[str, Any]) -> str:
-    """The text of a bake file."""
+    """Write a bake file as text."""
     return json.dumps(document, indent=1)
 
 
-def render_bake(
+def render_stage_push(
     settings: BuildSettings, metadata: Path, targets: Iterable[str], extra: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """What follows `docker` to push the stages of a bake file that it reads from stdin."""
+    """Render the arguments after `docker` to push the stages of a bake file from stdin."""
     allowed = find_values(extra, "--allow")
     return (
         "buildx",
@@ -167,24 +167,24 @@ def _render_common(repetition: Repetition) -> dict[str, Any]:
         if flag in _LISTS:
             common.setdefault(_LISTS[flag], []).append(value)
         elif flag in _PAIRS:
-            # A host's address may stand behind either.
+            # A host's address may follow either.
             either = flag == "--add-host" and "=" not in value
             name, equals, rest = value.partition(":" if either else "=")
             common.setdefault(_PAIRS[flag], {})[name] = rest if equals else None
         elif flag in _SINGLE:
             common[_SINGLE[flag]] = value
-    # Without a value docker takes it from the environment, bake does not.
-    asked = {
+    # Docker reads an argument without a value from the environment, but bake does not.
+    arguments = {
         k: repetition.environment.get(k) if v is None else v for k, v in common["args"].items()
     }
-    # It would be a second inline cache.
-    asked.pop(INLINE_ARGUMENT, None)
-    common["args"] = {name: value for name, value in asked.items() if value is not None}
+    # Drop a second inline cache.
+    arguments.pop(INLINE_ARGUMENT, None)
+    common["args"] = {name: value for name, value in arguments.items() if value is not None}
     return {name: value for name, value in common.items() if value}
 
 
 def _escape(value: Any) -> Any:  # noqa: ANN401  # any part of a document
-    """The same for bake, to which `${` and `%{` begin an expression, in JSON too."""
+    """Escape `${` and `%{`, which begin an expression in a bake file, even in JSON."""
     if isinstance(value, str):
         return value.replace("${", "$${").replace("%{", "%%{")
     if isinstance(value, list):

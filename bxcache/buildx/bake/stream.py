@@ -1,7 +1,7 @@
-"""The stream of a bake of several targets, taken apart. Pure: lines in, values out.
+"""The stream of a bake of several targets, split by target. Pure: lines in, values out.
 
-buildx puts the target before the names of all vertices, and tells of a vertex that two targets have
-once for each: https://github.com/docker/buildx/blob/v0.29.1/util/progress/multiwriter.go
+buildx puts the target in front of each vertex's name, and reports a vertex of two targets once for
+each: https://github.com/docker/buildx/blob/v0.29.1/util/progress/multiwriter.go
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import ERROR
 from bxcache.buildx.stream.reader import TraceReader, parse_status, read_items
-from bxcache.buildx.stream.vertices import read_place, read_text
+from bxcache.buildx.stream.vertices import read_excerpt, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,23 +35,23 @@ class BakeReader:
         """Begin a stream.
 
         Args:
-            targets: the targets of the bake; of one alone the names are as in a build.
-            stages: the stage that each target builds, as far as it names one.
+            targets: the targets of the bake; a single one has names as in a build.
+            stages: the stage that each target builds, if it names one.
         """
         self._stages = stages or {}
         self._readers = {target: TraceReader() for target in targets}
         self._only = targets[0] if len(targets) == 1 else ""
-        # For each vertex its targets, and whether they told of it before anything was done.
+        # Each vertex's targets, and whether they reported it before its work began.
         self._owners: dict[str, dict[str, bool]] = {}
 
     def feed(self, line: str) -> Iterator[tuple[str, Event]]:
-        """Take one line and tell what it means, each event with its target.
+        """Read one line and yield its events, each with its target.
 
-        What is not known to concern one target has an empty name.
+        The target is empty if it is unknown or not a single one.
         """
         document = parse_status(line)
         if document is None:
-            yield from self._hear(line)
+            yield from self._read_output(line)
             return
         for target, part in self._split(document).items():
             for event in self._readers[target].read(part):
@@ -60,29 +60,29 @@ class BakeReader:
             yield from self._warn(message)
 
     def end(self) -> Iterator[tuple[str, Event]]:
-        """Tell the end of the steps that have none in the stream, which has ended."""
+        """Yield the end of steps that have none in the stream, once the stream has ended."""
         for target, reader in self._readers.items():
             for event in reader.end():
                 yield target, event
 
     def finish(self, target: str, own: Collection[str] = ()) -> Trace:
-        """What has been read of a target, as a whole.
+        """Return the trace of a target.
 
         Args:
             target: the target.
-            own: the vertices that are its own; empty if that is not known.
+            own: its own vertices; empty if unknown.
         """
         others = (reader for name, reader in self._readers.items() if name != target)
         return self._readers[target].finish(own, others, self._guess_own(target))
 
     def find_end(self, target: str) -> bool | None:
-        """Whether a target was built with all that it leaves; None where the stream does not tell.
+        """Whether a target was built and exported; None if the stream does not show that.
 
-        Once BuildKit has built a target and exported it, buildx since 0.14 resolves its provenance,
-        and then pushes what a classic engine holds:
+        After BuildKit built and exported a target, buildx since 0.14 resolves its provenance, and
+        then pushes images from a classic engine:
         https://github.com/docker/buildx/blob/v0.29.1/build/build.go
 
-        Of several nodes of a builder each one tells its own part.
+        Each of a builder's nodes reports its own part.
         """
         vertices = self._readers[target].vertices.values()
         resolved = [each.outcome for each in vertices if each.name == _RESOLVING]
@@ -92,10 +92,10 @@ class BakeReader:
         return True if Outcome.EXECUTED in resolved else None
 
     def _guess_own(self, target: str) -> frozenset[str]:
-        """Its own vertices, as far as the stream tells; empty if it is alone.
+        """Guess a target's own vertices from the stream; empty if it is the only target.
 
-        A target begins with all that it has to do. What another target does in its place is told
-        later, under the same name.
+        A target first reports all its vertices. A vertex that another target executes instead is
+        reported later, under the same name.
         """
         named = {
             digest: (step.platform, step.stage, step.text)
@@ -108,22 +108,22 @@ class BakeReader:
 
     def _warn(self, message: dict[str, Any]) -> Iterator[tuple[str, Event]]:
         concerned = self._find_concerned(message)
-        told = concerned[0] if len(concerned) == 1 else ""
+        only = concerned[0] if len(concerned) == 1 else ""
         for number, target in enumerate(concerned):
             for event in self._readers[target].read({"warnings": [message]}):
                 if not number:
-                    yield told, event
+                    yield only, event
 
     def _find_concerned(self, message: dict[str, Any]) -> list[str]:
-        """The targets that a warning is about: those that need the stage that it names a line of.
+        """Return the targets that a warning concerns: those that need the stage of its line.
 
-        Targets with one Dockerfile have one vertex for it, and BuildKit tells the warnings of each
+        Targets with the same Dockerfile share its vertex, and BuildKit reports the warnings of each
         target to all of them.
         """
         owners = [*self._owners.get(read_text(message, "vertex"), ())]
         if len(owners) == 1:
             return owners
-        text, lines = read_place(message)
+        text, lines = read_excerpt(message)
         stages = list_stages(text)
         needing = [
             target
@@ -133,25 +133,25 @@ class BakeReader:
         ]
         return [*dict.fromkeys(needing)] or owners
 
-    def _hear(self, line: str) -> Iterator[tuple[str, Event]]:
-        """What docker says is meant for all, unless it names one; it is told once.
+    def _read_output(self, line: str) -> Iterator[tuple[str, Event]]:
+        """Read docker's own output, which concerns all targets unless it names one; report it once.
 
-        Which target a warning is about docker does not say.
+        Docker does not name the target of a warning.
         """
         named = _TARGET.fullmatch(line)
         meant = [*self._readers]
         if named is not None and named["name"] in self._readers:
             meant, line = [named["name"]], f"{ERROR}{named['rest']}"
         elif line.startswith(ERROR):
-            # An old buildx names none: those are meant that have a step that failed.
+            # An old buildx names none, so the targets with a failed step are meant.
             meant = [*filter(self._has_failed, meant)] or meant
-        # An excerpt of a Dockerfile names none either: it is that of the only one that has failed.
+        # An excerpt of a Dockerfile names none either; it is from the only target that failed.
         failed = [*filter(self._has_failed, meant)]
-        told = next(iter(failed if len(failed) == 1 else meant if len(meant) == 1 else ()), "")
+        only = next(iter(failed if len(failed) == 1 else meant if len(meant) == 1 else ()), "")
         for number, target in enumerate(meant):
-            for event in self._readers[target].hear(line):
+            for event in self._readers[target].read_output(line):
                 if not number:
-                    yield told, event
+                    yield only, event
 
     def _has_failed(self, target: str) -> bool:
         vertices = self._readers[target].vertices.values()
@@ -168,19 +168,19 @@ class BakeReader:
         for vertex in read_items(document, "vertexes"):
             target, name = self._find_target(read_text(vertex, "name"))
             if target:
-                owners = self._owners.setdefault(read_text(vertex, "digest"), {})
-                owners.setdefault(target, not read_text(vertex, "started"))
+                begun = self._owners.setdefault(read_text(vertex, "digest"), {})
+                begun.setdefault(target, not read_text(vertex, "started"))
                 add(target, "vertexes", {**vertex, "name": name})
         for key in ("statuses", "logs"):
             for message in read_items(document, key):
-                told = [*self._owners.get(read_text(message, "vertex"), ())]
-                # A status counts for all of them; what a person reads is told once.
-                for target in told if key == "statuses" else told[:1]:
+                owners = [*self._owners.get(read_text(message, "vertex"), ())]
+                # A status counts for all of them; a log line is reported once.
+                for target in owners if key == "statuses" else owners[:1]:
                     add(target, key, message)
         return parts
 
     def _find_target(self, name: str) -> tuple[str, str]:
-        """The target of a vertex, or an empty string, and its name without that."""
+        """Return a vertex's target, or an empty string, and its name without the target."""
         head, bracket, rest = name.partition("]")
         target, _, label = head.removeprefix("[").partition(" ")
         if not bracket or not name.startswith("[") or target not in self._readers:

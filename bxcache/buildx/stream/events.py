@@ -1,4 +1,4 @@
-"""What happens during a build, as it comes."""
+"""The events of a build, as they happen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """What became of a step."""
+    """The outcome of a step."""
 
     REUSED = "reused"
     EXECUTED = "executed"
@@ -22,16 +22,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """docker is run for the build, maybe again: what was told of steps is of an earlier run."""
+    """Docker runs for the build, possibly again; earlier steps belong to an earlier run."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step is being executed. `StepFinished` or `StepStopped` follows.
+    """A step began to run. `StepFinished` or `StepStopped` follows.
 
     Attributes:
-        step: its name, which two steps can have, such as those of two platforms.
-        vertex: BuildKit's digest for it, which tells them apart; the same in all events of a step.
+        step: its name, which is not unique: steps of two platforms may share it.
+        vertex: BuildKit's digest for it, which is unique and the same in all its events.
     """
 
     step: StepName
@@ -40,7 +40,7 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """A step is done. A reused one that could not be loaded may be followed by a second one."""
+    """A step ended. A reused step that could not be loaded may run and end a second time."""
 
     step: StepName
     outcome: Outcome
@@ -51,7 +51,7 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class StepStopped:
-    """A step was stopped before its end, such as for another one that failed. It has no outcome."""
+    """A step was stopped, for example because another one failed. It has no outcome."""
 
     step: StepName
     seconds: float
@@ -69,7 +69,7 @@ class StepLogged:
 
 @dataclass(frozen=True, slots=True)
 class StepShown:
-    """A step shows a line that it is about to write over, such as a progress bar."""
+    """A step shows a line that it will overwrite, such as a progress bar."""
 
     step: StepName
     line: str
@@ -78,15 +78,15 @@ class StepShown:
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """Bytes have moved.
+    """Bytes were transferred.
 
     Attributes:
-        kind: what moves them.
-        item: the layer, or what BuildKit calls it.
-        current: how many bytes have moved; 0 where that is not told.
-        total: how many there are; 0 where that is not known.
-        done: all have.
-        is_context: what is sent is a build context, and not one of the small files beside it.
+        kind: the kind of transfer.
+        item: the layer, or BuildKit's name for the item.
+        current: the bytes transferred so far; 0 if unknown.
+        total: all bytes; 0 if unknown.
+        done: whether the transfer is complete.
+        is_context: whether it sends a build context, not one of the small files beside it.
     """
 
     kind: Transfer
@@ -99,28 +99,28 @@ class Transferred:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """docker said something outside of the steps: its own error, an excerpt of the Dockerfile."""
+    """Docker printed something outside steps: its own error, an excerpt of the Dockerfile."""
 
     line: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """BuildKit or bxcache has a warning."""
+    """BuildKit or bxcache warns of something."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """bxcache says what it does."""
+    """bxcache reports what it does."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """One line of BuildKit's stream as it came, before what it means."""
+    """One raw line of BuildKit's stream, reported before its events."""
 
     line: str
 
@@ -139,12 +139,13 @@ Event = (
     | Streamed
 )
 Observer = Callable[[Event], None]
-"""What a caller gives to be told of a build's events."""
+"""A caller's function that receives a build's events."""
 
 
 def redact_event(event: Event, redact: Redactor) -> Event:
-    """The event with the secrets masked. A streamed line is masked where it is read, and what moves
-    has the names of layers alone."""
+    """Mask the secrets in an event. A streamed line is masked where it is read, and a transfer
+    names only layers.
+    """
     match event:
         case StepLogged(step, line, vertex):
             return StepLogged(_redact_step(step, redact), redact(line), vertex)
@@ -167,5 +168,5 @@ def redact_event(event: Event, redact: Redactor) -> Event:
 
 def _redact_step(step: StepName, redact: Redactor) -> StepName:
     text = redact(step.text)
-    # A step has a line for each that it prints, and seldom a secret.
+    # A step logs many lines and seldom has a secret, so avoid copies.
     return step if text == step.text else replace(step, text=text)

@@ -1,4 +1,4 @@
-"""Instructions, which can be several vertices, and what of the context they rest on."""
+"""Instructions, which may consist of several vertices, and the files that they depend on."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """What one instruction is made of; the vertex whose outcome counts is `main`."""
+    """The vertices of one instruction; `main` decides its outcome."""
 
     name: StepName
     main: Vertex
     parts: tuple[Vertex, ...]
 
     def is_of(self, own: Container[str]) -> bool:
-        """Whether it is one of these vertices."""
+        """Whether any of its vertices is in a set."""
         return any(part.digest in own for part in self.parts)
 
     @property
     def done(self) -> Vertex | None:
-        """What tells the outcome: of a fetch that failed, nothing comes after it."""
+        """The vertex with the outcome; after a failed fetch, no other vertex follows."""
         found = (each for each in (self.main, *self.parts) if each.outcome is not None)
         return next(found, None)
 
 
 def join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
-    """One for each instruction, which can be several vertices.
+    """Yield an instruction for each step, which may consist of several vertices.
 
-    An `ADD` of a URL first fetches it; a `COPY --link` is placed by a merge for each stage.
+    An `ADD` of a URL has a vertex that fetches it; a `COPY --link` has a merge for each stage.
     """
     by_digest = {each.digest: each for each in vertices}
     fetches: dict[str, list[Vertex]] = defaultdict(list)
@@ -68,17 +68,17 @@ def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
 class Reads(AbstractSet[str]):
     """Instructions that copy from the local contexts.
 
-    Of thousands of vertices each can rest on nearly all of these, so they are bits of a number.
+    Thousands of vertices may each depend on nearly all of them, so they are bits of a number.
     """
 
     __slots__ = ("_every", "_held")
 
     def __init__(self, every: Sequence[str], held: int) -> None:
-        """Those of a list.
+        """Select from a list.
 
         Args:
             every: the list.
-            held: has the bit of each that is held, the lowest for the first.
+            held: the bits of the selected items, the lowest for the first.
         """
         self._every, self._held = every, held
 
@@ -100,7 +100,7 @@ class Reads(AbstractSet[str]):
 
 
 def find_reads(vertices: Iterable[Vertex]) -> dict[str, Reads]:
-    """What of the local contexts each vertex rests on: the instructions that copy from them."""
+    """Find the instructions that copy from the local contexts and that each vertex depends on."""
     by_digest = {each.digest: each for each in vertices}
     below = {
         digest: [by_digest[other] for other in each.inputs if other in by_digest]

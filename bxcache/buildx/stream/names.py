@@ -1,6 +1,6 @@
-"""What BuildKit writes into a vertex's name.
+"""The names that BuildKit gives to vertices.
 
-A step is `[PLATFORM STAGE i/n] TEXT`; platform and stage can be absent.
+A step is `[PLATFORM STAGE i/n] TEXT`; platform and stage are optional.
 https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/dockerfile2llb/convert.go
 """
 
@@ -14,39 +14,39 @@ _STEP = re.compile(r"\[(?P<head>[^\]]*)\] (?P<text>.*)", re.DOTALL)
 _PLACE = re.compile(r"(?P<index>[0-9]{1,9})/(?P<total>[0-9]{1,9})")
 LINK = "LINK "
 INTERNAL = "[internal] "
-"""How the names of vertices begin that are BuildKit's own business."""
+"""The prefix of BuildKit's internal vertices."""
 _CONTEXT = f"{INTERNAL}load build context"
 _NAMED_CONTEXT = " load from client"
 _FROM = "FROM "
 ONLY_STAGE = "stage-0"
-"""What a stage is called that BuildKit does not name, since it is the only one."""
+"""The name of a Dockerfile's only stage, which BuildKit leaves out."""
 
 
 class Transfer(StrEnum):
-    """What moves bytes."""
+    """The kinds of transfers."""
 
     PULL = "pull"
-    """A layer comes from a cache or an image."""
+    """A layer is downloaded from a cache or an image."""
     SAVE = "save"
-    """A layer goes to a cache."""
+    """A layer is saved to a cache."""
     PUSH = "push"
-    """A layer goes to a registry, as a part of the image."""
+    """A layer of the image is uploaded to a registry."""
     SEND = "send"
-    """Files of the build context go to the builder."""
+    """Files of the build context are sent to the builder."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepName:
-    """A step's name taken apart.
+    """The parts of a step's name.
 
     Attributes:
-        platform: the platform, which only a build for several names.
-        stage: the stage's name, or `stage-N` as BuildKit counts them.
-        index: which of the stage's steps it is, from 1.
-        total: how many steps the stage has.
+        platform: the platform; None in a build for a single one.
+        stage: the stage's name, or `stage-N` as BuildKit numbers them.
+        index: the step's number in the stage, from 1.
+        total: the number of steps in the stage.
         text: the instruction.
-        is_base: it is a `FROM`, which names a base image and makes no layer.
-        is_link: it is the merge that places the layer of a `COPY --link`.
+        is_base: whether it is a `FROM`, which makes no layer.
+        is_link: whether it is the merge of a `COPY --link`.
     """
 
     platform: str | None
@@ -65,13 +65,13 @@ class StepName:
 
     @property
     def label(self) -> str:
-        """`[STAGE i/n]`, with the platform where there is one."""
+        """`[STAGE i/n]`, with the platform if there is one."""
         head = f"{self.platform} {self.stage}" if self.platform else self.stage
         return f"[{head} {self.index}/{self.total}]"
 
 
 def parse_step_name(name: str) -> StepName | None:
-    """The parts of a step's name; None for a vertex that is no step.
+    """Parse a step's name; return None for a vertex that is not a step.
 
     >>> parse_step_name("[linux/arm64 build  2/10] RUN make").label
     '[linux/arm64 build 2/10]'
@@ -86,13 +86,13 @@ def parse_step_name(name: str) -> StepName | None:
 
 
 def _split_head(words: list[str]) -> tuple[str | None, str]:
-    # A stage's name has no `/`, a platform always has one.
+    # A stage's name contains no `/`, but a platform always does.
     platform = words.pop(0) if words and "/" in words[0] else None
     return platform, " ".join(words) or ONLY_STAGE
 
 
 def is_local(name: str) -> bool:
-    """Whether a vertex is a context that the client sends, by its name.
+    """Whether a vertex, by its name, is a context that the client sends.
 
     https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
     """
@@ -100,7 +100,7 @@ def is_local(name: str) -> bool:
 
 
 class CacheVertex(StrEnum):
-    """The vertices that import or export a cache, by how their names begin.
+    """The prefixes of vertices that import or export a cache.
 
     Each exporter's name is fixed: https://github.com/moby/buildkit/tree/v0.25.2/cache/remotecache
     """
@@ -119,7 +119,7 @@ _WRITTEN = re.compile(r"writing cache (?:image )?manifest (?P<digest>sha256:[0-9
 
 
 def parse_written_manifest(status: str) -> str | None:
-    """The digest of the cache manifest that an exporter's status says it writes."""
+    """Return the digest of the cache manifest that an exporter's status names."""
     match = _WRITTEN.fullmatch(status)
     return match["digest"] if match else None
 
@@ -133,7 +133,7 @@ _TRANSFERS = (
 
 
 def find_transfer(status: str) -> tuple[Transfer, str] | None:
-    """What a status tells to be moved, and which item; None where it tells something else.
+    """Return the kind and the item of a transfer that a status reports, or None.
 
     >>> find_transfer("writing layer sha256:ab")
     (<Transfer.SAVE: 'save'>, 'sha256:ab')

@@ -1,4 +1,4 @@
-"""BuildKit's stream as lines: one document on each, and fit to be shown.
+"""BuildKit's stream as lines: one document per line, with secrets masked.
 
 buildx before 0.14 prints each document indented over several lines.
 """
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from bxcache.redaction import Redactor
 
 ERROR = "ERROR: "
-"""How docker's own errors begin, which stand between the documents."""
+"""The prefix of docker's own errors, which appear between the documents."""
 _LIST = "errors:"
 _ENCODED = frozenset({"data", "short", "detail"})
 _LARGEST_DOCUMENT = 160 << 20
-"""What a document over several lines has at most, in characters: no more than a line has."""
+"""In characters: the maximum of a document over several lines, as for a single line."""
 _PIECE = 1 << 20
-"""How much of a text in base64 is decoded at once; a multiple of four."""
+"""How many base64 characters are decoded at once; a multiple of four."""
 
 
 def list_errors(lines: Iterable[str]) -> list[str]:
-    """What docker says to be wrong, each without the sign of it.
+    """List docker's errors without their prefix.
 
-    Where a registry has several objections they follow, one on each line:
+    A registry's errors follow, one per line:
     https://github.com/distribution/distribution/blob/v2.8.3/registry/api/errcode/errors.go
 
     >>> list_errors(["ERROR: failed to push: errors:", "denied: no", "unknown: sorry", "", "Bye"])
@@ -49,7 +49,7 @@ def list_errors(lines: Iterable[str]) -> list[str]:
 
 
 def join_documents(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, with a document that is spread over several of them joined to one."""
+    """Join each document that spans several lines into one line."""
     document: list[str] = []
     length = 0
     for line in lines:
@@ -68,8 +68,9 @@ def join_documents(lines: Iterable[str]) -> Iterator[str]:
 
 
 def decode_base64(text: object) -> Iterator[bytes]:
-    """The bytes that a text in base64 stands for, piece by piece, so that a large one is never
-    there as a whole; what is none ends it."""
+    """Decode a base64 text piece by piece, so that a large one is never decoded as a whole; stop at
+    an error.
+    """
     if not isinstance(text, str):
         return
     for start in range(0, len(text), _PIECE):
@@ -80,19 +81,19 @@ def decode_base64(text: object) -> Iterator[bytes]:
 
 
 class StreamRedactor:
-    """Masks the secrets in the lines of one stream, also inside base64.
+    """Masks the secrets in the lines of a stream, also inside base64.
 
-    What a step prints comes in pieces, which can end anywhere: what may be the beginning of a
-    secret waits for the next piece, or for the end of the step.
+    A step's output comes in pieces, which can end anywhere: the possible beginning of a secret
+    waits for the next piece, or for the end of the step.
     """
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
         self._held: dict[tuple[str, str], dict[str, Any]] = {}
-        """The end of the last piece of each step and output, as a piece of its own."""
+        """The held end of the last piece of each step and output."""
 
     def __call__(self, line: str) -> str:
-        """The line with the secrets masked."""
+        """Mask the secrets in a line."""
         if not line.startswith("{"):
             return self._redact(line)
         try:
@@ -103,7 +104,7 @@ class StreamRedactor:
             return self._redact(line)
 
     def finish(self) -> Iterator[str]:
-        """What still waits, as one more line."""
+        """Yield the held pieces as one more line."""
         if self._held:
             yield self._mask({"logs": list(self._held.values())})
             self._held.clear()
@@ -115,7 +116,7 @@ class StreamRedactor:
     def _join_pieces(self, document: dict[str, Any]) -> None:
         pieces = _list_objects(document, "logs")
         for piece in pieces:
-            # One that is no base64 is no reason to leave the others.
+            # Skip a piece that is not base64.
             with suppress(ValueError):
                 self._join_piece(piece)
         vertexes = _list_objects(document, "vertexes")
@@ -165,7 +166,7 @@ def _redact_encoded(text: str, redact: Redactor) -> str:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         return redact(text)
-    # A log can have any bytes, and a message can end within a character.
+    # A log may contain any bytes, and a message may end within a character.
     plain = data.decode(errors="surrogateescape")
     masked = redact(plain)
     if masked == plain:

@@ -1,17 +1,17 @@
-"""`--progress rawjson` to steps and their outcomes. Pure: lines in, values out.
+"""Reads `--progress rawjson` into steps with their outcomes. Pure: lines in, values out.
 
 Each line is a SolveStatus: https://github.com/moby/buildkit/blob/v0.25.2/client/graph.go
-Lines that are no JSON are mixed in: warnings, and for a failed build docker's own error.
+Other lines are mixed in: warnings, and docker's own error if the build fails.
 
-Which outcome a step has is not written anywhere; it follows from the order of its messages:
+No message states a step's outcome; it follows from the order of the messages:
 
-- `cached` and started at the very time it completed: it was never needed, since something built
-  from it was found. Reused.
+- `cached`, started and completed at the same time: not needed, because a later result was found.
+  Reused.
 - `cached` and completed: found in a cache and loaded. Reused.
-- `cached` with an error: found, but it could not be loaded. Open; it is executed if it is needed.
-- completed, not `cached`: executed, unless it was found before: then its layers were fetched.
-- completed with an error that the build was canceled: it was stopped, which is no outcome. Of two
-  equal steps, such as those of two platforms, BuildKit executes one and tells of both.
+- `cached` with an error: found, but could not be loaded. Open; it is executed if needed.
+- completed, not `cached`: executed, unless it was found before; then its layers were fetched.
+- completed with an error that the build was canceled: stopped, without an outcome. Of two equal
+  steps, such as those of two platforms, BuildKit executes one and reports both.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
 _DECODER = json.JSONDecoder()
-# Exports in parallel collide on one blob and are tried again; the build succeeds.
+# Parallel exports collide on a blob and are retried; the build succeeds.
 _NOISE = ("ERROR: (*service).Write failed",)
-# What the export of a cache prints before it tries again; why comes before.
+# A cache export prints this before a retry, after the reason.
 _PAUSES = "retrying in "
 _LONGEST_SAID, _MOST_SAID = 64_000, 1_000
-"""How much is kept of what docker says outside of BuildKit's messages: of a line in characters, and
-lines. It is a few lines as a rule, the first and the last of which are what counts."""
+"""How much of docker's own output is kept: characters of a line, and lines. It is usually a few
+lines, of which the first and the last matter."""
 
 
 class TraceReader:
     """Reads a stream line by line.
 
     Attributes:
-        vertices: what has been told of each vertex, by its digest.
+        vertices: the state of each vertex, by digest.
     """
 
     def __init__(self) -> None:
@@ -80,12 +80,12 @@ class TraceReader:
         self._moved: dict[Transfer, dict[str, int]] = defaultdict(dict)
 
     def feed(self, line: str) -> Iterator[Event]:
-        """Take one line and tell what it means, if anything."""
+        """Read one line and yield its events."""
         document = parse_status(line)
-        return self.hear(line) if document is None else self.read(document)
+        return self.read_output(line) if document is None else self.read(document)
 
     def read(self, document: dict[str, Any]) -> Iterator[Event]:
-        """Take one message of BuildKit and tell what it means, if anything."""
+        """Read one message of BuildKit and yield its events."""
         if not self._has_begun:
             self._has_begun = True
             yield RunStarted()
@@ -95,11 +95,11 @@ class TraceReader:
                     yield from take(self, message)
 
     def end(self) -> Iterator[Event]:
-        """Tell the end of the steps that have none in the stream, which has ended."""
+        """Yield the end of steps that have none in the stream, once the stream has ended."""
         for vertex in self.vertices.values():
             if vertex.started and vertex.outcome is None:
                 vertex.started = False
-                yield from _tell_change(vertex, None, started=True)
+                yield from _report_change(vertex, None, started=True)
 
     def finish(
         self,
@@ -107,16 +107,16 @@ class TraceReader:
         beside: Iterable[TraceReader] = (),
         guessed: Collection[str] = (),
     ) -> Trace:
-        """What has been read, as a whole.
+        """Return the trace of the whole stream.
 
-        What two builds of one engine have in common is done once. Both streams tell of the vertex
-        of the build that was first, and the other's own may never be told to be done. That
-        something was not needed is told to one of them only.
+        Two concurrent builds of one engine execute a shared step once. Both streams report the
+        vertex of the first build, and the second's own vertex may never be reported as done. A step
+        that was not needed is reported in only one stream.
 
         Args:
-            own: the vertices of a build that has come to its end; empty if they are not known.
-            beside: what has been read of builds that ran at the same time.
-            guessed: its vertices as far as they are known, where it has come to no end.
+            own: the vertices of a completed build; empty if unknown.
+            beside: the readers of concurrent builds.
+            guessed: the known vertices of a build that did not complete.
         """
         elsewhere = [vertex for each in beside for vertex in each.vertices.values()]
         vertices = list(self.vertices.values())
@@ -131,8 +131,8 @@ class TraceReader:
             moved={kind: sum(items.values()) for kind, items in self._moved.items()},
         )
 
-    def hear(self, line: str) -> Iterator[Event]:
-        """Take what docker says outside of BuildKit's messages."""
+    def read_output(self, line: str) -> Iterator[Event]:
+        """Read a line of docker's own output, outside BuildKit's messages."""
         text = line[:_LONGEST_SAID].rstrip()
         if not text.startswith(_NOISE) and (text or self._said):
             self._said.append(text)
@@ -141,7 +141,7 @@ class TraceReader:
             yield Said(text)
 
     def _vertex(self, message: dict[str, Any], key: str) -> Vertex | None:
-        """The vertex of a message; None where that names none."""
+        """Return the vertex of a message, or None if the message names none."""
         digest = read_text(message, key)
         if digest and digest not in self.vertices:
             self.vertices[digest] = Vertex(digest)
@@ -157,28 +157,28 @@ class TraceReader:
         inputs = message.get("inputs")
         if not vertex.inputs and isinstance(inputs, list):
             vertex.inputs = tuple(each for each in inputs if isinstance(each, str))
-            vertex.told_as = self._find_told(vertex)
+            vertex.reported_as = self._find_reported(vertex)
         outcome, started = vertex.outcome, vertex.started
         advance(vertex, message)
         if vertex.outcome is not outcome or vertex.started is not started:
-            yield from _tell_change(vertex, outcome, started=started)
+            yield from _report_change(vertex, outcome, started=started)
 
-    def _find_told(self, vertex: Vertex) -> str:
-        """What a step is told as: its own digest, or that of what it was fetched by."""
+    def _find_reported(self, vertex: Vertex) -> str:
+        """Return the digest that a step's events use: its own, or that of its fetch."""
         inputs = (self.vertices[each] for each in vertex.inputs if each in self.vertices)
-        return next((each.told_as for each in inputs if each.is_part_of(vertex)), vertex.digest)
+        return next((each.reported_as for each in inputs if each.is_part_of(vertex)), vertex.digest)
 
     def _read_status(self, message: dict[str, Any]) -> Iterator[Event]:
-        told = read_text(message, "id")
-        written = parse_written_manifest(told)
+        status = read_text(message, "id")
+        written = parse_written_manifest(status)
         vertex = self._vertex(message, "vertex") if written is not None else None
         if vertex is not None:
             vertex.written = written
-        moved = find_transfer(told)
+        moved = find_transfer(status)
         if moved is not None:
             kind, item = moved
             current, total = read_count(message, "current"), read_count(message, "total")
-            # A layer is fetched once for all that need it; what is sent has one name everywhere.
+            # A layer is fetched once for all its users, but sent contexts share one name.
             key = f"{read_text(message, 'vertex')} {item}" if kind is Transfer.SEND else item
             self._moved[kind][key] = max(current, self._moved[kind].get(key, 0))
             done = bool(read_text(message, "completed"))
@@ -195,12 +195,12 @@ class TraceReader:
             text, reader = vertex.print(data, stream)
             if step is not None:
                 for line in reader.split(text):
-                    yield StepLogged(step, line, vertex.told_as)
+                    yield StepLogged(step, line, vertex.reported_as)
                 if "\r" in text and (shown := reader.find_shown()):
-                    yield StepShown(step, shown, vertex.told_as)
+                    yield StepShown(step, shown, vertex.reported_as)
             else:
-                told = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
-                vertex.log = (told or [vertex.log])[-1].removeprefix("error: ")
+                kept = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
+                vertex.log = (kept or [vertex.log])[-1].removeprefix("error: ")
 
     def _read_warning(self, message: dict[str, Any]) -> Iterator[Event]:
         if text := read_warning(message):
@@ -215,27 +215,27 @@ class TraceReader:
     )
 
 
-def _tell_change(vertex: Vertex, outcome: Outcome | None, *, started: bool) -> Iterator[Event]:
+def _report_change(vertex: Vertex, outcome: Outcome | None, *, started: bool) -> Iterator[Event]:
     step = vertex.step
     if step is None or step.is_base or step.is_link:
         return
     if vertex.started and not started and vertex.outcome is None:
-        yield StepStarted(step, vertex.told_as)
+        yield StepStarted(step, vertex.reported_as)
     if vertex.outcome is not None and vertex.outcome is not outcome:
         for rest in vertex.end_lines():
-            yield StepLogged(step, rest, vertex.told_as)
+            yield StepLogged(step, rest, vertex.reported_as)
         seconds = measure_spans(vertex.spans)
-        yield StepFinished(step, vertex.outcome, seconds, vertex.error, vertex.told_as)
+        yield StepFinished(step, vertex.outcome, seconds, vertex.error, vertex.reported_as)
     elif started and not vertex.started and vertex.outcome is None:
-        yield StepStopped(step, measure_spans(vertex.spans), vertex.told_as)
+        yield StepStopped(step, measure_spans(vertex.spans), vertex.reported_as)
 
 
 def parse_status(line: str) -> dict[str, Any] | None:
-    """A line as BuildKit's message, or None where it is none."""
+    """Parse a line as BuildKit's message; return None for any other line."""
     if not line.startswith("{"):
         return None
     try:
-        # It begins with a brace, so it is a table or nothing.
+        # It begins with a brace, so it is an object or invalid.
         document, end = _DECODER.raw_decode(line)
     except (ValueError, RecursionError):
         return None
@@ -243,6 +243,6 @@ def parse_status(line: str) -> dict[str, Any] | None:
 
 
 def read_items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """The messages of one kind."""
+    """Return the messages of one kind."""
     found = document.get(key)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

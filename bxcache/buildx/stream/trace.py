@@ -1,4 +1,4 @@
-"""What a stream told in the end: steps with their outcomes, sources, caches. Pure."""
+"""The trace of a whole stream: steps with their outcomes, sources, caches. Pure."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TracedStep:
-    """A step as the stream tells it.
+    """A step as reported in the stream.
 
     Attributes:
-        digests: its vertices. A `COPY --link` has two, an `ADD` of a URL too.
-        seconds: how long it was worked on, transfers included.
+        digests: its vertices. A `COPY --link` and an `ADD` of a URL have two.
+        seconds: how long it ran, including transfers.
         log_bytes: how much it printed.
-        log: the end of that.
-        is_cut: there was more before that, so it may begin within a word.
-        began: when its work began, in seconds since 1970; None if unknown.
-        reads: what it rests on of the files that the client sends, as the instructions that copy
-            them.
-        lines: the first line in the Dockerfile of each place that it stands for, where no metadata
-            tells them, since the build failed.
+        log: the end of its output.
+        is_cut: whether output before `log` was dropped; it may then begin within a word.
+        began: when it began, in seconds since 1970; None if unknown.
+        reads: the instructions that copy the client's files that it depends on.
+        lines: the first lines of its instructions in the Dockerfile, if the build failed and so has
+            no metadata.
     """
 
     name: StepName
@@ -48,14 +47,14 @@ class TracedStep:
 
 @dataclass(frozen=True, slots=True)
 class TracedSource:
-    """Where steps get files from: a base image, something that was fetched.
+    """A source of files for steps: a base image, or something fetched.
 
     Attributes:
         digest: its vertex.
-        text: what BuildKit calls it.
-        step: the step that it is, where it is a `FROM`.
-        seconds: how long it was worked on.
-        began: when that began, in seconds since 1970; None if unknown.
+        text: BuildKit's name for it.
+        step: its step, if it is a `FROM`.
+        seconds: how long it took.
+        began: when it began, in seconds since 1970; None if unknown.
     """
 
     digest: str
@@ -67,11 +66,11 @@ class TracedSource:
 
 @dataclass(frozen=True, slots=True)
 class CacheTransfer:
-    """The import or the export of one cache.
+    """The import or export of one cache.
 
     Attributes:
         name: BuildKit's name for it.
-        digest: the manifest that an export wrote, if it came so far.
+        digest: the manifest that an export wrote, or None.
         error: why it failed, or an empty string.
         log: the last line that it printed, or an empty string.
     """
@@ -84,17 +83,17 @@ class CacheTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a stream told in the end.
+    """The trace of a whole stream.
 
     Attributes:
         steps: the instructions, in the order in which they began.
         transfers: the imports and exports of caches.
-        said: what docker said outside of them.
-        unloaded: why results that were found in a cache could not be loaded.
-        sources: where the steps get files from.
-        began: when the first of it all began, in seconds since 1970; None if unknown.
-        warnings: what BuildKit warned of, each once.
-        moved: how many bytes were moved, by what moved them.
+        said: docker's own output.
+        unloaded: why results found in a cache could not be loaded.
+        sources: the sources of the steps' files.
+        began: when the build began, in seconds since 1970; None if unknown.
+        warnings: BuildKit's warnings, each once.
+        moved: the bytes transferred, by kind.
     """
 
     steps: tuple[TracedStep, ...] = ()
@@ -108,29 +107,29 @@ class Trace:
 
     @property
     def says_why(self) -> bool:
-        """Whether docker said why it failed."""
+        """Whether docker reported why it failed."""
         return bool(list_errors(self.said))
 
     @property
     def last_error(self) -> str:
-        """Why docker failed, in its own last words; empty where it did not say."""
+        """Docker's last error message; empty if there is none."""
         said = list_errors(self.said)
-        # Of several targets that fail at once docker tells of one.
+        # If several targets fail at once, docker reports only one.
         steps = [each.error for each in self.steps if each.outcome is Outcome.FAILED]
         return next(filter(None, (*reversed(said), *steps)), "")
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
-        """The imports, or the exports of one type, in the order in which they began."""
+        """Return the imports, or the exports of one type, in the order in which they began."""
         return [each for each in self.transfers if each.name.startswith(kind)]
 
 
-def _describe(
+def _make_step(
     instruction: Instruction,
     done: Vertex,
     parts: tuple[Vertex, ...],
     reads: Mapping[str, AbstractSet[str]],
 ) -> TracedStep:
-    """The step, as it was done; maybe by another build."""
+    """Return the step as executed, possibly by another build."""
     spans = {start: end for each in parts for start, end in each.spans.items()}
     cut = max((at for at, part in enumerate(parts) if part.is_cut), default=0)
     return TracedStep(
@@ -150,13 +149,13 @@ def _describe(
 def list_steps(
     vertices: list[Vertex], own: Container[str], elsewhere: list[Vertex], *, ended: bool
 ) -> Iterator[TracedStep]:
-    """The instructions that are a build's own, with what became of them.
+    """Yield a build's own instructions with their outcomes.
 
     Args:
-        vertices: what its stream told.
-        own: its vertices, as far as they are known; empty if they are not.
-        elsewhere: the vertices of builds that ran at the same time.
-        ended: it has come to its end: what was not told to be done was not needed.
+        vertices: the vertices in its stream.
+        own: its own vertices, as far as known; empty if unknown.
+        elsewhere: the vertices of concurrent builds.
+        ended: whether it completed; then a vertex not reported as done was not needed.
     """
     instructions, reads = list(join_parts(vertices)), find_reads(vertices)
     mine = {each.main.digest for each in instructions if each.is_of(own)}
@@ -168,18 +167,18 @@ def list_steps(
     }
     for each in instructions:
         foreign = bool(mine) and each.main.digest not in mine
-        # Other nodes of a builder work for other platforms, and are not told to be the build's.
+        # Other nodes of a builder build other platforms, and their vertices are not in `own`.
         if foreign and each.name.platform in platforms:
             continue
-        told = each if each.done else others.get((each.name.stage, each.name.text), each)
-        if told.done is not None:
-            yield _describe(each, told.done, told.parts, reads)
+        ran = each if each.done else others.get((each.name.stage, each.name.text), each)
+        if ran.done is not None:
+            yield _make_step(each, ran.done, ran.parts, reads)
         elif ended and each.main.digest in mine:
-            yield replace(_describe(each, each.main, (), reads), outcome=Outcome.REUSED)
+            yield replace(_make_step(each, each.main, (), reads), outcome=Outcome.REUSED)
 
 
 def list_sources(vertices: Iterable[Vertex]) -> Iterator[TracedSource]:
-    """Where the steps of a build get files from."""
+    """Yield the sources of the steps' files."""
     for vertex in vertices:
         is_step = vertex.step is not None and not vertex.step.is_base
         if not (is_step or vertex.name.startswith(INTERNAL) or _is_transfer(vertex)):
@@ -189,7 +188,7 @@ def list_sources(vertices: Iterable[Vertex]) -> Iterator[TracedSource]:
 
 
 def list_transfers(vertices: Iterable[Vertex]) -> Iterator[CacheTransfer]:
-    """The imports and exports of caches."""
+    """Yield the imports and exports of caches."""
     for vertex in filter(_is_transfer, vertices):
         yield CacheTransfer(vertex.name, vertex.written, vertex.error, vertex.log)
 

@@ -1,4 +1,4 @@
-"""The vertices of a build, as its stream tells of them message by message."""
+"""The vertices of a build, updated message by message."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.names import StepName
 
 LONGEST_LINE = 1 << 20
-"""Where a line that a step prints is cut to several, in characters, so that memory is bounded."""
+"""In characters. Longer lines are split, to bound memory."""
 _LONGEST_SHOWN = 4_000
-"""How long a line that is written over again and again may be, in characters."""
+"""In characters: the maximum of a line that is overwritten again and again."""
 _LONGEST_TAIL = 8_000
 _LARGEST_COUNT = (1 << 63) - 1
-"""What a count of BuildKit's can be: it is an int64."""
+"""The maximum of BuildKit's counts, which are int64."""
 _CANCELED = ("context canceled", "context cancelled")
 
 
 @dataclass(slots=True)
 class LineReader:
-    """Makes lines of what one stream of a step prints, however it is cut to messages.
+    """Splits the output of one stream of a step into lines, however its messages divide it.
 
     Attributes:
-        begun: the bytes of a character that has not ended.
-        pieces: what has been printed of a line that has not ended.
-        length: how many characters that is.
-        is_cut: a part of that line has been told already.
+        begun: the bytes of an incomplete character.
+        pieces: the text of an incomplete line.
+        length: its length in characters.
+        is_cut: whether a part of the line was already reported.
     """
 
     begun: bytes = b""
@@ -42,14 +42,14 @@ class LineReader:
     is_cut: bool = False
 
     def decode(self, data: bytes) -> str:
-        """The text of some bytes; a character that ends in a later message is left to that."""
+        """Decode bytes; an incomplete character waits for the next message."""
         data = self.begun + data
-        text, used = utf_8_decode(data, "replace", False)  # noqa: FBT003  # it has no name
+        text, used = utf_8_decode(data, "replace", False)  # noqa: FBT003  # positional-only
         self.begun = data[used:]
         return text
 
     def split(self, text: str) -> Iterator[str]:
-        """Take a text, and give the lines that end in it."""
+        """Add a text and yield the lines that it completes."""
         *lines, rest = text.split("\n")
         for line in lines:
             yield from self._end_line(line)
@@ -60,9 +60,9 @@ class LineReader:
             yield from self._cut()
 
     def find_shown(self) -> str:
-        """What the line is that is about to be written over; empty where none is.
+        """Return the complete line that is about to be overwritten, or an empty string.
 
-        It is whole, so that a secret in it can be known: a carriage return has ended it.
+        A carriage return ended it, so a secret in it is complete and can be masked.
         """
         tail = ""
         for piece in reversed(self.pieces):
@@ -73,7 +73,7 @@ class LineReader:
         return write_over(shown) if returned and len(tail) <= _LONGEST_SHOWN else ""
 
     def end(self) -> Iterator[str]:
-        """Give what is left."""
+        """Yield the incomplete line."""
         rest, self.begun = "\ufffd" if self.begun else "", b""
         yield from filter(None, self._end_line(rest))
 
@@ -84,13 +84,13 @@ class LineReader:
         self.pieces, self.length, self.is_cut = [], 0, False
 
     def _cut(self) -> Iterator[str]:
-        """Tell of a long line before it ends, unless most of it is written over."""
+        """Yield a long line before it ends, unless most of it is overwritten."""
         line = "".join(self.pieces)
-        # The next character may be what the line ends with, or write over all of it.
+        # The next character may end the line, or overwrite all of it.
         returned = "\r" if line.endswith("\r") else ""
         line = write_over(line)
         if len(line) > LONGEST_LINE:
-            # A word is not cut where that can be helped: a secret could be known no more.
+            # Avoid splitting a word, since a split secret could not be masked.
             at = max(line.rfind(" ", -LONGEST_LINE // 16), 0) or len(line)
             yield line[:at]
             self.is_cut, line = True, line[at:]
@@ -99,25 +99,25 @@ class LineReader:
 
 
 def write_over(line: str) -> str:
-    """A line as a terminal leaves it: a carriage return goes back over what was printed."""
+    """Return a line as a terminal shows it: a carriage return overwrites what came before."""
     return line.rstrip("\r").rpartition("\r")[2]
 
 
 @dataclass(slots=True)
 class Vertex:
-    """What the stream has told of a vertex so far.
+    """The state of a vertex.
 
     Attributes:
-        outcome: what became of it, where that is known already.
-        promised: it was found in a cache, and may still turn out to be of no use.
+        outcome: its outcome, if known.
+        promised: it was found in a cache, but may still fail to load.
         started: its work began.
-        unloaded: why what was found in a cache could not be loaded.
+        unloaded: why a result found in a cache could not be loaded.
         written: the cache manifest that it wrote.
-        spans: when it was worked on, ends by starts.
-        printing: what it prints, by stream.
-        tail: the end of what it printed.
-        is_cut: there was more before that.
-        told_as: the digest by which its step is told; another one's where the step is several.
+        spans: the times of its work, ends by starts.
+        printing: the readers of its output, by stream.
+        tail: the end of its output.
+        is_cut: whether output before `tail` was dropped.
+        reported_as: the digest in its step's events; another vertex's if the step has several.
     """
 
     digest: str
@@ -136,20 +136,20 @@ class Vertex:
     printing: dict[int, LineReader] = field(default_factory=dict)
     tail: str = ""
     is_cut: bool = False
-    told_as: str = ""
+    reported_as: str = ""
 
     def __post_init__(self) -> None:
-        self.told_as = self.told_as or self.digest
+        self.reported_as = self.reported_as or self.digest
 
     def is_part_of(self, other: Vertex) -> bool:
-        """Whether both are one step, as what an `ADD` fetches and what it places."""
+        """Whether both belong to one step, like the fetch and the copy of an `ADD`."""
         return self.step is not None and self.step == other.step
 
     def print(self, data: bytes, stream: int) -> tuple[str, LineReader]:
-        """Take what it prints; of a long log only the end is kept.
+        """Add output; keep only the end of a long log.
 
         Returns:
-            that as text, and what makes lines of it.
+            the output as text, and its line reader.
         """
         reader = self.printing.get(stream)
         if reader is None:
@@ -161,15 +161,15 @@ class Vertex:
         return text, reader
 
     def end_lines(self) -> Iterator[str]:
-        """Give the lines that it has not ended, now that it prints no more."""
+        """Yield incomplete lines, once it prints nothing more."""
         for reader in self.printing.values():
             yield from reader.end()
 
 
 def advance(vertex: Vertex, message: dict[str, Any]) -> None:
-    """Take one message of a vertex into its state.
+    """Update a vertex from one of its messages.
 
-    The rule is told in `trace_reader`.
+    `reader` documents the rules.
     """
     started, completed = read_text(message, "started"), read_text(message, "completed")
     cached, error = message.get("cached") is True, read_text(message, "error")
@@ -193,10 +193,10 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
 
 
 def measure_spans(spans: dict[str, str]) -> float:
-    """The seconds that spans of time cover together.
+    """Return the seconds that time spans cover together.
 
-    One that ends before it begins, as when the clock is set back, covers none; nor does one whose
-    times cannot be read.
+    A span that ends before it begins, because the clock was set back, or that cannot be parsed
+    counts as zero.
     """
     covered, end = 0.0, float("-inf")
     known = ((_parse_time(a), _parse_time(b)) for a, b in spans.items())
@@ -207,13 +207,13 @@ def measure_spans(spans: dict[str, str]) -> float:
 
 
 def find_beginning(spans: Iterable[str]) -> float | None:
-    """When the first of some spans of time began, in seconds since 1970."""
+    """Return when the first time span began, in seconds since 1970."""
     return min((moment for moment in map(_parse_time, spans) if moment), default=None)
 
 
 def _parse_time(text: str) -> float:
-    """A moment in seconds since 1970; 0 for one that is unknown, or before that."""
-    # Python reads at most microseconds; RFC 3339 of Go has up to nine digits.
+    """Parse a time to seconds since 1970; return 0 if it is invalid or earlier."""
+    # Python parses at most microseconds; Go writes up to nine digits.
     head, dot, tail = text.partition(".")
     digits = tail.rstrip("Z").partition("+")[0].partition("-")[0]
     zone = tail[len(digits) :] if dot else ""
@@ -225,21 +225,21 @@ def _parse_time(text: str) -> float:
 
 
 def read_text(message: dict[str, Any], key: str) -> str:
-    """A text of a message; empty where there is none."""
+    """Return a string of a message, or an empty string."""
     value = message.get(key)
     return value if isinstance(value, str) else ""
 
 
 def read_warning(message: dict[str, Any]) -> str:
-    """What a warning says, shortly where that is told; empty where it says nothing."""
+    """Return a warning's text, the short one if there is one; empty without any."""
     details = message.get("detail")
     texts = (message.get("short"), *(details if isinstance(details, list) else ()))
     read = (b"".join(decode_base64(each)).decode(errors="replace").strip() for each in texts)
     return next(filter(None, read), read_text(message, "url"))
 
 
-def read_place(message: dict[str, Any]) -> tuple[str, list[int]]:
-    """The text that a warning is about, and the lines in it, from 1; empty where it names none."""
+def read_excerpt(message: dict[str, Any]) -> tuple[str, list[int]]:
+    """Return the text that a warning is about and its lines, from 1; empty if it names none."""
     source, ranges = message.get("sourceInfo"), message.get("range")
     data = source.get("data") if isinstance(source, dict) else None
     text = b"".join(decode_base64(data)).decode(errors="replace")
@@ -253,6 +253,6 @@ def read_place(message: dict[str, Any]) -> tuple[str, list[int]]:
 
 
 def read_count(message: dict[str, Any], key: str) -> int:
-    """A count of a message; 0 where there is none, or none that BuildKit could have."""
+    """Return a count of a message; 0 if it is missing or out of range."""
     value = message.get(key)
     return value if isinstance(value, int) and 0 < value <= _LARGEST_COUNT else 0

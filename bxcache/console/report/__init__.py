@@ -1,1 +1,1 @@
-"""A build's report as text: JSON, Markdown, one HTML page, and plain lines for a terminal."""
+"""A build's report as text: JSON, Markdown, an HTML page, and plain lines for a terminal."""

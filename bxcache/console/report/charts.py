@@ -1,4 +1,4 @@
-"""The layers of each stage by their size, and the last builds side by side."""
+"""Charts of a report: the layers of each stage by size, and the last builds side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import list_needed, tell_end
+from bxcache.console.report.sections import list_needed, name_end
 from bxcache.console.report.texts import (
     clean_text,
     format_known_ratio,
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _ROW, _BAR = 22, 16
 _HEIGHT, _HEAD = 84, 14
-"""How high a chart of builds is, and what is left above its bars."""
+"""The height of a chart of builds, and the space above its bars."""
 
 _TITLE = 80
-_HOW = "Each layer leads to the step that made it. A pale one is told above already."
+_HOW = "Each layer leads to the step that made it. A pale one is already shown above."
 _LEAST = 0.004
-"""The share of the largest stage that a layer has to have to be drawn by itself."""
+"""The minimum size of a layer drawn separately, as a share of the largest stage."""
 
 
 def draw_sizes(report: Report) -> Markup:
-    """The layers of each stage; a layer that several have is drawn as one that the first has."""
+    """Draw the layers of each stage; a shared layer is drawn in full only in its first stage."""
     stages = [stage for stage in list_needed(report) if stage.layers]
     largest = max((stage.bytes + stage.shared_bytes for stage in stages), default=0)
     rows = (_draw_stage(report, stage, largest) for stage in stages) if largest else ()
@@ -56,7 +56,7 @@ def _draw_stage(report: Report, stage: ReportedStage, largest: int) -> Markup:
 
 
 def _draw_layers(report: Report, stage: ReportedStage, largest: int) -> Iterator[Markup]:
-    """Layer by layer, the small ones as one at the end."""
+    """Draw each layer; small ones are combined at the end."""
     left = 0.0
     small = [layer for layer in stage.layers if layer.size < _LEAST * largest]
     for layer in stage.layers:
@@ -74,8 +74,8 @@ def _draw_layers(report: Report, stage: ReportedStage, largest: int) -> Iterator
 def _draw_layer(report: Report, layer: ReportedLayer, left: float, width: float) -> Markup:
     step = report.steps[layer.step]
     shared = " (shared)" if layer.shared else ""
-    told = f"{format_size(layer.size)}{shared}: {clean_text(step.text)}"
-    title = element("title", cut_text(told, _TITLE))
+    text = f"{format_size(layer.size)}{shared}: {clean_text(step.text)}"
+    title = element("title", cut_text(text, _TITLE))
     kind = "shared" if layer.shared else name_class(step)
     rect = _draw_rect(left, width)
     return element("a", title, rect, href=f"#s{layer.step}", class_=f"bar layer {kind}")
@@ -87,7 +87,7 @@ def _draw_rect(left: float, width: float) -> Markup:
 
 
 def draw_trend(report: Report) -> Markup:
-    """Time, hit ratio and size of the last builds."""
+    """Draw the time, hit ratio and size of the last builds."""
     kinds: tuple[tuple[str, Callable[[ReportedBuild], float | None], Callable[..., str]], ...] = (
         ("Time", lambda build: build.seconds, format_seconds),
         ("Reused", lambda build: build.hit_ratio, format_known_ratio),
@@ -104,7 +104,7 @@ def _draw_builds(
     show: Callable[..., str],
 ) -> Markup:
     values = [measure(build) for build in builds]
-    # A share is drawn as one of all.
+    # A ratio is drawn on a scale up to 1.
     most = 1.0 if name == "Reused" else max(filter(None, values), default=0.0)
     slot = 100 / len(builds)
     bars = (
@@ -119,21 +119,21 @@ def _draw_builds(
 def _draw_build(
     build: ReportedBuild,
     value: float | None,
-    place: tuple[float, float, float],
+    slot: tuple[float, float, float],
     show: Callable[..., str],
 ) -> Markup:
-    left, slot, most = place
+    left, width, most = slot
     room = _HEIGHT - _HEAD
     high = max(2, round(room * value / most)) if value and most else 2
-    middle = f"{left + slot / 2:.2f}%"
-    end = tell_end(build)
+    middle = f"{left + width / 2:.2f}%"
+    end = name_end(build)
     status = "" if end == "built" else f"{end}, "
     title = element("title", f"{format_moment(build.started)}: {status}{show(value)}")
     rect = element(
         "rect",
-        x=f"{left + slot * 0.12:.2f}%",
+        x=f"{left + width * 0.12:.2f}%",
         y=_HEIGHT - high,
-        width=f"{slot * 0.76:.2f}%",
+        width=f"{width * 0.76:.2f}%",
         height=high,
         rx=1,
     )
@@ -142,7 +142,7 @@ def _draw_build(
 
 
 def draw_patterns() -> Markup:
-    """What tells outcomes apart for those who do not see colours."""
+    """Draw patterns that distinguish outcomes without colours."""
     names = ("reused", "failed", "from", "shared")
     shapes = {
         "reused": [element("path", d="M-2 8L8-2M0 12L12 0", class_="ink")],

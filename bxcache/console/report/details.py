@@ -1,4 +1,4 @@
-"""All there is to tell of each step, folded up."""
+"""The details of each step, folded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import list_failed, list_needed, name_place
+from bxcache.console.report.sections import label_stage, list_failed, list_needed
 from bxcache.console.report.texts import clean_log, clean_text
-from bxcache.console.report.timeline import name_class, tell_outcome
+from bxcache.console.report.timeline import name_class, name_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,22 +21,22 @@ _SIGNS = {"reused": "↺", "executed": "▶", "failed": "✕", "from": "◇", "u
 
 
 def draw_failed(report: Report) -> Markup:
-    """What a build failed at, for those who look for nothing else."""
+    """Draw the steps that failed."""
     steps = [report.steps[at] for at in list_failed(report)]
     blocks = (join(_draw_text(step), *_draw_log(step)) for step in steps)
     return element("section", element("h2", "What failed"), *blocks) if steps else Markup()
 
 
 def _draw_text(step: ReportedStep) -> Markup:
-    place = clean_text(name_place(step.stage, step.platforms))
-    where = f" after {format_seconds(step.seconds)} in stage {place}"
+    label = clean_text(label_stage(step.stage, step.platforms))
+    where = f" after {format_seconds(step.seconds)} in stage {label}"
     badge = element("span", "✕ failed", class_="badge failed")
     text = element("p", element("code", clean_text(step.text)))
     return join(element("p", badge, where), text, element("p", clean_text(step.error)))
 
 
 def draw_steps(report: Report) -> Markup:
-    """The steps by stage; one that several stages have is told in the first of them."""
+    """Draw the steps by stage; a step of several stages is drawn in the first."""
     known: set[int] = set()
     stages = [_draw_stage(report, stage, known) for stage in list_needed(report)]
     head = element("h2", "Steps")
@@ -50,7 +50,7 @@ def _draw_stage(report: Report, stage: ReportedStage, known: set[int]) -> Markup
     base = [element("small", f"FROM {clean_text(stage.base)}")] if stage.base else []
     name = element("h3", clean_text(stage.name) or "(no stage)", " ", *base)
     more = "step is" if again == 1 else "steps are"
-    note = [element("p", f"{again} more {more} told above.")] if again else []
+    note = [element("p", f"{again} more {more} shown above.")] if again else []
     return element("div", name, *(_draw_step(at, report.steps[at]) for at in here), *note)
 
 
@@ -58,9 +58,9 @@ def _draw_step(at: int, step: ReportedStep) -> Markup:
     kind = name_class(step)
     summary = element(
         "summary",
-        element("span", f"{_SIGNS[kind]} {tell_outcome(step)}", class_=f"badge {kind}"),
+        element("span", f"{_SIGNS[kind]} {name_outcome(step)}", class_=f"badge {kind}"),
         element("code", clean_text(step.text)),
-        element("span", _tell_time(step), class_="took"),
+        element("span", _show_time(step), class_="took"),
     )
     opened = "" if kind == "failed" else None
     content = (*_list_facts(step), *_draw_log(step))
@@ -74,19 +74,19 @@ def _list_facts(step: ReportedStep) -> Iterator[Markup]:
         ("Began after", format_seconds(step.began) if step.began is not None else ""),
         ("Took before", format_seconds(step.saved) if step.saved is not None else ""),
         ("Printed", format_size(step.log_bytes) if step.log_bytes else ""),
-        *(("Layer", _tell_layer(layer)) for layer in step.layers),
+        *(("Layer", _show_layer(layer)) for layer in step.layers),
         ("Error", clean_text(step.error)),
     ]
-    told = (join(element("dt", name), element("dd", value)) for name, value in facts if value)
-    yield element("dl", *told)
+    shown = (join(element("dt", name), element("dd", value)) for name, value in facts if value)
+    yield element("dl", *shown)
 
 
-def _tell_time(step: ReportedStep) -> str:
-    """What it took, or what it did not take."""
+def _show_time(step: ReportedStep) -> str:
+    """Show the time that a step took or saved."""
     return f"{format_seconds(step.saved)} saved" if step.saved else format_seconds(step.seconds)
 
 
-def _tell_layer(layer: RecordedLayer) -> str:
+def _show_layer(layer: RecordedLayer) -> str:
     size = format_size(layer.size) if layer.size else "size unknown"
     return f"{layer.digest}, {size}"
 

@@ -1,7 +1,7 @@
 """A report as Markdown, short enough for the summary page of a CI job.
 
-What came from elsewhere stands in code spans and code blocks only, where nothing has a meaning, and
-each of them has a fence longer than any in its text.
+Foreign text appears only in code spans and code blocks, where markup has no effect, each with a
+fence longer than any in its text.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.sections import (
     Table,
+    explain_failure,
     is_refused,
+    label_stage,
     list_failed,
     list_refusals,
     list_unneeded,
     list_warnings,
-    name_place,
+    summarize_build,
+    summarize_counts,
+    summarize_saved,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
     tabulate_trend,
-    tell_build,
-    tell_counts,
-    tell_failure,
-    tell_saved,
 )
 from bxcache.console.report.texts import UNKNOWN, Quoted, clean_text
 from bxcache.console.tables import cut_text
@@ -42,14 +42,14 @@ _LONGEST = 300
 
 
 def render_markdown(report: Report) -> str:
-    """The report; blocks are apart by an empty line."""
+    """Render the report as blocks separated by empty lines."""
     return "\n\n".join(_list_blocks(report)) + "\n"
 
 
 def _list_blocks(report: Report) -> Iterator[str]:
     mark = "❌" if report.exit_status or is_refused(report) else "✅"
-    yield f"### {mark} {quote(report.scope.name)} {tell_build(report)}"
-    parts = (f"**{tell_counts(report.counts)}**", tell_saved(report.counts))
+    yield f"### {mark} {quote(report.scope.name)} {summarize_build(report)}"
+    parts = (f"**{summarize_counts(report.counts)}**", summarize_saved(report.counts))
     yield "; ".join(filter(None, parts))
     yield from (f"❌ {quote(refusal)}" for refusal in list_refusals(report)[:_MOST_ROWS])
     yield from (f"⚠️ {quote(warning)}" for warning in list_warnings(report)[:_MOST_ROWS])
@@ -68,7 +68,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
 
 
 def _render_tables(table: Table) -> Iterator[str]:
-    """The table, where it has rows."""
+    """Render a table, if it has rows."""
     if table.rows:
         yield f"**{table.title}**"
         yield _render_table(table)
@@ -86,12 +86,12 @@ def _render_table(table: Table) -> str:
 
 
 def _render_cell(cell: str) -> str:
-    # A table takes a bar for its own even in a code span.
+    # In a table, a bar separates cells even within a code span.
     return quote(cell).replace("|", r"\|") if isinstance(cell, Quoted) else cell
 
 
 def quote(text: str) -> str:
-    r"""A text as a code span.
+    r"""Render a text as a code span.
 
     >>> quote("RUN `x`"), quote("a\nb")
     ('`` RUN `x` ``', '`a\\nb`')
@@ -109,12 +109,12 @@ def _longest_run(sign: str, text: str) -> int:
 
 
 def _render_failed(step: ReportedStep) -> str:
-    """A step that failed, with the end of its log folded up."""
-    texts = (name_place(step.stage, step.platforms), step.text)
-    place, name = (escape(cut_text(clean_text(each), _LONGEST)) for each in texts)
+    """Render a failed step, with the end of its log folded."""
+    texts = (label_stage(step.stage, step.platforms), step.text)
+    label, name = (escape(cut_text(clean_text(each), _LONGEST)) for each in texts)
     took = f"failed after {format_seconds(step.seconds)}"
-    head = f"{took} in <code>{place}</code>: <code>{name}</code>"
-    log = tell_failure(step)
+    head = f"{took} in <code>{label}</code>: <code>{name}</code>"
+    log = explain_failure(step)
     fence = "~" * max(3, _longest_run("~", log) + 1)
     block = f"{fence}text\n{log}\n{fence}"
     return f"<details open><summary>{head}</summary>\n\n{block}\n\n</details>"

@@ -1,4 +1,4 @@
-"""HTML that cannot be broken out of: every text is escaped that is not markup already."""
+"""HTML that escapes every text that is not markup."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from html import escape
 
 
 class Markup(str):
-    """A text that is HTML."""
+    """A string that is HTML."""
 
     __slots__ = ()
 
 
 def element(name: str, *children: str, **attributes: str | int | None) -> Markup:
-    """An element. An attribute that is None is left out; `class_` is `class`, `data_x` `data-x`.
+    """Return an element.
+
+    An attribute that is None is left out; `class_` is `class`, `data_x` `data-x`.
 
     >>> element("a", "<b>", element("i"), href='"x"', class_="y")
     '<a href="&quot;x&quot;" class="y">&lt;b&gt;<i></i></a>'
     """
-    told = "".join(
+    shown = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup(f"<{name}{told}>{join(*children)}</{name}>")
+    return Markup(f"<{name}{shown}>{join(*children)}</{name}>")
 
 
 def join(*children: str) -> Markup:
-    """Markup and texts, one after the other."""
+    """Concatenate markup and texts."""
     return Markup("".join(each if isinstance(each, Markup) else escape(each) for each in children))

@@ -3,7 +3,7 @@
   const tip = document.getElementById("tip");
   const find = (bar) => document.getElementById(bar.getAttribute("href").slice(1));
 
-  // The page's own tip takes the place of the browser's; its words stay for screen readers.
+  // The page's own tooltip replaces the browser's; its text stays for screen readers.
   for (const bar of document.querySelectorAll("a.bar")) {
     const title = bar.querySelector("title");
     bar.setAttribute("aria-label", title.textContent);
@@ -41,7 +41,7 @@
     step.scrollIntoView({ block: "start" });
   }
 
-  // One stop of the tab key for each drawing, the arrow keys inside.
+  // Each drawing is one tab stop; arrow keys move inside it.
   for (const chart of document.querySelectorAll(".chart")) {
     const rows = [...chart.querySelectorAll(".row")]
       .map((row) => [...row.querySelectorAll("a.bar")]).filter((row) => row.length);
@@ -92,7 +92,7 @@
     chart.addEventListener("pointerleave", hide);
     chart.addEventListener("focusout", hide);
   }
-  // What has the focus may have been scrolled to.
+  // The focused element may have been scrolled to.
   addEventListener("scroll", () => {
     const bar = document.activeElement.closest("a.bar");
     if (bar) show(bar); else hide();
@@ -104,7 +104,7 @@
     if (event.key === "Escape" && last) last.focus();
   });
 
-  // A filter for those who look for one of many.
+  // A filter of the steps.
   const all = [...steps.querySelectorAll("details.step")];
   const bar = document.createElement("div");
   bar.className = "find";

@@ -1,7 +1,7 @@
-"""A report as one HTML page that needs nothing else: no network, and no scripts to be read.
+"""A report as one self-contained HTML page, readable without network or scripts.
 
-All of it is in the page as text, tables and drawings; the script adds the keyboard, a tip beside
-what is pointed at, and a filter. Its policy allows that one script and that one style alone.
+The page has everything as text, tables and drawings; its script adds keyboard control, tooltips and
+a filter. Its policy allows only that script and that style.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from bxcache.console.report.sections import (
     list_refusals,
     list_unneeded,
     list_warnings,
+    summarize_build,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
     tabulate_trend,
-    tell_build,
 )
 from bxcache.console.report.texts import (
     UNKNOWN,
@@ -55,13 +55,13 @@ _LEGEND = (
 
 
 def render_page(report: Report) -> str:
-    """The report as the text of an HTML file."""
+    """Render the report as an HTML file."""
     style, script = _read("page.css"), _read("page.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    title = element("title", f"{clean_text(report.scope.name)} {tell_build(report)}")
+    title = element("title", f"{clean_text(report.scope.name)} {summarize_build(report)}")
     return Template(_read("page.html")).substitute(
         policy=policy, title=title, style=style, script=script, body=_draw_body(report)
     )
@@ -105,19 +105,19 @@ def _list_sections(report: Report) -> list[Markup]:
 
 def _draw_head(report: Report) -> Markup:
     failed, refused = bool(report.exit_status), is_refused(report)
-    words = "✕ failed" if failed else "✕ built, gate not passed" if refused else "✓ built"
+    words = "✕ failed" if failed else "✕ built, gate failed" if refused else "✓ built"
     badge = element("span", words, class_=f"badge {'failed' if failed or refused else 'built'}")
-    started = element("p", f"{tell_build(report)}, {format_moment(report.started)}")
-    told = [
+    started = element("p", f"{summarize_build(report)}, {format_moment(report.started)}")
+    notes = [
         *(
             element("p", f"Failed: {clean_text(each)}", class_="failed")
             for each in list_refusals(report)
         ),
         *(element("p", f"Warning: {clean_text(each)}") for each in list_warnings(report)),
     ]
-    notes = [element("div", *told, class_="warnings", role="note")] if told else []
+    shown = [element("div", *notes, class_="warnings", role="note")] if notes else []
     title = element("h1", badge, " ", clean_text(report.scope.name))
-    return element("header", title, started, _draw_tiles(report), *notes)
+    return element("header", title, started, _draw_tiles(report), *shown)
 
 
 def _draw_tiles(report: Report) -> Markup:
@@ -129,7 +129,7 @@ def _draw_tiles(report: Report) -> Markup:
     tiles = (
         ("Time", format_seconds(report.seconds), f"{format_seconds(counts.spent)} of work"),
         ("Reused", format_known_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
-        ("Saved", saved, _tell_unknown(counts)),
+        ("Saved", saved, _explain_unknown(counts)),
         ("Layers", format_known_size(report.bytes), f"{len(layers)} in {stages}"),
     )
     drawn = (
@@ -139,7 +139,7 @@ def _draw_tiles(report: Report) -> Markup:
     return element("dl", *drawn, class_="tiles")
 
 
-def _tell_unknown(counts: ReportedCounts) -> str:
+def _explain_unknown(counts: ReportedCounts) -> str:
     if not counts.reused:
         return "nothing was reused"
     known = f"by {format_count(counts.reused - counts.unknown, 'step')}"

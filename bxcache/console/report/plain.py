@@ -1,4 +1,4 @@
-"""A report as plain lines, for a terminal."""
+"""A report as plain lines for a terminal."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 from bxcache.console.report.sections import (
     Table,
+    explain_failure,
+    label_stage,
     list_failed,
     list_refusals,
     list_unneeded,
     list_warnings,
-    name_place,
+    summarize_build,
+    summarize_counts,
+    summarize_saved,
     tabulate_caches,
     tabulate_slowest,
     tabulate_stages,
     tabulate_trend,
-    tell_build,
-    tell_counts,
-    tell_failure,
-    tell_saved,
 )
 from bxcache.console.report.texts import Quoted, clean_text, format_moment
 from bxcache.console.tables import render_table
@@ -32,15 +32,15 @@ _INDENT = "  "
 
 
 def render_plain(report: Report) -> str:
-    """The report; blocks are apart by an empty line."""
+    """Render the report as blocks separated by empty lines."""
     return "\n\n".join(_list_blocks(report))
 
 
 def _list_blocks(report: Report) -> Iterator[str]:
     started = format_moment(report.started)
     lines = [
-        f"{clean_text(report.scope.name)}: {tell_build(report)}, {started}",
-        "; ".join(filter(None, (tell_counts(report.counts), tell_saved(report.counts)))),
+        f"{clean_text(report.scope.name)}: {summarize_build(report)}, {started}",
+        "; ".join(filter(None, (summarize_counts(report.counts), summarize_saved(report.counts)))),
         *(f"failed: {clean_text(refusal)}" for refusal in list_refusals(report)),
         *(f"warning: {clean_text(warning)}" for warning in list_warnings(report)),
     ]
@@ -54,9 +54,9 @@ def _list_blocks(report: Report) -> Iterator[str]:
 
 
 def _render_failed(step: ReportedStep) -> str:
-    lines = tell_failure(step).split("\n")
-    place = clean_text(name_place(step.stage, step.platforms))
-    return "\n".join([f"failed in {place}: {clean_text(step.text)}", *map(_indent, lines)])
+    lines = explain_failure(step).split("\n")
+    label = clean_text(label_stage(step.stage, step.platforms))
+    return "\n".join([f"failed in {label}: {clean_text(step.text)}", *map(_indent, lines)])
 
 
 def _render_table(table: Table) -> str:
@@ -64,7 +64,7 @@ def _render_table(table: Table) -> str:
 
 
 def render_rows(table: Table) -> str:
-    """A table as plain lines, without its title; what has to be known of it comes last."""
+    """Render a table as plain lines, without its title and with its note at the end."""
     rows = [
         [clean_text(cell) if isinstance(cell, Quoted) else cell for cell in row]
         for row in table.rows

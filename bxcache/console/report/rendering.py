@@ -1,4 +1,4 @@
-"""A report in the form that somebody asks for."""
+"""A report in a given format."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
     from bxcache.insight.report import Report
 
 Form = Literal["json", "md", "html"]
-"""What a report can be rendered as; a file of that suffix has it."""
+"""The formats of a report, which are also the suffixes of its files."""
 
 FORMS: tuple[str, ...] = get_args(Form)
 
 
 def render_report(report: Report, form: Form) -> str:
-    """A report as text: `json`, `md` or `html`.
+    """Render a report as `json`, `md` or `html`.
 
     Raises:
-        ValueError: there is no such form.
+        ValueError: the format is unknown.
     """
     match form:
         case "json":
@@ -31,4 +31,4 @@ def render_report(report: Report, form: Form) -> str:
 
             return render_page(report)
         case _:
-            raise ValueError(f"`{form}` is no form of a report; there are {', '.join(FORMS)}")
+            raise ValueError(f"unknown report format `{form}`; use one of {', '.join(FORMS)}")

@@ -1,4 +1,4 @@
-"""What every form of a report tells, as words and tables."""
+"""The content that all forms of a report share, as texts and tables."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _LONGEST_STEP = 100
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; of its columns the first are texts, the others figures.
+    """A table whose first columns are texts and whose others are figures.
 
     Attributes:
-        title: what it is about.
+        title: its title.
         head: the names of the columns.
-        rows: the cells; what came from elsewhere is `Quoted`.
-        texts: how many columns are texts.
-        note: what has to be known of the figures.
+        rows: the cells; foreign texts are `Quoted`.
+        texts: the number of text columns.
+        note: a note about the figures.
     """
 
     title: str
@@ -50,8 +50,8 @@ class Table:
     note: str = ""
 
 
-def tell_build(report: Report) -> str:
-    """What became of the build, and how long it took."""
+def summarize_build(report: Report) -> str:
+    """Show how the build ended, and how long it took."""
     verb = "failed after" if report.exit_status else "built in"
     refusals = len(list_refusals(report))
     end = f", failed by {format_count(refusals, 'gate')}" if refusals else ""
@@ -59,27 +59,27 @@ def tell_build(report: Report) -> str:
 
 
 def is_refused(report: Report) -> bool:
-    """Whether a gate makes a build fail that succeeded by itself."""
+    """Whether a gate failed a build that succeeded otherwise."""
     return any(gate.fails for gate in report.gates)
 
 
 def list_refusals(report: Report) -> list[str]:
-    """The gates that make the build fail."""
-    return [_tell_gate(each) for each in report.gates if each.fails]
+    """List the gates that fail the build."""
+    return [_show_gate(each) for each in report.gates if each.fails]
 
 
 def list_warnings(report: Report) -> list[str]:
-    """What a person should look at: gates that only warn, bxcache's warnings, those of BuildKit."""
-    gates = [_tell_gate(each) for each in report.gates if not each.fails]
+    """List the gates that only warn, bxcache's warnings, and BuildKit's."""
+    gates = [_show_gate(each) for each in report.gates if not each.fails]
     return [*gates, *report.warnings, *report.build_warnings]
 
 
-def _tell_gate(gate: RecordedGate) -> str:
-    return f"the gate {gate.gate} is not passed: {gate.reason}"
+def _show_gate(gate: RecordedGate) -> str:
+    return f"gate {gate.gate}: {gate.reason}"
 
 
-def tell_counts(counts: ReportedCounts) -> str:
-    """What became of its steps."""
+def summarize_counts(counts: ReportedCounts) -> str:
+    """Show how many steps had each outcome."""
     total = counts.reused + counts.executed + counts.failed
     if not total:
         return "no steps"
@@ -92,59 +92,59 @@ def tell_counts(counts: ReportedCounts) -> str:
     return ", ".join(parts)
 
 
-def tell_shared(count: int) -> str:
-    """Why the counts of stages add up to more than the steps of the build; empty if they do not."""
+def explain_shared(count: int) -> str:
+    """Explain why the stages' counts exceed the build's steps; empty if they do not."""
     if not count:
         return ""
     verb = "is" if count == 1 else "are"
     return f"{format_count(count, 'step')} {verb} shared by several stages and counted in each"
 
 
-def tell_saved(counts: ReportedCounts) -> str:
-    """What the reused steps would have taken; empty where there are none."""
+def summarize_saved(counts: ReportedCounts) -> str:
+    """Show the time that the reused steps saved; empty if none was reused."""
     if not counts.reused:
         return ""
     known = f"{format_seconds(counts.saved)} saved"
     if counts.unknown == counts.reused:
-        return "what they took is unknown: no record of a build that executed them"
+        return "time saved unknown: no record of a build that executed them"
     unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
     return f"{known}{unknown}"
 
 
-def tell_failure(step: ReportedStep) -> str:
-    """The end of the log of a step that failed, and why it did."""
-    told = (clean_log(step.log), clean_log(step.error))
-    return "\n".join(filter(None, told)) or "no more is known"
+def explain_failure(step: ReportedStep) -> str:
+    """Return the end of a failed step's log, and its error."""
+    texts = (clean_log(step.log), clean_log(step.error))
+    return "\n".join(filter(None, texts)) or "no details are known"
 
 
-def name_place(stage: str, platforms: Sequence[str]) -> str:
-    """Where a step is done: its stage, and the platforms where the build was for several.
+def label_stage(stage: str, platforms: Sequence[str]) -> str:
+    """Name a stage, with its platforms if the build was for several.
 
-    >>> name_place("deps", ["linux/arm64"]), name_place("deps", [])
+    >>> label_stage("deps", ["linux/arm64"]), label_stage("deps", [])
     ('deps (linux/arm64)', 'deps')
     """
     return f"{stage} ({', '.join(platforms)})" if platforms else stage
 
 
 def list_needed(report: Report) -> list[ReportedStage]:
-    """The stages that were part of the build."""
+    """List the stages that were part of the build."""
     return [stage for stage in report.stages if stage.needed]
 
 
 def name_stage(stage: ReportedStage) -> str:
-    """What a stage is called."""
+    """Name a stage, or a placeholder."""
     return Quoted(stage.name) if stage.name else "(no stage)"
 
 
 def tabulate_stages(report: Report) -> Table:
-    """Each stage with what became of its steps."""
+    """Tabulate the stages with their steps' outcomes."""
     rows = tuple(_write_stage(stage) for stage in list_needed(report))
     head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
-    return _drop_empty(Table("Stages", head, rows, note=tell_shared(report.shared_steps)))
+    return _drop_empty(Table("Stages", head, rows, note=explain_shared(report.shared_steps)))
 
 
 def tabulate_work(report: Report) -> Table:
-    """The same without what the stages hold."""
+    """Tabulate the stages without their contents."""
     whole = tabulate_stages(report)
     count = sum(name not in ("Layers", "Size") for name in whole.head)
     return replace(whole, head=whole.head[:count], rows=tuple(row[:count] for row in whole.rows))
@@ -167,11 +167,11 @@ def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
 
 
 def tabulate_slowest(report: Report) -> Table:
-    """The steps that took longest."""
+    """Tabulate the slowest steps."""
     rows = tuple(
         (
             Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(name_place(step.stage, step.platforms)),
+            Quoted(label_stage(step.stage, step.platforms)),
             step.outcome.value if step.outcome is not None else "",
             format_seconds(step.seconds),
         )
@@ -181,13 +181,13 @@ def tabulate_slowest(report: Report) -> Table:
 
 
 def tabulate_caches(report: Report) -> Table:
-    """The caches and what became of them."""
+    """Tabulate the caches and their use."""
     rows = tuple(
         (
             Quoted(each.place),
             Quoted(each.backend),
             Quoted(each.scope),
-            _tell_cache(each),
+            _show_cache(each),
             format_known_size(each.bytes) if each.bytes is not None else "",
         )
         for each in report.caches
@@ -195,17 +195,17 @@ def tabulate_caches(report: Report) -> Table:
     return _drop_empty(Table("Caches", ("Place", "Kind", "Scope", "What", "Size"), rows, 4))
 
 
-def _tell_cache(cache: RecordedCache) -> str:
+def _show_cache(cache: RecordedCache) -> str:
     done = (("imported", cache.imported), ("saved", cache.exported))
     return " and ".join(word for word, is_so in done if is_so) or "not written"
 
 
 def tabulate_trend(report: Report) -> Table:
-    """The last builds, this one first."""
+    """Tabulate the last builds, this one first."""
     rows = tuple(
         (
             format_moment(each.started),
-            tell_end(each),
+            name_end(each),
             format_seconds(each.seconds),
             format_known_ratio(each.hit_ratio),
             format_known_size(each.bytes),
@@ -215,15 +215,15 @@ def tabulate_trend(report: Report) -> Table:
     return Table("Last builds", ("Started", "Outcome", "Time", "Reused", "Size"), rows, 2)
 
 
-def tell_end(build: ReportedBuild) -> str:
-    """What became of one of the last builds."""
+def name_end(build: ReportedBuild) -> str:
+    """Show how one of the last builds ended."""
     if build.exit_status:
         return "failed"
-    return "gate not passed" if build.refused else "built"
+    return "gate failed" if build.refused else "built"
 
 
 def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
-    """Where and with what it was built, as far as that is known."""
+    """List where and with what the image was built, as far as known."""
     scope, place, tools = report.scope, report.place, report.tools
     found = (
         ("Scope", scope.name),
@@ -236,8 +236,8 @@ def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
         ("Pull request", place.pull_request or ""),
         ("Base branch", place.base or ""),
         ("Built on", place.provider),
-        ("Fetched", _tell_bytes(report.pulled_bytes)),
-        ("Context sent", _tell_bytes(report.sent_bytes)),
+        ("Fetched", _show_bytes(report.pulled_bytes)),
+        ("Context sent", _show_bytes(report.sent_bytes)),
         ("bxcache", tools.bxcache),
         ("docker", tools.docker),
         ("engine", tools.engine),
@@ -248,22 +248,22 @@ def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
     return tuple((name, Quoted(value)) for name, value in found if value)
 
 
-def _tell_bytes(size: int) -> str:
+def _show_bytes(size: int) -> str:
     return format_size(size) if size else ""
 
 
 def list_unneeded(report: Report) -> list[str]:
-    """The stages that nothing of the build needed."""
+    """List the stages that were not part of the build."""
     return [stage.name for stage in report.stages if not stage.needed]
 
 
 def list_failed(report: Report) -> Iterator[int]:
-    """The positions of the steps that failed."""
+    """Yield the positions of failed steps."""
     return (at for at, step in enumerate(report.steps) if step.outcome == "failed")
 
 
 def _drop_empty(table: Table) -> Table:
-    """The table without columns that have nothing."""
+    """Drop columns without any content."""
     kept = [at for at in range(len(table.head)) if any(row[at] for row in table.rows)]
 
     def choose(cells: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Texts from elsewhere, made fit to be shown, and figures as people read them."""
+"""Foreign texts made safe to show, and figures for people."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from bxcache.console.tables import show_text
 
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor moves
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # titles, links and other words to the terminal
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # titles, links and other terminal commands
     r"|\x1b[ -/]*[0-~]",
     re.DOTALL,
 )
 
 
 UNKNOWN = "-"
-"""What stands for a figure that is not known."""
+"""Shown for an unknown figure."""
 
 
 class Quoted(str):
-    """A text that came from a Dockerfile, a log or a name, and can hold anything."""
+    """A text from a Dockerfile, a log or a name, which may contain anything."""
 
     __slots__ = ()
 
 
 def clean_text(text: str) -> str:
-    r"""A text on one line, with nothing in it that a terminal obeys.
+    r"""Return a text on one line, without terminal control sequences.
 
     >>> clean_text("RUN \x1b[31mred\x1b[0m\x00 a\nb")
     'RUN red\\x00 a\\nb'
@@ -37,7 +37,7 @@ def clean_text(text: str) -> str:
 
 
 def clean_log(text: str) -> str:
-    r"""A log as a terminal would leave it, without colours.
+    r"""Return a log as a terminal would show it, without colours.
 
     >>> clean_log("10%\r\x1b[2K20%\r\n\tdone\x07\n")
     '20%\n        done\\x07'
@@ -47,7 +47,7 @@ def clean_log(text: str) -> str:
 
 
 def format_moment(seconds: float) -> str:
-    """A moment for people everywhere.
+    """Format a time in UTC.
 
     >>> format_moment(1_700_000_000)
     '2023-11-14 22:13 UTC'
@@ -59,10 +59,10 @@ def format_moment(seconds: float) -> str:
 
 
 def format_known_ratio(ratio: float | None) -> str:
-    """A share, or a sign for one that is not known."""
+    """Format a ratio, or show that it is unknown."""
     return UNKNOWN if ratio is None else format_ratio(ratio)
 
 
 def format_known_size(size: int | None) -> str:
-    """A size, or a sign for one that is not known."""
+    """Format a size, or show that it is unknown."""
     return UNKNOWN if size is None else format_size(size)

@@ -1,4 +1,4 @@
-"""The steps of a build over its time, as a row of bars for each stage."""
+"""The steps of a build over time, with rows of bars for each stage."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from bxcache.insight.report import Report, ReportedStage, ReportedStep
 
 _ROW, _BAR = 22, 16
-"""How high a row is, and a bar in it, in pixels."""
+"""The height of a row and of a bar, in pixels."""
 
 _NARROWEST = 0.7
-"""How wide a bar is at least, in per cent of the whole time."""
+"""The minimum width of a bar, in per cent of the whole time."""
 
 _MOST_SHIFT = 3.0
-"""How far a bar may be moved for it to stand beside another one, in the same."""
+"""How far a bar may move to fit beside another one, in the same unit."""
 
 _WIDE = 12.0
-"""How wide a bar has to be to have room for words."""
+"""The minimum width of a bar with text."""
 
 _TITLE, _WORDS = 80, 60
 _MARKS = 5
@@ -36,7 +36,7 @@ _ROUND = (1, 2, 5, 10)
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Where a step is drawn: per cent of the whole time, and the row within its stage."""
+    """A bar's position: per cent of the whole time, and the row within its stage."""
 
     step: int
     left: float
@@ -45,15 +45,15 @@ class Bar:
 
 
 def measure_time(report: Report) -> float:
-    """How long the time axis is, in seconds."""
+    """Return the length of the time axis in seconds."""
     ends = (step.began + step.seconds for step in report.steps if step.began is not None)
     return max(report.seconds, *ends, 0.001) if report.steps else max(report.seconds, 0.001)
 
 
 def place_bars(stage: ReportedStage, steps: Sequence[ReportedStep], whole: float) -> list[Bar]:
-    """The bars of a stage. Those of steps that overlap are below each other.
+    """Place the bars of a stage; overlapping steps are on different rows.
 
-    Steps that took no time would hide each other, so a bar may be moved a little.
+    A bar may move a little, so that steps without duration do not hide each other.
     """
     ends: list[float] = []
     bars = []
@@ -70,7 +70,7 @@ def place_bars(stage: ReportedStage, steps: Sequence[ReportedStep], whole: float
 
 
 def _find_begins(stage: ReportedStage, steps: Sequence[ReportedStep]) -> dict[int, float]:
-    """When each step of a stage began; where that is unknown, after the one before."""
+    """Find when each step of a stage began; an unknown one begins after the one before."""
     begins: dict[int, float] = {}
     end = 0.0
     for at in stage.steps:
@@ -81,7 +81,7 @@ def _find_begins(stage: ReportedStage, steps: Sequence[ReportedStep]) -> dict[in
 
 
 def list_marks(whole: float) -> list[float]:
-    """Round moments for the time axis.
+    """List round values for the time axis.
 
     >>> list_marks(9.2), list_marks(0.26)
     ([0.0, 2.0, 4.0, 6.0, 8.0], [0.0, 0.1, 0.2])
@@ -92,7 +92,7 @@ def list_marks(whole: float) -> list[float]:
 
 
 def draw_timeline(report: Report) -> Markup:
-    """All steps by stage."""
+    """Draw all steps by stage."""
     whole = measure_time(report)
     marks = list_marks(whole)
     stages = [stage for stage in list_needed(report) if stage.steps]
@@ -104,7 +104,7 @@ def _draw_axis(marks: Sequence[float], whole: float) -> Markup:
     texts = (
         element("text", _format_mark(mark), x=_percent(100 * mark / whole), y=12)
         for mark in marks
-        if mark / whole < 0.95  # noqa: PLR2004  # what would not fit
+        if mark / whole < 0.95  # noqa: PLR2004  # more would not fit
     )
     axis = element("svg", *texts, class_="axis", height=16, width="100%", aria_hidden="true")
     return element("div", element("span"), axis, class_="row top")
@@ -142,16 +142,16 @@ def _draw_line(mark: float, whole: float, height: int) -> Markup:
 
 
 def _draw_span(bars: Sequence[Bar]) -> Iterator[Markup]:
-    """From the first to the last that was done for a stage: the gaps are waiting."""
+    """Draw a line from a stage's first step to its last; gaps are waiting time."""
     first, last = min(bar.left for bar in bars), max(bar.left + bar.width for bar in bars)
     y = _ROW // 2
     yield element("line", x1=_percent(first), x2=_percent(last), y1=y, y2=y, class_="span")
 
 
 def draw_step(bar: Bar, step: ReportedStep) -> Markup:
-    """A step's bar, which leads to its details."""
+    """Draw a step's bar, which links to its details."""
     y = bar.row * _ROW + (_ROW - _BAR) // 2
-    title = f"{tell_outcome(step)}, {format_seconds(step.seconds)}: {clean_text(step.text)}"
+    title = f"{name_outcome(step)}, {format_seconds(step.seconds)}: {clean_text(step.text)}"
     rect = element("rect", x=_percent(bar.left), y=y, width=_percent(bar.width), height=_BAR, rx=2)
     words = _draw_words(bar, y, step) if bar.width >= _WIDE else ()
     shown = element("title", cut_text(title, _TITLE))
@@ -165,14 +165,14 @@ def _draw_words(bar: Bar, y: int, step: ReportedStep) -> Iterator[Markup]:
 
 
 def name_class(step: ReportedStep) -> str:
-    """The class of what is about a step: what became of it."""
+    """Return a step's CSS class, by its outcome."""
     if step.kind == "from":
         return "from"
     return step.outcome.value if step.outcome is not None else "unknown"
 
 
-def tell_outcome(step: ReportedStep) -> str:
-    """What became of a step, in words."""
+def name_outcome(step: ReportedStep) -> str:
+    """Name the outcome of a step."""
     return {"from": "base image"}.get(name_class(step), name_class(step))
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bxcache.console.report.sections import name_place
+from bxcache.console.report.sections import label_stage
 from bxcache.console.report.texts import clean_log, clean_text
 from bxcache.console.report.timeline import name_class
 from bxcache.place.trace_context import parse_traceparent
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 _PROCESS = 1
 _BUILD = 1
-"""The track of the whole build. Perfetto shows the one first that is named as the process is."""
+"""The track of the whole build. Perfetto first shows the track named like the process."""
 
 _MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """Steps of one stage and the same platforms, none of which overlaps another.
+    """Steps of one stage and the same platforms that do not overlap.
 
     Attributes:
-        name: what it is called.
-        steps: their positions, in the order of time.
+        name: the track's name.
+        steps: their positions, in order of time.
     """
 
     name: str
@@ -43,15 +43,15 @@ class _Track:
 
 
 def render_trace(report: Report, traceparent: str = "") -> str:
-    """A build as a trace, a JSON document in the Trace Event Format.
+    """Render a build as a JSON document in the Trace Event Format.
 
-    The whole build is one event, and each step whose beginning is known; `steps_left_out` is the
-    number of the others. Moments are microseconds since 1970, counted from when the build began.
+    The build and each step with a known beginning are events; `steps_left_out` counts the others.
+    Times are microseconds since 1970.
 
     Args:
-        report: the build.
-        traceparent: the trace and the span that the build is a part of, as W3C Trace Context writes
-            them; each event has a span id of its own then. What is malformed counts as nothing.
+        report: the build's report.
+        traceparent: the W3C trace and span that the build belongs to; each event then has its own
+            span id. A malformed one is ignored.
     """
     context = parse_traceparent(traceparent)
     tracks = [*_list_tracks(report)]
@@ -69,23 +69,23 @@ def render_trace(report: Report, traceparent: str = "") -> str:
 
 
 def _list_tracks(report: Report) -> Iterator[_Track]:
-    """The tracks, in the order of the Dockerfile. A step of several stages is told in the first."""
-    told: set[int] = set()
+    """List the tracks in the Dockerfile's order. A step of several stages belongs to the first."""
+    seen: set[int] = set()
     for stage in report.stages:
         groups: dict[tuple[str, ...], list[int]] = {}
         for at in stage.steps:
             step = report.steps[at]
-            if step.began is not None and at not in told:
+            if step.began is not None and at not in seen:
                 groups.setdefault(step.platforms, []).append(at)
-                told.add(at)
+                seen.add(at)
         for platforms, positions in groups.items():
-            name = clean_text(name_place(stage.name or "(no stage)", platforms))
+            name = clean_text(label_stage(stage.name or "(no stage)", platforms))
             for number, lane in enumerate(_split(report.steps, positions), 1):
                 yield _Track(name if number == 1 else f"{name} {number}", lane)
 
 
 def _split(steps: Sequence[ReportedStep], positions: Iterable[int]) -> list[tuple[int, ...]]:
-    """The steps on as few lanes as there can be without one that overlaps another."""
+    """Split steps into as few lanes without overlaps as possible."""
     lanes: list[list[int]] = []
     ends: list[int] = []
     for at in sorted(positions, key=lambda at: _find_span(steps[at])):
@@ -100,7 +100,7 @@ def _split(steps: Sequence[ReportedStep], positions: Iterable[int]) -> list[tupl
 
 
 def _find_span(step: ReportedStep) -> tuple[int, int]:
-    """When a step began, from the beginning of the build, and how long it took."""
+    """Return when a step began, relative to the build, and its duration."""
     return _to_microseconds(step.began or 0.0), _to_microseconds(step.seconds)
 
 
@@ -112,7 +112,7 @@ def _to_microseconds(seconds: float) -> int:
 def _describe_build(
     report: Report, tracks: Iterable[_Track], context: TraceContext | None
 ) -> dict[str, Any]:
-    """What is to be known of the whole."""
+    """Describe the whole build."""
     scope, counts = report.scope, report.counts
     of_trace = {"trace_id": context.trace_id, "parent_span_id": context.span_id} if context else {}
     return {
@@ -133,7 +133,7 @@ def _describe_build(
 
 
 def _identify(report: Report, context: TraceContext | None, step: int | None) -> dict[str, str]:
-    """The ids of a step's span and of its parent's, or of the build's; none without a trace."""
+    """Return the ids of a step's or the build's span and of its parent; none without a trace."""
     if context is None:
         return {}
     parent = context.span_id if step is None else _name_span(report, context, None)
@@ -141,26 +141,26 @@ def _identify(report: Report, context: TraceContext | None, step: int | None) ->
 
 
 def _name_span(report: Report, context: TraceContext, step: int | None) -> str:
-    """A span's id, made of what tells it from all others: one build always has the same ones."""
+    """Return a span's id, a hash of what identifies it, so that it is stable."""
     known = (context.trace_id, context.span_id, report.scope.name, report.started, step)
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
 def _name_tracks(report: Report, tracks: Iterable[_Track]) -> Iterator[dict[str, Any]]:
-    """The metadata events: what the process and the tracks are called, and the tracks' order."""
-    yield _tell(_BUILD, "process_name", name=clean_text(report.scope.name))
+    """Yield the metadata events that name the process and the tracks, and order the tracks."""
+    yield _make_metadata(_BUILD, "process_name", name=clean_text(report.scope.name))
     names = ("whole build", *(track.name for track in tracks))
     for number, name in enumerate(names, _BUILD):
-        yield _tell(number, "thread_name", name=name)
-        yield _tell(number, "thread_sort_index", sort_index=number)
+        yield _make_metadata(number, "thread_name", name=name)
+        yield _make_metadata(number, "thread_sort_index", sort_index=number)
 
 
-def _tell(track: int, what: str, **args: object) -> dict[str, Any]:
+def _make_metadata(track: int, what: str, **args: object) -> dict[str, Any]:
     return {"name": what, "ph": "M", "pid": _PROCESS, "tid": track, "args": args}
 
 
 def _draw_build(report: Report, tracks: Iterable[_Track], args: dict[str, Any]) -> dict[str, Any]:
-    """The event of the whole build, which lasts at least as long as its steps."""
+    """Return the event of the whole build, which lasts at least as long as its steps."""
     spans = (_find_span(report.steps[at]) for track in tracks for at in track.steps)
     took = max(_to_microseconds(report.seconds), *map(sum, spans), 0)
     name = clean_text(f"build {report.scope.image}")
@@ -184,15 +184,15 @@ def _draw_steps(
 def _draw(
     track: int, name: str, kind: str, span: tuple[int, int], args: dict[str, Any]
 ) -> dict[str, Any]:
-    """A complete event."""
+    """Return a complete event."""
     begins, took = span
-    place = {"pid": _PROCESS, "tid": track, "ts": begins, "dur": took}
-    return {"name": name, "cat": kind, "ph": "X", **place, "args": args}
+    timing = {"pid": _PROCESS, "tid": track, "ts": begins, "dur": took}
+    return {"name": name, "cat": kind, "ph": "X", **timing, "args": args}
 
 
 def _describe_step(step: ReportedStep) -> dict[str, Any]:
-    """What is known of a step."""
-    told = {
+    """Describe a step by its known values."""
+    values = {
         "outcome": step.outcome,
         "stage": clean_text(step.stage),
         "lines": step.lines,
@@ -203,4 +203,4 @@ def _describe_step(step: ReportedStep) -> dict[str, Any]:
         "saved": step.saved,
         "error": clean_log(step.error),
     }
-    return {key: value for key, value in told.items() if value not in (None, "", (), [])}
+    return {key: value for key, value in values.items() if value not in (None, "", (), [])}
