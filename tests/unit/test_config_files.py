@@ -286,7 +286,7 @@ def test_unknown_variables_are_noted(repo: Path) -> None:
         repo, {"BXCACHE_CACHE_STRIKT": "1", "BXCACHE_TEST_X": "1", "HOME": "/"}
     ).notes
     assert note == (
-        "the variable `BXCACHE_CACHE_STRIKT` means nothing to bxcache; "
+        "bxcache does not know the variable `BXCACHE_CACHE_STRIKT`; "
         "did you mean `BXCACHE_CACHE_STRICT`?"
     )
 
@@ -396,7 +396,7 @@ min_hit_ratio = 2
         ("[[cache.backends]]\ntype = 'local'\nmax_size = true\n", "integer|whole number"),
         (
             "[[cache.backends]]\ntype = 'inline'\nref = 'r.io/a:main'\nstages = 'all'\n",
-            r"^4: cache.backends\[0\].stages: .*leave the tag out of `r.io/a:main`",
+            r"^4: cache.backends\[0\].stages: .*remove the tag from `r.io/a:main`",
         ),
         (
             "[[cache.backends]]\ntype = 'inline'\nref = 'r.io/a'\nstages = 'al'\n",
