@@ -10,11 +10,10 @@ import click
 from bxcache.cli.completion import complete_gates, complete_stages
 from bxcache.cli.options import CONFIG, IMAGE
 from bxcache.cli.report_files import check_files, check_trace, is_wanted
+from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from bxcache.pipeline.request import BuildRequest
 
 _MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
 
@@ -32,7 +31,7 @@ def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[st
 def _backends(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
     if not values:
         return ()
-    from bxcache.config.environment import parse_backend  # noqa: PLC0415
+    from bxcache.config.environment import parse_backend  # noqa: PLC0415  # only an option needs it
 
     try:
         return tuple(parse_backend(value) for value in values)
@@ -61,7 +60,7 @@ def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 
 def _read_switch(text: str) -> Any:  # noqa: ANN401  # it is a bool
     """A switch as its variable has it."""
-    from bxcache.config.environment import parse_text  # noqa: PLC0415
+    from bxcache.config.environment import parse_text  # noqa: PLC0415  # only an option needs it
 
     try:
         return parse_text(("gate", "first"), text)
@@ -266,8 +265,6 @@ def to_request(
     values: dict[str, Any], extra: tuple[str, ...], path: str | None = None
 ) -> BuildRequest:
     """The request that the options make, for a build context where one is named."""
-    from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest  # noqa: PLC0415
-
     options = {
         name: values[name]
         for name in BuildOptions.__annotations__

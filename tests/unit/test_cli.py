@@ -77,7 +77,7 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     stand_in = Library()
-    monkeypatch.setattr("bxcache.pipeline.build.run_build", stand_in)
+    monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return stand_in
 
@@ -216,7 +216,7 @@ def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str
     """And says what became of the caches."""
     library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bxcache.pipeline.build.run_build", _interrupt)
+        patch.setattr("bxcache.cli.actions.build.run_build", _interrupt)
         assert run(["build"]) == 130
     assert capsys.readouterr().err.strip() == "stopped; no cache is left half saved"
 
@@ -464,7 +464,7 @@ def test_nothing_heavy_is_loaded_for_help() -> None:
     """Help has to come at once: the heavy libraries are loaded by what needs them."""
     assert subprocess.Popen.__name__
     heavy = {"pydantic", "python_on_whales", "platformdirs", "rich"}
-    loaded = _modules_after("import bxcache.cli.main")
+    loaded = _modules_after("from bxcache.cli import main, build, bake")
     assert not heavy & loaded
 
 

@@ -188,7 +188,7 @@ def test_prune_asks_git_what_is_gone(
         asked.append((directory, remote))
         return RemoteRefs(frozenset({"main", "other"}), frozenset({"v2"}))
 
-    monkeypatch.setattr("bxcache.place.remote.list_remote", tell)
+    monkeypatch.setattr("bxcache.cli.actions.registry.list_remote", tell)
     assert run(["registry", "prune", "--remote", "upstream", *words]) == 0
     assert scopes(registry) == left
     assert asked == ([(Path.cwd(), "upstream")] if "--gone" in words else [])
@@ -202,7 +202,7 @@ def test_git_that_does_not_tell_removes_nothing(
     def fail(*_: object) -> None:
         raise PlaceError("git does not tell", hint="ask it")
 
-    monkeypatch.setattr("bxcache.place.remote.list_remote", fail)
+    monkeypatch.setattr("bxcache.cli.actions.registry.list_remote", fail)
     assert run(["registry", "prune", "--gone", "--max-age", "1d"]) == 72
     told = capsys.readouterr()
     assert "git does not tell" in told.err
@@ -299,7 +299,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
     """A label can hold anything."""
     write(registry, "odd", "evil\x1b[2J", NOW, b"x")
     refs = RemoteRefs(frozenset({"main"}), frozenset())
-    monkeypatch.setattr("bxcache.place.remote.list_remote", lambda *_: refs)
+    monkeypatch.setattr("bxcache.cli.actions.registry.list_remote", lambda *_: refs)
     assert run(["registry", *words]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,10 @@ from bxcache.cli.image_files import spread_files
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.outcomes import Outcomes, tell_outcomes
 from bxcache.cli.progress import BUILD, open_batch_progress, open_failures, open_logs
+from bxcache.console.batch import IMAGES
+from bxcache.console.preview import render_preview
+from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images, find_status
+from bxcache.pipeline.build import preview_build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +27,6 @@ if TYPE_CHECKING:
 
 def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
     """Build images side by side and print what became of each; all where none is named."""
-    from bxcache.console.batch import IMAGES  # noqa: PLC0415
-    from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images, find_status  # noqa: PLC0415
-
     mode = choose_mode(values)
     if mode == "rawjson":
         raise click.UsageError(
@@ -54,11 +56,6 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
 
 
 def _preview(request: BuildRequest, names: Sequence[str]) -> int:
-    from dataclasses import replace  # noqa: PLC0415
-
-    from bxcache.console.preview import render_preview  # noqa: PLC0415
-    from bxcache.pipeline.build import preview_build  # noqa: PLC0415
-
     shown = [render_preview(preview_build(replace(request, image=name))) for name in names]
     blocks = (f"{name}:\n{text}" for name, text in zip(names, shown, strict=True))
     say("\n\n".join(blocks), find_job_log(), err=False)
