@@ -15,7 +15,7 @@ from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.errors import RecordError, RegistryError, StoreError
 from bxcache.insight.chains import read_chains
-from bxcache.insight.earlier import ask_before, list_holders, read_earlier
+from bxcache.insight.earlier import list_holders, query_before, read_earlier
 from bxcache.insight.history import History, list_platforms, view_stages
 from bxcache.insight.presence import explain_layers, find_unsaved
 from bxcache.insight.recent_builds import Checkout, RecentHolder
@@ -168,7 +168,7 @@ class _Search:
             found = [*islice(content.records(), self._back + 1)]
             if len(found) > self._back:
                 record = parse_record(found[self._back], where)
-                earlier = read_earlier([holder, *self._holders], ask_before(record))
+                earlier = read_earlier([holder, *self._holders], query_before(record))
                 return make_report((record, *earlier), self._request.platform)
             without = without or f"{_tell_known(len(found))} {where} left a record"
         raise RecordError(without) if without else self._find_nothing("report")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bxcache.backends.registry_save import Kept
     from bxcache.buildx.metadata import Metadata
     from bxcache.buildx.run import Runner, RunResult
-    from bxcache.insight.earlier import Asking
+    from bxcache.insight.earlier import EarlierBuilds
     from bxcache.insight.record import Record
     from bxcache.pipeline.borrowing import Borrowing, Known
     from bxcache.pipeline.plan import BuildPlan
@@ -69,7 +69,7 @@ class Ended:
     reason: str
     started: float
     buildx: str
-    earlier: Asking | None = None
+    earlier: EarlierBuilds | None = None
 
 
 def conclude(prepared: Prepared, runner: Runner, ended: Ended) -> BuildResult:
@@ -277,7 +277,7 @@ def _list_troubles(state: LocalState | None) -> Iterator[str]:
         yield from (f"in the store `{state.store}`: {note}" for note in state.notes)
 
 
-def begin_asking(prepared: Prepared, plan: BuildPlan, started: float) -> Asking | None:
+def begin_asking(prepared: Prepared, plan: BuildPlan, started: float) -> EarlierBuilds | None:
     """Begin to read what earlier builds left; a build without caches reads nothing.
 
     All of it where a report or a gate asks for it; else the last of each scope, which has what its
@@ -285,11 +285,13 @@ def begin_asking(prepared: Prepared, plan: BuildPlan, started: float) -> Asking 
     """
     if not (prepared.placement.writes or plan.imports):
         return None
-    from bxcache.insight.earlier import Asking, Question  # noqa: PLC0415  # with all holders
+    from bxcache.insight.earlier import EarlierBuilds, EarlierQuery  # noqa: PLC0415  # with all holders
 
     scopes = (plan.scope.name, *(use.scope for use in plan.imports))
-    last = Question(scopes, started, most=1, everywhere=False)
-    return Asking(prepared.setup, Question(scopes, started) if _is_wanted(prepared) else last)
+    last = EarlierQuery(scopes, started, most=1, everywhere=False)
+    return EarlierBuilds(
+        prepared.setup, EarlierQuery(scopes, started) if _is_wanted(prepared) else last
+    )
 
 
 def _is_wanted(prepared: Prepared) -> bool:
