@@ -9,10 +9,6 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from bxcache.buildx.dockerfile import list_stages
-from bxcache.buildx.dockerfile_copy import read_dockerfile
-from bxcache.config.paths import find_dockerfile
-
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_BXCACHE_COMPLETE"
 _RETURN = "    return 0\n"
@@ -65,6 +61,10 @@ def complete_stages(context: click.Context, _parameter: click.Parameter, word: s
     file = context.params.get("file")
     words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
     with suppress(OSError):
+        from bxcache.buildx.dockerfile import list_stages  # noqa: PLC0415  # a shell waits
+        from bxcache.buildx.dockerfile_copy import read_dockerfile  # noqa: PLC0415  # a shell waits
+        from bxcache.config.paths import find_dockerfile  # noqa: PLC0415  # a shell waits
+
         path = find_dockerfile(Path(), words[0] if words else ".", file)
         stages = list_stages(read_dockerfile(path))
         names = [stage.name for stage in stages if stage.is_named]

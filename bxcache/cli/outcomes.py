@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.build_options import choose_mode
+from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.image_files import ImageFiles
 from bxcache.cli.job_log import annotate, say, tell_warnings
 from bxcache.cli.progress import QUIET

@@ -11,7 +11,6 @@ import click
 from bxcache.cli.destinations import check_destination, open_destination
 from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.errors import StoreError
-from bxcache.store.surroundings import find_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,6 +91,8 @@ def check_outside(paths: Iterable[Path]) -> None:
 
 
 def _check_writable(path: Path, parameter: click.Parameter | None = None) -> None:
+    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
+
     if find_store(path) is not None:
         # It is refused with all others, and not touched before.
         return

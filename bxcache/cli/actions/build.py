@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from bxcache.cli.build_options import choose_mode, to_request
+from bxcache.cli.actions.request import choose_mode, to_request
 from bxcache.cli.job_log import annotate, find_job_log, say, tell_warnings
 from bxcache.cli.progress import open_failures, open_log, open_progress
 from bxcache.cli.report_files import check_alone, report_build

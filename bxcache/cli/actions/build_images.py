@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.build_options import choose_mode
+from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.image_files import spread_files
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.outcomes import Outcomes, tell_outcomes
