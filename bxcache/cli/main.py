@@ -36,9 +36,6 @@ Exit status: 0 done; docker's own for a failed build;
 @click.version_option(__version__, prog_name="bxcache", message="%(prog)s %(version)s")
 def cli() -> None:
     """Cache and restore every stage of a docker build."""
-    from bxcache.cli.library_log import hear_library  # noqa: PLC0415  # `logging` takes 5 ms
-
-    hear_library()
 
 
 add_commands(cli)

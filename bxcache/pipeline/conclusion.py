@@ -13,8 +13,7 @@ from bxcache.buildx.stream.events import Noted, Warned
 from bxcache.config.paths import read_dockerfile
 from bxcache.config.quantities import format_count, format_least
 from bxcache.errors import BuildFailedError, CacheError, GateError, StoreError
-from bxcache.insight.gates import Verdict, judge_gates
-from bxcache.insight.record import RecordedGate
+from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.borrowing import find_borrowing
 from bxcache.pipeline.known_layers import find_known
 from bxcache.pipeline.record import Story, keep_record, make_record, remember_build
@@ -319,7 +318,7 @@ def _report(
         seconds=round(ran.seconds, 3),
         record=record,
         earlier=story.earlier,
-        gates=tuple(Verdict(each.gate, each.reason, each.fails) for each in record.gates),
+        gates=record.gates,
     )
     if ran.exit_status:
         why = redact(ran.error)
@@ -343,7 +342,4 @@ def _judge(
     for each in verdicts:
         if not each.fails:
             runner.tell(Warned(str(each)))
-    gates = tuple(
-        RecordedGate(gate=each.gate, reason=each.reason, fails=each.fails) for each in verdicts
-    )
-    return record.model_copy(update={"gates": gates})
+    return record.model_copy(update={"gates": verdicts})

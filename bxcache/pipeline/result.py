@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
     from bxcache.backends.base import CacheResult
     from bxcache.buildx.metadata import Layer
-    from bxcache.insight.gates import Verdict
     from bxcache.insight.history import Stage
-    from bxcache.insight.record import Record
+    from bxcache.insight.record import Record, Verdict
     from bxcache.insight.report import Report
 
 

@@ -24,7 +24,7 @@ from bxcache.console.document import describe_result
 from bxcache.console.progress import DocumentLog, format_seconds
 from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
-from bxcache.insight.gates import Verdict
+from bxcache.insight.record import Verdict
 from bxcache.pipeline.request import BuildRequest
 from bxcache.pipeline.result import BuildResult, Step
 from tests.support.histories import make_record, make_step
@@ -272,12 +272,15 @@ def test_raw_progress_is_buildkits_stream(
 WARNED = replace(
     RESULT,
     record=make_record(make_step("RUN make", 3), build_warnings=("StageNameCasing: stage `A`",)),
-    gates=(Verdict("max_size", "it is large", fails=False), Verdict("first", "x", fails=True)),
+    gates=(
+        Verdict(gate="max_size", reason="it is large", fails=False),
+        Verdict(gate="first", reason="x", fails=True),
+    ),
 )
 WARNINGS = [
     "warning: StageNameCasing: stage `A`",
     "warning: careful",
-    "warning: the gate `max_size` is not passed: it is large",
+    "warning: gate `max_size` failed: it is large",
 ]
 
 

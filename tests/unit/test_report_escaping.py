@@ -18,13 +18,13 @@ from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.console.report.texts import clean_log, clean_text
 from bxcache.insight.record import (
     RecordedCache,
-    RecordedGate,
     RecordedImage,
     RecordedPlace,
     RecordedScope,
     RecordedStage,
     RecordedStep,
     RecordedTools,
+    Verdict,
 )
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
@@ -93,8 +93,8 @@ def fill(text: str) -> Report:
         caches=(RecordedCache(backend=text, place=text, scope=text, bytes=1, imported=True),),
         warnings=(text,),
         gates=(
-            RecordedGate(gate="max_size", reason=text, fails=True),
-            RecordedGate(gate="max_size", reason=text, fails=False),
+            Verdict(gate="max_size", reason=text, fails=True),
+            Verdict(gate="max_size", reason=text, fails=False),
         ),
     )
     return make_report([record, record.model_copy(update={"started": 1.0})])
@@ -177,7 +177,7 @@ def test_markdown_says_what_the_text_said(text: str) -> None:
     codes = [c.content for t in tokens for c in t.children or () if c.type == "code_inline"]
     expected, place = clean_text(text), clean_text(f"{text} ({text})")
     assert codes
-    told = [code.removeprefix("the gate max_size is not passed: ") for code in codes]
+    told = [code.removeprefix("gate max_size failed: ") for code in codes]
     known = {expected.strip(" "), place.strip(" ")}
     assert all(code.strip(" ") in known for code in told if len(expected) < 100)
     (fence,) = [token for token in tokens if token.type == "fence"]

@@ -18,8 +18,8 @@ from tests.support.golden import BUILDS, render_golden
 def test_a_gate_that_fails_is_told_from_one_that_warns(suffix: str, fails: str, warns: str) -> None:
     """And a build that was ended by one says so where it says how long it took."""
     text = render_golden("source-edit", suffix)
-    assert f"{fails}the gate max_seconds is not passed" in text
-    assert f"{warns}the gate max_growth is not passed" in text
+    assert f"{fails}gate max_seconds failed" in text
+    assert f"{warns}gate max_growth failed" in text
     assert "built in 12.3 s, failed by 1 gate" in text
     assert "failed by" not in render_golden("cold", suffix)
 
