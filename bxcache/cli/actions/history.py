@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
         raise click.UsageError("`--quiet` and `--json` exclude each other")
     if folder is not None and len(stages) != 1:
         raise click.UsageError("`--export` writes the files of one `--stage`")
-    request = _make_request(name, given, with_places=places)
+    request = replace(HistoryRequest.of(name, **given), with_places=places)
     history = find_history(request)
     _tell_notes(history)
     chosen = history.find_stages(stages)
@@ -91,23 +92,8 @@ def show_difference(
         say(text, find_job_log(), err=False)
 
 
-def _make_request(
-    name: str | None, given: dict[str, Any], *, with_places: bool = False
-) -> HistoryRequest:
-    file = given["config_file"]
-    return HistoryRequest(
-        name=name,
-        source=given["source"],
-        target=given["target"],
-        branch=given["branch"],
-        platform=given["platform"],
-        config_file=Path(file) if file else None,
-        with_places=with_places,
-    )
-
-
 def _find_recorded(name: str, given: dict[str, Any]) -> History:
-    history = find_history(_make_request(name, given))
+    history = find_history(HistoryRequest.of(name, **given))
     if history.record is None:
         raise RecordError(
             f"`{name}` has no record: the cache of `{history.scope}` in {history.source} tells of "

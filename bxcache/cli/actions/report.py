@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,41 +13,21 @@ from bxcache.console.report.rendering import render_report
 from bxcache.console.tables import defuse_json
 from bxcache.insight.find import HistoryRequest, find_report
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def show_report(  # noqa: PLR0913  # click gives each option by itself
-    *,
+
+def show_report(
     name: str | None,
+    *,
     outputs: tuple[Path, ...],
     trace: Path | None,
-    platform: str | None,
-    target: str | None,
-    branch: str | None,
-    source: str | None,
     as_json: bool,
-    config_file: str | None,
+    **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
     """Print the report of a past build, or write it to files."""
     check_alone((*outputs, trace))
-    file = Path(config_file) if config_file else None
-    _tell(
-        HistoryRequest(
-            name=name,
-            source=source,
-            target=target,
-            branch=branch,
-            platform=platform,
-            config_file=file,
-        ),
-        outputs,
-        trace,
-        as_json=as_json,
-    )
-
-
-def _tell(
-    request: HistoryRequest, outputs: tuple[Path, ...], trace: Path | None, *, as_json: bool
-) -> None:
-    report = find_report(request)
+    report = find_report(HistoryRequest.of(name, **given))
     write_files(report, outputs, trace)
     if as_json:
         click.echo(defuse_json(render_report(report, "json")), nl=False)
