@@ -50,9 +50,8 @@ if TYPE_CHECKING:
         StoreError,
     )
     from bxcache.insight.chains import Chain
-    from bxcache.insight.gates import Verdict
     from bxcache.insight.history import History, Stage
-    from bxcache.insight.record import Record, RecordedLayer, RecordedStep
+    from bxcache.insight.record import Record, RecordedLayer, RecordedStep, Verdict
     from bxcache.insight.report import Report
     from bxcache.insight.reporting import make_report
     from bxcache.pipeline.batch import ImageObserver
@@ -109,7 +108,7 @@ _HOMES = {
     "StoppedError": "bxcache.errors",
     "StoreError": "bxcache.errors",
     "Chain": "bxcache.insight.chains",
-    "Verdict": "bxcache.insight.gates",
+    "Verdict": "bxcache.insight.record",
     "History": "bxcache.insight.history",
     "Stage": "bxcache.insight.history",
     "Record": "bxcache.insight.record",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.find import HistoryOptions, HistoryRequest, find_history, find_report
 from bxcache.pipeline.bake import bake_targets
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.batch import MOST_AT_ONCE, ImageObserver, build_batch, choose_images
@@ -14,7 +14,7 @@ from bxcache.pipeline.entry import run_build
 from bxcache.pipeline.request import BakeOptions, BuildOptions, BuildRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bxcache.buildx.stream.events import Observer
     from bxcache.insight.history import History
@@ -51,18 +51,8 @@ def build(
         CacheError: a cache failed and `strict` is on; the image was built, see `.result`.
         OutputError: docker's metadata file cannot be written; the image was built, see `.result`.
     """
-    given: dict[str, Any] = {**options}
-    if path is not None:
-        given["context"] = os.fspath(path)
-    return run_build(
-        BuildRequest(
-            options=given,
-            extra=tuple(extra),
-            image=image,
-            config_file=Path(config_file) if config_file is not None else None,
-        ),
-        observe,
-    )
+    given = {**options} if path is None else {**options, "context": os.fspath(path)}
+    return run_build(_make_request(given, extra, config_file, image), observe)
 
 
 def build_images(
@@ -95,11 +85,7 @@ def build_images(
         ConfigError: the configuration is wrong, an image is unknown, or two of them would write
             to one place; nothing was built.
     """
-    request = BuildRequest(
-        options={**options},
-        extra=tuple(extra),
-        config_file=Path(config_file) if config_file is not None else None,
-    )
+    request = _make_request(options, extra, config_file)
     chosen = choose_images(request, names)
     return build_batch(request, chosen, observe, jobs=jobs, fail_fast=fail_fast)
 
@@ -136,85 +122,49 @@ def bake(
     unknown = [name for name in options if name not in BakeOptions.__annotations__]
     if unknown:
         raise TypeError(f"bake() has no option `{unknown[0]}`; it belongs in the bake file")
-    request = BuildRequest(
-        options={**options},
-        extra=tuple(extra),
-        config_file=Path(config_file) if config_file is not None else None,
-    )
+    request = _make_request(options, extra, config_file)
     chosen = tuple(os.fspath(file) for file in files)
     return bake_targets(BakeRequest(request, targets, chosen, tuple(sets)), observe)
 
 
-def history(  # noqa: PLR0913  # each narrows the search in its own way
-    name: str | None = None,
-    *,
-    source: str | os.PathLike[str] | None = None,
-    target: str | None = None,
-    branch: str | None = None,
-    platform: str | None = None,
-    config_file: str | os.PathLike[str] | None = None,
-) -> History:
-    """What is known of an image's last build: its stages, their steps and layers.
+def history(name: str | None = None, **options: Unpack[HistoryOptions]) -> History:
+    """Return the stages of an image's last build, with their steps and layers.
 
     Args:
-        name: an image of the config file, or a scope; `~N` behind it, or alone, is the Nth build
+        name: an image of the config file, or a scope; `~N` after it, or alone, is the Nth build
             before the last one. Default: the working directory's image on the current branch.
-        source: the store's directory or the registry's ref, instead of the configured backends.
-        target: the stage that was built, where that is not the last.
-        branch: the branch, instead of the one that CI or git tells.
-        platform: only what was built for this one.
-        config_file: the config file to use instead of the one that is found.
+        options: where to look and which build is meant, see `HistoryOptions`.
 
     Raises:
         ConfigError: the configuration is wrong.
-        RecordError: there is no such scope, build or platform, or the record is of no use.
+        RecordError: there is no such scope, build or platform, or the record is unusable.
         StoreError: the store cannot be read.
-        RegistryError: the registry does not tell.
+        RegistryError: the registry does not answer.
     """
-    return find_history(_ask(name, source, target, branch, platform, config_file))
+    return find_history(HistoryRequest.of(name, **options))
 
 
-def report(  # noqa: PLR0913  # each narrows the search in its own way
-    name: str | None = None,
-    *,
-    source: str | os.PathLike[str] | None = None,
-    target: str | None = None,
-    branch: str | None = None,
-    platform: str | None = None,
-    config_file: str | os.PathLike[str] | None = None,
-) -> Report:
-    """The report of an image's last build, which `render_report` writes as a page or a summary.
+def report(name: str | None = None, **options: Unpack[HistoryOptions]) -> Report:
+    """Return the report of an image's last build, for `render_report` to write.
 
     Args:
-        name: as for `history`; builds that failed count too.
-        source: the store's directory or the registry's ref, instead of the configured backends.
-        target: the stage that was built, where that is not the last.
-        branch: the branch, instead of the one that CI or git tells.
-        platform: only what was built for this one.
-        config_file: the config file to use instead of the one that is found.
+        name: as for `history`; failed builds count too.
+        options: where to look and which build is meant, see `HistoryOptions`.
 
     Raises:
         ConfigError: the configuration is wrong.
-        RecordError: there is no such scope, build or platform, or the record is of no use.
+        RecordError: there is no such scope, build or platform, or the record is unusable.
         StoreError: the store cannot be read.
-        RegistryError: the registry does not tell.
+        RegistryError: the registry does not answer.
     """
-    return find_report(_ask(name, source, target, branch, platform, config_file))
+    return find_report(HistoryRequest.of(name, **options))
 
 
-def _ask(  # noqa: PLR0913, PLR0917  # as they are given
-    name: str | None,
-    source: str | os.PathLike[str] | None,
-    target: str | None,
-    branch: str | None,
-    platform: str | None,
+def _make_request(
+    options: Mapping[str, object],
+    extra: Sequence[str],
     config_file: str | os.PathLike[str] | None,
-) -> HistoryRequest:
-    return HistoryRequest(
-        name=name,
-        source=os.fspath(source) if source is not None else None,
-        target=target,
-        branch=branch,
-        platform=platform,
-        config_file=Path(config_file) if config_file is not None else None,
-    )
+    image: str | None = None,
+) -> BuildRequest:
+    file = Path(config_file) if config_file is not None else None
+    return BuildRequest(options={**options}, extra=tuple(extra), image=image, config_file=file)

@@ -1,4 +1,4 @@
-"""The options of `bxcache build`, and the request that they make."""
+"""The options of `bxcache build` and `bxcache bake`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import click
 
 from bxcache.cli.completion import complete_gates, complete_stages
 from bxcache.cli.options import CONFIG, IMAGE
-from bxcache.cli.report_files import check_files, check_trace, is_wanted
+from bxcache.cli.report_files import check_files, check_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from bxcache.pipeline.request import BuildRequest
 
 _MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
 
@@ -32,7 +30,7 @@ def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[st
 def _backends(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
     if not values:
         return ()
-    from bxcache.config.environment import parse_backend  # noqa: PLC0415
+    from bxcache.config.environment import parse_backend  # noqa: PLC0415  # only an option needs it
 
     try:
         return tuple(parse_backend(value) for value in values)
@@ -61,7 +59,7 @@ def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 
 def _read_switch(text: str) -> Any:  # noqa: ANN401  # it is a bool
     """A switch as its variable has it."""
-    from bxcache.config.environment import parse_text  # noqa: PLC0415
+    from bxcache.config.environment import parse_text  # noqa: PLC0415  # only an option needs it
 
     try:
         return parse_text(("gate", "first"), text)
@@ -260,33 +258,3 @@ def _with(function: Callable[..., int], *options: Any) -> Callable[..., int]:  #
     for option in reversed(options):
         function = option(function)
     return function
-
-
-def to_request(
-    values: dict[str, Any], extra: tuple[str, ...], path: str | None = None
-) -> BuildRequest:
-    """The request that the options make, for a build context where one is named."""
-    from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest  # noqa: PLC0415
-
-    options = {
-        name: values[name]
-        for name in BuildOptions.__annotations__
-        if values.get(name) not in (None, (), {})
-    }
-    if path is not None:
-        options["context"] = path
-    own = values["as_json"] or values["layers"] or choose_mode(values) == "quiet"
-    return BuildRequest(
-        options=options,
-        extra=extra,
-        image=values.get("image"),
-        config_file=Path(values["config_file"]) if values["config_file"] else None,
-        raw=choose_mode(values) == "rawjson" or values["log"] is not None,
-        stdout=STDERR if own else STDOUT,
-        with_earlier=is_wanted(values.get("reports", ())),
-    )
-
-
-def choose_mode(values: dict[str, Any]) -> str:
-    """How progress is shown."""
-    return "quiet" if values["quiet"] else str(values["progress"])

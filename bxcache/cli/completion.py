@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_BXCACHE_COMPLETE"
@@ -27,7 +24,7 @@ _BASH_SIGNS = """\
 """
 
 
-@click.command("completion", short_help="Print what a shell needs to complete commands.")
+@click.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
@@ -35,8 +32,6 @@ def completion_command(context: click.Context, shell: str) -> None:
 
     The shell asks bxcache itself for what it offers.
     """
-    from click.shell_completion import get_completion_class  # noqa: PLC0415
-
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"there is no completion for {shell}")
@@ -50,12 +45,10 @@ def complete_images(
     _context: click.Context, _parameter: click.Parameter, word: str
 ) -> list[CompletionItem]:
     """The images of the config file, and folders."""
-    from click.shell_completion import CompletionItem  # noqa: PLC0415
-
     names: list[str] = []
     # What is wrong is told when the command runs.
     with suppress(Exception):
-        from bxcache.place.trust import load_guarded  # noqa: PLC0415
+        from bxcache.place.trust import load_guarded  # noqa: PLC0415  # a shell waits
 
         names = list(load_guarded(Path.cwd(), os.environ).config.images)
     found = [CompletionItem(name) for name in names if name.startswith(word)]
@@ -68,9 +61,9 @@ def complete_stages(context: click.Context, _parameter: click.Parameter, word: s
     file = context.params.get("file")
     words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
     with suppress(OSError):
-        from bxcache.buildx.dockerfile import list_stages  # noqa: PLC0415
-        from bxcache.buildx.dockerfile_copy import read_dockerfile  # noqa: PLC0415
-        from bxcache.config.paths import find_dockerfile  # noqa: PLC0415
+        from bxcache.buildx.dockerfile import list_stages  # noqa: PLC0415  # a shell waits
+        from bxcache.buildx.dockerfile_copy import read_dockerfile  # noqa: PLC0415  # a shell waits
+        from bxcache.config.paths import find_dockerfile  # noqa: PLC0415  # a shell waits
 
         path = find_dockerfile(Path(), words[0] if words else ".", file)
         stages = list_stages(read_dockerfile(path))
@@ -84,8 +77,8 @@ def complete_kept_stages(
 ) -> list[str]:
     """The stages that the local store knows of what is named; else those of the Dockerfile."""
     with suppress(Exception):
-        from bxcache.backends.location import choose_location  # noqa: PLC0415
-        from bxcache.insight.find import HistoryRequest, find_history  # noqa: PLC0415
+        from bxcache.backends.location import choose_location  # noqa: PLC0415  # a shell waits
+        from bxcache.insight.find import HistoryRequest, find_history  # noqa: PLC0415  # a shell waits
 
         # A registry would let the shell wait.
         store = choose_location(Path.cwd(), os.environ).store
@@ -104,7 +97,7 @@ def complete_kept_stages(
 def complete_gates(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
     """What can be wanted of a build."""
     with suppress(Exception):
-        from bxcache.config.models import GateSettings  # noqa: PLC0415
+        from bxcache.config.models import GateSettings  # noqa: PLC0415  # a shell waits
 
         return [f"{name}=" for name in GateSettings.model_fields if name.startswith(word)]
     return []
@@ -113,7 +106,7 @@ def complete_gates(_context: click.Context, _parameter: click.Parameter, word: s
 def complete_scopes(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
     """The scopes of the local store."""
     with suppress(Exception):
-        from bxcache.backends.location import choose_location  # noqa: PLC0415
+        from bxcache.backends.location import choose_location  # noqa: PLC0415  # a shell waits
 
         given = context.params.get("folder")
         chosen = Path(given) if given else None

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from bxcache.cli.progress import QUIET, is_shown
+from bxcache.console.job_log import JobLog
+from bxcache.console.tables import show_line
+from bxcache.place.providers import name_providers
+from bxcache.place.variables import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bxcache.console.job_log import JobLog
     from bxcache.pipeline.result import BuildResult
 
 
 def find_job_log() -> JobLog | None:
     """The log of the CI job that this is a part of; None elsewhere."""
-    from bxcache.console.job_log import JobLog  # noqa: PLC0415
-    from bxcache.place.providers import name_providers  # noqa: PLC0415  # with what each one says
-    from bxcache.place.variables import Variables  # noqa: PLC0415
-
     variables = Variables(os.environ)
     provider = next(iter(name_providers(variables)), "")
     return JobLog(provider) if provider or variables.is_on("CI") else None
@@ -30,8 +29,6 @@ def find_job_log() -> JobLog | None:
 
 def say(text: str, log: JobLog | None, *, err: bool = True) -> None:
     """Print a text that came from elsewhere: it moves no cursor, and a CI job finds no command."""
-    from bxcache.console.tables import show_line  # noqa: PLC0415
-
     show = show_line if log is None else log.defuse
     click.echo("\n".join(map(show, text.split("\n"))), err=err)
 
@@ -78,7 +75,7 @@ def annotate(
     """
     if log is None:
         return
-    from bxcache.console.annotations import (  # noqa: PLC0415
+    from bxcache.console.annotations import (  # noqa: PLC0415  # only a CI job needs it
         annotate_failure,
         annotate_gates,
         render_annotations,

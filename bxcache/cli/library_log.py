@@ -1,4 +1,4 @@
-"""What the library logs, printed as everything else that is said."""
+"""The library's log messages on stderr."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import logging
 from bxcache.cli.job_log import find_job_log, say
 
 
-class _Said(logging.Handler):
-    """What the library logs, as everything else that is said."""
-
+class _Printer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage(), find_job_log())
 
 
-def hear_library() -> None:
-    """Print what the library logs, such as what it waits for."""
+def print_library_log() -> None:
+    """Print the library's log messages, such as what it is waiting for."""
     logger = logging.getLogger("bxcache")
     if not logger.handlers:
-        logger.addHandler(_Said())
+        logger.addHandler(_Printer())

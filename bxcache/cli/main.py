@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from bxcache.cli.bake import bake_command
-from bxcache.cli.build import build_command
-from bxcache.cli.completion import completion_command
-from bxcache.cli.config import config_group
-from bxcache.cli.examples import add_examples
-from bxcache.cli.history import diff_command, history_command
-from bxcache.cli.key import key_command
-from bxcache.cli.registry import registry_group
-from bxcache.cli.report import report_command
-from bxcache.cli.store import store_group
+from bxcache.cli.commands import LazyGroup, add_commands
 from bxcache.cli.streams import open_streams
-from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
+from bxcache.errors import EXIT_INTERRUPTED, BxcacheError, StoreError
 from bxcache.version import __version__
 
 if TYPE_CHECKING:
@@ -38,28 +29,16 @@ Exit status: 0 done; docker's own for a failed build;
 
 
 @click.group(
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
 @click.version_option(__version__, prog_name="bxcache", message="%(prog)s %(version)s")
 def cli() -> None:
     """Cache and restore every stage of a docker build."""
-    from bxcache.cli.library_log import hear_library  # noqa: PLC0415  # `logging` takes 5 ms
-
-    hear_library()
 
 
-cli.add_command(bake_command)
-cli.add_command(build_command)
-cli.add_command(completion_command)
-cli.add_command(config_group)
-cli.add_command(diff_command)
-cli.add_command(history_command)
-cli.add_command(key_command)
-cli.add_command(registry_group)
-cli.add_command(report_command)
-cli.add_command(store_group)
-add_examples(cli)
+add_commands(cli)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -103,8 +82,10 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         where = f": `{error.filename}`" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", StoreError.exit_code)
-    except Exception:  # noqa: BLE001  # the last boundary: a bug is told as one
-        return _report_bug()
+    except Exception:  # noqa: BLE001  # the last boundary: anything else is a bug
+        from bxcache.cli.failing import show_bug  # noqa: PLC0415  # only a bug needs it
+
+        return show_bug()
     return status if isinstance(status, int) else 0
 
 
@@ -139,21 +120,6 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _fail(message: str, status: int) -> int:
-    import os  # noqa: PLC0415  # only a failure needs it
+    from bxcache.cli.failing import show_error  # noqa: PLC0415  # only a failure needs it
 
-    from bxcache.buildx.secrets import find_mentioned, find_secrets  # noqa: PLC0415
-    from bxcache.cli.job_log import find_job_log, say  # noqa: PLC0415
-    from bxcache.redaction import Redactor  # noqa: PLC0415
-
-    secrets = (*find_secrets(sys.argv, os.environ), *find_mentioned(message, os.environ))
-    say(f"{click.style('error:', fg='red')} {Redactor(secrets)(message)}", find_job_log())
-    return status
-
-
-def _report_bug() -> int:
-    import traceback  # noqa: PLC0415  # only a bug needs it
-
-    return _fail(
-        f"this is a bug in bxcache; please report it with these lines\n\n{traceback.format_exc()}",
-        EXIT_BUG,
-    )
+    return show_error(message, status)

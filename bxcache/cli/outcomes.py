@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.build_options import choose_mode
+from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.image_files import ImageFiles
 from bxcache.cli.job_log import annotate, say, tell_warnings
 from bxcache.cli.progress import QUIET
 from bxcache.cli.report_files import report_build
+from bxcache.cli.results import print_layers
+from bxcache.console.batch import describe_batch, render_batch
+from bxcache.console.tables import render_document
 from bxcache.errors import StoppedError, StoreError
 
 if TYPE_CHECKING:
@@ -55,9 +58,6 @@ def tell_outcomes(
     Raises:
         StoreError: a file of a build that succeeded cannot be written; all else is told and done.
     """
-    from bxcache.console.batch import describe_batch, render_batch  # noqa: PLC0415
-    from bxcache.console.tables import render_document  # noqa: PLC0415
-
     mode = choose_mode(values)
     quiet = mode == QUIET
     if values["as_json"]:
@@ -111,15 +111,3 @@ def _annotate_all(outcomes: Outcomes, log: JobLog | None, failures: Failures) ->
         if each.result is not None and not isinstance(each.error, StoppedError):
             error = each.error.message if each.error is not None else ""
             annotate(log, each.result, error, failures.list_words(name), name)
-
-
-def print_layers(result: BuildResult, log: JobLog | None) -> None:
-    """Print the layers of every stage."""
-    from bxcache.console.history import render_history  # noqa: PLC0415
-    from bxcache.insight.history import History  # noqa: PLC0415
-
-    stages = tuple(result.stages.values())
-    place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
-    scope = result.record.scope.name if result.record is not None else ""
-    history = History(scope, place, record=result.record, stages=stages)
-    say(render_history(history, stages, chain=False, full=False, places=False), log, err=False)

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from bxcache.cli.destinations import open_destination
+from bxcache.console.failures import Failures
+from bxcache.console.progress import DocumentLog, PlainProgress, QuietProgress, RawProgress
+from bxcache.place.variables import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bxcache.buildx.stream.events import Event
-    from bxcache.console.failures import Failures
     from bxcache.console.folding import FoldedProgress
     from bxcache.console.job_log import JobLog
     from bxcache.console.live import LiveProgress
-    from bxcache.console.progress import PlainProgress, QuietProgress, RawProgress
     from bxcache.pipeline.batch import ImageObserver
 
     View = LiveProgress | FoldedProgress
@@ -34,8 +35,6 @@ _SILENT = (QUIET, "none")
 
 def open_failures(log: JobLog | None) -> Failures:
     """What tells of failures when all else is said."""
-    from bxcache.console.failures import Failures  # noqa: PLC0415
-
     return Failures(sys.stderr, log)
 
 
@@ -47,12 +46,6 @@ def open_progress(mode: str, log: JobLog | None, failures: Failures) -> Iterator
         with view:
             yield view
         return
-    from bxcache.console.progress import (  # noqa: PLC0415
-        PlainProgress,
-        QuietProgress,
-        RawProgress,
-    )
-
     if mode == "rawjson":
         yield RawProgress(sys.stderr, log.defuse if log is not None else None)
     elif mode in _SILENT:
@@ -71,8 +64,7 @@ def open_batch_progress(
         with view:
             yield lambda name, event: view(event, name)
         return
-    from bxcache.console.batch import BatchProgress  # noqa: PLC0415
-    from bxcache.console.progress import RawProgress  # noqa: PLC0415
+    from bxcache.console.batch import BatchProgress  # noqa: PLC0415  # only several images need it
 
     if mode == "rawjson":
         raw = RawProgress(sys.stderr, log.defuse if log is not None else None)
@@ -91,7 +83,7 @@ def _choose_view(
         return LiveProgress(sys.stderr, failures)
     if log is None or not is_shown(mode):
         return None
-    from bxcache.console.folding import FoldedProgress  # noqa: PLC0415
+    from bxcache.console.folding import FoldedProgress  # noqa: PLC0415  # only a CI job needs it
 
     return FoldedProgress(sys.stderr, log, failures, title, names)
 
@@ -103,8 +95,6 @@ def is_shown(mode: str) -> bool:
 
 def is_live(stream: TextIO) -> bool:
     """Whether somebody looks at a terminal that can be drawn on."""
-    from bxcache.place.variables import Variables  # noqa: PLC0415
-
     is_drawn = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return is_drawn and not Variables(os.environ).is_on("CI")
 
@@ -118,8 +108,6 @@ class KeptLog:
         Raises:
             click.UsageError: it cannot be written.
         """
-        from bxcache.console.progress import DocumentLog  # noqa: PLC0415
-
         self._path, self._file = path, _open_file(path)
         self._write = DocumentLog(self._file)
         self._trouble: OSError | None = None

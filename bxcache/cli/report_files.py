@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bxcache.cli.destinations import check_destination, open_destination
-from bxcache.console.report.rendering import FORMS
+from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
@@ -83,13 +83,15 @@ def check_outside(paths: Iterable[Path]) -> None:
     Raises:
         ConfigError: one lies in a store.
     """
-    from bxcache.pipeline.destinations import Destination, check_destinations  # noqa: PLC0415
+    named = [*paths]
+    if named:
+        from bxcache.pipeline.destinations import Destination, check_destinations  # noqa: PLC0415  # few
 
-    check_destinations(Destination("", path) for path in paths)
+        check_destinations(Destination("", path) for path in named)
 
 
 def _check_writable(path: Path, parameter: click.Parameter | None = None) -> None:
-    from bxcache.store.surroundings import find_store  # noqa: PLC0415
+    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
 
     if find_store(path) is not None:
         # It is refused with all others, and not touched before.
@@ -141,8 +143,7 @@ def write_files(
     Raises:
         OSError: a file, which it names, cannot be written; the others are.
     """
-    from bxcache.console.report.rendering import render_report  # noqa: PLC0415  # with all forms
-    from bxcache.console.report.trace_events import render_trace  # noqa: PLC0415
+    from bxcache.console.report.trace_events import render_trace  # noqa: PLC0415  # only `--trace` needs it
 
     troubles = [
         _try_writing(path, render_report(report, _name_form(path)))  # type: ignore[arg-type]  # it was checked
@@ -196,8 +197,6 @@ def add_summary(report: Report) -> None:
     place = os.environ.get(SUMMARY)
     if not place:
         return
-    from bxcache.console.report.rendering import render_report  # noqa: PLC0415
-
     try:
         with Path(place).open("a", encoding="utf-8") as file:
             file.write(f"{render_report(report, 'md')}\n")

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bxcache.backends.cache_result import CacheResult
-    from bxcache.insight.report import Report, ReportedStep
+    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.report import Report
     from bxcache.pipeline.result import BuildResult
 
 _MOST_SLOWEST = 3

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EarlierQuery:
     """Which builds are meant.
 
     Attributes:
@@ -38,13 +38,13 @@ class Question:
     everywhere: bool = True
 
 
-def ask_before(record: Record) -> Question:
+def query_before(record: Record) -> EarlierQuery:
     """For the builds before one: of its scope, and of those that it started from."""
     imported = (cache.scope for cache in record.caches if cache.imported)
-    return Question((record.scope.name, *imported), record.started)
+    return EarlierQuery((record.scope.name, *imported), record.started)
 
 
-def read_earlier(holders: Iterable[Holder], question: Question) -> tuple[Record, ...]:
+def read_earlier(holders: Iterable[Holder], query: EarlierQuery) -> tuple[Record, ...]:
     """The records of earlier builds. What cannot be read is left out.
 
     Returns:
@@ -53,29 +53,29 @@ def read_earlier(holders: Iterable[Holder], question: Question) -> tuple[Record,
     found: dict[tuple[str, float], Record] = {}
     known: set[str] = set()
     for holder in {holder.name: holder for holder in holders}.values():
-        for scope in dict.fromkeys(filter(None, (holder.only, *question.scopes))):
-            if question.everywhere or scope not in known:
-                for each in _read_records(holder, scope, question.most):
+        for scope in dict.fromkeys(filter(None, (holder.only, *query.scopes))):
+            if query.everywhere or scope not in known:
+                for each in _read_records(holder, scope, query.most):
                     known.add(scope)
-                    if each.started < question.before:
+                    if each.started < query.before:
                         found[each.scope.name, each.started] = each
     return tuple(sorted(found.values(), key=lambda each: -each.started))
 
 
-class Asking:
+class EarlierBuilds:
     """Reads what earlier builds left while something else goes on."""
 
-    def __init__(self, setup: Setup, question: Question) -> None:
+    def __init__(self, setup: Setup, query: EarlierQuery) -> None:
         """Begin to read from all that the configuration declares."""
         self._found: tuple[Record, ...] = ()
         # A registry that does not answer must not keep the process from its end.
-        self._thread = Thread(target=self._read, args=(setup, question), daemon=True)
+        self._thread = Thread(target=self._read, args=(setup, query), daemon=True)
         self._thread.start()
 
-    def _read(self, setup: Setup, question: Question) -> None:
+    def _read(self, setup: Setup, query: EarlierQuery) -> None:
         # A place that cannot be read is told of where it is to be used.
         with suppress(BxcacheError, OSError):
-            self._found = read_earlier(list_holders(setup), question)
+            self._found = read_earlier(list_holders(setup), query)
 
     def wait(self, seconds: float | None = None) -> tuple[Record, ...]:
         """What was found: all of it, or nothing where that takes longer.

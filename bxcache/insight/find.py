@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from bxcache.backends.declared import list_holders
 from bxcache.backends.holders import name_holders, open_holder
@@ -16,7 +16,7 @@ from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.errors import RecordError, RegistryError, StoreError
 from bxcache.insight.chains import read_chains
-from bxcache.insight.earlier import ask_before, read_earlier
+from bxcache.insight.earlier import query_before, read_earlier
 from bxcache.insight.history import History, list_platforms, view_stages
 from bxcache.insight.presence import explain_layers, find_unsaved
 from bxcache.insight.recent_builds import Checkout, RecentHolder
@@ -42,20 +42,33 @@ _USUAL_TAG = "latest"
 """What plain buildx exports to where no tag is named."""
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRequest:
-    """What somebody wants to know of.
+class HistoryOptions(TypedDict, total=False):
+    """Which build is meant, where its name is not enough.
 
     Attributes:
-        name: an image, or a scope; `~N` behind it, or alone, is the Nth build before the last one.
-            Without all of these, the last build in the directory is meant.
         source: the store's directory or the registry's ref, instead of the configured backends.
-        target: the stage that was built, where that is not the last.
-        branch: the branch, instead of the one that CI or git tells.
-        platform: only what was built for this one.
+        target: the stage that was built, if it is not the last one.
+        branch: the branch, instead of the one that CI or git reports.
+        platform: show only what was built for this platform.
         config_file: the config file to use instead of the one that is found.
+    """
+
+    source: str | os.PathLike[str] | None
+    target: str | None
+    branch: str | None
+    platform: str | None
+    config_file: str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """Which build is meant; see `HistoryOptions`.
+
+    Attributes:
+        name: an image or a scope; `~N` after it, or alone, is the Nth build before the last one.
+            By default, and with no other option, the last build in the directory.
         directory: the working directory.
-        with_places: also tell where each layer lies.
+        with_places: also find where each layer is stored.
     """
 
     name: str | None = None
@@ -66,6 +79,17 @@ class HistoryRequest:
     config_file: Path | None = None
     directory: Path = field(default_factory=Path.cwd)
     with_places: bool = False
+
+    @classmethod
+    def of(cls, name: str | None, **options: Unpack[HistoryOptions]) -> HistoryRequest:
+        """The request that a caller's options make; paths may be strings."""
+        source, file = options.get("source"), options.get("config_file")
+        given: dict[str, Any] = {
+            **options,
+            "source": None if source is None else os.fspath(source),
+            "config_file": Path(file) if file else None,
+        }
+        return cls(name, **given)
 
 
 def find_history(request: HistoryRequest) -> History:
@@ -169,7 +193,7 @@ class _Search:
             found = [*islice(content.records(), self._back + 1)]
             if len(found) > self._back:
                 record = parse_record(found[self._back], where)
-                earlier = read_earlier([holder, *self._holders], ask_before(record))
+                earlier = read_earlier([holder, *self._holders], query_before(record))
                 return make_report((record, *earlier), self._request.platform)
             without = without or f"{_tell_known(len(found))} {where} left a record"
         raise RecordError(without) if without else self._find_nothing("report")

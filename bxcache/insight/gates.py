@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.insight.history import view_stages
+from bxcache.insight.record import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,24 +18,6 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record
 
 _INSTRUCTION = "instruction"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A gate that a build does not pass.
-
-    Attributes:
-        gate: its key in `[gate]`.
-        reason: what was wanted, and what is.
-        fails: it makes the build fail; else it is only told.
-    """
-
-    gate: str
-    reason: str
-    fails: bool
-
-    def __str__(self) -> str:
-        return f"the gate `{self.gate}` is not passed: {self.reason}"
 
 
 def judge_gates(
@@ -64,7 +46,9 @@ def judge_gates(
             _judge_growth(gate, record, good),
             _judge_time(gate, record),
         )
-    return tuple(Verdict(name, reason, name not in gate.warn) for name, reason in judged)
+    return tuple(
+        Verdict(gate=name, reason=reason, fails=name not in gate.warn) for name, reason in judged
+    )
 
 
 def _is_first(record: Record, good: Iterable[Record]) -> bool:

@@ -41,53 +41,60 @@ class RecordedLayer(_Part):
     size: Size
 
 
-class RecordedStep(_Part):
-    """What a stage is made of.
+class ReportedStep(BaseModel):
+    """A step, or a base image.
 
     An `instruction` makes a layer; `from` is a base image, with all of its layers.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     kind: Literal["instruction", "from"] = "instruction"
     text: Text
-    """As BuildKit shows it, shortened where it is long."""
+    """The step as BuildKit shows it, shortened if it is long."""
 
     stage: Text = ""
-    """The stage that BuildKit names it after; an instruction can be in several."""
+    """The stage that BuildKit names it after; several stages can share an instruction."""
 
     lines: tuple[int, ...] = ()
-    """Where it stands in the Dockerfile, in each stage that has it; empty if unknown."""
+    """The line of the step in the Dockerfile, in each stage that has it; empty if unknown."""
 
     platforms: tuple[Text, ...] = ()
-    """The platforms it was done for, where the build was for several."""
+    """The platforms that the step was built for, in a build for several platforms."""
 
     outcome: Outcome | None = None
-    """`reused`, `executed` or `failed`; None where that says nothing, as for a base image."""
+    """`reused`, `executed` or `failed`; None for a base image, which is neither."""
 
     seconds: Seconds = 0.0
-    """How long it was worked on; the transfer of layers is a part of it."""
+    """How long BuildKit worked on the step, including the transfer of layers."""
 
     began: Seconds | None = None
-    """When that began, in seconds from the first thing that BuildKit did; None if unknown."""
+    """When the step began, in seconds since BuildKit's first action; None if unknown."""
 
     saved: Seconds | None = None
-    """Of a reused one how long it took when it was executed last; None if unknown."""
-
-    log_bytes: Size = 0
-    """How much it printed."""
-
-    log: Text = ""
-    """The end of what it printed, secrets masked."""
+    """How long a reused step took when it was last executed; None if unknown."""
 
     layers: tuple[RecordedLayer, ...] = ()
-    """What it made; of a base image all layers, from the bottom. Empty if unknown."""
-
-    alternatives: tuple[tuple[RecordedLayer, ...], ...] = ()
-    """What the same files are in another form, such as another compression."""
-
-    parent: int | None = None
-    """The position of the step that it builds on; None for none, or where that is unknown."""
+    """The layers of the step; for a base image all of them, from the bottom. Empty if unknown."""
 
     error: Text = ""
+    log_bytes: Size = 0
+    """How many bytes the step printed."""
+
+    log: Text = ""
+    """The end of the step's output, with secrets masked."""
+
+
+class RecordedStep(ReportedStep):
+    """A step with the details that only the record keeps."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    alternatives: tuple[tuple[RecordedLayer, ...], ...] = ()
+    """The same layers in other forms, such as another compression."""
+
+    parent: int | None = None
+    """The position of the step below; None if there is none or it is unknown."""
 
 
 class RecordedStage(_Part):
@@ -165,17 +172,20 @@ class RecordedCache(_Part):
     unknown."""
 
 
-class RecordedGate(_Part):
-    """A gate that the build does not pass."""
+class Verdict(_Part):
+    """A gate that the build failed."""
 
     gate: Text
-    """Its key in `[gate]`."""
+    """The key in `[gate]`."""
 
     reason: Text
-    """What was wanted, and what is."""
+    """The value of the build, and the limit."""
 
     fails: bool
-    """It makes the build fail; else it is only told."""
+    """Whether the gate fails the build; if not, it only warns."""
+
+    def __str__(self) -> str:
+        return f"gate `{self.gate}` failed: {self.reason}"
 
 
 class RecordedScope(_Part):
@@ -234,7 +244,7 @@ class Record(_Part):
     build_warnings: tuple[Text, ...] = ()
     """What BuildKit warned of, such as a bad habit in the Dockerfile, secrets masked."""
 
-    gates: tuple[RecordedGate, ...] = ()
+    gates: tuple[Verdict, ...] = ()
     """The gates that it does not pass."""
 
     why_unknown: Text = ""

@@ -10,18 +10,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.record import (
     RecordedCache,
-    RecordedGate,
     RecordedImage,
-    RecordedLayer,
     RecordedPlace,
     RecordedScope,
     RecordedTools,
+    ReportedStep,
     Text,
+    Verdict,
 )
 
 Count = Annotated[int, Field(ge=0)]
@@ -65,45 +64,6 @@ class ReportedLayer(_Part):
 
     shared: bool = False
     """Whether it was told before: by a stage above, or by another step of this one."""
-
-
-class ReportedStep(_Part):
-    """A step, or a base image."""
-
-    kind: Literal["instruction", "from"] = "instruction"
-    text: Text
-    """As BuildKit shows it, shortened where it is long."""
-
-    stage: Text = ""
-    """The stage that BuildKit names it after."""
-
-    lines: tuple[int, ...] = ()
-    """Where it stands in the Dockerfile, in each stage that has it; empty if unknown."""
-
-    platforms: tuple[Text, ...] = ()
-    """The platforms it was done for, where the build was for several."""
-
-    outcome: Outcome | None = None
-    """`reused`, `executed` or `failed`; None where that says nothing, as for a base image."""
-
-    seconds: Seconds = 0.0
-    """How long it was worked on; the transfer of layers is a part of it."""
-
-    began: Seconds | None = None
-    """When that began, in seconds from the first thing that BuildKit did; None if unknown."""
-
-    saved: Seconds | None = None
-    """Of a reused one how long it took when it was executed last; None if unknown."""
-
-    layers: tuple[RecordedLayer, ...] = ()
-    """What it made; of a base image all layers, from the bottom. Empty if unknown."""
-
-    error: Text = ""
-    log_bytes: Size = 0
-    """How much it printed."""
-
-    log: Text = ""
-    """The end of what it printed, secrets masked."""
 
 
 class ReportedStage(_Part):
@@ -201,7 +161,7 @@ class Report(_Part):
     build_warnings: tuple[Text, ...] = ()
     """What BuildKit warned of, such as a bad habit in the Dockerfile."""
 
-    gates: tuple[RecordedGate, ...] = ()
+    gates: tuple[Verdict, ...] = ()
     """The gates that it does not pass."""
 
     images: tuple[RecordedImage, ...] = ()

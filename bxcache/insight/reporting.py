@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.history import Stage, list_layers, view_stages
 from bxcache.insight.past import Past
+from bxcache.insight.record import ReportedStep
 from bxcache.insight.report import (
     Report,
     ReportedBuild,
     ReportedCounts,
     ReportedLayer,
     ReportedStage,
-    ReportedStep,
 )
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, .
 
 
 def _report_step(step: RecordedStep, past: Past) -> ReportedStep:
-    told = {name: getattr(step, name) for name in ReportedStep.model_fields}
+    fields = {name: getattr(step, name) for name in ReportedStep.model_fields}
     if step.outcome is Outcome.REUSED and step.saved is None:
-        told["saved"] = past.find_seconds(step)
-    return ReportedStep(**told)
+        fields["saved"] = past.find_seconds(step)
+    return ReportedStep(**fields)
 
 
 def _report_stages(

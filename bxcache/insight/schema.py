@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from bxcache.config.schema import read_docstrings
@@ -28,7 +29,9 @@ def render_report_schema() -> str:
 
 def _render(module: ModuleType, document: dict[str, Any], title: str) -> str:
     for name, node in {document["title"]: document, **document["$defs"]}.items():
-        for field, text in read_docstrings(getattr(module, name)).items():
-            node["properties"][field]["description"] = text
+        for model in getattr(module, name, object).__mro__:
+            own = issubclass(model, BaseModel) and model is not BaseModel
+            for field, text in (read_docstrings(model) if own else {}).items():
+                node["properties"][field]["description"] = text
     document |= {"$schema": GenerateJsonSchema.schema_dialect, "title": title}
     return json.dumps(document, indent=2, sort_keys=True) + "\n"

@@ -11,8 +11,7 @@ from bxcache.buildx.positions import locate_steps
 from bxcache.buildx.stream.events import Noted, Outcome, Warned
 from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
-from bxcache.insight.gates import Verdict, judge_gates
-from bxcache.insight.record import RecordedGate
+from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.record import is_wanted, make_record, remember_build
 from bxcache.pipeline.result import BuildResult, list_steps
 from bxcache.pipeline.save import save_build
@@ -87,10 +86,7 @@ def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Recor
     for each in verdicts:
         if not each.fails:
             target.runner.report(Warned(str(each)))
-    gates = tuple(
-        RecordedGate(gate=each.gate, reason=each.reason, fails=each.fails) for each in verdicts
-    )
-    return record.model_copy(update={"gates": gates})
+    return record.model_copy(update={"gates": verdicts})
 
 
 def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
@@ -136,7 +132,7 @@ def _make_result(
         seconds=round(ran.seconds, 3),
         record=record,
         earlier=earlier,
-        gates=tuple(Verdict(each.gate, each.reason, each.fails) for each in record.gates),
+        gates=record.gates,
     )
     if ran.exit_status:
         why = redact(ran.error)

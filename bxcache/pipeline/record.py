@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.run import RunResult
-    from bxcache.insight.earlier import Asking
+    from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
@@ -212,7 +212,7 @@ def _find_key(target: Target, caches: Caches) -> str:
     return next(chain(stored, labels), secrets.token_hex(16))
 
 
-def begin_earlier(prepared: Prepared, plan: BuildPlan) -> Asking | None:
+def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
     """Begin to read what earlier builds left; a build without caches reads nothing.
 
     All of it where a report or a gate needs it; else the last of each scope, which has what its
@@ -220,11 +220,11 @@ def begin_earlier(prepared: Prepared, plan: BuildPlan) -> Asking | None:
     """
     if not (prepared.trust.writes or plan.imports):
         return None
-    from bxcache.insight.earlier import Asking, Question  # noqa: PLC0415  # with all holders
+    from bxcache.insight.earlier import EarlierBuilds, EarlierQuery  # noqa: PLC0415  # with all holders
 
     scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
-    last = Question(scopes, now, most=1, everywhere=False)
-    return Asking(prepared.setup, Question(scopes, now) if is_wanted(prepared) else last)
+    last = EarlierQuery(scopes, now, most=1, everywhere=False)
+    return EarlierBuilds(prepared.setup, EarlierQuery(scopes, now) if is_wanted(prepared) else last)
 
 
 def is_wanted(prepared: Prepared) -> bool:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.metadata import Layer, Metadata
     from bxcache.buildx.stream.trace import Trace
-    from bxcache.insight.gates import Verdict
     from bxcache.insight.history import Stage
-    from bxcache.insight.record import Record
+    from bxcache.insight.record import Record, Verdict
     from bxcache.insight.report import Report
     from bxcache.redaction import Redactor
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bxcache.buildx.run import Runner, RunResult
-    from bxcache.insight.earlier import Asking
+    from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
 
@@ -33,7 +33,7 @@ class Target:
     arguments: tuple[str, ...] = ()
     name: str = ""
     call: str = ""
-    earlier: Asking | None = None
+    earlier: EarlierBuilds | None = None
     reason: str | None = None
 
     def retry_after_collision(self, ran: RunResult) -> Target:

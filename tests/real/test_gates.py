@@ -33,8 +33,8 @@ def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, pro
     assert all(each["fails"] for each in told)
     assert json.loads(report.read_text())["gates"] == told
     first_line, second_line = failed.err.splitlines()[-2:]
-    assert first_line.startswith("error: the gate `min_hit_ratio` is not passed")
-    assert second_line.startswith("the gate `require_cached` is not passed")
+    assert first_line.startswith("error: gate `min_hit_ratio` failed")
+    assert second_line.startswith("gate `require_cached` failed")
     saved = machine.build(*words, folder=project)
     assert count(saved)[1] == 0
 
@@ -44,7 +44,7 @@ def test_a_gate_that_only_warns_lets_the_build_pass(machine: Machine, project: P
     store = ("--backend", f"type=local,dir={project.parent / 'store'}")
     gates = ("--gate", "max_size=1kB", "--gate", "warn=max_size", "--gate", "first=yes")
     command = ("build", "--network", "none", *store)
-    warning = "warning: the gate `max_size` is not passed: the cache has"
+    warning = "warning: gate `max_size` failed: the cache has"
     assert warning not in machine.run(*command, *gates[:4], folder=project).err
     assert warning in machine.run(*command, *gates[:4], folder=project).err
     (project.parent / "store").rename(project.parent / "old")

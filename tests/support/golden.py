@@ -12,7 +12,7 @@ from typing import get_args
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import Form, render_report
 from bxcache.console.report.trace_events import render_trace
-from bxcache.insight.record import Record, RecordedCache, RecordedGate, RecordedScope
+from bxcache.insight.record import Record, RecordedCache, RecordedScope, Verdict
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
 from tests.support.histories import STARTED, read_recorded
@@ -28,8 +28,8 @@ BUILDS = {
     "two-platforms": ("two-platforms",),
 }
 GATES = (
-    RecordedGate(gate="max_seconds", reason="the build took 12.3 s, and may take 10 s", fails=True),
-    RecordedGate(gate="max_growth", reason="the cache grew by 2.0 MB", fails=False),
+    Verdict(gate="max_seconds", reason="the build took 12.3 s, and may take 10 s", fails=True),
+    Verdict(gate="max_growth", reason="the cache grew by 2.0 MB", fails=False),
 )
 HOUR = 3600.0
 SCOPE = RecordedScope(

@@ -17,7 +17,7 @@ from bxcache.console.annotations import (
     annotate_gates,
     render_annotations,
 )
-from bxcache.insight.gates import Verdict
+from bxcache.insight.record import Verdict
 from bxcache.pipeline.result import BuildResult, Step
 from tests.support.histories import make_record
 
@@ -86,7 +86,7 @@ def test_an_error_without_a_failed_step_is_reported() -> None:
             "github",
             [
                 "::error file=a%2Cb,line=7,title=x%3A%3A%25::50%25 of\\n::error::y",
-                "::warning title=bxcache::the gate `max_size` is not passed: too large",
+                "::warning title=bxcache::gate `max_size` failed: too large",
             ],
         ),
         (
@@ -96,7 +96,7 @@ def test_an_error_without_a_failed_step_is_reported() -> None:
                     "##vso[task.logissue type=error;sourcepath=a,b;linenumber=7]"
                     "x::%AZP25: 50%AZP25 of\\n::error::y"
                 ),
-                "##vso[task.logissue type=warning]the gate `max_size` is not passed: too large",
+                "##vso[task.logissue type=warning]gate `max_size` failed: too large",
             ],
         ),
         *((provider, []) for provider in ("gitlab", "buildkite", "jenkins", "teamcity", "")),
@@ -106,7 +106,7 @@ def test_each_provider_has_its_own_format(provider: str, expected: list[str]) ->
     """A note is one line with the provider's signs escaped; some providers have none."""
     notes = [
         Annotation("50% of\n::error::y", title="x::%", file="a,b", line=7),
-        *annotate_gates([Verdict("max_size", "too large", fails=False)]),
+        *annotate_gates([Verdict(gate="max_size", reason="too large", fails=False)]),
     ]
     assert list(render_annotations(notes, provider)) == expected
 

@@ -24,7 +24,7 @@ from bxcache.console.document import describe_result
 from bxcache.console.progress import DocumentLog, format_seconds
 from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
-from bxcache.insight.gates import Verdict
+from bxcache.insight.record import Verdict
 from bxcache.pipeline.request import BuildRequest
 from bxcache.pipeline.result import BuildResult, Step
 from tests.support.histories import make_record, make_step
@@ -77,7 +77,7 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     stand_in = Library()
-    monkeypatch.setattr("bxcache.pipeline.entry.run_build", stand_in)
+    monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return stand_in
 
@@ -216,7 +216,7 @@ def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str
     """And says what became of the caches."""
     library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bxcache.pipeline.entry.run_build", _interrupt)
+        patch.setattr("bxcache.cli.actions.build.run_build", _interrupt)
         assert run(["build"]) == 130
     assert capsys.readouterr().err.strip() == "stopped; no cache is left half saved"
 
@@ -272,12 +272,15 @@ def test_raw_progress_is_buildkits_stream(
 WARNED = replace(
     RESULT,
     record=make_record(make_step("RUN make", 3), build_warnings=("StageNameCasing: stage `A`",)),
-    gates=(Verdict("max_size", "it is large", fails=False), Verdict("first", "x", fails=True)),
+    gates=(
+        Verdict(gate="max_size", reason="it is large", fails=False),
+        Verdict(gate="first", reason="x", fails=True),
+    ),
 )
 WARNINGS = [
     "warning: StageNameCasing: stage `A`",
     "warning: careful",
-    "warning: the gate `max_size` is not passed: it is large",
+    "warning: gate `max_size` failed: it is large",
 ]
 
 
@@ -464,7 +467,7 @@ def test_nothing_heavy_is_loaded_for_help() -> None:
     """Help has to come at once: the heavy libraries are loaded by what needs them."""
     assert subprocess.Popen.__name__
     heavy = {"pydantic", "python_on_whales", "platformdirs", "rich"}
-    loaded = _modules_after("import bxcache.cli.main")
+    loaded = _modules_after("from bxcache.cli import main, build, bake")
     assert not heavy & loaded
 
 

@@ -52,7 +52,7 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     stand_in = Library()
-    monkeypatch.setattr("bxcache.pipeline.bake.bake_targets", stand_in)
+    monkeypatch.setattr("bxcache.cli.actions.bake.bake_targets", stand_in)
     monkeypatch.setattr("bxcache.api.bake_targets", stand_in)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return stand_in
@@ -159,7 +159,7 @@ def test_a_question_is_passed_on(
         tell("docker says")
         return 7
 
-    monkeypatch.setattr("bxcache.pipeline.bake.ask_bake", ask)
+    monkeypatch.setattr("bxcache.cli.actions.bake.ask_bake", ask)
     assert run(["bake", "api", *arguments, "--", *words]) == 7
     assert asked == [(tuple(words), ("api",), 1, progress)]
     assert capsys.readouterr().err == "docker says\n"
@@ -259,7 +259,7 @@ def test_a_dry_run_tells_each_target_and_one_command(
         "web": BuildPlan(scope, notes=("left alone",)),
     }
     preview = BakePreview(("docker", "buildx", "bake", "--set", "a b=c"), plans, ("of all",))
-    monkeypatch.setattr("bxcache.pipeline.bake.preview_bake", lambda _: preview)
+    monkeypatch.setattr("bxcache.cli.actions.bake.preview_bake", lambda _: preview)
     assert run(["bake", "--dry-run"]) == 0
     assert library.requests == []
     assert capsys.readouterr().out.splitlines() == [

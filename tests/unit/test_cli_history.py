@@ -62,7 +62,7 @@ class Known:
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     """Two builds with a record each, and a cache without one."""
     known = Known()
-    monkeypatch.setattr("bxcache.insight.find.find_history", known.find)
+    monkeypatch.setattr("bxcache.cli.actions.history.find_history", known.find)
     return known
 
 

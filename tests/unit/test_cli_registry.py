@@ -191,7 +191,7 @@ def test_prune_asks_git_what_is_gone(
         asked.append((directory, remote))
         return RemoteRefs(frozenset({"main", "other"}), frozenset({"v2"}))
 
-    monkeypatch.setattr("bxcache.place.remote.list_remote", list_refs)
+    monkeypatch.setattr("bxcache.cli.actions.registry.list_remote", list_refs)
     assert run(["registry", "prune", "--remote", "upstream", *words]) == 0
     assert scopes(registry) == left
     assert asked == ([(Path.cwd(), "upstream")] if "--gone" in words else [])
@@ -205,7 +205,7 @@ def test_a_failure_of_git_removes_nothing(
     def fail(*_: object) -> None:
         raise PlaceError("git does not answer", hint="ask it")
 
-    monkeypatch.setattr("bxcache.place.remote.list_remote", fail)
+    monkeypatch.setattr("bxcache.cli.actions.registry.list_remote", fail)
     assert run(["registry", "prune", "--gone", "--max-age", "1d"]) == 72
     output = capsys.readouterr()
     assert "git does not answer" in output.err
@@ -302,7 +302,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
     """A name with control characters is shown quoted."""
     write(registry, "odd", "evil\x1b[2J", NOW, b"x")
     refs = RemoteRefs(frozenset({"main"}), frozenset())
-    monkeypatch.setattr("bxcache.place.remote.list_remote", lambda *_: refs)
+    monkeypatch.setattr("bxcache.cli.actions.registry.list_remote", lambda *_: refs)
     assert run(["registry", *words]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out

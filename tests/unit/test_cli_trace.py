@@ -50,8 +50,8 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Knows one build, and makes the same again."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.insight.find.find_report", stand_in.find)
-    monkeypatch.setattr("bxcache.pipeline.entry.run_build", stand_in.build)
+    monkeypatch.setattr("bxcache.cli.actions.report.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("TRACEPARENT", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -221,8 +221,8 @@ def test_a_dry_run_writes_nothing(
     library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """There is nothing to tell of."""
-    monkeypatch.setattr("bxcache.pipeline.entry.preview_build", lambda _: None)
-    monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
+    monkeypatch.setattr("bxcache.cli.actions.build.preview_build", lambda _: None)
+    monkeypatch.setattr("bxcache.cli.actions.build.render_preview", lambda _: "")
     assert run(["build", "--dry-run", "--trace", "t"]) == 0
     assert library.asked == []
     assert [*tmp_path.iterdir()] == []

@@ -18,8 +18,8 @@ from bxcache.errors import EXIT_BUG, RecordError
 from bxcache.insight.record import (
     RecordedArguments,
     RecordedCache,
-    RecordedGate,
     RecordedImage,
+    Verdict,
     parse_record,
 )
 from bxcache.pipeline.result import BuildResult
@@ -41,7 +41,7 @@ WHOLE = make_record(
     images=(RecordedImage(name="alpine", digest=f"sha256:{64 * 'a'}"),),
     arguments=RecordedArguments(key="00ff", values={"A": "0123"}),
     caches=(RecordedCache(backend="local", place="/s", scope=SCOPE, bytes=7, new_bytes=7),),
-    gates=(RecordedGate(gate="min_hit_ratio", reason="0.5 is below 0.8", fails=True),),
+    gates=(Verdict(gate="min_hit_ratio", reason="0.5 is below 0.8", fails=True),),
     warnings=("a warning",),
     context=".",
     file="Dockerfile",

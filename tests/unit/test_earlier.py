@@ -11,7 +11,7 @@ from bxcache.backends.holders import DirectoryHolder
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.loading import load_setup
 from bxcache.errors import RecordError
-from bxcache.insight.earlier import Asking, Question, ask_before, read_earlier
+from bxcache.insight.earlier import EarlierBuilds, EarlierQuery, query_before, read_earlier
 from bxcache.insight.find import HistoryRequest, find_report
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
 from bxcache.place.scope import Scope, guess_platform
@@ -61,7 +61,7 @@ def test_earlier_builds_are_those_of_the_scope_and_of_what_was_imported(store: S
     keep(store, *(record(OWN, started) for started in (1.0, 4.0, 9.0)))
     keep(store, record(OTHER, 2.0), record("third", 3.0))
     this = record(OWN, 5.0, imported=OTHER)
-    found = read_earlier([DirectoryHolder(store.path)], ask_before(this))
+    found = read_earlier([DirectoryHolder(store.path)], query_before(this))
     assert [each.started for each in found] == [4.0, 2.0, 1.0]
 
 
@@ -71,7 +71,7 @@ def test_what_several_places_have_is_told_once(store: Store, tmp_path: Path) -> 
     keep(store, record(OWN, 1.0), record(OWN, 2.0))
     keep(copy, record(OWN, 1.0), record(OWN, 3.0))
     holders = [DirectoryHolder(each.path) for each in (store, copy)]
-    found = read_earlier(holders, ask_before(record(OWN, 5.0)))
+    found = read_earlier(holders, query_before(record(OWN, 5.0)))
     assert [each.started for each in found] == [3.0, 2.0, 1.0]
 
 
@@ -80,14 +80,14 @@ def test_what_cannot_be_read_is_left_out(store: Store) -> None:
     store.add_record(OWN, b"{}\n")
     keep(store, record(OWN, 1.0))
     gone = DirectoryHolder(store.path / "gone")
-    found = read_earlier([gone, DirectoryHolder(store.path)], Question((OWN,), 5.0))
+    found = read_earlier([gone, DirectoryHolder(store.path)], EarlierQuery((OWN,), 5.0))
     assert [each.started for each in found] == [1.0]
 
 
 def test_so_many_of_each_scope_as_are_asked_for(store: Store) -> None:
     """From the last one."""
     keep(store, *(record(scope, started) for started in (1.0, 2.0) for scope in (OWN, OTHER)))
-    found = read_earlier([DirectoryHolder(store.path)], Question((OWN, OTHER), 9.0, most=1))
+    found = read_earlier([DirectoryHolder(store.path)], EarlierQuery((OWN, OTHER), 9.0, most=1))
     assert [(each.scope.name, each.started) for each in found] == [(OWN, 2.0), (OTHER, 2.0)]
 
 
@@ -95,7 +95,7 @@ def test_what_failed_does_not_hide_what_succeeded_before(store: Store) -> None:
     """It knows nothing of the steps behind the one that failed."""
     keep(store, record(OWN, 1.0), record(OWN, 2.0))
     keep(store, *(record(OWN, started, exit_status=1) for started in (3.0, 4.0)))
-    found = read_earlier([DirectoryHolder(store.path)], Question((OWN,), 9.0, most=1))
+    found = read_earlier([DirectoryHolder(store.path)], EarlierQuery((OWN,), 9.0, most=1))
     assert [each.started for each in found] == [4.0, 3.0, 2.0]
 
 
@@ -107,7 +107,7 @@ def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
     keep(store, record(OWN, 1.0))
     keep(copy, record(OWN, 2.0), record(OTHER, 3.0))
     holders = [DirectoryHolder(each.path) for each in (store, copy)]
-    found = read_earlier(holders, Question((OWN, OTHER), 9.0, everywhere=False))
+    found = read_earlier(holders, EarlierQuery((OWN, OTHER), 9.0, everywhere=False))
     assert [(each.scope.name, each.started) for each in found] == [(OTHER, 3.0), (OWN, 1.0)]
 
 
@@ -115,7 +115,9 @@ def test_they_are_read_beside_something_else(store: Store, project: Path) -> Non
     """From all that the configuration declares; whoever waits has them."""
     keep(store, record(OWN, 1.0))
     setup = load_setup(project, {})
-    assert [each.started for each in Asking(setup, Question((OWN,), 9.0)).wait()] == [1.0]
+    assert [each.started for each in EarlierBuilds(setup, EarlierQuery((OWN,), 9.0)).wait()] == [
+        1.0
+    ]
 
 
 def test_what_takes_too_long_is_not_waited_for(
@@ -125,7 +127,7 @@ def test_what_takes_too_long_is_not_waited_for(
     keep(store, record(OWN, 1.0))
     going_on = Event()
     monkeypatch.setattr(DirectoryHolder, "read", lambda *_: going_on.wait(30) and None)
-    asking = Asking(load_setup(project, {}), Question((OWN,), 9.0))
+    asking = EarlierBuilds(load_setup(project, {}), EarlierQuery((OWN,), 9.0))
     assert asking.wait(0.01) == ()
     going_on.set()
     assert asking.wait() == ()

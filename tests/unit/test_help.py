@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from bxcache.cli.examples import EXAMPLES, list_commands
+from bxcache.cli.commands import COMMANDS as ENTRIES
 from bxcache.cli.main import cli, split_extra
 
-COMMANDS = dict(list_commands(cli))
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMANDS = {path: entry.load() for path, entry in ENTRIES.items()}
 LINES = [
     (path, line)
-    for path, lines in EXAMPLES.items()
-    for line in lines
+    for path, entry in ENTRIES.items()
+    for line in entry.examples
     if line.startswith("bxcache ")
 ]
 
 
+def list_placeholders(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    """The commands that do something, by their names below the program's."""
+    for name, command in group.commands.items():
+        path = f"{above} {name}".strip()
+        if isinstance(command, click.Group):
+            yield from list_placeholders(command, path)
+        else:
+            yield path, command
+
+
 def test_every_command_has_examples() -> None:
-    """And there are none of commands that do not exist."""
-    assert EXAMPLES.keys() == COMMANDS.keys()
+    """Every command of the program has an entry with examples, and every entry is a command."""
+    listed = dict(list_placeholders(cli))
+    assert listed.keys() == COMMANDS.keys()
+    assert all(entry.examples for entry in ENTRIES.values())
+    for path, command in listed.items():
+        assert command.name == COMMANDS[path].name == path.split()[-1]
+        assert command.get_short_help_str() == COMMANDS[path].get_short_help_str()
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_a_command_is_imported_when_it_is_named(path: str) -> None:
+    """Its help names it in full, and not the line that stands for it in a list."""
+    done = CliRunner().invoke(cli, [*path.split(), "--help"], prog_name="bxcache")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"Usage: bxcache {path} ")
+    assert (COMMANDS[path].help or "").split()[:8] == done.stdout.split("\n\n")[1].split()[:8]
 
 
 @pytest.mark.parametrize(("path", "line"), LINES, ids=[line for _, line in LINES])
@@ -40,4 +69,4 @@ def test_the_help_ends_with_them(path: str) -> None:
     """Each on a line of its own, as it is to be typed."""
     shown = COMMANDS[path].get_help(click.Context(COMMANDS[path], info_name=path))
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
-    assert tuple(lines[-len(EXAMPLES[path]) :]) == EXAMPLES[path]
+    assert tuple(lines[-len(ENTRIES[path].examples) :]) == ENTRIES[path].examples

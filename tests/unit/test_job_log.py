@@ -98,9 +98,9 @@ def job(
                     rest[-1](name, event)
             return outcome
 
-        monkeypatch.setattr("bxcache.pipeline.entry.run_build", build)
-        monkeypatch.setattr("bxcache.pipeline.batch.build_batch", build_all)
-        monkeypatch.setattr("bxcache.pipeline.bake.bake_targets", build_all)
+        monkeypatch.setattr("bxcache.cli.actions.build.run_build", build)
+        monkeypatch.setattr("bxcache.cli.actions.build_images.build_batch", build_all)
+        monkeypatch.setattr("bxcache.cli.actions.bake.bake_targets", build_all)
         capsys.readouterr()
         assert run(words) == status
         shown = READERS.get(provider, read_plainly)(capsys.readouterr().err)
@@ -239,7 +239,7 @@ def test_elsewhere_nothing_changes(
             observe(event)
         raise BuildFailedError("failed", exit_status=2, result=FAILED)
 
-    monkeypatch.setattr("bxcache.pipeline.entry.run_build", build)
+    monkeypatch.setattr("bxcache.cli.actions.build.run_build", build)
     assert run(["build", "--progress", "plain"]) == 2
     err = capsys.readouterr().err.splitlines()
     assert err[:2] == ["note: a note", "started           [build 2/3] RUN make"]

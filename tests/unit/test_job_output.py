@@ -106,12 +106,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
         history = make_history(RECORDS[0], scope=SIGN, source=SIGN, notes=(ALL,))
         older = make_history(RECORDS[1], scope=SIGN, source=SIGN)
-        monkeypatch.setattr("bxcache.pipeline.entry.run_build", tell)
+        monkeypatch.setattr("bxcache.cli.actions.build.run_build", tell)
         monkeypatch.setattr(
-            "bxcache.insight.find.find_history",
+            "bxcache.cli.actions.history.find_history",
             lambda asked: older if asked.name == "~1" else history,
         )
-        monkeypatch.setattr("bxcache.insight.find.find_report", lambda _: make_report(RECORDS))
+        monkeypatch.setattr(
+            "bxcache.cli.actions.report.find_report", lambda _: make_report(RECORDS)
+        )
         yield folder
 
 

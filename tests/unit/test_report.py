@@ -20,11 +20,11 @@ from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import (
     Record,
     RecordedCache,
-    RecordedGate,
     RecordedPlace,
     RecordedScope,
     RecordedStep,
     RecordedTools,
+    Verdict,
 )
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
@@ -183,7 +183,7 @@ def test_the_trend_is_of_the_last_ten_builds() -> None:
 )
 def test_the_trend_shows_how_a_build_ended(status: int, fails: bool, end: str) -> None:  # noqa: FBT001
     """A gate that fails the build is shown; one that only warns is not."""
-    gates = (RecordedGate(gate="max_size", reason="too large", fails=fails),)
+    gates = (Verdict(gate="max_size", reason="too large", fails=fails),)
     before = earlier(make_step("RUN a", 2), minutes=1, exit_status=status, gates=gates)
     rows = tabulate_trend(make_report([LAST, before])).rows
     assert [row[1] for row in rows] == ["built", end]

@@ -18,13 +18,13 @@ from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.console.report.texts import clean_log, clean_text
 from bxcache.insight.record import (
     RecordedCache,
-    RecordedGate,
     RecordedImage,
     RecordedPlace,
     RecordedScope,
     RecordedStage,
     RecordedStep,
     RecordedTools,
+    Verdict,
 )
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
@@ -93,8 +93,8 @@ def fill(text: str) -> Report:
         caches=(RecordedCache(backend=text, place=text, scope=text, bytes=1, imported=True),),
         warnings=(text,),
         gates=(
-            RecordedGate(gate="max_size", reason=text, fails=True),
-            RecordedGate(gate="max_size", reason=text, fails=False),
+            Verdict(gate="max_size", reason=text, fails=True),
+            Verdict(gate="max_size", reason=text, fails=False),
         ),
     )
     return make_report([record, record.model_copy(update={"started": 1.0})])

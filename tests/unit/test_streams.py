@@ -40,7 +40,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ended.append("built")
         return RESULT
 
-    monkeypatch.setattr("bxcache.pipeline.entry.run_build", build)
+    monkeypatch.setattr("bxcache.cli.actions.build.run_build", build)
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     return ended
 

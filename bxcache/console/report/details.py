@@ -14,8 +14,8 @@ from bxcache.console.report.timeline import name_class, name_outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record import RecordedLayer
-    from bxcache.insight.report import Report, ReportedStage, ReportedStep
+    from bxcache.insight.record import RecordedLayer, ReportedStep
+    from bxcache.insight.report import Report, ReportedStage
 
 _SIGNS = {"reused": "↺", "executed": "▶", "failed": "✕", "from": "◇", "unknown": "?"}
 

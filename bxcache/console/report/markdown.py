@@ -34,7 +34,8 @@ from bxcache.console.tables import cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.report import Report, ReportedStep
+    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.report import Report
 
 _MOST_ROWS = 50
 _MOST_FAILED = 5

@@ -26,7 +26,8 @@ from bxcache.console.tables import render_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.report import Report, ReportedStep
+    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.report import Report
 
 _INDENT = "  "
 

@@ -19,14 +19,8 @@ from bxcache.console.tables import cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bxcache.insight.record import RecordedCache, RecordedGate
-    from bxcache.insight.report import (
-        Report,
-        ReportedBuild,
-        ReportedCounts,
-        ReportedStage,
-        ReportedStep,
-    )
+    from bxcache.insight.record import RecordedCache, ReportedStep, Verdict
+    from bxcache.insight.report import Report, ReportedBuild, ReportedCounts, ReportedStage
 
 _LONGEST_STEP = 100
 
@@ -74,7 +68,7 @@ def list_warnings(report: Report) -> list[str]:
     return [*gates, *report.warnings, *report.build_warnings]
 
 
-def _show_gate(gate: RecordedGate) -> str:
+def _show_gate(gate: Verdict) -> str:
     return f"gate {gate.gate}: {gate.reason}"
 
 

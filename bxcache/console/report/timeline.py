@@ -15,7 +15,8 @@ from bxcache.console.tables import cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bxcache.insight.report import Report, ReportedStage, ReportedStep
+    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.report import Report, ReportedStage
 
 _ROW, _BAR = 22, 16
 """The height of a row and of a bar, in pixels."""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.build_options import choose_mode
+from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.image_files import spread_files
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.outcomes import Outcomes, tell_outcomes
 from bxcache.cli.progress import BUILD, open_batch_progress, open_failures, open_logs
+from bxcache.console.batch import IMAGES
+from bxcache.console.preview import render_preview
+from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images
+from bxcache.pipeline.entry import preview_build
+from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +28,6 @@ if TYPE_CHECKING:
 
 def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
     """Build images side by side and print what became of each; all where none is named."""
-    from bxcache.console.batch import IMAGES  # noqa: PLC0415
-    from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images  # noqa: PLC0415
-    from bxcache.pipeline.result import find_status  # noqa: PLC0415
-
     mode = choose_mode(values)
     if mode == "rawjson":
         raise click.UsageError(
@@ -55,11 +57,6 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
 
 
 def _preview(request: BuildRequest, names: Sequence[str]) -> int:
-    from dataclasses import replace  # noqa: PLC0415
-
-    from bxcache.console.preview import render_preview  # noqa: PLC0415
-    from bxcache.pipeline.entry import preview_build  # noqa: PLC0415
-
     shown = [render_preview(preview_build(replace(request, image=name))) for name in names]
     blocks = (f"{name}:\n{text}" for name, text in zip(names, shown, strict=True))
     say("\n\n".join(blocks), find_job_log(), err=False)

@@ -1,0 +1,1 @@
+"""What each command does; these modules are imported when the command runs."""

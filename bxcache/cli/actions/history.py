@@ -1,0 +1,118 @@
+"""`bxcache history` and `bxcache diff`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bxcache.cli.job_log import find_job_log, say
+from bxcache.console.comparison import describe_difference, render_difference
+from bxcache.console.history import describe_history, render_digests, render_history
+from bxcache.console.progress import PlainProgress
+from bxcache.console.tables import render_document, show_text
+from bxcache.errors import RecordError
+from bxcache.insight.comparison import compare_stages
+from bxcache.insight.find import HistoryRequest, find_history
+from bxcache.pipeline.extract import Extraction, extract_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bxcache.insight.comparison import StageDifference
+    from bxcache.insight.history import History
+
+
+def show_history(  # noqa: PLR0913  # click gives each option by itself
+    extra: tuple[str, ...] | None,
+    /,
+    name: str | None,
+    *,
+    folder: str | None,
+    chain: bool,
+    quiet: bool,
+    places: bool,
+    full: bool,
+    as_json: bool,
+    stages: tuple[str, ...],
+    **given: Any,  # noqa: ANN401  # click's options
+) -> None:
+    """Show the layers of each stage as the last build left them, and what made them."""
+    if quiet and as_json:
+        raise click.UsageError("`--quiet` and `--json` exclude each other")
+    if folder is not None and len(stages) != 1:
+        raise click.UsageError("`--export` writes the files of one `--stage`")
+    request = replace(HistoryRequest.of(name, **given), with_places=places)
+    history = find_history(request)
+    _tell_notes(history)
+    chosen = history.find_stages(stages)
+    if folder is not None:
+        _export(request, history, chosen[0].name, folder, extra or ())
+    elif as_json:
+        click.echo(render_document(describe_history(history, chosen, chain=chain)))
+    elif quiet:
+        digests = render_digests(history, chosen, chain=chain)
+        click.echo(digests, nl=bool(digests))
+    else:
+        text = render_history(history, chosen, chain=chain, full=full, places=places)
+        say(text, find_job_log(), err=False)
+
+
+def _export(
+    request: HistoryRequest, history: History, stage: str, folder: str, extra: tuple[str, ...]
+) -> None:
+    extraction = Extraction(history, stage, Path(folder), extra)
+    result = extract_stage(request, extraction, PlainProgress(sys.stderr))
+    done = f"{result.reused} steps reused, {result.executed} executed"
+    click.echo(f"the files of the stage `{stage}` are in {folder}: {done}", err=True)
+
+
+def show_difference(
+    before: str,
+    after: str | None,
+    *,
+    full: bool,
+    as_json: bool,
+    stages: tuple[str, ...],
+    **given: Any,  # noqa: ANN401  # click's options
+) -> None:
+    """Compare the layers of two builds, stage by stage, and show what made those that differ."""
+    name, back, _ = before.partition("~")
+    last = after or (f"{name}~0" if back else "~0")
+    first, second = (_find_recorded(each, given) for each in (before, last))
+    _tell_notes(first, second)
+    differences = _compare(first, second, stages)
+    if as_json:
+        click.echo(render_document(describe_difference(first, second, differences)))
+    else:
+        text = render_difference(first, second, differences, full=full)
+        say(text, find_job_log(), err=False)
+
+
+def _find_recorded(name: str, given: dict[str, Any]) -> History:
+    history = find_history(HistoryRequest.of(name, **given))
+    if history.record is None:
+        raise RecordError(
+            f"`{name}` has no record: the cache of `{history.scope}` in {history.source} tells of "
+            "no stages that could be compared",
+            hint="a build with bxcache leaves one",
+        )
+    return history
+
+
+def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[StageDifference]:
+    differences = compare_stages(before.stages, after.stages)
+    known = {each.name for each in differences}
+    wanted = [name.lower() for name in names]
+    # What is in neither build is told of as `bxcache history` does.
+    after.find_stages([name for name in wanted if name not in known])
+    return [each for each in differences if not wanted or each.name in wanted]
+
+
+def _tell_notes(*histories: History) -> None:
+    notes: Iterable[str] = dict.fromkeys(note for each in histories for note in each.notes)
+    for note in notes:
+        say(f"note: {show_text(note)}", find_job_log())
