@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from bxcache.store.store import Store
     from bxcache.store.verification import Damage, Verification
 
-# Each name is loaded when it is first used: the command line starts in a fraction of the time.
+# Each name is loaded on first use, so the command line starts in a fraction of the time.
 _HOMES = {
     "bake": "bxcache.api",
     "build": "bxcache.api",
