@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from bxcache.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from bxcache.api import bake, build, build_images, history, report
     from bxcache.backends.cache_result import CacheResult
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     from bxcache.store.store import Store
     from bxcache.store.verification import Damage, Verification
 
-# Each name is loaded when it is first used: the command line starts in a fraction of the time.
+# Each name is loaded on first use, so the command line starts in a fraction of the time.
 _HOMES = {
     "bake": "bxcache.api",
     "build": "bxcache.api",

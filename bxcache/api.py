@@ -1,4 +1,4 @@
-"""The Python API. The command line goes through the same function."""
+"""The Python API, which the command line uses too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from bxcache.insight.find import HistoryOptions, HistoryRequest, find_history, find_report
+from bxcache.insight.find import find_history, find_report
+from bxcache.insight.request import HistoryOptions, HistoryRequest
 from bxcache.pipeline.bake import bake_targets
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.batch import MOST_AT_ONCE, ImageObserver, build_batch, choose_images
@@ -31,23 +32,23 @@ def build(
     observe: Observer | None = None,
     **options: Unpack[BuildOptions],
 ) -> BuildResult:
-    """Build an image; every stage is taken from the caches and saved to them.
+    """Build an image, importing every stage from the caches and saving it there.
 
-    Nothing is printed. The configuration is that of the working directory; what is given here goes
-    before it.
+    Nothing is printed. The configuration is that of the working directory; arguments take
+    precedence over it.
 
     Args:
         path: the build context. Default: the config file's, else the working directory.
         image: one of the config file's `[images]`.
-        config_file: the config file to use instead of the one that is found.
+        config_file: the config file, instead of the one that is found.
         extra: arguments for `docker buildx build`, passed on unchanged.
-        observe: is called with each event of the build, as it happens.
+        observe: called with each event of the build, as it happens.
         options: the options of a build, see `BuildOptions`.
 
     Raises:
         ConfigError: the configuration is wrong; nothing was built.
-        EngineError: docker cannot do it; nothing was built.
-        BuildFailedError: docker's build failed; `.result` tells how far it came.
+        EngineError: docker is missing or too old; nothing was built.
+        BuildFailedError: docker's build failed; `.result` shows how far it got.
         CacheError: a cache failed and `strict` is on; the image was built, see `.result`.
         OutputError: docker's metadata file cannot be written; the image was built, see `.result`.
     """
@@ -66,23 +67,23 @@ def build_images(
 ) -> dict[str, ImageOutcome]:
     """Build several of the config file's `[images]` side by side, each with a cache of its own.
 
-    One that fails leaves the others alone; its outcome has the error.
+    A failure does not stop the others; its outcome contains the error.
 
     Args:
         names: the images. Default: all.
-        config_file: the config file to use instead of the one that is found.
+        config_file: the config file, instead of the one that is found.
         extra: arguments for `docker buildx build`, passed on unchanged.
-        observe: is called with an image and each event of its build, from several threads, one
+        observe: called with an image and each event of its build, from several threads but one
             event at a time for each image.
-        jobs: how many are built at once.
+        jobs: how many images to build at once.
         fail_fast: stop the others when one fails.
-        options: the options of all these builds, see `BuildOptions`.
+        options: the options of all builds, see `BuildOptions`.
 
     Returns:
-        What became of each, by its name.
+        The outcome of each image, by name.
 
     Raises:
-        ConfigError: the configuration is wrong, an image is unknown, or two of them would write
+        ConfigError: the configuration is wrong, an image is unknown, or two images would write
             to one place; nothing was built.
     """
     request = _make_request(options, extra, config_file)
@@ -99,25 +100,25 @@ def bake(
     observe: ImageObserver | None = None,
     **options: Unpack[BakeOptions],
 ) -> dict[str, ImageOutcome]:
-    """Build targets of a bake file by one `docker buildx bake`, each with a cache of its own.
+    """Build targets of a bake file with one `docker buildx bake`, each with its own cache.
 
     Args:
         targets: the targets and groups. Default: bake's.
         files: the bake files. Default: those that bake finds.
-        sets: values instead of those of the files, as bake's `--set` has them.
-        config_file: the config file to use instead of the one that is found.
+        sets: values that override the bake files, in the form of bake's `--set`.
+        config_file: the config file, instead of the one that is found.
         extra: arguments for `docker buildx bake`, passed on unchanged.
-        observe: is called with a target and each event of its build, or with an empty name and
-            what is about no target alone; from several threads, one event at a time for each.
-        options: what holds for all targets, see `BakeOptions`.
+        observe: called with a target and each event of its build, and with an empty name for
+            events of no single target; from several threads but one event at a time for each.
+        options: the options of all targets, see `BakeOptions`.
 
     Returns:
-        What became of each target, by its name; of those too that others need.
+        The outcome of each target, by name, including targets that others need.
 
     Raises:
         ConfigError: the configuration or the bake file is wrong; nothing was built.
-        EngineError: docker cannot do it; nothing was built.
-        TypeError: an option is of a build alone; the bake file has a word for it.
+        EngineError: docker is missing or too old; nothing was built.
+        TypeError: the option belongs to `build`; the bake file has a setting for it.
     """
     unknown = [name for name in options if name not in BakeOptions.__annotations__]
     if unknown:

@@ -17,6 +17,6 @@ def bake_command() -> None:
     """Build the targets of a bake file with docker buildx bake, each from a cache of its own.
 
     The bake file alone says what is built; bxcache adds the caches. A target with a `cache-to` of
-    its own stays as it is. What follows `--` is passed to bake unchanged, including flags that ask
-    bake a question instead of building, such as `--print`.
+    its own stays as it is. Arguments after `--` are passed to bake unchanged, including flags
+    that make it answer instead of build, such as `--print`.
     """

@@ -15,8 +15,8 @@ from bxcache.cli.completion import complete_images
 @click.pass_obj
 @deferred("build:build")
 def build_command() -> None:
-    """Build an image with docker buildx; every stage comes from the caches and is saved to them.
+    """Build an image with docker buildx, importing every stage from the caches and saving it there.
 
-    PATH is the build context, as for docker. IMAGE is one of the config file's [images]; several,
-    or --all, are built side by side. What follows `--` is passed to docker unchanged.
+    PATH is the build context, as for docker. IMAGE is one of the config file's [images]; several
+    images, or --all, build side by side. Arguments after `--` are passed to docker unchanged.
     """

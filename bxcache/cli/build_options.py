@@ -20,7 +20,7 @@ _MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
 def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
     pairs = [value.partition("=") for value in values]
     if parameter.name == "build_args":
-        # Without a value docker takes it from the environment.
+        # Docker takes an argument without a value from the environment.
         return {name: value if equals else None for name, equals, value in pairs}
     if parameter.name == "build_contexts" and not all(equals for _, equals, _ in pairs):
         raise click.BadParameter("write it `NAME=PATH`")
@@ -51,14 +51,14 @@ def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[s
             try:
                 gate[name] = float(text)
             except ValueError as error:
-                raise click.BadParameter(f"`{text}` is no share; write it like 0.8") from error
+                raise click.BadParameter(f"`{text}` is not a ratio; write it like 0.8") from error
         else:
             gate[name] = _read_switch(text) if name == "first" else text
     return gate
 
 
-def _read_switch(text: str) -> Any:  # noqa: ANN401  # it is a bool
-    """A switch as its variable has it."""
+def _read_switch(text: str) -> Any:  # noqa: ANN401  # a bool
+    """A switch in the spelling of its environment variable."""
     from bxcache.config.environment import parse_text  # noqa: PLC0415  # only an option needs it
 
     try:
@@ -130,7 +130,7 @@ _RUN_OPTIONS = (
         "--no-cache",
         is_flag=True,
         default=None,
-        help="Import nothing; what is built is still saved.",
+        help="Import nothing, but still save the result.",
     ),
     click.option("--builder", metavar="NAME", help="The buildx builder."),
 )
@@ -141,7 +141,7 @@ _CACHE_OPTIONS = (
         multiple=True,
         callback=_backends,
         metavar="SPEC",
-        help="Cache backend instead of the configured ones, as `type=registry,ref=…`.",
+        help="Cache backend, instead of the configured ones: `type=registry,ref=…`.",
     ),
     click.option(
         "--write",
@@ -152,16 +152,18 @@ _CACHE_OPTIONS = (
     click.option(
         "--shared-builder",
         type=click.Choice(("warn", "refuse", "trust")),
-        help="What to do about layers that untrusted builds may have left in the builder.",
+        help="How to treat layers that untrusted builds may have left in the builder.",
     ),
     click.option(
         "--read",
         callback=_split_value,
         metavar="LIST",
-        help="Whose caches to start from, in this order: branch,base,default.",
+        help="Whose caches to import, in this order: branch,base,default.",
     ),
     click.option(
-        "--read-all/--read-first", default=None, help="Start from all of them that exist."
+        "--read-all/--read-first",
+        default=None,
+        help="Import every existing cache, not only the first.",
     ),
 )
 _GATE_OPTIONS = (
@@ -172,16 +174,18 @@ _GATE_OPTIONS = (
         callback=_gates,
         shell_complete=complete_gates,
         metavar="NAME=VALUE",
-        help="What the build must reach, such as `min_hit_ratio=0.8`; see [gate].",
+        help="A requirement of the build, such as `min_hit_ratio=0.8`; see [gate].",
     ),
 )
 _PLACE_OPTIONS = (
-    click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
-    click.option("--git-tag", metavar="NAME", help="The git tag that is built, in the same way."),
-    click.option("--base-branch", metavar="NAME", help="The branch a pull request goes to."),
+    click.option(
+        "--branch", metavar="NAME", help="The branch, if not the one that CI or git reports."
+    ),
+    click.option("--git-tag", metavar="NAME", help="The git tag, likewise."),
+    click.option("--base-branch", metavar="NAME", help="The branch that a pull request targets."),
     click.option("--default-branch", metavar="NAME", help="The repository's default branch."),
     click.option(
-        "--trusted/--untrusted", default=None, help="Whether others may start from its cache."
+        "--trusted/--untrusted", default=None, help="Whether other builds may import its cache."
     ),
 )
 _SHOWN_OPTIONS = (
@@ -198,10 +202,12 @@ _SHOWN_OPTIONS = (
         "--log",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Keep BuildKit's stream in a file.",
+        help="Write BuildKit's stream to a file.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Print the image's digest only."),
-    click.option("--dry-run", is_flag=True, help="Print the command and the reasons; run nothing."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only the image's digest."),
+    click.option(
+        "--dry-run", is_flag=True, help="Print the command with reasons, and run nothing."
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
     click.option("--layers", is_flag=True, help="Print the layers of every stage at the end."),
 )
@@ -212,7 +218,7 @@ _REPORT_OPTIONS = (
         multiple=True,
         callback=check_files,
         metavar="FILE",
-        help="Write a report to a file that ends in .json, .md or .html; can be repeated.",
+        help="Write a report to a .json, .md or .html file; can be repeated.",
     ),
     click.option(
         "--trace",
@@ -228,7 +234,7 @@ _SEVERAL_OPTIONS = (
         "--jobs",
         type=click.IntRange(1),
         metavar="N",
-        help="How many of several images are built at once. Default: 4.",
+        help="How many images to build at once. Default: 4.",
     ),
     click.option("--fail-fast", is_flag=True, help="Stop the other images when one fails."),
 )
@@ -237,7 +243,11 @@ _SEVERAL_OPTIONS = (
 _BAKE_OPTIONS = (
     click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="A bake file."),
     click.option(
-        "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Value instead of a file's."
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a value of the bake file.",
     ),
 )
 

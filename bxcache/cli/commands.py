@@ -1,8 +1,7 @@
-"""The table of commands: where each one is defined, what it does, and the examples of its help."""
+"""The table of commands, which are imported when they run or when their own help is shown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,29 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A command, which is imported when it runs or when its own help is shown.
-
-    Attributes:
-        home: its module in `bxcache.cli` and its name there.
-        short_help: one line for the list of commands.
-        examples: the command lines at the end of its help.
-    """
-
-    home: str
-    short_help: str
-    examples: tuple[str, ...]
-
-    def load(self) -> click.Command:
-        """Import the command."""
-        command: click.Command = _load(self.home)
-        shown = "\n".join(f"  {line}" for line in self.examples)
-        command.short_help, command.epilog = self.short_help, f"\b\nExamples:\n{shown}"
-        return command
-
-
-def _load(home: str) -> Any:  # noqa: ANN401  # whatever has that name
+def _load(home: str) -> Any:  # noqa: ANN401  # any object can be loaded
     module, _, name = home.partition(":")
     return getattr(import_module(f"bxcache.cli.{module}"), name)
 
@@ -59,169 +36,129 @@ def deferred(action: str) -> Callable[[Callable[[], None]], Callable[..., Any]]:
 
 
 COMMANDS = {
-    "bake": Entry(
-        "bake:bake_command",
+    "bake": (
         "Bake targets from their caches, and save them.",
-        (
-            "bxcache bake",
-            "bxcache bake api web --push",
-            "bxcache bake --report report.html",
-            "bxcache bake -f docker-bake.hcl --set '*.platform=linux/arm64' release",
-        ),
+        "bxcache bake",
+        "bxcache bake api web --push",
+        "bxcache bake --report report.html",
+        "bxcache bake -f docker-bake.hcl --set '*.platform=linux/arm64' release",
     ),
-    "build": Entry(
-        "build:build_command",
+    "build": (
         "Build an image from its caches, and save them.",
-        (
-            "bxcache build .",
-            "bxcache build -t registry.example.com/app:1 --push .",
-            "bxcache build --target test --progress plain .",
-            "bxcache build --backend type=registry,ref=registry.example.com/app-cache .",
-            "bxcache build api worker --fail-fast",
-            "bxcache build --all --report report.html --log build.log",
-            "bxcache build --report report.html --report report.md .",
-            "bxcache build --trace trace.json .",
-            "bxcache build --dry-run . -- --ulimit nofile=1024",
-        ),
+        "bxcache build .",
+        "bxcache build -t registry.example.com/app:1 --push .",
+        "bxcache build --target test --progress plain .",
+        "bxcache build --backend type=registry,ref=registry.example.com/app-cache .",
+        "bxcache build api worker --fail-fast",
+        "bxcache build --all --report report.html --log build.log",
+        "bxcache build --report report.html --report report.md .",
+        "bxcache build --trace trace.json .",
+        "bxcache build --dry-run . -- --ulimit nofile=1024",
     ),
-    "completion": Entry(
-        "completion:completion_command",
+    "completion": (
         "Print what a shell needs to complete commands.",
-        (
-            'eval "$(bxcache completion bash)"',
-            'eval "$(bxcache completion zsh)"',
-            "bxcache completion fish > ~/.config/fish/completions/bxcache.fish",
-        ),
+        'eval "$(bxcache completion bash)"',
+        'eval "$(bxcache completion zsh)"',
+        "bxcache completion fish > ~/.config/fish/completions/bxcache.fish",
     ),
-    "config check": Entry(
-        "config:check_command",
+    "config check": (
         "Check one config file and print all its problems.",
-        ("bxcache config check bxcache.toml",),
+        "bxcache config check bxcache.toml",
     ),
-    "config schema": Entry(
-        "config:schema_command",
+    "config schema": (
         "Print the JSON Schema of the config file.",
-        ("bxcache config schema > bxcache.schema.json",),
+        "bxcache config schema > bxcache.schema.json",
     ),
-    "config show": Entry(
-        "config:show_command",
+    "config show": (
         "Print every value and where it comes from.",
-        (
-            "bxcache config show",
-            "bxcache config show --image api",
-        ),
+        "bxcache config show",
+        "bxcache config show --image api",
     ),
-    "diff": Entry(
-        "history:diff_command",
+    "diff": (
         "Compare the layers of two builds, stage by stage.",
-        (
-            "bxcache diff",
-            "bxcache diff ~3",
-            "bxcache diff image.linux-amd64.main image.linux-amd64.topic",
-        ),
+        "bxcache diff",
+        "bxcache diff ~3",
+        "bxcache diff image.linux-amd64.main image.linux-amd64.topic",
     ),
-    "history": Entry(
-        "history:history_command",
-        "Show the layers of each stage, and what made them.",
-        (
-            "bxcache history",
-            "bxcache history api~1 --stage build",
-            "bxcache history -q --stage deps --chain",
-            "bxcache history --from registry.example.com/app-cache --branch main",
-            "bxcache history --stage deps --export ./files",
-        ),
+    "history": (
+        "Show the layers of each stage and the steps behind them.",
+        "bxcache history",
+        "bxcache history api~1 --stage build",
+        "bxcache history -q --stage deps --chain",
+        "bxcache history --from registry.example.com/app-cache --branch main",
+        "bxcache history --stage deps --export ./files",
     ),
-    "key": Entry(
-        "key:key_command",
+    "key": (
         "Print a key for CI systems that keep the store as files.",
-        (
-            "bxcache key --style github",
-            "bxcache key --style circleci --branch main",
-        ),
+        "bxcache key --style github",
+        "bxcache key --style circleci --branch main",
     ),
-    "registry ls": Entry(
-        "registry:ls_command",
+    "registry ls": (
         "List the scopes: branch, size, age, last use.",
-        (
-            "bxcache registry ls",
-            "bxcache registry ls --ref registry.example.com/app-cache --json",
-        ),
+        "bxcache registry ls",
+        "bxcache registry ls --ref registry.example.com/app-cache --json",
     ),
-    "registry prune": Entry(
-        "registry:prune_command",
+    "registry prune": (
         "Remove scopes by age, or without a branch in git.",
-        (
-            "bxcache registry prune --max-age 14d --dry-run",
-            "bxcache registry prune --gone --keep 'release-*'",
-        ),
+        "bxcache registry prune --max-age 14d --dry-run",
+        "bxcache registry prune --gone --keep 'release-*'",
     ),
-    "report": Entry(
-        "report:report_command",
+    "report": (
         "Report on a past build: time, hits, layers.",
-        (
-            "bxcache report",
-            "bxcache report -o report.html",
-            "bxcache report ~1 --trace trace.json",
-            "bxcache report api~1 --json",
-            "bxcache report --from registry.example.com/app-cache --branch main -o report.md",
-        ),
+        "bxcache report",
+        "bxcache report -o report.html",
+        "bxcache report ~1 --trace trace.json",
+        "bxcache report api~1 --json",
+        "bxcache report --from registry.example.com/app-cache --branch main -o report.md",
     ),
-    "store adopt": Entry(
-        "store:adopt_command",
+    "store adopt": (
         "Turn a cache that plain buildx exported into a store.",
-        ("bxcache store adopt .docker-cache",),
+        "bxcache store adopt .docker-cache",
     ),
-    "store collect": Entry(
-        "store:collect_command",
-        "Remove what is unneeded, unused or over the budget.",
-        ("bxcache store collect --max-size 5GB --max-age 14d",),
+    "store collect": (
+        "Remove unneeded blobs, unused scopes and excess.",
+        "bxcache store collect --max-size 5GB --max-age 14d",
     ),
-    "store du": Entry(
-        "store:du_command",
-        "Show the size of each scope, alone and shared.",
-        ("bxcache store du",),
-    ),
-    "store ls": Entry(
-        "store:ls_command",
+    "store du": ("Show the size of each scope, alone and shared.", "bxcache store du"),
+    "store ls": (
         "List the scopes: size, age, last use, steps.",
-        (
-            "bxcache store ls",
-            "bxcache store ls --dir /var/cache/app --json",
-        ),
+        "bxcache store ls",
+        "bxcache store ls --dir /var/cache/app --json",
     ),
-    "store pack": Entry(
-        "store:pack_command",
-        "Write the store as one file.",
-        ("bxcache store pack cache.tar.zst",),
+    "store pack": ("Write the store as one file.", "bxcache store pack cache.tar.zst"),
+    "store repair": (
+        "Remove damaged blobs, so that builds miss instead of failing.",
+        "bxcache store repair --full",
     ),
-    "store repair": Entry(
-        "store:repair_command",
-        "Cut out broken blobs, so that builds miss instead of failing.",
-        ("bxcache store repair --full",),
-    ),
-    "store rm": Entry(
-        "store:rm_command",
+    "store rm": (
         "Remove scopes and the blobs that only they need.",
-        ("bxcache store rm image.linux-amd64.topic",),
+        "bxcache store rm image.linux-amd64.topic",
     ),
-    "store unpack": Entry(
-        "store:unpack_command",
+    "store unpack": (
         "Add the scopes of a packed file to the store.",
-        ("bxcache store unpack cache.tar.zst",),
+        "bxcache store unpack cache.tar.zst",
     ),
-    "store verify": Entry(
-        "store:verify_command",
-        "Check the store for damage; change nothing.",
-        ("bxcache store verify --full",),
-    ),
+    "store verify": ("Check the store for damage; change nothing.", "bxcache store verify --full"),
 }
-"""By name, without the program's."""
+"""By name, without the program's: the line in lists of commands, then the examples of the help."""
+
+_SHARED = {"diff": "history"}
+"""The modules that are not named as their commands."""
 
 GROUPS = {
     "config": "Show and check the configuration.",
-    "registry": "Look at and prune the scopes in a registry.",
-    "store": "Look at, bound, mend and move the local store.",
+    "registry": "List and prune the scopes in a registry.",
+    "store": "Inspect, limit, repair and move the local store.",
 }
+
+
+def load_command(path: str) -> click.Command:
+    """Import a command, which its module has under the last word of its name."""
+    module, name = _SHARED.get(path, path.split(maxsplit=1)[0]), path.rsplit(maxsplit=1)[-1]
+    command: click.Command = _load(f"{module}:{name}_command")
+    command.short_help, *examples = COMMANDS[path]
+    command.epilog = "\n".join(("\b\nExamples:", *(f"  {line}" for line in examples)))
+    return command
 
 
 class LazyGroup(click.Group):
@@ -236,8 +173,8 @@ class LazyGroup(click.Group):
         """Import the command that the arguments name."""
         name, command, rest = super().resolve_command(ctx, args)
         words = (*ctx.command_path.split()[1:], name)
-        entry = COMMANDS.get(" ".join(filter(None, words)))
-        return name, command if entry is None else entry.load(), rest
+        path = " ".join(filter(None, words))
+        return name, load_command(path) if path in COMMANDS else command, rest
 
 
 def add_commands(root: click.Group) -> None:
@@ -245,7 +182,7 @@ def add_commands(root: click.Group) -> None:
     groups = {name: LazyGroup(name, help=text) for name, text in GROUPS.items()}
     for group in groups.values():
         root.add_command(group)
-    for path, entry in COMMANDS.items():
+    for path, (short_help, *_) in COMMANDS.items():
         above, _, name = path.rpartition(" ")
-        placeholder = click.Command(name, short_help=entry.short_help)
+        placeholder = click.Command(name, short_help=short_help)
         groups.get(above, root).add_command(placeholder)

@@ -1,4 +1,4 @@
-"""`bxcache completion`, and what a shell is offered for the words that only the project knows."""
+"""`bxcache completion`, and the completions that depend on the project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_BXCACHE_COMPLETE"
 _RETURN = "    return 0\n"
-# What ends in a sign waits for its value.
+# A word that ends in a sign waits for its value.
 _BASH_SIGNS = """\
     local each signs=0
     for each in "${COMPREPLY[@]}"; do
@@ -28,9 +28,9 @@ _BASH_SIGNS = """\
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
-    """Print what a shell needs to complete bxcache's commands, options, images, stages and scopes.
+    """Print the code that makes a shell complete commands, options, images, stages and scopes.
 
-    The shell asks bxcache itself for what it offers.
+    The shell then asks bxcache for completions.
     """
     found = get_completion_class(shell)
     if found is None:
@@ -46,18 +46,18 @@ def complete_images(
 ) -> list[CompletionItem]:
     """The images of the config file, and folders."""
     names: list[str] = []
-    # What is wrong is told when the command runs.
+    # The command reports errors when it runs.
     with suppress(Exception):
         from bxcache.place.trust import load_guarded  # noqa: PLC0415  # a shell waits
 
         names = list(load_guarded(Path.cwd(), os.environ).config.images)
     found = [CompletionItem(name) for name in names if name.startswith(word)]
-    # For bash all that comes before the folders is nothing.
+    # Bash ignores everything before the folders.
     return [CompletionItem(word, type="dir"), *found]
 
 
 def complete_stages(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """The stages of the Dockerfile that are named."""
+    """The named stages of the Dockerfile."""
     file = context.params.get("file")
     words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
     with suppress(OSError):
@@ -75,12 +75,13 @@ def complete_stages(context: click.Context, _parameter: click.Parameter, word: s
 def complete_kept_stages(
     context: click.Context, parameter: click.Parameter, word: str
 ) -> list[str]:
-    """The stages that the local store knows of what is named; else those of the Dockerfile."""
+    """The stages in the local store's record of the scope, or else those of the Dockerfile."""
     with suppress(Exception):
         from bxcache.backends.location import choose_location  # noqa: PLC0415  # a shell waits
-        from bxcache.insight.find import HistoryRequest, find_history  # noqa: PLC0415  # a shell waits
+        from bxcache.insight.find import find_history  # noqa: PLC0415  # a shell waits
+        from bxcache.insight.request import HistoryRequest  # noqa: PLC0415  # a shell waits
 
-        # A registry would let the shell wait.
+        # A registry would keep the shell waiting.
         store = choose_location(Path.cwd(), os.environ).store
         given = context.params
         request = HistoryRequest(
@@ -95,7 +96,7 @@ def complete_kept_stages(
 
 
 def complete_gates(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """What can be wanted of a build."""
+    """The gates."""
     with suppress(Exception):
         from bxcache.config.models import GateSettings  # noqa: PLC0415  # a shell waits
 

@@ -1,4 +1,4 @@
-"""The files that a caller names for something to be written to."""
+"""Output files that the caller names."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import stat
 from pathlib import Path
 from typing import TextIO
 
-_LINK = "it is a link, and nothing is written through one"
+_LINK = "it is a link, and bxcache does not write through links"
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
-"""Where links are the system's, such as /dev/stderr."""
+"""Directories whose links belong to the system, such as /dev/stderr."""
 _WITHOUT_CONTENT = (stat.S_ISCHR, stat.S_ISFIFO)
 
 
 def open_destination(path: Path) -> TextIO:
-    """A file to write text to, made or emptied.
+    """Create or empty a file, and open it for text.
 
-    A link in its place can be of whoever wrote the checkout, so that none is followed to a file:
-    only to what has no content to lose, such as a terminal.
+    The author of the checkout may have placed a link there. It is followed only to something
+    without content to lose, such as a terminal.
 
     Raises:
-        OSError: it cannot be written, or is such a link.
+        OSError: the file cannot be written, or is such a link.
     """
     handle = _open(path, os.O_CREAT | os.O_TRUNC)
     return os.fdopen(handle, "w", encoding="utf-8", errors="replace")
 
 
 def check_destination(path: Path) -> None:
-    """Make sure that a file can be written; nothing is changed.
+    """Check that a file can be written, and change nothing.
 
     Raises:
-        OSError: it cannot be, or is a link that is not followed.
+        OSError: it cannot, or it is a link that `open_destination` would not follow.
     """
     existed = os.path.lexists(path)
     os.close(_open(path, os.O_CREAT | os.O_APPEND))

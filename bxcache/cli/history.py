@@ -21,16 +21,18 @@ _OPTIONS = (
         multiple=True,
         shell_complete=complete_kept_stages,
         metavar="NAME",
-        help="Only this stage; can be repeated.",
+        help="Show only this stage; can be repeated.",
     ),
-    click.option("--platform", metavar="NAME", help="Only what was built for this one."),
+    click.option("--platform", metavar="NAME", help="Show only this platform."),
     click.option(
         "--target",
         shell_complete=complete_stages,
         metavar="STAGE",
         help="The stage that was built, if not the last.",
     ),
-    click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say."),
+    click.option(
+        "--branch", metavar="NAME", help="The branch, if not the one that CI or git reports."
+    ),
     click.option(
         "--from",
         "source",
@@ -38,7 +40,7 @@ _OPTIONS = (
         help="A store, a directory that buildx exported to, or a registry's repository. "
         "Default: the backends of the configuration.",
     ),
-    click.option("--no-trunc", "full", is_flag=True, help="Cut nothing."),
+    click.option("--no-trunc", "full", is_flag=True, help="Do not truncate the output."),
     JSON,
     CONFIG,
 )
@@ -53,23 +55,23 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("history")
 @click.argument("name", required=False, shell_complete=complete_scopes)
 @_with_options
-@click.option("--chain", is_flag=True, help="Show what each stage builds on as well.")
+@click.option("--chain", is_flag=True, help="Also show what each stage builds on.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digests of the layers only.")
-@click.option("--blobs", "places", is_flag=True, help="Show where each layer lies.")
+@click.option("--blobs", "places", is_flag=True, help="Show where each layer is stored.")
 @click.option(
     "--export",
     "folder",
     metavar="DIR",
-    help="Write the files of the --stage there, out of the cache, and print nothing.",
+    help="Write the files of the --stage from the cache to DIR and print nothing.",
 )
 @click.pass_obj
 @deferred("history:show_history")
 def history_command() -> None:
-    """Show the layers of each stage as the last build left them, and what made them.
+    """Show the layers of each stage after the last build, and the steps that made them.
 
-    NAME is an image or a scope; `~1` behind it, or alone, is the build before the last one. Without
-    NAME it is the last build in this directory, whatever was built. With --export, what follows
-    `--` is passed to docker, as it was for the build.
+    NAME is an image or a scope; `~1` after it, or alone, is the build before the last one. The
+    default is the last build in this directory, of any image. With --export, arguments after `--`
+    are passed to docker; repeat those of the build.
     """
 
 
@@ -79,8 +81,8 @@ def history_command() -> None:
 @_with_options
 @deferred("history:show_difference")
 def diff_command() -> None:
-    """Compare the layers of two builds, stage by stage, and show what made those that differ.
+    """Compare the layers of two builds by stage, and show the steps behind those that differ.
 
-    BEFORE and AFTER are named as for `bxcache history`. Default: the build before the last one,
-    and the last one of the same.
+    BEFORE and AFTER are names as for `bxcache history`. By default, the build before the last one
+    is compared with the last one.
     """

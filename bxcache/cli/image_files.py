@@ -1,4 +1,4 @@
-"""The files that several images leave: one for each, with its name before the suffix."""
+"""The output files of several images: one each, with the image's name before the suffix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
-"""What some system has in no name of a file."""
+"""Characters that some system forbids in file names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class ImageFiles:
     """The files of one image.
 
     Attributes:
-        reports: those of reports.
-        trace: that of the trace.
-        log: that of BuildKit's stream.
+        reports: the reports.
+        trace: the trace.
+        log: BuildKit's stream.
     """
 
     reports: tuple[Path, ...] = ()
@@ -34,13 +34,13 @@ class ImageFiles:
     log: Path | None = None
 
     def list_paths(self) -> Iterator[Path]:
-        """All of them."""
+        """All the files."""
         yield from self.reports
         yield from filter(None, (self.trace, self.log))
 
 
 def name_file(path: Path, name: str) -> Path:
-    """The file of one image, where a file is named for all of them.
+    """The file of one image, when the option names one file for all images.
 
     >>> from pathlib import Path
     >>> print(name_file(Path("out/report.html"), "team/api"))
@@ -57,10 +57,10 @@ def spread_files(
     Args:
         values: the command's options.
         names: the images.
-        with_log: each has a file of its own for BuildKit's stream; else all have one.
+        with_log: give each image its own log; otherwise all share one.
 
     Raises:
-        click.UsageError: a file cannot be written, or would be by two of them.
+        click.UsageError: a file cannot be written, or two images would write it.
     """
     trace, log = values["trace"], values["log"] if with_log else None
     files = {
@@ -81,7 +81,7 @@ def _check_owners(files: Mapping[str, ImageFiles], shared: Iterable[Path]) -> No
     owners: dict[str, tuple[str, Path]] = {}
     own = [(f"`{name}`", path) for name, each in files.items() for path in each.list_paths()]
     for owner, path in (*(("`--log`", path) for path in shared), *own):
-        # Some systems take large and small letters for the same.
+        # Some file systems ignore case.
         real = os.path.realpath(path).casefold()
         other, first = owners.setdefault(real, (owner, path))
         if (other, first) != (owner, path):

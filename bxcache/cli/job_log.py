@@ -1,4 +1,4 @@
-"""What a CI job is told in its own words: warnings, notes beside it, and nothing by mistake."""
+"""Output for a CI job: its own syntax for warnings and annotations, and no accidental commands."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 
 def find_job_log() -> JobLog | None:
-    """The log of the CI job that this is a part of; None elsewhere."""
+    """The log of the current CI job; None outside of CI."""
     variables = Variables(os.environ)
     provider = next(iter(name_providers(variables)), "")
     return JobLog(provider) if provider or variables.is_on("CI") else None
 
 
 def say(text: str, log: JobLog | None, *, err: bool = True) -> None:
-    """Print a text that came from elsewhere: it moves no cursor, and a CI job finds no command."""
+    """Print untrusted text without its control characters and without commands to a CI job."""
     show = show_line if log is None else log.defuse
     click.echo("\n".join(map(show, text.split("\n"))), err=err)
 
 
-def tell_warnings(mode: str, log: JobLog | None, result: BuildResult, name: str = "") -> None:
-    """Print the warnings of a build that is over, where they were not shown, or are folded up.
+def print_warnings(mode: str, log: JobLog | None, result: BuildResult, name: str = "") -> None:
+    """Print the warnings of a finished build, if they were not shown or are folded.
 
     Args:
         mode: how progress was shown.
-        log: the log of the CI job that this is, if it is one.
-        result: what the build gave back.
-        name: the image, where several are built.
+        log: the log of the CI job, if any.
+        result: the result of the build.
+        name: the image, if there are several.
     """
     shown, folded = is_shown(mode), log is not None and log.folds
     if mode == QUIET or (shown and not folded):
@@ -51,7 +51,7 @@ def tell_warnings(mode: str, log: JobLog | None, result: BuildResult, name: str 
 
 
 def _list_warnings(result: BuildResult, *, with_builds: bool) -> Iterator[str]:
-    # What BuildKit warns of is named in the summary, and is read where it was printed.
+    # The summary mentions BuildKit's warnings, which were printed before.
     built = result.record.build_warnings if with_builds and result.record is not None else ()
     gates = (str(each) for each in result.gates if not each.fails)
     return chain(built, result.warnings, gates)
@@ -64,14 +64,14 @@ def annotate(
     words: Sequence[str] = (),
     name: str = "",
 ) -> None:
-    """Have a CI job show, beside its log, the gates that are not passed and the steps that failed.
+    """Annotate a CI job with the failed gates and the failed steps.
 
     Args:
-        log: the log of the job, if this is one.
-        result: what the build gave back.
-        error: why it failed, if it did.
-        words: docker's last words.
-        name: the image, where several are built.
+        log: the log of the CI job, if any.
+        result: the result of the build.
+        error: why the build failed, if it did.
+        words: the last lines that docker printed.
+        name: the image, if there are several.
     """
     if log is None:
         return

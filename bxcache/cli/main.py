@@ -1,4 +1,4 @@
-"""`bxcache`: the entry point, and the one place where an error becomes words and a status."""
+"""The entry point of `bxcache`, and the one place that turns an error into an exit status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EPILOG = """\b
 Exit status: 0 done; docker's own for a failed build;
 2 usage; 65 gate; 66 record; 69 docker or builder; 70 bug; 71 stopped; 72 git;
 73 metadata file; 74 store; 75 cache, with strict; 76 registry; 78 configuration;
-130 Ctrl-C, SIGTERM or stdout is gone.
+130 Ctrl-C, SIGTERM or closed stdout.
 """
 
 
@@ -43,18 +43,18 @@ add_commands(cli)
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    # A process this short has nothing worth collecting while it loads its modules.
+    # Such a short process has no garbage worth collecting while it loads its modules.
     gc.disable()
     output = open_streams()
-    hear_signals()
+    handle_signals()
     status = judge_output(run(sys.argv[1:] if argv is None else argv), output)
-    # Nor when it ends: without this the last collection takes 40 ms.
+    # Nor at its end, where the last collection would take 40 ms.
     gc.freeze()
     sys.exit(status)
 
 
-def hear_signals() -> None:
-    """Stop in good order when told to; what the caller ignores, as nohup does, stays ignored."""
+def handle_signals() -> None:
+    """Stop in good order on SIGTERM and SIGHUP, unless the caller ignores them, as nohup does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -65,7 +65,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command and give its exit status."""
+    """Run one command and return its exit status."""
     own, extra = split_extra(argv)
     try:
         status = cli.main(list(own), prog_name="bxcache", standalone_mode=False, obj=extra)
@@ -90,11 +90,11 @@ def run(argv: Sequence[str]) -> int:
 
 
 def judge_output(status: int, output: Sink) -> int:
-    """The exit status, where what went to stdout counts too.
+    """The exit status, which takes failed writes to stdout into account.
 
     Args:
-        status: that of the command.
-        output: where stdout goes.
+        status: the exit status of the command.
+        output: the file behind stdout.
     """
     sys.stdout.flush()
     trouble = output.trouble
@@ -102,12 +102,12 @@ def judge_output(status: int, output: Sink) -> int:
         return status
     if isinstance(trouble, BrokenPipeError):
         return EXIT_INTERRUPTED
-    why = f"stdout cannot be written: {trouble.strerror or trouble}; all else is done"
+    why = f"stdout cannot be written: {trouble.strerror or trouble}; everything else is done"
     return _fail(why, StoreError.exit_code)
 
 
 def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The arguments before the first `--`, and those behind it, which are docker's.
+    """The arguments before the first `--`, and those after it, which are docker's.
 
     >>> split_extra(["build", ".", "--", "--ulimit", "nofile=9"])
     (('build', '.'), ('--ulimit', 'nofile=9'))

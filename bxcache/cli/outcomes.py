@@ -1,4 +1,4 @@
-"""What became of several builds, in words, documents and files."""
+"""The results of several builds as text, documents and files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.image_files import ImageFiles
-from bxcache.cli.job_log import annotate, say, tell_warnings
+from bxcache.cli.job_log import annotate, print_warnings, say
 from bxcache.cli.progress import QUIET
 from bxcache.cli.report_files import report_build
 from bxcache.cli.results import print_layers
@@ -29,13 +29,13 @@ _NONE = ImageFiles()
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of several builds.
+    """The results of several builds.
 
     Attributes:
-        what: what they are: images or targets.
-        each: what became of each, by its name.
-        seconds: how long all of them took.
-        files: the files that each is to leave.
+        what: images or targets.
+        each: the outcome of each, by name.
+        seconds: how long all the builds took.
+        files: the output files of each, by name.
     """
 
     what: str
@@ -44,19 +44,19 @@ class Outcomes:
     files: Mapping[str, ImageFiles] = field(default_factory=dict)
 
 
-def tell_outcomes(
+def print_outcomes(
     outcomes: Outcomes, values: dict[str, Any], log: JobLog | None, failures: Failures
 ) -> None:
-    """Print what became of several builds, and write the reports of each.
+    """Print the results of several builds, and write the reports of each.
 
     Args:
-        outcomes: what became of them.
+        outcomes: the results.
         values: the command's options.
-        log: the log of the CI job that this is, if it is one.
-        failures: what is told after that.
+        log: the log of the CI job, if any.
+        failures: the failures to print afterwards.
 
     Raises:
-        StoreError: a file of a build that succeeded cannot be written; all else is told and done.
+        StoreError: a file of a successful build cannot be written; everything else is done.
     """
     mode = choose_mode(values)
     quiet = mode == QUIET
@@ -74,7 +74,7 @@ def tell_outcomes(
             trouble = _leave_files(name, outcome.result, outcomes, values, log) or trouble
     for name, outcome in outcomes.each.items():
         if outcome.result is not None:
-            tell_warnings(mode, log, outcome.result, name)
+            print_warnings(mode, log, outcome.result, name)
     say(render_batch(outcomes.each, outcomes.seconds, quiet=quiet, what=outcomes.what), log)
     _annotate_all(outcomes, log, failures)
     if trouble is not None:
@@ -94,7 +94,7 @@ def _leave_files(
     values: dict[str, Any],
     log: JobLog | None,
 ) -> StoreError | None:
-    """Print the layers and write the reports of a build; why these cannot be, if so."""
+    """Print the layers and write the reports of a build; return the error if that fails."""
     if values["layers"]:
         print_layers(result, log)
     files = outcomes.files.get(name, _NONE)
@@ -107,7 +107,7 @@ def _leave_files(
 
 def _annotate_all(outcomes: Outcomes, log: JobLog | None, failures: Failures) -> None:
     for name, each in outcomes.each.items():
-        # What was stopped is no news.
+        # A build that was stopped needs no annotation.
         if each.result is not None and not isinstance(each.error, StoppedError):
             error = each.error.message if each.error is not None else ""
             annotate(log, each.result, error, failures.list_words(name), name)

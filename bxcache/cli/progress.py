@@ -1,4 +1,4 @@
-"""Where the events of a build go: a terminal, plain lines, a file."""
+"""Destinations of a build's events: a terminal, plain lines, a file."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     Progress = View | PlainProgress | QuietProgress | RawProgress
 
 BUILD, BAKE = "docker buildx build", "docker buildx bake"
-"""What the section of a CI job's log is called."""
+"""Titles of the section in a CI job's log."""
 QUIET = "quiet"
 _SILENT = (QUIET, "none")
 
 
 def open_failures(log: JobLog | None) -> Failures:
-    """What tells of failures when all else is said."""
+    """The failures, which are printed last."""
     return Failures(sys.stderr, log)
 
 
 @contextmanager
 def open_progress(mode: str, log: JobLog | None, failures: Failures) -> Iterator[Progress]:
-    """What shows the progress of a build, as `--progress` asks for it."""
+    """Show the progress of a build in the mode of `--progress`."""
     view = _choose_view(mode, log, failures, BUILD)
     if view is not None:
         with view:
@@ -58,7 +58,7 @@ def open_progress(mode: str, log: JobLog | None, failures: Failures) -> Iterator
 def open_batch_progress(
     mode: str, log: JobLog | None, failures: Failures, title: str, names: Sequence[str] = ()
 ) -> Iterator[ImageObserver]:
-    """What shows the progress of several builds, all of them in one view."""
+    """Show the progress of several builds in one view."""
     view = _choose_view(mode, log, failures, title, names)
     if view is not None:
         with view:
@@ -76,7 +76,7 @@ def open_batch_progress(
 def _choose_view(
     mode: str, log: JobLog | None, failures: Failures, title: str, names: Sequence[str] = ()
 ) -> View | None:
-    """A view that has an end of its own; None where there are only lines, or nothing."""
+    """A view that must be closed; None for plain lines or no output."""
     if (mode == "tty" and sys.stderr.isatty()) or (mode == "auto" and is_live(sys.stderr)):
         from bxcache.console.live import LiveProgress  # noqa: PLC0415  # only a terminal needs it
 
@@ -89,54 +89,54 @@ def _choose_view(
 
 
 def is_shown(mode: str) -> bool:
-    """Whether a person is to see what happens."""
+    """Whether progress is shown to a person."""
     return mode not in ("rawjson", *_SILENT)
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether somebody looks at a terminal that can be drawn on."""
+    """Whether the stream is a terminal that supports drawing, outside of CI."""
     is_drawn = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return is_drawn and not Variables(os.environ).is_on("CI")
 
 
 class KeptLog:
-    """Keeps BuildKit's stream in a file, as far as that can be written."""
+    """Writes BuildKit's stream to a file, until that fails."""
 
     def __init__(self, path: Path) -> None:
-        """The file is empty.
+        """Create or empty the file.
 
         Raises:
-            click.UsageError: it cannot be written.
+            click.UsageError: the file cannot be written.
         """
         self._path, self._file = path, _open_file(path)
         self._write = DocumentLog(self._file)
         self._trouble: OSError | None = None
 
     def __call__(self, event: Event) -> None:
-        """Keep what is of the stream."""
+        """Write an event that is part of the stream."""
         if self._trouble is None:
             try:
                 self._write(event)
             except OSError as error:
-                # It is no reason to stop the build.
+                # The build goes on.
                 self._trouble = error
 
     def close(self) -> None:
-        """Close the file, and say what became of it if it is not whole."""
+        """Close the file, and warn if it is incomplete."""
         try:
             self._file.close()
         except OSError as error:
             self._trouble = self._trouble or error
         if self._trouble is not None:
             why = self._trouble.strerror or self._trouble
-            click.echo(f"warning: the log `{self._path}` is not whole: {why}", err=True)
+            click.echo(f"warning: the log `{self._path}` is incomplete: {why}", err=True)
 
 
 @contextmanager
 def open_log(path: Path | None) -> Iterator[Callable[[Event], None]]:
-    """An observer that keeps BuildKit's stream in a file, where one is named.
+    """An observer that writes BuildKit's stream to a file, if one is named.
 
-    What is wrong with the file is told in the end, where nothing is drawn any more.
+    Trouble with the file is reported at the end, after the live view.
 
     Raises:
         click.UsageError: the file cannot be written.
@@ -147,7 +147,7 @@ def open_log(path: Path | None) -> Iterator[Callable[[Event], None]]:
 
 @contextmanager
 def open_logs(paths: Mapping[str, Path | None]) -> Iterator[ImageObserver]:
-    """The same for several images, each of which has a file of its own.
+    """An observer of several images, each with its own file.
 
     Raises:
         click.UsageError: a file cannot be written.

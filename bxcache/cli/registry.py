@@ -43,25 +43,25 @@ def ls_command() -> None:
     metavar="AGE",
     help="Remove unused scopes of this age, as `30d`.",
 )
-@click.option("--gone", is_flag=True, help="Remove what belongs to no branch or tag of git.")
+@click.option("--gone", is_flag=True, help="Remove scopes whose branch or tag is gone from git.")
 @click.option(
     "--remote",
     default="origin",
     show_default=True,
     metavar="NAME",
-    help="The git remote that tells the branches, a name or a URL.",
+    help="The git remote to compare with: a name or a URL.",
 )
 @click.option(
     "--keep",
     multiple=True,
     metavar="PATTERN",
-    help="A branch or a scope that stays in any case, such as `release/*`.",
+    help="A branch or scope to keep in any case, such as `release/*`.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @JSON
 @deferred("registry:prune")
 def prune_command() -> None:
     """Remove scopes by age, or those whose branch no longer exists in git.
 
-    Only what bxcache has written is looked at; every other tag stays.
+    Only tags that bxcache has written are removed.
     """

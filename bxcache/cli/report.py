@@ -19,22 +19,22 @@ from bxcache.cli.report_files import check_files, check_trace
     multiple=True,
     callback=check_files,
     metavar="FILE",
-    help="Write it to a file that ends in .json, .md or .html, and print nothing; can be repeated.",
+    help="Write the report to a .json, .md or .html file and print nothing; can be repeated.",
 )
 @click.option(
     "--trace",
     callback=check_trace,
     metavar="FILE",
-    help="Write it to a file as a trace for Perfetto, and print nothing.",
+    help="Write the build to a file as a trace for Perfetto and print nothing.",
 )
-@click.option("--platform", metavar="NAME", help="Only what was built for this one.")
+@click.option("--platform", metavar="NAME", help="Show only this platform.")
 @click.option(
     "--target",
     shell_complete=complete_stages,
     metavar="STAGE",
     help="The stage that was built, if not the last.",
 )
-@click.option("--branch", metavar="NAME", help="The branch, if it is not what CI or git say.")
+@click.option("--branch", metavar="NAME", help="The branch, if not the one that CI or git reports.")
 @click.option(
     "--from",
     "source",
@@ -45,8 +45,8 @@ from bxcache.cli.report_files import check_files, check_trace
 @CONFIG
 @deferred("report:show_report")
 def report_command() -> None:
-    """Tell of a past build: its time, what was reused and saved, its slowest steps, and its layers.
+    """Report on a past build: time, reused steps, time saved, slowest steps and layers.
 
-    NAME is an image or a scope; `~1` behind it, or alone, is the build before the last one. Without
-    NAME it is the last build in this directory, whatever was built. Builds that failed count too.
+    NAME is an image or a scope; `~1` after it, or alone, is the build before the last one. The
+    default is the last build in this directory, of any image. Failed builds count too.
     """

@@ -1,4 +1,4 @@
-"""Where reports and the trace of a build go: named files, and the summary page of a CI job."""
+"""The files for reports and traces, and the summary page of a CI job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file of GitHub's summary page."""
 
 TRACEPARENT = "TRACEPARENT"
-"""The variable that names the trace and the span that a build is a part of; buildx reads it too.
+"""The variable that names the enclosing trace and span; buildx reads it too.
 
 https://opentelemetry.io/docs/specs/otel/context/env-carriers/
 """
@@ -31,10 +31,10 @@ https://opentelemetry.io/docs/specs/otel/context/env-carriers/
 def check_files(
     _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[Path, ...]:
-    """The files that reports are to be written to.
+    """The files for reports.
 
     Raises:
-        click.BadParameter: one has a suffix that says nothing, or cannot be written.
+        click.BadParameter: a file has an unknown suffix, or cannot be written.
     """
     paths = tuple(map(Path, values))
     for path in paths:
@@ -45,17 +45,17 @@ def check_files(
 def _check_file(path: Path, parameter: click.Parameter) -> None:
     if _name_form(path) not in FORMS:
         known = ", ".join(f"`.{form}`" for form in FORMS)
-        raise click.BadParameter(f"`{path}` has to end in one of {known}", param=parameter)
+        raise click.BadParameter(f"`{path}` must end in one of {known}", param=parameter)
     _check_writable(path, parameter)
 
 
 def check_trace(
     _context: click.Context, parameter: click.Parameter, value: str | None
 ) -> Path | None:
-    """The file that the trace is to be written to.
+    """The file for the trace.
 
     Raises:
-        click.BadParameter: it cannot be written.
+        click.BadParameter: the file cannot be written.
     """
     if value is None:
         return None
@@ -65,11 +65,11 @@ def check_trace(
 
 
 def check_paths(paths: Iterable[Path]) -> None:
-    """Make sure that files can be written.
+    """Check that files can be written.
 
     Raises:
-        click.BadParameter: one cannot be.
-        ConfigError: one lies in a store.
+        click.BadParameter: a file cannot be written.
+        ConfigError: a file is inside a store.
     """
     known = list(paths)
     check_outside(known)
@@ -81,7 +81,7 @@ def check_outside(paths: Iterable[Path]) -> None:
     """Refuse to write files into a store.
 
     Raises:
-        ConfigError: one lies in a store.
+        ConfigError: a file is inside a store.
     """
     named = [*paths]
     if named:
@@ -94,7 +94,7 @@ def _check_writable(path: Path, parameter: click.Parameter | None = None) -> Non
     from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
 
     if find_store(path) is not None:
-        # It is refused with all others, and not touched before.
+        # `check_outside` refuses it; until then it stays untouched.
         return
     try:
         check_destination(path)
@@ -104,11 +104,11 @@ def _check_writable(path: Path, parameter: click.Parameter | None = None) -> Non
 
 
 def check_alone(paths: Iterable[Path | None]) -> None:
-    """Refuse to write two things to one file, however it is named, or anything into a store.
+    """Refuse to write one file twice, or a file into a store.
 
     Raises:
-        click.UsageError: two of the paths are one file.
-        ConfigError: one lies in a store.
+        click.UsageError: two of the paths are the same file.
+        ConfigError: a file is inside a store.
     """
     known: set[str] = set()
     named = [*filter(None, paths)]
@@ -116,7 +116,7 @@ def check_alone(paths: Iterable[Path | None]) -> None:
     for path in named:
         real = os.path.realpath(path)
         if real in known:
-            raise click.UsageError(f"`{path}` is to hold two things; name two files")
+            raise click.UsageError(f"`{path}` is given twice; use two file names")
         known.add(real)
 
 
@@ -125,23 +125,23 @@ def _name_form(path: Path) -> str:
 
 
 def is_wanted(paths: Sequence[Path]) -> bool:
-    """Whether a build is to leave any report."""
+    """Whether a build must write a report."""
     return bool(paths or os.environ.get(SUMMARY))
 
 
 def write_files(
     report: Report, paths: Iterable[Path], trace: Path | None = None, traceparent: str = ""
 ) -> None:
-    """Write a report to each file, in the form that its suffix says, and the build as a trace.
+    """Write a report to each file, in the format of its suffix, and the trace.
 
     Args:
-        report: the build.
-        paths: the files of reports.
-        trace: the file of the trace.
-        traceparent: the trace and the span that it was a part of, where there is one.
+        report: the report.
+        paths: the files for reports.
+        trace: the file for the trace.
+        traceparent: the enclosing trace and span, if any.
 
     Raises:
-        OSError: a file, which it names, cannot be written; the others are.
+        OSError: a file cannot be written, which the error names; the others are written.
     """
     from bxcache.console.report.trace_events import render_trace  # noqa: PLC0415  # only `--trace` needs it
 
@@ -156,27 +156,27 @@ def write_files(
 
 
 def _try_writing(path: Path, text: str) -> OSError | None:
-    """Write a file; why it cannot be, if so, which names it."""
+    """Write a file; return the error, with the file's name, if that fails."""
     try:
         with open_destination(path) as file:
             file.write(text)
     except OSError as error:
-        # A disk that is full when something is written does not say of which file.
+        # The error of a full disk does not name the file.
         error.filename = error.filename or str(path)
         return error
     return None
 
 
 def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None = None) -> None:
-    """Write the reports of a build that is over, and add to the summary page of its job.
+    """Write the reports of a finished build, and add one to the summary page of the CI job.
 
     Args:
-        result: what the build gave back.
-        paths: the files of reports.
-        trace: the file of the trace, which is a part of the one that the environment names.
+        result: the result of the build.
+        paths: the files for reports.
+        trace: the file for the trace, which belongs to the trace that the environment names.
 
     Raises:
-        StoreError: the build succeeded, and a file cannot be written; the others are.
+        StoreError: the build succeeded but a file cannot be written; the others are written.
     """
     report = result.report if trace or is_wanted(paths) else None
     if report is None:
@@ -193,7 +193,7 @@ def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None 
 
 
 def add_summary(report: Report) -> None:
-    """Add a report to the summary page of the job; nowhere but on GitHub Actions there is one."""
+    """Add a report to the summary page of the job, which only GitHub Actions has."""
     place = os.environ.get(SUMMARY)
     if not place:
         return

@@ -1,4 +1,4 @@
-"""What `bxcache build` prints of one image at the end."""
+"""The result of one image as text or JSON."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def ls_command() -> None:
 @JSON
 @deferred("store:show_sizes")
 def du_command() -> None:
-    """Show what each scope takes, alone and together with others."""
+    """Show the size of each scope, alone and shared with others."""
 
 
 @click.command("collect")
@@ -50,11 +50,11 @@ def du_command() -> None:
     metavar="AGE",
     help="How long to keep unused scopes.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be dropped.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @JSON
 @deferred("store:collect")
 def collect_command() -> None:
-    """Drop what no scope needs, what is unused for too long, and what is over the budget."""
+    """Remove blobs that no scope needs, scopes unused for too long, and what exceeds the budget."""
 
 
 @click.command("verify")
@@ -63,7 +63,7 @@ def collect_command() -> None:
 @JSON
 @deferred("store:verify")
 def verify_command() -> None:
-    """Look for what is broken; nothing is changed. Exit status 74 where something is."""
+    """Check the store for damage and change nothing. The exit status is 74 if there is any."""
 
 
 @click.command("repair")
@@ -71,7 +71,7 @@ def verify_command() -> None:
 @click.option("--full", is_flag=True, help="Read every blob and compare its digest.")
 @deferred("store:repair")
 def repair_command() -> None:
-    """Cut out what is broken, so that builds miss there instead of failing."""
+    """Remove damaged blobs, so that builds miss there instead of failing."""
 
 
 @click.command("rm")
@@ -79,13 +79,13 @@ def repair_command() -> None:
 @click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…", shell_complete=complete_scopes)
 @deferred("store:remove")
 def rm_command() -> None:
-    """Remove scopes; what no other scope needs goes with them."""
+    """Remove scopes, and the blobs that no other scope needs."""
 
 
 @click.command("pack")
 @_with_store
 @click.argument("file", metavar="FILE.tar.zst")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="Only this one.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="Pack only this scope.")
 @deferred("store:pack")
 def pack_command() -> None:
     """Write the store as one file; `-` is stdout. The same content gives the same bytes."""
@@ -96,11 +96,11 @@ def pack_command() -> None:
 @click.argument("file", metavar="FILE.tar.zst")
 @deferred("store:unpack")
 def unpack_command() -> None:
-    """Take the scopes of such a file into the store; `-` is stdin."""
+    """Add the scopes of a packed file to the store; `-` is stdin."""
 
 
 @click.command("adopt")
 @click.argument("folder", metavar="DIR")
 @deferred("store:adopt")
 def adopt_command() -> None:
-    """Make a store of a directory that plain buildx exported a cache to, in place."""
+    """Turn a directory with a cache that plain buildx exported into a store, in place."""

@@ -1,4 +1,4 @@
-"""The standard streams of the command: what cannot be written to them stops nothing."""
+"""The standard streams of the command; a failing write does not stop it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _INPUT, _ERROR = 0, 2
 
 
 class Sink(io.FileIO):
-    """A file that takes what it cannot write as well.
+    """A file that accepts data even if it cannot write it.
 
     Attributes:
-        trouble: why something was not written, if so.
+        trouble: the first failed write, if any.
     """
 
     trouble: OSError | None = None
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what can be written, and say that all of it was."""
+        """Write as much as possible, and report all of it as written."""
         try:
             written = self._try_writing(data)
             while written is None:
@@ -36,17 +36,17 @@ class Sink(io.FileIO):
         return written
 
     def _try_writing(self, data: ReadableBuffer) -> int | None:
-        """Write; None where another process has made it a file that waits for nobody."""
+        """Write; None if another process has made the file non-blocking, and it is full."""
         return super().write(data)
 
 
 def open_streams() -> Sink:
-    """Make stdout and stderr such that a reader who has gone, or a full disk, stops no build.
+    """Open stdout and stderr so that a closed pipe or a full disk does not stop a build.
 
-    Those that are closed lead nowhere afterwards, also for commands that are started.
+    Closed streams become /dev/null, for started commands too.
 
     Returns:
-        where stdout goes, which is data: whoever asked for it has to hear of trouble.
+        the file behind stdout: lost data has to fail the command.
     """
     _fill_gaps()
     output, error = _open_sink(sys.stdout), _open_sink(sys.stderr)
@@ -56,12 +56,12 @@ def open_streams() -> Sink:
 
 
 def _fill_gaps() -> None:
-    """No file that is opened later takes the number of a standard stream."""
+    """Keep files that are opened later from taking the number of a standard stream."""
     for number in range(_INPUT, _ERROR + 1):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free is this one.
+            # The lowest free number is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003
 
 

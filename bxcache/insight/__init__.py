@@ -1,5 +1,5 @@
-"""What builds leave behind, and what can be told from it. Pure: records in, views out.
+"""The records of builds, and everything that they show.
 
-`record` is the format, `history` the stages with their layers, `comparison` two histories side by
-side, `chains` what a cache tells that nobody left a record of.
+`record` is the format, `history` shows the stages with their layers, `comparison` two histories
+side by side, and `chains` the layers of a cache without a record.
 """

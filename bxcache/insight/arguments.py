@@ -1,4 +1,4 @@
-"""Build arguments as a record has them: values that can be compared and not be read."""
+"""Build arguments in a record: their values can be compared, but not read."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def list_build_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def _hash(value: str, key: str) -> str:
-    # A value may come from a variable, which can hold bytes that are no UTF-8.
+    # A value may come from a variable, which can hold bytes that are not UTF-8.
     data = value.encode(errors="surrogateescape")
     return hmac.new(bytes.fromhex(key), data, sha256).hexdigest()[:_HASH_LENGTH]
 
 
 def list_different(before: RecordedArguments, after: RecordedArguments) -> tuple[str, ...]:
-    """The names of the build arguments that two builds with the same key do not have alike."""
+    """The names of the build arguments that differ between two builds with the same key."""
     names = dict.fromkeys((*before.values, *after.values))
     absent = object()
     return tuple(

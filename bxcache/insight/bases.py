@@ -1,8 +1,8 @@
-"""Which stages begin with which base image.
+"""The base image of each stage.
 
-BuildKit tells the lines of a base image that it found by itself. Of one that was given as a named
-context it tells none, though its layers are in the cache as well. A named context can be the result
-of another build, too; then all its layers are those of the base.
+BuildKit reports the lines of a base image that it resolved itself, but none for a named context,
+although its layers are in the cache too. A named context can also be the result of another build;
+then all layers of that build belong to the base.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ IMAGES = ("docker-image://", "oci-layout://")
 def find_base_lines(
     definition: Definition, sources: Mapping[str, TracedSource], target: str | None
 ) -> dict[str, tuple[int, ...]]:
-    """The lines of the `FROM`s that each base stands behind, by its vertex.
+    """The lines of the `FROM`s that use each base, by its vertex.
 
     Args:
-        definition: what was built.
-        sources: what the stream told of the vertices that files come from.
+        definition: the build.
+        sources: the vertices that provide files, from the stream.
         target: the stage that was built, or None for the last one.
     """
     stages = list_stages(definition.dockerfile)
@@ -53,12 +53,12 @@ def find_base_lines(
             roots = {_find_root(stages, below, line) for line in operation.lines}
             found[operation.below] |= roots
     if linked and len(definition.links) == 1:
-        # All that is linked is its, and the last of it the result.
+        # Every linked operation belongs to it, and the last one is its result.
         named = _list_named(stages, below, definition.links[0]) & needed
         found[linked[-1]] |= named - _join(found)
     known = [*(vertex for vertex in images if vertex not in linked), *linked[-1:]]
     if len(known) == 1 and len(definition.links) <= 1:
-        # A base whose name is a variable's value can then be no other.
+        # Then a base whose name is a variable can only be this one.
         unknown = {stage.line for stage in stages if "$" in stage.base}
         found[known[0]] |= (unknown & needed) - _join(found)
     return {vertex: tuple(sorted(lines - {0})) for vertex, lines in found.items() if lines - {0}}
@@ -83,7 +83,7 @@ def _list_named(
 
 
 def _find_root(stages: Sequence[DockerfileStage], below: Sequence[int | None], line: int) -> int:
-    """The line of the stage that the stage of a line builds on in the end; 0 if unknown."""
+    """The line of the lowest stage below the stage of a line; 0 if unknown."""
     last = bisect_right(stages, line, key=lambda each: each.line) - 1
     at = last if last >= 0 and line <= stages[last].last_line else None
     root = at

@@ -1,4 +1,4 @@
-"""What a cache tells by itself: how its layers build on each other, and no names."""
+"""The layers of a cache without a record: how they build on each other, without names."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Layers from the bottom to one that nothing builds on."""
+    """Layers from the bottom to a layer that no other builds on."""
 
     layers: tuple[RecordedLayer, ...]
 
 
 def read_chains(config: CacheConfig, sizes: Mapping[str, int]) -> tuple[Chain, ...]:
-    """The chains of a cache, each once, those with the same bottom together.
+    """The chains of a cache without duplicates, ordered so that equal bottoms stand together.
 
     Args:
-        config: its cache config.
-        sizes: the size in bytes of each layer that it has, by digest.
+        config: the cache config.
+        sizes: the size in bytes of each layer in the cache, by digest.
     """
     links = list_chains(config, sizes)
     below = {under for _, under in links}

@@ -1,4 +1,4 @@
-"""Two builds side by side: which stages' layers differ, and by how much."""
+"""Two builds side by side: the stages whose layers differ, and by how much."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class StageDifference:
 
     Attributes:
         name: the stage's name.
-        before: the stage in the first build; None where it was no part of that.
-        after: the stage in the second build; None where it was no part of that.
+        before: the stage in the first build; None if that did not need it.
+        after: the stage in the second build; None if that did not need it.
         gone: the layers that only the first has.
         new: the layers that only the second has.
         kept: the layers that both have.
@@ -40,19 +40,19 @@ class StageDifference:
 
     @property
     def gone_bytes(self) -> int:
-        """The size of what only the first has."""
+        """The size of the layers that only the first build has."""
         return sum(layer.size for layer in self.gone)
 
     @property
     def new_bytes(self) -> int:
-        """The size of what only the second has."""
+        """The size of the layers that only the second build has."""
         return sum(layer.size for layer in self.new)
 
 
 def compare_stages(before: Iterable[Stage], after: Iterable[Stage]) -> tuple[StageDifference, ...]:
     """The stages of two builds by their names, in the order of the second, then of the first.
 
-    A stage that was not part of a build is taken as absent there.
+    A stage that a build did not need counts as absent there.
     """
     first = {stage.name: stage for stage in before if stage.needed}
     second = {stage.name: stage for stage in after if stage.needed}

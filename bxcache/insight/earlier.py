@@ -1,4 +1,4 @@
-"""What earlier builds left, wherever it is kept."""
+"""The records of earlier builds, from every backend."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EarlierQuery:
-    """Which builds are meant.
+    """Which earlier builds to read.
 
     Attributes:
-        scopes: the scopes that they are of.
-        before: only those that began before this, in seconds since 1970.
-        most: so many of each scope that succeeded, from the last one; those that failed since count
-            too. Of what comes behind the step that failed they know nothing.
-        everywhere: all places are asked; else for each scope the first that knows it.
+        scopes: the scopes of the builds.
+        before: the builds must have started before this moment, in seconds since 1970.
+        most: how many successful builds to read of each scope, the last one first. Failed builds
+            since then are read too, but know nothing of the steps after the failed one.
+        everywhere: read every backend; if not, for each scope the first one that knows it.
     """
 
     scopes: tuple[str, ...]
@@ -39,13 +39,13 @@ class EarlierQuery:
 
 
 def query_before(record: Record) -> EarlierQuery:
-    """For the builds before one: of its scope, and of those that it started from."""
+    """Query the builds before a given one, of its scope and of the scopes that it imported."""
     imported = (cache.scope for cache in record.caches if cache.imported)
     return EarlierQuery((record.scope.name, *imported), record.started)
 
 
 def read_earlier(holders: Iterable[Holder], query: EarlierQuery) -> tuple[Record, ...]:
-    """The records of earlier builds. What cannot be read is left out.
+    """The records of earlier builds, without those that cannot be read.
 
     Returns:
         The last build's first.
@@ -63,25 +63,25 @@ def read_earlier(holders: Iterable[Holder], query: EarlierQuery) -> tuple[Record
 
 
 class EarlierBuilds:
-    """Reads what earlier builds left while something else goes on."""
+    """Reads the records of earlier builds in the background."""
 
     def __init__(self, setup: Setup, query: EarlierQuery) -> None:
-        """Begin to read from all that the configuration declares."""
+        """Start to read the configured backends."""
         self._found: tuple[Record, ...] = ()
-        # A registry that does not answer must not keep the process from its end.
+        # A registry that does not answer must not keep the process from ending.
         self._thread = Thread(target=self._read, args=(setup, query), daemon=True)
         self._thread.start()
 
     def _read(self, setup: Setup, query: EarlierQuery) -> None:
-        # A place that cannot be read is told of where it is to be used.
+        # The build itself reports a backend that it cannot read.
         with suppress(BxcacheError, OSError):
             self._found = read_earlier(list_holders(setup), query)
 
     def wait(self, seconds: float | None = None) -> tuple[Record, ...]:
-        """What was found: all of it, or nothing where that takes longer.
+        """Return all the records, or none if reading takes too long.
 
         Args:
-            seconds: how long to wait for it, None without end.
+            seconds: how long to wait; None waits forever.
         """
         self._thread.join(seconds)
         return self._found

@@ -1,14 +1,13 @@
-"""Finds what is known of a scope, wherever its cache is kept."""
+"""Finds the history and the report of a scope in any backend."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING
 
 from bxcache.backends.declared import list_holders
 from bxcache.backends.holders import name_holders, open_holder
@@ -22,6 +21,7 @@ from bxcache.insight.presence import explain_layers, find_unsaved
 from bxcache.insight.recent_builds import Checkout, RecentHolder
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
+from bxcache.insight.request import HistoryRequest
 from bxcache.place.image_name import find_image
 from bxcache.place.place import read_place
 from bxcache.place.scope import Owner, Scope, guess_platform, write_owner
@@ -39,79 +39,29 @@ if TYPE_CHECKING:
 _BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
 _MOST_NAMES = 20
 _USUAL_TAG = "latest"
-"""What plain buildx exports to where no tag is named."""
-
-
-class HistoryOptions(TypedDict, total=False):
-    """Which build is meant, where its name is not enough.
-
-    Attributes:
-        source: the store's directory or the registry's ref, instead of the configured backends.
-        target: the stage that was built, if it is not the last one.
-        branch: the branch, instead of the one that CI or git reports.
-        platform: show only what was built for this platform.
-        config_file: the config file to use instead of the one that is found.
-    """
-
-    source: str | os.PathLike[str] | None
-    target: str | None
-    branch: str | None
-    platform: str | None
-    config_file: str | os.PathLike[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRequest:
-    """Which build is meant; see `HistoryOptions`.
-
-    Attributes:
-        name: an image or a scope; `~N` after it, or alone, is the Nth build before the last one.
-            By default, and with no other option, the last build in the directory.
-        directory: the working directory.
-        with_places: also find where each layer is stored.
-    """
-
-    name: str | None = None
-    source: str | None = None
-    target: str | None = None
-    branch: str | None = None
-    platform: str | None = None
-    config_file: Path | None = None
-    directory: Path = field(default_factory=Path.cwd)
-    with_places: bool = False
-
-    @classmethod
-    def of(cls, name: str | None, **options: Unpack[HistoryOptions]) -> HistoryRequest:
-        """The request that a caller's options make; paths may be strings."""
-        source, file = options.get("source"), options.get("config_file")
-        given: dict[str, Any] = {
-            **options,
-            "source": None if source is None else os.fspath(source),
-            "config_file": Path(file) if file else None,
-        }
-        return cls(name, **given)
+"""The tag that plain buildx exports to by default."""
 
 
 def find_history(request: HistoryRequest) -> History:
-    """What is known of a scope.
+    """Return the history of a scope.
 
     Raises:
         ConfigError: the configuration is wrong.
-        RecordError: there is no such scope or build, or its record is of no use.
+        RecordError: there is no such scope or build, or its record is unusable.
         StoreError: the store cannot be read.
-        RegistryError: the registry does not tell.
+        RegistryError: the registry does not answer.
     """
     return _Search(request).run()
 
 
 def find_report(request: HistoryRequest) -> Report:
-    """The report of a build of a scope; here those that failed count too.
+    """Return the report of a build of a scope; failed builds count too.
 
     Raises:
         ConfigError: the configuration is wrong.
-        RecordError: there is no such scope or build, or its record is of no use.
+        RecordError: there is no such scope or build, or its record is unusable.
         StoreError: the store cannot be read.
-        RegistryError: the registry does not tell.
+        RegistryError: the registry does not answer.
     """
     return _Search(request).report()
 
@@ -158,7 +108,7 @@ class _Search:
         return RecentHolder(checkout, any_checkout=any_checkout)
 
     def _find_last(self, recent: RecentHolder) -> str | None:
-        """The scope of the last build here that is all that is asked for."""
+        """The scope of the last build in this directory that matches the request."""
         if self._request.source is not None:
             return None
         fitting = (record for record, _ in recent.builds if self._fits(record))
@@ -174,7 +124,7 @@ class _Search:
         )
 
     def run(self) -> History:
-        """Look everywhere, and take the first that has a record."""
+        """Search every backend, and return the first history with a record."""
         without: History | None = None
         for holder, content, note in self._list_contents():
             found = self._describe(holder, content, note)
@@ -186,7 +136,7 @@ class _Search:
         return without
 
     def report(self) -> Report:
-        """Look everywhere, and take the first that has a record; those that failed count too."""
+        """Search every backend, and return the report of the first record, failed or not."""
         without = ""
         for holder, content, _ in self._list_contents():
             where = f"`{content.scope}` in {holder.name}"
@@ -195,15 +145,15 @@ class _Search:
                 record = parse_record(found[self._back], where)
                 earlier = read_earlier([holder, *self._holders], query_before(record))
                 return make_report((record, *earlier), self._request.platform)
-            without = without or f"{_tell_known(len(found))} {where} left a record"
+            without = without or f"{_count_known(len(found))} {where} left a record"
         raise RecordError(without) if without else self._find_nothing("report")
 
     def _list_contents(self) -> Iterator[tuple[Holder, Content, str]]:
-        """What each holder has of what is meant, and what a person should know.
+        """The matching contents of each backend, with a note for the user.
 
-        The last build here is meant where it is all that is asked for. Whatever else was checked
-        out for it comes after what a build would start from now. A named source has the records of
-        that source alone.
+        If the last build in this directory matches, its scope is meant. A last build of another
+        checkout comes after the scopes that a build would import now. A named source contributes
+        only its own records.
         """
         recent = self._open_recent(any_checkout=False)
         last = self._find_last(recent)
@@ -224,7 +174,7 @@ class _Search:
     def _list_scope(
         self, scope: str, recent: RecentHolder
     ) -> Iterator[tuple[Holder, Content, str]]:
-        """What each holder has of a scope; in the end what its builds here left."""
+        """The contents of a scope in each backend, and finally the records of its builds here."""
         unread: list[str] = []
         for holder in self._holders:
             try:
@@ -239,14 +189,14 @@ class _Search:
             yield recent, own, "; ".join(unread) or _explain_unkept(recent, scope)
 
     def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
-        """The scopes that may be meant, best first, each with what a person should know."""
+        """The scopes that may be meant, best first, each with a note for the user."""
         if holder.only is not None and self._name in (None, holder.only):
             yield holder.only, ""
             return
         if self._name is not None:
             yield self._name, ""
             if not self._is_image:
-                # Nothing declares the targets of a bake.
+                # The targets of a bake are not in the config file.
                 yield from self._list_own(holder)
                 return
         if self._request.source is not None and not self._is_project:
@@ -258,7 +208,7 @@ class _Search:
 
     @property
     def _is_project(self) -> bool:
-        """Whether the working directory can say which image is meant."""
+        """Whether the working directory determines the image."""
         return self._is_image or self._plain_setup.file is not None or self._has_dockerfile
 
     @property
@@ -268,7 +218,7 @@ class _Search:
         return find_dockerfile(directory, settings.context, settings.file).exists()
 
     def _list_own(self, holder: Holder) -> Iterator[tuple[str, str]]:
-        """The scopes that a build here would save to, or else start from."""
+        """The scopes that a build here would save to, and then those that it would import."""
         wanted = self._find_scope()
         for owner, what in self._list_owners():
             note = f"no build of this branch is known; this is the cache of {what}" if what else ""
@@ -302,7 +252,7 @@ class _Search:
     def _find_nothing(self, command: str) -> RecordError:
         if not self._holders:
             return RecordError(
-                "no backend is declared that keeps records",
+                "the configuration declares no backend that keeps records",
                 hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
                 "directory or a ref",
             )
@@ -315,7 +265,7 @@ class _Search:
         own = {wanted, *Scope(wanted, None, ()).head}
         others = [name for name in known if name.partition(".")[0] not in own]
         if others:
-            hint = f"{self._suggest(others[0], command)} tells of another image; {hint}"
+            hint = f"{self._suggest(others[0], command)} shows another image; {hint}"
         if not known:
             hint = "there are none yet; `bxcache build` leaves one"
         return RecordError(
@@ -323,7 +273,7 @@ class _Search:
         )
 
     def _suggest(self, scope: str, command: str) -> str:
-        """The command that tells of a scope; it names the image where that is enough."""
+        """The command that shows a scope; it names the image if that is enough."""
         request = self._request
         image = scope.partition(".")[0].replace("_", "/")
         plain = HistoryRequest(
@@ -355,7 +305,7 @@ class _Search:
         if record is None:
             if self._request.platform is not None:
                 raise RecordError(
-                    f"`{content.scope}` in {holder.name} has no record, which tells the platforms",
+                    f"`{content.scope}` in {holder.name} has no record that lists its platforms",
                 )
             chains = read_chains(content.config(), content.sizes or {})
             return replace(history, chains=chains)
@@ -365,7 +315,7 @@ class _Search:
     def _choose_record(
         self, holder: Holder, content: Content
     ) -> tuple[Record | None, tuple[str, ...]]:
-        """The record of the build that is asked for; those that failed are looked over."""
+        """The record of the requested build; failed builds are skipped."""
         where = f"`{content.scope}` in {holder.name}"
         failed: list[Record] = []
         count = 0
@@ -376,22 +326,22 @@ class _Search:
                 failed.append(record)
                 continue
             if chosen:
-                skipped = "later builds failed, and saved nothing" if failed else ""
+                skipped = "later builds failed and saved nothing" if failed else ""
                 return record, (skipped,)
             count += 1
         if count == 0 and self._back < len(failed):
-            return failed[self._back], ("the build failed; what it made has no layers yet",)
+            return failed[self._back], ("the build failed, so the layers of its steps are unknown",)
         if self._back:
-            raise RecordError(f"{_tell_known(count or len(failed))} {where} left a record")
+            raise RecordError(f"{_count_known(count or len(failed))} {where} left a record")
         return None, ()
 
 
-def _tell_known(count: int) -> str:
+def _count_known(count: int) -> str:
     return f"no more than {format_count(count, 'build')} of" if count else "no build of"
 
 
 def _parse_leniently(data: bytes, where: str) -> Record | None:
-    """A record that is only counted."""
+    """Parse a record that is only counted."""
     try:
         return parse_record(data, where)
     except RecordError:
@@ -399,22 +349,22 @@ def _parse_leniently(data: bytes, where: str) -> Record | None:
 
 
 def _explain_unkept(recent: RecentHolder, scope: str) -> str:
-    """Why only the record of a build is there: a backend that was named for it is not declared."""
+    """Why only the record of a build exists: its backend is not configured."""
     caches = (c for record, _ in recent.builds if record.scope.name == scope for c in record.caches)
     places = (c.place for c in caches if c.exported and c.digest)
-    why = "no declared backend has a cache of it; this is what the build left"
+    why = "no configured backend has its cache; this is the record of the build"
     return next((f"{why}, and `--from {place}` has its cache" for place in places), why)
 
 
 def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
-    """The one scope that can be meant where none is named."""
+    """The only scope that can be meant without a name."""
     names = holder.list_scopes()
     yield (names[0] if len(names) == 1 else _USUAL_TAG), ""
 
 
 def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:
     """The scopes of the same image and branch on other platforms, and of its other targets."""
-    # What a list of scopes shows of an image names it as well.
+    # A list of scopes shows an image in another spelling.
     heads = {wanted.head, (wanted.image, *wanted.head[1:])}
     owner, size = write_owner(wanted.owner), len(wanted.head)
     for name in holder.list_scopes():

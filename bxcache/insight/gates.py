@@ -1,4 +1,4 @@
-"""Whether a build is as a project wants its builds to be. Pure: records in, verdicts out."""
+"""Checks a build against the gates of its project."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ _INSTRUCTION = "instruction"
 def judge_gates(
     gate: GateSettings, record: Record, earlier: Sequence[Record]
 ) -> tuple[Verdict, ...]:
-    """The gates that a build does not pass.
+    """Return the gates that a build failed.
 
-    A first build is not judged by what it could not reach: it has to make everything. That a stage
-    is wanted that there is not is told of it too.
+    A first build has nothing to reuse, so only the names of required stages are checked.
 
     Args:
-        gate: what is wanted.
-        record: what the build left; of one that failed nothing is judged.
-        earlier: what earlier builds left, of its scope and of those that it started from, the last
-            one's first.
+        gate: the requirements.
+        record: the record of the build; a failed build is not checked.
+        earlier: the records of earlier builds of its scope and of the scopes that it imported, the
+            last one first.
     """
     if record.exit_status:
         return ()
@@ -52,7 +51,7 @@ def judge_gates(
 
 
 def _is_first(record: Record, good: Iterable[Record]) -> bool:
-    """Whether a build started from no cache, and none of its scope came to a good end before."""
+    """Whether a build imported no cache, and no build of its scope succeeded before."""
     is_known = any(each.scope.name == record.scope.name for each in good)
     return not is_known and not any(cache.imported for cache in record.caches)
 
@@ -73,8 +72,8 @@ def _judge_reuse(
     wanted = gate.min_hit_ratio
     if wanted is not None and steps and reused / len(steps) < wanted:
         share, least = format_apart(reused / len(steps), wanted, format_ratio, 0)
-        count = f"{reused} of {len(steps)} steps were reused ({share})"
-        yield "min_hit_ratio", f"{count}, and at least {least} are wanted"
+        count = f"{reused} of {len(steps)} steps reused ({share})"
+        yield "min_hit_ratio", f"{count}; at least {least} required"
     names = {name.lower() for name in gate.require_cached}
     for stage in stages:
         own = [step for step in stage.steps if step.kind == _INSTRUCTION]
@@ -89,7 +88,7 @@ def _judge_size(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]
     size = max(_list_sizes(record).values(), default=0)
     if gate.max_size is not None and size > gate.max_size:
         has, most = format_apart(size, gate.max_size, format_size, 1, "B")
-        yield "max_size", f"the cache has {has}, and may have {most}"
+        yield "max_size", f"the cache has {has}; at most {most} allowed"
 
 
 def _judge_growth(
@@ -99,11 +98,11 @@ def _judge_growth(
     grown = max((sizes[each] - before[each] for each in sizes.keys() & before), default=0)
     if gate.max_growth is not None and grown > gate.max_growth:
         grew, most = format_apart(grown, gate.max_growth, format_size, 1, "B")
-        yield "max_growth", f"the cache grew by {grew}, and may grow by {most}"
+        yield "max_growth", f"the cache grew by {grew}; at most {most} allowed"
 
 
 def _find_before(record: Record, good: Sequence[Record]) -> Record | None:
-    """The build to compare with: the scope's last one, or of the one scope that it started from."""
+    """The build to compare with: the last one of the scope, or of the one imported scope."""
     own = [each for each in good if each.scope.name == record.scope.name]
     if own:
         return own[0]
@@ -112,7 +111,7 @@ def _find_before(record: Record, good: Sequence[Record]) -> Record | None:
 
 
 def _list_sizes(record: Record | None) -> dict[tuple[str, str], int]:
-    """How large the scope is in each cache that is known to have it."""
+    """The size of the scope in each cache that is known to contain it."""
     caches = record.caches if record is not None else ()
     return {
         # In a registry each scope has a tag of its own.
@@ -125,9 +124,9 @@ def _list_sizes(record: Record | None) -> dict[tuple[str, str], int]:
 def _judge_time(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:
     if gate.max_seconds is not None and record.seconds > gate.max_seconds:
         took, most = format_apart(record.seconds, gate.max_seconds, _format_time, 1, "s")
-        yield "max_seconds", f"the build took {took}, and may take {most}"
+        yield "max_seconds", f"the build took {took}; at most {most} allowed"
 
 
 def _format_time(seconds: float, digits: int) -> str:
-    """Seconds as a person writes a limit: `12 s`, `12.3 s`."""
+    """Seconds in the form of a limit: `12 s`, `12.3 s`."""
     return f"{round(seconds, digits):.{digits}f}".rstrip("0").rstrip(".") + " s"

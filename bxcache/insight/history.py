@@ -1,4 +1,4 @@
-"""The layers of each stage, by name: what a build's record tells, and what the cache still has."""
+"""The layers of each stage, from a build's record, and their state in the cache."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage and what it is made of.
+    """A stage and its steps.
 
     Attributes:
         name: its name; `stage-N` for an unnamed one.
-        line: the line of its `FROM`, where it is known.
-        base: what its `FROM` names; empty if unknown.
-        needed: whether it was part of the build.
-        steps: its own steps, its base image first where it has one.
-        inherited: what it builds on, from the bottom, where that belongs to other stages; the
-            `stage` of each is the one that it has it from.
-        next_line: the line where the next stage begins; without end for the last one.
+        line: the line of its `FROM`; None if unknown.
+        base: the name in its `FROM`; empty if unknown.
+        needed: whether the build needed it.
+        steps: its own steps, after its base image if it has one.
+        inherited: the steps of other stages below it, from the bottom; `stage` of each names the
+            stage that it is inherited from.
+        next_line: the line where the next stage begins; infinite for the last one.
     """
 
     name: str
@@ -44,19 +44,19 @@ class Stage:
     next_line: float = float("inf")
 
     def list_lines(self, step: RecordedStep) -> tuple[int, ...]:
-        """Where a step stands in this stage; it can stand in others as well."""
+        """The lines of a step in this stage; other stages may contain it too."""
         if self.line is None:
             return step.lines
         return tuple(line for line in step.lines if self.line <= line < self.next_line)
 
     @cached_property
     def layers(self) -> tuple[RecordedLayer, ...]:
-        """Its own layers from the bottom, each once; those of its base image are among them."""
+        """Its own layers from the bottom without duplicates, including those of its base image."""
         return list_layers(self.steps)
 
     @cached_property
     def chain(self) -> tuple[RecordedLayer, ...]:
-        """Its own layers and those below, from the bottom, each once."""
+        """Its own layers and those below, from the bottom without duplicates."""
         return list_layers((*self.inherited, *self.steps))
 
     @property
@@ -66,7 +66,7 @@ class Stage:
 
 
 class LayerState(StrEnum):
-    """Where a layer of a build is now, in words."""
+    """The state of a layer in the cache, for people."""
 
     KEPT = "in the cache"
     EVICTED = "evicted"
@@ -76,19 +76,19 @@ class LayerState(StrEnum):
 
 @dataclass(frozen=True)
 class History:
-    """What is known of a scope.
+    """The history of a scope.
 
     Attributes:
-        scope: the scope's name.
-        source: where it is: the store's directory or the ref, for people.
-        backend: the same as a configuration declares it.
-        record: what the build left that is shown; None where there is none.
-        present: the size of each layer that the cache has now, by digest; None if unknown.
-        unsaved: the layers of the record that its build did not save there; None if unknown.
+        scope: the name of the scope.
+        source: its location for people: the store's directory or the ref.
+        backend: its location as the configuration declares it.
+        record: the record of the build that is shown; None if there is no record.
+        present: the size of each layer in the cache, by digest; None if unknown.
+        unsaved: the layers that the build did not save to the cache; None if unknown.
         stages: the stages of the record, in the order of the Dockerfile.
-        chains: how the layers build on each other, where there is no record.
-        places: where each layer lies, by digest; empty if that was not asked for.
-        notes: what a person should know of it.
+        chains: how the layers build on each other, if there is no record.
+        places: where each layer is stored, by digest; empty unless requested.
+        notes: notes for the user.
     """
 
     scope: str
@@ -104,16 +104,16 @@ class History:
 
     @cached_property
     def shared(self) -> AbstractSet[str]:
-        """The layers that several steps made, or several stages or chains have."""
+        """The layers of more than one step, stage or chain."""
         steps = [step.layers for stage in self.stages for step in stage.steps]
         groups = (*steps, *(chain.layers for chain in self.chains))
         uses = Counter(digest for group in groups for digest in {layer.digest for layer in group})
         return {digest for digest, count in uses.items() if count > 1}
 
     def find_state(self, layer: RecordedLayer) -> LayerState | None:
-        """Whether the cache has a layer, had it once, or never got it; None if unknown.
+        """Whether the cache has a layer, has lost it, or never had it; None if unknown.
 
-        Of what an earlier bxcache recorded it is not known what was saved.
+        Records of old versions of bxcache do not list the saved layers.
         """
         if self.present is None:
             return None
@@ -124,20 +124,19 @@ class History:
         return LayerState.UNSAVED if layer.digest in self.unsaved else LayerState.EVICTED
 
     def is_evicted(self, layer: RecordedLayer) -> bool:
-        """Whether the cache is known to have had a layer and has not any more."""
+        """Whether the cache is known to have lost a layer."""
         return self.find_state(layer) is LayerState.EVICTED
 
     def find_stages(self, names: Sequence[str]) -> tuple[Stage, ...]:
-        """The stages of these names, in the order of the Dockerfile; all where none is named.
+        """The stages with these names, in the order of the Dockerfile; all stages without names.
 
         Raises:
-            RecordError: there is no such stage, it was not part of the build, or there is no record
-                that would name it.
+            RecordError: there is no such stage, the build did not need it, or there is no record.
         """
         if names and self.record is None:
             raise RecordError(
                 f"the cache of `{self.scope}` has no record, so its stages have no names",
-                hint="a build with bxcache leaves one",
+                hint="`bxcache build` leaves one",
             )
         known = {stage.name: stage for stage in self.stages}
         wanted = [name.lower() for name in names]
@@ -148,19 +147,19 @@ class History:
         for name in wanted:
             if not known[name].needed:
                 raise RecordError(
-                    f"the stage `{name}` is not part of this build: nothing that it made needs it",
+                    f"the stage `{name}` is not part of this build, which did not need it",
                     hint=f"`bxcache build --target {name}` builds it",
                 )
         return tuple(stage for stage in self.stages if not wanted or stage.name in wanted)
 
 
 def list_layers(steps: Iterable[RecordedStep]) -> tuple[RecordedLayer, ...]:
-    """The layers of steps in their order, each once."""
+    """The layers of steps in order, without duplicates."""
     return tuple({layer.digest: layer for step in steps for layer in step.layers}.values())
 
 
 def list_platforms(record: Record) -> tuple[str, ...]:
-    """The platforms that a build was for."""
+    """The platforms of a build."""
     named = dict.fromkeys(platform for step in record.steps for platform in step.platforms)
     return tuple(sorted(named)) or record.scope.platforms
 
@@ -174,11 +173,11 @@ def view_stages(
     """The stages of a build.
 
     Args:
-        record: what the build left.
-        platform: only what was done for this one.
-        present: the layers that the cache has now; of a step that has its layer in several forms,
-            that one is told which is there.
-        unsaved: the layers that the build did not save there.
+        record: the record of the build.
+        platform: include only the steps for this platform.
+        present: the layers in the cache; if a step has its layers in several forms, the form in
+            the cache is shown.
+        unsaved: the layers that the build did not save to the cache.
 
     Raises:
         RecordError: the build was not for that platform.
@@ -199,7 +198,7 @@ def view_stages(
 def _choose_form(
     step: RecordedStep, present: Container[str] | None, unsaved: Container[str]
 ) -> RecordedStep:
-    """The step with the form of its layers that is there, or else the one that was."""
+    """The step with the form of its layers that is in the cache, or else was saved to it."""
     if present is None or not step.alternatives:
         return step
     forms = (step.layers, *step.alternatives)
@@ -218,7 +217,7 @@ class _Head:
 
 
 class _StageReader:
-    """Finds out what each stage is made of."""
+    """Finds the steps of each stage."""
 
     def __init__(
         self,
@@ -268,7 +267,7 @@ class _StageReader:
         return self._platforms.index(platform) if known else len(self._platforms)
 
     def _inherit(self, number: int, own: AbstractSet[int]) -> tuple[RecordedStep, ...]:
-        """The steps below a stage's own, from the bottom, for one platform after the other."""
+        """The steps below a stage's own, from the bottom, platform by platform."""
         found: dict[int, RecordedStep] = {}
         for platform in self._platforms:
             for position in self._descend(number, platform):
@@ -278,14 +277,14 @@ class _StageReader:
         return tuple(found.values())
 
     def _find_owner(self, number: int, position: int) -> str:
-        """The stage that a stage has an inherited step from."""
+        """The stage that an inherited step comes from."""
         base = self._bases[number]
         while base is not None and position not in self._owned[base]:
             base = self._bases[base]
         return self._steps[position].stage if base is None else self.heads[base].name
 
     def _descend(self, number: int, platform: str | None) -> list[int]:
-        """All that a stage is made of, from the bottom."""
+        """The positions of all steps of a stage, from the bottom."""
         top: int | None = None
         stage: int | None = number
         while top is None and stage is not None:
@@ -303,7 +302,7 @@ def _list_heads(record: Record) -> Iterator[_Head]:
     for stage, end in zip(record.stages, ends, strict=False):
         yield _Head(stage.name, stage.line, end, stage.base, stage.needed)
     known = {stage.name for stage in record.stages}
-    # Of an old buildx, or a build that failed, only the names are known.
+    # An old buildx, or a failed build, reports only the names.
     named = [step for step in record.steps if not (step.lines and known) and step.stage]
     names = dict.fromkeys(step.stage for step in named)
     began = _find_beginnings(named)
@@ -313,7 +312,7 @@ def _list_heads(record: Record) -> Iterator[_Head]:
 
 
 def _find_beginnings(steps: Iterable[RecordedStep]) -> dict[str, float]:
-    """When the first instruction of each stage began, as far as that is known."""
+    """When the first instruction of each stage began, if known."""
     found: dict[str, float] = {}
     for step in steps:
         if step.kind == "instruction" and step.began is not None:
@@ -322,7 +321,7 @@ def _find_beginnings(steps: Iterable[RecordedStep]) -> dict[str, float]:
 
 
 class _HeadFinder:
-    """Finds the stages that steps stand in, without looking at all of them for each step."""
+    """Finds the stages of a step without a search through all stages."""
 
     def __init__(self, heads: Sequence[_Head]) -> None:
         self._named: dict[str, list[int]] = defaultdict(list)
@@ -333,7 +332,7 @@ class _HeadFinder:
         self._heads = heads
 
     def find(self, step: RecordedStep) -> list[int]:
-        """The positions of the stages that have a step: by its lines, or else by their names."""
+        """The positions of the stages that contain a step, by its lines or else by its stage."""
         found = {at for line in step.lines for at in self._find_line(line)}
         for number in self._named.get(step.stage, ()):
             if self._heads[number].line is None or not step.lines:

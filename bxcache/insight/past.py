@@ -1,4 +1,4 @@
-"""What steps took when they were executed last, as the records of earlier builds tell."""
+"""How long steps took when they were last executed, from the records of earlier builds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def recall_seconds(
     steps: Iterable[RecordedStep], earlier: Iterable[Record]
 ) -> tuple[RecordedStep, ...]:
-    """The steps, those that were reused with what they took when they were executed last.
+    """Return steps, with the time of the last execution in those that were reused.
 
     Args:
-        steps: those of a build.
-        earlier: what earlier builds left, the last one's first.
+        steps: the steps of a build.
+        earlier: the records of earlier builds, the last one first.
     """
     past = Past(earlier)
     return tuple(
@@ -31,18 +31,18 @@ def recall_seconds(
 
 
 class Past:
-    """What steps took in earlier builds."""
+    """The times of steps in earlier builds."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        """Take what builds left, the last one's first."""
+        """Take the records of builds, the last one first."""
         self._builds = [_list_times(record) for record in records]
 
     def find_seconds(self, step: RecordedStep) -> float | None:
-        """How long a step took in the last of them that knows; None if none does.
+        """How long a step took in the last build that knows it; None if no build does.
 
-        It is known by its layers, or else by its stage and text. Two steps may have made the same
-        layer, as a `RUN` and the `COPY` of all that it made: the one that has both comes first,
-        then one of the same kind.
+        A step is identified by its layers, or else by its stage and text. Two steps can make the
+        same layer, such as a `RUN` and a `COPY` of its whole result. So a step with the same layers
+        and text comes first, then one of the same kind.
         """
         keys = [*_list_keys(step)]
         for times in self._builds:
@@ -53,7 +53,7 @@ class Past:
 
 
 def _list_times(record: Record) -> Mapping[tuple[object, ...], float]:
-    """What each step took when it was executed last, as far as a build knows, by all its keys."""
+    """The time of the last execution of each step, as far as a build knows it, by all its keys."""
     times: dict[tuple[object, ...], float] = {}
     for step in record.steps:
         took = step.seconds if step.outcome is Outcome.EXECUTED else step.saved
@@ -64,7 +64,7 @@ def _list_times(record: Record) -> Mapping[tuple[object, ...], float]:
 
 
 def _list_keys(step: RecordedStep) -> Iterator[tuple[object, ...]]:
-    """What a step is known by in other builds, best first."""
+    """The keys that identify a step in other builds, best first."""
     forms = [digests for digests in _list_forms(step) if digests]
     named = (step.stage, step.text, step.platforms)
     yield from ((*named, digests) for digests in forms)

@@ -1,4 +1,4 @@
-"""What a cache has of the layers of a build, and why it lacks the others."""
+"""Which layers of a build are in a cache, and why the others are missing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from bxcache.insight.record import Record
 
-_UNTOLD = "the record does not say why"
+_UNKNOWN = "the record does not say why"
 
 
 def find_unsaved(record: Record, backend: Mapping[str, Any]) -> frozenset[str] | None:
-    """The layers that a build did not save to a backend; None where that is not known.
+    """The layers that a build did not save to a backend; None if unknown.
 
-    A store that has been moved is known by being the only one.
+    A store that was moved is recognized if it is the only one.
     """
     if not backend:
         return None
@@ -35,20 +35,20 @@ def find_unsaved(record: Record, backend: Mapping[str, Any]) -> frozenset[str] |
 def explain_layers(
     record: Record, present: Mapping[str, int] | None, unsaved: frozenset[str] | None
 ) -> Iterator[str]:
-    """What a person should know of a build's layers, where they are unknown or in no cache.
+    """Explain why the layers of a build are unknown or missing.
 
     Args:
-        record: the build's.
-        present: the layers that the cache has, with their sizes; None where that is not known.
-        unsaved: those that the build did not save to it; None where that is not known.
+        record: the record of the build.
+        present: the layers in the cache with their sizes; None if unknown.
+        unsaved: the layers that the build did not save to the cache; None if unknown.
     """
     layers = {each.digest for step in record.steps for each in step.layers}
     if record.steps and not layers:
-        yield f"the layers are not known: {record.why_unknown or _UNTOLD}"
+        yield f"the layers are not known: {record.why_unknown or _UNKNOWN}"
     elif present == {}:
         if unsaved is None:
             yield "the cache has none of these layers"
         elif layers <= unsaved:
             yield "the build saved nothing to this cache"
         else:
-            yield "the cache is gone; these are the layers that the build left"
+            yield "the cache is gone; these layers are from the record of the build"

@@ -1,12 +1,12 @@
-"""The last builds in each working directory, whatever became of their caches.
+"""The last builds in each working directory, independent of their caches.
 
 ::
 
     CACHE/bxcache/builds/DIRECTORY-CHECKOUT-MOMENT.json
 
-`CACHE` is the user's cache folder. `DIRECTORY` is a hash of the working directory, `CHECKOUT` one
-of what was checked out there, `MOMENT` counts nanoseconds since 1970; each file has one record.
-Nobody else can read them. Links are not followed, and the oldest go.
+`CACHE` is the user's cache folder. `DIRECTORY` is a hash of the working directory, `CHECKOUT` a
+hash of its branch or tag, `MOMENT` counts nanoseconds since 1970; each file contains one record.
+Only the user can read them. Links are not followed, and the oldest files are removed.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from bxcache.place.scope import Owner
 
 MOST_BUILDS = 200
-"""So many builds of all directories are remembered."""
+"""The largest number of builds, of all directories."""
 MOST_BYTES = 32 << 20
-"""So many bytes their records have together."""
+"""The largest total size of their records, in bytes."""
 _NAME = re.compile(r"(?P<where>[0-9a-f]{16})-(?P<what>[0-9a-f]{16})-(?P<at>\d{19})\.json(?:\.tmp)?")
 _OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -51,7 +51,7 @@ class Checkout:
 
     Attributes:
         directory: the working directory.
-        owner: what is checked out there, as the CI system or git tells it.
+        owner: the branch or tag that is checked out, from the CI system or git.
     """
 
     directory: Path
@@ -59,15 +59,15 @@ class Checkout:
 
     @property
     def keys(self) -> tuple[str, str]:
-        """The beginning of the name of each record's file, in its two parts."""
+        """The first two parts of the name of each record's file."""
         return _hash(os.path.realpath(self.directory)), _hash(self.owner.kind, self.owner.text)
 
 
 def add_build(checkout: Checkout, record: bytes) -> None:
-    """Remember a build as the last one of its directory.
+    """Store a record as the last build of its directory.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the record cannot be written.
     """
     folder = find_folder()
     if not folder.is_absolute():
@@ -77,7 +77,7 @@ def add_build(checkout: Checkout, record: bytes) -> None:
         folder.mkdir(mode=0o700)
     with _open_folder(folder) as handle:
         known = _list_names(handle)
-        # A clock that was set back does not make an older build the last one.
+        # After the clock was set back, an older build must not become the last one.
         moment = max([time.time_ns(), *(int(each["at"]) + 1 for each in known[:1])])
         name = f"{'-'.join(checkout.keys)}-{moment:019}.json"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -88,11 +88,11 @@ def add_build(checkout: Checkout, record: bytes) -> None:
 
 
 def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[bytes]:
-    """The records of the last builds of a directory, the last one's first.
+    """The records of the last builds of a directory, the last one first.
 
     Args:
-        checkout: where they ran.
-        any_checkout: whatever was checked out there then.
+        checkout: where the builds ran.
+        any_checkout: include builds of other branches and tags.
     """
     where, what = checkout.keys
     with suppress(OSError), _open_folder(find_folder()) as handle:
@@ -103,7 +103,7 @@ def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[b
 
 
 class RecentHolder:
-    """The builds of a directory, read as what keeps caches is; it keeps none."""
+    """The builds of a directory, in the form of a backend without caches."""
 
     def __init__(self, checkout: Checkout, *, any_checkout: bool = False) -> None:
         self.name = str(find_folder())
@@ -112,7 +112,7 @@ class RecentHolder:
 
     @cached_property
     def builds(self) -> tuple[tuple[Record, bytes], ...]:
-        """The records with their bytes, the last build's first; what cannot be read is left out."""
+        """The readable records with their bytes, the last build first."""
         found = []
         for data in read_builds(self._checkout, any_checkout=self._any):
             with suppress(RecordError):
@@ -120,20 +120,20 @@ class RecentHolder:
         return tuple(found)
 
     def list_scopes(self) -> list[str]:
-        """The scopes of the builds, the one that was built last first."""
+        """The scopes of the builds, the last one first."""
         return list(dict.fromkeys(record.scope.name for record, _ in self.builds))
 
     def read(self, scope: str) -> Content | None:
-        """What the builds of a scope left; None where there are none."""
+        """The records of a scope; None if there are none."""
         found = [data for record, data in self.builds if record.scope.name == scope]
         return Content(scope, None, lambda: iter(found), _refuse_config) if found else None
 
     def is_in(self, content: Content, backend: Mapping[str, Any]) -> bool:
-        """Whether a cache is that of the last build of a scope, which may have saved elsewhere.
+        """Whether the last build of a scope saved to this cache, and not only to another one.
 
         Args:
-            content: what the cache has of the scope.
-            backend: the backend that has it, as a configuration declares it.
+            content: the content of the scope in the cache.
+            backend: the backend of the cache, as the configuration declares it.
         """
         last = next((each for each in self.builds if each[0].scope.name == content.scope), None)
         if last is None:
@@ -144,23 +144,23 @@ class RecentHolder:
         return not saved or place in saved or data in content.records()
 
     def complete(self, content: Content) -> Content:
-        """What is kept of a scope, with the builds that left no record there."""
+        """Add the builds here to the records of a scope that are kept elsewhere."""
         own = [each for each in self.builds if each[0].scope.name == content.scope]
         return replace(content, records=lambda: _merge(content.records(), own)) if own else content
 
-    def locate(self, digest: str) -> str:  # noqa: ARG002  # it has no layers
-        """Where a layer lies."""
+    def locate(self, digest: str) -> str:  # noqa: ARG002  # there are no layers
+        """Where a layer is stored: nowhere."""
         return ""
 
-    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # it is no backend
-        """The backend that has a scope; there is none."""
+    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # not a backend
+        """The declaration of the backend: empty, because this is not a backend."""
         return {}
 
 
 def _merge(kept: Iterable[bytes], own: Iterable[tuple[Record, bytes]]) -> Iterator[bytes]:
-    """Records of both, the last build's first, each once."""
+    """Merge two lists of records without duplicates, the last build first."""
     waiting = deque((record.started, data) for record, data in own)
-    told: set[float] = set()
+    seen: set[float] = set()
     for data in kept:
         try:
             started = parse_record(data, "").started
@@ -169,19 +169,19 @@ def _merge(kept: Iterable[bytes], own: Iterable[tuple[Record, bytes]]) -> Iterat
             continue
         while waiting and waiting[0][0] >= started:
             moment, found = waiting.popleft()
-            told.add(moment)
+            seen.add(moment)
             yield found
-        if started not in told:
+        if started not in seen:
             yield data
     yield from (data for _, data in waiting)
 
 
 def _refuse_config() -> CacheConfig:
-    raise StoreError("no cache is kept")
+    raise StoreError("there is no cache, only records of builds")
 
 
 def find_folder() -> Path:
-    """Where they are remembered, on this machine."""
+    """The folder of the records on this machine."""
     return find_cache_folder() / "builds"
 
 
@@ -191,7 +191,7 @@ def _open_folder(folder: Path) -> Iterator[int]:
     try:
         status = os.fstat(handle)
         if status.st_uid != os.geteuid():
-            raise PermissionError(1, "it belongs to somebody else", str(folder))
+            raise PermissionError(1, "it belongs to another user", str(folder))
         if status.st_mode & 0o077:
             os.fchmod(handle, 0o700)
         yield handle
@@ -200,7 +200,7 @@ def _open_folder(folder: Path) -> Iterator[int]:
 
 
 def _list_names(handle: int) -> list[re.Match[str]]:
-    """The files of records, the last one first."""
+    """The names of the records' files, the last one first."""
     found = filter(None, map(_NAME.fullmatch, os.listdir(handle)))
     return sorted(found, key=lambda each: each["at"], reverse=True)
 

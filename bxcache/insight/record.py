@@ -1,7 +1,7 @@
 """A build's record: a JSON document, the same in a store, in an archive and in a registry.
 
-It has a version. A later bxcache reads what an earlier one wrote; keys that it does not know are
-kept. Sizes are bytes, times seconds; moments are seconds since 1970.
+It has a version. Later versions of bxcache read the records of earlier ones, and keep unknown keys.
+Sizes are bytes, times seconds; moments are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 def _escape(value: object) -> object:
-    # A name from a variable may hold bytes that are no UTF-8, which JSON cannot have.
+    # A name from a variable may hold bytes that are not UTF-8, which JSON cannot contain.
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     return value
@@ -105,10 +105,10 @@ class RecordedStage(_Part):
     """The line of its `FROM`."""
 
     base: Text
-    """What its `FROM` names, as it is written there."""
+    """The name in its `FROM`, as written."""
 
     needed: bool = True
-    """Whether it was part of the build."""
+    """Whether the build needed it."""
 
 
 class RecordedImage(_Part):
@@ -119,21 +119,21 @@ class RecordedImage(_Part):
 
 
 class RecordedArguments(_Part):
-    """The build arguments. What is hashed can be compared with another record of the same key.
+    """The build arguments. Hashes with the same key can be compared between records.
 
-    A hash keeps a value out of sight, not safe from guessing: the key is right beside it. So a
-    value whose name looks like a secret's has none.
+    A hash hides a value but does not protect it from guessing, because the key is beside it. So
+    arguments whose names look like secrets have no hash.
     """
 
     key: Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")] = ""
     """The key of the hashes, in hex."""
 
     values: dict[Text, str | None] = Field(default_factory=dict)
-    """By name: the beginning of the HMAC-SHA256 of the value, or None where nothing is told."""
+    """By name: the beginning of the HMAC-SHA256 of the value, or None if it is not recorded."""
 
 
 class RecordedPlace(_Part):
-    """Where it was built, as `bxcache config show` tells it."""
+    """Where the build ran, as in `bxcache config show`."""
 
     provider: Text = ""
     branch: Text | None = None
@@ -144,7 +144,7 @@ class RecordedPlace(_Part):
 
 
 class RecordedTools(_Part):
-    """The versions of what built it; empty if unknown."""
+    """The versions of the tools of the build; empty if unknown."""
 
     bxcache: str = ""
     docker: str = ""
@@ -155,7 +155,7 @@ class RecordedTools(_Part):
 
 
 class RecordedCache(_Part):
-    """What became of a cache."""
+    """A cache that the build imported or saved to."""
 
     backend: Text
     place: Text
@@ -168,8 +168,7 @@ class RecordedCache(_Part):
     imported: bool = False
     exported: bool = False
     unsaved: tuple[Digest, ...] | None = None
-    """The layers of the build's steps that it did not save there, nor find saved; None if
-    unknown."""
+    """The layers of the build's steps that are not in the cache afterwards; None if unknown."""
 
 
 class Verdict(_Part):
@@ -189,7 +188,7 @@ class Verdict(_Part):
 
 
 class RecordedScope(_Part):
-    """Whose cache was built."""
+    """The scope of the build."""
 
     name: Text
     image: Text
@@ -199,24 +198,24 @@ class RecordedScope(_Part):
 
 
 class Record(_Part):
-    """What bxcache remembers of a build."""
+    """The record of a build."""
 
     version: Literal[1]
     scope: RecordedScope
     started: Moment
-    """When it began."""
+    """When the build began."""
 
     seconds: Seconds
     """How long `docker buildx build` took."""
 
     exit_status: int = 0
-    """Docker's; 0 is a build that succeeded."""
+    """Docker's exit status; 0 is success."""
 
     steps: tuple[RecordedStep, ...] = ()
-    """Each after what it builds on."""
+    """The steps, each after the step that it builds on."""
 
     stages: tuple[RecordedStage, ...] = ()
-    """Those of the Dockerfile, in its order; empty if unknown."""
+    """The stages of the Dockerfile, in order; empty if unknown."""
 
     images: tuple[RecordedImage, ...] = ()
     arguments: RecordedArguments = RecordedArguments()
@@ -224,34 +223,34 @@ class Record(_Part):
     """The build context, from the project's top folder; empty if unknown."""
 
     file: Text = ""
-    """The Dockerfile, from the project's top folder; empty for that of the context."""
+    """The Dockerfile, from the project's top folder; empty for the one in the context."""
 
     network: Text = ""
-    """The network of its RUN steps, where it was not the usual one."""
+    """The network of its RUN steps, if not the default one."""
 
     place: RecordedPlace = RecordedPlace()
     tools: RecordedTools = RecordedTools()
     caches: tuple[RecordedCache, ...] = ()
     pulled_bytes: Size = 0
-    """How much of layers and base images was fetched."""
+    """The size of the layers and base images that were fetched."""
 
     sent_bytes: Size = 0
-    """How much of the build context was sent."""
+    """The size of the build context that was sent."""
 
     warnings: tuple[Text, ...] = ()
-    """What a person should have looked at, secrets masked."""
+    """The warnings of bxcache, with secrets masked."""
 
     build_warnings: tuple[Text, ...] = ()
-    """What BuildKit warned of, such as a bad habit in the Dockerfile, secrets masked."""
+    """The warnings of BuildKit, such as a bad habit in the Dockerfile, with secrets masked."""
 
     gates: tuple[Verdict, ...] = ()
-    """The gates that it does not pass."""
+    """The gates that the build failed."""
 
     why_unknown: Text = ""
-    """Why no layer of its steps is known, secrets masked; empty where one is, or no reason is."""
+    """Why no layers are known, with secrets masked; empty if any are, or the reason is unknown."""
 
     def to_json(self) -> bytes:
-        """The record as one line, without what is as by default."""
+        """The record as one line, without default values."""
         return self.model_dump_json(exclude_defaults=True).encode() + b"\n"
 
 
@@ -260,14 +259,14 @@ class _Head(BaseModel):
 
 
 def parse_record(data: bytes, source: str) -> Record:
-    """A record from its bytes.
+    """Parse a record.
 
     Args:
         data: one JSON document.
-        source: where it is from, for the error.
+        source: where it comes from, for the error.
 
     Raises:
-        RecordError: it is damaged, or a later bxcache wrote it.
+        RecordError: the record is damaged, or a later bxcache wrote it.
     """
     try:
         version = _Head.model_validate_json(data).version
@@ -275,8 +274,8 @@ def parse_record(data: bytes, source: str) -> Record:
         raise _damaged(source, error) from error
     if version > VERSION:
         raise RecordError(
-            f"the record of {source} has version {version}, and this bxcache reads up to {VERSION}",
-            hint="update bxcache; a build with this one leaves a record that it can read",
+            f"the record of {source} has version {version}; this bxcache reads up to {VERSION}",
+            hint="update bxcache, or build again with this one to get a record that it can read",
         )
     try:
         record = Record.model_validate_json(data)
@@ -298,5 +297,5 @@ def _damaged(source: str, error: ValueError) -> RecordError:
         why = f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"
     return RecordError(
         f"the record of {source} is damaged: {why}",
-        hint="the cache itself is as good as before; the next build leaves a new record",
+        hint="the cache itself is not affected; the next build leaves a new record",
     )

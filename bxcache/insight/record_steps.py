@@ -1,6 +1,6 @@
-"""From what a build said to the steps and stages of its record.
+"""Writes the steps and stages of a record from the stream and the metadata of a build.
 
-A step of the record is what BuildKit calls an operation, joined with what the stream told of it.
+A step of the record is an operation of BuildKit, joined with its events in the stream.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ _USUAL = ("docker.io/library/", "docker.io/")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What is known of a build's steps.
+    """Everything that is known of a build's steps.
 
     Attributes:
-        built: what the build told: outcomes, times, logs.
-        told: what the run told that tells the most of the layers; often the same.
-        metadata: that run's metadata.
+        built: the stream of the build: outcomes, times, logs.
+        detailed: the stream of the run that knows most about the layers; often the same.
+        metadata: the metadata of that run.
         target: the stage that was built, or None for the last one.
     """
 
     built: Trace
-    told: Trace
+    detailed: Trace
     metadata: Metadata
     target: str | None = None
 
 
 def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedStage, ...]:
-    """The stages of the Dockerfile, as far as the metadata tells them."""
+    """The stages of the Dockerfile, as far as the metadata contains them."""
     texts = (each.dockerfile for each in account.metadata.definitions)
     stages = list_stages(next(filter(None, texts), ""))
     needed = list_needed(stages, account.target)
-    # What a variable names is known to be needed when something of it was done.
+    # A stage that a variable names was needed if any of its operations ran.
     operations = account.metadata.operations.values()
     done = {line for each in operations if not each.is_linked for line in each.lines}
     return tuple(
@@ -78,7 +78,7 @@ def list_recorded_images(metadata: Metadata, redact: Redactor) -> tuple[Recorded
 
 
 def _shorten_name(name: str) -> str:
-    """An image's name without what docker leaves out of it."""
+    """An image's name without the parts that docker omits."""
     for usual in _USUAL:
         if name.startswith(usual):
             return name.removeprefix(usual)
@@ -86,17 +86,17 @@ def _shorten_name(name: str) -> str:
 
 
 def list_recorded_steps(account: Account, redact: Redactor) -> tuple[RecordedStep, ...]:
-    """The steps of a build, each after what it builds on."""
+    """The steps of a build, each after the step that it builds on."""
     writer = _StepWriter(account, redact)
     if not account.metadata.definitions:
-        return tuple(writer.write_untold())
+        return tuple(writer.write_without_metadata())
     for definition in account.metadata.definitions:
         writer.write(definition)
     return (*writer.steps.values(), *writer.write_elsewhere(account.metadata))
 
 
 class _StepWriter:
-    """Writes the steps of one build; those of several platforms that are the same only once."""
+    """Writes the steps of one build; a step that platforms share is written once."""
 
     def __init__(self, account: Account, redact: Redactor) -> None:
         self.steps: dict[str, RecordedStep] = {}
@@ -104,20 +104,20 @@ class _StepWriter:
         self._heads: dict[int, DockerfileStage] = {}
         self._redact = redact
         self._begun = account.built.began
-        self._told, self._target = account.told, account.target
-        self._traced = {each: step for step in account.told.steps for each in step.digests}
-        self._sources = {source.digest: source for source in account.told.sources}
-        self._built = _match_steps(account.built, account.told)
-        count = max(1, len(account.told.steps))
+        self._detailed, self._target = account.detailed, account.target
+        self._traced = {each: step for step in account.detailed.steps for each in step.digests}
+        self._sources = {source.digest: source for source in account.detailed.sources}
+        self._built = _match_steps(account.built, account.detailed)
+        count = max(1, len(account.detailed.steps))
         printed = sum(bool(step.log) for step in account.built.steps)
         self._longest_log = min(_LONGEST_LOG, _ROOM_FOR_LOGS // max(1, printed))
         self._longest = max(_SHORTEST_TEXT, min(_LONGEST_TEXT, _ROOM_FOR_TEXTS // count))
 
     def write(self, definition: Definition) -> None:
-        """Write what was done for one platform."""
+        """Write the steps of one platform."""
         known = {each.vertex: each for each in definition.operations}
         bases = find_base_lines(definition, self._sources, self._target)
-        # What a merge lays over is no step of its own, it is the first half of a `COPY --link`.
+        # The upper side of a merge is not a step, but the first half of a `COPY --link`.
         halves = {each.beside for each in definition.operations if each.lines or each.is_linked}
         self._heads = {stage.line: stage for stage in list_stages(definition.dockerfile)}
         platforms = (definition.platform,) if definition.platform else ()
@@ -136,9 +136,9 @@ class _StepWriter:
                     self.steps[vertex] = step.model_copy(update=known_to)
 
     def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
-        # What another build is made of is all told of its result.
+        # The result of another build stands for all its operations.
         below, passed = None if operation.is_linked else operation.below, set[str]()
-        # Metadata that is damaged may lead in a circle.
+        # Damaged metadata may contain a cycle.
         while below is not None and below not in self._positions and below not in passed:
             passed.add(below)
             is_own = below in known and not known[below].is_linked
@@ -157,14 +157,13 @@ class _StepWriter:
         else:
             traced = self._traced.get(operation.vertex) or self._traced.get(operation.beside or "")
             if traced is None or operation.source or operation.is_linked:
-                # BuildKit's own business, such as the build context, or what is fetched for a step;
-                # or that of another build.
+                # An internal operation, such as loading the context, or a step of another build.
                 return None
             tops = (chain[-1:] for chain in operation.chains)
             layers, *others = dict.fromkeys(map(_write_layers, tops)) or [()]
             step, lines = self._write_instruction(traced), operation.lines
-        told = {"lines": tuple(sorted({*lines})), "layers": layers, "alternatives": tuple(others)}
-        return step.model_copy(update=told)
+        found = {"lines": tuple(sorted({*lines})), "layers": layers, "alternatives": tuple(others)}
+        return step.model_copy(update=found)
 
     def _write_instruction(self, traced: TracedStep) -> RecordedStep:
         built = self._built.get(traced.digests, traced)
@@ -183,7 +182,7 @@ class _StepWriter:
     def _write_log(self, traced: TracedStep) -> str:
         log = self._redact(traced.log)
         if traced.is_cut:
-            # It may begin with the end of a secret, which is not known as one.
+            # It may begin with the end of a secret, which is not recognized.
             log = log.partition("\n")[2] or log[self._redact.longest :]
         return log[-self._longest_log :]
 
@@ -204,28 +203,28 @@ class _StepWriter:
         return RecordedStep(kind="from", text=text, stage=head.name)
 
     def _find_offset(self, began: float | None) -> float | None:
-        """A moment from the beginning of the build; of a run that only saves, none is told."""
+        """A moment in seconds from the beginning of the build; None for a run that only saves."""
         first = self._begun
         if began is None or first is None or began < first:
             return None
         return round(began - first, 3)
 
     def write_elsewhere(self, metadata: Metadata) -> Iterator[RecordedStep]:
-        """Write what other nodes of the builder did: buildx tells the metadata of one of them."""
-        for step in self._told.steps:
+        """Write the steps of other nodes of the builder: the metadata describes only one node."""
+        for step in self._detailed.steps:
             if not any(digest in metadata.operations for digest in step.digests):
                 platforms = (step.name.platform,) if step.name.platform else ()
                 written = self._write_instruction(step)
                 yield written.model_copy(update={"platforms": platforms})
 
-    def write_untold(self) -> Iterator[RecordedStep]:
-        """Write the steps that the stream alone tells; layers and lines are not known then."""
+    def write_without_metadata(self) -> Iterator[RecordedStep]:
+        """Write the steps from the stream alone, without layers and lines."""
         found = [
             (base.step, self._write_base(base, ""))
-            for base in self._told.sources
+            for base in self._detailed.sources
             if base.step is not None
         ]
-        found += [(step.name, self._write_instruction(step)) for step in self._told.steps]
+        found += [(step.name, self._write_instruction(step)) for step in self._detailed.steps]
         order = self._order_stages()
         found.sort(key=lambda each: (order[each[0].stage], each[0].platform or "", each[0].index))
         for name, step in found:
@@ -233,13 +232,13 @@ class _StepWriter:
             yield step.model_copy(update={"platforms": platforms})
 
     def _order_stages(self) -> Mapping[str, tuple[float, int]]:
-        """Where each stage stands among the others: by when its first instruction began.
+        """The order of the stages, by the beginning of their first instructions.
 
-        Those that were not needed, since what is built on them was found, are told all at once, the
-        last one first.
+        The stream lists stages that were not needed, because a later result was found, all at once,
+        the last one first.
         """
         order = defaultdict[str, tuple[float, int]](lambda: (inf, 0))
-        for at, step in enumerate(self._told.steps):
+        for at, step in enumerate(self._detailed.steps):
             own = inf if step.began is None else step.began
             began, position = order.get(step.name.stage, (own, at if own == inf else -at))
             order[step.name.stage] = min(began, own), position
@@ -250,13 +249,13 @@ class _StepWriter:
         return shown if len(shown) <= self._longest else f"{shown[: self._longest - 1]}…"
 
 
-def _match_steps(built: Trace, told: Trace) -> dict[tuple[str, ...], TracedStep]:
-    """The steps of the build by the vertices that another run of it had."""
+def _match_steps(built: Trace, detailed: Trace) -> dict[tuple[str, ...], TracedStep]:
+    """The steps of the build by their vertices in another run."""
     waiting = defaultdict(list)
     for step in built.steps:
         waiting[step.name].append(step)
     found = {}
-    for step in told.steps:
+    for step in detailed.steps:
         if waiting[step.name]:
             found[step.digests] = waiting[step.name].pop(0)
     return found

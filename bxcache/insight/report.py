@@ -1,6 +1,6 @@
-"""A build's report: what its record tells, with the figures that people ask for.
+"""The report of a build: its record with the figures that people ask for.
 
-It has a version; keys are added, never renamed. Sizes are bytes, times seconds; moments are seconds
+It has a version. Keys are added, never renamed. Sizes are bytes, times seconds; moments are seconds
 since 1970.
 """
 
@@ -35,23 +35,22 @@ class _Part(BaseModel):
 
 
 class ReportedCounts(_Part):
-    """What became of steps. A `FROM` is none of them: it names a base image."""
+    """The outcomes of steps. A `FROM` is not a step: it names a base image."""
 
     reused: Count = 0
     executed: Count = 0
     failed: Count = 0
     hit_ratio: Ratio | None = None
-    """The share of them that was reused; None where there is no step."""
+    """The share of reused steps; None without steps."""
 
     spent: TotalSeconds = 0.0
-    """How long all steps were worked on, base images and transfers included, those that ran side
-    by side added up."""
+    """The total time of all steps, including base images and transfers; parallel steps add up."""
 
     saved: TotalSeconds = 0.0
-    """How long the reused ones took when they were executed last, as far as that is known."""
+    """How long the reused steps took when they were last executed, as far as that is known."""
 
     unknown: Count = 0
-    """How many of the reused ones are not among those saved: no record tells what they took."""
+    """How many reused steps `saved` does not include, because no record contains their time."""
 
 
 class ReportedLayer(_Part):
@@ -60,41 +59,41 @@ class ReportedLayer(_Part):
     digest: str
     size: Size
     step: Position
-    """The position of the step that made it."""
+    """The position of its step."""
 
     shared: bool = False
-    """Whether it was told before: by a stage above, or by another step of this one."""
+    """Whether it is listed before, in an earlier stage or for another step of this stage."""
 
 
 class ReportedStage(_Part):
     """A stage of the Dockerfile."""
 
     name: Text
-    """Empty for what belongs to no stage that is known."""
+    """Empty for steps of unknown stages."""
 
     line: int | None = None
     """The line of its `FROM`; None if unknown."""
 
     base: Text = ""
-    """What its `FROM` names; empty if unknown."""
+    """The name in its `FROM`; empty if unknown."""
 
     needed: bool = True
-    """Whether it was part of the build."""
+    """Whether the build needed it."""
 
     counts: ReportedCounts = ReportedCounts()
-    """Of its own steps. One that several stages have counts in each of them."""
+    """The counts of its own steps. A step of several stages counts in each."""
 
     steps: tuple[Position, ...] = ()
-    """The positions of its own steps, its base image first where it has one."""
+    """The positions of its own steps, after its base image if it has one."""
 
     layers: tuple[ReportedLayer, ...] = ()
-    """Those of its own steps, from the bottom."""
+    """The layers of its own steps, from the bottom."""
 
     bytes: TotalSize = 0
     """The size of its layers without the shared ones."""
 
     shared_bytes: TotalSize = 0
-    """The size of the shared ones."""
+    """The size of the shared layers."""
 
 
 class ReportedBuild(_Part):
@@ -103,69 +102,69 @@ class ReportedBuild(_Part):
     started: float
     seconds: Seconds
     exit_status: int = 0
-    """Docker's; 0 is a build that succeeded."""
+    """Docker's exit status; 0 is success."""
 
     refused: bool = False
-    """It succeeded by itself, and a gate made it fail."""
+    """Whether the build succeeded but a gate failed it."""
 
     hit_ratio: Ratio | None = None
-    """The share of its steps that was reused; None where it had none."""
+    """The share of reused steps; None without steps."""
 
     bytes: TotalSize | None = None
-    """The size of its layers, each once; None if unknown, as of a build that failed."""
+    """The size of its layers without duplicates; None if unknown, as for a failed build."""
 
 
 class Report(_Part):
-    """What there is to tell of a build."""
+    """The report of a build."""
 
     version: Literal["1"] = "1"
     scope: RecordedScope
     started: float
-    """When it began."""
+    """When the build began."""
 
     seconds: Seconds
     """How long `docker buildx build` took."""
 
     exit_status: int = 0
-    """Docker's; 0 is a build that succeeded."""
+    """Docker's exit status; 0 is success."""
 
     counts: ReportedCounts
-    """Of all steps, each once."""
+    """The counts of all steps, each once."""
 
     shared_steps: Count = 0
-    """How many of them several stages have. They count in each of these, so that the counts of all
+    """How many steps belong to several stages. They count in each of these, so the counts of all
     stages add up to more than those of the build."""
 
     bytes: TotalSize | None = None
-    """The size of all layers, each once; None if unknown, as of a build that failed."""
+    """The size of all layers without duplicates; None if unknown, as for a failed build."""
 
     stages: tuple[ReportedStage, ...] = ()
-    """In the order of the Dockerfile."""
+    """The stages, in the order of the Dockerfile."""
 
     steps: tuple[ReportedStep, ...] = ()
-    """Each after what it builds on."""
+    """The steps, each after the step that it builds on."""
 
     slowest: tuple[Position, ...] = ()
-    """The positions of the steps that took longest of those that were executed or failed."""
+    """The positions of the slowest steps among those that were executed or failed."""
 
     caches: tuple[RecordedCache, ...] = ()
     pulled_bytes: Size = 0
-    """How much of layers and base images was fetched."""
+    """The size of the layers and base images that were fetched."""
 
     sent_bytes: Size = 0
-    """How much of the build context was sent."""
+    """The size of the build context that was sent."""
 
     warnings: tuple[Text, ...] = ()
-    """What a person should look at."""
+    """The warnings of bxcache."""
 
     build_warnings: tuple[Text, ...] = ()
-    """What BuildKit warned of, such as a bad habit in the Dockerfile."""
+    """The warnings of BuildKit, such as a bad habit in the Dockerfile."""
 
     gates: tuple[Verdict, ...] = ()
-    """The gates that it does not pass."""
+    """The gates that the build failed."""
 
     images: tuple[RecordedImage, ...] = ()
     tools: RecordedTools = RecordedTools()
     place: RecordedPlace = RecordedPlace()
     trend: tuple[ReportedBuild, ...] = ()
-    """The last builds of the scope, the oldest first; this one is the last of them."""
+    """The last builds of the scope, the oldest first and this one last."""

@@ -1,4 +1,4 @@
-"""From the records of builds to the report of the last one. Pure: it reads and asks nothing."""
+"""Makes the report of a build from the records of that build and earlier ones."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record, RecordedStep
 
 MOST_BUILDS = 10
-"""How many builds a trend has."""
+"""The largest number of builds in a trend."""
 
 _MOST_SLOWEST = 5
 _LEAST_SECONDS = 0.05
-"""What takes less is not slow."""
+"""Steps below this time are not slow."""
 
 _WORKED = (Outcome.EXECUTED, Outcome.FAILED)
 
 
 def make_report(records: Sequence[Record], platform: str | None = None) -> Report:
-    """The report of a build.
+    """Make the report of a build.
 
     Args:
-        records: its record, then those of earlier builds, the last one's first: of the same scope,
-            and of those that it started from.
-        platform: tell only what was done for this one.
+        records: its record, then those of earlier builds of the same scope and of the imported
+            scopes, the last one first.
+        platform: include only the steps for this platform.
 
     Raises:
         RecordError: the build was not for that platform.
@@ -75,7 +75,7 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
 
 
 def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
-    """What became of steps, and what it took."""
+    """Count the outcomes and times of steps."""
     listed = [*steps]
     counts = Counter(step.outcome for step in listed if step.outcome is not None)
     reused = counts[Outcome.REUSED]
@@ -93,7 +93,7 @@ def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
 
 
 def count_shared(stages: Iterable[Iterable[RecordedStep]]) -> int:
-    """How many steps several stages have: equal instructions on equal results are done once."""
+    """Count the steps of several stages: equal instructions on equal results run once."""
     having = Counter(id(step) for steps in stages for step in steps if step.outcome is not None)
     return sum(count > 1 for count in having.values())
 
@@ -120,8 +120,8 @@ def _report_step(step: RecordedStep, past: Past) -> ReportedStep:
 def _report_stages(
     views: Iterable[Stage], chosen: Sequence[RecordedStep], steps: Sequence[ReportedStep]
 ) -> Iterator[ReportedStage]:
-    """The stages, and at last what belongs to none that is known."""
-    # Steps that look alike are not the same.
+    """The stages, and finally the steps of unknown stages."""
+    # Steps that look alike can be different ones.
     places = {id(step): position for position, step in enumerate(chosen)}
     left, known = set(places.values()), set[str]()
     for view in views:
@@ -153,7 +153,7 @@ def _report_stage(
 def _report_layers(
     positions: Iterable[int], steps: Sequence[ReportedStep], known: set[str]
 ) -> Iterator[ReportedLayer]:
-    """The layers of steps; each that is told becomes known."""
+    """The layers of steps; each becomes known."""
     for position in positions:
         for layer in steps[position].layers:
             shared = layer.digest in known
@@ -172,7 +172,7 @@ def _find_slowest(steps: Sequence[ReportedStep]) -> tuple[int, ...]:
 
 def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
     layers = list_layers(steps)
-    # No layer is empty: an engine without the containerd image store does not tell their sizes.
+    # No layer is empty: an engine without the containerd image store does not report sizes.
     return sum(layer.size for layer in layers) or None
 
 

@@ -28,7 +28,7 @@ BUILDS = {
     "two-platforms": ("two-platforms",),
 }
 GATES = (
-    Verdict(gate="max_seconds", reason="the build took 12.3 s, and may take 10 s", fails=True),
+    Verdict(gate="max_seconds", reason="the build took 12.3 s; at most 10 s allowed", fails=True),
     Verdict(gate="max_growth", reason="the cache grew by 2.0 MB", fails=False),
 )
 HOUR = 3600.0

@@ -314,7 +314,7 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
     """It costs one warning, which names the file, before the digest or the summary."""
     library.events = [Streamed("{}"), Streamed("{}"), StepFinished(STEP, Outcome.REUSED, 0)]
     assert run(["build", "--log", "/dev/full", "-q"]) == 0
-    warning = "warning: the log `/dev/full` is not whole: No space left on device\n"
+    warning = "warning: the log `/dev/full` is incomplete: No space left on device\n"
     assert capsys.readouterr() == (f"{RESULT.digest}\n", warning)
     assert run(["build", "--log", "/dev/full", "--progress", "plain"]) == 0
     err = capsys.readouterr().err
@@ -520,6 +520,6 @@ def test_a_word_that_is_neither_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bxcache.toml").write_text("[images.api]\ncontext = 'api'\n[images.web]\n")
     assert run(["build", "aip"]) == 78
-    said = "`aip` is no path, and is not declared in [images]; known: `api`, `web`"
+    said = "`aip` is not a path, and is not declared in [images]; known: `api`, `web`"
     assert said in capsys.readouterr().err
     assert not library.requests

@@ -12,8 +12,8 @@ import pytest
 from bxcache.cli.main import run
 from bxcache.errors import RecordError
 from bxcache.insight.chains import Chain
-from bxcache.insight.find import HistoryRequest
 from bxcache.insight.history import History
+from bxcache.insight.request import HistoryRequest
 from tests.support.histories import (
     SCOPE,
     make_history,
@@ -269,8 +269,8 @@ def test_a_script_reads_a_comparison(
         (["history", "--stage", "lint"], 66, ["`lint` is not part of this build", "--target lint"]),
         (["history", "plain", "--stage", "one"], 66, ["the cache of `plain` has no record"]),
         (["history", "plain", "-q", "--stage", "one"], 66, ["its stages have no names"]),
-        (["diff", "plain"], 66, ["`plain` has no record: the cache of `plain` in /store"]),
-        (["diff", "~1", "plain"], 66, ["`plain` has no record", "a build with bxcache"]),
+        (["diff", "plain"], 66, ["`plain` has no record, so the cache of `plain` in /store"]),
+        (["diff", "~1", "plain"], 66, ["`plain` has no record", "`bxcache build` leaves one"]),
         (["diff", "--stage", "tow"], 66, ["there is no stage `tow`"]),
         (["diff", "~0", "--stage", "lint"], 66, ["`lint` is not part of this build"]),
     ],
@@ -294,10 +294,10 @@ def test_a_usage_error_asks_nobody(known: Known) -> None:
 
 
 @pytest.mark.parametrize("command", ["history", "diff"])
-def test_the_help_tells_how_builds_are_named(
+def test_the_help_explains_how_builds_are_named(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where somebody looks first."""
+    """The help of `history` and `diff` explains how to name an earlier build."""
     out = ask(capsys, command, "--help")
     assert "[NAME]" in out or "[BEFORE] [AFTER]" in out
     assert "the build before the last one" in " ".join(out.split())

@@ -218,8 +218,8 @@ def test_a_failure_of_git_removes_nothing(
     ("words", "status", "message"),
     [
         (["prune"], 2, "`--max-age 30d`, `--gone`, or both"),
-        (["prune", "--keep", "main"], 2, "say what is to go"),
-        (["prune", "--dry-run"], 2, "say what is to go"),
+        (["prune", "--keep", "main"], 2, "choose what to remove"),
+        (["prune", "--dry-run"], 2, "choose what to remove"),
         (["prune", "--max-age", "soon"], 2, "`soon` is not an age"),
         (["prune", "--max-age", ""], 2, "is not an age"),
         (["prune", "--max-age", "-1d"], 2, "is not an age"),

@@ -133,7 +133,7 @@ def test_one_file_does_not_hold_two_things(
     (tmp_path / "nowhere").mkdir()
     (tmp_path / "t.json").write_text("old")
     assert run(words) == 2
-    assert "name two files" in capsys.readouterr().err
+    assert "use two file names" in capsys.readouterr().err
     assert library.asked == []
     assert (tmp_path / "t.json").read_text() == "old"
 
@@ -189,7 +189,7 @@ def test_nothing_is_written_through_a_link(
     assert run([*words, "there.md"]) == 2
     said = capsys.readouterr().err
     is_folder = leads_to == "a folder" and "is a directory" in said
-    assert is_folder or "is a link, and nothing is written through one" in said
+    assert is_folder or "is a link, and bxcache does not write through links" in said
     assert library.asked == []
     assert Path("there.md").is_symlink()
     assert [each.read_text() for each in Path("outside").iterdir()] == ["mine"]

@@ -1,4 +1,4 @@
-"""What a shell is offered for the words that only the project knows."""
+"""The completions that depend on the project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = Scope("image", None, (guess_platform(),)).name
 
 @pytest.fixture
 def project(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project that has a Dockerfile and a store of its own."""
+    """A project with a Dockerfile and its own store."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM a AS deps\nFROM deps AS dev\nFROM deps\n")
@@ -35,7 +35,7 @@ def project(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def complete(*words: str) -> list[str]:
-    """What is offered for the last of some words."""
+    """The completions of the last word."""
     offered = ShellComplete(cli, {}, "bxcache", VARIABLE)
     return [each.value for each in offered.get_completions(list(words[:-1]), words[-1])]
 
@@ -43,7 +43,7 @@ def complete(*words: str) -> list[str]:
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("command", ["history", "diff"])
 def test_the_stages_of_the_dockerfile_are_offered(command: str) -> None:
-    """Where nothing was built yet."""
+    """Before the first build, the stages of the Dockerfile are offered."""
     assert complete(command, "--stage", "d") == ["deps", "dev"]
     assert complete(command, "--target", "de") == ["deps", "dev"]
     assert complete("report", "--target", "dev") == ["dev"]
@@ -51,7 +51,7 @@ def test_the_stages_of_the_dockerfile_are_offered(command: str) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_the_stages_that_were_built_are_offered(store: Store) -> None:
-    """Of the last build of what is named, whatever the Dockerfile says now."""
+    """After a build, its stages are offered, whatever the Dockerfile contains now."""
     build(store, NAME, b"one")
     store.add_record(NAME, make_record(make_step("RUN a", 2, stage="dist")).to_json())
     assert complete("history", "--stage", "d") == ["dist"]
@@ -60,14 +60,14 @@ def test_the_stages_that_were_built_are_offered(store: Store) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_scopes_are_offered_wherever_one_is_named(store: Store) -> None:
-    """Both that are compared, too."""
+    """Every argument that names a scope offers the scopes of the store."""
     build(store, NAME, b"one")
     for words in (["history"], ["report"], ["diff"], ["diff", NAME]):
         assert complete(*words, "im") == [NAME]
 
 
 def test_gates_are_offered() -> None:
-    """Each with its sign."""
+    """Each gate is offered with its equals sign."""
     assert complete("build", "--gate", "max_s") == ["max_size=", "max_seconds="]
     assert "warn=" in complete("bake", "--gate", "")
     assert complete("build", "--gate", "x") == []
@@ -77,7 +77,7 @@ def test_gates_are_offered() -> None:
 def test_a_broken_project_offers_nothing(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And says nothing."""
+    """A broken project offers nothing and prints nothing."""
     (tmp_path / "bxcache.toml").write_text("[images\n")
     monkeypatch.chdir(tmp_path)
     assert complete("history", option, "a") == []

@@ -1,4 +1,4 @@
-"""The records of earlier builds are found wherever they are kept, and make a report."""
+"""The records of earlier builds are found in every backend, and make a report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.config.loading import load_setup
 from bxcache.errors import RecordError
 from bxcache.insight.earlier import EarlierBuilds, EarlierQuery, query_before, read_earlier
-from bxcache.insight.find import HistoryRequest, find_report
+from bxcache.insight.find import find_report
 from bxcache.insight.record import Record, RecordedCache, RecordedScope
+from bxcache.insight.request import HistoryRequest
 from bxcache.place.scope import Scope, guess_platform
 from bxcache.store.store import Store
 from tests.support.histories import make_record, make_step
@@ -40,7 +41,7 @@ def record(scope: str, started: float, *, imported: str = "", **more: Any) -> Re
 
 
 def keep(store: Store, *records: Record) -> None:
-    """What builds left, one after the other."""
+    """Store the records of builds, one after the other."""
     for each in records:
         store.add_record(each.scope.name, each.to_json())
 
@@ -57,7 +58,7 @@ def project(store: Store, tmp_path: Path) -> Path:
 
 
 def test_earlier_builds_are_those_of_the_scope_and_of_what_was_imported(store: Store) -> None:
-    """The last one's first; neither later ones, nor those of a scope that has no part in it."""
+    """Earlier builds are listed last one first, without later builds and unrelated scopes."""
     keep(store, *(record(OWN, started) for started in (1.0, 4.0, 9.0)))
     keep(store, record(OTHER, 2.0), record("third", 3.0))
     this = record(OWN, 5.0, imported=OTHER)
@@ -65,8 +66,8 @@ def test_earlier_builds_are_those_of_the_scope_and_of_what_was_imported(store: S
     assert [each.started for each in found] == [4.0, 2.0, 1.0]
 
 
-def test_what_several_places_have_is_told_once(store: Store, tmp_path: Path) -> None:
-    """A store and a copy of it, each with a build that the other has not."""
+def test_records_in_several_places_are_listed_once(store: Store, tmp_path: Path) -> None:
+    """A store and its copy yield a common record once, and the records of each."""
     copy = Store(tmp_path / "copy")
     keep(store, record(OWN, 1.0), record(OWN, 2.0))
     keep(copy, record(OWN, 1.0), record(OWN, 3.0))
@@ -76,7 +77,7 @@ def test_what_several_places_have_is_told_once(store: Store, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_read_is_left_out(store: Store) -> None:
-    """A record that is damaged, and a place that is gone."""
+    """A damaged record and a missing store are left out."""
     store.add_record(OWN, b"{}\n")
     keep(store, record(OWN, 1.0))
     gone = DirectoryHolder(store.path / "gone")
@@ -85,14 +86,14 @@ def test_what_cannot_be_read_is_left_out(store: Store) -> None:
 
 
 def test_so_many_of_each_scope_as_are_asked_for(store: Store) -> None:
-    """From the last one."""
+    """A limit keeps the last builds of each scope."""
     keep(store, *(record(scope, started) for started in (1.0, 2.0) for scope in (OWN, OTHER)))
     found = read_earlier([DirectoryHolder(store.path)], EarlierQuery((OWN, OTHER), 9.0, most=1))
     assert [(each.scope.name, each.started) for each in found] == [(OWN, 2.0), (OTHER, 2.0)]
 
 
 def test_what_failed_does_not_hide_what_succeeded_before(store: Store) -> None:
-    """It knows nothing of the steps behind the one that failed."""
+    """A failed build does not count, since it knows nothing of the steps after the failed one."""
     keep(store, record(OWN, 1.0), record(OWN, 2.0))
     keep(store, *(record(OWN, started, exit_status=1) for started in (3.0, 4.0)))
     found = read_earlier([DirectoryHolder(store.path)], EarlierQuery((OWN,), 9.0, most=1))
@@ -102,7 +103,7 @@ def test_what_failed_does_not_hide_what_succeeded_before(store: Store) -> None:
 def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
     store: Store, tmp_path: Path
 ) -> None:
-    """Another place is asked for what it does not know."""
+    """The next place is read only for scopes that the first one does not know."""
     copy = Store(tmp_path / "copy")
     keep(store, record(OWN, 1.0))
     keep(copy, record(OWN, 2.0), record(OTHER, 3.0))
@@ -112,7 +113,7 @@ def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
 
 
 def test_they_are_read_beside_something_else(store: Store, project: Path) -> None:
-    """From all that the configuration declares; whoever waits has them."""
+    """The configured backends are read in the background, and `wait` returns the records."""
     keep(store, record(OWN, 1.0))
     setup = load_setup(project, {})
     assert [each.started for each in EarlierBuilds(setup, EarlierQuery((OWN,), 9.0)).wait()] == [
@@ -123,7 +124,7 @@ def test_they_are_read_beside_something_else(store: Store, project: Path) -> Non
 def test_what_takes_too_long_is_not_waited_for(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is as if there was nothing."""
+    """A wait that times out returns no records."""
     keep(store, record(OWN, 1.0))
     going_on = Event()
     monkeypatch.setattr(DirectoryHolder, "read", lambda *_: going_on.wait(30) and None)
@@ -133,8 +134,8 @@ def test_what_takes_too_long_is_not_waited_for(
     assert asking.wait() == ()
 
 
-def test_a_report_tells_of_the_last_build(store: Store, project: Path) -> None:
-    """Also of one that failed, with what was saved by a build of another scope."""
+def test_a_report_shows_the_last_build(store: Store, project: Path) -> None:
+    """A report includes a failed build, and times from a build of another scope."""
     keep(store, record(OTHER, 3.0), record(OWN, 4.0, imported=OTHER, exit_status=1))
     report = find_report(HistoryRequest(directory=project))
     assert (report.started, report.exit_status, report.counts.saved) == (4.0, 1, 3.0)
@@ -142,7 +143,7 @@ def test_a_report_tells_of_the_last_build(store: Store, project: Path) -> None:
 
 
 def test_earlier_builds_are_counted_back(store: Store, project: Path) -> None:
-    """`~1` is the one before the last, and knows nothing of what came later."""
+    """`~1` is the build before the last one, and ignores later builds."""
     keep(store, *(record(OWN, started) for started in (1.0, 2.0, 3.0)))
     found = [find_report(HistoryRequest(name, directory=project)) for name in ("~0", "~1", "~2")]
     assert [each.started for each in found] == [3.0, 2.0, 1.0]
@@ -152,14 +153,14 @@ def test_earlier_builds_are_counted_back(store: Store, project: Path) -> None:
 
 
 def test_a_store_is_named_by_its_directory(store: Store, tmp_path: Path) -> None:
-    """From anywhere, as for a history."""
+    """A store can be named by its directory from anywhere."""
     keep(store, record(OWN, 1.0))
     request = HistoryRequest(OWN, source=str(store.path), directory=tmp_path)
     assert find_report(request).started == 1.0
 
 
-def test_a_damaged_record_is_told(store: Store, project: Path) -> None:
-    """Where it is the one that is asked for."""
+def test_a_damaged_record_is_reported(store: Store, project: Path) -> None:
+    """A damaged record is an error only when it is the requested one."""
     keep(store, record(OWN, 1.0))
     store.add_record(OWN, b"{}\n")
     with pytest.raises(RecordError, match="is damaged"):
@@ -168,6 +169,6 @@ def test_a_damaged_record_is_told(store: Store, project: Path) -> None:
 
 
 def test_nothing_is_known_of_what_was_never_built(project: Path) -> None:
-    """It is said where it was looked for."""
+    """The error names the searched places."""
     with pytest.raises(RecordError, match="no build of `image` is known"):
         find_report(HistoryRequest(directory=project))

@@ -1,4 +1,4 @@
-"""Whether a build is as it is wanted."""
+"""Gates: which requirements a build fails, and why."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FAILED = build(R, R, R, R, exit_status=1, caches=(cache(1),))
 
 
 def of(scope: str, size: int, place: str = "/store", kind: str = "local") -> Record:
-    """A good build of another scope, whose cache had a size."""
+    """A successful build of another scope, with the size of its cache."""
     named = RecordedScope(name=scope, image="image", platforms=("linux/amd64",))
     kept = RecordedCache(backend=kind, place=place, scope=scope, bytes=size, exported=True)
     return build(R, R, R, R, scope=named, caches=(kept,))
@@ -69,7 +69,7 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
         {"min_hit_ratio": 0.51},
         HALF,
         BEFORE,
-        ["2 of 4 steps were reused (50 %), and at least 51 % are wanted"],
+        ["2 of 4 steps reused (50 %); at least 51 % required"],
     ),
     ("all of it", {"min_hit_ratio": 1.0}, ALL, BEFORE, []),
     ("the first build", {"min_hit_ratio": 1.0, "require_cached": ["deps"]}, FIRST, [], []),
@@ -109,16 +109,16 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
         ["no stage `dep`; the stages are `base`, `deps`, `extra`, `app`"],
     ),
     ("as large as it may be", {"max_size": 100}, ALL, [], []),
-    ("larger", {"max_size": 99}, ALL, [], ["the cache has 100 B, and may have 99 B"]),
+    ("larger", {"max_size": 99}, ALL, [], ["the cache has 100 B; at most 99 B allowed"]),
     (
         "shown as the limit",
         {"max_size": "1.04MB"},
         build(R, R, R, R, caches=(cache(1_043_999),)),
         BEFORE,
-        ["the cache has 1.044 MB, and may have 1.040 MB"],
+        ["the cache has 1.044 MB; at most 1.040 MB allowed"],
     ),
     ("grown as it may", {"max_growth": 60}, ALL, BEFORE, []),
-    ("grown more", {"max_growth": 59}, ALL, BEFORE, ["grew by 60 B, and may grow by 59 B"]),
+    ("grown more", {"max_growth": 59}, ALL, BEFORE, ["grew by 60 B; at most 59 B allowed"]),
     ("nothing before", {"max_growth": 1}, ALL, [], []),
     ("a failed one before", {"max_growth": 59}, ALL, [FAILED, *BEFORE], ["grew by 60 B"]),
     (
@@ -161,26 +161,32 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
         {"min_hit_ratio": 0.504},
         HALF,
         BEFORE,
-        ["2 of 4 steps were reused (50.0 %), and at least 50.4 % are wanted"],
+        ["2 of 4 steps reused (50.0 %); at least 50.4 % required"],
     ),
     (
         "all of it is wanted, and almost all is there",
         {"min_hit_ratio": 1.0},
         build(*[R] * 3, X),
         BEFORE,
-        ["(75 %), and at least 100 % are wanted"],
+        ["(75 %); at least 100 % required"],
     ),
     (
         "grown a little more",
         {"max_growth": 1_040_000},
         build(R, R, R, R, caches=(cache(1_042_040),)),
         BEFORE,
-        ["grew by 1.042 MB, and may grow by 1.040 MB"],
+        ["grew by 1.042 MB; at most 1.040 MB allowed"],
     ),
-    ("a little too slow", {"max_seconds": "12.3s"}, ALL, [], ["took 12.34 s, and may take 12.3 s"]),
-    ("in minutes", {"max_seconds": "0.2m"}, ALL, [], ["took 12.3 s, and may take 12 s"]),
+    (
+        "a little too slow",
+        {"max_seconds": "12.3s"},
+        ALL,
+        [],
+        ["took 12.34 s; at most 12.3 s allowed"],
+    ),
+    ("in minutes", {"max_seconds": "0.2m"}, ALL, [], ["took 12.3 s; at most 12 s allowed"]),
     ("fast enough", {"max_seconds": "13s"}, ALL, [], []),
-    ("too slow", {"max_seconds": 12}, ALL, [], ["took 12.3 s, and may take 12 s"]),
+    ("too slow", {"max_seconds": 12}, ALL, [], ["took 12.3 s; at most 12 s allowed"]),
     ("it failed", {"min_hit_ratio": 1.0, "max_size": 1}, FAILED, [], []),
     (
         "several",
@@ -195,10 +201,10 @@ CASES: list[tuple[str, dict[str, Any], Record, list[Record], list[str]]] = [
 @pytest.mark.parametrize(
     ("gate", "record", "earlier", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
-def test_what_is_not_passed_is_told(
+def test_failed_gates_are_reported(
     gate: dict[str, Any], record: Record, earlier: list[Record], told: list[str]
 ) -> None:
-    """In one line each, with what was wanted and what is."""
+    """Each failed gate has one line with the value and the limit."""
     verdicts = judge_gates(GateSettings.model_validate(gate), record, earlier)
     assert len(verdicts) == len(told)
     for verdict, words in zip(verdicts, told, strict=True):
@@ -209,7 +215,7 @@ def test_what_is_not_passed_is_told(
 
 @pytest.mark.parametrize("name", ["min_hit_ratio", "max_size"])
 def test_a_gate_that_warns_does_not_fail(name: str) -> None:
-    """The others do."""
+    """A gate in `warn` warns, and every other gate fails the build."""
     gate = GateSettings.model_validate({"min_hit_ratio": 1.0, "max_size": 1, "warn": [name]})
     verdicts = judge_gates(gate, HALF, BEFORE)
     assert {each.gate: each.fails for each in verdicts} == {
@@ -227,7 +233,7 @@ KINDS: dict[str, tuple[Callable[[float, int], str], int, st.SearchStrategy[float
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 def test_two_figures_that_differ_are_shown_apart(kind: str, data: st.DataObject) -> None:
-    """However near they are, a message does not say the same of both."""
+    """Two values that differ never read the same in a message, however close they are."""
     show, digits, numbers = KINDS[kind]
     one = data.draw(numbers)
     near = st.floats(0.999, 1.001).map(lambda factor: type(one)(one * factor))
@@ -237,7 +243,7 @@ def test_two_figures_that_differ_are_shown_apart(kind: str, data: st.DataObject)
 
 
 def test_an_error_has_a_line_for_each_gate() -> None:
-    """So it reads on a terminal, and for each of several images with its name in front."""
+    """An error lists each failed gate on a line of its own."""
     verdicts = judge_gates(GateSettings(min_hit_ratio=1.0, max_size=1), HALF, BEFORE)
     error = GateError(verdicts)
     assert error.message.split("\n") == [str(each) for each in verdicts]

@@ -1,4 +1,4 @@
-"""The examples that the help ends with."""
+"""The help of the commands, and its examples."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ import pytest
 from click.testing import CliRunner
 
 from bxcache.cli.commands import COMMANDS as ENTRIES
+from bxcache.cli.commands import load_command
 from bxcache.cli.main import cli, split_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = {path: entry.load() for path, entry in ENTRIES.items()}
+COMMANDS = {path: load_command(path) for path in ENTRIES}
+EXAMPLES = {path: examples for path, (_, *examples) in ENTRIES.items()}
 LINES = [
     (path, line)
-    for path, entry in ENTRIES.items()
-    for line in entry.examples
+    for path, examples in EXAMPLES.items()
+    for line in examples
     if line.startswith("bxcache ")
 ]
 
 
 def list_placeholders(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
-    """The commands that do something, by their names below the program's."""
+    """The commands of a group and its subgroups, by path."""
     for name, command in group.commands.items():
         path = f"{above} {name}".strip()
         if isinstance(command, click.Group):
@@ -38,7 +40,7 @@ def test_every_command_has_examples() -> None:
     """Every command of the program has an entry with examples, and every entry is a command."""
     listed = dict(list_placeholders(cli))
     assert listed.keys() == COMMANDS.keys()
-    assert all(entry.examples for entry in ENTRIES.values())
+    assert all(EXAMPLES.values())
     for path, command in listed.items():
         assert command.name == COMMANDS[path].name == path.split()[-1]
         assert command.get_short_help_str() == COMMANDS[path].get_short_help_str()
@@ -46,7 +48,7 @@ def test_every_command_has_examples() -> None:
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_a_command_is_imported_when_it_is_named(path: str) -> None:
-    """Its help names it in full, and not the line that stands for it in a list."""
+    """The help of a command comes from its module, not from the row of the table."""
     done = CliRunner().invoke(cli, [*path.split(), "--help"], prog_name="bxcache")
     assert done.exit_code == 0
     assert done.stdout.startswith(f"Usage: bxcache {path} ")
@@ -55,7 +57,7 @@ def test_a_command_is_imported_when_it_is_named(path: str) -> None:
 
 @pytest.mark.parametrize(("path", "line"), LINES, ids=[line for _, line in LINES])
 def test_an_example_is_understood(path: str, line: str) -> None:
-    """Its flags and arguments are those that the command has."""
+    """Every example parses with the flags and arguments of its command."""
     words = shlex.split(line.partition(" > ")[0])[1:]
     own, _ = split_extra(words)
     depth = len(path.split())
@@ -66,7 +68,7 @@ def test_an_example_is_understood(path: str, line: str) -> None:
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_the_help_ends_with_them(path: str) -> None:
-    """Each on a line of its own, as it is to be typed."""
+    """The help ends with the examples, each on its own line."""
     shown = COMMANDS[path].get_help(click.Context(COMMANDS[path], info_name=path))
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
-    assert tuple(lines[-len(ENTRIES[path].examples) :]) == ENTRIES[path].examples
+    assert lines[-len(EXAMPLES[path]) :] == EXAMPLES[path]

@@ -226,7 +226,7 @@ def test_stages_are_found_by_their_names(names: tuple[str, ...], found: list[str
         (make_history(RECORD), ("base", "bild"), "no stage `bild`", "`base`, `deps`, `build`"),
         (make_history(RECORD), ("Lint",), "`lint` is not part of this build", "--target lint"),
         (make_history(make_record()), ("base",), "no stage `base`", "the stages are none"),
-        (make_history(None), ("base",), f"`{SCOPE}` has no record", "a build with bxcache"),
+        (make_history(None), ("base",), f"`{SCOPE}` has no record", "`bxcache build` leaves one"),
     ],
 )
 def test_a_stage_that_is_not_there_is_an_error(

@@ -166,7 +166,7 @@ def test_no_two_things_are_written_to_one_file(
 ) -> None:
     """However it is named; nothing is built."""
     assert run([*words, *options]) == 2
-    assert "name two files" in capsys.readouterr().err
+    assert "use two file names" in capsys.readouterr().err
     assert library.requests == []
     assert list_files() == []
 
@@ -199,7 +199,7 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
     file = "b.log" if words == ["bake"] else "b.api.log"
     err = capsys.readouterr().err
     assert err.count("warning:") == 1
-    assert f"warning: the log `{file}` is not whole: No space left on device" in err
+    assert f"warning: the log `{file}` is incomplete: No space left on device" in err
     assert "2 images: 2 built" in err or "2 targets: 2 built" in err
     assert len(library.requests) == 1
 
@@ -288,5 +288,5 @@ def test_the_rawjson_of_several_is_refused_with_a_way_out(
 ) -> None:
     """Streams of several would be mixed on one terminal."""
     assert run(["build", "--all", "--progress", "rawjson"]) == 2
-    assert "`--log FILE` keeps that of each" in capsys.readouterr().err
+    assert "use `--log FILE` for several" in capsys.readouterr().err
     assert library.requests == []

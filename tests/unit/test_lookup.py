@@ -10,7 +10,7 @@ import pytest
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, RegistryError
-from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.find import find_history, find_report
 from bxcache.insight.record import (
     Record,
     RecordedCache,
@@ -19,6 +19,7 @@ from bxcache.insight.record import (
     RecordedStage,
     RecordedStep,
 )
+from bxcache.insight.request import HistoryRequest
 from bxcache.place.scope import Owner, Scope, guess_platform
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
@@ -413,7 +414,7 @@ def test_where_only_another_image_is_known_a_command_tells_of_it(
     for find, command in ((find_history, "history"), (find_report, "report")):
         with pytest.raises(RecordError) as caught:
             find(request)
-        assert f"`bxcache {command} {words}` tells of another image" in caught.value.hint
+        assert f"`bxcache {command} {words}` shows another image" in caught.value.hint
         find(replace(request, name=words))
 
 
@@ -429,5 +430,7 @@ def test_only_an_image_keeps_no_records(project: Path) -> None:
     (project / "bxcache.toml").write_text(
         '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app:main"\n'
     )
-    with pytest.raises(RecordError, match="no backend is declared that keeps records"):
+    with pytest.raises(
+        RecordError, match="the configuration declares no backend that keeps records"
+    ):
         find_history(HistoryRequest(directory=project))

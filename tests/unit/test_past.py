@@ -1,4 +1,4 @@
-"""What a step once took is known as long as builds reuse it."""
+"""The time of a step stays known as long as builds reuse it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Took = dict[str, float | None]
 BUILDS = st.lists(
     st.fixed_dictionaries({name: st.none() | st.floats(0.1, 900.0) for name in NAMES}), min_size=1
 )
-"""For each build what its steps took; None where a step was reused."""
+"""For each build the times of its steps; None for a reused step."""
 
 
 @given(BUILDS)
 def test_the_last_record_knows_what_all_before_it_took(
     builds: list[dict[str, float | None]],
 ) -> None:
-    """Each build has read the record of the one before it, and no other."""
+    """The time survives although each build reads only the record of the previous one."""
     last: dict[str, float] = {}
     record = make_record()
     for took in builds:
@@ -43,7 +43,7 @@ def test_the_last_record_knows_what_all_before_it_took(
 
 
 def test_what_failed_or_is_a_base_image_saves_nothing() -> None:
-    """Only what is reused would have taken time."""
+    """Only reused steps save time."""
     before = make_record(
         make_step("RUN a", 2, layers="a:10", seconds=5.0), make_step("FROM x", 1, layers="x:10")
     )
@@ -52,7 +52,7 @@ def test_what_failed_or_is_a_base_image_saves_nothing() -> None:
 
 
 def test_of_two_steps_that_made_one_layer_the_one_of_the_same_kind_is_known() -> None:
-    """The stage that is copied from has another name now, and so has the text of the copy."""
+    """A copy is still recognized after its source stage was renamed."""
     before = make_record(
         make_step("RUN make", 2, layers="a:10", seconds=5.0),
         make_step("COPY --from=deps /x /x", 4, layers="a:10", seconds=0.1),

@@ -12,7 +12,7 @@ import pytest
 
 from bxcache.errors import RecordError
 from bxcache.insight import recent_builds
-from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.find import find_history, find_report
 from bxcache.insight.recent_builds import Checkout, add_build, read_builds
 from bxcache.insight.record import (
     Record,
@@ -22,6 +22,7 @@ from bxcache.insight.record import (
     RecordedStep,
     parse_record,
 )
+from bxcache.insight.request import HistoryRequest
 from bxcache.oci.documents import MOST_RECORDS
 from bxcache.pipeline.extract import Extraction, extract_stage
 from bxcache.pipeline.record import remember_build
@@ -131,7 +132,7 @@ def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
     request = HistoryRequest(directory=project)
     history = find_history(request)
     assert history.present is None
-    assert "no declared backend has a cache of it; this is what the build left" in history.notes
+    assert "no configured backend has its cache; this is the record of the build" in history.notes
     assert not store.path.exists()
     with pytest.raises(RecordError, match="no declared backend has a cache"):
         extract_stage(request, Extraction(history, "build", project / "out"))
@@ -147,7 +148,7 @@ def test_a_registry_that_is_down_hides_no_build(project: Path) -> None:
     remember(project, DEFAULT, 2)
     (note,) = find_history(HistoryRequest(directory=project)).notes[:1]
     assert "127.0.0.1:9/app was not read" in note
-    assert "no declared backend" not in note
+    assert "no configured backend" not in note
     assert find(project)[1] == 2
 
 

@@ -161,12 +161,12 @@ DAMAGED: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("data", "why"), DAMAGED)
 def test_a_damaged_record_is_an_error(data: bytes, why: str) -> None:
-    """It says whose record it is and what is wrong, and that the cache is as good as before."""
+    """It says whose record it is and what is wrong, and that the cache is not affected."""
     with pytest.raises(RecordError) as caught:
         parse_record(data, "`image.main`")
     assert caught.value.message.startswith("the record of `image.main` is damaged: ")
     assert why in caught.value.message
-    assert "the cache itself is as good as before" in caught.value.hint
+    assert "the cache itself is not affected" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_later_version_is_another_error(document: dict[str, Any], version: int
     with pytest.raises(RecordError) as caught:
         parse_record(write(document), "`x`")
     assert caught.value.message == (
-        f"the record of `x` has version {version}, and this bxcache reads up to 1"
+        f"the record of `x` has version {version}; this bxcache reads up to 1"
     )
     assert "update bxcache" in caught.value.hint
 

@@ -13,7 +13,7 @@ import pytest
 
 from bxcache.buildx.stream.events import Outcome, StepFinished, Warned
 from bxcache.buildx.stream.names import StepName
-from bxcache.cli.main import hear_signals, judge_output, run
+from bxcache.cli.main import handle_signals, judge_output, run
 from bxcache.cli.streams import open_streams
 from bxcache.pipeline.result import BuildResult
 from tests.support.histories import make_record, make_step
@@ -151,7 +151,7 @@ def test_a_signal_that_is_ignored_stays_ignored(ignored: signal.Signals) -> None
     (other,) = {signal.SIGHUP, signal.SIGTERM} - {ignored}
     signal.signal(ignored, signal.SIG_IGN)
     signal.signal(other, signal.SIG_DFL)
-    hear_signals()
+    handle_signals()
     signal.raise_signal(ignored)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(other)

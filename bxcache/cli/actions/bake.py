@@ -11,7 +11,7 @@ import click
 from bxcache.cli.actions.request import choose_mode, to_request
 from bxcache.cli.image_files import ImageFiles, spread_files
 from bxcache.cli.job_log import find_job_log, say
-from bxcache.cli.outcomes import Outcomes, tell_outcomes
+from bxcache.cli.outcomes import Outcomes, print_outcomes
 from bxcache.cli.progress import BAKE, open_batch_progress, open_failures, open_log
 from bxcache.cli.report_files import check_alone
 from bxcache.console.batch import TARGETS
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 
 def bake(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
-    """Bake targets and print the result, or print what bake would do or answers."""
+    """Bake targets and print the result, or the preview or bake's answer."""
     if values["layers"] and (values["as_json"] or choose_mode(values) == "quiet"):
-        raise click.UsageError("`--json` has the layers by itself, and `--quiet` prints digests")
+        raise click.UsageError(
+            "`--layers` cannot be combined with `--json` (which includes them) or `--quiet`"
+        )
     check_alone((*values["reports"], values["trace"], values["log"]))
     request = BakeRequest(
         build=to_request(values, extra or ()),
@@ -47,7 +49,7 @@ def bake(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **values: A
 
 
 def _ask(request: BakeRequest, mode: str) -> int:
-    """Pass on what bake answers: to stdout, whatever is printed there of a build."""
+    """Print bake's answer on stdout, where a build would print its result."""
     log, progress = find_job_log(), {"rawjson": "rawjson", "quiet": "quiet", "none": "quiet"}
     request = replace(request, build=replace(request.build, stdout=STDOUT))
     return ask_bake(request, lambda line: say(line, log), progress.get(mode, "plain"))
@@ -73,5 +75,5 @@ def _bake(request: BakeRequest, mode: str, values: dict[str, Any]) -> int:
         if not each:
             say("there is no target to build", log)
         outcomes = Outcomes(TARGETS, each, time.monotonic() - begun, files)
-        tell_outcomes(outcomes, values, log, failures)
+        print_outcomes(outcomes, values, log, failures)
     return find_status(each)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bxcache.cli.actions.request import choose_mode, to_request
-from bxcache.cli.job_log import annotate, find_job_log, say, tell_warnings
+from bxcache.cli.job_log import annotate, find_job_log, print_warnings, say
 from bxcache.cli.progress import open_failures, open_log, open_progress
 from bxcache.cli.report_files import check_alone, report_build
 from bxcache.console.preview import render_preview
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 
 _NAME = re.compile(r"[^/\\:.-][^/\\:]*")
-"""What can be the name of an image, and does not look like a path."""
+"""A word that can be the name of an image and does not look like a path."""
 
 
 def build(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
     """Build one image or several, or print what would be done."""
     mode = choose_mode(values)
     if values["layers"] and (values["as_json"] or mode == "quiet"):
-        raise click.UsageError("`--json` has the layers by itself, and `--quiet` prints a digest")
+        raise click.UsageError(
+            "`--layers` cannot be combined with `--json` (which includes them) or `--quiet`"
+        )
     if (values["every"] or len(words) > 1) and values["image"]:
         raise click.UsageError("`--image` names one image; give several names without it")
     if values["every"] and words:
@@ -56,10 +58,10 @@ def build(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **values: An
 
 
 def _is_image(word: str, config_file: str | None) -> bool:
-    """Whether a word names an image of the config file, and so is no path.
+    """Whether a word names an image of the config file, and not a path.
 
     Raises:
-        ConfigError: images are declared, and it is neither one of them nor a path.
+        ConfigError: images are declared, and the word is neither one of them nor a path.
     """
     if not _NAME.fullmatch(word):
         return False
@@ -77,7 +79,7 @@ def _refuse(word: str, setup: Setup) -> NoReturn:
     from bxcache.config.loading import explain_unknown  # noqa: PLC0415  # only an error needs it
 
     source = str(setup.file.path) if setup.file is not None else "no config file"
-    text = f"`{word}` is no path, and {explain_unknown(setup.config.images)}"
+    text = f"`{word}` is not a path, and {explain_unknown(setup.config.images)}"
     raise ConfigError([Problem(source, "images", text)])
 
 
@@ -100,7 +102,7 @@ def _build(
 
     if not result.exit_status:
         failures.forgive()
-    tell_warnings(mode, log, result)
+    print_warnings(mode, log, result)
     said = print_result(result, observer, log, quiet=mode == "quiet", as_json=values["as_json"])
     if values["layers"]:
         print_layers(result, log)

@@ -11,7 +11,7 @@ import click
 from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.image_files import spread_files
 from bxcache.cli.job_log import find_job_log, say
-from bxcache.cli.outcomes import Outcomes, tell_outcomes
+from bxcache.cli.outcomes import Outcomes, print_outcomes
 from bxcache.cli.progress import BUILD, open_batch_progress, open_failures, open_logs
 from bxcache.console.batch import IMAGES
 from bxcache.console.preview import render_preview
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
-    """Build images side by side and print what became of each; all where none is named."""
+    """Build the named images, or all of them, side by side and print the results."""
     mode = choose_mode(values)
     if mode == "rawjson":
         raise click.UsageError(
-            "`--progress rawjson` shows the stream of one image; `--log FILE` keeps that of each"
+            "`--progress rawjson` shows the stream of one image; use `--log FILE` for several"
         )
     chosen = choose_images(request, names)
     files = spread_files(values, chosen, with_log=True)
@@ -52,7 +52,7 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
 
             each = build_batch(request, chosen, observe, jobs=jobs, fail_fast=fast)
         outcomes = Outcomes(IMAGES, each, time.monotonic() - begun, files)
-        tell_outcomes(outcomes, values, log, failures)
+        print_outcomes(outcomes, values, log, failures)
     return find_status(each)
 
 

@@ -16,7 +16,8 @@ from bxcache.console.progress import PlainProgress
 from bxcache.console.tables import render_document, show_text
 from bxcache.errors import RecordError
 from bxcache.insight.comparison import compare_stages
-from bxcache.insight.find import HistoryRequest, find_history
+from bxcache.insight.find import find_history
+from bxcache.insight.request import HistoryRequest
 from bxcache.pipeline.extract import Extraction, extract_stage
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     stages: tuple[str, ...],
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
-    """Show the layers of each stage as the last build left them, and what made them."""
+    """Print the layers of each stage, or write the files of one."""
     if quiet and as_json:
         raise click.UsageError("`--quiet` and `--json` exclude each other")
     if folder is not None and len(stages) != 1:
         raise click.UsageError("`--export` writes the files of one `--stage`")
     request = replace(HistoryRequest.of(name, **given), with_places=places)
     history = find_history(request)
-    _tell_notes(history)
+    _print_notes(history)
     chosen = history.find_stages(stages)
     if folder is not None:
         _export(request, history, chosen[0].name, folder, extra or ())
@@ -79,11 +80,11 @@ def show_difference(
     stages: tuple[str, ...],
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
-    """Compare the layers of two builds, stage by stage, and show what made those that differ."""
+    """Print the differences between the layers of two builds."""
     name, back, _ = before.partition("~")
     last = after or (f"{name}~0" if back else "~0")
     first, second = (_find_recorded(each, given) for each in (before, last))
-    _tell_notes(first, second)
+    _print_notes(first, second)
     differences = _compare(first, second, stages)
     if as_json:
         click.echo(render_document(describe_difference(first, second, differences)))
@@ -96,9 +97,9 @@ def _find_recorded(name: str, given: dict[str, Any]) -> History:
     history = find_history(HistoryRequest.of(name, **given))
     if history.record is None:
         raise RecordError(
-            f"`{name}` has no record: the cache of `{history.scope}` in {history.source} tells of "
-            "no stages that could be compared",
-            hint="a build with bxcache leaves one",
+            f"`{name}` has no record, so the cache of `{history.scope}` in {history.source} has "
+            "no stages to compare",
+            hint="`bxcache build` leaves one",
         )
     return history
 
@@ -107,12 +108,12 @@ def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[
     differences = compare_stages(before.stages, after.stages)
     known = {each.name for each in differences}
     wanted = [name.lower() for name in names]
-    # What is in neither build is told of as `bxcache history` does.
+    # A name in neither build gets the error of `bxcache history`.
     after.find_stages([name for name in wanted if name not in known])
     return [each for each in differences if not wanted or each.name in wanted]
 
 
-def _tell_notes(*histories: History) -> None:
+def _print_notes(*histories: History) -> None:
     notes: Iterable[str] = dict.fromkeys(note for each in histories for note in each.notes)
     for note in notes:
         say(f"note: {show_text(note)}", find_job_log())

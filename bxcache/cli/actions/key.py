@@ -22,7 +22,7 @@ def print_key(
     folder: str | None,
     config_file: str | None,
 ) -> None:
-    """Print a key for what the store holds, and below it the prefixes to fall back to."""
+    """Print a key for the content of the store, and the prefixes to fall back to."""
     here, file = Path.cwd(), Path(config_file) if config_file else None
     setup = load_guarded(here, os.environ, file=file, image=image)
     store = Store(here / folder) if folder else require_location(setup).store

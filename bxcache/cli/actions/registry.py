@@ -45,7 +45,7 @@ def list_scopes(ref: str | None, config_file: str | None, *, insecure: bool, as_
 def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options
     """Remove scopes by age, or those whose branch no longer exists in git."""
     if given["max_age"] is None and not gone:
-        raise click.UsageError("say what is to go: `--max-age 30d`, `--gone`, or both")
+        raise click.UsageError("choose what to remove: `--max-age 30d`, `--gone`, or both")
     known = list_remote(Path.cwd(), remote) if gone else None
     documents = []
     registries = _find(

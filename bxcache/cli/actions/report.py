@@ -11,7 +11,8 @@ from bxcache.cli.report_files import check_alone, write_files
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
 from bxcache.console.tables import defuse_json
-from bxcache.insight.find import HistoryRequest, find_report
+from bxcache.insight.find import find_report
+from bxcache.insight.request import HistoryRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

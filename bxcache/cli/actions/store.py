@@ -51,7 +51,7 @@ def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = T
     if must_exist and not location.store.exists():
         raise StoreError(
             f"there is no store at `{location.store.path}` yet",
-            hint="`bxcache build` makes one; `--dir` names another",
+            hint="`bxcache build` creates one; `--dir` names another",
         )
     return location
 
@@ -71,7 +71,7 @@ def list_scopes(folder: str | None, config_file: str | None, *, as_json: bool) -
 
 
 def show_sizes(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
-    """Show what each scope takes, alone and together with others."""
+    """Show the size of each scope, alone and shared with others."""
     location = _locate(folder, config_file)
     usage = location.store.usage()
     if as_json:
@@ -89,7 +89,7 @@ def collect(  # noqa: PLR0913  # click gives each option by itself
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Drop what no scope needs, what is unused for too long, and what is over the budget."""
+    """Remove unneeded blobs, unused scopes, and what exceeds the budget."""
     location = _locate(folder, config_file)
     limits = location.limits
     collected = location.store.collect(
@@ -106,7 +106,7 @@ def collect(  # noqa: PLR0913  # click gives each option by itself
 
 
 def verify(folder: str | None, config_file: str | None, *, full: bool, as_json: bool) -> int:
-    """Look for what is broken; nothing is changed. Exit status 74 where something is."""
+    """Check the store for damage; return exit status 74 if there is any."""
     found = _locate(folder, config_file).store.verify(full=full)
     if as_json:
         click.echo(render_document(describe_verification(found)))
@@ -116,7 +116,7 @@ def verify(folder: str | None, config_file: str | None, *, full: bool, as_json: 
 
 
 def repair(folder: str | None, config_file: str | None, *, full: bool) -> None:
-    """Cut out what is broken, so that builds miss there instead of failing."""
+    """Remove damaged blobs, so that builds miss there instead of failing."""
     notes = _locate(folder, config_file).store.repair(full=full)
     for note in notes:
         _say(note)
@@ -125,7 +125,7 @@ def repair(folder: str | None, config_file: str | None, *, full: bool) -> None:
 
 
 def remove(folder: str | None, config_file: str | None, scopes: tuple[str, ...]) -> None:
-    """Remove scopes; what no other scope needs goes with them."""
+    """Remove scopes, and the blobs that no other scope needs."""
     store = _locate(folder, config_file).store
     store.remove(*scopes)
     click.echo(f"removed {len(scopes)}, {format_size(store.collect().freed_bytes)} freed")
@@ -142,7 +142,7 @@ def pack(folder: str | None, config_file: str | None, file: str, scopes: tuple[s
 
 @contextmanager
 def _open_target(file: str) -> Iterator[BinaryIO]:
-    """A file that is whole or not there."""
+    """Open a file that appears only when it is complete."""
     if file == _DASH:
         if sys.stdout.isatty():
             raise click.UsageError("the archive would go to the terminal; name a file, or pipe it")
@@ -161,7 +161,7 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
 
 
 def unpack(folder: str | None, config_file: str | None, file: str) -> None:
-    """Take the scopes of such a file into the store; `-` is stdin."""
+    """Add the scopes of a packed file to the store; `-` is stdin."""
     store = _locate(folder, config_file, must_exist=False).store
     if file == _DASH:
         unpacked = store.unpack(sys.stdin.buffer)
@@ -172,5 +172,5 @@ def unpack(folder: str | None, config_file: str | None, file: str) -> None:
 
 
 def adopt(folder: str) -> None:
-    """Make a store of a directory that plain buildx exported a cache to, in place."""
+    """Turn a cache that plain buildx exported into a store, in place."""
     _say(render_adopted(Store(folder).adopt(), folder))
