@@ -43,7 +43,7 @@ _lasting = ExitStack()
 ENGINES = {"machines", "machine", "registry", "private_registry", "secure_registry"}
 
 
-LONGEST = ("crashes", "history", "backends", "ci_examples", "stage_dockerfiles", "corruption")
+LONGEST = ("history", "backends", "ci_examples", "local", "stage_dockerfiles", "corruption")
 """The files that take longest: they come first, so that no worker is left with one in the end."""
 
 

@@ -44,11 +44,11 @@ class WarmPython:
 
     def __enter__(self) -> Self:
         """Start it."""
-        self._folder = tempfile.TemporaryDirectory(prefix="bxcache-warm-")
-        self._address = str(Path(self._folder.name) / "socket")
         listener = socket.socket(socket.AF_UNIX)
         with listener:
-            listener.bind(self._address)
+            # The kernel draws a name, which is in no folder.
+            listener.bind("")
+            self._address = listener.getsockname()
             listener.listen(16)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(listener.fileno())],
@@ -65,7 +65,6 @@ class WarmPython:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
-        self._folder.cleanup()
 
     def run(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float
