@@ -49,8 +49,9 @@ RESULT = BuildResult(
             exported=True,
             new_bytes=12_000_000,
             layers=11,
+            where="`image.linux-amd64` in /s",
         ),
-        CacheResult("registry", "r/app:t", "t", "sha256:e", exported=True),
+        CacheResult("registry", "r/app:t", "t", "sha256:e", exported=True, where="r/app:t"),
     ),
     warnings=("careful",),
     seconds=3.2,
@@ -255,7 +256,7 @@ def test_plain_progress_tells_each_step(
         "executed    2.5 s [build 2/4] RUN make",
         "warning: careful",
         "2 steps: 1 reused, 1 executed, in 3.2 s",
-        "saved 205.3 MB in 11 layers as `image.linux-amd64` in /s (12.0 MB new); at r/app:t",
+        "saved 205.3 MB in 11 layers to `image.linux-amd64` in /s (12.0 MB new); to r/app:t",
     ]
 
 

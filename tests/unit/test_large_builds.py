@@ -191,7 +191,7 @@ def test_a_record_that_is_too_large_is_refused_and_leaves_the_others(tmp_path: P
     """And is not dropped without a word."""
     store = Store(tmp_path / "store")
     store.add_record("app", b'{"version":1}\n')
-    with pytest.raises(StoreError, match=r"more than 4\.2 MB"):
+    with pytest.raises(StoreError, match=r"larger than 4\.2 MB"):
         store.add_record("app", b"x" * LARGEST_FILE + b"\n")
     assert store.read_records("app") == (b'{"version":1}\n',)
 

@@ -136,7 +136,9 @@ def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
     assert not store.path.exists()
     with pytest.raises(RecordError, match="no declared backend has a cache"):
         extract_stage(request, Extraction(history, "build", project / "out"))
-    cache = RecordedCache(backend="local", place="/other", scope=DEFAULT.name, exported=True)
+    cache = RecordedCache(
+        backend="local", place="/other", scope=DEFAULT.name, digest="sha256:d", exported=True
+    )
     remember(project, DEFAULT, 3, caches=(cache,))
     assert "`--from /other` has its cache" in find_history(request).notes[0]
 

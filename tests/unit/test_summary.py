@@ -34,6 +34,7 @@ CACHE = CacheResult(
     layers=4,
     store_bytes=120_000_000,
     store_budget=20_000_000_000,
+    where="`image.main` in /store",
 )
 STEPS = tuple(
     Step("app", step.text, None, step.outcome or REUSED, step.seconds) for step in RECORD.steps
@@ -65,7 +66,7 @@ def test_the_totals_come_last() -> None:
     """They have the steps' outcomes, transfers, and how full the store is."""
     assert render_summary(RESULT).splitlines()[-2:] == [
         "4 steps: 2 reused, 2 executed, in 6.2 s, 1 m 12 s saved, 12.3 MB fetched, 4.5 kB sent",
-        f"saved 4.1 MB in 4 layers as `image.main` in /store {STORED}",
+        f"saved 4.1 MB in 4 layers to `image.main` in /store {STORED}",
     ]
 
 
@@ -76,7 +77,7 @@ def test_the_totals_come_last() -> None:
         (replace(CACHE, store_bytes=None), "(70 B new)"),
         # A part was evicted again.
         (replace(CACHE, new_bytes=None), "(the store has 120.0 MB of 20.0 GB)"),
-        (replace(CACHE, new_bytes=None, store_bytes=None), "as `image.main` in /store"),
+        (replace(CACHE, new_bytes=None, store_bytes=None), "to `image.main` in /store"),
     ],
 )
 def test_what_is_not_known_of_the_store_is_left_out(cache: CacheResult, words: str) -> None:
