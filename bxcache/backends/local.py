@@ -7,6 +7,7 @@ store after the build.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -282,22 +283,16 @@ class LocalBackend(Backend):
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
         """The scopes that a trusted build saved last, such as those of other images.
 
-        What is imported from a store that is only read is among them.
+        They include what is imported from a store that is only read.
         """
         imported = {use.scope for use in imports}
-        for name in self._list_stored():
-            content = self._read_trusted(name, imported=name in imported)
-            if content is not None:
-                yield content
-
-    def _read_trusted(self, name: str, *, imported: bool) -> CacheManifest | None:
-        try:
-            last = next(reversed(self.store.read_records(name)), None)
-            if imported or is_trusted(last):
-                return read_manifest(Layout.at(self.store.path), self.store.read_scopes()[name])
-        except (StoreError, OSError, KeyError):
-            pass
-        return None
+        layout = Layout.at(self.store.path)
+        with suppress(StoreError, OSError):
+            for name, entry in self.store.read_scopes().items():
+                last = next(reversed(self.store.read_records(name)), None)
+                if name in imported or is_trusted(last):
+                    with suppress(StoreError, OSError):
+                        yield read_manifest(layout, entry)
 
     def save(self, save: Save, built: Built) -> SavedScope:
         """Link what was exported into the store."""
@@ -307,6 +302,10 @@ class LocalBackend(Backend):
             why = error or "BuildKit did not export it"
             return SavedScope(result, warnings=(self.explain_failure(place, "saving", why),))
         digests = [each.digest for each in built.transfers if each.digest]
+        if self.staging is not None and len(digests) > 1:
+            # Another store of the configuration can have an export of its own.
+            blobs = self.staging.layout.blobs
+            digests = [digest for digest in digests if blobs.has_file(digest[7:])] or digests
         if self.staging is None or not digests:
             # BuildKit writes no manifest when no step made a layer.
             return SavedScope(replace(result, contents=frozenset()))
