@@ -1,4 +1,4 @@
-"""Attributes of cache flags that several backends have."""
+"""Attributes of cache flags that several backends share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def list_compression(settings: CompressedSettings) -> Iterator[tuple[str, str]]:
-    """The attributes of a cache flag."""
+    """List the compression attributes of a cache flag."""
     if settings.compression is not None:
         yield "compression", settings.compression
     if settings.compression_level is not None:
@@ -20,6 +20,6 @@ def list_compression(settings: CompressedSettings) -> Iterator[tuple[str, str]]:
         yield "force-compression", "true"
 
 
-def render_boolean(value: bool) -> str:  # noqa: FBT001  # this is what it renders
-    """A flag's attribute."""
+def render_boolean(value: bool) -> str:  # noqa: FBT001  # the value to render
+    """Render a boolean attribute of a cache flag."""
     return "true" if value else "false"

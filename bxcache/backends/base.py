@@ -1,7 +1,7 @@
-"""What a backend is: a cache that a configuration declares, as one build reads and writes it.
+"""The protocol of backends: a declared cache, as one build reads and writes it.
 
 A backend is one class in one file, a settings class in `config.backends` and a line in
-`backends.declared`. Nothing above this room asks of which kind a backend is.
+`backends.declared`. No code above this package checks the kind of a backend.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class CacheUse:
 
     Attributes:
         flag: `--cache-from` or `--cache-to`.
-        backend: whose flag it is.
-        place: the store's directory or the ref, for people.
+        backend: the backend that the flag belongs to.
+        place: the store's directory or the ref, for display.
         scope: the scope's name.
-        attributes: what docker is given.
-        reason: why this cache is used.
+        attributes: the flag's value, as pairs.
+        reason: why the build uses this cache.
     """
 
     flag: str
@@ -58,19 +58,19 @@ class CacheUse:
 
     @property
     def result(self) -> CacheResult:
-        """The cache before anything is known of it."""
+        """The initial result for this cache, before the build."""
         where = self.backend.name_cache(self.scope)
         return CacheResult(self.backend.kind, self.place, self.scope, where=where)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cache that a build may start from.
+    """A cache that a build may import.
 
     Attributes:
-        backend: where it is kept.
+        backend: where the cache is stored.
         scope: the scope's name.
-        what: whose cache it is to the build.
+        what: how the cache relates to the build, in words.
     """
 
     backend: Backend
@@ -79,16 +79,16 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What it is called, for people; no other cache is called so."""
+        """A unique display name."""
         return self.backend.name_cache(self.scope)
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a backend shows of a candidate.
+    """Whether a candidate exists, as far as its backend knows.
 
     Attributes:
-        there: whether a cache is there; None where that is not known.
+        there: whether the cache exists; None if unknown.
         verdict: the same in words.
     """
 
@@ -98,15 +98,15 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a backend has to know of a build to plan its saving.
+    """The properties of a build that a backend needs to plan the save.
 
     Attributes:
-        scope: whose cache the build saves.
-        makes_image: whether the build makes an image.
-        once: why the build cannot be run again to save what it built; None where it can.
-        unbaked: why its stages cannot be built by bake too; None where they can.
-        inline_only: why the builder exports inline caches alone; None where it exports all.
-        refuses_borrowed: nothing is saved that came from the builder's own cache.
+        scope: the scope that the build saves.
+        makes_image: whether the build produces an image.
+        once: why the build cannot run again to save its result; None if it can.
+        unbaked: why bake cannot build its stages; None if it can.
+        inline_only: why the builder can export only inline caches; None if it exports all kinds.
+        refuses_borrowed: do not save results that came from the builder's own cache.
     """
 
     scope: Scope
@@ -123,14 +123,14 @@ class Save:
 
     Attributes:
         use: the flag that saves it.
-        apart: it is saved in a run of its own after the build; else by the build itself.
+        apart: whether a separate run after the build saves it, not the build itself.
     """
 
     use: CacheUse
     apart: bool = False
 
     def from_nothing(self) -> Save:
-        """The same for a build that starts from nothing."""
+        """A copy for a build without imports."""
         return self
 
 
@@ -139,9 +139,9 @@ class SavePlan:
     """How a backend saves a build.
 
     Attributes:
-        saves: the scopes that are saved.
-        unsaved: what would save the scopes that cannot be saved now.
-        notes: why nothing is saved.
+        saves: the scopes to save.
+        unsaved: the flags of scopes that cannot be saved now.
+        notes: why the backend saves nothing.
     """
 
     saves: tuple[Save, ...] = ()
@@ -151,14 +151,14 @@ class SavePlan:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A build that docker has ended well, as its backends save it.
+    """A successful build, as its backends save it.
 
     Attributes:
-        runner: runs docker once more.
-        imports: what the build started from.
-        ran: what the run left.
-        transfers: the exports of the build itself to this cache.
-        sound: the only layers that may be saved, by digest; None where all may.
+        runner: runs docker again.
+        imports: the flags of the imported caches.
+        ran: the result of the run.
+        transfers: the build's own exports to this cache.
+        sound: the digests of the layers that may be saved; None if all may.
     """
 
     runner: Runner
@@ -173,10 +173,10 @@ class SavedScope:
     """A scope after it was saved.
 
     Attributes:
-        result: its state, for the caller.
-        run: the run that saved it, where it had one of its own.
-        warnings: why it could not be saved.
-        key: the key of the hashes in its last record; None if unknown.
+        result: its state, for the caller of the API.
+        run: the separate run that saved it, if any.
+        warnings: why saving failed.
+        key: the hash key of its last record; None if unknown.
     """
 
     result: CacheResult
@@ -187,12 +187,12 @@ class SavedScope:
 
 @dataclass(frozen=True, slots=True)
 class KeptRecord:
-    """A build's record after it was kept beside a scope.
+    """The outcome of storing a build's record with a scope.
 
     Attributes:
-        is_kept: it was, or its loss is in the notes.
-        saved: the scope as it is then.
-        notes: what a person should know.
+        is_kept: whether the record was stored, or the notes explain why not.
+        saved: the scope afterwards.
+        notes: notes for the user.
     """
 
     is_kept: bool = False
@@ -201,16 +201,16 @@ class KeptRecord:
 
 
 class Backend(ABC):
-    """A declared cache, for one build. What it has seen and opened for that build it keeps.
+    """A declared cache, for one build. It keeps the state of that build.
 
     Attributes:
         kind: the declared type.
-        is_remote: it is reached over a network. Others are looked at first and saved to last:
-            BuildKit writes the digest of its last export into a local layout's index, whichever
-            export that was.
-        import_mark: what BuildKit's name of an import of this kind contains; None where that is
-            the cache's place.
-        read_only: why it is only read in this build; None where it is written too.
+        is_remote: whether it needs a network. Local backends are checked first and saved last:
+            BuildKit writes the digest of its last export, of any kind, into the index of a local
+            layout.
+        import_mark: the part of BuildKit's name for an import that identifies this kind; None if
+            that name contains the cache's place.
+        read_only: why this build only reads it; None if it also writes it.
     """
 
     kind: ClassVar[str]
@@ -219,100 +219,100 @@ class Backend(ABC):
     read_only: str | None = None
 
     def __init__(self, settings: Any, setup: Setup) -> None:  # noqa: ANN401  # each kind has its own
-        """Take what a configuration declares.
+        """Take the declared settings.
 
         Args:
-            settings: the declaration.
-            setup: the configuration that it is part of.
+            settings: the settings of this backend.
+            setup: the whole configuration.
         """
         self.settings = settings
         self.setup = setup
 
     @property
     def keeps_all(self) -> bool:
-        """Every stage is kept, and each scope by a name of its own."""
+        """Whether it stores every stage, and each scope under its own name."""
         return True
 
     @abstractmethod
     def find_place(self, scope: str) -> str:
-        """Where the cache of a scope is: a directory or a ref."""
+        """The directory or ref of a scope's cache."""
 
     def name_cache(self, scope: str) -> str:
-        """What the cache of a scope is called, for people; no other cache is called so."""
+        """A unique display name for the cache of a scope."""
         return self.find_place(scope)
 
     def list_others(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]], *, reads_all: bool
     ) -> Iterator[Candidate]:
-        """What a build may start from besides the scopes that it looks for by name.
+        """List more candidates, beyond the scopes that the build looks up by name.
 
         Args:
-            scope: whose cache the build saves.
-            owners: whose caches it may read, each with what it is to the build.
-            reads_all: every cache that is there is imported.
+            scope: the scope that the build saves.
+            owners: the owners of the caches that it may read, each with its relation in words.
+            reads_all: the build imports every existing cache.
         """
         del scope, owners, reads_all
         return iter(())
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        """Take what the build asks of it.
+        """Take the candidates of the build.
 
         Args:
-            candidates: the caches of this backend that the build may start from, best first.
+            candidates: the caches of this backend that the build may import, best first.
             name: the build's own name.
-            reads_all: every cache that is there is imported.
+            reads_all: the build imports every existing cache.
         """
         del candidates, name, reads_all
 
     def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:
-        """Make ready what the build reads and writes on this machine.
+        """Prepare the directories that the build reads and writes on this machine.
 
         Args:
-            stack: removes it at the end of the build; None to look only, and write nothing.
-            notes_denied: warn of what cannot be written.
+            stack: removes them at the end of the build; None to only look and write nothing.
+            notes_denied: warn if the store is not writable.
         """
         del stack, notes_denied
 
     @abstractmethod
     def look(self, candidates: Sequence[Candidate]) -> None:
-        """Look whether candidates are there; `judge` knows it then."""
+        """Look candidates up, so that `judge` knows whether they exist."""
 
     def look_further(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]]
     ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-        """More candidates where none of the others is there, and notes on looking for them."""
+        """Find more candidates if none of the others exists, with notes about the search."""
         del scope, owners
         return (), ()
 
     @abstractmethod
     def judge(self, candidate: Candidate) -> Sight:
-        """Whether a candidate is there."""
+        """Whether a candidate exists."""
 
     def find_error(self) -> str | None:
-        """Why it is not known what is there; None where it is."""
+        """Why the lookup failed; None if it succeeded."""
         return None
 
     def list_troubles(self, *, saves: bool) -> Iterator[str]:
-        """Why the backend is left out.
+        """Explain why the build does not use this backend.
 
         Args:
-            saves: the build saves to it.
+            saves: whether the build saves to it.
         """
         del saves
         return iter(())
 
     def list_notes(self, settings: BuildSettings, directory: Path) -> Iterator[str]:
-        """What a person should know before the build.
+        """List notes for the user before the build.
 
         Args:
-            settings: what is built.
+            settings: the settings of the build.
             directory: the working directory.
         """
         del settings, directory
         return iter(())
 
     def list_warnings(self) -> Iterator[str]:
-        """What a person should know that was found while it was opened."""
+        """List warnings from `open`."""
         return iter(())
 
     @abstractmethod
@@ -321,77 +321,77 @@ class Backend(ABC):
 
     @abstractmethod
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
-        """How a build is saved here."""
+        """Plan how to save a build here."""
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
-        """The warning of a transfer that failed.
+        """The warning about a failed transfer.
 
         Args:
             place: the store's directory or the ref.
             operation: `reading` or `saving`.
-            error: what BuildKit says.
+            error: BuildKit's error.
         """
         return f"the {self.kind} cache `{place}`: {operation} failed: {error}"
 
     def retry_after_collision(
         self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult
     ) -> tuple[CacheUse, ...] | None:
-        """The flags to run a build again with that its own export made fail; else None."""
+        """The flags for another run if the build failed because of its own export; else None."""
         del runner, uses, ran
         return None
 
     def finish_export(self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult) -> RunResult:
-        """The run after its export here is complete, where it needed more runs."""
+        """Complete the export here, with more runs if needed; the run's result after that."""
         del runner, uses
         return ran
 
     def mend(self) -> tuple[str, ...]:
-        """Verify what the build imported, and mend it; what was wrong with it."""
+        """Verify the imported caches and repair them; return what was wrong."""
         return ()
 
-    def drop_imports(self) -> None:  # noqa: B027  # most have nothing to drop
+    def drop_imports(self) -> None:  # noqa: B027  # most backends have no state to drop
         """Import nothing in the next run."""
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
-        """What the build started from here; None for what cannot be read."""
+        """Read the imported caches of this backend; None for an unreadable one."""
         return (None for _ in imports)
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
-        """What trusted builds have saved here."""
+        """Read the caches that trusted builds saved here."""
         del imports
         return iter(())
 
     @abstractmethod
     def save(self, save: Save, built: Built) -> SavedScope:
-        """Save a build that succeeded."""
+        """Save a successful build."""
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
-        """The keys of the hashes in earlier records, the best first."""
+        """Read the hash keys of earlier records, best first."""
         del scopes
         return iter(())
 
     def keep_record(
         self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
     ) -> KeptRecord:
-        """Keep a build's record beside its scope, and keep the whole within its bounds.
+        """Store a build's record with its scope, and enforce the size and age limits.
 
         Args:
             scope: the build's scope.
             record: the record.
-            key: the key of the hashes in it.
-            saved: the scope after it was saved; None for a build that failed.
+            key: the hash key of the record.
+            saved: the scope after it was saved; None for a failed build.
         """
         del scope, record, key
         return KeptRecord(saved=saved)
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
-        """The one ref that builds of all images would write; None where each has its own.
+        """The one ref that the builds of all images would write; None if each has its own.
 
         Returns:
-            the ref, what is done with it, and how each image gets its own.
+            the ref, what a build does with it, and how to give each image its own.
         """
         return None
 
     @abstractmethod
     def open_holder(self) -> Holder | None:
-        """What reads its scopes and records; None where it keeps none."""
+        """Open a reader of its scopes and records; None if it stores none."""

@@ -1,7 +1,7 @@
-"""A key for CI systems that keep files by a key and find them again by its beginning.
+"""A key for CI systems that store files by key and restore them by key prefix.
 
-The key ends in what the store holds, so that a cache that did not change is not saved again. Its
-parts are those of a scope's name, so no key is the beginning of another project's.
+The key ends in a hash of the store's content, so an unchanged cache is not saved again. Its parts
+are those of a scope's name, so no key is a prefix of another project's key.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _EMPTY = "empty"
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """A key and where it comes from.
+    """A key and its parts.
 
     Attributes:
-        project: the beginning that all keys of the image on such machines have.
-        branch: the part that names the branch, or an empty string.
-        content: the part that changes with what the store holds.
+        project: the prefix of all keys of the image on this platform.
+        branch: the part for the branch, or an empty string.
+        content: the part that depends on the store's content.
     """
 
     project: str
@@ -40,12 +40,12 @@ class CacheKey:
 
     @property
     def key(self) -> str:
-        """What to save under."""
+        """The key to save under."""
         return f"{self.prefixes[0]}{self.content}"
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """What to look for when the key itself is not found, best first."""
+        """The prefixes to try if the key itself is not found, best first."""
         branch = (f"{self.project}{self.branch}.",) if self.branch else ()
         return (*branch, self.project)
 
@@ -58,8 +58,8 @@ def make_cache_key(
     Args:
         setup: the configuration.
         directory: the working directory.
-        scopes: what the store holds.
-        owner: whose cache it is, where the CI system does not tell them apart by itself.
+        scopes: the scopes in the store.
+        owner: the owner of the cache, if the CI system does not separate owners itself.
     """
     settings = setup.config.build
     image = find_image(setup, directory)

@@ -13,21 +13,21 @@ class CacheResult:
         backend: the declared type, such as `local`, `registry` or `inline`.
         place: the store's directory or the ref.
         scope: the scope's name.
-        digest: the manifest that was saved, or else the one that was imported; None if unknown.
-        bytes: the size of what the scope now has there; None if unknown. A local store can have
-            dropped a part of what was saved.
+        digest: the digest of the saved manifest, else of the imported one; None if unknown.
+        bytes: the current size of the scope there; None if unknown. A local store may have
+            dropped some of the saved layers.
         imported: the build started from it.
         exported: the build was saved to it.
-        aliased: it is now what another scope of the same registry is; nothing was uploaded.
+        aliased: it now equals another scope of the same registry; nothing was uploaded.
         new_bytes: the part of `bytes` that was not there before; None if unknown.
-        unchanged: what there was to save was there already.
-        layers: how many different layers the scope has; None if unknown.
-        contents: the layers that the build saved there or found saved, by digest; None if unknown.
+        unchanged: everything was there already.
+        layers: the number of distinct layers in the scope; None if unknown.
+        contents: the digests of the layers that the build saved or found there; None if unknown.
         store_bytes: the size of the whole store afterwards; None for other backends.
-        store_budget: how large the store may be, in bytes; None where no bound is known.
-        freed_bytes: the size of what the store dropped afterwards; None for other backends.
-        seconds: how long saving to a registry took; None where that was a part of the build.
-        where: where the scope is, for people.
+        store_budget: the maximum size of the store, in bytes; None if there is no known limit.
+        freed_bytes: the bytes that the store freed afterwards; None for other backends.
+        seconds: how long saving to a registry took; None if the build itself saved.
+        where: where the scope is, for display.
     """
 
     backend: str

@@ -1,4 +1,4 @@
-"""The table of backends, and those that a configuration declares."""
+"""The table of backends, and the backends that a configuration declares."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 BACKENDS: dict[str, type[Backend]] = {
     each.kind: each for each in (LocalBackend, RegistryBackend, InlineBackend)
 }
-"""Every backend by its declared type; `config.backends.SETTINGS` has what each declares."""
+"""Every backend by its declared type; `config.backends.SETTINGS` has their settings."""
 
 
 def register(settings: type[Declaration], backend: type[Backend]) -> None:
-    """Add a backend from outside, before a configuration is loaded.
+    """Register an external backend, before a configuration is loaded.
 
     Args:
-        settings: what a configuration declares of it; its `type` is the backend's kind.
+        settings: its settings class, whose `type` is the backend's kind.
         backend: the backend.
     """
     add_settings(backend.kind, settings)
@@ -33,7 +33,7 @@ def register(settings: type[Declaration], backend: type[Backend]) -> None:
 
 
 def is_remote(kind: str) -> bool:
-    """Whether a backend of a type is reached over a network; so is one that is not known here."""
+    """Whether a backend type needs a network; true for an unknown type."""
     return kind not in BACKENDS or BACKENDS[kind].is_remote
 
 
@@ -43,6 +43,6 @@ def list_backends(setup: Setup) -> tuple[Backend, ...]:
 
 
 def list_holders(setup: Setup) -> list[Holder]:
-    """What reads the scopes and records of the backends that a configuration declares."""
+    """List the holders of the declared backends, which read their scopes and records."""
     found = (each.open_holder() for each in list_backends(setup))
     return [each for each in found if each is not None]

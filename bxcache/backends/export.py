@@ -1,4 +1,4 @@
-"""A run of docker that only saves what was built to one cache."""
+"""A run of docker that only saves the finished build to one cache."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 def save_quietly(
     runner: Runner, imports: Sequence[CacheUse], use: CacheUse, seconds: float, platform: str = ""
 ) -> tuple[RunResult, list[CacheTransfer], str]:
-    """Save what was built to one cache.
+    """Save the finished build to one cache.
 
     Args:
         runner: the build.
-        imports: what the build started from.
+        imports: the flags of the imported caches.
         use: the cache.
-        seconds: how long that may take.
-        platform: the only platform that is saved; all of the build's where it is empty.
+        seconds: the time limit.
+        platform: the only platform to save; empty for all platforms of the build.
 
     Returns:
-        what the run left, its exports, and why they are incomplete, or an empty string.
+        the result of the run, its exports, and why they are incomplete, or an empty string.
     """
     options = tuple(each.option for each in (*imports, use))
     saving = Saving(options, runner.name_metadata(), platform)
@@ -41,9 +41,9 @@ def find_trouble(ran: RunResult, transfers: Sequence[CacheTransfer], ended: str)
     """Why a run that only saves did not save everything, or an empty string.
 
     Args:
-        ran: what the run left.
-        transfers: its exports of what it saves.
-        ended: why it was ended early, or an empty string.
+        ran: the result of the run.
+        transfers: its exports to the cache.
+        ended: why it was stopped early, or an empty string.
     """
     if ended:
         return ": ".join([ended, *[each.log for each in transfers if each.log][-1:]])

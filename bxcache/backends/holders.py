@@ -1,4 +1,4 @@
-"""Where scopes are kept, read alike: stores, directories of plain buildx, registries."""
+"""One interface to read scopes from stores, directories of plain buildx, and registries."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _PATHS = ("/", ".", "~")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is kept of a scope.
+    """The stored content of a scope.
 
     Attributes:
         scope: the scope's name.
-        sizes: the size in bytes of each layer that is there, by digest; empty where the cache is
-            gone, None where no cache was kept.
-        records: reads what its builds left, the last one's first.
-        config: reads how its layers build on each other.
+        sizes: the size in bytes of each stored layer, by digest; empty if the cache is gone, None
+            if no cache was stored.
+        records: reads the records of its builds, newest first.
+        config: reads the chains of its layers.
     """
 
     scope: str
@@ -43,27 +43,27 @@ class Content:
 
 
 class Holder(Protocol):
-    """Something that keeps scopes.
+    """A place that stores scopes.
 
     Attributes:
-        name: what it is called, for people.
-        only: the one scope that is asked of it, or None.
+        name: its display name.
+        only: the one scope to read, or None for all.
     """
 
     name: str
     only: str | None
 
     def list_scopes(self) -> list[str]:
-        """The scopes that it keeps, the one that was built last first."""
+        """List its scopes, the most recently built first."""
 
     def read(self, scope: str) -> Content | None:
-        """What it keeps of a scope; None where it has none of that name."""
+        """Read a scope; None if it does not exist."""
 
     def locate(self, digest: str) -> str:
-        """Where a layer lies."""
+        """The location of a layer."""
 
     def declare(self, scope: str) -> dict[str, Any]:
-        """The backend that has a scope, as a configuration declares it."""
+        """The config declaration of a backend that has a scope."""
 
 
 class DirectoryHolder:
@@ -86,12 +86,12 @@ class DirectoryHolder:
             return {}
 
     def list_scopes(self) -> list[str]:
-        """The scopes that it keeps, the one that was built last first."""
+        """List its scopes, the most recently built first."""
         last = self._store.list_last_builds(self._entries)
         return sorted(self._entries, key=lambda name: (-last.get(name, 0.0), name))
 
     def read(self, scope: str) -> Content | None:
-        """What it keeps of a scope; None where it has none of that name."""
+        """Read a scope; None if it does not exist."""
         entry = self._entries.get(scope)
         records = self._store.read_records(scope)
         if entry is None and not records:
@@ -106,11 +106,11 @@ class DirectoryHolder:
         )
 
     def locate(self, digest: str) -> str:
-        """Where a layer lies."""
+        """The location of a layer."""
         return str(self._layout.locate(digest))
 
-    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # a store has them all
-        """The backend that has a scope, as a configuration declares it."""
+    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # one store has all scopes
+        """The config declaration of a backend that has a scope."""
         return {"type": "local", "dir": str(self._path)}
 
 
@@ -125,21 +125,21 @@ class RegistryHolder:
 
     @classmethod
     def open(cls, reference: Reference, *, insecure: bool) -> RegistryHolder:
-        """The holder of a reference; nothing is asked yet."""
-        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # with all of HTTP
+        """Open the holder of a reference, without any request."""
+        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # loads HTTP
 
         repository = open_repository(Reference(reference.name), os.environ, insecure=insecure)
         return cls(repository, reference.tag, insecure=insecure)
 
     def list_scopes(self) -> list[str]:
-        """The scopes that bxcache has written, the one that was used last first."""
+        """List the scopes that bxcache has written, the most recently used first."""
         from bxcache.registry.scopes import list_scopes  # noqa: PLC0415
 
         found = list_scopes(self._repository)
         return [each.tag for each in sorted(found, key=lambda each: -each.label.used)]
 
     def read(self, scope: str) -> Content | None:
-        """What it keeps of a scope; None where it has none of that name."""
+        """Read a scope; None if it does not exist."""
         from bxcache.registry.scopes import read_label  # noqa: PLC0415
 
         label = read_label(self._repository, scope)
@@ -185,20 +185,20 @@ class RegistryHolder:
             raise RecordError(f"`{self.name}` has an image that is no cache: {error}") from error
 
     def locate(self, digest: str) -> str:
-        """Where a layer lies."""
+        """The location of a layer."""
         return f"{self._repository.name}@{digest}"
 
     def declare(self, scope: str) -> dict[str, Any]:
-        """The backend that has a scope, as a configuration declares it."""
+        """The config declaration of a backend that has a scope."""
         ref = f"{self._repository.name}:{scope}"
         return {"type": "registry", "ref": ref, "insecure": self._insecure}
 
 
 def open_holder(source: str, directory: Path) -> Holder:
-    """The holder that somebody names: a directory, or a reference.
+    """Open the holder that the user names: a directory, or a reference.
 
     Raises:
-        RecordError: it is neither.
+        RecordError: the name is neither.
     """
     path = directory / Path(source).expanduser()
     if path.is_dir():
@@ -218,5 +218,5 @@ def _expect(manifest: CacheManifest | None) -> CacheManifest:
 
 
 def name_holders(holders: Iterable[Holder]) -> str:
-    """Their names, in words."""
+    """Join their names for display."""
     return ", ".join(f"`{holder.name}`" for holder in holders)

@@ -1,4 +1,4 @@
-"""The cache inside of images as a backend: in the image itself, or in one image per stage."""
+"""The cache inside images as a backend: in the image itself, or in one image per stage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class InlineBackend(RemoteBackend):
-    """The final stage's chain in the image itself, or every stage as an image beside it."""
+    """Keeps the final stage's chain in the image itself, or every stage as a separate image."""
 
     kind = "inline"
     keeps_images = True
@@ -27,11 +27,11 @@ class InlineBackend(RemoteBackend):
 
     @property
     def keeps_all(self) -> bool:
-        """Every stage is kept, and each scope has tags; else the image has its own chain."""
+        """Whether it stores every stage under tags of the scope, not only the image's chain."""
         return self.settings.stages == "all"
 
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
-        """The build exports it with the image; the other stages are pushed after the build."""
+        """Plan an export with the image; the other stages are pushed after the build."""
         place = self.find_place(wish.scope.name)
         reason = "the final stage's chain is saved in the image"
         if self.keeps_all:
@@ -56,9 +56,9 @@ class InlineBackend(RemoteBackend):
         return SavePlan(notes=(note,))
 
     def save(self, save: Save, built: Built) -> SavedScope:
-        """Push the stages; the image itself has been exported by the build."""
+        """Push the stages; the build itself has exported the image."""
         if self.keeps_all:
-            from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # all of HTTP
+            from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # loads HTTP
 
             return save_tag(expect_tag(save), built)
         exported = built.ran.metadata.image_digest is not None
@@ -66,7 +66,7 @@ class InlineBackend(RemoteBackend):
         return SavedScope(replace(save.use.result, exported=exported, where=where))
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
-        """The image, unless every stage has one."""
+        """The image, unless every stage has its own."""
         if self.keeps_all:
             return None
         hint = 'with `stages = "all"` an inline cache has a tag for each image'

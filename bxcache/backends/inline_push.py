@@ -1,4 +1,4 @@
-"""A run of docker's own that pushes stages as images, and finds everything built."""
+"""A separate run of docker that pushes already built stages as images."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class BuiltStage:
 
     Attributes:
         stage: the stage.
-        is_last: it is what was built; docker needs no name for it.
-        is_new: not all that it is made of is in the registry.
-        reads: what it rests on of the files that docker sends, as the instructions that copy them.
-        label: what its image is called; no other stage's is called so.
-        chains: the digests of the layers that an image of it can have, from the bottom.
+        is_last: whether it is the build's target; docker needs no name for it.
+        is_new: whether the registry lacks some of its layers.
+        reads: the instructions that copy files of the context which it depends on.
+        label: a unique name for its image.
+        chains: the layer digests that its image may have, from the bottom.
     """
 
     stage: DockerfileStage
@@ -76,15 +76,15 @@ class BuiltStage:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What there is to export.
+    """An export of stages to a registry.
 
     Attributes:
         runner: the build.
-        imports: what the build started from.
-        save: the scope, with what was found of it.
-        repository: where it is.
-        tag: its tag.
-        source: the tag of the scope that the build started from; empty if there is none.
+        imports: the flags of the imported caches.
+        save: the scope, and its state in the registry.
+        repository: the repository of the scope.
+        tag: the scope's tag.
+        source: the tag of the imported scope; empty if there is none.
     """
 
     runner: Runner
@@ -96,14 +96,14 @@ class Export:
 
 
 def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
-    """The stages that read the same files of the context, those that read most of it first.
+    """Group the stages that read the same files of the context, those that read most first.
 
-    Of two builds at once that read different files of one context, each is sent all of its own.
-    One after the other, each is sent only what the one before it did not read.
+    If two builds read different files of a context at once, docker sends each of them all files.
+    In sequence, docker sends each only the files that the previous one did not read.
     """
     groups: dict[frozenset[str], list[BuiltStage]] = {}
-    # The last stage needs all others. In each group it comes last: what is told of it is told of
-    # all.
+    # The last stage needs all others. In each group it comes last, so its metadata covers all
+    # stages.
     for each in sorted(stages, key=lambda each: each.is_last):
         groups.setdefault(each.reads, []).append(each)
     return [groups[reads] for reads in sorted(groups, key=len, reverse=True)]
@@ -113,16 +113,16 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     """Push stages as images.
 
     Args:
-        export: where to.
+        export: the destination.
         new: the stages.
         file: the Dockerfile.
-        text: what it holds.
+        text: the content of the Dockerfile.
 
     Returns:
-        what the run of the last stage told, with the layers that only the others tell.
+        the result of the last stage's run, with the layers that only the other runs report.
 
     Raises:
-        RegistryError: they cannot be pushed.
+        RegistryError: the stages cannot be pushed.
     """
     runner, settings = export.runner, export.runner.settings
     names = _name_unnamed(new)
@@ -160,7 +160,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
 
 
 def _name_unnamed(new: Iterable[BuiltStage]) -> dict[DockerfileStage, str]:
-    """Names for the stages without one that docker is to build by themselves."""
+    """Name the unnamed stages that docker builds as targets."""
     return {
         each.stage: f"{_NAME}-{number}"
         for number, each in enumerate(new)
@@ -169,7 +169,7 @@ def _name_unnamed(new: Iterable[BuiltStage]) -> dict[DockerfileStage, str]:
 
 
 class _StageFiles:
-    """The Dockerfiles that stages are built from: of each stage's lines all have the same."""
+    """The Dockerfiles to build stages from. Each stage has the same lines in all of them."""
 
     def __init__(
         self, file: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
@@ -179,10 +179,10 @@ class _StageFiles:
         self._ends = {stage.name: stage for stage in list_stages(text) if stage.is_named}
 
     def find(self, stage: DockerfileStage) -> Path:
-        """The file that has a stage under the name that it is built by.
+        """The file in which docker finds a stage by its name.
 
-        Of several stages of one name docker builds the last one, so others need a file that ends
-        with them.
+        Of several stages with one name, docker builds the last, so each other one needs a file that
+        ends with it.
         """
         if not stage.is_named or self._ends[stage.name] == stage:
             return self._file
@@ -192,18 +192,18 @@ class _StageFiles:
 
 
 def cut_dockerfile(text: str, stage: DockerfileStage) -> str:
-    """A Dockerfile without what comes after a stage."""
-    # BuildKit names no stage where there is only one.
+    """Cut a Dockerfile off after a stage."""
+    # BuildKit does not report the name of a single stage.
     return "\n".join([*text.split("\n")[: stage.last_line], "FROM scratch", ""])
 
 
 def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str]) -> RunResult:
-    """What a run told of a copy of a Dockerfile, as it is of the Dockerfile itself.
+    """Convert the result of a run on a copy of a Dockerfile to the original's names and text.
 
     Args:
-        ran: what it told.
-        text: what the Dockerfile holds.
-        names: the names that stages have in the copy.
+        ran: the result.
+        text: the content of the original Dockerfile.
+        names: the names of stages in the copy.
     """
     own = {name: stage.name for stage, name in names.items()}
     trace = replace(
@@ -228,13 +228,13 @@ def _rename(step: StepName, names: Mapping[str, str]) -> StepName:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """When a bake may have the context.
+    """A bake's turn to receive the context.
 
     Attributes:
-        has_come: the one before it has been sent its context.
-        has_gone: this one has.
-        places: as many as may have the context at a time.
-        is_over: no other is to come.
+        has_come: set when the previous bake has received its context.
+        has_gone: set when this bake has received its context.
+        places: limits how many bakes may hold the context at once.
+        is_over: set when no more bakes may start.
     """
 
     has_come: Signal
@@ -243,10 +243,10 @@ class Turn:
     is_over: Signal
 
     def wait(self) -> None:
-        """Wait for it.
+        """Wait for the turn.
 
         Raises:
-            StoppedError: it will not come.
+            StoppedError: the turn will not come.
         """
         self.has_come.wait()
         self.places.acquire()
@@ -256,11 +256,11 @@ class Turn:
 
 
 def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]:
-    """Bake one after the other: whoever asks for a context that another has is sent all of it.
+    """Bake in sequence: a bake that asks for a context in use gets all files of it again.
 
-    All begin at once, and are told what to bake when their turn has come. An engine of the classic
-    image store pushes when it has let go of the context, so two of its builds may have it, one of
-    which only pushes in most cases. Others push while they have it.
+    All bakes start at once, and get their definitions when their turn comes. An engine with the
+    classic image store releases the context before it pushes, so two of its bakes may hold the
+    context, one of which usually only pushes. Other engines push while they hold it.
     """
     stop, is_over = export.runner.stop or Stop(), Signal()
     places = Semaphore(2 if export.runner.capabilities.builder.is_classic else 1)
@@ -279,7 +279,7 @@ def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]
                 signal.set()
             raise
     failed = [error for error in (job.exception() for job in jobs) if error is not None]
-    # Those whose turn did not come have not failed by themselves.
+    # A bake whose turn never came is not the cause of the failure.
     for error in sorted(failed, key=lambda each: isinstance(each, StoppedError)):
         raise error
     return [job.result() for job in jobs]
@@ -291,40 +291,40 @@ def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
     metadata, targets = runner.name_metadata(), tuple(document["target"])
     arguments = render_stage_push(settings, metadata, targets, runner.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
-    place = ExitStack()
+    slot = ExitStack()
 
     def feed() -> str:
         turn.wait()
-        place.callback(turn.places.release)
+        slot.callback(turn.places.release)
         return write_bake(document)
 
-    def hear(event: Event) -> None:
+    def watch(event: Event) -> None:
         if not isinstance(event, Transferred):
             return
         if event.is_context and event.done:
             turn.has_gone.set()
         if event.kind is Transfer.PUSH and runner.capabilities.builder.is_classic:
-            place.close()
+            slot.close()
 
     try:
-        ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=hear)
+        ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=watch)
         for _ in range(_MORE_ATTEMPTS):
             if ran.exit_status and not ended and is_transient(ran.error):
-                # Another attempt waits for a place as the first one did.
-                place.close()
-                ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=hear)
+                # Each further attempt waits for a free slot, as the first did.
+                slot.close()
+                ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=watch)
         if ended or ran.exit_status:
             turn.is_over.set()
             raise explain_transfer(save.use.place, "saving", ended or ran.error)
     finally:
-        place.close()
+        slot.close()
         turn.has_gone.set()
         _forget(export, list_refs(document))
     return ran
 
 
 def _forget(export: Export, refs: Sequence[str]) -> None:
-    """Take images out of the engine, where its image store has kept what it was only to push."""
+    """Remove pushed images from the engine, whose classic image store keeps a copy."""
     builder = export.runner.capabilities.builder
     if builder.is_classic:
         export.runner.docker.remove_images(builder.name, refs)
@@ -338,7 +338,7 @@ def _check_bake(export: Export, version: str) -> None:
 
 
 def refuse(save: TagSave, why: str, hint: str) -> RegistryError:
-    """The error of stages that are not saved."""
+    """The error for stages that cannot be saved."""
     place, trouble = save.use.place, Trouble.REFUSED
     host = Reference.parse(place).host
     return RegistryError(host, f"saving `{place}`", why, trouble=trouble, hint=hint)

@@ -1,7 +1,7 @@
-"""The stages of a build as images beside each other, and one image that has what all of them tell.
+"""The stages of a build as separate images, and one image that contains the layers of all.
 
-Only stages that are new are pushed; of the others the registry has the images. They are pushed by a
-run of docker's own after the build, which finds everything built.
+Only new stages are pushed; the registry has the images of the others. A separate run of docker
+pushes them after the build, without building anything again.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ if TYPE_CHECKING:
 def list_built(
     stages: Sequence[DockerfileStage], target: str | None, ran: RunResult, known: Container[str]
 ) -> list[BuiltStage]:
-    """The stages that a build made layers for.
+    """List the stages that a build made layers for.
 
     Args:
-        stages: those of its Dockerfile.
-        target: the stage that was built, or None for the last one.
-        ran: what became of the build.
-        known: the layers that the registry has.
+        stages: the stages of its Dockerfile.
+        target: the target stage, or None for the last one.
+        ran: the result of the build.
+        known: the digests of the layers in the registry.
     """
-    told = _read_steps(stages, ran, known)
+    reported = _read_steps(stages, ran, known)
     last = _find_last(stages, target)
     names = Counter(stage.name for stage in stages)
     needed, labels = list_needed(stages, target), label_stages(stages)
     new_at: dict[int, bool] = {}
     built = []
     for position, (stage, base) in enumerate(zip(stages, list_bases(stages), strict=True)):
-        own = told.get(stage.name)
+        own = reported.get(stage.name)
         below = base is not None and new_at[base]
         new_at[position] = below or (own is not None and own.is_new)
-        # Of stages of one name the stream does not tell which it was.
+        # The stream does not distinguish stages with the same name.
         if own is not None and (names[stage.name] == 1 or stage in needed):
             built.append(
                 BuiltStage(
@@ -71,14 +71,14 @@ def list_built(
 
 
 @dataclass(slots=True)
-class _ToldStage:
-    """What a build tells of the steps of one stage.
+class _ReportedStage:
+    """The steps of one stage, as the build reports them.
 
     Attributes:
-        is_new: the registry has not all that they made.
-        reads: what they rest on of the files that docker sends.
-        chains: the layers of the last of them.
-        end: its number.
+        is_new: whether the registry lacks some of their layers.
+        reads: the instructions that copy files of the context which they depend on.
+        chains: the layer chains of the last step.
+        end: the number of the last step.
     """
 
     is_new: bool = False
@@ -89,29 +89,29 @@ class _ToldStage:
 
 def _read_steps(
     stages: Sequence[DockerfileStage], ran: RunResult, known: Container[str]
-) -> dict[str, _ToldStage]:
-    """What is told of each stage, by its name."""
-    told: dict[str, _ToldStage] = {}
+) -> dict[str, _ReportedStage]:
+    """Read the reported steps of each stage, by its name."""
+    reported: dict[str, _ReportedStage] = {}
     for step in ran.trace.steps:
         layers = {each.digest for each in find_layers(step, ran.metadata)}
         is_known = any(each in known for each in layers)
-        stage = told.setdefault(_name_stage(step, stages), _ToldStage())
+        stage = reported.setdefault(_name_stage(step, stages), _ReportedStage())
         stage.is_new = stage.is_new or step.outcome is not Outcome.REUSED or not is_known
         stage.reads |= step.reads
         if step.name.index > stage.end:
             stage.end, stage.chains = step.name.index, frozenset()
         if step.name.index == stage.end:
             stage.chains |= find_chains(step, ran.metadata)
-    return told
+    return reported
 
 
 def _name_stage(step: TracedStep, stages: Sequence[DockerfileStage]) -> str:
-    # BuildKit names no stage where there is only one.
+    # BuildKit does not report the name of a single stage.
     return stages[0].name if len(stages) == 1 else step.name.stage
 
 
 def _find_last(stages: Sequence[DockerfileStage], target: str | None) -> DockerfileStage | None:
-    """The stage that is built."""
+    """The target stage."""
     if not target:
         return stages[-1] if stages else None
     named = [stage for stage in stages if stage.is_named and stage.name == target.lower()]
@@ -119,7 +119,7 @@ def _find_last(stages: Sequence[DockerfileStage], target: str | None) -> Dockerf
 
 
 def label_stages(stages: Sequence[DockerfileStage]) -> dict[DockerfileStage, str]:
-    """What the image of each stage is called: its name; of several of one name that of the last.
+    """Label the image of each stage by its name; among stages of one name, only the last has it.
 
     >>> [*label_stages(list_stages("FROM a AS x\\nFROM b AS x")).values()]
     ['x-0', 'x']
@@ -137,40 +137,40 @@ def label_stages(stages: Sequence[DockerfileStage]) -> dict[DockerfileStage, str
 def export_stages(
     export: Export, ran: RunResult, known: Container[str]
 ) -> tuple[Joined | None, RunResult | None]:
-    """Bring the images of all stages up to date.
+    """Update the images of all stages.
 
     Args:
-        export: where to.
-        ran: what became of the build.
-        known: the layers that the registry has.
+        export: the destination.
+        ran: the result of the build.
+        known: the digests of the layers in the registry.
 
     Returns:
-        what all stages have together, None where none has a layer; and what the run told that
-        pushed them, where it told of all.
+        the image with the layers of all stages, None if no stage has a layer; and the result of
+        the run that pushed them, if it covers all stages.
 
     Raises:
-        RegistryError: the registry does not take it.
+        RegistryError: the registry rejects it.
     """
     file, text, built = _list_built(export, ran, known)
     stages = list_stages(text)
     old = _copy_stages(export, [each for each in built if not each.is_new])
     new = [each for each in built if each.label not in old]
-    told = push_stages(export, new, file, text) if new else None
+    pushed = push_stages(export, new, file, text) if new else None
     tags = {each.stage: name_stage(export.tag, each.label) for each in built}
     joined = join_images(export.repository, export.tag, tags.values())
-    if joined is None or told is None or not any(each.is_last for each in new):
+    if joined is None or pushed is None or not any(each.is_last for each in new):
         return joined, None
-    # An engine without the containerd store compresses layers where it pushes, and tells no more.
+    # An engine without the containerd store compresses layers on push, and does not report them.
     layers = {each: Layer(found.digest, found.size) for each, found in joined.layers.items()}
-    metadata = told.metadata.with_layers(layers)
+    metadata = pushed.metadata.with_layers(layers)
     results = dict(_list_results(stages, tags, joined))
-    return joined, replace(told, metadata=metadata.with_results(results))
+    return joined, replace(pushed, metadata=metadata.with_results(results))
 
 
 def _list_results(
     stages: Sequence[DockerfileStage], tags: Mapping[DockerfileStage, str], joined: Joined
 ) -> Iterator[tuple[range, tuple[Layer, ...]]]:
-    """The layers of each stage's image, by the stage's lines."""
+    """List the layers of each stage's image, by the stage's lines."""
     ends = (*(stage.line for stage in stages[1:]), sys.maxsize)
     for stage, end in zip(stages, ends, strict=True):
         found = joined.images.get(tags.get(stage, ""), ())
@@ -180,18 +180,18 @@ def _list_results(
 
 
 def copy_stages(export: Export, ran: RunResult, known: Container[str]) -> dict[str, str]:
-    """Have the images of all stages under the scope's own tags too, as far as there are such.
+    """Copy the existing images of all stages to the scope's own tags.
 
     Args:
-        export: where to.
-        ran: what became of the build, which made nothing new.
-        known: the layers that the registry has.
+        export: the destination.
+        ran: the result of the build, which made nothing new.
+        known: the digests of the layers in the registry.
 
     Returns:
-        the digest of each, by its tag.
+        the digest of each image, by its tag.
 
     Raises:
-        RegistryError: the registry does not tell, or does not take it.
+        RegistryError: the registry does not answer, or rejects it.
     """
     _, _, built = _list_built(export, ran, known)
     copied = _copy_stages(export, built)
@@ -199,10 +199,10 @@ def copy_stages(export: Export, ran: RunResult, known: Container[str]) -> dict[s
 
 
 def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> dict[str, str]:
-    """Have images under the scope's own tags too; the digest of each that there is, by its label.
+    """Copy images to the scope's own tags; return the digest of each existing one, by its label.
 
-    An image is a stage's own if it has its layers: a stage without a name is called by its place,
-    and any can be given the name of another one.
+    An image belongs to a stage if it has the stage's layers. The label is not enough: an unnamed
+    stage is labelled by its position, and stages can be renamed.
     """
     copied, repository = dict[str, str](), export.repository
     for each in built if export.source else ():
@@ -221,10 +221,10 @@ def _is_image_of(stage: BuiltStage, chains: Sequence[tuple[str, ...]]) -> bool:
 def _list_built(
     export: Export, ran: RunResult, known: Container[str]
 ) -> tuple[Path, str, list[BuiltStage]]:
-    """The Dockerfile, what it holds, and the stages of it that were built.
+    """The Dockerfile's path, its content, and its stages that were built.
 
     Raises:
-        RegistryError: it is not what was built.
+        RegistryError: the Dockerfile is not the one that was built.
     """
     target = export.runner.settings.target
     file, text = _read_dockerfile(export)
@@ -236,7 +236,7 @@ def _list_built(
         why = f"`{file}` has no stage {_join(sorted(unread))}, which the build had"
         hint = "if it was not changed meanwhile, keep the cache in a `registry` backend"
         raise refuse(export.save, why, hint)
-    _tell_unneeded(export.runner, stages, target, built)
+    _report_unneeded(export.runner, stages, target, built)
     return file, text, built
 
 
@@ -251,13 +251,13 @@ def _read_dockerfile(export: Export) -> tuple[Path, str]:
         raise refuse(save, why, "the next build that finds it saves all stages") from error
 
 
-def _tell_unneeded(
+def _report_unneeded(
     runner: Runner,
     stages: Sequence[DockerfileStage],
     target: str | None,
     built: Iterable[BuiltStage],
 ) -> None:
-    # What a variable names is known to be needed when it was built.
+    # A stage that a variable refers to counts as needed once it was built.
     needed = list_needed(stages, target) | {each.stage for each in built}
     others = [stage.name for stage in stages if stage not in needed]
     if others:

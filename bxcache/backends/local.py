@@ -1,7 +1,7 @@
 """A store on this machine as a backend.
 
-A build reads and writes a staging layout in its place; what it exported there is linked into the
-store after the build.
+A build reads and writes a staging layout instead of the store. After the build, its export is
+linked into the store.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ if TYPE_CHECKING:
     from bxcache.store.staging import Staging
 
 PLAIN_TAG = "latest"
-"""The tag of a local cache that is exported without one."""
+"""The default tag of a local cache export."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """What a store offers to a build.
+    """The state of a store for one build.
 
     Attributes:
-        folder: the layout that buildx reads and writes in its place.
+        folder: the layout that buildx reads and writes instead of the store.
         donors: the scopes that can be imported, each with its manifest's digest.
-        trouble: why the store cannot be used; None where it can.
-        notes: what was mended in it, or why it is only read.
-        is_writable: something can be saved to it.
+        trouble: why the store cannot be used; None if it can.
+        notes: repairs that were made, or why the store is only read.
+        is_writable: whether a build can save to it.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class LocalBackend(Backend):
     settings: LocalSettings
 
     def __init__(self, settings: LocalSettings, setup: Setup) -> None:
-        """Take what a configuration declares."""
+        """Take the declared settings."""
         super().__init__(settings, setup)
         location = locate_store(setup, settings)
         self.store, self.limits = location.store, location.limits
@@ -95,7 +95,7 @@ class LocalBackend(Backend):
         if setup.is_guarded and settings.dir is not None and not setup.is_callers(DECLARED):
             self.read_only = explain_read_only(settings.dir, setup)
 
-    def find_place(self, scope: str) -> str:  # noqa: ARG002  # a store has them all
+    def find_place(self, scope: str) -> str:  # noqa: ARG002  # one store has all scopes
         """The store's directory."""
         return str(self.store.path)
 
@@ -106,28 +106,28 @@ class LocalBackend(Backend):
     def list_others(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]], *, reads_all: bool
     ) -> Iterator[Candidate]:
-        """Scopes for other platforms, and what plain buildx exported to the directory."""
-        # Where all are imported, one more would make BuildKit miss what the others have.
+        """List scopes for other platforms, and the scope that plain buildx exported."""
+        # With `read_all`, an extra import would make BuildKit miss steps of the other caches.
         known = () if reads_all else self._list_stored()
         for name, what in scope.list_related(owners, known):
             yield Candidate(self, name, what)
         yield Candidate(self, PLAIN_TAG, "what plain buildx left there")
 
     def _list_stored(self) -> tuple[str, ...]:
-        """The scopes that it has; none where it cannot be read, which is reported elsewhere."""
+        """The scopes of the store; empty if unreadable, which is reported elsewhere."""
         try:
             return tuple(self.store.read_scopes())
         except (StoreError, OSError):
             return ()
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        """Take the scopes that the build may start from."""
+        """Take the scopes that the build may import."""
         self._donors = tuple(each.scope for each in candidates)
         self._name, self._reads_all = name, reads_all
 
     @cached_property
     def _trouble(self) -> str | None:
-        """Why the directory cannot be a store, and what to do about it."""
+        """Why the directory cannot be a store, and how to fix that."""
         try:
             self.store.check()
         except StoreError as error:
@@ -137,7 +137,7 @@ class LocalBackend(Backend):
         return None
 
     def _read_in_place(self, denied: str, *, noted: bool) -> StoreState:
-        """A store that cannot be written: BuildKit reads it where it lies, where it is whole."""
+        """The state of a read-only store: BuildKit reads it in place, if it is complete."""
         notes = (f"{denied}; it is only read, and nothing is saved",) if noted else ()
         state = StoreState(self.store.path, notes=notes, is_writable=False)
         try:
@@ -147,7 +147,7 @@ class LocalBackend(Backend):
         return replace(state, donors={donor.ref_name: donor.digest}) if donor else state
 
     def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:
-        """Make the staging layout. A store that cannot be read costs a warning."""
+        """Create the staging layout. An unreadable store causes a warning."""
         if self._trouble is not None:
             self.state = StoreState(self.store.path, trouble=self._trouble)
             return
@@ -160,7 +160,7 @@ class LocalBackend(Backend):
             self._make_staging(stack, notes_denied=notes_denied)
 
     def _look(self) -> StoreState:
-        """The store as a build would find it, without touching it."""
+        """The state that a build would find, without changing the store."""
         folder = self.store.staging_path(self._name)
         try:
             scopes = self.store.read_scopes()
@@ -184,25 +184,25 @@ class LocalBackend(Backend):
         self.state = StoreState(staging.path, found, notes=staging.notes)
 
     def look(self, candidates: Sequence[Candidate]) -> None:
-        """Nothing: `prepare` and `open` have looked at all of them."""
+        """Do nothing: `prepare` and `open` have already looked."""
 
     def judge(self, candidate: Candidate) -> Sight:
-        """Whether the store offers a scope."""
+        """Whether the store has a scope."""
         there = candidate.scope in self.state.donors
         return Sight(there, "it is there" if there else "there is none")
 
-    def list_troubles(self, *, saves: bool) -> Iterator[str]:  # noqa: ARG002  # one for both
-        """Why the store is not used."""
+    def list_troubles(self, *, saves: bool) -> Iterator[str]:  # noqa: ARG002  # the same for both
+        """Explain why the store is not used."""
         if self.state.trouble is not None:
             yield f"the local cache `{self.store.path}` was not used: {self.state.trouble}"
 
     def list_notes(self, settings: BuildSettings, directory: Path) -> Iterator[str]:
-        """That the store lies in the build context."""
+        """Note that the store lies in the build context."""
         if self._trouble is None:
             yield from note_sent(directory, settings, self.store.path)
 
     def list_warnings(self) -> Iterator[str]:
-        """What was mended in the store, or why it is only read."""
+        """List repairs of the store, or why it is only read."""
         yield from (f"in the store `{self.store.path}`: {note}" for note in self.state.notes)
 
     def import_flag(self, candidate: Candidate) -> CacheUse:
@@ -213,7 +213,7 @@ class LocalBackend(Backend):
         return CacheUse(IMPORT, self, self.find_place(""), candidate.scope, attributes, reason)
 
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:  # noqa: ARG002
-        """The build itself exports to the staging layout."""
+        """Plan an export by the build itself to the staging layout."""
         attributes = (
             ("type", "local"),
             ("dest", str(self.state.folder)),
@@ -232,21 +232,21 @@ class LocalBackend(Backend):
         return SavePlan(unsaved=(use,))
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
-        """The warning of a transfer that failed."""
+        """The warning about a failed transfer."""
         what = "could not be read" if operation == "reading" else "was not saved"
         return f"the local cache `{place}` {what}: {error}"
 
     def retry_after_collision(
         self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult
     ) -> tuple[CacheUse, ...] | None:
-        """The flags to run a build again with whose nodes wrote the layout at once."""
+        """The flags for another run if several nodes wrote the layout at once; else None."""
         export = self._find_export(uses)
         if self.staging is None or export is None:
             return None
         return retry_after_collision(runner, uses, ran, self.staging, export)
 
     def finish_export(self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult) -> RunResult:
-        """The run after the export of nodes that hindered each other is repeated."""
+        """Repeat the export if nodes collided; the run's result after that."""
         export = self._find_export(uses)
         if self.staging is None or export is None or ran.exit_status:
             return ran
@@ -256,7 +256,7 @@ class LocalBackend(Backend):
         return next((use for use in uses if use.flag == EXPORT and use.backend is self), None)
 
     def mend(self) -> tuple[str, ...]:
-        """Verify the scopes that the build imported, and mend them."""
+        """Verify the imported scopes and repair them."""
         donors = self.staging.donors if self.staging is not None else ()
         if not donors:
             return ()
@@ -271,7 +271,7 @@ class LocalBackend(Backend):
             self.staging.empty()
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
-        """What the build started from; None for what cannot be read."""
+        """Read the imported caches; None for an unreadable one."""
         if imports and self.staging is not None:
             layout = self.staging.layout
             for donor in self.staging.donors:
@@ -281,9 +281,9 @@ class LocalBackend(Backend):
                     yield None
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
-        """The scopes that a trusted build saved last, such as those of other images.
+        """Read the scopes that a trusted build saved last, such as those of other images.
 
-        They include what is imported from a store that is only read.
+        This includes the imported scope of a read-only store.
         """
         imported = {use.scope for use in imports}
         layout = Layout.at(self.store.path)
@@ -295,7 +295,7 @@ class LocalBackend(Backend):
                         yield read_manifest(layout, entry)
 
     def save(self, save: Save, built: Built) -> SavedScope:
-        """Link what was exported into the store."""
+        """Link the build's export into the store."""
         result, place = save.use.result, save.use.place
         error = next((each.error for each in built.transfers if each.error), "")
         if error or not built.transfers:
@@ -307,7 +307,7 @@ class LocalBackend(Backend):
             blobs = self.staging.layout.blobs
             digests = [digest for digest in digests if blobs.has_file(digest[7:])] or digests
         if self.staging is None or not digests:
-            # BuildKit writes no manifest when no step made a layer.
+            # BuildKit writes no manifest if no step made a layer.
             return SavedScope(replace(result, contents=frozenset()))
         first, *others = digests
         try:
@@ -336,7 +336,7 @@ class LocalBackend(Backend):
         return SavedScope(result)
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
-        """The keys in the records of scopes, the last build's first."""
+        """Read the hash keys in the records of scopes, newest first."""
         if self._trouble is None:
             for scope in scopes:
                 yield from read_keys(reversed(self.store.read_records(scope)))
@@ -344,7 +344,7 @@ class LocalBackend(Backend):
     def keep_record(
         self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
     ) -> KeptRecord:
-        """Keep the record of any build, and collect where something was saved."""
+        """Store the record of any build, and collect garbage after a save."""
         del key
         if self.staging is None:
             return KeptRecord(saved=saved)
@@ -359,5 +359,5 @@ class LocalBackend(Backend):
         return KeptRecord(is_kept=True, saved=saved, notes=(*notes, *collected))
 
     def open_holder(self) -> DirectoryHolder:
-        """What reads the store."""
+        """Open the store as a holder."""
         return DirectoryHolder(self.store.path)

@@ -1,4 +1,4 @@
-"""What a store holds of a build: what its layers are worth, and what its bounds leave of them."""
+"""The layers of a build in a store: the work behind each, and which of them the limits leave."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def collect_store(
     store: Store, limits: Limits, saved: SavedScope
 ) -> tuple[SavedScope, tuple[str, ...]]:
-    """Keep a store within its bounds after something was saved to it.
+    """Enforce the limits of a store after a save.
 
     Returns:
-        the scope that was saved, as it is then, and a note where the store dropped something.
+        the saved scope afterwards, and a note if the store dropped something.
     """
     result, trouble = saved.result, None
     try:
@@ -50,7 +50,7 @@ def collect_store(
 def _read_left(
     store: Store, saved: CacheResult, store_bytes: int, most: int | None
 ) -> tuple[CacheResult, str | None]:
-    """What the store kept of a scope, and why it can never keep all; None where it can."""
+    """The rest of a scope in the store, and why all of it can never fit; None if it can."""
     usage = store.usage()
     left = next((each for each in usage.scopes if each.name == saved.scope), None)
     needed = (saved.bytes or 0) + store_bytes - usage.bytes
@@ -69,7 +69,7 @@ def _read_left(
 
 
 def measure_work(ran: RunResult) -> Work:
-    """What the build did for each layer: what its steps took, as far as they were executed."""
+    """Measure the work behind each layer: the time of its executed steps."""
     bases = (each for each in ran.metadata.operations.values() if each.source)
     layers = (layer for each in bases for chain in each.chains for layer in chain)
     seconds = {layer.digest: 0.0 for layer in layers}

@@ -1,8 +1,7 @@
-"""The store's scope of a builder with several nodes, saved platform by platform.
+"""Exports to a store from a builder with several nodes, platform by platform.
 
-buildx lets all nodes of a builder write one layout at once, where they can hinder each other. What
-they have built is saved once more then, one platform after the other, and so one node after the
-other.
+buildx lets all nodes of a builder write one layout at once, so they can collide. The export is then
+repeated, one platform after the other, and so one node after the other.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from bxcache.store.staging import Staging
 
 _KIND = CacheVertex.EXPORT_LOCAL
-_MET = "two nodes of the builder were to write the store at the same instant, which buildx refuses"
+_WHY = "two nodes of the builder were to write the store at the same instant, which buildx refuses"
 _SECONDS = 600.0
 """How long the export of one platform may take."""
 
@@ -34,26 +33,26 @@ _SECONDS = 600.0
 def retry_after_collision(
     runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging, export: CacheUse
 ) -> tuple[CacheUse, ...] | None:
-    """The flags to run a build again with whose nodes collided; None where it is not run again.
+    """The flags for another run of a build whose nodes collided; None if it does not run again.
 
-    Where `export_again` can save it afterwards, its nodes write nothing to the store. Else it runs
-    with the same flags: what one node has written, no other writes once more.
+    If `export_again` can save it afterwards, the new run does not export to the store. Otherwise it
+    has the same flags: a blob that one node has written is not written again.
 
     Args:
         runner: the build.
         uses: the cache flags of the build.
-        ran: what the run left.
-        staging: where it exported to.
+        ran: the result of the run.
+        staging: the staging layout it exported to.
         export: the flag of that export.
     """
     settings, failed = runner.settings, ran.exit_status != 0
     if not have_nodes_collided(ran.trace):
         return None
     repeatable = _can_repeat(runner)
-    # Without a cache everything would be executed once more.
+    # Without a cache, every step would be executed again.
     if reads_context(settings) or (not failed and (repeatable or settings.no_cache)):
         return None
-    runner.report(Noted(f"{_MET}; the build is run again"))
+    runner.report(Noted(f"{_WHY}; the build is run again"))
     staging.drop_unfinished()
     return tuple(each for each in uses if each is not export or not repeatable)
 
@@ -61,20 +60,20 @@ def retry_after_collision(
 def export_again(
     runner: Runner, uses: Sequence[CacheUse], ran: RunResult, staging: Staging, export: CacheUse
 ) -> RunResult:
-    """The run of a build whose nodes collided, after each node has saved what it built.
+    """Repeat the export of a build whose nodes collided, one node at a time.
 
-    The run of any other build is returned as it is.
+    The result of any other build is returned unchanged.
 
     Args:
         runner: the build.
         uses: the cache flags of the build.
-        ran: what the run left.
-        staging: where it exported to.
+        ran: the result of the run.
+        staging: the staging layout it exported to.
         export: the flag of that export.
     """
     if not _is_due(runner, ran):
         return ran
-    runner.report(Noted(f"{_MET}; it is saved platform by platform"))
+    runner.report(Noted(f"{_WHY}; it is saved platform by platform"))
     imports = [each for each in uses if each.flag == IMPORT]
     kept = [each for each in ran.trace.transfers if not each.name.startswith(_KIND)]
     for platform in runner.settings.platforms or ("",):

@@ -1,4 +1,4 @@
-"""Where the caches of a project are: the local store with its bounds, and the registries."""
+"""The locations of a project's caches: the local store with its limits, and the registries."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _BACKENDS = ("cache", "backends")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A store with its bounds."""
+    """A store with its limits."""
 
     store: Store
     limits: Limits
 
 
 def find_location(setup: Setup) -> Location | None:
-    """The local store that a configuration declares, or None."""
+    """Find the local store that a configuration declares, or None."""
     declared = setup.config.cache.backends
     found = (each for each in declared if isinstance(each, LocalSettings))
     return next((locate_store(setup, each) for each in found), None)
 
 
 def locate_store(setup: Setup, settings: LocalSettings) -> Location:
-    """The store of a declared backend."""
+    """Locate the store of a declared backend."""
     path = Path(settings.dir) if settings.dir else default_store(setup.root)
-    # What the bounds are that trusted builds keep is not known to another one.
+    # An untrusted build does not know the limits that trusted builds use.
     limits = Limits(settings.max_size, settings.max_age)
     return Location(Store(path), limits if setup.is_callers(_BACKENDS) else Limits())
 
@@ -52,12 +52,12 @@ def choose_location(
     chosen: Path | None = None,
     file: Path | None = None,
 ) -> Location:
-    """The store that a command is about.
+    """Choose the store that a command works on.
 
     Args:
         directory: the working directory.
         environment: the process's variables.
-        chosen: the store's directory, where the caller names one. It has no bounds of its own.
+        chosen: the store's directory, if the caller names one; it then has no limits.
         file: the config file to read instead of looking for one.
 
     Raises:
@@ -68,7 +68,7 @@ def choose_location(
     return require_location(load_guarded(directory, environment, file=file))
 
 
-def choose_registries(  # noqa: PLR0913  # each is a choice of the command's own
+def choose_registries(  # noqa: PLR0913  # each is an option of the command
     directory: Path,
     environment: Mapping[str, str],
     *,
@@ -77,20 +77,20 @@ def choose_registries(  # noqa: PLR0913  # each is a choice of the command's own
     writes: bool = False,
     file: Path | None = None,
 ) -> list[RegistryCache]:
-    """The registries that a command is about.
+    """Choose the registries that a command works on.
 
     Args:
         directory: the working directory.
         environment: the process's variables.
-        chosen: the repository, where the caller names one.
-        insecure: whether that one's registry may be insecure.
-        writes: it changes what is there.
+        chosen: the repository, if the caller names one.
+        insecure: whether the registry of `chosen` may be insecure.
+        writes: whether the command changes the registry.
         file: the config file to read instead of looking for one.
 
     Raises:
-        ConfigError: the configuration is wrong, or declares no registry that may be changed.
+        ConfigError: the configuration is wrong, or declares no suitable registry.
     """
-    from bxcache.registry.registry_cache import RegistryCache  # noqa: PLC0415  # with all of HTTP
+    from bxcache.registry.registry_cache import RegistryCache  # noqa: PLC0415  # loads HTTP
 
     if chosen is not None:
         try:
@@ -114,10 +114,10 @@ def choose_registries(  # noqa: PLR0913  # each is a choice of the command's own
 
 
 def require_location(setup: Setup) -> Location:
-    """The local store that a configuration declares.
+    """Find the local store that a configuration declares.
 
     Raises:
-        ConfigError: it declares none.
+        ConfigError: it does not declare a store.
     """
     found = find_location(setup)
     if found is None:

@@ -1,4 +1,4 @@
-"""Why a backend is only read in a build that is not trusted."""
+"""Why an untrusted build only reads a backend."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
 
 DECLARED = ("cache", "backends")
-"""Where a configuration declares backends."""
+"""The config key that declares backends."""
 
 
 def explain_read_only(place: str, setup: Setup) -> str:
-    """Why nothing is saved to a place that a file of an untrusted build names."""
+    """Explain why an untrusted build does not save to a place that a config file names."""
     source = setup.source_of(DECLARED)
     return f"`{place}` ({source}) is read-only: an untrusted build does not save where a file says"

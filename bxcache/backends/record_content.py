@@ -1,4 +1,4 @@
-"""What a backend reads in the records that it keeps."""
+"""The values that a backend reads from its stored records."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 def is_trusted(record: bytes | None) -> bool:
-    """Whether a build was trusted, by its record."""
+    """Whether a record is of a trusted build."""
     return _read(record, "place").get("trusted") is True
 
 
 def read_keys(records: Iterable[bytes]) -> Iterator[str]:
-    """The keys of the hashes in records."""
+    """Read the hash keys in records."""
     return filter(is_key, (_read(each, "arguments").get("key") for each in records))
 
 
 def is_key(value: object) -> TypeGuard[str]:
-    """Whether a value of a record can be a key of hashes."""
+    """Whether a value of a record can be a hash key."""
     try:
         return isinstance(value, str) and bool(bytes.fromhex(value))
     except ValueError:
@@ -28,7 +28,7 @@ def is_key(value: object) -> TypeGuard[str]:
 
 
 def _read(record: bytes | None, part: str) -> dict[str, Any]:
-    """A part of a record; empty where it cannot be read."""
+    """Read a part of a record; empty if unreadable."""
     try:
         found = json.loads(record or b"{}")
     except ValueError:

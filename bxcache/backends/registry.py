@@ -42,22 +42,22 @@ TOO_EARLY = (
     'before it is known what came from the builder\'s own cache (`cache.shared_builder = "refuse"`)'
 )
 _MOST_PAGES = 10
-"""So much of a registry's list of tags is read for a cache of other platforms."""
+"""How many pages of a registry's tag list to read in search of caches for other platforms."""
 _MOST_FURTHER = 4
-"""So many of these are looked up."""
+"""How many of these caches to look up."""
 _MOST_SCOPES = 32
-"""How many scopes beside the build's own are looked at in a repository."""
+"""How many scopes of a repository to read, besides the build's own."""
 
 
 class RemoteBackend(Backend):
-    """What is read from registries by a ref."""
+    """A backend that reads its caches from registries."""
 
     settings: RegistrySettings | InlineSettings
     keeps_images = False
     _keeper = "the registry"
 
     def __init__(self, settings: RegistrySettings | InlineSettings, setup: Setup) -> None:
-        """Take what a configuration declares."""
+        """Take the declared settings."""
         super().__init__(settings, setup)
         self.reference = Reference.parse(settings.ref)
         self.sightings: dict[str, Sighting] = {}
@@ -66,7 +66,7 @@ class RemoteBackend(Backend):
             self.read_only = self._explain_read_only()
 
     def _explain_read_only(self) -> str | None:
-        """Why an untrusted build only reads it: it never saves to a tag that others start from."""
+        """Why an untrusted build only reads it: never save to a tag that other builds import."""
         if not self.setup.is_callers(DECLARED):
             return explain_read_only(self.settings.ref, self.setup)
         if not self.keeps_all or self.reference.tag:
@@ -75,18 +75,18 @@ class RemoteBackend(Backend):
         return None
 
     def find_place(self, scope: str) -> str:
-        """The ref of a scope's cache: the scope is the tag, unless one is declared."""
+        """The ref of a scope's cache: the declared tag, or else the scope as the tag."""
         tag = self.reference.tag or (scope if self.keeps_all else "latest")
         return str(Reference(self.reference.name, tag))
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        """Note the candidates; registries are looked at later."""
+        """Take the candidates; `look` looks them up later."""
         del name, reads_all
         self._candidates = tuple(candidates)
 
     def look(self, candidates: Sequence[Candidate]) -> None:
-        """Look them up in the registry."""
-        from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # with all of HTTP
+        """Look candidates up in the registry."""
+        from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
 
         refs = {each.name: self.settings.insecure for each in candidates}
         self.sightings |= probe_refs(refs, os.environ)
@@ -94,9 +94,9 @@ class RemoteBackend(Backend):
     def look_further(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]]
     ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-        """The caches for other platforms.
+        """Find caches for other platforms.
 
-        Which sets of platforms were built is not known, so the tags are listed: one request for
+        The sets of platforms that were built are unknown, so this lists the tags: one request per
         1000.
         """
         seen = [*self.sightings.values()]
@@ -113,7 +113,7 @@ class RemoteBackend(Backend):
         return found, ()
 
     def judge(self, candidate: Candidate) -> Sight:
-        """Whether a cache is there, as far as it was looked up."""
+        """Whether a cache exists, as far as it was looked up."""
         sighting = self.sightings.get(candidate.name)
         if sighting is None:
             return Sight(there=False, verdict="not asked: there is a better one")
@@ -128,7 +128,7 @@ class RemoteBackend(Backend):
 
     @property
     def names_tags(self) -> bool:
-        """The tags are bxcache's own choice. A declared one may be an image's."""
+        """Whether bxcache chooses the tags. A declared tag may belong to an image."""
         return False
 
     @property
@@ -136,14 +136,14 @@ class RemoteBackend(Backend):
         return [each.error for each in self.sightings.values() if each.error is not None]
 
     def find_error(self) -> str | None:
-        """Why it is not known what is there."""
+        """The first error of a lookup; None if all succeeded."""
         return next(map(str, self._errors), None)
 
     def list_troubles(self, *, saves: bool) -> Iterator[str]:
-        """Why the registry is left out.
+        """Explain why the registry is not used.
 
-        What is not reached from here is left to the engine. One that denies to be read may be
-        without the repository still, as long as it can be written.
+        The engine may reach a registry that is unreachable from here. A registry that denies reads
+        may not have the repository yet; a build can still save to it.
         """
         kinds = [Trouble.SICK, Trouble.REFUSED]
         kinds += [] if saves and self.keeps_all else [Trouble.DENIED]
@@ -165,7 +165,7 @@ class RemoteBackend(Backend):
         return (("registry.insecure", "true"),) if self.settings.insecure else ()
 
     def plan_tag(self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse) -> SavePlan:
-        """Save a scope as a tag, after the build where that can be run again."""
+        """Plan to save a scope as a tag, after the build if that can run again."""
         if self._errors and any(e.trouble in (Trouble.SICK, Trouble.REFUSED) for e in self._errors):
             return SavePlan()
         if wish.once and wish.refuses_borrowed:
@@ -187,16 +187,16 @@ class RemoteBackend(Backend):
         return SavePlan(saves=(save,))
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
-        """The warning of a transfer that failed."""
+        """The warning about a failed transfer."""
         return str(explain_transfer(place, operation, error))
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
-        """What the build started from here; None for what cannot be read."""
+        """Read the imported caches; None for an unreadable one."""
         self._look_up([use.place for use in imports])
         return (_parse(self.sightings[use.place].manifest) for use in imports)
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
-        """What the build might have started from, and what trusted builds of others saved."""
+        """Read the candidates, and the other scopes that trusted builds saved."""
         del imports
         places = [self.find_place(each.scope) for each in self._candidates]
         self._look_up(places)
@@ -208,18 +208,18 @@ class RemoteBackend(Backend):
     def _look_up(self, places: Iterable[str]) -> None:
         unseen = {place: self.settings.insecure for place in places if place not in self.sightings}
         if unseen:
-            from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # with all of HTTP
+            from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
 
             self.sightings |= probe_refs(unseen, os.environ)
 
     def _open_repository(self) -> Repository:
-        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # with all of HTTP
+        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # loads HTTP
 
         reference = Reference(self.reference.name)
         return open_repository(reference, os.environ, insecure=self.settings.insecure)
 
     def _read_scopes(self, repository: Repository) -> Iterator[CacheManifest]:
-        from bxcache.registry.scopes import list_scopes  # noqa: PLC0415  # with all of HTTP
+        from bxcache.registry.scopes import list_scopes  # noqa: PLC0415  # loads HTTP
 
         try:
             found = sorted(list_scopes(repository), key=lambda each: -each.label.used)
@@ -237,9 +237,9 @@ class RemoteBackend(Backend):
     def keep_record(
         self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
     ) -> KeptRecord:
-        """Write down beside the tag what it is now."""
+        """Write the tag's label, with the record."""
         del scope
-        from bxcache.backends.registry_save import label_scope  # noqa: PLC0415  # with all of HTTP
+        from bxcache.backends.registry_save import label_scope  # noqa: PLC0415  # loads HTTP
 
         if not isinstance(saved, SavedTag) or saved.digest is None:
             return KeptRecord(saved=saved)
@@ -247,7 +247,7 @@ class RemoteBackend(Backend):
         return KeptRecord(is_kept=True, saved=saved, notes=(note,) if note else ())
 
     def open_holder(self) -> RegistryHolder | None:
-        """What reads the repository, or the one tag that is declared."""
+        """Open the repository, or its declared tag, as a holder."""
         if not self.keeps_all:
             return None
         return RegistryHolder.open(self.reference, insecure=self.settings.insecure)
@@ -262,11 +262,11 @@ class RegistryBackend(RemoteBackend):
 
     @property
     def names_tags(self) -> bool:
-        """The tags are bxcache's own choice."""
+        """Whether bxcache chooses the tags."""
         return self.reference.tag is None
 
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
-        """A run of its own exports to the tag, if anything is new."""
+        """Plan a separate run that exports to the tag, if anything is new."""
         settings, ref = self.settings, self.find_place(wish.scope.name)
         attributes = (
             ("type", "registry"),
@@ -285,8 +285,8 @@ class RegistryBackend(RemoteBackend):
         return self.plan_tag(wish, imports, use)
 
     def save(self, save: Save, built: Built) -> SavedTag:
-        """Leave the tag, name it anew or export to it."""
-        from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # with all of HTTP
+        """Leave the tag, copy a manifest to it, or export to it."""
+        from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # loads HTTP
 
         return save_tag(expect_tag(save), built)
 

@@ -1,9 +1,9 @@
-"""A registry's scope after the build: left as it is, named anew, or saved.
+"""A registry's scope after the build: leave it as it is, copy another one, or export.
 
-Where every step was reused and the registry had all its layers, there is nothing to upload: the
-scope that the build started from is the build's. If it is the build's own, it is left alone; if it
-is another's, its manifest is put under the build's tag too. Else the build is run once more, which
-finds everything built and only exports. What was written is labelled, with the build's record.
+If every step was reused and the registry has all layers, there is nothing to upload: the imported
+scope is the build's cache. If it is the build's own scope, nothing changes; otherwise its manifest
+is copied to the build's tag. In all other cases, docker runs again, finds every step built and only
+exports. The new tag gets a label with the build's record.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 _HOPELESS = (Trouble.SICK, Trouble.REFUSED)
 _SECONDS_BETWEEN_USES = 86_400
-"""How old the note of a scope's last use may become."""
+"""How old the time of a scope's last use in its label may become."""
 
 
 class Need(Enum):
-    """What there is to do for a scope in a registry."""
+    """How to save a scope to a registry."""
 
     NOTHING = "it has everything already"
     ALIAS = "another scope has everything already"
@@ -52,13 +52,13 @@ class Need(Enum):
 
 
 def choose_need(save: TagSave, ran: RunResult) -> Need:
-    """What a build's own scope needs after it."""
+    """Choose how to save the build's own scope."""
     content = _read_content(save, save.source.manifest if save.source is not None else None)
     if content is None or not ran.trace.steps:
         return Need.EXPORT
     if any(step.outcome is not Outcome.REUSED for step in ran.trace.steps):
         return Need.EXPORT
-    # An engine's own cache has more than the registry; an old buildx does not tell the layers.
+    # The engine's own cache has more than the registry; old buildx does not report layers.
     for step in ran.trace.steps:
         layers = {each.digest for each in find_layers(step, ran.metadata)}
         if layers.isdisjoint(content.layer_sizes):
@@ -67,24 +67,24 @@ def choose_need(save: TagSave, ran: RunResult) -> Need:
 
 
 def save_tag(save: TagSave, built: Built) -> SavedTag:
-    """Bring a registry's scope up to date with a build that succeeded."""
+    """Save a successful build to a registry's scope."""
     if built.sound is not None:
-        # A registry takes what docker exports as a whole.
+        # An export to a registry cannot leave out layers.
         return SavedTag(_describe(save), save=save)
     if not save.apart:
         return _finish_own(save, built)
     if find_failed_import(built.imports, built.ran, save.use.place):
-        # That has been reported already, and the same registry will not be written either.
+        # This failure is already reported, and writing to the same registry would fail too.
         return SavedTag(_describe(save), save=save)
     return _save(save, built)
 
 
 def _finish_own(save: TagSave, built: Built) -> SavedTag:
-    """What the build itself has exported."""
+    """The scope after an export by the build itself."""
     place, label = save.use.place, _read_label(save)
     error = next((each.error for each in built.transfers if each.error), "")
     if error or not built.transfers:
-        # One warning for each registry.
+        # Warn once for each registry.
         failed = find_failed_import(built.imports, built.ran, place)
         why = explain_transfer(place, "saving", error or "BuildKit did not export it")
         warnings = () if failed else (str(why),)
@@ -140,16 +140,16 @@ def _save(save: TagSave, built: Built) -> SavedTag:
 
 
 def _look(save: TagSave) -> TagSave:
-    """The same, with what the own scope has, where the build had no reason to look there.
+    """Look up the build's own scope, unless the build did before.
 
     Raises:
-        RegistryError: the registry would hold up the export.
+        RegistryError: the lookup shows that an export would fail.
     """
     if save.source is not None:
         return save
     ref = save.use.place
     source = probe_refs({ref: save.insecure}, os.environ)[ref]
-    # What is read as images is joined from here; a cache is written by the engine alone.
+    # Images of stages are joined here, in this process; only the engine writes a cache.
     everything = save.keeps_images
     if source.error is not None and (everything or source.error.trouble in _HOPELESS):
         raise source.error
@@ -157,7 +157,7 @@ def _look(save: TagSave) -> TagSave:
 
 
 def _leave(save: TagSave) -> SavedTag:
-    """Only note, once a day, that the scope is still used."""
+    """Leave the scope; only update the time of its last use, once a day."""
     source, manifest = _expect_source(save)
     label, now = _read_label(save), time.time()
     known = label is not None and label.digest == manifest.digest
@@ -167,7 +167,7 @@ def _leave(save: TagSave) -> SavedTag:
 
 
 def _read_label(save: TagSave) -> Label | None:
-    """What was written down of the scope before; nothing where the registry does not tell."""
+    """Read the scope's previous label; None if the registry does not answer."""
     if save.source is not None and save.source.error is not None:
         return None
     repository = _find_repository(save)
@@ -204,7 +204,7 @@ def _export(save: TagSave, built: Built) -> SavedTag:
         raise explain_transfer(save.use.place, "saving", error)
     digests = [each.digest for each in transfers if each.digest]
     if not digests:
-        # BuildKit writes no manifest when no step made a layer.
+        # BuildKit writes no manifest if no step made a layer.
         return SavedTag(replace(_describe(save), contents=frozenset()), save=save)
     digest = _join_nodes(save, digests)
     result = replace(_describe(save, _read_back(save, digest)), digest=digest)
@@ -229,10 +229,10 @@ def _to_export(save: TagSave, built: Built) -> Export:
 
 
 def _join_nodes(save: TagSave, digests: list[str]) -> str:
-    """The manifest that has what all nodes of the builder wrote; each wrote one, to one tag.
+    """Join the manifests of all nodes of the builder; each node wrote one to the same tag.
 
     Raises:
-        RegistryError: the registry does not take it.
+        RegistryError: the registry rejects it.
     """
     *others, last = dict.fromkeys(digests)
     if not others:
@@ -253,15 +253,15 @@ def _read_back(save: TagSave, digest: str) -> RemoteManifest | None:
 
 
 def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
-    """Write down what a scope's tag is now. The cache is as good without.
+    """Label a scope's tag. The cache works without a label.
 
     Args:
         saved: the scope after it was saved.
         record: the build's record.
-        key: the key of the hashes in it.
+        key: the hash key of the record.
 
     Returns:
-        Why it could not be written; None where it was, or where nobody here reaches the registry.
+        Why the label was not written; None if it was, or if the registry is unreachable from here.
     """
     save, source, now = saved.save, saved.save.source, time.time()
     error = source.error if source is not None else None
@@ -269,7 +269,7 @@ def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
         return None
     repository = _find_repository(save)
     tag, before = _tag_of(save), saved.label
-    # Of a stage that the Dockerfile no longer has the image is still there.
+    # Keep the images of stages that the Dockerfile no longer has: they still exist.
     stages = dict(before.stages if before is not None else ())
     stages |= {name.removeprefix(f"{tag}."): digest for name, digest in saved.stages.items()}
     records = before.records if before is not None else ()
@@ -284,7 +284,7 @@ def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
 
 
 def _find_repository(save: TagSave) -> Repository:
-    """Where the scope is; with what is known of it already, if it was looked up."""
+    """The scope's repository, reused from the lookup if there was one."""
     if save.source is not None:
         return save.source.repository
     reference = Reference.parse(save.use.place)
@@ -296,7 +296,7 @@ def _tag_of(save: TagSave) -> str:
 
 
 def _describe(save: TagSave, manifest: RemoteManifest | None = None) -> CacheResult:
-    """The scope with what it has now, as far as that is known."""
+    """The scope's state with a manifest, as far as known."""
     content = _read_content(save, manifest)
     sizes = content.layer_sizes if content is not None else {}
     return replace(
@@ -309,7 +309,7 @@ def _describe(save: TagSave, manifest: RemoteManifest | None = None) -> CacheRes
 
 
 def _read_content(save: TagSave, manifest: RemoteManifest | None) -> CacheManifest | None:
-    """What a manifest has, where it is what the backend keeps."""
+    """Parse a manifest; None if it is not of the kind that the backend stores."""
     if manifest is None:
         return None
     return manifest.parse_image() if save.keeps_images else manifest.parse()

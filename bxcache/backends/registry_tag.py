@@ -1,4 +1,4 @@
-"""A scope of a registry is a tag: how a build saves it, and its state afterwards."""
+"""A registry's scope is a tag: how a build saves it, and its state afterwards."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ class TagSave(Save):
     """A scope of a registry that a build saves.
 
     Attributes:
-        owner: whose cache it is.
-        insecure: the registry may speak HTTP, or have an unknown certificate.
-        timeout: how long saving may take, in seconds.
-        keeps_images: the tag is an image that has every stage's layers; else a BuildKit cache.
-        source: what was found at the ref that the build starts from, if it lies in the same
-            repository.
-        source_ref: that ref.
+        owner: the scope that the cache belongs to.
+        insecure: whether the registry may speak HTTP, or have an unknown certificate.
+        timeout: the time limit for saving, in seconds.
+        keeps_images: whether the tag is an image with every stage's layers, not a BuildKit cache.
+        source: the lookup of the imported ref, if it is in the same repository.
+        source_ref: the imported ref.
     """
 
     owner: Scope
@@ -37,7 +36,7 @@ class TagSave(Save):
     source_ref: str = ""
 
     def from_nothing(self) -> TagSave:
-        """The same for a build that starts from nothing."""
+        """A copy for a build without imports."""
         return replace(self, source=None, source_ref="")
 
 
@@ -46,10 +45,10 @@ class SavedTag(SavedScope):
     """A scope of a registry after it was saved.
 
     Attributes:
-        save: how it was saved, with what was found there.
-        digest: the manifest that the tag was given; None where it was left alone.
-        label: what was written beside the tag before; None where nothing was, or is unknown.
-        stages: the digests of the images of its stages, by their tags.
+        save: how it was saved, and its state before.
+        digest: the digest of the tag's new manifest; None if the tag was left alone.
+        label: the tag's previous label; None if there was none, or if unknown.
+        stages: the image digests of its stages, by tag.
     """
 
     save: TagSave
@@ -59,7 +58,7 @@ class SavedTag(SavedScope):
 
 
 def expect_tag(save: Save) -> TagSave:
-    """The same, as what a registry's backend has planned."""
+    """Narrow a save to the type that a registry's backend plans."""
     if not isinstance(save, TagSave):
         raise TypeError(save)
     return save

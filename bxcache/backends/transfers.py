@@ -1,4 +1,4 @@
-"""Which of BuildKit's transfers belongs to which cache: it does not name all of them."""
+"""Match BuildKit's transfers to caches: BuildKit does not name all of them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _REGISTRY = "registry"
 
 
 def find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) -> str:
-    """Why the first of some imports failed, the others being all that follow."""
+    """Why the first of `uses` failed; the rest are all the imports after it."""
     return next((each.error for each in find_imports(uses, transfers) if each.error), "")
 
 
 def find_imports(
     uses: Sequence[CacheUse], transfers: Sequence[CacheTransfer]
 ) -> Sequence[CacheTransfer]:
-    """The transfers of the first of some imports, the others being all that follow.
+    """The transfers of the first of `uses`; the rest are all the imports after it.
 
-    BuildKit names registries by their refs, others by their kind alone. What a caller or a bake
-    file imports comes before all of them.
+    BuildKit names imports from registries by ref, others only by kind. The imports of a caller or
+    a bake file come first.
     """
     use, mark = uses[0], uses[0].backend.import_mark
     if mark is not None:
@@ -40,7 +40,7 @@ def find_imports(
 
 
 def find_failed_import(imports: Sequence[CacheUse], ran: RunResult, ref: str) -> str:
-    """Why nothing could be read from the repository of a ref, or an empty string."""
+    """Why an import from the repository of a ref failed, or an empty string."""
     repository = Reference.parse(ref).name
     transfers = ran.trace.find_transfers(CacheVertex.IMPORT)
     for number, use in enumerate(imports):
@@ -54,16 +54,16 @@ def find_failed_import(imports: Sequence[CacheUse], ran: RunResult, ref: str) ->
 def match_exports(
     exports: Sequence[CacheUse], ran: RunResult, given: Sequence[str]
 ) -> dict[str, list[CacheTransfer]]:
-    """The transfers of each export, by its place.
+    """Match the transfers to each export, by its place.
 
-    BuildKit names exports to registries alike. The error of one that failed has its repository, or
-    at least its host; those that succeeded are alike.
+    BuildKit gives all exports to registries the same name. The error of a failed one contains its
+    repository, or at least its host; successful ones are interchangeable.
     """
     found: dict[str, list[CacheTransfer]] = {}
     kinds = {use.place: dict(use.attributes)["type"] for use in exports}
     left = ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     places = [*given, *(place for place, kind in kinds.items() if kind == _REGISTRY)]
-    # One path can be a part of another one.
+    # One path can be part of another.
     places.sort(key=len, reverse=True)
     for fits in (_names_repository, _names_host, _has_succeeded, _is_any):
         for place in places:
@@ -71,7 +71,7 @@ def match_exports(
             if own:
                 found[place] = own
                 left.remove(own[0])
-    # Each node of a builder exports one of its own.
+    # Each node of a builder has its own export.
     for place, kind in kinds.items():
         if kind != _REGISTRY and kind in EXPORTS:
             found[place] = ran.trace.find_transfers(EXPORTS[kind])

@@ -1,4 +1,4 @@
-"""The targets of a bake file, built by one bake, each with a cache of its own."""
+"""Build the targets of a bake file in one bake, each with its own cache."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ _MOST_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class BakePreview:
-    """What a bake would do.
+    """A preview of a bake.
 
     Attributes:
-        command: the command, secrets masked, with the variables it needs in front.
-        plans: the caches of each target, and the reasons.
-        notes: what a person should know of all of them.
+        command: the command, secrets masked, after the variables it needs.
+        plans: the caches of each target, with the reasons.
+        notes: notes for the user about all targets.
     """
 
     command: tuple[str, ...]
@@ -84,24 +84,23 @@ def bake_targets(
     *,
     accept: Callable[[tuple[str, ...]], None] | None = None,
 ) -> dict[str, ImageOutcome]:
-    """Bake targets; every stage is taken from the caches and saved to them.
+    """Bake targets; restore every stage from the caches, and save it to them.
 
     Args:
-        request: what to bake.
-        observe: is told what happens, each event with its target, or an empty name where it is
-            about none alone; from several threads, one event at a time for each target.
-        accept: is given the names of the targets before anything is built; what it raises is
-            raised.
+        request: the bake.
+        observe: gets each event as it happens, with its target's name, or an empty name for an
+            event of the whole bake; called from several threads, one event at a time per target.
+        accept: gets the names of the targets before the build starts; its exceptions propagate.
 
     Returns:
-        What became of each target, by its name. A target that ended well is saved, whatever became
-        of the others. It is empty where there is no target, as of a group that has none.
+        The outcome of each target, by its name. A successful target is saved even if others fail.
+        Empty if there are no targets, as for an empty group.
 
     Raises:
-        ConfigError: the configuration is wrong, or the bake file; nothing was built.
+        ConfigError: the configuration or the bake file is wrong; nothing was built.
         EngineError: docker cannot do it; nothing was built.
     """
-    # What saves runs in threads, which no signal reaches.
+    # Saving runs in threads, which signals do not reach.
     request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))
     with open_build(request.build) as opening:
         base = prepare(opening, boot=True)
@@ -118,7 +117,7 @@ def bake_targets(
 
 
 def preview_bake(request: BakeRequest) -> BakePreview:
-    """What `bake_targets` would do, without writing anything or starting a builder.
+    """Preview `bake_targets`, without writing anything or starting a builder.
 
     Raises:
         BxcacheError: as `bake_targets` does before it starts docker.
@@ -150,15 +149,15 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     )
 
 
-def ask_bake(request: BakeRequest, tell: Callable[[str], None], progress: str = "plain") -> int:
-    """Have bake answer what it is asked behind `--` instead of building, such as `--print`.
+def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str = "plain") -> int:
+    """Have bake answer a question behind `--`, such as `--print`, instead of building.
 
-    No cache has a part in it.
+    This uses no cache.
 
     Args:
-        request: the bake, of which `find_question` finds a question.
-        tell: is given each line that docker writes to its stderr, secrets masked.
-        progress: what it writes there, as its `--progress` has it.
+        request: the bake, in which `find_question` finds a question.
+        report: gets each line that docker writes to stderr, secrets masked.
+        progress: the value of docker's `--progress`.
 
     Returns:
         Docker's exit status.
@@ -175,24 +174,24 @@ def ask_bake(request: BakeRequest, tell: Callable[[str], None], progress: str = 
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bxcache-"))
             request, notes = guard_bake(request, docker, Path(folder))
             for note in notes:
-                tell(f"note: {note}")
-        return _ask(docker, render_question(request, setup, progress), build, tell)
+                report(f"note: {note}")
+        return _ask(docker, render_question(request, setup, progress), build, report)
 
 
 def _ask(
-    docker: Docker, arguments: Sequence[str], build: BuildRequest, tell: Callable[[str], None]
+    docker: Docker, arguments: Sequence[str], build: BuildRequest, report: Callable[[str], None]
 ) -> int:
     redact = Redactor(find_secrets((*docker.command, *arguments), os.environ, build.directory))
     with docker.build(
         arguments, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
     ) as process:
         for line in process.read_lines():
-            tell(redact(line))
+            report(redact(line))
         return process.wait()
 
 
 class _Bake:
-    """One bake: a job of the story, whose targets are built in one run."""
+    """One bake: a job whose targets docker builds in one run."""
 
     what = "bake"
 
@@ -212,16 +211,16 @@ class _Bake:
         self.redact = Redactor(find_secrets(words, os.environ, request.build.directory))
 
     def prepare_all(self) -> list[tuple[BakeTarget, Prepared]]:
-        """Every target with what is known of it."""
+        """Prepare every target."""
         every = self._targets.values()
         return [(each, prepare_target(self._base, self._request, each)) for each in every]
 
     def plan(self, target: BakeTarget, prepared: Prepared) -> Baking:
-        """A target with its caches."""
+        """Choose the caches of a target."""
         return Baking(target, prepared, plan_target(target, prepared))
 
     def open(self, stack: ExitStack) -> dict[str, Target]:
-        """Open the backends of each target, then look over the network for all of them at once."""
+        """Open the backends of each target, then look up the caches of all targets at once."""
         prepared = self.prepare_all()
         for _, own in prepared:
             make_folder(own, stack)
@@ -232,26 +231,26 @@ class _Bake:
             }
         targets = {name: self._make_target(each) for name, each in self.bakings.items()}
         for note in (*self._base.notes, *_note_backends(self.bakings.values())):
-            self._tell_of("")(Noted(note))
+            self._report_for("")(Noted(note))
         for each in targets.values():
             for note in each.plan.notes:
                 each.runner.report(Noted(note))
         return targets
 
     def _make_target(self, baking: Baking) -> Target:
-        tell = self._tell_of(baking.target.name)
+        report = self._report_for(baking.target.name)
         repeat = partial(repeat_target, self._request, self._targets, baking)
         return Target(
             prepared=baking.prepared,
             plan=baking.plan,
-            runner=make_runner(baking.prepared, self.redact, tell, repeat),
+            runner=make_runner(baking.prepared, self.redact, report, repeat),
             arguments=describe_arguments(baking.target),
             name=baking.target.name,
             call=baking.target.call,
             earlier=begin_earlier(baking.prepared, baking.plan),
         )
 
-    def _tell_of(self, name: str) -> Callable[[Event], None]:
+    def _report_for(self, name: str) -> Callable[[Event], None]:
         observe = self._observe
         if observe is None:
             return lambda _: None
@@ -262,8 +261,8 @@ class _Bake:
         bakings = [replace(self.bakings[name], plan=each.plan) for name, each in targets.items()]
         stages = {each.target.name: each.target.settings.target for each in bakings}
         reader = BakeReader(tuple(targets), stages)
-        tell = {
-            "": self._tell_of(""),
+        report = {
+            "": self._report_for(""),
             **{name: each.runner.report for name, each in targets.items()},
         }
         file = self._base.metadata_file
@@ -271,23 +270,23 @@ class _Bake:
 
         def take(line: str) -> None:
             for name, event in reader.feed(line):
-                tell[name](event)
+                report[name](event)
 
-        # What holds for all of them holds for the first.
+        # All runners share the settings of the bake; use the first.
         first = next(iter(targets.values())).runner
         status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
         for name, event in reader.end():
-            tell[name](event)
+            report[name](event)
         seconds = time.monotonic() - begun
-        told = parse_bake_metadata("" if status else read_metadata(file), targets)
+        metadata = parse_bake_metadata("" if status else read_metadata(file), targets)
         if not status:
-            told = {name: complete_metadata(self.docker, each) for name, each in told.items()}
+            metadata = {n: complete_metadata(self.docker, each) for n, each in metadata.items()}
         ran = {
-            each.target.name: read_result(each, reader, told[each.target.name], status, seconds)
-            for each in bakings
+            name: read_result(each, reader, metadata[name], status, seconds)
+            for name, each in zip(targets, bakings, strict=True)
         }
         if status and not any(each.exit_status for each in ran.values()):
-            # What failed is no target, so none of them is known to be complete.
+            # No target failed, but bake did: any target may be incomplete.
             return {name: replace(each, exit_status=status) for name, each in ran.items()}
         return ran
 
@@ -298,19 +297,19 @@ class _Bake:
 
 
 def read_result(
-    baking: Baking, reader: BakeReader, told: Metadata, status: int, seconds: float
+    baking: Baking, reader: BakeReader, metadata: Metadata, status: int, seconds: float
 ) -> RunResult:
-    """The result of a target: one that came to its end has not failed with the others."""
-    trace = reader.finish(baking.target.name, told.operations)
+    """The result of a target: a completed one does not fail with the others."""
+    trace = reader.finish(baking.target.name, metadata.operations)
     failed = any(step.outcome is Outcome.FAILED for step in trace.steps)
     ended_well = not failed and _has_ended(baking, reader, trace)
-    return RunResult(0 if ended_well else status, trace, told, seconds)
+    return RunResult(0 if ended_well else status, trace, metadata, seconds)
 
 
 def _has_ended(baking: Baking, reader: BakeReader, trace: Trace) -> bool:
-    """Whether a target came to its end: buildx says so, or its cache was exported, as the last."""
+    """Whether a target completed: buildx reports that, or has exported its cache, which is last."""
     settings, builder = baking.prepared.setup.config.build, baking.prepared.capabilities.builder
-    # Of several nodes each comes to an end of its own, and not all of them may work for a target.
+    # With several nodes, each reports its own end, and a target may not use all nodes.
     if len(builder.nodes) <= 1 or len(settings.platforms) <= 1:
         ended = reader.find_end(baking.target.name)
         if ended is not None:
@@ -323,5 +322,5 @@ def _has_ended(baking: Baking, reader: BakeReader, trace: Trace) -> bool:
 
 
 def _note_backends(bakings: Iterable[Baking]) -> dict[str, None]:
-    """What a person should know of the backends, once for all targets."""
+    """The notes of the backends, once for all targets."""
     return dict.fromkeys(note for each in bakings for note in list_notes(each.prepared))

@@ -1,8 +1,8 @@
-"""The definition of a bake that is not trusted, guarded.
+"""The guarded definition of an untrusted bake.
 
-Bake's files can read every variable of the environment, so they are evaluated in one that has none
-but what docker needs. What comes of it, without what asks, is the one file that is baked from then
-on; what the caller sets is set on top of that.
+Bake's files can read every environment variable, so they are evaluated with only the variables
+that docker needs. The result, without keys that ask for more than is allowed, is the only file to
+bake from then on; the caller's `--set` applies on top of it.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ _HINT = (
     "the build is not trusted, so bake files read no variables of the runner but those that "
     f"`{BAKE_VARIABLES}` names, as in `{BAKE_VARIABLES}=VERSION,TAG`"
 )
-# What docker needs to find itself and its plugins, and bake its files.
+# The variables that docker needs to find its plugins, and bake its files.
 _NEEDED = (
     *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "DOCKER_CONFIG", "BUILDX_CONFIG"),
     "BUILDX_EXPERIMENTAL",
 )
 _SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
-"""What newer releases of buildx escape when they print it; the others print it as it is."""
+"""The keys that newer releases of buildx escape when they print them, and older ones do not."""
 
 
 def define_bake(
     request: BakeRequest, base: Prepared
 ) -> tuple[BakeRequest, Prepared, dict[str, BakeTarget]]:
-    """A bake and what holds for all its targets, with these targets; guarded where it is to be.
+    """Read the targets of a bake, and guard its definition if it is not trusted.
 
     Raises:
-        ConfigError: bake does not take what it is given, its files cannot be guarded, or its
-            targets would write into a store.
+        ConfigError: bake rejects its arguments, its files cannot be guarded, or its targets would
+            write into a store.
         EngineError: docker does not answer.
     """
     if base.setup.is_guarded:
@@ -77,15 +77,15 @@ def define_bake(
 def guard_bake(
     request: BakeRequest, docker: Docker, folder: Path
 ) -> tuple[BakeRequest, tuple[str, ...]]:
-    """The bake of a guarded definition, and what a person should know of what does not count.
+    """Replace the files of a bake with a guarded definition; add notes on the ignored keys.
 
     Args:
         request: the bake.
-        docker: what evaluates its files.
-        folder: where the definition is written.
+        docker: evaluates its files.
+        folder: the directory for the definition.
 
     Raises:
-        ConfigError: bake does not take what it is given, or its files cannot be guarded.
+        ConfigError: bake rejects its arguments, or its files cannot be guarded.
         EngineError: docker does not answer.
     """
     check_files(request)
@@ -94,22 +94,22 @@ def guard_bake(
     grants = read_allowed(find_values(request.build.extra, "--allow"), directory)
     limits = Limits(find_checkout(directory), grants)
     files, notes = choose_files(request.files, limits, os.environ)
-    told_targets, groups = _evaluate(replace(request, files=files), docker, folder)
+    evaluated, groups = _evaluate(replace(request, files=files), docker, folder)
     refused: list[str] = []
     targets = {}
-    for name, told in told_targets.items():
-        targets[name], keys = guard_target(told, limits)
+    for name, target in evaluated.items():
+        targets[name], keys = guard_target(target, limits)
         refused += [f"{name}.{key}" for key in keys if not _is_set(request, name, key)]
     path = folder / _NAME
     guarded = replace(request, files=(str(path),))
     _write(path, {"group": groups, "target": targets}, guarded, docker)
-    return guarded, (*notes, _tell(refused)) if refused else notes
+    return guarded, (*notes, _explain_refused(refused)) if refused else notes
 
 
 def _evaluate(
     request: BakeRequest, docker: Docker, folder: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The targets and the groups of what files say that read no other variables than they may."""
+    """Evaluate the files with only the allowed variables; return their targets and groups."""
     allowed = os.environ.get(BAKE_VARIABLES, "").split(",")
     names = {*_NEEDED, *map(str.strip, allowed)} & os.environ.keys()
     environment = {name: os.environ[name] for name in names}
@@ -124,10 +124,10 @@ def _evaluate(
 
 @contextmanager
 def _standing_in(folder: Path) -> Iterator[dict[str, str]]:
-    """The variable of an agent that knows no key: bake prints no target with `ssh` without one."""
+    """Provide an SSH agent without keys: bake cannot print a target with `ssh` without an agent."""
     path, known = folder / "agent", {}
     with socket.socket(socket.AF_UNIX) as agent:
-        # The path may be too long for one; bake then says that there is no agent.
+        # The path may be too long for a socket; bake then reports the missing agent.
         with suppress(OSError):
             agent.bind(str(path))
             known = {"SSH_AUTH_SOCK": str(path)}
@@ -135,7 +135,7 @@ def _standing_in(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _parse(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The targets and the groups of a definition."""
+    """Parse the targets and the groups of a definition."""
     try:
         targets = {name: each.printed for name, each in parse_definition(text).items()}
     except ValueError as error:
@@ -155,7 +155,7 @@ def _check_sources(request: BakeRequest) -> None:
 
 
 def _is_set(request: BakeRequest, target: str, key: str) -> bool:
-    """Whether the caller sets a key of a target, whatever the files say."""
+    """Whether the caller sets a key of a target, which overrides the files."""
     sets = (*request.sets, *find_values(request.build.extra, "--set"))
     return any(
         fnmatchcase(target, pattern) and name.removesuffix("s") == key.removesuffix("s")
@@ -163,7 +163,7 @@ def _is_set(request: BakeRequest, target: str, key: str) -> bool:
     )
 
 
-def _tell(refused: list[str]) -> str:
+def _explain_refused(refused: list[str]) -> str:
     keys = ", ".join(f"`{key}`" for key in refused)
     return (
         f"what the bake file says does not count in a build that is not trusted: {keys}; set it "
@@ -173,7 +173,7 @@ def _tell(refused: list[str]) -> str:
 
 
 def _write(path: Path, document: dict[str, Any], request: BakeRequest, docker: Docker) -> None:
-    """Write a definition so that it is read as it is: bake evaluates the texts of a file."""
+    """Write a definition, escaped so that bake reads it back unchanged: bake evaluates strings."""
     path.write_text(json.dumps(_escape(document, besides=_SHOWN_ESCAPED)))
     if not any(mark in text for text in _list_escaped(document) for mark in ("${", "%{")):
         return
@@ -185,8 +185,8 @@ def _write(path: Path, document: dict[str, Any], request: BakeRequest, docker: D
 
 
 def _list_escaped(document: Mapping[str, Any]) -> Iterator[str]:
-    for _, told in sorted((document.get("target") or {}).items()):
-        yield json.dumps([told.get(key) for key in _SHOWN_ESCAPED], sort_keys=True)
+    for _, target in sorted((document.get("target") or {}).items()):
+        yield json.dumps([target.get(key) for key in _SHOWN_ESCAPED], sort_keys=True)
 
 
 def _escape(node: Any, besides: tuple[str, ...] = ()) -> Any:  # noqa: ANN401  # any JSON

@@ -1,8 +1,8 @@
-"""Which bake files are evaluated in a build that is not trusted.
+"""The bake files that an untrusted build may evaluate.
 
-Bake opens what a Compose file names while it evaluates it (`env_file`, `include`, `extends`, and
-`.env` beside it), and prints of it what it cannot read: nothing that is done with the result would
-keep a file of the runner out of it. HCL and JSON have no such means.
+When bake evaluates a Compose file, it opens the files named there (`env_file`, `include`,
+`extends`, and `.env` beside it), and prints the lines that it cannot parse. No check of the result
+can keep a file of the runner out of it. HCL and JSON have no such feature.
 https://docs.docker.com/build/bake/compose-file/
 """
 
@@ -27,7 +27,7 @@ _BAKE = (
     *("docker-bake.override.json", "docker-bake.override.hcl"),
 )
 _EVALUATED = (".hcl", ".json")
-"""The endings of which buildx knows, whatever is in a file, that it is not Compose."""
+"""The suffixes of files that buildx never reads as Compose, whatever their content."""
 _WHY_COMPOSE = "a Compose file can read any file of the runner, and the build is not trusted"
 _WHY_LINK = "a link leads out of the checkout, and the build is not trusted"
 _HINT = (
@@ -39,15 +39,15 @@ _HINT = (
 def choose_files(
     named: Sequence[str], limits: Limits, environment: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files that are evaluated, and a note on those that are left out.
+    """Choose the files to evaluate, with a note on those that are left out.
 
     Args:
-        named: those that the caller names, if any.
-        limits: what they may say.
-        environment: the variables of the caller, which can name files as well.
+        named: the files that the caller names, if any.
+        limits: the limits that apply to them.
+        environment: the caller's variables, which can also name files.
 
     Raises:
-        ConfigError: one that the caller names cannot be guarded, or there are no others.
+        ConfigError: a file that the caller names cannot be guarded, or no file can.
     """
     named = named or _read_variable(environment)
     if named or limits.allowed.covers(READ, Path("/")):

@@ -1,4 +1,4 @@
-"""Everything that is settled before a bake: what it builds, and the caches of each target."""
+"""Everything that is decided before a bake: its targets, and the caches of each."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _QUESTIONS = frozenset(
     ("--print", "--check", "--call", "--list", "--list-targets", "--list-variables")
 )
 _UNASKED = ("build", "false")
-"""What turns them off, as in `--call build`."""
+"""Values that turn a question off, as in `--call build`."""
 _HARMLESS = LAYERLESS | {"-D", "--debug", "--allow"}
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
-"""What a run that only saves sets by itself, so that the caller's `--set` of it does not count."""
+"""The keys that a run which only saves sets itself, so the caller's `--set` of them is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class BakeRequest:
     """One call of `bxcache bake`.
 
     Attributes:
-        build: what holds for all targets, as for a build; its `extra` goes to bake.
-        targets: the targets and groups that are asked for. None is bake's default.
-        files: the bake files. None has bake look for them.
-        sets: values of targets that replace those of the files, as bake's `--set` has them.
+        build: the options for all targets, as for a build; its `extra` goes to bake.
+        targets: the targets and groups to build; empty for bake's default.
+        files: the bake files; empty to let bake look for them.
+        sets: values that override the files, in the form of bake's `--set`.
     """
 
     build: BuildRequest = field(default_factory=BuildRequest)
@@ -79,12 +79,12 @@ class BakeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Baking:
-    """A target whose caches are chosen.
+    """A target with its chosen caches.
 
     Attributes:
-        target: what bake says of it.
-        prepared: the same as of a build of its own.
-        plan: what is done about its caches.
+        target: the target, as bake defines it.
+        prepared: the target, prepared like a separate build.
+        plan: the plan for its caches.
     """
 
     target: BakeTarget
@@ -93,15 +93,15 @@ class Baking:
 
 
 def find_question(extra: Sequence[str]) -> str:
-    """What bake is asked behind `--` instead of building, or an empty string.
+    """Find a flag behind `--` that asks bake a question instead of building, or an empty string.
 
     >>> find_question(["--set", "a.b=c", "--list=targets"]), find_question(["--call", "build"])
     ('--list', '')
     """
     for word, following in pairwise((*extra, "")):
         flag, equals, value = word.partition("=")
-        said = following if flag == "--call" and not equals else value
-        if flag in _QUESTIONS and said not in _UNASKED:
+        given = following if flag == "--call" and not equals else value
+        if flag in _QUESTIONS and given not in _UNASKED:
             return flag
     return ""
 
@@ -110,7 +110,7 @@ def check_files(request: BakeRequest) -> None:
     """Make sure that the bake files can be read twice.
 
     Raises:
-        ConfigError: one cannot be.
+        ConfigError: a file cannot be read twice.
     """
     if "-" in request.files:
         why = "bake reads its files twice here; `-` can be read only once"
@@ -118,10 +118,10 @@ def check_files(request: BakeRequest) -> None:
 
 
 def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
-    """The targets that a bake would build, those included that others need.
+    """Read the targets that a bake would build, including those that others need.
 
     Raises:
-        ConfigError: bake does not take what it is given.
+        ConfigError: bake rejects its arguments.
         EngineError: docker does not answer.
     """
     check_files(request)
@@ -141,7 +141,7 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
 
 
 def explain_definition(error: ValueError) -> ConfigError:
-    """What to raise where a definition is none."""
+    """The error for a definition that cannot be parsed."""
     why = f"what `--print` shows is not understood: {error}"
     return ConfigError([Problem("docker buildx bake", "", why)])
 
@@ -152,16 +152,16 @@ def print_definition(
     docker: Docker,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """What bake makes of its files, as JSON.
+    """Have bake print the definition from its files, as JSON.
 
     Args:
         request: the bake.
-        words: the files, what is set, and the targets.
-        docker: what evaluates them.
-        environment: the only variables that the files can read, where they are not to read all.
+        words: the arguments for files, values and targets.
+        docker: evaluates them.
+        environment: the only variables that the files may read; None for all.
 
     Raises:
-        ConfigError: bake does not take what it is given.
+        ConfigError: bake rejects its arguments.
         EngineError: docker does not answer.
     """
     answer = docker.print_bake(words, request.build.directory, environment)
@@ -176,10 +176,10 @@ def print_definition(
 def _check_entitlements(
     request: BakeRequest, targets: Mapping[str, BakeTarget], docker: Docker
 ) -> None:
-    """Make sure that the targets ask for no more than the caller lets them, as plain bake does.
+    """Check that the targets need only what the caller allows, as plain bake does.
 
     Raises:
-        ConfigError: they do.
+        ConfigError: they need more.
     """
     extra, directory = request.build.extra, request.build.directory
     sets = (*request.sets, *find_values(extra, "--set"))
@@ -198,17 +198,17 @@ def _check_entitlements(
     raise ConfigError([Problem(f"target `{e.target}`", "", e.meaning) for e in missing], hint=hint)
 
 
-def _find_why(said: str) -> str:
-    """Why bake refused: its last error, or what it says first where its usage follows."""
-    lines = [line for line in said.splitlines() if line.strip()] or ["docker did not say why"]
+def _find_why(stderr: str) -> str:
+    """Why bake failed: its last error, or its first line if the usage follows."""
+    lines = [line for line in stderr.splitlines() if line.strip()] or ["docker did not say why"]
     return next(reversed(list_errors(lines)), lines[0])
 
 
 def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> Prepared:
-    """What is known of one target, as of a build of its own.
+    """Prepare one target like a separate build.
 
     Args:
-        base: what holds for all of them.
+        base: the values that all targets share.
         request: the bake.
         target: the target.
     """
@@ -242,16 +242,16 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
 
 
 def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
-    """What the caller passes to bake, as a build has it: behind `--`, where it cannot be judged.
+    """The caller's arguments for bake as arguments of a build: behind `--`, where they are opaque.
 
-    What bake may do is no matter of a build, nor is how much it tells, or what it says of images.
+    Flags for permissions, debugging and image metadata are dropped: they do not affect layers.
     """
     rest = drop_flags(words, _HARMLESS)
     return ("--", *rest) if rest else ()
 
 
 def _name_image(base: Prepared, target: str) -> str:
-    """A target's name, from the project's top folder: each folder can have a bake file."""
+    """A target's image name, with its path from the root: any folder may have bake files."""
     folder = path_in(base.setup.root, base.request.directory)
     return str(PurePosixPath(folder) / target)
 
@@ -271,7 +271,7 @@ def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
 def render_bake(
     request: BakeRequest, base: Prepared, metadata: Path, bakings: Iterable[Baking]
 ) -> tuple[str, ...]:
-    """What follows `docker` in a bake."""
+    """Render the arguments of `docker` for a bake."""
     bakings = tuple(bakings)
     sets = [text for each in bakings for text in _render_caches(each)]
     sets += _give_own_paths(request, bakings)
@@ -286,7 +286,7 @@ def render_bake(
 
 
 def render_question(request: BakeRequest, setup: Setup, progress: str) -> tuple[str, ...]:
-    """What follows `docker` in a bake that is only asked something."""
+    """Render the arguments of `docker` for a question to bake."""
     return (
         *("buildx", "bake", "--progress", progress),
         *_render_builder(setup),
@@ -303,13 +303,13 @@ def repeat_target(
     baking: Baking,
     saving: Saving,
 ) -> Command:
-    """A run that only saves what a target has made.
+    """Render a run that only saves the result of a target.
 
     Args:
         request: the bake.
         targets: all targets.
         baking: the target.
-        saving: what it saves.
+        saving: the caches to save.
     """
     name, platform = baking.target.name, saving.platform
     own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
@@ -330,7 +330,7 @@ def repeat_target(
 
 
 def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
-    """A target's build arguments as a command has them, for what is told of a build."""
+    """A target's build arguments as command-line arguments, for its record."""
     return tuple(
         word
         for name, value in target.settings.build_args.items()
@@ -339,7 +339,7 @@ def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
 
 
 def list_words(target: BakeTarget) -> Iterator[str]:
-    """What a target is given that can have a secret in it, as a build's command has it."""
+    """List a target's values that can contain secrets, as command-line arguments."""
     yield from render_build(target.settings, cache_options=(), metadata_file="", extra=target.extra)
     yield from (*target.cache_from, *target.cache_to)
 
@@ -363,7 +363,7 @@ def _render_switches(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _render_caches(baking: Baking) -> Iterator[str]:
-    """The caches of a target, as bake's `--set` takes them: the first replaces the file's."""
+    """Render the caches of a target for bake's `--set`: the first one replaces the file's."""
     name, plan = baking.target.name, baking.plan
     if plan.imports:
         imports = (*baking.target.cache_from, *(use.option[1] for use in plan.imports))
@@ -375,7 +375,7 @@ def _render_caches(baking: Baking) -> Iterator[str]:
 
 
 def _give_own_paths(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
-    """Paths of their own for folders that targets have in common, where a cache is imported."""
+    """Give each target its own path for a shared folder, if a cache is imported."""
     remote = any(map(is_remote, request.targets))
     if not remote and any(each.plan.imports for each in bakings):
         read = {each.target.name: each.target.settings for each in bakings}
@@ -383,7 +383,7 @@ def _give_own_paths(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator
 
 
 def note_folders(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
-    """Why targets are given other paths of their folders, where they are."""
+    """Note why targets get their own paths for shared folders, if they do."""
     if any(_give_own_paths(request, bakings)):
         yield (
             "each target reads the folders that it has in common with others by a path of its own, "
@@ -392,6 +392,6 @@ def note_folders(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[st
 
 
 def find_set(text: str) -> tuple[str, str]:
-    """What a `--set` is about: the pattern of targets and the key of `TARGET.KEY=VALUE`."""
+    """The target pattern and the key of a `--set`, `TARGET.KEY=VALUE`."""
     target, _, key = text.partition("=")[0].partition(".")
     return target, key.partition(".")[0].removesuffix("+")

@@ -1,4 +1,4 @@
-"""Several images of one repository, built side by side, each with a cache of its own."""
+"""Build several images of one repository in parallel, each with its own cache."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
     from bxcache.pipeline.request import BuildRequest
 
 MOST_AT_ONCE = 4
-"""So many images are built at once, unless the caller says otherwise."""
+"""How many images are built at once by default."""
 
 _FILES = frozenset(("--metadata-file", "--iidfile"))
-"""Arguments for docker that name a file, which each build would write."""
+"""Arguments for docker that name a file that every build would write."""
 
 ImageObserver = Callable[[str, Event], None]
-"""What a caller gives to be told of the events of several builds, each with its image; an
-empty name is given with what is about none alone."""
+"""A callback for the events of several builds, each with its image's name; the name is
+empty for an event of all builds."""
 
 
 def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...]:
-    """The images that are meant: those that are named, or all that are declared.
+    """Choose the named images, or all declared ones.
 
     Raises:
-        ConfigError: a name is not declared, or given twice; or none is declared.
+        ConfigError: a name is not declared, or given twice; or no image is declared.
     """
     setup = load_guarded(request.directory, os.environ, file=request.config_file)
     known = tuple(setup.config.images)
@@ -76,21 +76,21 @@ def build_batch(
     jobs: int = MOST_AT_ONCE,
     fail_fast: bool = False,
 ) -> dict[str, ImageOutcome]:
-    """Build several images side by side; one that fails leaves the others alone.
+    """Build several images in parallel; a failed build does not affect the others.
 
     Args:
-        request: what holds for all of them.
+        request: the options for all images.
         names: the images, from `choose_images`.
-        observe: is told what happens, from several threads, one event at a time for each image.
-        jobs: how many are built at once.
-        fail_fast: stop the others when one fails.
+        observe: gets each event as it happens, from several threads, one at a time per image.
+        jobs: how many images to build at once.
+        fail_fast: stop the other builds when one fails.
 
     Returns:
-        What became of each, by its name, in the order of the names.
+        The outcome of each image, by its name, in the order of the names.
 
     Raises:
-        ConfigError: the configuration is wrong, or two of them would write to one place; nothing
-            was built.
+        ConfigError: the configuration is wrong, or two images would write to the same place;
+            nothing was built.
     """
     _check_destinations(_load_setups(request, names), request)
     stop = Stop()
@@ -104,15 +104,15 @@ def _build(
     request: BuildRequest,
     stop: Stop,
     observe: ImageObserver | None,
-    fail_fast: bool,  # noqa: FBT001  # bound once, by its place
+    fail_fast: bool,  # noqa: FBT001  # bound once, by position
     name: str,
 ) -> ImageOutcome:
     if stop.is_set:
         return ImageOutcome(name, error=StoppedError("the build was not begun"))
-    tell = partial(observe, name) if observe is not None else None
+    report = partial(observe, name) if observe is not None else None
     result: Any = None
     try:
-        return ImageOutcome(name, run_build(replace(request, image=name), tell))
+        return ImageOutcome(name, run_build(replace(request, image=name), report))
     except ResultError as error:
         result = error.result
         outcome = ImageOutcome(name, result, error)
@@ -124,7 +124,7 @@ def _build(
 
 
 def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup]:
-    """The configuration of each; what is wrong with any of them is told at once."""
+    """Load the configuration of each image; raise the problems of all together."""
     setups: dict[str, Setup] = {}
     problems: dict[Problem, None] = {}
     for name in names:
@@ -146,14 +146,14 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """Something that two images must not have in common.
+    """A destination that two images must not share.
 
     Attributes:
-        key: where it is declared.
-        place: it as it is known to all that write it.
-        shown: it as it was declared.
-        verb: what becomes of it.
-        hint: how to have one for each image.
+        key: the config key or flag that declares it.
+        place: its kind and normalized name, for comparison.
+        shown: the declared name.
+        verb: what a build does with it, as a participle.
+        hint: how to give each image its own.
     """
 
     key: str
@@ -164,7 +164,7 @@ class _Destination:
 
 
 def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> None:
-    """Refuse images that would write over each other."""
+    """Refuse images that would overwrite each other's output."""
     found: dict[tuple[str, str], _Destination] = {}
     writers: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, setup in setups.items():
@@ -182,7 +182,7 @@ def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> N
 
 
 def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destination]:
-    """What a build writes to that another could write to as well: its scopes are its own."""
+    """List the destinations of a build that another build could share; its scopes are its own."""
     for flag in _FILES.intersection(list_flags(request.extra)):
         yield _Destination(flag, ("file", flag), f"the file of {flag}")
     yield from _list_caches(setup)
@@ -203,7 +203,7 @@ def _list_caches(setup: Setup) -> Iterator[_Destination]:
 
 
 def _name_image(text: str) -> str:
-    """An image's whole name; what is no name stays as it is."""
+    """Normalize an image's name; return an invalid one unchanged."""
     try:
         found = Reference.parse(text)
     except ValueError:

@@ -1,8 +1,8 @@
-"""What a build took from the builder's own cache, which others may have filled. Pure.
+"""Results that a build took from the builder's own cache, which other builds may fill. Pure.
 
 BuildKit's cache keys leave out some of what a step's result depends on, such as proxy arguments
-(https://github.com/moby/buildkit/issues/400). So a build that is not trusted can leave results in a
-builder that a trusted build with the same steps takes, and saves for others.
+(https://github.com/moby/buildkit/issues/400). So an untrusted build can leave results in a builder
+that a trusted build with the same steps reuses, and saves for others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Known:
 
     Attributes:
         layers: their digests.
-        doubt: why some may be missing that explain a result, or an empty string.
+        doubt: why the set may be incomplete, or an empty string.
     """
 
     layers: AbstractSet[str]
@@ -49,10 +49,10 @@ class BorrowedStep:
     """A step whose result came from the builder's own cache.
 
     Attributes:
-        label: the stage, and which of its steps it is.
+        label: the stage and the number of the step.
         text: the instruction.
-        line: its line in the Dockerfile, where it is known.
-        layers: the layers that it made, by digest; empty where they are not known.
+        line: its line in the Dockerfile; None if unknown.
+        layers: the digests of its layers; empty if unknown.
     """
 
     label: str
@@ -63,13 +63,13 @@ class BorrowedStep:
 
 @dataclass(frozen=True, slots=True)
 class Borrowing:
-    """What a build took from the builder's own cache, and what it can vouch for.
+    """The results that a build took from the builder's own cache, and the layers it can trust.
 
     Attributes:
-        steps: the steps that it took from there.
-        sound: the layers that came from a known cache or a base image, or that it executed on
-            nothing else than those, by digest.
-        doubt: why it cannot be told what came from the builder's own cache, or an empty string.
+        steps: the steps whose results came from there.
+        sound: the digests of the layers that came from a known cache or a base image, or from
+            steps that the build executed on top of only such layers.
+        doubt: why the origin of some results is unknown, or an empty string.
     """
 
     steps: tuple[BorrowedStep, ...] = ()
@@ -77,10 +77,10 @@ class Borrowing:
     doubt: str = ""
 
     def warn(self, saved: AbstractSet[str]) -> str:
-        """The warning about what was saved nevertheless, or an empty string.
+        """The warning about borrowed layers that were saved, or an empty string.
 
         Args:
-            saved: the layers that were saved, by digest.
+            saved: the digests of the saved layers.
         """
         steps = [each for each in self.steps if each.layers & saved]
         if self.doubt or not steps:
@@ -94,11 +94,11 @@ class Borrowing:
 
     @property
     def is_unsound(self) -> bool:
-        """Whether something came from the builder's own cache, or may have."""
+        """Whether a result came from the builder's own cache, or may have."""
         return bool(self.steps or self.doubt)
 
     def refuse(self) -> str:
-        """The warning about what was not saved."""
+        """The warning about borrowed layers that were not saved."""
         if self.doubt:
             return (
                 "what may have come from the builder's own cache was not saved, nor what rests on "
@@ -112,12 +112,12 @@ class Borrowing:
 
 
 def find_borrowing(ran: RunResult, metadata: Metadata, known: Known) -> Borrowing:
-    """What a build took from the builder's own cache.
+    """Find the results that a build took from the builder's own cache.
 
     Args:
-        ran: what became of the build.
-        metadata: what is known of its layers.
-        known: what trusted builds have saved.
+        ran: the result of the build.
+        metadata: the metadata with its layers.
+        known: the layers that trusted builds have saved.
     """
     reused = any(step.outcome is Outcome.REUSED for step in ran.trace.steps)
     if reused and not metadata.definitions:
@@ -141,7 +141,7 @@ def _describe(step: TracedStep, metadata: Metadata) -> BorrowedStep:
 
 
 class _Reader:
-    """Follows the operations of a build down to where their files came from."""
+    """Follows the operations of a build down to the sources of their files."""
 
     def __init__(
         self,
@@ -154,10 +154,10 @@ class _Reader:
         self._known = known | {layer.digest for chain in images for layer in chain}
 
     def is_borrowed(self, vertex: str) -> bool:
-        """Whether the result of a step is the builder's own.
+        """Whether the result of a step came from the builder's own cache.
 
-        One without a layer was not needed, or nothing has exported it yet: it counts as borrowed
-        only if something rests on it that is not known either.
+        A step without a layer was not needed, or its layer is not exported yet: it counts as
+        borrowed only if an unknown result depends on it.
         """
         step, operation = self._steps.get(vertex), self._operations.get(vertex)
         if step is None or operation is None or step.outcome is not Outcome.REUSED:
@@ -165,21 +165,21 @@ class _Reader:
         return not self._is_known(operation) and (bool(operation.chains) or vertex in self._needed)
 
     def _is_known(self, operation: Operation) -> bool:
-        """Whether all that a result is made of is known: one blob can stand on several others."""
+        """Whether all layers of a result are known: one blob can sit on top of several others."""
         return any(
             all(layer.digest in self._known for layer in chain) for chain in operation.chains
         )
 
     @cached_property
     def _needed(self) -> AbstractSet[str]:
-        """The operations that something rests on which is not known."""
+        """The operations that an unknown result depends on."""
         unknown = [each for each in self._operations.values() if not self._is_known(each)]
         return {below for each in unknown for below in each.inputs}
 
     def list_sound(self) -> AbstractSet[str]:
-        """The layers that are known, and those that the build made of nothing else."""
+        """List the known layers, and those that the build made from only sound ones."""
         sound: dict[str, bool] = {}
-        # Each comes after what it needs.
+        # Every operation comes after its inputs.
         for vertex, operation in self._operations.items():
             step = self._steps.get(vertex)
             made = step is None or step.outcome is Outcome.EXECUTED

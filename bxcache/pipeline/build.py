@@ -44,17 +44,17 @@ if TYPE_CHECKING:
     from bxcache.pipeline.result import BuildResult
 
 _MORE_RUNS = 2
-"""How often a build is run again whose nodes collide once more."""
+"""How often to run a build again while its nodes collide."""
 _MOST_AT_ONCE = 4
 
 
 class Job(Protocol):
-    """What docker builds in one run: one image, or the targets of a bake.
+    """A job that docker builds in one run: one image, or the targets of a bake.
 
     Attributes:
-        what: what it is called.
+        what: its name in messages.
         docker: docker.
-        stop: ends it from another thread.
+        stop: stops it from another thread.
     """
 
     @property
@@ -70,14 +70,14 @@ class Job(Protocol):
         """Run docker, and report its events."""
 
     def leave_metadata(self) -> str:
-        """Write the metadata file that the caller wants; why that failed, or an empty string."""
+        """Write the caller's metadata file; return why that failed, or an empty string."""
 
 
 def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
-    """Build targets that are open and planned: run docker, save, record, judge.
+    """Build open and planned targets: run docker, save, record, judge.
 
     Returns:
-        the outcome of each, by its name.
+        the outcome of each target, by its name.
     """
     started = time.time()
     with job.docker.asking_buildx() as ask_version:
@@ -100,7 +100,7 @@ def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcom
 def _retry_after_collisions(
     job: Job, targets: Mapping[str, Target], ran: dict[str, RunResult]
 ) -> dict[str, RunResult]:
-    """Run again while nodes of the builder write one layout at once."""
+    """Run again while nodes of the builder collide in one layout."""
     for _ in range(_MORE_RUNS):
         again = {name: each.retry_after_collision(ran[name]) for name, each in targets.items()}
         if all(again[name] is each for name, each in targets.items()):
@@ -110,22 +110,22 @@ def _retry_after_collisions(
 
 
 def _check_stream(job: Job, ran: Mapping[str, RunResult]) -> None:
-    """Refuse a buildx that does not know the stream it was asked for, and so built nothing.
+    """Refuse a buildx that does not support the requested stream, and so built nothing.
 
     Raises:
-        EngineError: it is too old.
+        EngineError: buildx is too old.
     """
-    said = [each.trace.said[:3] for each in ran.values() if each.exit_status]
-    if any("progress" in line or "rawjson" in line for lines in said for line in lines):
+    output = [each.trace.said[:3] for each in ran.values() if each.exit_status]
+    if any("progress" in line or "rawjson" in line for lines in output for line in lines):
         check_buildx(job.docker.ask_buildx_version())
 
 
 def _retry_without_caches(
     job: Job, targets: dict[str, Target], ran: dict[str, RunResult]
 ) -> tuple[dict[str, Target], dict[str, RunResult]]:
-    """Run once more where a cache made a build fail: nothing that was imported is trusted then.
+    """Run again without any imports if a cache made a build fail.
 
-    One run for all: what one of them imported may be what another one imported.
+    All targets run again together: they may have imported the same cache.
     """
     reasons = {name: _explain_retry(each, ran[name]) for name, each in targets.items()}
     for name, reason in reasons.items():
@@ -148,7 +148,7 @@ def _explain_retry(target: Target, ran: RunResult) -> str | None:
 def run_again(
     job: Job, targets: Mapping[str, Target], first: Mapping[str, RunResult]
 ) -> dict[str, RunResult]:
-    """Run once more, and merge each result with that of the first run."""
+    """Run again, and merge each result with that of the first run."""
     return {name: each.after(first[name]) for name, each in job.run(targets).items()}
 
 
@@ -169,7 +169,7 @@ def _finish(
 def _add_trouble(
     job: Job, outcomes: dict[str, ImageOutcome], trouble: str
 ) -> dict[str, ImageOutcome]:
-    """The same with an error for the file of all of them, where that could not be written."""
+    """Add an error to a successful outcome if the metadata file could not be written."""
     done = next((name for name, each in outcomes.items() if each.error is None), None)
     if not trouble or done is None:
         return outcomes
@@ -192,7 +192,7 @@ class _Single:
         return {name: run_build(each.runner, render_arguments(self.prepared, each.plan.uses))}
 
     def leave_metadata(self) -> str:
-        """Write the metadata file that the caller wants."""
+        """Write the caller's metadata file."""
         exports = find_values(self.prepared.request.extra, CACHE_TO)
         return leave_metadata(self.prepared, [""] if exports else ())
 
@@ -212,8 +212,8 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         arguments = render_arguments(prepared, plan.uses)
         words = (*arguments, *prepared.docker.command)
         redact = Redactor(find_secrets(words, os.environ, request.directory))
-        tell, repeat = redacting(observe, redact), partial(render_save, prepared)
-        runner = make_runner(prepared, redact, tell, repeat, stdin)
+        report, repeat = redacting(observe, redact), partial(render_save, prepared)
+        runner = make_runner(prepared, redact, report, repeat, stdin)
         for note in (*prepared.notes, *list_notes(prepared), *plan.notes):
             runner.report(Noted(note))
         earlier = begin_earlier(prepared, plan)
@@ -228,10 +228,10 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
 
 
 def redacting(observe: Observer | None, redact: Redactor) -> Callable[[Event], None]:
-    """What gives events to an observer, secrets masked."""
+    """Wrap an observer so that it gets events with secrets masked."""
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         if observe is not None:
             observe(redact_event(event, redact))
 
-    return tell
+    return report

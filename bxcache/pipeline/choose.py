@@ -1,9 +1,9 @@
-"""Which caches are imported and saved, and why.
+"""Choose the caches to import and to save, with reasons.
 
-- One donor. Several imports at once make BuildKit miss at random (moby/buildkit#4674), so only the
-  first cache that exists is imported, unless all are wanted.
-- A registry is saved to after the build, in a run of its own that finds everything built. Only
-  then is it known whether there is anything to save, and no registry can hold up the build.
+- One donor. Several imports at once make BuildKit miss at random (moby/buildkit#4674), so a build
+  imports only the first existing cache, unless `read_all` is set.
+- A registry is saved after the build, in a separate run that finds every step built. Only then is
+  it clear whether there is anything to save, and a registry cannot delay the build.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def list_candidates(
     backends: Sequence[Backend],
     donor: str = "",
 ) -> tuple[Candidate, ...]:
-    """The caches that a build may start from, best first.
+    """List the caches that a build may import, best first.
 
-    A target without a cache of its own starts from the whole image's, which has all its stages.
+    A target without its own cache imports that of the whole image, which has all stages.
 
     Args:
         config: the configuration.
-        scope: whose cache the build saves.
-        trust: whose caches it may read.
-        backends: where caches are kept.
-        donor: the one scope to start from, whatever else would be chosen.
+        scope: the scope that the build saves.
+        trust: decides whose caches it may read.
+        backends: the declared backends.
+        donor: the one scope to import instead of all others.
     """
     if donor:
         return tuple(Candidate(each, donor, "the scope that is named") for each in backends)
@@ -64,7 +64,7 @@ def list_candidates(
 
 
 def look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
-    """Look over the network where the choice of a donor depends on it, everywhere at once."""
+    """Look candidates up over the network if the donor depends on them, all backends at once."""
     asked: dict[Backend, list[Candidate]] = {}
     for each in candidates:
         if each.backend.is_remote:
@@ -83,14 +83,14 @@ def look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a build is planned on.
+    """The inputs of a build's plan.
 
     Attributes:
         config: the configuration.
-        trust: where it runs, and which caches it may read and save.
-        backends: where caches are kept.
-        candidates: what it may start from, best first.
-        wish: what is saved.
+        trust: where the build runs, and which caches it may read and save.
+        backends: the declared backends.
+        candidates: the caches that it may import, best first.
+        wish: the properties of the build that matter for saving.
     """
 
     config: Config
@@ -105,7 +105,7 @@ class Outlook:
 
 
 def make_plan(outlook: Outlook) -> BuildPlan:
-    """Choose what the build starts from, and what is saved."""
+    """Choose the caches to import and the scopes to save."""
     notes: list[str] = []
     unread = tuple(
         trouble
@@ -130,7 +130,7 @@ def make_plan(outlook: Outlook) -> BuildPlan:
 
 
 def look_further(outlook: Outlook, plan: BuildPlan) -> BuildPlan:
-    """The plan after a look at caches for other platforms, where no other is there."""
+    """Extend a plan without imports with caches for other platforms."""
     owners = tuple(outlook.trust.list_owners(outlook.config.cache.read))
     found = [each.look_further(outlook.wish.scope, owners) for each in outlook.backends]
     further = tuple(each for candidates, _ in found for each in candidates)
@@ -140,7 +140,7 @@ def look_further(outlook: Outlook, plan: BuildPlan) -> BuildPlan:
 
 
 def _explain_nothing(outlook: Outlook) -> str:
-    """Why there is nothing to start from; what was not seen is not called absent."""
+    """Why there is nothing to import. A cache that could not be looked up is not called absent."""
     name = outlook.wish.scope.name
     error = next(filter(None, (each.find_error() for each in outlook.backends)), None)
     if error is not None:
@@ -155,7 +155,7 @@ def _choose_imports(outlook: Outlook) -> tuple[tuple[CacheUse, ...], tuple[Choic
     sights = [each.backend.judge(each) for each in candidates]
     taken = [n for n, sight in enumerate(sights) if sight.there]
     if not taken:
-        # What is not reached from here may be reached by the engine, which then says so.
+        # The engine may reach a registry that is unreachable from here; it reports the result.
         taken = [n for n, sight in enumerate(sights) if sight.there is None]
     if not config.cache.read_all:
         taken = taken[:1]
@@ -193,7 +193,7 @@ def _plan_saves(outlook: Outlook, imports: tuple[CacheUse, ...]) -> SavePlan:
 
 
 def _explain_unsaved(outlook: Outlook, unsaved: tuple[CacheUse, ...]) -> Iterator[str]:
-    """One for the builder, where it is what keeps caches from being saved."""
+    """Yield a warning if the builder prevents saving."""
     if unsaved and outlook.wish.inline_only:
         kinds = " or ".join(sorted({f"`{use.backend.kind}`" for use in unsaved}))
         yield f"no {kinds} cache is saved: {outlook.wish.inline_only}"

@@ -1,6 +1,6 @@
-"""What a build writes besides its caches: nothing of it goes into a store.
+"""The destinations of a build besides its caches: none of them may be in a store.
 
-A store is read by other builds, which take what is in it for what it says that it is.
+Other builds read a store and trust its content.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 _FILES = ("--metadata-file", "--iidfile")
 _LAYOUT = ("index.json", "oci-layout", "ingest", "blobs", "blobs/sha256")
-"""What is written into a folder as a layout, by whatever links are there already."""
+"""The paths of a layout in a folder; a write follows any links that already exist there."""
 _HINT = "name a place outside of the store; what a store holds is read by other builds"
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Something that is written.
+    """A path that a build writes.
 
     Attributes:
-        source: what says so: a flag, a file, a target.
-        path: where it goes.
-        is_tree: a folder of any content is written, and not one file.
+        source: the flag, file or target that names it.
+        path: the path.
+        is_tree: whether it is a directory with any content, not one file.
     """
 
     source: str
@@ -46,14 +46,14 @@ class Destination:
 
 
 def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()) -> None:
-    """Refuse what would be written into a store.
+    """Refuse destinations inside a store.
 
     Args:
-        found: all that is written.
-        stores: the stores that are known; others are found by what marks them.
+        found: the destinations.
+        stores: the known stores; others are recognized by their marker file.
 
     Raises:
-        ConfigError: something would be, each with its source.
+        ConfigError: a destination is in a store; lists each with its source.
     """
     known = [Path(os.path.realpath(each)) for each in stores]
     problems = [
@@ -79,13 +79,13 @@ def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
 
 
 def list_stores(setup: Setup) -> list[Path]:
-    """The stores that a configuration knows: its own, and the folder of all default ones."""
+    """List the stores of a configuration: its own, and the folder of all default stores."""
     location = find_location(setup)
     return [find_cache_folder(), *([location.store.path] if location is not None else [])]
 
 
 def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
-    """Refuse a build that would write into a store, besides its caches.
+    """Refuse a build that would write into a store, apart from its caches.
 
     Args:
         setup: the configuration.
@@ -93,16 +93,16 @@ def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
         directory: the working directory.
 
     Raises:
-        ConfigError: it would, by its settings or by the caller's own flags.
+        ConfigError: its settings or the caller's flags name a path in a store.
     """
     check_destinations(_list_all(setup, extra, directory), list_stores(setup))
 
 
 def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Path) -> None:
-    """Refuse a bake whose targets would write into a store, besides their caches.
+    """Refuse a bake whose targets would write into a store, apart from their caches.
 
     Raises:
-        ConfigError: they would.
+        ConfigError: a target names a path in a store.
     """
     found = [
         each
@@ -126,7 +126,7 @@ def _list_all(setup: Setup, extra: Sequence[str], directory: Path) -> Iterator[D
 
 
 def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:
-    """What `--output` has docker write to this machine."""
+    """List the local paths that docker writes for `--output`."""
     for text in outputs:
         path, is_tree = find_path(text)
         if path:
@@ -134,7 +134,7 @@ def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterat
 
 
 def list_caches(source: str, caches: Iterable[str], directory: Path) -> Iterator[Destination]:
-    """What `--cache-to` has docker write to this machine."""
+    """List the local paths that docker writes for `--cache-to`."""
     for text in caches:
         try:
             path = dict(parse_options(text)).get("dest", "")

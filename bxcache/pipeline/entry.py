@@ -1,6 +1,6 @@
-"""The doors of the story: build an image, or show what that would do.
+"""The entry points: build an image, or preview the build.
 
-Docker takes as long to answer as Python takes to load the rest, so both go on at once.
+Docker takes as long to answer as Python takes to load the other modules, so both run in parallel.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
-    """Build an image; every stage is taken from the caches and saved to them.
+    """Build an image; restore every stage from the caches, and save it to them.
 
     Args:
-        request: what to build.
-        observe: is told what happens, as it happens.
+        request: the build.
+        observe: gets each event as it happens.
 
     Raises:
         ConfigError: the configuration is wrong; nothing was built.
@@ -39,7 +39,7 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
 
 
 def preview_build(request: BuildRequest) -> Preview:
-    """What `run_build` would do, without writing anything or starting a builder.
+    """Preview `run_build`, without writing anything or starting a builder.
 
     Raises:
         BxcacheError: as `run_build` does before it starts docker.

@@ -1,10 +1,10 @@
-"""Writes the files of a stage out of a cache, so that somebody can look into it.
+"""Write the files of a stage from a cache, for inspection.
 
-It is a build of that stage which starts from the cache and saves nothing. What a stage was made of
-is compared with what is there now; what differs is executed anew.
+This is a build of the stage that imports the cache and saves nothing. BuildKit compares the stage's
+inputs with the current ones, and re-executes the steps that differ.
 
-Whoever can write to the cache can write the record, so the record decides nothing that reaches
-outside of the project: no folder, no file, no network.
+Anyone who can write to the cache can write the record, so the record cannot select anything outside
+the project: no folder, no file, no network.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _NAME = "bxcache-export"
 _ANY_KEY = "00"
 _CLOSED_NETWORKS = ("", "default", "none")
 _OWN = ("--provenance=false",)
-"""What docker would write beside the files goes nowhere."""
+"""Without this, docker would also write attestations beside the files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What is to be written where.
+    """A stage to extract, and its destination.
 
     Attributes:
-        history: the scope, as it was found.
+        history: the history of the scope.
         stage: the stage's name.
-        folder: where its files go; an empty folder, or none yet.
-        extra: arguments for docker, those that the build had too.
+        folder: the destination: an empty folder, or a new one.
+        extra: arguments for docker, the same as for the build.
     """
 
     history: History
@@ -66,12 +66,12 @@ def extract_stage(
     """Write the files of a stage.
 
     Args:
-        request: how the scope was found; its directory has the build context.
-        extraction: what is to be written where.
-        observe: is told what happens, as it happens.
+        request: the query that found the scope; its directory has the build context.
+        extraction: the stage and its destination.
+        observe: gets each event as it happens.
 
     Raises:
-        RecordError: the folder is not empty, or there is no such stage here any more.
+        RecordError: the folder is not empty, or the stage no longer exists here.
         BxcacheError: as `run_build` does.
     """
     folder = request.directory / extraction.folder
@@ -122,10 +122,10 @@ def extract_stage(
 
 
 def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
-    """The build context and the Dockerfile of a build, in the project that is here.
+    """Find the build context and the Dockerfile of a build, in the current project.
 
     Raises:
-        RecordError: one of them is not there, or lies outside of the project, maybe by a link.
+        RecordError: one of them is missing or outside the project, possibly through a link.
     """
     if is_remote(record.context) or "-" in (record.context, record.file):
         raise RecordError("the build context is not on this machine")
@@ -180,7 +180,7 @@ def _check_network(setup: Setup, extra: tuple[str, ...], record: Record) -> None
 
 
 def _choose_options(history: History, record: Record, platform: str | None) -> dict[str, Any]:
-    """The options of a build that starts from a scope and leaves nothing behind."""
+    """The options of a build that imports a scope and saves nothing."""
     return {
         **({"network": record.network} if record.network in _CLOSED_NETWORKS[1:] else {}),
         "platforms": [platform] if platform else list(record.scope.platforms),

@@ -1,4 +1,4 @@
-"""A target after docker: its caches are saved, the record is written, the gates are judged."""
+"""Finish a target after docker: save its caches, write the record, judge the gates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.target import Target
 
 _PATIENCE = 2.0
-"""How long a build waits in the end for what is nice to know, in seconds."""
+"""How long a finished build waits for earlier records that are optional, in seconds."""
 _CANCELED = "context canceled"
 
 
@@ -33,7 +33,7 @@ def finish_target(target: Target, ran: RunResult, started: float, buildx: str) -
 
     Args:
         target: the build.
-        ran: what its run left.
+        ran: the result of its run.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
 
@@ -54,11 +54,11 @@ def finish_target(target: Target, ran: RunResult, started: float, buildx: str) -
 
 
 def _locate(target: Target, ran: RunResult) -> RunResult:
-    """The same with the lines of a failed build's steps, which has no metadata that has them."""
+    """Add line numbers to the steps of a failed build, which has no metadata with them."""
     if not ran.exit_status:
         return ran
     settings, runner = target.runner.settings, target.runner
-    # With either of them steps may stand in another Dockerfile.
+    # In both cases, steps may be in another Dockerfile.
     linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
     elsewhere = linked or not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
     if runner.stdin is not None and not linked:
@@ -73,12 +73,12 @@ def _locate(target: Target, ran: RunResult) -> RunResult:
 def _wait_for_earlier(target: Target) -> tuple[Record, ...]:
     if target.earlier is None:
         return ()
-    # What nobody asked for is not worth to wait for.
+    # Optional records are not worth a long wait.
     return target.earlier.wait(None if is_wanted(target.prepared) else _PATIENCE)
 
 
 def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Record:
-    """Check the gates, and warn of those that only warn."""
+    """Check the gates, and report those that only warn."""
     gate = target.prepared.setup.config.gate
     if not gate.is_set:
         return record
@@ -90,7 +90,7 @@ def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Recor
 
 
 def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
-    """Leave the record beside each cache, and for the directory; warn of all that went wrong."""
+    """Store the record with each cache and for the directory, and report all warnings."""
     data, is_kept = record.to_json(), False
     runner, prepared = target.runner, target.prepared
     trouble = remember_build(prepared, record)
@@ -148,13 +148,13 @@ def _make_result(
 def explain_end(
     target: Target, ran: RunResult, error: ResultError, *, stopped: bool
 ) -> BxcacheError:
-    """The error of a target that did not come to its end, but has not failed by itself.
+    """The error of a target that did not complete, but may not have failed itself.
 
     Args:
         target: the build.
-        ran: what its run left.
+        ran: the result of its run.
         error: the error of its result.
-        stopped: another target has failed, so this one was stopped unless it failed by itself.
+        stopped: another target failed, so this one was stopped unless it failed itself.
     """
     if not isinstance(error, BuildFailedError) or has_failed(ran):
         return error
@@ -167,7 +167,7 @@ def explain_end(
 
 
 def has_failed(ran: RunResult) -> bool:
-    """Whether a target is known to have failed by itself, and was not only stopped."""
+    """Whether a target is known to have failed itself, and was not just stopped."""
     if not ran.exit_status:
         return False
     failed = [step for step in ran.trace.steps if step.outcome is Outcome.FAILED]

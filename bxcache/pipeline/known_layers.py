@@ -1,7 +1,7 @@
-"""The layers that trusted builds have saved, as far as a build has to know them.
+"""The layers that trusted builds have saved, as far as a build needs to know them.
 
-A build that took nothing from the builder's own cache asks nobody: what it started from explains
-all that it reused. They are looked up before anything is saved.
+A build that took nothing from the builder's own cache needs no lookup: its imports explain all
+reused steps. The lookup happens before anything is saved.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def find_known(prepared: Prepared, plan: BuildPlan, ran: RunResult) -> Known | None:
-    """The layers that trusted builds have saved; None where it does not matter who filled a cache.
+    """Find the layers that trusted builds have saved; None if the origin of layers does not matter.
 
     Args:
         prepared: the build.
-        plan: what it does about caches.
-        ran: what its run left.
+        plan: its caches.
+        ran: the result of its run.
     """
     wanted = prepared.setup.config.cache.shared_builder
     if not prepared.trust.is_guarded or wanted == "trust" or ran.exit_status:

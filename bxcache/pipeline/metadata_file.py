@@ -1,4 +1,4 @@
-"""Docker's metadata file, where the caller wants one."""
+"""Docker's metadata file, if the caller wants one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def note_metadata(prepared: Prepared) -> Iterator[str]:
-    """That a file of the caller's is written, which docker is not told of."""
+    """Note that bxcache writes the caller's metadata file, since docker writes another one."""
     if prepared.metadata_wish is not None:
         yield f"after the build: {prepared.metadata_wish}: what plain buildx writes there"
 
 
 def leave_metadata(prepared: Prepared, caching: Container[str]) -> str:
-    """Leave docker's metadata where the caller wants it, as plain buildx would have written it.
+    """Write docker's metadata to the caller's file, as plain buildx would have written it.
 
-    A build that failed has none, and what is there of an earlier one stays.
+    A failed build has no metadata, and an earlier file stays unchanged.
 
     Args:
         prepared: the build.
-        caching: the targets for which the caller has a cache exported; the name of a build is
+        caching: the targets for which the caller exports a cache; the name of a single build is
             empty.
 
     Returns:

@@ -1,6 +1,6 @@
-"""How a build begins: the configuration is read while docker is asked about itself.
+"""The start of a build: read the configuration while docker describes itself.
 
-Docker takes as long to say what it is as Python takes to load the rest, so both go on at once.
+Docker takes as long to answer as Python takes to load the other modules, so both run in parallel.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _NO_STDOUT = (
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A build whose configuration is read and whose docker is being asked.
+    """A build with its configuration, while docker is still answering.
 
     Attributes:
-        setup: the configuration, as it counts where the build runs.
-        trust: where that is, and which caches it may read and save.
-        ahead: what docker was asked ahead, if there is a docker.
+        setup: the configuration, guarded for the place where the build runs.
+        trust: where the build runs, and which caches it may read and save.
+        ahead: the early query to docker, if docker exists.
     """
 
     request: BuildRequest
@@ -48,11 +48,11 @@ class Opening:
 
 @contextmanager
 def open_build(request: BuildRequest) -> Iterator[Opening]:
-    """Read the configuration, and have docker asked about itself meanwhile.
+    """Read the configuration, while docker is queried in parallel.
 
     Raises:
         ConfigError: the configuration is wrong.
-        EngineError: there is no docker.
+        EngineError: docker was not found.
     """
     refused = check_extra(request.extra)
     if refused:

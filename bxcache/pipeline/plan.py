@@ -1,4 +1,4 @@
-"""A plan as a value."""
+"""The plan of a build, as a value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A candidate, and why it is imported or not."""
+    """A candidate, and why the build imports it or not."""
 
     candidate: Candidate
     verdict: str
@@ -20,16 +20,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """What a build will do about caches.
+    """The caches that a build will import and save.
 
     Attributes:
-        scope: whose cache it is.
-        imports: the flags of what the build starts from.
-        saves: the scopes that are saved, by the build itself or after it.
+        scope: the build's scope.
+        imports: the flags of the imported caches.
+        saves: the scopes to save, by the build itself or after it.
         notes: why a declared cache is not used.
-        choices: each cache that the build might have started from.
+        choices: every candidate.
         troubles: which caches could not be used, and why.
-        unsaved: what would save the caches that cannot be saved now.
+        unsaved: the flags of the caches that cannot be saved now.
     """
 
     scope: Scope
@@ -41,12 +41,12 @@ class BuildPlan:
     unsaved: tuple[CacheUse, ...] = ()
 
     def without_imports(self) -> BuildPlan:
-        """The same, started from nothing."""
+        """A copy without imports."""
         return replace(self, imports=(), saves=tuple(each.from_nothing() for each in self.saves))
 
     @property
     def exports(self) -> tuple[CacheUse, ...]:
-        """The flags of what the build itself saves."""
+        """The flags of the caches that the build itself saves."""
         return tuple(each.use for each in self.saves if not each.apart)
 
     @property

@@ -1,4 +1,4 @@
-"""Everything that is settled before docker runs: checks, the store, the plan, the arguments."""
+"""Everything that is decided before docker runs: checks, backends, plan and arguments."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All that is known before anything is written.
+    """A build that is ready to run, before anything is written.
 
     Attributes:
         trust: where it runs, and which caches it may read and save.
-        backends: where caches are kept.
-        candidates: the caches that it may start from, best first.
+        backends: the declared backends.
+        candidates: the caches that it may import, best first.
         name: the build's own name, for its staging layout and its small files.
-        notes: what a person should know although nothing is wrong.
-        metadata_wish: where the caller wants docker's metadata file, if anywhere.
+        notes: notes for the user.
+        metadata_wish: the path where the caller wants docker's metadata file, or None.
     """
 
     request: BuildRequest
@@ -71,23 +71,23 @@ class Prepared:
 
     @property
     def refuses_borrowed(self) -> bool:
-        """Whether nothing is saved that came from the builder's own cache."""
+        """Whether to save no results that came from the builder's own cache."""
         return self.trust.is_guarded and self.setup.config.cache.shared_builder == "refuse"
 
     @property
     def folder(self) -> Path:
-        """The build's own folder for small files. It is not in the store: a full disk there must
-        not keep docker from writing what it has to."""
+        """The build's own folder for small files. It is not in the store: docker must be able to
+        write its files even if the store's disk is full."""
         return locate_folder(self.name)
 
     @property
     def metadata_file(self) -> Path:
-        """Where docker leaves the metadata, which has more in it than the caller may want."""
+        """The path where docker writes its metadata, in full; the caller may want less."""
         return self.folder / METADATA
 
 
 def make_folder(prepared: Prepared, stack: ExitStack) -> None:
-    """Make the build's own folder for small files; it is gone when the stack ends."""
+    """Create the build's own folder for small files, until the stack closes."""
     prepared.folder.mkdir(mode=0o700)
     stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
 
@@ -98,7 +98,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     Args:
         opening: the build.
         boot: start the builder if it is not running.
-        observe: is told when that takes its time.
+        observe: gets an event if the builder takes long to start.
 
     Raises:
         EngineError: docker cannot build.
@@ -108,7 +108,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     request = replace(request, extra=drop_flags(request.extra, (METADATA_FILE,)))
     settings = setup.config.build
     capabilities = opening.docker.learn(
-        opening.ahead, settings.builder, boot=boot, on_slow=partial(_tell_waiting, observe)
+        opening.ahead, settings.builder, boot=boot, on_slow=partial(_report_waiting, observe)
     )
     trust = opening.trust
     if request.donor:
@@ -133,22 +133,22 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
 
 
 def list_notes(prepared: Prepared) -> tuple[str, ...]:
-    """What a person should know of the backends before the build."""
+    """List the notes of the backends before the build."""
     settings, directory = prepared.setup.config.build, prepared.request.directory
     return tuple(
         note for each in prepared.backends for note in each.list_notes(settings, directory)
     )
 
 
-def _tell_waiting(observe: Observer | None) -> None:
+def _report_waiting(observe: Observer | None) -> None:
     if observe is not None:
         observe(Noted("waiting for the builder to start"))
 
 
 def open_backends(prepared: Prepared, stack: ExitStack | None) -> None:
-    """Make ready what the build reads and writes, until the stack ends.
+    """Open the backends of the build, until the stack closes.
 
-    Without one nothing is written.
+    Without a stack, write nothing.
     """
     for backend in prepared.backends:
         own = [each for each in prepared.candidates if each.backend is backend]
@@ -157,7 +157,7 @@ def open_backends(prepared: Prepared, stack: ExitStack | None) -> None:
 
 
 def plan_build(prepared: Prepared) -> BuildPlan:
-    """Choose the caches, looking over the network at what the choice depends on."""
+    """Choose the caches; look up over the network the candidates that decide the choice."""
     config, extra = prepared.setup.config, prepared.request.extra
     outlook = Outlook(
         config=config,
@@ -182,7 +182,7 @@ def plan_build(prepared: Prepared) -> BuildPlan:
 
 
 def render_arguments(prepared: Prepared, uses: Iterable[CacheUse]) -> tuple[str, ...]:
-    """What follows `docker` in this build."""
+    """Render the arguments of `docker` for this build."""
     return render_build(
         prepared.setup.config.build,
         cache_options=[use.option for use in uses],
@@ -194,11 +194,11 @@ def render_arguments(prepared: Prepared, uses: Iterable[CacheUse]) -> tuple[str,
 def make_runner(
     prepared: Prepared,
     redact: Redactor,
-    tell: Callable[[Event], None],
+    report: Callable[[Event], None],
     repeat: Callable[[Saving], Command],
     stdin: bytes | None = None,
 ) -> Runner:
-    """What all runs of docker in this build share."""
+    """Create the runner that all runs of docker in this build share."""
     request = prepared.request
     return Runner(
         docker=prepared.docker,
@@ -208,7 +208,7 @@ def make_runner(
         extra=request.extra,
         folder=prepared.folder,
         redact=redact,
-        report=tell,
+        report=report,
         repeat=repeat,
         stdin=stdin,
         stdout=request.stdout,
@@ -218,7 +218,7 @@ def make_runner(
 
 
 def render_save(prepared: Prepared, saving: Saving) -> Command:
-    """A run of docker that only saves what the build has made."""
+    """Render a run of docker that only saves the finished build."""
     arguments = render_build(
         as_repetition(prepared.setup.config.build, saving.platform),
         cache_options=saving.options,

@@ -1,4 +1,4 @@
-"""A dry run: everything up to the point where docker would be started."""
+"""A dry run: everything up to the start of docker."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a build would do.
+    """A preview of a build.
 
     Attributes:
-        command: the command, secrets masked, with the variables it needs in front.
-        plan: the caches and the reasons.
-        notes: what a person should know.
+        command: the command, secrets masked, after the variables it needs.
+        plan: the caches, with the reasons.
+        notes: notes for the user.
     """
 
     command: tuple[str, ...]
@@ -39,7 +39,7 @@ class Preview:
 
 
 def make_preview(prepared: Prepared) -> Preview:
-    """What the build would do.
+    """Preview the build.
 
     Raises:
         EngineError: buildx is too old.

@@ -1,4 +1,4 @@
-"""What a build leaves behind for those who want to know of it: its record."""
+"""Make and store the record of a build."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.target import Target
 
 
-def make_record(  # noqa: PLR0913, PLR0917  # a record has everything that is known of a build
+def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about a build
     target: Target,
     ran: RunResult,
     caches: Caches,
@@ -54,15 +54,15 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record has everything that is kn
     buildx: str,
     earlier: Sequence[Record] = (),
 ) -> Record:
-    """The record of a build; secrets are masked in it.
+    """Make the record of a build, with secrets masked.
 
     Args:
         target: the build.
-        ran: what its run left.
+        ran: the result of its run.
         caches: its caches after the build.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
-        earlier: the records of earlier builds, the last one's first.
+        earlier: the records of earlier builds, newest first.
     """
     prepared, redact = target.prepared, target.runner.redact
     settings = prepared.setup.config.build
@@ -122,13 +122,13 @@ def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str:
 
 
 def remember_build(prepared: Prepared, record: Record) -> str:
-    """Keep a record as that of the last build of its directory, whether or not it saved a cache.
+    """Store a record as the last build of its directory, even if the build saved no cache.
 
     Returns:
-        Why it could not be kept, or an empty string.
+        Why it could not be stored, or an empty string.
     """
     if prepared.request.donor:
-        # Only somebody's look into a cache.
+        # This build only inspects a cache.
         return ""
     trust = prepared.trust
     checkout = Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
@@ -136,7 +136,7 @@ def remember_build(prepared: Prepared, record: Record) -> str:
     context = prepared.setup.config.build.context
     sent = checkout.directory / context
     if not is_remote(context) and folder.resolve().is_relative_to(sent.resolve()):
-        # It would change with each build, and with it what `COPY . .` copies.
+        # The folder changes with each build, and so would the files that `COPY . .` copies.
         why = f"`{folder}` lies in the build context"
     else:
         try:
@@ -147,7 +147,7 @@ def remember_build(prepared: Prepared, record: Record) -> str:
 
 
 def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Account:
-    """The run that tells the most of the layers: what only later runs exported has none before."""
+    """Choose the run that reports the most layers: only an export reports the layers of a step."""
     runs = (ran, *(each.run for each in caches.saved.values() if each.run is not None))
     best = max(
         runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
@@ -156,7 +156,7 @@ def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Accou
 
 
 def _find_path(prepared: Prepared, path: str) -> str:
-    """A path from the project's top folder, the same on every machine; what is none as it is."""
+    """A path from the project's root, the same on every machine; unchanged if not a local path."""
     if path == "-" or is_remote(path):
         return path
     return os.path.relpath(prepared.request.directory / path, prepared.setup.root)
@@ -204,7 +204,7 @@ def _describe_arguments(target: Target, caches: Caches) -> RecordedArguments:
 
 
 def _find_key(target: Target, caches: Caches) -> str:
-    """The key of earlier records, so that their values can be compared; else a new one."""
+    """The hash key of earlier records, so that their hashes are comparable; else a new key."""
     plan = target.plan
     scopes = (plan.scope.name, *(use.scope for use in plan.imports))
     stored = (key for each in target.prepared.backends for key in each.read_keys(scopes))
@@ -213,14 +213,14 @@ def _find_key(target: Target, caches: Caches) -> str:
 
 
 def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
-    """Begin to read what earlier builds left; a build without caches reads nothing.
+    """Start to read the records of earlier builds; a build without caches reads nothing.
 
-    All of it where a report or a gate needs it; else the last of each scope, which has what its
-    steps once took.
+    Read all records if a report or a gate needs them; otherwise the last of each scope, which has
+    the durations of its steps.
     """
     if not (prepared.trust.writes or plan.imports):
         return None
-    from bxcache.insight.earlier import EarlierBuilds, EarlierQuery  # noqa: PLC0415  # with all holders
+    from bxcache.insight.earlier import EarlierBuilds, EarlierQuery  # noqa: PLC0415  # loads all holders
 
     scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
     last = EarlierQuery(scopes, now, most=1, everywhere=False)
@@ -228,5 +228,5 @@ def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
 
 
 def is_wanted(prepared: Prepared) -> bool:
-    """Whether a report or a gate needs what earlier builds left."""
+    """Whether a report or a gate needs the records of earlier builds."""
     return prepared.request.with_earlier or prepared.setup.config.gate.is_set

@@ -1,4 +1,4 @@
-"""What a caller asks for: the same values from a shell and from Python."""
+"""The request of a caller: the same values from a shell and from Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class BakeOptions(TypedDict, total=False):
-    """The options of a bake, by the names that the keys of `[build]` and `[cache]` have.
+    """The options of a bake, named like the keys of `[build]` and `[cache]`.
 
     `branch`, `git_tag`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`,
     and `gate` has those of `[gate]`.
@@ -41,7 +41,7 @@ class BakeOptions(TypedDict, total=False):
 
 
 class BuildOptions(BakeOptions, total=False):
-    """The options of a build: those of a bake, and what a bake file says by itself."""
+    """The options of a build: those of a bake, and the settings that a bake file contains."""
 
     file: str
     target: str
@@ -79,16 +79,16 @@ class BuildRequest:
     """One call of `bxcache build`.
 
     Attributes:
-        options: what the caller set, by the names of `BuildOptions`, and `context`.
+        options: the caller's options, by the names of `BuildOptions`, and `context`.
         extra: arguments for docker, passed on unchanged.
         image: one of the config file's `[images]`.
-        config_file: the config file to use instead of the one that is found.
+        config_file: the config file to use instead of searching for one.
         directory: the working directory.
-        raw: give the observer BuildKit's stream line by line.
-        stdout: the file descriptor for what docker writes to its stdout; None is nowhere.
-        with_earlier: also give what earlier builds left, for a report.
-        donor: the scope to start from, whatever else would be chosen; nothing is saved then.
-        stop: what ends the build from another thread.
+        raw: pass BuildKit's stream to the observer line by line.
+        stdout: the file descriptor for docker's stdout; None discards it.
+        with_earlier: also return the records of earlier builds, for a report.
+        donor: the one scope to import instead of all others; the build then saves nothing.
+        stop: stops the build from another thread.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -128,13 +128,13 @@ _OWN_FLAGS = {
 
 
 def check_extra(extra: Sequence[str]) -> list[Problem]:
-    """What cannot be passed on to docker, because bxcache needs it for itself."""
+    """List the arguments that docker cannot get, because bxcache sets them itself."""
     names = [word.partition("=")[0] for word in extra]
     return [Problem("--", name, _OWN_FLAGS[name]) for name in names if name in _OWN_FLAGS]
 
 
 def name_flag(key: Key) -> str:
-    """The command line's name for a key of the configuration."""
+    """The command-line name of a config key."""
     name = key[1]
     if key[0] == "gate":
         return f"--gate {name}"

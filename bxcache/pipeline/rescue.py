@@ -1,4 +1,4 @@
-"""When a build fails because of its cache: verify, mend, and say so; then it can go on without."""
+"""Rescue a build that failed because of its cache: verify, repair, and report why."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ONCE = (
 
 
 def find_reason(target: Target, ran: RunResult) -> str:
-    """What is wrong with the cache that made a build fail; else an empty string.
+    """Explain how a cache made the build fail; an empty string if none did.
 
-    What was imported from this machine is verified, and mended, on the way.
+    This also verifies and repairs the caches imported from this machine.
     """
     if not ran.exit_status or not target.plan.imports or blames_process(ran.trace):
         return ""

@@ -1,4 +1,4 @@
-"""What a build gives back."""
+"""The result of a build."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One layer-making instruction of a stage. A `FROM` is none: it names a base image.
+    """One layer-making instruction of a stage. A `FROM` is not a step: it names a base image.
 
     Attributes:
         stage: the stage's name; `stage-N` for an unnamed one.
         text: the instruction, as BuildKit shows it.
-        line: its first line in the Dockerfile, where it is known.
+        line: its first line in the Dockerfile; None if unknown.
         outcome: `reused`, `executed` or `failed`.
-        seconds: how long it was worked on, the transfer of reused layers included.
-        layers: the layers it made; empty where they are not known, as for a failed build.
-        platform: the platform, which only a build for several names.
+        seconds: its duration, including the transfer of reused layers.
+        layers: the layers it made; empty if unknown, as for a failed build.
+        platform: the platform; None unless the build has several.
         error: why it failed, or an empty string.
     """
 
@@ -49,19 +49,19 @@ class Step:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The outcome of a build.
+    """The result of a build.
 
     Attributes:
-        exit_status: docker's exit status; 0 is a build that succeeded.
-        digest: the image's digest, or None when no image was exported.
+        exit_status: docker's exit status; 0 for a successful build.
+        digest: the image's digest; None if no image was exported.
         tags: the image's names.
         steps: every step that was reused, executed or failed, by stage.
-        caches: what was imported and saved.
-        warnings: what a person should look at.
+        caches: the imported and saved caches.
+        warnings: warnings for the user.
         seconds: how long `docker buildx build` took.
-        record: all that bxcache remembers of it.
-        gates: the gates that it does not pass.
-        earlier: the records of earlier builds, the last one's first, where they were asked for.
+        record: the record of the build.
+        gates: the gates that it failed.
+        earlier: the records of earlier builds, newest first, if requested.
     """
 
     exit_status: int
@@ -78,14 +78,14 @@ class BuildResult:
     @cached_property
     def stages(self) -> Mapping[str, Stage]:
         """Every stage by its name, in the order of the Dockerfile, with its steps and layers."""
-        from bxcache.insight.history import view_stages  # noqa: PLC0415  # few ask for it
+        from bxcache.insight.history import view_stages  # noqa: PLC0415  # rarely needed
 
         return {each.name: each for each in view_stages(self.record)} if self.record else {}
 
     @cached_property
     def report(self) -> Report | None:
-        """What there is to tell of it, with the figures that people ask for."""
-        from bxcache.insight.reporting import make_report  # noqa: PLC0415  # few ask for it
+        """The report of the build, with its key figures."""
+        from bxcache.insight.reporting import make_report  # noqa: PLC0415  # rarely needed
 
         return make_report((self.record, *self.earlier)) if self.record else None
 
@@ -94,17 +94,17 @@ class BuildResult:
 
     @property
     def reused(self) -> int:
-        """How many steps came from a cache."""
+        """The number of steps that came from a cache."""
         return self._count(Outcome.REUSED)
 
     @property
     def executed(self) -> int:
-        """How many steps were executed."""
+        """The number of executed steps."""
         return self._count(Outcome.EXECUTED)
 
     @property
     def failed(self) -> int:
-        """How many steps failed."""
+        """The number of failed steps."""
         return self._count(Outcome.FAILED)
 
     @property
@@ -115,12 +115,12 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """What became of one of several images.
+    """The outcome of one of several images.
 
     Attributes:
         image: its name.
-        result: what the build gave; None where it did not come so far.
-        error: why it is not as it was to be, or None.
+        result: the result of the build; None if it did not get that far.
+        error: the error, or None.
     """
 
     image: str
@@ -129,15 +129,15 @@ class ImageOutcome:
 
     @property
     def exit_status(self) -> int:
-        """0 where all is well, docker's own for a failed build, else that of the error."""
+        """0 for success, docker's own status for a failed build, else that of the error."""
         if isinstance(self.error, BuildFailedError):
             return self.error.exit_status
         return self.error.exit_code if self.error is not None else 0
 
 
 def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
-    """The exit status of all together: docker's own of the first whose build failed, or else that
-    of the first that failed by itself. It is 0 only where nothing failed."""
+    """The exit status of all outcomes: docker's own of the first failed build, else that of the
+    first other failure. A stopped build counts last, and 0 means that all succeeded."""
     failed = [each for each in outcomes.values() if each.exit_status]
     return min(failed, key=_rank_failure).exit_status if failed else 0
 
@@ -149,9 +149,9 @@ def _rank_failure(outcome: ImageOutcome) -> int:
 
 
 def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:
-    """The steps, those of one stage together, in the order of the Dockerfile as far as known.
+    """List the steps, grouped by stage, in the order of the Dockerfile as far as known.
 
-    Those of another build, whose result is a named context of this one, are that one's.
+    If the result of another build is a named context of this one, its steps are left out.
     """
     own = (step for step in trace.steps if not is_linked(step, metadata))
     found = [(step, find_line(step, metadata)) for step in own]

@@ -1,4 +1,4 @@
-"""After docker: import and export of every cache are judged, and each backend saves."""
+"""After docker: judge the import and export of every cache, and save with each backend."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Caches:
     """The caches after the build.
 
     Attributes:
-        results: each of them.
-        saved: the scopes that were saved, by their backends.
-        warnings: one for each that failed.
-        advice: warnings about what did not fail.
+        results: the result of each cache.
+        saved: the saved scopes, by backend.
+        warnings: a warning for each failed cache.
+        advice: warnings about caches that did not fail.
     """
 
     results: tuple[CacheResult, ...] = ()
@@ -45,15 +45,15 @@ class Caches:
     advice: tuple[str, ...] = ()
 
     def complete(self, metadata: Metadata) -> Metadata:
-        """The metadata of the build with what is known since it was saved.
+        """Complete the metadata of the build with that of the runs that saved it.
 
-        What is exported by later runs alone has no layers before.
+        If only later runs export a step, only they report its layers.
         """
         runs = (each.run for each in self.saved.values())
         return metadata.completed(run.metadata for run in runs if run is not None)
 
     def after_record(self, backend: Backend, kept: KeptRecord) -> Caches:
-        """The same after the build's record was kept beside a scope."""
+        """A copy after the build's record was stored with a scope."""
         before = self.saved.get(backend)
         if kept.saved is None or before is None:
             return self
@@ -71,11 +71,11 @@ def _is_same(result: CacheResult, saved: SavedScope) -> bool:
 
 
 def save_build(target: Target, ran: RunResult) -> Caches:
-    """Save what was built; a failed build saves nothing, and the caches are as they were.
+    """Save the build; a failed build saves nothing and leaves the caches unchanged.
 
     Args:
         target: the build.
-        ran: what its run left.
+        ran: the result of its run.
     """
     plan, runner = target.plan, target.runner
     given = find_exports(target.prepared.request.extra)
@@ -92,7 +92,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     refused = _find_refused(target, ran, known)
     transfers = match_exports(plan.exports, ran, given)
     saved: dict[Backend, SavedScope] = {}
-    # What the build has exported by itself is saved before anything takes long.
+    # Save the build's own exports before the slower separate runs.
     for save in sorted(plan.saves, key=lambda each: each.apart):
         built = Built(
             runner=runner,
@@ -116,7 +116,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
 
 
 def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:
-    """One result for each cache: the last one, which knows whether it was imported."""
+    """One result for each cache: the last, marked as imported if any is."""
     found: dict[tuple[str, str, str], CacheResult] = {}
     for each in results:
         key = (each.backend, each.place, each.scope)
@@ -127,7 +127,7 @@ def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:
 
 
 def judge_imports(plan: BuildPlan, ran: RunResult, warnings: list[str]) -> Iterator[CacheResult]:
-    """Each cache that the build started from; what could not be read adds a warning."""
+    """Yield the result of each imported cache; add a warning for an unreadable one."""
     transfers = ran.trace.find_transfers(CacheVertex.IMPORT)
     for number, use in enumerate(plan.imports):
         failed = find_import_error(plan.imports[number:], transfers)
@@ -139,7 +139,7 @@ def judge_imports(plan: BuildPlan, ran: RunResult, warnings: list[str]) -> Itera
 
 
 def warn_of_given(plan: BuildPlan, ran: RunResult, given: Sequence[str]) -> Iterator[str]:
-    """The warnings about caches that the caller gave to docker."""
+    """Warn about failed caches that the caller gave to docker."""
     for each in _find_given_imports(plan, ran):
         if each.error and not each.error.endswith(ABSENT):
             yield f"{_name_given(each)} could not be read: {each.error}"
@@ -156,7 +156,7 @@ def warn_of_given(plan: BuildPlan, ran: RunResult, given: Sequence[str]) -> Iter
 
 
 def list_absent(plan: BuildPlan, ran: RunResult) -> Iterator[str]:
-    """The caches that the caller gave to docker to import, and that are not there."""
+    """List the caches that the caller gave to docker to import and that do not exist."""
     for each in _find_given_imports(plan, ran):
         if each.error.endswith(ABSENT):
             yield f"{_name_given(each)} is not imported: {each.error}"
@@ -177,7 +177,7 @@ def _name_given(transfer: CacheTransfer) -> str:
 
 
 def _find_refused(target: Target, ran: RunResult, known: Known | None) -> Borrowing | None:
-    """What a build took from the builder's own cache, if that is not saved; else None."""
+    """What a build took from the builder's own cache, if the build must not save it; else None."""
     if known is None or not target.prepared.refuses_borrowed:
         return None
     found = find_borrowing(ran, ran.metadata, known)
@@ -185,11 +185,11 @@ def _find_refused(target: Target, ran: RunResult, known: Known | None) -> Borrow
 
 
 def _advise(ran: RunResult, known: Known | None, caches: Caches) -> str:
-    """The warning about what a build took from the builder's own cache and saved, or nothing."""
+    """The warning about saved results from the builder's own cache, or an empty string."""
     saved = [each.contents for each in caches.results if each.exported or each.aliased]
     if known is None or not saved:
         return ""
     metadata = caches.complete(ran.metadata)
-    # What an inline cache has is not read back.
+    # The content of an inline cache is not read back.
     layers = {layer for own in saved for layer in (metadata.layers if own is None else own)}
     return find_borrowing(ran, metadata, known).warn(layers)

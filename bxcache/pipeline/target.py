@@ -1,4 +1,4 @@
-"""One image on its way through the story: a build of its own, or a target of a bake."""
+"""One image on its way through a build: a single build, or a target of a bake."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Target:
     """An image that docker is about to build.
 
     Attributes:
-        prepared: what is known of it.
-        plan: what it does about caches.
+        prepared: the prepared build.
+        plan: the plan for its caches.
         runner: runs docker for it.
-        arguments: what follows `docker`, as far as a record has it.
-        name: its name among others; empty for a build of its own.
-        call: what docker checks instead of building it; empty for a build.
-        earlier: reads what earlier builds left; None where nothing is read.
-        reason: why it is built without its caches; None where it is built with them.
+        arguments: the arguments of `docker`, as far as the record needs them.
+        name: its name among others; empty for a single build.
+        call: the check that docker runs instead of a build; empty for a build.
+        earlier: reads the records of earlier builds; None if none are read.
+        reason: why it is built without its caches; None if it is built with them.
     """
 
     prepared: Prepared
@@ -37,7 +37,7 @@ class Target:
     reason: str | None = None
 
     def retry_after_collision(self, ran: RunResult) -> Target:
-        """The same to be run again where its own export made it fail; else itself."""
+        """A copy to run again if its own export made it fail; else the target itself."""
         for backend in self.prepared.backends:
             uses = backend.retry_after_collision(self.runner, self.plan.uses, ran)
             if uses is not None:
@@ -46,7 +46,7 @@ class Target:
         return self
 
     def without_caches(self, reason: str | None) -> Target:
-        """The same, built from nothing."""
+        """A copy that is built without imports."""
         for backend in self.prepared.backends:
             backend.drop_imports()
         return replace(self, plan=self.plan.without_imports(), reason=reason)
