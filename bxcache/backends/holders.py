@@ -151,7 +151,7 @@ class RegistryHolder:
             manifest = manifest or found.parse_image()
         if found is not None and manifest is None:
             raise RecordError(
-                f"`{self._repository.name}:{scope}` is no build cache; maybe an image",
+                f"`{self._repository.name}:{scope}` is not a build cache; it may be an image",
                 hint="a cache that `--cache-to type=registry,…` or bxcache wrote can be read",
             )
         return Content(
@@ -182,7 +182,7 @@ class RegistryHolder:
         try:
             return read_layer_chains(manifest, data)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise RecordError(f"`{self.name}` has an image that is no cache: {error}") from error
+            raise RecordError(f"`{self.name}` has an image that is not a cache: {error}") from error
 
     def locate(self, digest: str) -> str:
         """The location of a layer."""
@@ -208,7 +208,7 @@ def open_holder(source: str, directory: Path) -> Holder:
     try:
         return RegistryHolder.open(Reference.parse(source), insecure=False)
     except ValueError as error:
-        raise RecordError(f"`{source}` is no directory, and as a reference: {error}") from error
+        raise RecordError(f"`{source}` is not a directory, and as a reference: {error}") from error
 
 
 def _expect(manifest: CacheManifest | None) -> CacheManifest:

@@ -234,7 +234,7 @@ def _list_built(
     unread -= {stage.name for stage in stages}
     if unread:
         why = f"`{file}` has no stage {_join(sorted(unread))}, which the build had"
-        hint = "if it was not changed meanwhile, keep the cache in a `registry` backend"
+        hint = "unless the file changed since, keep the cache in a `registry` backend"
         raise refuse(export.save, why, hint)
     _report_unneeded(export.runner, stages, target, built)
     return file, text, built

@@ -123,7 +123,7 @@ class RemoteBackend(Backend):
         if sighting.manifest is None:
             return Sight(there=False, verdict="there is none")
         if self.names_tags and sighting.manifest.parse() is None:
-            return Sight(there=False, verdict="what is there is no build cache")
+            return Sight(there=False, verdict="the tag is not a build cache")
         return Sight(there=True, verdict="it is there")
 
     @property

@@ -386,7 +386,7 @@ def note_folders(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[st
     """Note why targets get their own paths for shared folders, if they do."""
     if any(_give_own_paths(request, bakings)):
         yield (
-            "each target reads the folders that it has in common with others by a path of its own, "
+            "each target reads the folders that it shares with others by its own path, "
             "since BuildKit misses cached steps of targets that share one"
         )
 

@@ -78,7 +78,7 @@ def extract_stage(
     if folder.is_symlink():
         raise RecordError(f"`{folder}` is a link, and nothing is written through one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecordError(f"`{folder}` is no empty folder, and nothing in it is to be lost")
+        raise RecordError(f"`{folder}` is not an empty directory; refusing to overwrite it")
     record = extraction.history.record
     if record is None:
         raise RecordError("this cache has no record, so its stages have no names")

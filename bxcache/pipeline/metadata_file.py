@@ -39,7 +39,7 @@ def leave_metadata(prepared: Prepared, caching: Container[str]) -> str:
         return ""
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            return f"the metadata file `{path}` was not written: there is no regular file"
+            return f"the metadata file `{path}` was not written: it is not a regular file"
         limited = limit_metadata(text, os.environ, caching).encode()
         Folder(path.parent).write(path.name, limited, mode=0o644, durable=False)
     except (OSError, ValueError) as error:

@@ -628,7 +628,7 @@ def test_what_stands_in_the_way_of_an_export_is_told_before(
     def export(*words: str, status: int = 66) -> str:
         return machine.run("history", *words, folder=app, status=status).err
 
-    assert "no empty folder" in export("--stage", "deps", "--export", str(full))
+    assert "not an empty directory" in export("--stage", "deps", "--export", str(full))
     (tmp_path / "elsewhere").symlink_to(out)
     assert "is a link" in export("--stage", "deps", "--export", str(tmp_path / "elsewhere"))
     assert "TOOLS" in export("--stage", "deps", "--export", str(out))

@@ -395,7 +395,7 @@ def test_what_is_no_cache_is_no_donor() -> None:
     seen = {ref_of("topic"): replace(sight(found=True), manifest=image)}
     found = plan(REGISTRY, seen=seen, refs={ref_of("main"): True}, at=place("topic"))
     assert [use.place for use in found.imports] == [ref_of("main")]
-    assert found.choices[0].verdict == "what is there is no build cache"
+    assert found.choices[0].verdict == "the tag is not a build cache"
     ref = "r.example.com/app:main"
     declared = {**REGISTRY, "ref": ref}
     found = plan(declared, seen={ref: replace(sight(found=True), manifest=image)})

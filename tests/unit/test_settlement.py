@@ -173,4 +173,4 @@ def test_an_export_that_the_caller_named_is_told_apart(
     warnings = [*warn_of_given(BuildPlan(SCOPE, saves=(Save(export(A)),)), ran, [GIVEN])]
     said = [each for each in warnings if "docker was given" in each]
     assert [each.partition("`")[2].partition("`")[0] for each in said] == warned
-    assert warnings[-1].endswith("which docker was told to, failed: no such bucket")
+    assert warnings[-1].endswith("which the flags behind `--` ask for, failed: no such bucket")
