@@ -120,7 +120,7 @@ def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:
     found: dict[tuple[str, str, str], CacheResult] = {}
     for each in results:
         key = (each.backend, each.place, each.scope)
-        before = found.get(key)
+        before = found.pop(key, None)
         imported = each.imported or (before is not None and before.imported)
         found[key] = replace(each, imported=imported)
     return tuple(found.values())

@@ -78,4 +78,4 @@ def test_github_shows_it_beside_the_job(machine: Machine, project: Path) -> None
         "require_cached",
         "max_seconds",
     ]
-    assert all(line.startswith("::error title=bxcache::the gate `") for line in shown)
+    assert all(line.startswith("::error title=bxcache::gate `") for line in shown)

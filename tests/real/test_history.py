@@ -427,7 +427,7 @@ def test_an_old_buildx_tells_what_it_can(
     machine = machines("oldest")
     machine.build("--backend", f"type=local,dir={store}", folder=project)
     ran = machine.run("history", "--from", str(store), folder=project)
-    assert "buildx reports them from version 0.14" in ran.err
+    assert "buildx reports them since version 0.14" in ran.err
     assert all(name in ran.out for name in ("base", "deps", "build", "RUN mkdir /deps"))
     assert quietly(machine, project, "--from", str(store)) == []
 

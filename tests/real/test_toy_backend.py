@@ -76,4 +76,4 @@ def test_its_declaration_is_checked(machine: Machine, project: Path) -> None:
     text = play(machine, project, "build", status=78)
     assert "cache.backends[0].directory: is unknown" in text
     assert "cache.backends[0].folder: is required" in text
-    assert "`toy` is no backend" in machine.run("build", folder=project, status=78).err
+    assert "`toy` is not a backend" in machine.run("build", folder=project, status=78).err

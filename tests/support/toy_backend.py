@@ -107,9 +107,8 @@ class ToyBackend(Backend):
         return DirectoryHolder(Path(self.settings.folder))
 
 
-register(ToySettings, ToyBackend)
-
 if __name__ == "__main__":
     from bxcache.cli.main import main
 
+    register(ToySettings, ToyBackend)
     sys.exit(main())
