@@ -302,10 +302,6 @@ class LocalBackend(Backend):
             why = error or "BuildKit did not export it"
             return SavedScope(result, warnings=(self.explain_failure(place, "saving", why),))
         digests = [each.digest for each in built.transfers if each.digest]
-        if self.staging is not None and len(digests) > 1:
-            # Another store of the configuration can have an export of its own.
-            blobs = self.staging.layout.blobs
-            digests = [digest for digest in digests if blobs.has_file(digest[7:])] or digests
         if self.staging is None or not digests:
             # BuildKit writes no manifest if no step made a layer.
             return SavedScope(replace(result, contents=frozenset()))

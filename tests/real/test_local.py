@@ -327,17 +327,6 @@ def test_compression_is_that_of_the_config(machine: Machine, project: Path, tmp_
         assert f"sha256:{hashlib.sha256(data).hexdigest()}" == layer["digest"]
 
 
-def test_two_stores_are_both_saved(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
-    """Each store has a cache of its own, which a fresh machine reuses without the other."""
-    stores = [tmp_path / name for name in ("one", "two")]
-    words = [("--backend", local(stores[0])), ("--backend", local(stores[1], compression="zstd"))]
-    built = machines().build(*words[0], *words[1], folder=project)
-    assert [cache["exported"] for cache in built["caches"]] == [True, True]
-    assert built["warnings"] == []
-    for backend in words:
-        assert count(machines().build(*backend, folder=project)) == (STEPS, 0)
-
-
 def test_never_write_reads_only(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
     """Everything is reused and nothing changed."""
     store = tmp_path / "store"
