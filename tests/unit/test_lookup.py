@@ -355,7 +355,7 @@ def test_an_image_is_no_cache(registry: MemoryRegistry, project: Path) -> None:
     """It says what it may be."""
     registry.put("latest", b'{"schemaVersion":2,"layers":[]}')
     request = HistoryRequest(source=f"{registry.address}/app:latest", directory=project)
-    with pytest.raises(RecordError, match="maybe an image"):
+    with pytest.raises(RecordError, match="it may be an image"):
         find_history(request)
 
 
@@ -378,7 +378,7 @@ def test_a_changed_blob_is_no_record(registry: MemoryRegistry, project: Path) ->
         ({"target": "nothing"}, "no build of `image` is known", "`image."),
         ({"source": "stor"}, "there is no directory `", ""),
         ({"source": "./a/b"}, "there is no directory `", ""),
-        ({"source": "Not/A:Ref!"}, "is no directory, and as a reference", ""),
+        ({"source": "Not/A:Ref!"}, "is not a directory, and as a reference", ""),
         ({"platform": "linux/none"}, "not for the platform `linux/none`", f"`{HERE}`"),
     ],
     ids=str,
