@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _HOPELESS = (Trouble.SICK, Trouble.REFUSED)
 _COLLISION = "blob unknown to registry"
 """Docker's own registry refuses one of several concurrent exports that share a blob."""
-_MOST_ATTEMPTS = 3
+_MORE_ATTEMPTS = 2
 _SECONDS_BETWEEN_USES = 86_400
 """How old the time of a scope's last use in its label may become."""
 
@@ -202,10 +202,10 @@ def _expect_source(save: TagSave) -> tuple[Sighting, RemoteManifest]:
 def _export(save: TagSave, built: Built) -> SavedTag:
     runner, imports = built.runner, built.imports
     runner.report(Noted(f"saving the cache to {save.use.place}"))
-    for _ in range(_MOST_ATTEMPTS):
-        ran, transfers, error = save_quietly(runner, imports, save.use, save.timeout)
-        if _COLLISION not in error:
-            break
+    ran, transfers, error = save_quietly(runner, imports, save.use, save.timeout)
+    for _ in range(_MORE_ATTEMPTS):
+        if _COLLISION in error:
+            ran, transfers, error = save_quietly(runner, imports, save.use, save.timeout)
     if error:
         raise explain_transfer(save.use.place, "saving", error)
     digests = [each.digest for each in transfers if each.digest]
