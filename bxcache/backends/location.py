@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.config.backends import LocalSettings
+from bxcache.backends.read_only import DECLARED
+from bxcache.config.backends import InlineSettings, LocalSettings, RegistrySettings
 from bxcache.config.loading import default_store
 from bxcache.errors import ConfigError, Problem
 from bxcache.place.trust import load_guarded
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from bxcache.config.loading import Setup
     from bxcache.registry.registry_cache import RegistryCache
-
-_BACKENDS = ("cache", "backends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ def locate_store(setup: Setup, settings: LocalSettings) -> Location:
     path = Path(settings.dir) if settings.dir else default_store(setup.root)
     # An untrusted build does not know the limits that trusted builds use.
     limits = Limits(settings.max_size, settings.max_age)
-    return Location(Store(path), limits if setup.is_callers(_BACKENDS) else Limits())
+    return Location(Store(path), limits if setup.is_callers(DECLARED) else Limits())
 
 
 def choose_location(
@@ -99,13 +98,14 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
             raise ConfigError([Problem("--ref", "", str(error))]) from error
     setup = load_guarded(directory, environment, file=file)
     backends = setup.config.cache.backends
-    declared = [each for each in backends if not isinstance(each, LocalSettings) and each.keeps_all]
+    remote = (each for each in backends if isinstance(each, RegistrySettings | InlineSettings))
+    declared = [each for each in remote if each.keeps_all]
     if not declared:
-        source = str(setup.source_of(_BACKENDS))
+        source = str(setup.source_of(DECLARED))
         why = "no registry is declared; name one with `--ref`"
         raise ConfigError([Problem(source, "cache.backends", why)])
-    if writes and not setup.is_callers(_BACKENDS):
-        source = str(setup.source_of(_BACKENDS))
+    if writes and not setup.is_callers(DECLARED):
+        source = str(setup.source_of(DECLARED))
         why = "a file does not say here what is removed, as its author is not trusted; give `--ref`"
         raise ConfigError([Problem(source, "cache.backends", why)])
     found = [RegistryCache(each.ref, insecure=each.insecure) for each in declared]
@@ -122,7 +122,7 @@ def require_location(setup: Setup) -> Location:
     found = find_location(setup)
     if found is None:
         problem = Problem(
-            str(setup.source_of(_BACKENDS)),
+            str(setup.source_of(DECLARED)),
             "cache.backends",
             "no local store is declared; name one with `--dir`",
         )

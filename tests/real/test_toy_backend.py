@@ -67,6 +67,7 @@ def test_a_backend_from_outside_works_everywhere(machine: Machine, project: Path
     assert document["caches"][0]["imported"]
     assert "RUN echo deps" in play(machine, project, "history")
     assert "toy" in play(machine, project, "report")
+    assert "no registry is declared" in play(machine, project, "registry", "ls", status=78)
 
 
 def test_its_declaration_is_checked(machine: Machine, project: Path) -> None:
