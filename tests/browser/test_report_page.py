@@ -1,4 +1,4 @@
-"""Tests of a report's page in a real browser: quiet, complete, by keyboard, narrow, dark, printed."""
+"""Tests of a report's page in a browser: quiet, complete, by keyboard, narrow, dark, printed."""
 
 from __future__ import annotations
 
