@@ -24,7 +24,7 @@ def recall_seconds(
     past = Past(earlier)
     return tuple(
         step.model_copy(update={"saved": past.find_seconds(step)})
-        if step.outcome is Outcome.REUSED
+        if step.outcome is Outcome.REUSED and step.saved is None
         else step
         for step in steps
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.history import Stage, list_layers, view_stages
-from bxcache.insight.past import Past
+from bxcache.insight.past import recall_seconds
 from bxcache.insight.record import ReportedStep
 from bxcache.insight.report import (
     Report,
@@ -44,34 +44,21 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
         RecordError: the build was not for that platform.
     """
     record, *earlier = records
+    record = record.model_copy(update={"steps": recall_seconds(record.steps, earlier)})
     views = view_stages(record, platform)
-    chosen = _choose_steps(record, platform)
-    past = Past(earlier)
-    steps = tuple(_report_step(step, past) for step in chosen)
-    stages = tuple(_report_stages(views, chosen, steps))
+    steps = _choose_steps(record, platform)
     own = (each for each in records if each.scope.name == record.scope.name)
-    return Report(
-        scope=record.scope,
-        started=record.started,
-        seconds=record.seconds,
-        exit_status=record.exit_status,
-        counts=count_steps(steps),
-        shared_steps=count_shared(each.steps for each in views),
-        bytes=_measure_layers(chosen),
-        stages=stages,
-        steps=steps,
-        slowest=_find_slowest(steps),
-        caches=record.caches,
-        pulled_bytes=record.pulled_bytes,
-        sent_bytes=record.sent_bytes,
-        warnings=record.warnings,
-        build_warnings=record.build_warnings,
-        gates=record.gates,
-        images=record.images,
-        tools=record.tools,
-        place=record.place,
-        trend=tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
-    )
+    figures = {
+        "version": "1",
+        "counts": count_steps(steps),
+        "shared_steps": count_shared(each.steps for each in views),
+        "bytes": _measure_layers(steps),
+        "stages": tuple(_report_stages(views, steps)),
+        "steps": [ReportedStep(**dict(step)) for step in steps],
+        "slowest": _find_slowest(steps),
+        "trend": tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
+    }
+    return Report.model_validate(dict(record) | figures)
 
 
 def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
@@ -110,19 +97,12 @@ def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, .
     )
 
 
-def _report_step(step: RecordedStep, past: Past) -> ReportedStep:
-    fields = {name: getattr(step, name) for name in ReportedStep.model_fields}
-    if step.outcome is Outcome.REUSED and step.saved is None:
-        fields["saved"] = past.find_seconds(step)
-    return ReportedStep(**fields)
-
-
 def _report_stages(
-    views: Iterable[Stage], chosen: Sequence[RecordedStep], steps: Sequence[ReportedStep]
+    views: Iterable[Stage], steps: Sequence[RecordedStep]
 ) -> Iterator[ReportedStage]:
     """The stages, and finally the steps of unknown stages."""
     # Steps that look alike can be different ones.
-    places = {id(step): position for position, step in enumerate(chosen)}
+    places = {id(step): position for position, step in enumerate(steps)}
     left, known = set(places.values()), set[str]()
     for view in views:
         positions = tuple(places[id(step)] for step in view.steps)
@@ -134,7 +114,7 @@ def _report_stages(
 
 
 def _report_stage(
-    view: Stage, positions: tuple[int, ...], steps: Sequence[ReportedStep], known: set[str]
+    view: Stage, positions: tuple[int, ...], steps: Sequence[RecordedStep], known: set[str]
 ) -> ReportedStage:
     layers = tuple(_report_layers(positions, steps, known))
     return ReportedStage(
