@@ -201,9 +201,8 @@ def _choose_form(
     """The step with the form of its layers that is in the cache, or else was saved to it."""
     if present is None or not step.alternatives:
         return step
-    forms = (step.layers, *step.alternatives)
-    there = [form for form in forms if all(each.digest in present for each in form)]
-    saved = [form for form in forms if all(each.digest not in unsaved for each in form)]
+    there = [form for form in step.forms if all(each.digest in present for each in form)]
+    saved = [form for form in step.forms if all(each.digest not in unsaved for each in form)]
     return step.model_copy(update={"layers": [*there, *saved, step.layers][0]})
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
-from bxcache.insight.arguments import hash_arguments, list_build_arguments
-from bxcache.insight.fitting import fit_record
 from bxcache.insight.past import recall_seconds
 from bxcache.insight.recent_builds import Checkout, add_build, find_folder
 from bxcache.insight.record import (
@@ -26,6 +25,8 @@ from bxcache.insight.record import (
 )
 from bxcache.insight.record_steps import (
     Account,
+    hash_arguments,
+    list_build_arguments,
     list_recorded_images,
     list_recorded_stages,
     list_recorded_steps,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
+    from bxcache.redaction import Redactor
 
 
 def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about a build
@@ -57,9 +59,6 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
     """Make the record of a build, with secrets masked.
 
     Args:
-        target: the build.
-        ran: the result of its run.
-        caches: its caches after the build.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
         earlier: the records of earlier builds, newest first.
@@ -81,37 +80,27 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
         context=redact(_find_path(prepared, settings.context)),
         file=redact(_find_path(prepared, settings.file)) if settings.file else "",
         network=redact(settings.network or ""),
-        place=_describe_place(prepared),
+        place=RecordedPlace.model_validate(prepared.trust.place, from_attributes=True),
         tools=_describe_tools(prepared, buildx),
-        caches=tuple(
-            RecordedCache(
-                backend=each.backend,
-                place=redact(each.place),
-                scope=each.scope,
-                digest=each.digest,
-                bytes=each.bytes,
-                new_bytes=each.new_bytes,
-                imported=each.imported,
-                exported=each.exported,
-                unsaved=_list_unsaved(steps, each),
-            )
-            for each in caches.results
-        ),
+        caches=tuple(_describe_cache(each, steps, redact) for each in caches.results),
         pulled_bytes=ran.trace.moved.get(Transfer.PULL, 0),
         sent_bytes=ran.trace.moved.get(Transfer.SEND, 0),
         warnings=tuple(map(redact, (*caches.warnings, *caches.advice))),
         build_warnings=tuple(map(redact, ran.trace.warnings)),
         why_unknown=redact(_explain_unknown(buildx, ran, account)),
     )
-    return fit_record(record, LARGEST_RECORD)
+    return record.fit(LARGEST_RECORD)
 
 
-def _list_unsaved(steps: Iterable[RecordedStep], cache: CacheResult) -> tuple[str, ...] | None:
+def _describe_cache(
+    cache: CacheResult, steps: Iterable[RecordedStep], redact: Redactor
+) -> RecordedCache:
+    masked = replace(cache, place=redact(cache.place))
+    found = RecordedCache.model_validate(masked, from_attributes=True)
     if cache.contents is None:
-        return None
-    forms = (form for step in steps for form in (step.layers, *step.alternatives))
-    digests = {layer.digest for form in forms for layer in form}
-    return tuple(sorted(digests - cache.contents))
+        return found
+    digests = {layer.digest for step in steps for form in step.forms for layer in form}
+    return found.model_copy(update={"unsaved": tuple(sorted(digests - cache.contents))})
 
 
 def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str:
@@ -121,18 +110,18 @@ def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str:
     return explain_unknown(buildx, account.metadata, len(platforms))
 
 
-def remember_build(prepared: Prepared, record: Record) -> str:
+def remember_build(prepared: Prepared, record: Record) -> str | None:
     """Store a record as the last build of its directory, even if the build saved no cache.
 
     Returns:
-        Why it could not be stored, or an empty string.
+        Why it could not be stored.
     """
     if prepared.request.donor:
         # This build only inspects a cache.
-        return ""
+        return None
     trust = prepared.trust
     checkout = Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
-    why, folder = "", find_folder()
+    why, folder = None, find_folder()
     context = prepared.setup.config.build.context
     sent = checkout.directory / context
     if not is_remote(context) and folder.resolve().is_relative_to(sent.resolve()):
@@ -143,7 +132,7 @@ def remember_build(prepared: Prepared, record: Record) -> str:
             add_build(checkout, record.to_json())
         except OSError as error:
             why = error.strerror or str(error)
-    return f"`bxcache history` will not know this build: {why}" if why else ""
+    return f"`bxcache history` will not know this build: {why}" if why else None
 
 
 def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Account:
@@ -170,18 +159,6 @@ def _describe_scope(prepared: Prepared) -> RecordedScope:
         target=scope.target,
         platforms=scope.platforms,
         branch=str(scope.owner) or None,
-    )
-
-
-def _describe_place(prepared: Prepared) -> RecordedPlace:
-    place = prepared.trust.place
-    return RecordedPlace(
-        provider=place.provider,
-        branch=place.branch,
-        tag=place.tag,
-        base=place.base,
-        pull_request=place.pull_request,
-        trusted=place.trusted,
     )
 
 
