@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.extra_flags import find_values
+from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.bases import IMAGES, find_base_lines
 from bxcache.insight.record import (
     RecordedArguments,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
     from bxcache.buildx.stream.names import StepName
     from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
+    from bxcache.insight.record import Record
     from bxcache.redaction import Redactor
 
 _ROOM_FOR_TEXTS = 100_000
@@ -40,6 +42,7 @@ _SHORTEST_TEXT, _LONGEST_TEXT = 400, 4_000
 _ROOM_FOR_LOGS, _LONGEST_LOG = 60_000, 4_000
 _HASH_LENGTH = 16
 _FROM = "FROM "
+_Key = tuple[object, ...]
 _OMITTED = re.compile(r"^docker\.io/(?:library/)?")
 """The part of an image's name that docker omits."""
 
@@ -260,6 +263,56 @@ def _match_steps(built: Trace, detailed: Trace) -> dict[tuple[str, ...], TracedS
 
 def _write_layers(layers: Iterable[Layer]) -> tuple[RecordedLayer, ...]:
     return tuple(RecordedLayer(digest=layer.digest, size=layer.size) for layer in layers)
+
+
+def recall_seconds(
+    steps: Iterable[RecordedStep], earlier: Iterable[Record]
+) -> tuple[RecordedStep, ...]:
+    """Return steps, with the time of the last execution in those that were reused.
+
+    Args:
+        steps: the steps of a build.
+        earlier: the records of earlier builds, the last one first.
+    """
+    builds = [_list_times(record) for record in earlier]
+    return tuple(
+        step.model_copy(update={"saved": _find_seconds(step, builds)})
+        if step.outcome is Outcome.REUSED and step.saved is None
+        else step
+        for step in steps
+    )
+
+
+def _find_seconds(step: RecordedStep, builds: Iterable[dict[_Key, float]]) -> float | None:
+    """How long a step took in the last build that knows it; None if no build does."""
+    keys = [*_list_keys(step)]
+    return next((times[key] for times in builds for key in keys if key in times), None)
+
+
+def _list_times(record: Record) -> dict[_Key, float]:
+    """The time of the last execution of each step, as far as a build knows it, by all its keys."""
+    times: dict[_Key, float] = {}
+    for step in record.steps:
+        took = step.seconds if step.outcome is Outcome.EXECUTED else step.saved
+        if took is not None:
+            for key in _list_keys(step):
+                times.setdefault(key, took)
+    return times
+
+
+def _list_keys(step: RecordedStep) -> Iterator[_Key]:
+    """The keys that identify a step in other builds, best first.
+
+    A step is identified by its layers, or else by its stage and text. Two steps can make the same
+    layer, such as a `RUN` and a `COPY` of its whole result. So a step with the same layers and text
+    comes first, then one of the same kind.
+    """
+    forms = [tuple(layer.digest for layer in form) for form in step.forms if form]
+    named = (step.stage, step.text, step.platforms)
+    yield from ((*named, digests) for digests in forms)
+    kind = step.text.partition(" ")[0]
+    yield from ((kind, digests) for digests in forms)
+    yield named
 
 
 def hash_arguments(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.history import Stage, list_layers, view_stages
-from bxcache.insight.past import recall_seconds
 from bxcache.insight.record import ReportedStep
+from bxcache.insight.record_steps import recall_seconds
 from bxcache.insight.report import (
     Report,
     ReportedBuild,
@@ -109,8 +109,7 @@ def _report_stages(
         left.difference_update(positions)
         yield _report_stage(view, positions, steps, known)
     if left:
-        nameless = Stage("", None, "", needed=True, steps=(), inherited=())
-        yield _report_stage(nameless, tuple(sorted(left)), steps, known)
+        yield _report_stage(Stage(""), tuple(sorted(left)), steps, known)
 
 
 def _report_stage(

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.stream.events import Observer
     from bxcache.config.loading import Setup
+    from bxcache.insight.find import HistoryRequest
     from bxcache.insight.history import History
     from bxcache.insight.record import Record
-    from bxcache.insight.request import HistoryRequest
     from bxcache.pipeline.result import BuildResult
 
 _NAME = "bxcache-export"

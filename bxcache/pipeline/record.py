@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
-from bxcache.insight.past import recall_seconds
+from bxcache.insight.earlier import EarlierBuilds, EarlierQuery
 from bxcache.insight.recent_builds import Checkout, add_build, find_folder
 from bxcache.insight.record import (
     Record,
@@ -30,6 +30,7 @@ from bxcache.insight.record_steps import (
     list_recorded_images,
     list_recorded_stages,
     list_recorded_steps,
+    recall_seconds,
 )
 from bxcache.place.trust import find_owner
 from bxcache.store.records import LARGEST_RECORD
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.run import RunResult
-    from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
@@ -197,8 +197,6 @@ def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
     """
     if not (prepared.trust.writes or plan.imports):
         return None
-    from bxcache.insight.earlier import EarlierBuilds, EarlierQuery  # noqa: PLC0415  # loads all holders
-
     scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
     last = EarlierQuery(scopes, now, most=1, everywhere=False)
     return EarlierBuilds(prepared.setup, EarlierQuery(scopes, now) if is_wanted(prepared) else last)

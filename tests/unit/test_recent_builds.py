@@ -12,7 +12,7 @@ import pytest
 
 from bxcache.errors import RecordError
 from bxcache.insight import recent_builds
-from bxcache.insight.find import find_history, find_report
+from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.insight.recent_builds import Checkout, add_build, read_builds
 from bxcache.insight.record import (
     Record,
@@ -22,7 +22,6 @@ from bxcache.insight.record import (
     RecordedStep,
     parse_record,
 )
-from bxcache.insight.request import HistoryRequest
 from bxcache.oci.documents import MOST_RECORDS
 from bxcache.pipeline.extract import Extraction, extract_stage
 from bxcache.pipeline.record import remember_build
