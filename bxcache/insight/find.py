@@ -103,7 +103,15 @@ def find_history(request: HistoryRequest) -> History:
         StoreError: the store cannot be read.
         RegistryError: the registry does not answer.
     """
-    return _Search(request).run()
+    search, without = _Search(request), None
+    for holder, content, note in search.list_contents():
+        found = search.describe(holder, content, note)
+        if found.record is not None:
+            return found
+        without = without or found
+    if without is None:
+        raise search.find_nothing("history")
+    return without
 
 
 def find_report(request: HistoryRequest) -> Report:
@@ -111,15 +119,26 @@ def find_report(request: HistoryRequest) -> Report:
 
     It raises the errors of `find_history`.
     """
-    return _Search(request).report()
+    search, without = _Search(request), None
+    for holder, content, _ in search.list_contents():
+        where = f"`{content.scope}` in {holder.name}"
+        found = [*islice(content.records(), search.back + 1)]
+        if len(found) > search.back:
+            record = parse_record(found[search.back], where)
+            earlier = read_earlier([holder, *search.holders], query_before(record))
+            return make_report((record, *earlier), request.platform)
+        without = without or f"{_count_known(len(found))} {where} left a record"
+    raise RecordError(without) if without else search.find_nothing("report")
 
 
 class _Search:
+    """A request with what it takes to find the scopes that it may mean."""
+
     def __init__(self, request: HistoryRequest) -> None:
         [(name, back)] = _BACK.findall(request.name or "")
         self._request = request
         self._name: str | None = name or None
-        self._back = int(back[1:] or "1") if back else 0
+        self.back = int(back[1:] or "1") if back else 0
 
     @cached_property
     def _plain_setup(self) -> Setup:
@@ -138,7 +157,8 @@ class _Search:
         return self._name in self._plain_setup.config.images
 
     @cached_property
-    def _holders(self) -> list[Holder]:
+    def holders(self) -> list[Holder]:
+        """What to search: the named source, or every configured backend."""
         if self._request.source is not None:
             return [open_holder(self._request.source, self._request.directory)]
         return list_holders(self._plain_setup)
@@ -167,32 +187,7 @@ class _Search:
             and (request.platform is None or request.platform in list_platforms(record))
         )
 
-    def run(self) -> History:
-        """Search every backend, and return the first history with a record."""
-        without: History | None = None
-        for holder, content, note in self._list_contents():
-            found = self._describe(holder, content, note)
-            if found.record is not None:
-                return found
-            without = without or found
-        if without is None:
-            raise self._find_nothing("history")
-        return without
-
-    def report(self) -> Report:
-        """Search every backend, and return the report of the first record, failed or not."""
-        without: str | None = None
-        for holder, content, _ in self._list_contents():
-            where = f"`{content.scope}` in {holder.name}"
-            found = [*islice(content.records(), self._back + 1)]
-            if len(found) > self._back:
-                record = parse_record(found[self._back], where)
-                earlier = read_earlier([holder, *self._holders], query_before(record))
-                return make_report((record, *earlier), self._request.platform)
-            without = without or f"{_count_known(len(found))} {where} left a record"
-        raise RecordError(without) if without else self._find_nothing("report")
-
-    def _list_contents(self) -> Iterator[tuple[Holder, Content, str | None]]:
+    def list_contents(self) -> Iterator[tuple[Holder, Content, str | None]]:
         """The matching contents of each backend, with a note for the user.
 
         If the last build in this directory matches, its scope is meant. A last build of another
@@ -203,8 +198,8 @@ class _Search:
         last = self._find_last(recent)
         if last is None:
             known, named = False, self._request.source is not None
-            for holder in self._holders:
-                for scope, note in self._list_wanted(holder):
+            for holder in self.holders:
+                for scope, note in self.list_wanted(holder):
                     content = holder.read(scope)
                     if content is not None:
                         known = True
@@ -220,7 +215,7 @@ class _Search:
     ) -> Iterator[tuple[Holder, Content, str | None]]:
         """The contents of a scope in each backend, and finally the records of its builds here."""
         unread: list[str] = []
-        for holder in self._holders:
+        for holder in self.holders:
             try:
                 content = holder.read(scope)
             except (RegistryError, StoreError) as error:
@@ -232,7 +227,7 @@ class _Search:
         if own is not None:
             yield recent, own, "; ".join(unread) or _explain_unkept(recent, scope)
 
-    def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str | None]]:
+    def list_wanted(self, holder: Holder) -> Iterator[tuple[str, str | None]]:
         """The scopes that may be meant, best first, each with a note for the user."""
         if holder.only is not None and self._name in (None, holder.only):
             yield holder.only, None
@@ -283,14 +278,15 @@ class _Search:
             if owner != trust.owner:
                 yield owner, what
 
-    def _find_nothing(self, command: str) -> RecordError:
-        if not self._holders:
+    def find_nothing(self, command: str) -> RecordError:
+        """The error if no scope matches, with what there is instead."""
+        if not self.holders:
             return RecordError(
                 "the configuration declares no backend that keeps records",
                 hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
                 "directory or a ref",
             )
-        known = [name for holder in self._holders for name in holder.list_scopes()]
+        known = [name for holder in self.holders for name in holder.list_scopes()]
         shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
         more = len(known) - _MOST_NAMES
         wanted = self._name or (self._find_scope().image if self._is_project else "")
@@ -303,7 +299,7 @@ class _Search:
         if not known:
             hint = "there are none yet; `bxcache build` leaves one"
         return RecordError(
-            f"no build of {what} is known in {name_holders(self._holders)}", hint=hint
+            f"no build of {what} is known in {name_holders(self.holders)}", hint=hint
         )
 
     def _suggest(self, scope: str, command: str) -> str:
@@ -311,11 +307,12 @@ class _Search:
         image, source = scope.partition(".")[0].replace("_", "/"), self._request.source
         plain = replace(self._request, name=image, target=None, branch=None, platform=None)
         search = _Search(plain)
-        wanted = (name for holder in search._holders for name, _ in search._list_wanted(holder))
+        wanted = (name for holder in search.holders for name, _ in search.list_wanted(holder))
         name = image if scope in wanted else scope
         return f"`bxcache {command}{f' --from {source}' if source else ''} {name}`"
 
-    def _describe(self, holder: Holder, content: Content, note: str | None) -> History:
+    def describe(self, holder: Holder, content: Content, note: str | None) -> History:
+        """The history of a scope; without a record, the chains of its layers."""
         record, notes = self._choose_record(holder, content)
         platform, backend = self._request.platform, holder.declare(content.scope)
         unsaved: frozenset[str] | None = None
@@ -355,19 +352,19 @@ class _Search:
                 record = parse_record(data, where)
             except RecordError:
                 # A record that is only counted may be unreadable.
-                if count == self._back:
+                if count == self.back:
                     raise
                 count += 1
                 continue
             if record.exit_status:
                 failed.append(record)
-            elif count == self._back:
+            elif count == self.back:
                 return record, ["later builds failed and saved nothing"] if failed else []
             else:
                 count += 1
-        if count == 0 and self._back < len(failed):
-            return failed[self._back], ["the build failed, so the layers of its steps are unknown"]
-        if self._back:
+        if count == 0 and self.back < len(failed):
+            return failed[self.back], ["the build failed, so the layers of its steps are unknown"]
+        if self.back:
             raise RecordError(f"{_count_known(count or len(failed))} {where} left a record")
         return None, []
 

@@ -82,7 +82,6 @@ class History:
     """The history of a scope.
 
     Attributes:
-        scope: the name of the scope.
         source: its location for people: the store's directory or the ref.
         backend: its location as the configuration declares it.
         record: the record of the build that is shown; None if there is no record.
@@ -91,7 +90,6 @@ class History:
         stages: the stages of the record, in the order of the Dockerfile.
         chains: how the layers build on each other, if there is no record.
         places: where each layer is stored, by digest; empty unless requested.
-        notes: notes for the user.
     """
 
     scope: str
@@ -176,7 +174,6 @@ def view_stages(
     """The stages of a build.
 
     Args:
-        record: the record of the build.
         platform: include only the steps for this platform.
         present: the layers in the cache; if a step has its layers in several forms, the form in
             the cache is shown.
@@ -212,10 +209,7 @@ class _StageReader:
     """Finds the steps of each stage."""
 
     def __init__(
-        self,
-        record: Record,
-        steps: Sequence[RecordedStep],
-        platforms: Sequence[str | None],
+        self, record: Record, steps: Sequence[RecordedStep], platforms: Sequence[str | None]
     ) -> None:
         self._steps = steps
         self._platforms = platforms
@@ -228,7 +222,7 @@ class _StageReader:
         self._lined = sorted(lined)
         self._own: list[set[int]] = [set() for _ in self._heads]
         for position, step in enumerate(steps):
-            for number in self._find_stages(step) if _is_for(step, platforms) else ():
+            for number in self._find_stages(step) if is_for(step, platforms) else ():
                 self._own[number].add(position)
 
     def _find_stages(self, step: RecordedStep) -> set[int]:
@@ -279,7 +273,7 @@ class _StageReader:
         top: int | None = None
         stage: int | None = number
         while top is None and stage is not None:
-            own = (at for at in self._own[stage] if _is_for(self._steps[at], (platform,)))
+            own = (at for at in self._own[stage] if is_for(self._steps[at], (platform,)))
             top, stage = max(own, default=None), self._bases[stage]
         path: list[int] = []
         while top is not None:
@@ -305,7 +299,8 @@ def _list_heads(record: Record) -> Iterator[Stage]:
             yield Stage(name)
 
 
-def _is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
+def is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
+    """Whether a step is for one of these platforms; None stands for any."""
     return not step.platforms or not {*platforms} - {None} or bool({*step.platforms} & {*platforms})
 
 
@@ -330,8 +325,7 @@ class StageDifference:
     @property
     def is_same(self) -> bool:
         """Whether both builds have the stage with the same layers."""
-        both = self.before is not None and self.after is not None
-        return both and not self.gone and not self.new
+        return None not in (self.before, self.after) and not (self.gone or self.new)
 
     @property
     def gone_bytes(self) -> int:
@@ -351,8 +345,7 @@ def compare_stages(before: Iterable[Stage], after: Iterable[Stage]) -> tuple[Sta
     """
     first = {stage.name: stage for stage in before if stage.needed}
     second = {stage.name: stage for stage in after if stage.needed}
-    names = [*second, *(name for name in first if name not in second)]
-    return tuple(_compare(name, first.get(name), second.get(name)) for name in names)
+    return tuple(_compare(name, first.get(name), second.get(name)) for name in second | first)
 
 
 def _compare(name: str, before: Stage | None, after: Stage | None) -> StageDifference:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.insight.history import Stage, list_layers, view_stages
+from bxcache.insight.history import Stage, is_for, list_layers, view_stages
 from bxcache.insight.record import ReportedStep
 from bxcache.insight.record_steps import recall_seconds
 from bxcache.insight.report import (
@@ -66,13 +66,13 @@ def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
     listed = [*steps]
     counts = Counter(step.outcome for step in listed if step.outcome is not None)
     reused = counts[Outcome.REUSED]
-    known = [step.saved for step in listed if step.outcome is Outcome.REUSED]
-    saved = [seconds for seconds in known if seconds is not None]
+    timed = (step.saved for step in listed if step.outcome is Outcome.REUSED)
+    saved = [seconds for seconds in timed if seconds is not None]
     return ReportedCounts(
         reused=reused,
         executed=counts[Outcome.EXECUTED],
         failed=counts[Outcome.FAILED],
-        hit_ratio=_divide(reused, counts.total()),
+        hit_ratio=round(reused / counts.total(), 4) if counts else None,
         spent=round(sum(step.seconds for step in listed), 3),
         saved=round(sum(saved), 3),
         unknown=reused - len(saved),
@@ -85,16 +85,8 @@ def count_shared(stages: Iterable[Iterable[RecordedStep]]) -> int:
     return sum(count > 1 for count in having.values())
 
 
-def _divide(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
-
-
 def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, ...]:
-    return tuple(
-        step
-        for step in record.steps
-        if platform is None or not step.platforms or platform in step.platforms
-    )
+    return tuple(each for each in record.steps if is_for(each, (platform,)))
 
 
 def _report_stages(
@@ -141,12 +133,9 @@ def _report_layers(
 
 
 def _find_slowest(steps: Sequence[ReportedStep]) -> tuple[int, ...]:
-    worked = [
-        at
-        for at, step in enumerate(steps)
-        if step.outcome in _WORKED and step.seconds >= _LEAST_SECONDS
-    ]
-    return tuple(sorted(worked, key=lambda at: (-steps[at].seconds, at))[:_MOST_SLOWEST])
+    worked = (at for at, step in enumerate(steps) if step.outcome in _WORKED)
+    slow = [at for at in worked if steps[at].seconds >= _LEAST_SECONDS]
+    return tuple(sorted(slow, key=lambda at: -steps[at].seconds)[:_MOST_SLOWEST])
 
 
 def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
@@ -157,12 +146,11 @@ def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
 
 def _report_build(record: Record, platform: str | None) -> ReportedBuild:
     chosen = _choose_steps(record, platform)
-    counts = Counter(step.outcome for step in chosen if step.outcome is not None)
     return ReportedBuild(
         started=record.started,
         seconds=record.seconds,
         exit_status=record.exit_status,
         refused=not record.exit_status and any(gate.fails for gate in record.gates),
-        hit_ratio=_divide(counts[Outcome.REUSED], counts.total()),
+        hit_ratio=count_steps(chosen).hit_ratio,
         bytes=_measure_layers(chosen),
     )
