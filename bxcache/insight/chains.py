@@ -26,9 +26,7 @@ class Chain:
 def read_chains(config: CacheConfig, sizes: Mapping[str, int]) -> tuple[Chain, ...]:
     """The chains of a cache without duplicates, ordered so that equal bottoms stand together.
 
-    Args:
-        config: the cache config.
-        sizes: the size in bytes of each layer in the cache, by digest.
+    The sizes are those of the layers in the cache, by digest.
     """
     links = list_chains(config, sizes)
     below = {under for _, under in links}
@@ -69,7 +67,6 @@ def explain_layers(
     """Explain why the layers of a build are unknown or missing.
 
     Args:
-        record: the record of the build.
         present: the layers in the cache with their sizes; None if unknown.
         unsaved: the layers that the build did not save to the cache; None if unknown.
     """

@@ -274,9 +274,8 @@ class _Search:
             return
         _, trust = decide_trust(self._found_place, self._setup, self._request.directory)
         yield trust.owner, None
-        for owner, what in trust.list_owners(self._setup.config.cache.read):
-            if owner != trust.owner:
-                yield owner, what
+        read = self._setup.config.cache.read
+        yield from (each for each in trust.list_owners(read) if each[0] != trust.owner)
 
     def find_nothing(self, command: str) -> RecordError:
         """The error if no scope matches, with what there is instead."""
@@ -298,9 +297,8 @@ class _Search:
             hint = f"{self._suggest(others[0], command)} shows another image; {hint}"
         if not known:
             hint = "there are none yet; `bxcache build` leaves one"
-        return RecordError(
-            f"no build of {what} is known in {name_holders(self.holders)}", hint=hint
-        )
+        where = name_holders(self.holders)
+        return RecordError(f"no build of {what} is known in {where}", hint=hint)
 
     def _suggest(self, scope: str, command: str) -> str:
         """The command that shows a scope; it names the image if that is enough."""
@@ -324,9 +322,8 @@ class _Search:
             if not record.exit_status:
                 notes += [*explain_layers(record, content.sizes, unsaved)]
         elif platform is not None:
-            raise RecordError(
-                f"`{content.scope}` in {holder.name} has no record that lists its platforms",
-            )
+            where = f"`{content.scope}` in {holder.name}"
+            raise RecordError(f"{where} has no record that lists its platforms")
         else:
             chains = read_chains(content.config(), content.sizes or {})
         return History(

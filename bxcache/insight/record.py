@@ -290,10 +290,10 @@ class Record(_Part):
             if len(record.to_json()) <= most:
                 return record
             record = record._shortened(longest)
-        if len(record.to_json()) > most:
-            steps = (step.model_copy(update={"layers": ()}) for step in record.steps)
-            record = record.model_copy(update={"steps": tuple(steps)})
-        return record
+        if len(record.to_json()) <= most:
+            return record
+        steps = (step.model_copy(update={"layers": ()}) for step in record.steps)
+        return record.model_copy(update={"steps": tuple(steps)})
 
     def _shortened(self, longest: int) -> Record:
         update = {
@@ -318,11 +318,7 @@ class _Head(BaseModel):
 
 
 def parse_record(data: bytes, source: str) -> Record:
-    """Parse a record.
-
-    Args:
-        data: one JSON document.
-        source: where it comes from, for the error.
+    """Parse a record; an error names its source.
 
     Raises:
         RecordError: the record is damaged, or a later bxcache wrote it.

@@ -113,8 +113,7 @@ class _StepWriter:
         self._positions: dict[str, int] = {}
         self._heads: dict[int, DockerfileStage] = {}
         self._redact = redact
-        self._begun = account.built.began
-        self._detailed, self._target = account.detailed, account.target
+        self._account, self._detailed = account, account.detailed
         self._traced = {each: step for step in account.detailed.steps for each in step.digests}
         self._sources = {source.digest: source for source in account.detailed.sources}
         self._built = _match_steps(account.built, account.detailed)
@@ -126,7 +125,7 @@ class _StepWriter:
     def write(self, definition: Definition) -> None:
         """Write the steps of one platform."""
         known = {each.vertex: each for each in definition.operations}
-        bases = find_base_lines(definition, self._sources, self._target)
+        bases = find_base_lines(definition, self._sources, self._account.target)
         # The upper side of a merge is not a step, but the first half of a `COPY --link`.
         halves = {each.beside for each in definition.operations if each.lines or each.is_linked}
         self._heads = {stage.line: stage for stage in list_stages(definition.dockerfile)}
@@ -139,10 +138,9 @@ class _StepWriter:
             elif vertex not in halves:
                 step = self._describe(operation, bases.get(vertex, ()))
                 if step is not None:
-                    parent = self._find_parent(operation, known)
-                    known_to = {"platforms": platforms, "parent": parent}
+                    update = {"platforms": platforms, "parent": self._find_parent(operation, known)}
                     self._positions[vertex] = len(self.steps)
-                    self.steps[vertex] = step.model_copy(update=known_to)
+                    self.steps[vertex] = step.model_copy(update=update)
 
     def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
         # The result of another build stands for all its operations.
@@ -210,7 +208,7 @@ class _StepWriter:
 
     def _find_offset(self, began: float | None) -> float | None:
         """A moment in seconds from the beginning of the build; None for a run that only saves."""
-        first = self._begun
+        first = self._account.built.began
         return None if began is None or first is None or began < first else round(began - first, 3)
 
     def write_elsewhere(self, metadata: Metadata) -> Iterator[RecordedStep]:
@@ -229,11 +227,9 @@ class _StepWriter:
         return tuple(step for _, step in found)
 
     def _order_stages(self) -> Mapping[str, tuple[float, int]]:
-        """The order of the stages, by the beginning of their first instructions.
-
-        The stream lists stages that were not needed, because a later result was found, all at once,
-        the last one first.
-        """
+        """The order of the stages, by the beginning of their first instructions."""
+        # Stages that were not needed, because a later result was found, are listed all at once,
+        # the last one first.
         order = defaultdict[str, tuple[float, int]](lambda: (inf, 0))
         for at, step in enumerate(self._detailed.steps):
             own = inf if step.began is None else step.began
@@ -270,23 +266,18 @@ def recall_seconds(
 ) -> tuple[RecordedStep, ...]:
     """Return steps, with the time of the last execution in those that were reused.
 
-    Args:
-        steps: the steps of a build.
-        earlier: the records of earlier builds, the last one first.
+    The records of earlier builds begin with the last one.
     """
     builds = [_list_times(record) for record in earlier]
-    return tuple(
-        step.model_copy(update={"saved": _find_seconds(step, builds)})
-        if step.outcome is Outcome.REUSED and step.saved is None
-        else step
-        for step in steps
-    )
 
+    def recall(step: RecordedStep) -> RecordedStep:
+        if step.outcome is not Outcome.REUSED or step.saved is not None:
+            return step
+        keys = [*_list_keys(step)]
+        found = next((times[key] for times in builds for key in keys if key in times), None)
+        return step.model_copy(update={"saved": found})
 
-def _find_seconds(step: RecordedStep, builds: Iterable[dict[_Key, float]]) -> float | None:
-    """How long a step took in the last build that knows it; None if no build does."""
-    keys = [*_list_keys(step)]
-    return next((times[key] for times in builds for key in keys if key in times), None)
+    return tuple(map(recall, steps))
 
 
 def _list_times(record: Record) -> dict[_Key, float]:
@@ -301,12 +292,8 @@ def _list_times(record: Record) -> dict[_Key, float]:
 
 
 def _list_keys(step: RecordedStep) -> Iterator[_Key]:
-    """The keys that identify a step in other builds, best first.
-
-    A step is identified by its layers, or else by its stage and text. Two steps can make the same
-    layer, such as a `RUN` and a `COPY` of its whole result. So a step with the same layers and text
-    comes first, then one of the same kind.
-    """
+    """The keys that identify a step in other builds, best first: its layers, or stage and text."""
+    # Two steps can make the same layer, such as a `RUN` and a `COPY` of its whole result.
     forms = [tuple(layer.digest for layer in form) for form in step.forms if form]
     named = (step.stage, step.text, step.platforms)
     yield from ((*named, digests) for digests in forms)

@@ -64,12 +64,18 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
         earlier: the records of earlier builds, newest first.
     """
     prepared, redact = target.prepared, target.runner.redact
-    settings = prepared.setup.config.build
+    settings, scope = prepared.setup.config.build, prepared.scope
     account = _choose_account(ran, caches, settings.target)
     steps = recall_seconds(list_recorded_steps(account, redact), earlier)
     record = Record(
         version=1,
-        scope=_describe_scope(prepared),
+        scope=RecordedScope(
+            name=scope.name,
+            image=scope.image,
+            target=scope.target,
+            platforms=scope.platforms,
+            branch=str(scope.owner) or None,
+        ),
         started=round(started, 3),
         seconds=round(ran.seconds, 3),
         exit_status=ran.exit_status,
@@ -87,7 +93,7 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
         sent_bytes=ran.trace.moved.get(Transfer.SEND, 0),
         warnings=tuple(map(redact, (*caches.warnings, *caches.advice))),
         build_warnings=tuple(map(redact, ran.trace.warnings)),
-        why_unknown=redact(_explain_unknown(buildx, ran, account)),
+        why_unknown=redact(_explain_unknown(buildx, ran, account) or ""),
     )
     return record.fit(LARGEST_RECORD)
 
@@ -103,9 +109,9 @@ def _describe_cache(
     return found.model_copy(update={"unsaved": tuple(sorted(digests - cache.contents))})
 
 
-def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str:
+def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str | None:
     if ran.exit_status:
-        return ""
+        return None
     platforms = {each.name.platform for each in account.built.steps if each.name.platform}
     return explain_unknown(buildx, account.metadata, len(platforms))
 
@@ -113,8 +119,7 @@ def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str:
 def remember_build(prepared: Prepared, record: Record) -> str | None:
     """Store a record as the last build of its directory, even if the build saved no cache.
 
-    Returns:
-        Why it could not be stored.
+    It returns why that failed; None if it did not.
     """
     if prepared.request.donor:
         # This build only inspects a cache.
@@ -137,10 +142,12 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
 
 def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Account:
     """Choose the run that reports the most layers: only an export reports the layers of a step."""
-    runs = (ran, *(each.run for each in caches.saved.values() if each.run is not None))
-    best = max(
-        runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
-    )
+
+    def count_known(run: RunResult) -> int:
+        return sum(bool(each.chains) for each in run.metadata.operations.values())
+
+    saving = (each.run for each in caches.saved.values() if each.run is not None)
+    best = max((ran, *saving), key=count_known)
     return Account(ran.trace, best.trace, best.metadata, target)
 
 
@@ -149,17 +156,6 @@ def _find_path(prepared: Prepared, path: str) -> str:
     if path == "-" or is_remote(path):
         return path
     return os.path.relpath(prepared.request.directory / path, prepared.setup.root)
-
-
-def _describe_scope(prepared: Prepared) -> RecordedScope:
-    scope = prepared.scope
-    return RecordedScope(
-        name=scope.name,
-        image=scope.image,
-        target=scope.target,
-        platforms=scope.platforms,
-        branch=str(scope.owner) or None,
-    )
 
 
 def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
@@ -177,16 +173,13 @@ def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
 def _describe_arguments(target: Target, caches: Caches) -> RecordedArguments:
     if not list_build_arguments(target.arguments):
         return RecordedArguments()
-    return hash_arguments(target.arguments, os.environ, _find_key(target, caches))
-
-
-def _find_key(target: Target, caches: Caches) -> str:
-    """The hash key of earlier records, so that their hashes are comparable; else a new key."""
     plan = target.plan
     scopes = (plan.scope.name, *(use.scope for use in plan.imports))
+    # Hashes with the key of earlier records can be compared with theirs.
     stored = (key for each in target.prepared.backends for key in each.read_keys(scopes))
     labels = (each.key for each in caches.saved.values() if each.key)
-    return next(chain(stored, labels), secrets.token_hex(16))
+    key = next(chain(stored, labels), secrets.token_hex(16))
+    return hash_arguments(target.arguments, os.environ, key)
 
 
 def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:

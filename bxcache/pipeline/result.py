@@ -32,7 +32,6 @@ class Step:
         stage: the stage's name; `stage-N` for an unnamed one.
         text: the instruction, as BuildKit shows it.
         line: its first line in the Dockerfile; None if unknown.
-        outcome: `reused`, `executed` or `failed`.
         seconds: its duration, including the transfer of reused layers.
         layers: the layers it made; empty if unknown, as for a failed build.
         platform: the platform; None unless the build has several.
@@ -59,9 +58,7 @@ class BuildResult:
         tags: the image's names.
         steps: every step that was reused, executed or failed, by stage.
         caches: the imported and saved caches.
-        warnings: warnings for the user.
         seconds: how long `docker buildx build` took.
-        record: the record of the build.
         gates: the gates that it failed.
         earlier: the records of earlier builds, newest first, if requested.
     """
