@@ -43,11 +43,8 @@ def find_base_lines(
 
     def list_named(name: str) -> set[int]:
         pairs = zip(stages, below, strict=True)
-        return {
-            stage.line
-            for stage, base in pairs
-            if base is None and stage.base.lower() == name.lower()
-        } & needed
+        of_images = (stage for stage, base in pairs if base is None)
+        return needed & {each.line for each in of_images if each.base.lower() == name.lower()}
 
     for vertex, image in images.items():
         found[vertex] |= {stage.line for stage in stages} & {*image.lines}
