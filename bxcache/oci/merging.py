@@ -77,7 +77,6 @@ def _shift_record(record: dict[str, Any], links: int, layers: int) -> dict[str, 
 
 
 def _write_manifest(first: CacheManifest, layers: list[Descriptor], config: bytes) -> bytes:
-    """The manifest in the form of the first one."""
     if first.cache_config is None:
         raise StoreError("the manifest has no cache config")
     digest = compute_digest(config)

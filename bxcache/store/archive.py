@@ -295,7 +295,6 @@ class _Stream:
         raise _damage(f"the archive is truncated {where}")
 
     def demand_block(self, where: str) -> bytes:
-        """The next 512 bytes."""
         block = b""
         while len(block) < _BLOCK:
             block += self.demand(_BLOCK - len(block), where)

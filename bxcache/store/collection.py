@@ -189,7 +189,6 @@ class Collector:
         return Holding(scope.name, scope.last_used, links, seconds, sizes)
 
     def _read_links(self, scope: ScopeState, layers: Collection[str]) -> list[tuple[str, int]]:
-        """The chains of a scope's layers, from its cache config."""
         if not scope.config:
             raise StoreError("the manifest has no cache config")
         config = read_config_blob(self._layout, scope.config, scope.sizes[scope.config])

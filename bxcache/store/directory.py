@@ -58,7 +58,6 @@ class Directory:
 
     @property
     def is_store(self) -> bool:
-        """Whether it is marked as a store."""
         return os.path.lexists(self.own.path) or self.lacks_own_folder
 
     @property
@@ -74,10 +73,9 @@ class Directory:
 
     def _has_own(self, name: str) -> bool:
         """Whether a file exists with the content that bxcache writes."""
-        try:
+        with suppress(OSError, StoreError):
             return self.layout.root.read(name, 1 << 10) == _OWN_FILES[name].encode()
-        except (OSError, StoreError):
-            return False
+        return False
 
     def _list_strangers(self, names: AbstractSet[str]) -> set[str]:
         """The names that neither buildx nor bxcache creates beside a layout."""

@@ -87,7 +87,6 @@ class Folder:
 
     @property
     def file_mode(self) -> int:
-        """The permissions of new files in it."""
         return 0o600 | (self.mode & 0o066)
 
     def make(self) -> Folder:
@@ -105,18 +104,15 @@ class Folder:
 
     def list_files(self) -> dict[str, os.stat_result]:
         """Its content, by name; empty if the folder does not exist."""
-        try:
-            with os.scandir(self.handle) as entries:
-                return {each.name: each.stat(follow_symlinks=False) for each in entries}
-        except FileNotFoundError:
-            return {}
+        with suppress(FileNotFoundError), os.scandir(self.handle) as entries:
+            return {each.name: each.stat(follow_symlinks=False) for each in entries}
+        return {}
 
     def list_names(self) -> list[str]:
         """The names in it; empty if the folder does not exist."""
-        try:
+        with suppress(FileNotFoundError):
             return os.listdir(self.handle)
-        except FileNotFoundError:
-            return []
+        return []
 
     def look(self, name: str) -> os.stat_result | None:
         """The status of a name, without following a link; None if it does not exist."""
@@ -129,7 +125,6 @@ class Folder:
                 raise
 
     def has_file(self, name: str) -> bool:
-        """Whether a regular file has this name."""
         status = self.look(name)
         return status is not None and stat.S_ISREG(status.st_mode)
 
@@ -185,7 +180,8 @@ class Folder:
             for name, temporary in temporaries.items():
                 with self._naming(name):
                     if durable:
-                        _sync_file(temporary, self.handle)
+                        with open(self.open_file(temporary), "rb") as stream:
+                            os.fsync(stream.fileno())
                     self.rename(temporary, name)
         finally:
             for temporary in temporaries.values():
@@ -209,7 +205,6 @@ class Folder:
         return os.open(name, flags, 0o600, dir_fd=self.handle)
 
     def rename(self, name: str, new: str) -> None:
-        """Rename a file, replacing any file with the new name."""
         os.replace(name, new, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
     def touch(self, name: str, when: float | None = None) -> None:
@@ -268,14 +263,6 @@ def _refuse(path: Path, status: os.stat_result | None, wanted: str) -> StoreErro
             hint="replace it with its target, or remove it",
         )
     return StoreError(f"`{path}` is not a {wanted}", hint="bxcache did not create it; remove it")
-
-
-def _sync_file(name: str, folder: int) -> None:
-    handle = os.open(name, os.O_RDONLY | _FILE, dir_fd=folder)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def link_blob(source: Folder, target: Folder, name: str, size: int) -> bool:

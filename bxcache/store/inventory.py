@@ -45,7 +45,6 @@ class ScopeState:
 
     @property
     def layers(self) -> Iterator[str]:
-        """The digests of its layers."""
         return (each for each in self.sizes if each not in (self.entry.digest, self.config))
 
 
@@ -82,7 +81,6 @@ class Inventory:
         return frozenset([digest for digest in self.sizes if digest[7:] not in self.files])
 
     def count_uses(self) -> Counter[str]:
-        """How many scopes need each blob."""
         return Counter(chain.from_iterable(scope.sizes for scope in self.scopes))
 
 
@@ -161,7 +159,6 @@ class Usage:
 
 
 def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
-    """Measure each scope, alone and with others."""
     shared = {digest for digest, count in inventory.count_uses().items() if count > 1}
     return Usage(
         scopes=tuple(_measure_scope(each, shared, catalog) for each in inventory.scopes),

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
 _PAGE_NAME = re.compile(r"[^/]+@[0-9a-f]{12}\.json")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-LARGEST_PAGE = 4 << 20
 LARGEST_FILE = 4 << 20
-"""The maximum size of a scope's records together, in bytes."""
+"""The maximum size of a page, and of a scope's records together, in bytes."""
 LARGEST_RECORD = 2_000_000
 """The maximum size of one record, which leaves room for another to compare it with."""
 _SUFFIX = ".jsonl"
@@ -121,7 +120,6 @@ def spell_scope(scope: str) -> str:
 
 
 def name_page(entry: Descriptor) -> str:
-    """The file name of an entry's page."""
     return f"{spell_scope(entry.ref_name)}@{entry.digest[7:19]}.json"
 
 
@@ -141,10 +139,9 @@ class Journal:
 
     def _read(self, name: str) -> bytes:
         """The content of a page; empty if it is missing or unreadable."""
-        try:
-            return self._folder.read(name, LARGEST_PAGE)
-        except (OSError, StoreError):
-            return b""
+        with suppress(OSError, StoreError):
+            return self._folder.read(name, LARGEST_FILE)
+        return b""
 
     def write(self, page: Page, last_used: float | None = None) -> None:
         """Write a page; `last_used` defaults to now."""
@@ -199,10 +196,9 @@ def is_ahead(when: float) -> bool:
 
 def parse_page(data: bytes) -> Page | None:
     """Parse a page; None if it is not a page, or one of a later version."""
-    try:
+    with suppress(ValueError):
         return Page.model_validate_json(data)
-    except ValueError:
-        return None
+    return None
 
 
 class Records:
@@ -213,10 +209,9 @@ class Records:
 
     def read(self, scope: str) -> tuple[bytes, ...]:
         """The records of a scope, the last build's at the end; empty if they cannot be read."""
-        try:
+        with suppress(OSError, StoreError):
             return split_records(self._folder.read(name_file(scope), LARGEST_FILE))
-        except (OSError, StoreError):
-            return ()
+        return ()
 
     def add(self, scope: str, records: Iterable[bytes]) -> None:
         """Add records of later builds, and drop the oldest beyond the limits.

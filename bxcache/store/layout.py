@@ -59,7 +59,6 @@ class Layout:
             self.root.below("ingest").remove_all(depth=1)  # BuildKit writes in `ingest/ID`
 
     def make(self) -> None:
-        """Create missing folders."""
         self.root.make()
         self.root.below("blobs").make()
         self.blobs.make()

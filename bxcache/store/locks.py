@@ -77,11 +77,11 @@ def _try(handle: int) -> bool:
 
 
 def _read_holder(folder: Folder) -> str:
-    try:
+    with suppress(OSError, StoreError):
         note = folder.read("holder", 4 * _LONGEST_NOTE).decode(errors="replace")[:_LONGEST_NOTE]
-    except (OSError, StoreError):
-        note = ""
-    return note if _NOTE.fullmatch(note) else "another process is changing it"
+        if _NOTE.fullmatch(note):
+            return note
+    return "another process is changing it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,6 @@ from bxcache.store.catalog import Catalog, Change
 from bxcache.store.folders import LARGEST_DOCUMENT
 from bxcache.store.journal import (
     LARGEST_FILE,
-    LARGEST_PAGE,
-    Journal,
     Page,
     is_ahead,
     name_file,
@@ -175,7 +173,7 @@ class Unpacking:
         if self.index is None:
             most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name)
         elif name in self.named:
-            most = LARGEST_PAGE if name.startswith(_PAGES) else LARGEST_FILE
+            most = LARGEST_FILE
         else:
             expected = self.missing.get(f"sha256:{name.removeprefix(_BLOBS)}")
             most = expected if name.startswith(_BLOBS) else None
@@ -189,14 +187,13 @@ class Unpacking:
         if size > most:
             raise StoreError(f"`{name}` has {size} bytes in the archive; the limit is {most}")
 
-    def list_changes(self, index: Index, journal: Journal) -> dict[str, Change]:
-        """The changes to a store with this index and journal."""
+    def list_changes(self, index: Index, catalog: Catalog) -> dict[str, Change]:
         changes = {}
         for entry in (self.index or Index()).manifests:
             name = entry.ref_name
             change = self.pages.get(name) or Change(Page(scope=name, manifest=entry))
             present = index.find(name)
-            page = journal.read(present) if present else None
+            page = catalog.journal.read(present) if present else None
             if page is None or is_ahead(page.saved) or page.saved <= change.page.saved:
                 changes[name] = change
         return changes
@@ -232,7 +229,7 @@ class Unpacking:
             )
 
     def _take_page(self, entry: Entry) -> None:
-        page = parse_page(entry.read(LARGEST_PAGE))
+        page = parse_page(entry.read(LARGEST_FILE))
         listed = self.named[entry.name]
         own = (listed.ref_name, listed.digest)
         if page is not None and (page.scope, page.manifest.digest) == own:

@@ -260,7 +260,7 @@ class Store:
                 index = catalog.recover()
                 new = link_blobs(unpacking.layout, catalog.layout, unpacking.sizes)
                 catalog.layout.blobs.sync()
-                changes = unpacking.list_changes(index, catalog.journal)
+                changes = unpacking.list_changes(index, catalog)
                 catalog.change(index, changes)
                 for scope in changes.keys() & unpacking.records.keys():
                     catalog.records.add(scope, unpacking.records[scope])

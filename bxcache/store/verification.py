@@ -256,7 +256,6 @@ def write_manifest(layout: Layout, entry: Descriptor, manifest: CacheManifest) -
 
 
 def renew_entry(entry: Descriptor, manifest: CacheManifest) -> tuple[Descriptor, bytes]:
-    """The entry of a changed manifest, and the manifest's bytes."""
     data = manifest.to_json()
     digest = compute_digest(data)
     return entry.model_copy(update={"digest": digest, "size": len(data)}), data
