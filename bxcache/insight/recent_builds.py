@@ -27,7 +27,7 @@ from bxcache.config.loading import find_cache_folder
 from bxcache.errors import RecordError, StoreError
 from bxcache.insight.record import parse_record
 from bxcache.oci.documents import MOST_RECORDS
-from bxcache.store.records import LARGEST_FILE
+from bxcache.store.journal import LARGEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -33,7 +33,7 @@ from bxcache.insight.record_steps import (
     recall_seconds,
 )
 from bxcache.place.trust import find_owner
-from bxcache.store.records import LARGEST_RECORD
+from bxcache.store.journal import LARGEST_RECORD
 from bxcache.version import __version__
 
 if TYPE_CHECKING:

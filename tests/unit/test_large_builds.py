@@ -27,7 +27,7 @@ from bxcache.insight.record import Record, parse_record
 from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
 from bxcache.insight.reporting import make_report
 from bxcache.redaction import Redactor
-from bxcache.store.records import LARGEST_FILE, LARGEST_RECORD
+from bxcache.store.journal import LARGEST_FILE, LARGEST_RECORD
 from bxcache.store.store import Store
 from tests.benchmarks.recording_once import SCOPE, record_build
 from tests.support.histories import make_record
