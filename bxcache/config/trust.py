@@ -60,8 +60,8 @@ class Checkout:
         return "\0" not in path and (self.directory / path).is_dir()
 
 
-Judge = Callable[[str, Any, Checkout], str]
-"""Why a value asks, or an empty string, from its name, the value, and the checkout."""
+Judge = Callable[[str, Any, Checkout], str | None]
+"""Why a value asks, or None, from its name, the value, and the checkout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Rule:
     judge: Judge
 
 
-HARMLESS = Rule(lambda _name, _value, _checkout: "")
+HARMLESS = Rule(lambda _name, _value, _checkout: None)
 """A key that always counts."""
 
 
@@ -87,19 +87,19 @@ def asks(why: str, *values: object) -> Rule:
         values: the values that ask. Default: every value that is not empty.
     """
 
-    def judge(_name: str, value: object, _checkout: Checkout) -> str:
-        return why if (value in values if values else value) else ""
+    def judge(_name: str, value: object, _checkout: Checkout) -> str | None:
+        return why if (value in values if values else value) else None
 
     return Rule(judge)
 
 
-def _judge_path(_name: str, value: str | None, checkout: Checkout) -> str:
+def _judge_path(_name: str, value: str | None, checkout: Checkout) -> str | None:
     if value is None or ("://" not in value and value != "-" and checkout.holds(value)):
-        return ""
+        return None
     return "it is not inside the checkout"
 
 
-def _judge_context(_name: str, value: str, checkout: Checkout) -> str:
+def _judge_context(_name: str, value: str, checkout: Checkout) -> str | None:
     """Every interpretation by docker must be harmless: it may look for a folder first or last."""
     if value == "-":
         return "it reads stdin"
@@ -107,23 +107,23 @@ def _judge_context(_name: str, value: str, checkout: Checkout) -> str:
         value = re.split("[@:]", value.removeprefix(_LAYOUT))[0]
     elif _FETCHED.match(value):
         if not checkout.has_folder(value):
-            return ""
+            return None
     elif ":" in value or value.startswith("git@"):
         return "it may be fetched with a key of the runner"
-    return "" if checkout.holds(value) else "it is outside the checkout"
+    return None if checkout.holds(value) else "it is outside the checkout"
 
 
-def _judge_argument(name: str, value: str | None, _checkout: Checkout) -> str:
+def _judge_argument(name: str, value: str | None, _checkout: Checkout) -> str | None:
     folded = name.strip().casefold()
     if folded in _PROXIES:
         return "BuildKit keeps it out of the cache key"
     if folded.startswith(_BUILDKIT):
         return "it configures BuildKit"
-    return "it reads a variable of the runner" if value is None else ""
+    return "it reads a variable of the runner" if value is None else None
 
 
-def _judge_network(_name: str, value: str | None, _checkout: Checkout) -> str:
-    return "" if value is None or value in _NETWORKS else "it uses the runner's network"
+def _judge_network(_name: str, value: str | None, _checkout: Checkout) -> str | None:
+    return None if value is None or value in _NETWORKS else "it uses the runner's network"
 
 
 PATH = Rule(_judge_path)
@@ -133,7 +133,4 @@ CONTEXT = Rule(_judge_context)
 """A build context: harmless as a folder inside the checkout, or if a Dockerfile could fetch it."""
 
 ARGUMENT = Rule(_judge_argument)
-"""A build argument."""
-
 NETWORK = Rule(_judge_network)
-"""The network of RUN steps."""
