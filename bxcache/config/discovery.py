@@ -26,9 +26,7 @@ class ConfigFile:
     """A config file's content.
 
     Attributes:
-        path: its path.
         table: bxcache's part: all of `bxcache.toml`, or `[tool.bxcache]` of a pyproject.
-        text: the whole text, to find lines.
         prefix: the keys above `table` in the document.
     """
 

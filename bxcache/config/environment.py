@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bxcache.config.backends import normalize_attribute
 from bxcache.config.models import SECTIONS
 from bxcache.config.problems import suggest
 from bxcache.config.sources import Key, Layer, Origin, Source, insert_leaf
@@ -26,7 +25,6 @@ _PREFIX = "BXCACHE_"
 CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
 IMAGE_VARIABLE = f"{_PREFIX}IMAGE"
 BAKE_VARIABLES = f"{_PREFIX}BAKE_VARIABLES"
-"""Lists the variables that bake files may read in an untrusted build, comma-separated."""
 _TEST_PREFIX = f"{_PREFIX}TEST_"
 _VARIABLES: dict[str, Key] = {
     f"{_PREFIX}{section}_{name}".upper(): (section, name)
@@ -36,10 +34,7 @@ _VARIABLES: dict[str, Key] = {
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[Problem], list[str]]:
-    """The variables as a layer, the problems with them, and notes on unknown ones.
-
-    An empty variable counts as unset.
-    """
+    """The variables that are not empty as a layer, their problems, and notes on unknown ones."""
     values: dict[str, Any] = {}
     sources: dict[Key, Source] = {}
     problems: list[Problem] = []
@@ -92,13 +87,16 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
 
 
 def parse_backend(text: str) -> dict[str, Any]:
-    """Parse a backend in docker's syntax for caches: `type=registry,ref=example.com/app-cache`.
+    """Parse a backend in docker's syntax for caches.
+
+    >>> parse_backend("type=registry,image-manifest=true")
+    {'type': 'registry', 'image_manifest': True}
 
     Raises:
         ValueError: a field is not `key=value`.
     """
     pairs = map(_split_pair, _split_fields(text))
-    return {normalize_attribute(name): _parse_scalar(value) for name, value in pairs}
+    return {name.lower().replace("-", "_"): _parse_scalar(value) for name, value in pairs}
 
 
 def _parse_scalar(text: str) -> str | int | bool:

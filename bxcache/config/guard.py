@@ -28,14 +28,7 @@ _IMAGES = "images"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refused value of a file.
-
-    Attributes:
-        key: the dotted path of its key.
-        value: the value.
-        source: where it is set.
-        why: why it is refused.
-    """
+    """A refused value of a file, by the dotted path of its key."""
 
     key: str
     value: Any
@@ -66,12 +59,7 @@ def find_checkout(directory: Path) -> Checkout:
 def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ...]]:
     """Remove the values that an untrusted file may not set.
 
-    Args:
-        setup: the configuration.
-        directory: the working directory.
-
-    Returns:
-        the guarded configuration, and the refused values that would have had an effect.
+    Also returns the refused values that would have had an effect.
     """
     checkout = find_checkout(directory)
     refused: _Refused = {}

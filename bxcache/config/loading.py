@@ -43,10 +43,9 @@ class Setup:
 
     Attributes:
         config: all values. `config.build` includes the chosen image's values.
-        image: the chosen image's name in `[images]`, or None.
+        image: the chosen image's name in `[images]`.
         sources: the source of each value that is not a default.
         root: the project: the config file's folder, the git root, or the working directory.
-        file: the config file, or None.
         notes: notes for people that are not problems.
         layers: the values of each source, highest precedence last.
         is_guarded: only harmless values of the file count.
@@ -140,7 +139,7 @@ def _check_layer(layer: Layer, file: ConfigFile | None = None) -> list[Problem]:
     around = {place[:end] for place, _ in findings for end in range(1, len(place) + 1)}
     lines = file.lines_of(around) if file and around else {}
     problems = [
-        Problem(_name_of(layer, place), dotted(place), message, find_nearest(lines, place))
+        Problem(_name_source(layer, place), dotted(place), message, find_nearest(lines, place))
         for place, message in findings
     ]
     return sorted(problems, key=lambda problem: problem.line or 0)
@@ -172,7 +171,7 @@ def _layer_of(file: ConfigFile) -> Layer:
     return Layer(file.table, fallback=Source(Origin.FILE, shorten_path(file.path)))
 
 
-def _name_of(layer: Layer, place: Position) -> str:
+def _name_source(layer: Layer, place: Position) -> str:
     return str(layer.source_of(tuple(step for step in place if isinstance(step, str))))
 
 

@@ -51,8 +51,8 @@ def parse_size(text: str) -> int:
 def parse_age(text: str) -> int:
     """Parse seconds from a text such as `90m`, `36h`, `14d`, `2w`.
 
-    >>> parse_age("14d")
-    1209600
+    >>> parse_age("14d"), parse_age("60s")
+    (1209600, 60)
 
     Raises:
         ValueError: the text is not an age.
@@ -128,8 +128,8 @@ def format_apart(
     """Two different figures as different texts.
 
     Args:
-        one: the first.
-        other: the second.
+        one: a figure.
+        other: another one.
         show: formats a figure with a number of decimals.
         digits: the minimum number of decimals; more, up to three, if the texts are equal.
         unit: the unit of the exact figures, used if three decimals are not enough.

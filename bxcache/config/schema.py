@@ -33,10 +33,7 @@ class _ConfigSchema(GenerateJsonSchema):
         }
 
     def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
-        """Add each field's docstring.
-
-        pydantic's `use_attribute_docstrings` would read the sources at every start.
-        """
+        # pydantic's `use_attribute_docstrings` would read the sources at every start.
         document = super().model_schema(schema)
         models = [base for base in schema["cls"].__mro__ if issubclass(base, Declaration)]
         for base in reversed(models[:-1]):

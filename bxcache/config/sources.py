@@ -94,10 +94,7 @@ def insert_leaf(table: dict[str, Any], key: Key, value: object) -> None:
 
 
 def merge_layers(layers: Iterable[Layer]) -> Layer:
-    """Merge checked layers: for each leaf, the last layer that has it counts.
-
-    An empty table does not replace an existing one.
-    """
+    """Merge checked layers: the last that has a leaf counts; an empty table replaces none."""
     values: dict[str, Any] = {}
     sources: dict[Key, Source] = {}
     for layer in layers:

@@ -22,7 +22,7 @@ _LAYOUT = "oci-layout://"
 # reused by others on the builder: https://github.com/moby/buildkit/issues/400
 _PROXIES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"})
 _BUILDKIT = "buildkit_"
-_NETWORKS = ("", "default", "none")
+_NETWORKS = (None, "", "default", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,7 @@ Judge = Callable[[str, Any, Checkout], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The trust class of a key, as metadata of its field.
-
-    Attributes:
-        judge: judges a value; in a table of strings, each value alone.
-    """
+    """The trust class of a key, as metadata of its field; judges each value of a table alone."""
 
     judge: Judge
 
@@ -122,10 +118,6 @@ def _judge_argument(name: str, value: str | None, _checkout: Checkout) -> str | 
     return "it reads a variable of the runner" if value is None else None
 
 
-def _judge_network(_name: str, value: str | None, _checkout: Checkout) -> str | None:
-    return None if value is None or value in _NETWORKS else "it uses the runner's network"
-
-
 PATH = Rule(_judge_path)
 """A path: harmless inside the checkout."""
 
@@ -133,4 +125,6 @@ CONTEXT = Rule(_judge_context)
 """A build context: harmless as a folder inside the checkout, or if a Dockerfile could fetch it."""
 
 ARGUMENT = Rule(_judge_argument)
-NETWORK = Rule(_judge_network)
+NETWORK = Rule(
+    lambda _name, value, _checkout: None if value in _NETWORKS else "it uses the runner's network"
+)
