@@ -81,8 +81,6 @@ def load_setup(
     """Read, check and merge all sources of configuration.
 
     Args:
-        directory: the working directory.
-        environment: the process's variables.
         flags: the values from the command line or the caller.
         file: the config file; if None, it is searched for.
         image: one of the `[images]`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bxcache.place.statement import (
+    ANY_EVENT,
     FORK,
     MAYBE_FORK,
     PUSH,
@@ -44,7 +45,6 @@ _QUEUE = Verdict(trusted=True, reason="a merge queue of the repository")
 _RUN = Verdict(trusted=True, reason="it follows a workflow of the same repository")
 _FOREIGN_RUN = Verdict(trusted=False, reason="it follows a workflow of a fork")
 _ANY_RUN = Verdict(trusted=False, reason="it follows a workflow that no trusted event started")
-_ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")
 _REQUEST_REF = re.compile(r"refs/pull/(?P<number>[0-9]+)/[a-z]+")
 
 
@@ -121,9 +121,9 @@ def _read_kind(variables: Variables, event: _Event) -> Statement:
     if name in _OWN:
         return _read_ref(variables, PUSH, remarks=remarks)
     if name is None:
-        return _read_ref(variables, _ANY_EVENT, "GITHUB_EVENT_NAME is not set", remarks=remarks)
+        return _read_ref(variables, ANY_EVENT, "GITHUB_EVENT_NAME is not set", remarks=remarks)
     remark = "the event in GITHUB_EVENT_NAME does not show whose code is built"
-    return _read_ref(variables, _ANY_EVENT, remarks=(*remarks, remark))
+    return _read_ref(variables, ANY_EVENT, remarks=(*remarks, remark))
 
 
 def _read_ref(

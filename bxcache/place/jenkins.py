@@ -13,6 +13,7 @@ from bxcache.place.statement import (
     FORK,
     MAYBE_FORK,
     PUSH,
+    REQUEST_REF,
     SAME,
     STARTED,
     Found,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # Branch sources name the projects of change requests like this: `PR-12`, `MR-12-merge`.
 _CHANGE = re.compile(r"(?:PR|MR)-[0-9]+(?:-(?:head|merge))?")
-_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
 # Set by a plugin in a job that another job starts; Jenkins itself sets nothing:
 # https://plugins.jenkins.io/envinject/
 _UPSTREAM = "BUILD_CAUSE_UPSTREAMTRIGGER"
@@ -104,7 +104,7 @@ def _read_branch(variables: Variables) -> Statement:
 
 def _judge_branch(variables: Variables, branch: Found | None) -> Verdict:
     if branch and is_request_ref(branch.value):
-        return _REF
+        return REQUEST_REF
     return STARTED if variables.is_on(_UPSTREAM) else PUSH
 
 

@@ -7,11 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.place.statement import (
+    ANY_EVENT,
     MAYBE_FORK,
     PUSH,
     SAME,
     STARTED,
-    Verdict,
     compare_urls,
     drop_tag_from_branch,
     split_ref,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bxcache.place.statement import Found, Statement
     from bxcache.place.variables import Variables
 
-_ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")
 _TRIGGERED = "BUILDKITE_TRIGGERED_FROM_BUILD_ID"
 
 
@@ -122,7 +121,7 @@ def _read(variables: Variables, names: _Names) -> Statement:
     doubts = [*_doubt(variables, names, branch, tag)]
     if not known:
         doubts.append(f"{names.events[0]} is not a known event")
-    statement = variables.state(PUSH if known else _ANY_EVENT, doubts, default=names.default)
+    statement = variables.state(PUSH if known else ANY_EVENT, doubts, default=names.default)
     return replace(statement, branch=branch, tag=tag)
 
 

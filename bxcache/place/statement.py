@@ -26,20 +26,17 @@ PUSH = Verdict(trusted=True, reason="a build of the repository itself")
 SAME = Verdict(trusted=True, reason="a pull request of the same repository")
 FORK = Verdict(trusted=False, reason="a pull request from a fork")
 MAYBE_FORK = Verdict(trusted=False, reason="a pull request that may be from a fork")
+REQUEST_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
+ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")
 STARTED = Verdict(trusted=False, reason="another build started it, possibly with a fork's code")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a provider says about a build.
+    """What a provider says about a build, with the fields of `Place`.
 
     Attributes:
         verdict: whether the code is trusted, if the provider is right.
-        branch: the branch being built; a pull request's head branch.
-        tag: the tag being built.
-        base: a pull request's base branch.
-        default: the repository's default branch.
-        pull_request: a pull request's number.
         doubts: what is missing or contradictory; any doubt removes trust.
         remarks: oddities that do not change the verdict.
     """

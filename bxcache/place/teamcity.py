@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from bxcache.place.statement import (
     MAYBE_FORK,
     PUSH,
+    REQUEST_REF,
     Found,
     Statement,
-    Verdict,
     is_request_ref,
     strip_prefixes,
 )
@@ -29,7 +29,6 @@ _SECOND_FILE = "teamcity.configuration.properties.file"
 _BRANCH = "teamcity.build.branch"
 _VCS_BRANCH = "teamcity.build.vcs.branch."
 _NAMELESS = "<default>"
-_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
 _LINE = re.compile(r"\s*(?P<key>(?:\\.|[^\\\s=:])+)\s*[=:]?\s*(?P<value>.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<letter>.))", re.DOTALL)
 _LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
@@ -67,7 +66,7 @@ def read_teamcity(variables: Variables) -> Statement:
     is_request = any(is_request_ref(ref) or ref.isdecimal() for ref in (*refs.values(), shown))
     is_default = properties.get("teamcity.build.branch.is_default") == "true"
     return Statement(
-        _REF if is_request else PUSH,
+        REQUEST_REF if is_request else PUSH,
         branch=branch,
         default=branch if is_default else None,
         doubts=tuple(troubles),

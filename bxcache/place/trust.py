@@ -35,10 +35,8 @@ class Trust:
     """What a build may do with caches, as decided from its place and its configuration.
 
     Attributes:
-        place: where the build runs.
         writes: whether it saves its cache.
         reason: why it saves its cache, or why not.
-        notes: notes for people.
         refused: settings of the config file that do not count.
         found: the place according to the CI system and git alone, without the configuration.
     """
