@@ -12,7 +12,7 @@ import pytest
 
 from bxcache.cli.main import run
 from bxcache.errors import PlaceError
-from bxcache.place.remote import RemoteRefs
+from bxcache.place.repository import RemoteRefs
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label, render_label
 from tests.support.registries import MemoryRegistry, cache_manifest, digest_of

@@ -12,7 +12,7 @@ from bxcache.backends.location import choose_registries
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.console.registry import describe_pruned, describe_scopes, render_pruned, render_scopes
 from bxcache.console.tables import render_document
-from bxcache.place.remote import list_remote
+from bxcache.place.repository import list_remote
 
 if TYPE_CHECKING:
     from bxcache.registry.registry_cache import RegistryCache
