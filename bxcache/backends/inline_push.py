@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from threading import Event as Signal
-from threading import Semaphore
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.stages import (
@@ -226,100 +225,61 @@ def _rename(step: StepName, names: Mapping[str, str]) -> StepName:
     return replace(step, stage=names.get(step.stage, step.stage))
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A bake's turn to receive the context.
-
-    Attributes:
-        has_come: set when the previous bake has received its context.
-        has_gone: set when this bake has received its context.
-        places: limits how many bakes may hold the context at once.
-        is_over: set when no more bakes may start.
-    """
-
-    has_come: Signal
-    has_gone: Signal
-    places: Semaphore
-    is_over: Signal
-
-    def wait(self) -> None:
-        """Wait for the turn.
-
-        Raises:
-            StoppedError: the turn will not come.
-        """
-        self.has_come.wait()
-        self.places.acquire()
-        if self.is_over.is_set():
-            self.places.release()
-            raise StoppedError("the stages before it were not saved")
-
-
 def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]:
     """Bake in sequence: a bake that asks for a context in use gets all files of it again.
 
-    All bakes start at once, and get their definitions when their turn comes. An engine with the
-    classic image store releases the context before it pushes, so two of its bakes may hold the
-    context, one of which usually only pushes. Other engines push while they hold it.
+    All bakes start at once, which takes docker a second, and each gets its definition when the one
+    before it has released the context.
     """
     stop, is_over = export.runner.stop or Stop(), Signal()
-    places = Semaphore(2 if export.runner.capabilities.builder.is_classic else 1)
     export = replace(export, runner=replace(export.runner, stop=stop))
     signals = [Signal() for _ in range(len(documents) + 1)]
     signals[0].set()
-    turns = [Turn(come, gone, places, is_over) for come, gone in pairwise(signals)]
+    turns = zip(documents, pairwise(signals), strict=True)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        jobs = [pool.submit(_bake, export, *each) for each in zip(documents, turns, strict=True)]
+        jobs = [pool.submit(_bake, export, each, *turn, is_over) for each, turn in turns]
         try:
-            wait(jobs)
-        except KeyboardInterrupt:
+            return [job.result() for job in jobs]
+        except BaseException as error:
             is_over.set()
-            stop.set()
+            if isinstance(error, KeyboardInterrupt):
+                stop.set()
             for signal in signals:
                 signal.set()
             raise
-    failed = [error for error in (job.exception() for job in jobs) if error is not None]
-    # A bake whose turn never came is not the cause of the failure.
-    for error in sorted(failed, key=lambda each: isinstance(each, StoppedError)):
-        raise error
-    return [job.result() for job in jobs]
 
 
-def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
-    runner, save = export.runner, export.save
-    settings, seconds = runner.settings, save.timeout
+def _bake(
+    export: Export, document: _Document, has_come: Signal, has_gone: Signal, is_over: Signal
+) -> RunResult:
+    runner, place = export.runner, export.save.use.place
+    is_classic = runner.capabilities.builder.is_classic
     metadata, targets = runner.name_metadata(), tuple(document["target"])
-    arguments = render_stage_push(settings, metadata, targets, runner.extra)
+    arguments = render_stage_push(runner.settings, metadata, targets, runner.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
-    slot = ExitStack()
 
     def feed() -> str:
-        turn.wait()
-        slot.callback(turn.places.release)
+        has_come.wait()
+        if is_over.is_set():
+            raise StoppedError("the stages before it were not saved")
         return write_bake(document)
 
     def watch(event: Event) -> None:
-        if not isinstance(event, Transferred):
-            return
-        if event.is_context and event.done:
-            turn.has_gone.set()
-        if event.kind is Transfer.PUSH and runner.capabilities.builder.is_classic:
-            slot.close()
+        # Only the classic image store pushes after it has released the context.
+        if is_classic and isinstance(event, Transferred) and event.kind is Transfer.PUSH:
+            has_gone.set()
 
+    bake = partial(run_quietly, runner, command, export.save.timeout, feed=feed, observe=watch)
     try:
-        ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=watch)
+        ran, ended = bake()
         for _ in range(_MORE_ATTEMPTS):
             if ran.exit_status and not ended and is_transient(ran.error):
-                # Each further attempt waits for a free slot, as the first did.
-                slot.close()
-                ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=watch)
-        if ended or ran.exit_status:
-            turn.is_over.set()
-            raise explain_transfer(save.use.place, "saving", ended or ran.error)
+                ran, ended = bake()
     finally:
-        slot.close()
-        turn.has_gone.set()
         _forget(export, list_refs(document))
+    if ended or ran.exit_status:
+        raise explain_transfer(place, "saving", ended or ran.error)
+    has_gone.set()
     return ran
 
 

@@ -27,14 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A registry's answer.
-
-    Attributes:
-        status: the HTTP status.
-        headers: the answer's headers.
-        body: its content, up to a limit.
-        url: its URL after all redirects.
-    """
+    """A registry's answer, its body up to a limit, its URL after all redirects."""
 
     status: int
     headers: Mapping[str, str]
@@ -77,27 +70,18 @@ def _name_failure(error: Exception) -> str:
 
 
 def explain_reply(host: str, operation: str, reply: Reply, *, known: bool) -> RegistryError:
-    """The error of a request with an unexpected status.
-
-    Args:
-        host: the registry.
-        operation: the request.
-        reply: its answer.
-        known: docker has a login to this registry.
-    """
-    message = _read_errors(reply.body)
-    cause = f"{reply.status} {message}".strip()
-    if reply.status in DENIED:
-        hint = (
-            f"docker's login does not allow this; run `docker login {host}` with another account"
-            if known
-            else f"docker is not logged in to this registry; run `docker login {host}`"
-        )
-        return RegistryError(host, operation, cause, trouble=Trouble.DENIED, hint=hint)
+    """The error of a request with an unexpected status; `known`: docker has a login there."""
+    cause, hint = f"{reply.status} {_read_errors(reply.body)}".strip(), ""
     sick = reply.status >= 500 and reply.status not in _UNSUPPORTED  # noqa: PLR2004
     sick = sick or reply.status == 429  # noqa: PLR2004  # too many requests
     trouble = Trouble.SICK if sick else Trouble.REFUSED
-    return RegistryError(host, operation, cause, trouble=trouble)
+    if reply.status in DENIED:
+        trouble = Trouble.DENIED
+        hint = f"docker is not logged in to this registry; run `docker login {host}`"
+        if known:
+            why = "docker's login does not allow this"
+            hint = f"{why}; run `docker login {host}` with another account"
+    return RegistryError(host, operation, cause, trouble=trouble, hint=hint)
 
 
 def explain_token(host: str, operation: str) -> RegistryError:

@@ -36,8 +36,6 @@ class Pruned:
     """The result of pruning.
 
     Attributes:
-        removed: the removed scopes, and why.
-        kept: the kept scopes.
         freed_bytes: the size of the layers that only removed scopes had. The registry's next
             garbage collection frees the space.
     """
@@ -66,8 +64,9 @@ class RegistryCache:
         Raises:
             ValueError: it is not a reference.
         """
-        self.name = Reference.parse(ref).name
-        self._repository = open_repository(Reference(self.name), os.environ, insecure=insecure)
+        reference = Reference.parse(ref)
+        self.name = reference.name
+        self._repository = open_repository(reference, os.environ, insecure=insecure)
 
     def list_scopes(self) -> list[RemoteScope]:
         """Every scope that bxcache has written, sorted by tag.
@@ -114,7 +113,10 @@ class RegistryCache:
         if removals and not dry_run:
             self._check_deleting()
             self._remove([removal.scope for removal in removals])
-        return Pruned(tuple(removals), kept, _measure_freed(removals, kept))
+        stays = {digest for scope in kept for digest in scope.layers}
+        goes = {d: size for each in removals for d, size in each.scope.layers.items()}
+        freed = sum(size for digest, size in goes.items() if digest not in stays)
+        return Pruned(tuple(removals), kept, freed)
 
     def _check_deleting(self) -> None:
         """Check, with a throwaway manifest, that the registry allows deletion."""
@@ -127,12 +129,9 @@ class RegistryCache:
         except RegistryError as error:
             if error.trouble is not Trouble.REFUSED:
                 raise
+            cause = f"it does not allow deletion ({error.cause}); nothing was removed"
             raise RegistryError(
-                error.registry,
-                error.operation,
-                f"it does not allow deletion ({error.cause}); nothing was removed",
-                trouble=error.trouble,
-                hint=_NO_DELETING,
+                error.registry, error.operation, cause, trouble=error.trouble, hint=_NO_DELETING
             ) from error
 
     def _remove(self, scopes: list[RemoteScope]) -> None:
@@ -143,9 +142,3 @@ class RegistryCache:
         shared = read_digests(self._repository, staying)
         for scope in scopes:
             remove_scope(self._repository, scope, shared)
-
-
-def _measure_freed(removals: list[Removal], kept: tuple[RemoteScope, ...]) -> int:
-    stays = {digest for scope in kept for digest in scope.layers}
-    goes = {d: size for removal in removals for d, size in removal.scope.layers.items()}
-    return sum(size for digest, size in goes.items() if digest not in stays)

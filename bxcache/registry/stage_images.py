@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,7 @@ _DOCKER_TO_OCI = {
 
 @dataclass(frozen=True, slots=True)
 class StageImage:
-    """An image for one platform.
-
-    Attributes:
-        manifest: its manifest.
-        config: the content of its config.
-    """
+    """An image for one platform, with the content of its config."""
 
     manifest: CacheManifest
     config: dict[str, Any]
@@ -86,8 +82,6 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
     """Join the inline caches of several images under a tag.
 
     Args:
-        repository: the images' repository.
-        tag: the tag to write.
         images: the tags or digests of the images.
 
     Returns:
@@ -98,80 +92,78 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
     """
     names = tuple(images)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        heads = list(pool.map(repository.read_manifest, names))
-        read = list(pool.map(lambda each: list(_read_images(repository, each)), heads))
+        heads = dict(zip(names, pool.map(repository.read_manifest, names), strict=True))
+        read = list(pool.map(lambda each: list(_read_images(repository, each)), heads.values()))
     found = [image for several in read for image in several if INLINE in image.config]
     if not found:
         return None
     operation = f"writing `{repository.name}:{tag}`"
     try:
         merged = merge_images(found)
-        layers = dict(_list_layers(found))
+        layers = {
+            diff_id: layer
+            for image in found
+            for diff_id, layer in zip(_read_ids(image), image.manifest.layers, strict=True)
+        }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         cause = f"an image's config is not in BuildKit's format: {error}"
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED) from error
-    if len(merged.manifest) > LARGEST_CONFIG:
-        cause = (
-            f"the manifest of all layers has {len(merged.manifest)} bytes, more than BuildKit reads"
-        )
+    size = len(merged.manifest)
+    if size > LARGEST_CONFIG:
+        cause = f"the manifest of all layers has {size} bytes, more than BuildKit reads"
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED)
     kind = json.loads(merged.manifest)["mediaType"]
     repository.write_with_config(tag, merged.manifest, kind, merged.config)
-    digest = compute_digest(merged.manifest)
-    own = {
-        name: several[0].manifest.layers
-        for name, several in zip(names, read, strict=True)
-        if len(several) == 1
-    }
-    known = {name: each.digest for name, each in zip(names, heads, strict=True) if each is not None}
-    return Joined(RemoteManifest(digest, kind, merged.manifest), layers, own, known)
+    return Joined(
+        manifest=RemoteManifest(compute_digest(merged.manifest), kind, merged.manifest),
+        layers=layers,
+        images={
+            name: several[0].manifest.layers
+            for name, several in zip(heads, read, strict=True)
+            if len(several) == 1
+        },
+        digests={name: each.digest for name, each in heads.items() if each is not None},
+    )
 
 
-def list_chains(repository: Repository, found: RemoteManifest) -> Iterator[tuple[str, ...]]:
+def list_chains(repository: Repository, found: RemoteManifest) -> list[tuple[str, ...]]:
     """The digests of an image's layers, from the bottom, for each platform.
-
-    Args:
-        repository: its repository.
-        found: its manifest.
 
     Raises:
         RegistryError: a request failed.
     """
-    try:
-        content = CacheManifest.model_validate_json(found.body)
-    except ValueError:
+    manifests = _list_manifests(repository, found)
+    return [tuple(layer.digest for layer in each.layers) for each in manifests]
+
+
+def _list_manifests(
+    repository: Repository, found: RemoteManifest | None
+) -> Iterator[CacheManifest]:
+    """The manifest of an image for each platform."""
+    content = found.parse_any() if found is not None else None
+    if content is None:
         return
-    if content.layers:
-        yield tuple(layer.digest for layer in content.layers)
     for each in content.manifests:
-        below = repository.read_manifest(each.digest)
-        if below is not None:
-            yield from list_chains(repository, below)
-
-
-def _list_layers(images: Iterable[StageImage]) -> Iterator[tuple[str, Descriptor]]:
-    for image in images:
-        yield from zip(image.config["rootfs"]["diff_ids"], image.manifest.layers, strict=True)
+        yield from _list_manifests(repository, repository.read_manifest(each.digest))
+    if content.layers:
+        yield content
 
 
 def _read_images(repository: Repository, found: RemoteManifest | None) -> Iterator[StageImage]:
     """The image of each platform; empty if it is not an image."""
-    try:
-        content = CacheManifest.model_validate_json(found.body) if found is not None else None
-    except ValueError:
-        return
-    if content is None:
-        return
-    for each in content.manifests:
-        yield from _read_images(repository, repository.read_manifest(each.digest))
-    data = repository.read_blob(content.config.digest) if content.config is not None else None
-    if data is not None and content.layers:
-        try:
-            config = json.loads(data)
-        except (ValueError, RecursionError):
-            return
+    for content in _list_manifests(repository, found):
+        data = repository.read_blob(content.config.digest) if content.config is not None else None
+        config = None
+        with suppress(ValueError, RecursionError):
+            config = json.loads(data or b"")
         if isinstance(config, dict):
             yield StageImage(content, config)
+
+
+def _read_ids(image: StageImage) -> Sequence[str]:
+    """The digests of the uncompressed layers."""
+    ids: Sequence[str] = image.config["rootfs"]["diff_ids"]
+    return ids
 
 
 def merge_images(images: Sequence[StageImage]) -> Merged:
@@ -180,9 +172,6 @@ def merge_images(images: Sequence[StageImage]) -> Merged:
     BuildKit reads the layers of an image as one chain, so each result names its own layers:
     `importInlineCache` and `ParseConfig` in
     https://github.com/moby/buildkit/tree/v0.25.2/cache/remotecache
-
-    Args:
-        images: the images; each has an inline cache.
 
     Raises:
         ValueError: one is not in BuildKit's format; or LookupError, TypeError.
@@ -195,10 +184,6 @@ def merge_images(images: Sequence[StageImage]) -> Merged:
 
 def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     """How the layers of a joined image build on each other.
-
-    Args:
-        manifest: the image's manifest.
-        config: the content of its config.
 
     Raises:
         ValueError: it is not a joined image; or LookupError, TypeError.
@@ -228,10 +213,9 @@ class _Writer:
 
     def add(self, image: StageImage) -> None:
         """Add an image's new layers and records."""
-        ids = image.config["rootfs"]["diff_ids"]
         made = [each for each in image.config["history"] if not each.get("empty_layer")]
-        places = []
-        for layer, diff_id, history in zip(image.manifest.layers, ids, made, strict=True):
+        layers, places = zip(image.manifest.layers, _read_ids(image), made, strict=True), []
+        for layer, diff_id, history in layers:
             if layer.digest not in self._layers:
                 self._layers[layer.digest] = len(self._layers)
                 self._described.append((layer, diff_id, history))
