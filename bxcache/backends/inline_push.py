@@ -29,7 +29,6 @@ from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred
 from bxcache.buildx.stream.names import Transfer
-from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, StoppedError, Trouble
 from bxcache.place.scope import name_stage
 from bxcache.process import Stop
@@ -57,7 +56,6 @@ class BuiltStage:
     """A stage that was part of a build.
 
     Attributes:
-        stage: the stage.
         is_last: whether it is the build's target; docker needs no name for it.
         is_new: whether the registry lacks some of its layers.
         reads: the instructions that copy files of the context which it depends on.
@@ -75,23 +73,12 @@ class BuiltStage:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export of stages to a registry.
-
-    Attributes:
-        runner: the build.
-        imports: the flags of the imported caches.
-        save: the scope, and its state in the registry.
-        repository: the repository of the scope.
-        tag: the scope's tag.
-        source: the tag of the imported scope; empty if there is none.
-    """
+    """An export of a build's stages to the repository of a scope."""
 
     runner: Runner
     imports: Sequence[CacheUse]
     save: TagSave
     repository: Repository
-    tag: str
-    source: str
 
 
 def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
@@ -115,7 +102,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         export: the destination.
         new: the stages.
         file: the Dockerfile.
-        text: the content of the Dockerfile.
+        text: its content.
 
     Returns:
         the result of the last stage's run, with the layers that only the other runs report.
@@ -123,28 +110,35 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     Raises:
         RegistryError: the stages cannot be pushed.
     """
-    runner, settings = export.runner, export.runner.settings
-    names = _name_unnamed(new)
+    runner, save, settings = export.runner, export.save, export.runner.settings
+    # Docker builds a stage as a target by its name.
+    names = {
+        each.stage: f"{_NAME}-{number}"
+        for number, each in enumerate(new)
+        if not (each.stage.is_named or each.is_last)
+    }
     files = _StageFiles(file.absolute(), text, names, runner.folder)
-    repository = Reference.parse(export.save.use.place).name
     repetition = Repetition(
         settings=settings,
         context=(runner.directory / settings.context).absolute(),
         cache_from=tuple(use.option[1] for use in export.imports),
-        insecure=export.save.insecure,
+        insecure=save.use.backend.settings.insecure,
         extra=runner.extra,
         environment=os.environ,
     )
     listed = ", ".join(f"`{each.label}`" for each in new)
-    runner.report(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
+    runner.report(Noted(f"saving the cache to {save.use.place}: {listed}"))
     if needs_new_bake(settings, runner.extra):
-        _check_bake(export, runner.docker.ask_buildx_version())
+        found = parse_version(runner.docker.ask_buildx_version())
+        if found is not None and found < OLDEST_BAKE:
+            why = "buildx before 0.17 cannot build stages side by side with a network of their own"
+            raise refuse(save, why, "update buildx, or leave `network` out")
     documents = [
         render_stages(
             repetition,
             [
                 StageExport(
-                    f"{repository}:{name_stage(export.tag, each.label)}",
+                    f"{save.reference.name}:{name_stage(save.tag, each.label)}",
                     settings.target if each.is_last else names.get(each.stage, each.stage.name),
                     files.find(each.stage),
                 )
@@ -156,15 +150,6 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     first, *others = _bake_all(export, documents)
     metadata = first.metadata.completed(each.metadata for each in others)
     return restore_names(replace(first, metadata=metadata), text, names)
-
-
-def _name_unnamed(new: Iterable[BuiltStage]) -> dict[DockerfileStage, str]:
-    """Name the unnamed stages that docker builds as targets."""
-    return {
-        each.stage: f"{_NAME}-{number}"
-        for number, each in enumerate(new)
-        if not (each.stage.is_named or each.is_last)
-    }
 
 
 class _StageFiles:
@@ -205,11 +190,15 @@ def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str
         names: the names of stages in the copy.
     """
     own = {name: stage.name for stage, name in names.items()}
+
+    def rename(step: StepName) -> StepName:
+        return replace(step, stage=own.get(step.stage, step.stage))
+
     trace = replace(
         ran.trace,
-        steps=tuple(replace(step, name=_rename(step.name, own)) for step in ran.trace.steps),
+        steps=tuple(replace(step, name=rename(step.name)) for step in ran.trace.steps),
         sources=tuple(
-            replace(source, step=_rename(source.step, own)) if source.step is not None else source
+            replace(source, step=rename(source.step)) if source.step is not None else source
             for source in ran.trace.sources
         ),
     )
@@ -219,10 +208,6 @@ def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str
         for each in ran.metadata.definitions
     )
     return replace(ran, trace=trace, metadata=replace(ran.metadata, definitions=definitions))
-
-
-def _rename(step: StepName, names: Mapping[str, str]) -> StepName:
-    return replace(step, stage=names.get(step.stage, step.stage))
 
 
 def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]:
@@ -252,7 +237,8 @@ def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]
 def _bake(
     export: Export, document: _Document, has_come: Signal, has_gone: Signal, is_over: Signal
 ) -> RunResult:
-    runner, place = export.runner, export.save.use.place
+    runner, use = export.runner, export.save.use
+    seconds = use.backend.settings.timeout
     is_classic = runner.capabilities.builder.is_classic
     metadata, targets = runner.name_metadata(), tuple(document["target"])
     arguments = render_stage_push(runner.settings, metadata, targets, runner.extra)
@@ -269,7 +255,7 @@ def _bake(
         if is_classic and isinstance(event, Transferred) and event.kind is Transfer.PUSH:
             has_gone.set()
 
-    bake = partial(run_quietly, runner, command, export.save.timeout, feed=feed, observe=watch)
+    bake = partial(run_quietly, runner, command, seconds, feed=feed, observe=watch)
     try:
         ran, ended = bake()
         for _ in range(_MORE_ATTEMPTS):
@@ -278,7 +264,7 @@ def _bake(
     finally:
         _forget(export, list_refs(document))
     if ended or ran.exit_status:
-        raise explain_transfer(place, "saving", ended or ran.error)
+        raise explain_transfer(use.place, "saving", ended or ran.error)
     has_gone.set()
     return ran
 
@@ -290,15 +276,7 @@ def _forget(export: Export, refs: Sequence[str]) -> None:
         export.runner.docker.remove_images(builder.name, refs)
 
 
-def _check_bake(export: Export, version: str) -> None:
-    found = parse_version(version)
-    if found is not None and found < OLDEST_BAKE:
-        why = "buildx before 0.17 cannot build stages side by side with a network of their own"
-        raise refuse(export.save, why, "update buildx, or leave `network` out")
-
-
 def refuse(save: TagSave, why: str, hint: str) -> RegistryError:
     """The error for stages that cannot be saved."""
-    place, trouble = save.use.place, Trouble.REFUSED
-    host = Reference.parse(place).host
-    return RegistryError(host, f"saving `{place}`", why, trouble=trouble, hint=hint)
+    operation, trouble = f"saving `{save.use.place}`", Trouble.REFUSED
+    return RegistryError(save.reference.host, operation, why, trouble=trouble, hint=hint)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from bxcache.backends.attributes import list_compression
 from bxcache.backends.base import (
+    DECLARED,
     EXPORT,
     IMPORT,
     Backend,
@@ -24,12 +24,12 @@ from bxcache.backends.base import (
     SavedScope,
     SavePlan,
     Sight,
+    list_compression,
 )
 from bxcache.backends.holders import DirectoryHolder
 from bxcache.backends.local_content import collect_store, measure_work
 from bxcache.backends.local_nodes import export_again, retry_after_collision
 from bxcache.backends.location import locate_store
-from bxcache.backends.read_only import DECLARED, explain_read_only
 from bxcache.backends.record_content import is_trusted, read_keys
 from bxcache.buildx.ignore_file import note_sent
 from bxcache.buildx.run import locate_folder
@@ -93,7 +93,7 @@ class LocalBackend(Backend):
         self._name = ""
         self._reads_all = False
         if setup.is_guarded and settings.dir is not None and not setup.is_callers(DECLARED):
-            self.read_only = explain_read_only(settings.dir, setup)
+            self.read_only = self.explain_read_only(settings.dir)
 
     def find_place(self, scope: str) -> str:  # noqa: ARG002  # one store has all scopes
         """The store's directory."""

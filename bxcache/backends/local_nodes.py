@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bxcache.backends.base import IMPORT
-from bxcache.backends.export import save_quietly
+from bxcache.backends.transfers import save_quietly
 from bxcache.buildx.command import can_repeat, reads_context
 from bxcache.buildx.faults import have_nodes_collided
 from bxcache.buildx.stream.events import Noted

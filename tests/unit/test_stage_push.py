@@ -22,6 +22,7 @@ from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
 from bxcache.errors import RegistryError
 from bxcache.place.scope import Owner, Scope
 from bxcache.store.store import Store
+from tests.support.backends import make_registry
 from tests.support.synthetic_build import make_prepared, make_silent_runner
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def test_the_registry_is_to_blame_and_not_who_waited(
     before that failed, nor is given anything to bake."""
     scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
     runner = make_silent_runner(make_prepared(tmp_path, Store(tmp_path / "store"), scope))
-    save = cast("Any", SimpleNamespace(use=SimpleNamespace(place=REF), timeout=60))
-    export = Export(runner, (), save, cast("Any", None), "main", "")
+    save = cast("Any", SimpleNamespace(use=SimpleNamespace(place=REF, backend=make_registry(REF))))
+    export = Export(runner, (), save, cast("Any", None))
     baked: list[int] = []
 
     def bake(*_: object, feed: Callable[[], str], **__: object) -> tuple[RunResult, str]:
@@ -67,8 +68,8 @@ def test_a_push_without_the_context_does_not_hold_up_the_next(
     runner = make_silent_runner(make_prepared(tmp_path, Store(tmp_path / "store"), scope))
     builder = SimpleNamespace(is_classic=True)
     runner = replace(runner, capabilities=cast("Any", SimpleNamespace(builder=builder)))
-    save = cast("Any", SimpleNamespace(use=SimpleNamespace(place=REF), timeout=60))
-    export = Export(runner, (), save, cast("Any", None), "main", "")
+    save = cast("Any", SimpleNamespace(use=SimpleNamespace(place=REF, backend=make_registry(REF))))
+    export = Export(runner, (), save, cast("Any", None))
     second_began = threading.Event()
 
     def bake(
