@@ -12,7 +12,9 @@ import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bxcache.errors import RegistryError, Trouble
@@ -176,10 +178,55 @@ def merge_images(images: Sequence[StageImage]) -> Merged:
     Raises:
         ValueError: one is not in BuildKit's format; or LookupError, TypeError.
     """
-    writer = _Writer()
+    layers: dict[str, tuple[Descriptor, str, dict[str, Any]]] = {}
+    records: dict[str, _Record] = {}
     for image in images:
-        writer.add(image)
-    return writer.write(images)
+        made = [each for each in image.config["history"] if not each.get("empty_layer")]
+        for each in zip(image.manifest.layers, _read_ids(image), made, strict=True):
+            layers.setdefault(each[0].digest, each)
+        positions = {digest: position for position, digest in enumerate(layers)}
+        places = [positions[layer.digest] for layer in image.manifest.layers]
+        _add_records(records, json.loads(base64.b64decode(image.config[INLINE])), places)
+    at = {name: position for position, name in enumerate(records)}
+    first = images[0]
+    kept = {key: first.config[key] for key in ("architecture", "os") if key in first.config}
+    document = kept | {
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [each for _, each, _ in layers.values()]},
+        "history": [each for _, _, each in layers.values()],
+        INLINE: base64.b64encode(_dump([each.write(at) for each in records.values()])).decode(),
+    }
+    config = _dump(document)
+    mixed = len({image.manifest.media_type for image in images}) > 1
+    described = [layer for layer, _, _ in layers.values()]
+    return Merged(_write_manifest(first.manifest, described, config, mixed=mixed), config)
+
+
+def _write_manifest(
+    first: CacheManifest, layers: Iterable[Descriptor], config: bytes, *, mixed: bool
+) -> bytes:
+    """The manifest in the form of the first image, or in OCI's if forms are mixed."""
+    kind = first.config.media_type if first.config is not None else ""
+
+    def translate(media_type: str) -> str:
+        return _DOCKER_TO_OCI.get(media_type, media_type) if mixed else media_type
+
+    return _dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": translate(first.media_type),
+            "config": {
+                "mediaType": translate(kind),
+                "digest": compute_digest(config),
+                "size": len(config),
+            },
+            "layers": [
+                each.model_dump(by_alias=True, exclude_unset=True)
+                | {"mediaType": translate(each.media_type)}
+                for each in layers
+            ],
+        }
+    )
 
 
 def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
@@ -193,9 +240,9 @@ def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     chains = {layers for record in records for layers, _ in _list_chains(record, every)}
     at: dict[tuple[int, ...], int] = {(): BOTTOM}
     links: list[ConfigLayer] = []
-    for chain in sorted(chains):
-        for length in range(1, len(chain) + 1):
-            below, upto = chain[: length - 1], chain[:length]
+    for layers in sorted(chains):
+        for length in range(1, len(layers) + 1):
+            below, upto = layers[: length - 1], layers[:length]
             if upto not in at:
                 at[upto] = len(links)
                 blob = manifest.layers[upto[-1]].digest
@@ -203,84 +250,25 @@ def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     return CacheConfig(layers=tuple(links))
 
 
-class _Writer:
-    """Builds the joined image."""
-
-    def __init__(self) -> None:
-        self._layers: dict[str, int] = {}
-        self._described: list[tuple[Descriptor, str, dict[str, Any]]] = []
-        self._records: dict[str, _Record] = {}
-
-    def add(self, image: StageImage) -> None:
-        """Add an image's new layers and records."""
-        made = [each for each in image.config["history"] if not each.get("empty_layer")]
-        layers, places = zip(image.manifest.layers, _read_ids(image), made, strict=True), []
-        for layer, diff_id, history in layers:
-            if layer.digest not in self._layers:
-                self._layers[layer.digest] = len(self._layers)
-                self._described.append((layer, diff_id, history))
-            places.append(self._layers[layer.digest])
-        records = json.loads(base64.b64decode(image.config[INLINE]))
-        names = _name_records(records)
-        for name, record in zip(names, records, strict=True):
-            known = self._records.setdefault(name, _Record(record["digest"], _link(record, names)))
-            known.chains |= dict(_list_chains(record, places))
-
-    def write(self, images: Sequence[StageImage]) -> Merged:
-        """The documents of the joined image."""
-        at = {name: position for position, name in enumerate(self._records)}
-        records = [record.write(at) for record in self._records.values()]
-        first = images[0]
-        kept = {key: first.config[key] for key in ("architecture", "os") if key in first.config}
-        document = kept | {
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [each for _, each, _ in self._described]},
-            "history": [each for _, _, each in self._described],
-            INLINE: base64.b64encode(_dump(records)).decode(),
-        }
-        config = _dump(document)
-        kinds = {image.manifest.media_type for image in images}
-        return Merged(self._write_manifest(first.manifest, config, mixed=len(kinds) > 1), config)
-
-    def _write_manifest(self, first: CacheManifest, config: bytes, *, mixed: bool) -> bytes:
-        """The manifest in the form of the first image, or in OCI's if forms are mixed."""
-        translate = _DOCKER_TO_OCI if mixed else {}
-        written = {"digest": compute_digest(config), "size": len(config)}
-        kind = first.config.media_type if first.config is not None else ""
-        layers = []
-        for layer, _, _ in self._described:
-            described = layer.model_dump(by_alias=True, exclude_unset=True)
-            media_type = translate.get(layer.media_type, layer.media_type)
-            layers.append({**described, "mediaType": media_type})
-        return _dump(
-            {
-                "schemaVersion": 2,
-                "mediaType": translate.get(first.media_type, first.media_type),
-                "config": {"mediaType": translate.get(kind, kind), **written},
-                "layers": layers,
-            }
-        )
-
-
+@dataclass(slots=True)
 class _Record:
     """A cache key with its results, and the names of its input records."""
 
-    def __init__(self, digest: str, inputs: list[list[dict[str, Any]]]) -> None:
-        self.chains: dict[tuple[int, ...], str | None] = {}
-        self._digest = digest
-        self._inputs = inputs
+    digest: str
+    inputs: list[list[dict[str, Any]]]
+    chains: dict[tuple[int, ...], str | None] = field(default_factory=dict)
 
     def write(self, at: dict[str, int]) -> dict[str, Any]:
         """The record, with links to other records' positions."""
-        document: dict[str, Any] = {"digest": self._digest}
+        document: dict[str, Any] = {"digest": self.digest}
         if self.chains:
             document["chains"] = [
                 {"layers": list(layers), **({"createdAt": created} if created else {})}
                 for layers, created in self.chains.items()
             ]
-        if self._inputs:
+        if self.inputs:
             document["inputs"] = [
-                [{**each, "link": at[each["link"]]} for each in ways] for ways in self._inputs
+                [{**each, "link": at[each["link"]]} for each in ways] for ways in self.inputs
             ]
         return document
 
@@ -306,49 +294,36 @@ def _check_position(position: int, within: Sequence[object]) -> None:
         raise IndexError(f"{position} is not a position in a list of {len(within)}")
 
 
-def _link(record: dict[str, Any], names: Sequence[str]) -> list[list[dict[str, Any]]]:
+def _read_inputs(record: dict[str, Any]) -> list[list[dict[str, Any]]]:
     return [
-        [{**each, "link": names[each.get("link", 0)]} for each in ways or ()]
+        [{**each, "link": each.get("link", 0)} for each in ways or ()]
         for ways in record.get("inputs") or ()
     ]
 
 
-def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
-    """A name for each record, from its digest and inputs, so that equal records share a name.
+def _add_records(
+    known: dict[str, _Record], records: Sequence[dict[str, Any]], places: Sequence[int]
+) -> None:
+    """Add the records of an image whose layers have these places in the joined one.
+
+    Each has a name from its digest and inputs, so that equal records share a name.
 
     Raises:
         ValueError: a record is its own input; or LookupError: an input is missing.
     """
+    inputs = [_read_inputs(record) for record in records]
+    links = {at: {each["link"] for each in chain(*own)} for at, own in enumerate(inputs)}
+    for link in chain(*links.values()):
+        _check_position(link, records)
     names: dict[int, str] = {}
-    for start in range(len(records)):
-        waiting, open_ = [start], set[int]()
-        while waiting:
-            at = waiting[-1]
-            links = {
-                each.get("link", 0)
-                for ways in records[at].get("inputs") or ()
-                for each in ways or ()
-            }
-            for link in links:
-                _check_position(link, records)
-            missing = links - names.keys()
-            if at in names or not missing:
-                names.setdefault(at, _name_record(records[at], names))
-                waiting.pop()
-            elif at in open_ or missing & open_:
-                raise ValueError("a record is its own input")
-            else:
-                open_.add(at)
-                waiting += missing
-    return [names[at] for at in range(len(records))]
-
-
-def _name_record(record: dict[str, Any], names: dict[int, str]) -> str:
-    inputs = [
-        sorted({(each.get("selector", ""), names[each.get("link", 0)]) for each in ways or ()})
-        for ways in record.get("inputs") or ()
-    ]
-    return compute_digest(_dump([record["digest"], inputs]))
+    for at in TopologicalSorter(links).static_order():
+        digest, own = records[at]["digest"], inputs[at]
+        ways = [sorted({(e.get("selector", ""), names[e["link"]]) for e in each}) for each in own]
+        names[at] = compute_digest(_dump([digest, ways]))
+    for at, record in enumerate(records):
+        named = [[{**each, "link": names[each["link"]]} for each in ways] for ways in inputs[at]]
+        added = known.setdefault(names[at], _Record(record["digest"], named))
+        added.chains |= dict(_list_chains(record, places))
 
 
 def _dump(document: object) -> bytes:
