@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, StoreError
@@ -40,12 +41,7 @@ class Content:
 
 
 class Holder(Protocol):
-    """A place that stores scopes.
-
-    Attributes:
-        name: its display name.
-        only: the one scope to read, or None for all.
-    """
+    """A place that stores scopes; `only` is the one scope to read, or None for all."""
 
     name: str
     only: str | None
@@ -204,3 +200,30 @@ def _expect(manifest: CacheManifest | None) -> CacheManifest:
 def name_holders(holders: Iterable[Holder]) -> str:
     """Join their names for display."""
     return ", ".join(f"`{holder.name}`" for holder in holders)
+
+
+def is_trusted(record: bytes | None) -> bool:
+    """Whether a record is of a trusted build."""
+    return _read(record, "place").get("trusted") is True
+
+
+def read_keys(records: Iterable[bytes]) -> Iterator[str]:
+    """Read the hash keys in records."""
+    return filter(_is_key, (_read(each, "arguments").get("key") for each in records))
+
+
+def _is_key(value: object) -> TypeGuard[str]:
+    try:
+        return isinstance(value, str) and bool(bytes.fromhex(value))
+    except ValueError:
+        return False
+
+
+def _read(record: bytes | None, part: str) -> dict[str, Any]:
+    """Read a part of a record; empty if unreadable."""
+    try:
+        found = json.loads(record or b"{}")
+    except ValueError:
+        return {}
+    inner = found.get(part) if isinstance(found, dict) else None
+    return inner if isinstance(inner, dict) else {}

@@ -34,10 +34,10 @@ from bxcache.place.scope import name_stage
 from bxcache.process import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from bxcache.backends.base import CacheUse
+    from bxcache.backends.base import Built, CacheUse
     from bxcache.backends.registry_tag import TagSave
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.run import Runner, RunResult
@@ -73,12 +73,12 @@ class BuiltStage:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export of a build's stages to the repository of a scope."""
+    """A build whose stages go to the repository of a scope, which has the layers `known`."""
 
-    runner: Runner
-    imports: Sequence[CacheUse]
     save: TagSave
+    built: Built
     repository: Repository
+    known: Container[str]
 
 
 def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
@@ -88,21 +88,14 @@ def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
     In sequence, docker sends each only the files that the previous one did not read.
     """
     groups: dict[frozenset[str], list[BuiltStage]] = {}
-    # The last stage needs all others. In each group it comes last, so its metadata covers all
-    # stages.
+    # The last stage needs all others; it ends its group, so that its metadata covers all stages.
     for each in sorted(stages, key=lambda each: each.is_last):
         groups.setdefault(each.reads, []).append(each)
     return [groups[reads] for reads in sorted(groups, key=len, reverse=True)]
 
 
 def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> RunResult:
-    """Push stages as images.
-
-    Args:
-        export: the destination.
-        new: the stages.
-        file: the Dockerfile.
-        text: its content.
+    """Push stages of a Dockerfile as images.
 
     Returns:
         the result of the last stage's run, with the layers that only the other runs report.
@@ -110,7 +103,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     Raises:
         RegistryError: the stages cannot be pushed.
     """
-    runner, save, settings = export.runner, export.save, export.runner.settings
+    save, runner, settings = export.save, export.built.runner, export.built.runner.settings
     # Docker builds a stage as a target by its name.
     names = {
         each.stage: f"{_NAME}-{number}"
@@ -121,7 +114,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     repetition = Repetition(
         settings=settings,
         context=(runner.directory / settings.context).absolute(),
-        cache_from=tuple(use.option[1] for use in export.imports),
+        cache_from=tuple(use.option[1] for use in export.built.imports),
         insecure=save.use.backend.settings.insecure,
         extra=runner.extra,
         environment=os.environ,
@@ -147,7 +140,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         )
         for group in group_stages(new)
     ]
-    first, *others = _bake_all(export, documents)
+    first, *others = _bake_all(runner, save.use, documents)
     metadata = first.metadata.completed(each.metadata for each in others)
     return restore_names(replace(first, metadata=metadata), text, names)
 
@@ -184,10 +177,7 @@ def cut_dockerfile(text: str, stage: DockerfileStage) -> str:
 def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str]) -> RunResult:
     """Convert the result of a run on a copy of a Dockerfile to the original's names and text.
 
-    Args:
-        ran: the result.
-        text: the content of the original Dockerfile.
-        names: the names of stages in the copy.
+    In the copy, stages have these `names`.
     """
     own = {name: stage.name for stage, name in names.items()}
 
@@ -210,19 +200,19 @@ def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str
     return replace(ran, trace=trace, metadata=replace(ran.metadata, definitions=definitions))
 
 
-def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]:
+def _bake_all(runner: Runner, use: CacheUse, documents: Sequence[_Document]) -> list[RunResult]:
     """Bake in sequence: a bake that asks for a context in use gets all files of it again.
 
     All bakes start at once, which takes docker a second, and each gets its definition when the one
     before it has released the context.
     """
-    stop, is_over = export.runner.stop or Stop(), Signal()
-    export = replace(export, runner=replace(export.runner, stop=stop))
+    stop, is_over = runner.stop or Stop(), Signal()
+    bake = partial(_bake, replace(runner, stop=stop), use, is_over)
     signals = [Signal() for _ in range(len(documents) + 1)]
     signals[0].set()
     turns = zip(documents, pairwise(signals), strict=True)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        jobs = [pool.submit(_bake, export, each, *turn, is_over) for each, turn in turns]
+        jobs = [pool.submit(bake, *each) for each in turns]
         try:
             return [job.result() for job in jobs]
         except BaseException as error:
@@ -235,14 +225,17 @@ def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]
 
 
 def _bake(
-    export: Export, document: _Document, has_come: Signal, has_gone: Signal, is_over: Signal
+    runner: Runner,
+    use: CacheUse,
+    is_over: Signal,
+    document: _Document,
+    turn: tuple[Signal, Signal],
 ) -> RunResult:
-    runner, use = export.runner, export.save.use
-    seconds = use.backend.settings.timeout
-    is_classic = runner.capabilities.builder.is_classic
+    builder, (has_come, has_gone) = runner.capabilities.builder, turn
     metadata, targets = runner.name_metadata(), tuple(document["target"])
     arguments = render_stage_push(runner.settings, metadata, targets, runner.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
+    seconds = use.backend.settings.timeout
 
     def feed() -> str:
         has_come.wait()
@@ -252,7 +245,7 @@ def _bake(
 
     def watch(event: Event) -> None:
         # Only the classic image store pushes after it has released the context.
-        if is_classic and isinstance(event, Transferred) and event.kind is Transfer.PUSH:
+        if builder.is_classic and isinstance(event, Transferred) and event.kind is Transfer.PUSH:
             has_gone.set()
 
     bake = partial(run_quietly, runner, command, seconds, feed=feed, observe=watch)
@@ -262,18 +255,13 @@ def _bake(
             if ran.exit_status and not ended and is_transient(ran.error):
                 ran, ended = bake()
     finally:
-        _forget(export, list_refs(document))
+        if builder.is_classic:
+            # Its image store keeps a copy.
+            runner.docker.remove_images(builder.name, list_refs(document))
     if ended or ran.exit_status:
         raise explain_transfer(use.place, "saving", ended or ran.error)
     has_gone.set()
     return ran
-
-
-def _forget(export: Export, refs: Sequence[str]) -> None:
-    """Remove pushed images from the engine, whose classic image store keeps a copy."""
-    builder = export.runner.capabilities.builder
-    if builder.is_classic:
-        export.runner.docker.remove_images(builder.name, refs)
 
 
 def refuse(save: TagSave, why: str, hint: str) -> RegistryError:

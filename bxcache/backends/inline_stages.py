@@ -37,19 +37,11 @@ if TYPE_CHECKING:
 def list_built(
     stages: Sequence[DockerfileStage], target: str | None, ran: RunResult, known: Container[str]
 ) -> list[BuiltStage]:
-    """List the stages of its Dockerfile that a build made layers for.
-
-    Args:
-        stages: the stages of its Dockerfile.
-        target: the target stage, or None for the last one.
-        ran: the result of the build.
-        known: the digests of the layers in the registry.
-    """
+    """List the stages of its Dockerfile that a build made layers for; the registry has `known`."""
     reported = _read_steps(stages, ran, known)
-    # Without a target, the last one; of several with its name, too.
-    targets = [
-        each for each in stages if not target or (each.is_named and each.name == target.lower())
-    ]
+    named = (target or "").lower()
+    # Without a target, docker builds the last stage; of several with its name, too, the last.
+    targets = [each for each in stages if not target or (each.is_named and each.name == named)]
     names = Counter(stage.name for stage in stages)
     needed, labels = list_needed(stages, target), label_stages(stages)
     new_at: dict[int, bool] = {}
@@ -75,14 +67,7 @@ def list_built(
 
 @dataclass(slots=True)
 class _ReportedStage:
-    """The steps of one stage, as the build reports them.
-
-    Attributes:
-        is_new: whether the registry lacks some of their layers.
-        reads: the instructions that copy files of the context which they depend on.
-        chains: the layer chains of the last step.
-        end: the number of the last step.
-    """
+    """The steps of one stage; `chains` are the layer chains of the last one, with number `end`."""
 
     is_new: bool = False
     reads: frozenset[str] = frozenset()
@@ -129,15 +114,8 @@ def label_stages(stages: Sequence[DockerfileStage]) -> dict[DockerfileStage, str
     return labels
 
 
-def export_stages(
-    export: Export, ran: RunResult, known: Container[str]
-) -> tuple[Joined | None, RunResult | None]:
+def export_stages(export: Export) -> tuple[Joined | None, RunResult | None]:
     """Update the images of all stages.
-
-    Args:
-        export: the destination.
-        ran: the result of the build.
-        known: the digests of the layers in the registry.
 
     Returns:
         the image with the layers of all stages, None if no stage has a layer; and the result of
@@ -146,7 +124,7 @@ def export_stages(
     Raises:
         RegistryError: the registry rejects it.
     """
-    file, text, built = _list_built(export, ran, known)
+    file, text, built = _list_built(export)
     stages = list_stages(text)
     old = _copy_stages(export, [each for each in built if not each.is_new])
     new = [each for each in built if each.label not in old]
@@ -168,7 +146,7 @@ def export_stages(
     return joined, replace(pushed, metadata=metadata.with_results(results))
 
 
-def copy_stages(export: Export, ran: RunResult, known: Container[str]) -> dict[str, str]:
+def copy_stages(export: Export) -> dict[str, str]:
     """Copy the images of all stages to the scope's own tags, after a build with nothing new.
 
     Returns:
@@ -177,7 +155,7 @@ def copy_stages(export: Export, ran: RunResult, known: Container[str]) -> dict[s
     Raises:
         RegistryError: the registry does not answer, or rejects it.
     """
-    _, _, built = _list_built(export, ran, known)
+    _, _, built = _list_built(export)
     copied = _copy_stages(export, built)
     return {name_stage(export.save.tag, label): digest for label, digest in copied.items()}
 
@@ -202,15 +180,13 @@ def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> dict[str, str]:
     return copied
 
 
-def _list_built(
-    export: Export, ran: RunResult, known: Container[str]
-) -> tuple[Path, str, list[BuiltStage]]:
+def _list_built(export: Export) -> tuple[Path, str, list[BuiltStage]]:
     """The Dockerfile's path, its content, and its stages that were built.
 
     Raises:
         RegistryError: the Dockerfile is not the one that was built.
     """
-    runner, settings = export.runner, export.runner.settings
+    runner, ran, settings = export.built.runner, export.built.ran, export.built.runner.settings
     file = find_dockerfile(runner.directory, settings.context, settings.file)
     try:
         text = read_dockerfile(file)
@@ -219,7 +195,7 @@ def _list_built(
         hint = "the next build that finds it saves all stages"
         raise refuse(export.save, why, hint) from error
     stages = list_stages(text)
-    built = list_built(stages, settings.target, ran, known)
+    built = list_built(stages, settings.target, ran, export.known)
     unread = {_name_stage(step, stages) for step in ran.trace.steps}
     unread -= {stage.name for stage in stages}
     if unread:

@@ -26,11 +26,14 @@ from bxcache.backends.base import (
     Sight,
     list_compression,
 )
-from bxcache.backends.holders import DirectoryHolder
-from bxcache.backends.local_content import collect_store, measure_work
-from bxcache.backends.local_nodes import export_again, retry_after_collision
+from bxcache.backends.holders import DirectoryHolder, is_trusted, read_keys
+from bxcache.backends.local_save import (
+    collect_store,
+    export_again,
+    measure_work,
+    retry_after_collision,
+)
 from bxcache.backends.location import locate_store
-from bxcache.backends.record_content import is_trusted, read_keys
 from bxcache.buildx.ignore_file import note_sent
 from bxcache.buildx.run import locate_folder
 from bxcache.errors import StoreError
@@ -115,10 +118,9 @@ class LocalBackend(Backend):
 
     def _list_stored(self) -> tuple[str, ...]:
         """The scopes of the store; empty if unreadable, which is reported elsewhere."""
-        try:
+        with suppress(StoreError, OSError):
             return tuple(self.store.read_scopes())
-        except (StoreError, OSError):
-            return ()
+        return ()
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
         """Take the scopes that the build may import."""
@@ -224,12 +226,10 @@ class LocalBackend(Backend):
             ("ignore-error", "true"),
         )
         reason = f"every stage is staged there, then linked into the store {self.store.path}"
-        place = self.find_place("")
-        use = CacheUse(EXPORT, self, place, wish.scope.name, attributes, reason)
-        usable = self.state.trouble is None and self.state.is_writable
-        if usable and not wish.inline_only:
-            return SavePlan(saves=(Save(use),))
-        return SavePlan(unsaved=(use,))
+        place, name = self.find_place(""), wish.scope.name
+        use = CacheUse(EXPORT, self, place, name, attributes, reason)
+        usable = self.state.trouble is None and self.state.is_writable and not wish.inline_only
+        return SavePlan(saves=(Save(use),)) if usable else SavePlan(unsaved=(use,))
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
         """The warning about a failed transfer."""
@@ -240,30 +240,25 @@ class LocalBackend(Backend):
         self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult
     ) -> tuple[CacheUse, ...] | None:
         """The flags for another run if several nodes wrote the layout at once; else None."""
-        export = self._find_export(uses)
-        if self.staging is None or export is None:
-            return None
-        return retry_after_collision(runner, uses, ran, self.staging, export)
+        found = self._find_export(uses)
+        return retry_after_collision(runner, uses, ran, *found) if found else None
 
     def finish_export(self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult) -> RunResult:
         """Repeat the export if nodes collided; the run's result after that."""
-        export = self._find_export(uses)
-        if self.staging is None or export is None or ran.exit_status:
-            return ran
-        return export_again(runner, uses, ran, self.staging, export)
+        found = self._find_export(uses)
+        return export_again(runner, uses, ran, *found) if found and not ran.exit_status else ran
 
-    def _find_export(self, uses: Iterable[CacheUse]) -> CacheUse | None:
-        return next((use for use in uses if use.flag == EXPORT and use.backend is self), None)
+    def _find_export(self, uses: Iterable[CacheUse]) -> tuple[Staging, CacheUse] | None:
+        own = (use for use in uses if use.flag == EXPORT and use.backend is self)
+        return next(((self.staging, use) for use in own if self.staging is not None), None)
 
     def mend(self) -> tuple[str, ...]:
         """Verify the imported scopes and repair them."""
         donors = self.staging.donors if self.staging is not None else ()
-        if not donors:
-            return ()
-        try:
-            return self.store.repair(full=True, scopes=[each.ref_name for each in donors])
-        except StoreError:
-            return ()
+        with suppress(StoreError):
+            if donors:
+                return self.store.repair(full=True, scopes=[each.ref_name for each in donors])
+        return ()
 
     def drop_imports(self) -> None:
         """Empty the staging layout."""
@@ -281,10 +276,7 @@ class LocalBackend(Backend):
                     yield None
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
-        """Read the scopes that a trusted build saved last, such as those of other images.
-
-        This includes the imported scope of a read-only store.
-        """
+        """Read the scopes that a trusted build saved last, and that of a read-only store."""
         imported = {use.scope for use in imports}
         layout = Layout.at(self.store.path)
         with suppress(StoreError, OSError):

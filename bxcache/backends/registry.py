@@ -21,8 +21,7 @@ from bxcache.backends.base import (
     list_compression,
     render_boolean,
 )
-from bxcache.backends.holders import RegistryHolder
-from bxcache.backends.record_content import is_trusted
+from bxcache.backends.holders import RegistryHolder, is_trusted
 from bxcache.backends.registry_tag import SavedTag, TagSave, expect_tag
 from bxcache.buildx.faults import explain_transfer
 from bxcache.config.reference import Reference

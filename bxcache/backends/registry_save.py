@@ -55,7 +55,7 @@ class Need(Enum):
 
 def choose_need(save: TagSave, ran: RunResult) -> Need:
     """Choose how to save the build's own scope."""
-    known = _read_sizes(save, save.source.manifest if save.source is not None else None)
+    known = _read_known(save)
     if known is None or not ran.trace.steps:
         return Need.EXPORT
     for step in ran.trace.steps:
@@ -172,8 +172,7 @@ def _alias(save: TagSave, built: Built) -> SavedTag:
     manifest = _expect_source(save)
     stages: dict[str, str] = {}
     if save.keeps_images:
-        known = _read_sizes(save, manifest) or {}
-        stages = copy_stages(_to_export(save, built), built.ran, known)
+        stages = copy_stages(_to_export(save, built))
     copy_scope(_find_repository(save), manifest, save.tag)
     note = f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"
     built.runner.report(Noted(note))
@@ -209,8 +208,7 @@ def _export(save: TagSave, built: Built) -> SavedTag:
 
 
 def _export_stages(save: TagSave, built: Built) -> SavedTag:
-    known = _read_sizes(save, save.source.manifest if save.source is not None else None) or {}
-    joined, run = export_stages(_to_export(save, built), built.ran, known)
+    joined, run = export_stages(_to_export(save, built))
     if joined is None:
         # No stage has a layer that an image could hold.
         return SavedTag(replace(save.use.result, contents=frozenset()), save=save)
@@ -220,7 +218,7 @@ def _export_stages(save: TagSave, built: Built) -> SavedTag:
 
 
 def _to_export(save: TagSave, built: Built) -> Export:
-    return Export(built.runner, built.imports, save, _find_repository(save))
+    return Export(save, built, _find_repository(save), _read_known(save) or {})
 
 
 def _join_nodes(save: TagSave, digests: list[str]) -> str:
@@ -283,6 +281,10 @@ def _describe(save: TagSave, manifest: RemoteManifest | None) -> CacheResult:
         layers=len(sizes or {}) or None,
         contents=frozenset(sizes) if sizes is not None else None,
     )
+
+
+def _read_known(save: TagSave) -> Mapping[str, int] | None:
+    return _read_sizes(save, save.source.manifest if save.source is not None else None)
 
 
 def _read_sizes(save: TagSave, manifest: RemoteManifest | None) -> Mapping[str, int] | None:

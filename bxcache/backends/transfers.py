@@ -10,7 +10,7 @@ from bxcache.buildx.stream.names import EXPORTS, CacheVertex
 from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bxcache.backends.base import CacheUse
     from bxcache.buildx.stream.trace import CacheTransfer
@@ -65,7 +65,13 @@ def match_exports(
     places = [*given, *(place for place, kind in kinds.items() if kind == _REGISTRY)]
     # One path can be part of another.
     refs = {place: Reference.parse(place) for place in sorted(places, key=len, reverse=True)}
-    for fits in (_names_repository, _names_host, _has_succeeded, _is_any):
+    tests: tuple[Callable[[str, Reference], bool], ...] = (
+        lambda error, ref: ref.host in error and ref.path in error,
+        lambda error, ref: ref.host in error,
+        lambda error, _: not error,
+        lambda _error, _ref: True,
+    )
+    for fits in tests:
         for place, ref in refs.items():
             own = [each for each in left if place not in found and fits(each.error, ref)][:1]
             if own:
@@ -76,22 +82,6 @@ def match_exports(
         if kind != _REGISTRY and kind in EXPORTS:
             found[place] = ran.trace.find_transfers(EXPORTS[kind])
     return found
-
-
-def _names_repository(error: str, ref: Reference) -> bool:
-    return _names_host(error, ref) and ref.path in error
-
-
-def _names_host(error: str, ref: Reference) -> bool:
-    return ref.host in error
-
-
-def _has_succeeded(error: str, _: Reference) -> bool:
-    return not error
-
-
-def _is_any(_error: str, _ref: Reference) -> bool:
-    return True
 
 
 def save_quietly(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from bxcache.backends.inline_push import Export, _bake_all, _StageFiles, restore_names
+from bxcache.backends.inline_push import _bake_all, _StageFiles, restore_names
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import name_stages
 from bxcache.buildx.metadata import Definition, Metadata
@@ -28,11 +28,23 @@ from tests.support.synthetic_build import make_prepared, make_silent_runner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bxcache.backends.base import CacheUse
+    from bxcache.buildx.run import Runner
     from bxcache.buildx.stream.events import Event
 
 REF = "r.example.com/app:main"
-
+USE: CacheUse = cast("Any", SimpleNamespace(place=REF, backend=make_registry(REF)))
 DONE, FAILED = ((RunResult(status, Trace(), Metadata(), 1.0), "") for status in (0, 1))
+
+
+def make_classic_runner(folder: Path) -> Runner:
+    """One for an engine with the classic image store."""
+    scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
+    runner = make_silent_runner(make_prepared(folder, Store(folder / "store"), scope))
+    docker = SimpleNamespace(remove_images=lambda *_: None)
+    builder = SimpleNamespace(is_classic=True, name="default")
+    capabilities = cast("Any", SimpleNamespace(builder=builder))
+    return replace(runner, capabilities=capabilities, docker=cast("Any", docker))
 
 
 @pytest.mark.parametrize("failing", [0, 1, 4])
@@ -41,10 +53,7 @@ def test_the_registry_is_to_blame_and_not_who_waited(
 ) -> None:
     """What is told is a warning, and not that the build was stopped; nobody waits forever for those
     before that failed, nor is given anything to bake."""
-    scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
-    runner = make_silent_runner(make_prepared(tmp_path, Store(tmp_path / "store"), scope))
-    save = cast("Any", SimpleNamespace(use=SimpleNamespace(place=REF, backend=make_registry(REF))))
-    export = Export(runner, (), save, cast("Any", None))
+    runner = make_classic_runner(tmp_path)
     baked: list[int] = []
 
     def bake(*_: object, feed: Callable[[], str], **__: object) -> tuple[RunResult, str]:
@@ -53,10 +62,9 @@ def test_the_registry_is_to_blame_and_not_who_waited(
         return FAILED if baked[-1] == failing else DONE
 
     monkeypatch.setattr("bxcache.backends.inline_push.run_quietly", bake)
-    monkeypatch.setattr("bxcache.backends.inline_push._forget", lambda *_: None)
     documents = [{"target": {str(number): {"tags": [REF]}}} for number in range(5)]
     with pytest.raises(RegistryError, match="saving"):
-        _bake_all(export, cast("Any", documents))
+        _bake_all(runner, USE, cast("Any", documents))
     assert baked == [*range(failing + 1)]
 
 
@@ -64,12 +72,7 @@ def test_a_push_without_the_context_does_not_hold_up_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On an engine with the classic image store, which has released the context by then."""
-    scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
-    runner = make_silent_runner(make_prepared(tmp_path, Store(tmp_path / "store"), scope))
-    builder = SimpleNamespace(is_classic=True)
-    runner = replace(runner, capabilities=cast("Any", SimpleNamespace(builder=builder)))
-    save = cast("Any", SimpleNamespace(use=SimpleNamespace(place=REF, backend=make_registry(REF))))
-    export = Export(runner, (), save, cast("Any", None))
+    runner = make_classic_runner(tmp_path)
     second_began = threading.Event()
 
     def bake(
@@ -83,9 +86,8 @@ def test_a_push_without_the_context_does_not_hold_up_the_next(
         return DONE
 
     monkeypatch.setattr("bxcache.backends.inline_push.run_quietly", bake)
-    monkeypatch.setattr("bxcache.backends.inline_push._forget", lambda *_: None)
     documents = [{"target": {str(number): {"tags": [REF]}}} for number in range(2)]
-    assert len(_bake_all(export, cast("Any", documents))) == 2
+    assert len(_bake_all(runner, USE, cast("Any", documents))) == 2
 
 
 def test_what_a_copy_has_for_names_is_not_told() -> None:
