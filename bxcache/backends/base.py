@@ -219,7 +219,7 @@ class Backend(ABC):
     def list_others(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]], *, reads_all: bool
     ) -> Iterator[Candidate]:
-        """List more candidates, beyond the scopes that the build looks up by name.
+        """List more candidates, beyond those that the build of a scope looks up by name.
 
         Args:
             scope: the scope that the build saves.
@@ -229,24 +229,18 @@ class Backend(ABC):
         del scope, owners, reads_all
         return iter(())
 
-    def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        """Take the candidates of the build.
+    def prepare(  # noqa: B027  # some backends have no state to prepare
+        self, candidates: Sequence[Candidate], name: str, *, reads_all: bool
+    ) -> None:
+        """Take the caches that the build of this name may import, or all of them; best first."""
 
-        Args:
-            candidates: the caches of this backend that the build may import, best first.
-            name: the build's own name.
-            reads_all: the build imports every existing cache.
-        """
-        del candidates, name, reads_all
-
-    def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:
+    def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:  # noqa: B027
         """Prepare the directories that the build reads and writes on this machine.
 
         Args:
             stack: removes them at the end of the build; None to only look and write nothing.
             notes_denied: warn if the store is not writable.
         """
-        del stack, notes_denied
 
     @abstractmethod
     def look(self, candidates: Sequence[Candidate]) -> None:
@@ -366,8 +360,3 @@ def list_compression(settings: CompressedSettings) -> Iterator[tuple[str, str]]:
         yield "compression-level", str(settings.compression_level)
     if settings.force_compression:
         yield "force-compression", "true"
-
-
-def render_boolean(value: bool) -> str:  # noqa: FBT001  # the value to render
-    """Render a boolean attribute of a cache flag."""
-    return "true" if value else "false"

@@ -151,9 +151,6 @@ def copy_stages(export: Export) -> dict[str, str]:
 
     Returns:
         the digest of each image, by its tag.
-
-    Raises:
-        RegistryError: the registry does not answer, or rejects it.
     """
     _, _, built = _list_built(export)
     copied = _copy_stages(export, built)
@@ -181,11 +178,7 @@ def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> dict[str, str]:
 
 
 def _list_built(export: Export) -> tuple[Path, str, list[BuiltStage]]:
-    """The Dockerfile's path, its content, and its stages that were built.
-
-    Raises:
-        RegistryError: the Dockerfile is not the one that was built.
-    """
+    """The Dockerfile's path and content, if it is the one that was built, and its built stages."""
     runner, ran, settings = export.built.runner, export.built.ran, export.built.runner.settings
     file = find_dockerfile(runner.directory, settings.context, settings.file)
     try:

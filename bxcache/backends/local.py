@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -117,7 +117,7 @@ class LocalBackend(Backend):
         yield Candidate(self, PLAIN_TAG, "what plain buildx left there")
 
     def _list_stored(self) -> tuple[str, ...]:
-        """The scopes of the store; empty if unreadable, which is reported elsewhere."""
+        # An unreadable store is reported elsewhere.
         with suppress(StoreError, OSError):
             return tuple(self.store.read_scopes())
         return ()
@@ -311,17 +311,7 @@ class LocalBackend(Backend):
         except StoreError as failure:
             warning = self.explain_failure(place, "saving", failure.message)
             return SavedScope(result, warnings=(warning,))
-        result = replace(
-            result,
-            digest=saved.digest,
-            bytes=saved.bytes,
-            exported=True,
-            new_bytes=saved.new_bytes,
-            unchanged=saved.unchanged,
-            layers=saved.layers,
-            contents=saved.contents,
-        )
-        return SavedScope(result)
+        return SavedScope(replace(result, exported=True, **asdict(saved)))
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
         """Read the hash keys in the records of scopes, newest first."""

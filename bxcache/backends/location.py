@@ -51,13 +51,7 @@ def choose_location(
     chosen: Path | None = None,
     file: Path | None = None,
 ) -> Location:
-    """Choose the store that a command works on.
-
-    Args:
-        directory: the working directory.
-        environment: the process's variables.
-        chosen: the store's directory, if the caller names one; it then has no limits.
-        file: the config file to read instead of looking for one.
+    """Choose the store that a command works on: the `chosen` directory, without limits, if any.
 
     Raises:
         ConfigError: the configuration is wrong, or declares no local store.

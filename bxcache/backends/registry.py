@@ -19,7 +19,6 @@ from bxcache.backends.base import (
     SavePlan,
     Sight,
     list_compression,
-    render_boolean,
 )
 from bxcache.backends.holders import RegistryHolder, is_trusted
 from bxcache.backends.registry_tag import SavedTag, TagSave, expect_tag
@@ -95,11 +94,7 @@ class RemoteBackend(Backend):
     def look_further(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]]
     ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-        """Find caches for other platforms.
-
-        The sets of platforms that were built are unknown, so this lists the tags: one request per
-        1000.
-        """
+        """Find caches for other platforms, which may be any: list the tags, 1000 per request."""
         seen = [*self.sightings.values()]
         fixed = self.reference.tag or not self.keeps_all
         if fixed or not seen or any(each.error for each in seen):
@@ -123,14 +118,11 @@ class RemoteBackend(Backend):
             return Sight(None if unreached else False, sighting.error.cause)
         if sighting.manifest is None:
             return Sight(there=False, verdict="there is none")
-        if self.names_tags and sighting.manifest.parse() is None:
+        # A declared tag may belong to an image.
+        holds_cache = self.reference.tag is None and not self.keeps_images
+        if holds_cache and sighting.manifest.parse() is None:
             return Sight(there=False, verdict="the tag is not a build cache")
         return Sight(there=True, verdict="it is there")
-
-    @property
-    def names_tags(self) -> bool:
-        """Whether bxcache chooses the tags. A declared tag may belong to an image."""
-        return False
 
     @property
     def _errors(self) -> list[RegistryError]:
@@ -259,11 +251,6 @@ class RegistryBackend(RemoteBackend):
 
     settings: RegistrySettings
 
-    @property
-    def names_tags(self) -> bool:
-        """Whether bxcache chooses the tags."""
-        return self.reference.tag is None
-
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
         """Plan a separate run that exports to the tag, if anything is new."""
         settings, ref = self.settings, self.find_place(wish.scope.name)
@@ -271,11 +258,11 @@ class RegistryBackend(RemoteBackend):
             ("type", "registry"),
             ("ref", ref),
             ("mode", "max"),
-            ("image-manifest", render_boolean(settings.image_manifest)),
-            ("oci-mediatypes", render_boolean(settings.oci_mediatypes)),
+            ("image-manifest", str(settings.image_manifest).lower()),
+            ("oci-mediatypes", str(settings.oci_mediatypes).lower()),
             *self._list_insecure(),
             *list_compression(settings),
-            ("ignore-error", render_boolean(settings.ignore_error)),
+            ("ignore-error", str(settings.ignore_error).lower()),
         )
         reason = "every stage is saved there, if anything is new"
         use = CacheUse(EXPORT, self, ref, wish.scope.name, attributes, reason)

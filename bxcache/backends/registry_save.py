@@ -135,11 +135,7 @@ def _save(save: TagSave, built: Built) -> SavedTag:
 
 
 def _look(save: TagSave) -> TagSave:
-    """Look up the build's own scope, unless the build did before.
-
-    Raises:
-        RegistryError: the lookup shows that an export would fail.
-    """
+    """Look up the build's own scope, unless the build did; RegistryError if a save would fail."""
     if save.source is not None:
         return save
     ref = save.use.place
@@ -222,11 +218,7 @@ def _to_export(save: TagSave, built: Built) -> Export:
 
 
 def _join_nodes(save: TagSave, digests: list[str]) -> str:
-    """Join the manifests of all nodes of the builder; each node wrote one to the same tag.
-
-    Raises:
-        RegistryError: the registry rejects it.
-    """
+    """Join the manifests of all nodes of the builder; each node wrote one to the same tag."""
     *others, last = dict.fromkeys(digests)
     if not others:
         return last

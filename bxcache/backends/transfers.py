@@ -87,14 +87,7 @@ def match_exports(
 def save_quietly(
     runner: Runner, imports: Sequence[CacheUse], use: CacheUse, seconds: float, platform: str = ""
 ) -> tuple[RunResult, list[CacheTransfer], str | None]:
-    """Run docker once more to save the finished build to one cache.
-
-    Args:
-        runner: the build.
-        imports: the flags of the imported caches.
-        use: the cache.
-        seconds: the time limit.
-        platform: the only platform to save; empty for all platforms of the build.
+    """Run docker once more to save the finished build, or one platform of it, to one cache.
 
     Returns:
         the result of the run, its exports, and why they are incomplete, if they are.

@@ -17,23 +17,18 @@ from urllib.parse import unquote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies, parse_http_list, parse_keqv_list, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import (
-    HTTPError,
-    InsecureRequestWarning,
-    MaxRetryError,
-    NewConnectionError,
-)
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as LateError
 from urllib3.util import Retry, Timeout, make_headers
 
 from bxcache.config.reference import HUB
+from bxcache.errors import RegistryError, Trouble
 from bxcache.registry.credentials import find_login, make_context
-from bxcache.registry.faults import DENIED, Reply, explain_failure, explain_reply, explain_token
+from bxcache.registry.faults import DENIED, Reply, explain_failure, explain_reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.errors import RegistryError
     from bxcache.registry.credentials import Login
 
 _HUB_ADDRESS = "registry-1.docker.io"
@@ -198,13 +193,12 @@ class Connection:
         """
         scheme, _, rest = reply.headers.get("WWW-Authenticate", "").partition(" ")
         if scheme.lower() == "basic" and self.login is not None and not self.login.is_token:
-            granted = self.login.basic
+            self._access[query.access] = self.login.basic
         elif scheme.lower() == "bearer":
-            granted = self._fetch_token(_parse_challenge(rest), query)
+            self._access[query.access] = self._fetch_token(_parse_challenge(rest), query)
         else:
             return None
-        self._access[query.access] = granted
-        return granted
+        return self._access[query.access]
 
     def _fetch_token(self, challenge: Mapping[str, str], query: Query) -> str:
         realm = urljoin(f"{self._schemes[0]}://{self._address}", challenge.get("realm", ""))
@@ -229,7 +223,8 @@ class Connection:
             raise self._refuse(query, answer)
         token = _read_token(answer.body)
         if not token:
-            raise explain_token(self.host, query.operation)
+            cause = "its token server did not return a token"
+            raise RegistryError(self.host, query.operation, cause, trouble=Trouble.SICK)
         return f"Bearer {token}"
 
 
@@ -239,9 +234,9 @@ def _find_origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _is_late(error: MaxRetryError) -> bool:
-    late = isinstance(error.reason, LateError)
     # For urllib3, a refused connection is a timeout, too.
-    return late and not isinstance(error.reason, NewConnectionError)
+    refused = isinstance(error.reason, NewConnectionError)
+    return isinstance(error.reason, LateError) and not refused
 
 
 def _is_wrong_scheme(reply: Reply) -> bool:

@@ -7,16 +7,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ProxySchemeUnknown,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3 import exceptions as http
 
 from bxcache.errors import RegistryError, Trouble
 from bxcache.redaction import mask_url
@@ -35,7 +26,13 @@ class Reply:
     url: str
 
 
-_UNREACHED = (NewConnectionError, NameResolutionError, SSLError, ProxyError, ProxySchemeUnknown)
+_UNREACHED = (
+    http.NewConnectionError,
+    http.NameResolutionError,
+    http.SSLError,
+    http.ProxyError,
+    http.ProxySchemeUnknown,
+)
 DENIED = (401, 403)
 """The statuses of a missing authorization."""
 _UNSUPPORTED = (405, 501)
@@ -44,7 +41,7 @@ _LONGEST_CAUSE = 200
 
 def explain_failure(host: str, operation: str, error: Exception) -> RegistryError:
     """The error of a request without an answer."""
-    while isinstance(error, MaxRetryError) and error.reason is not None:
+    while isinstance(error, http.MaxRetryError) and error.reason is not None:
         error = error.reason
     trouble = Trouble.UNREACHABLE if isinstance(error, _UNREACHED) else Trouble.SICK
     return RegistryError(host, operation, _name_failure(error), trouble=trouble)
@@ -52,19 +49,19 @@ def explain_failure(host: str, operation: str, error: Exception) -> RegistryErro
 
 def _name_failure(error: Exception) -> str:
     match error:
-        case NameResolutionError():
+        case http.NameResolutionError():
             return "its host name is unknown"
-        case NewConnectionError():
+        case http.NewConnectionError():
             return "connection refused" if "refused" in str(error) else _shorten(str(error))
-        case ConnectTimeoutError():
+        case http.ConnectTimeoutError():
             return "the connection timed out"
-        case ReadTimeoutError():
+        case http.ReadTimeoutError():
             return "it did not answer in time"
-        case SSLError(args=[ssl.SSLCertVerificationError() as cause, *_]):
+        case http.SSLError(args=[ssl.SSLCertVerificationError() as cause, *_]):
             return f"its certificate is not trusted: {_shorten(str(cause))}"
-        case SSLError():
+        case http.SSLError():
             return f"the TLS connection failed: {_shorten(str(error.args[0]))}"
-        case ProxyError():
+        case http.ProxyError():
             return "the proxy refused the connection"
     return _shorten(str(error))
 
@@ -82,12 +79,6 @@ def explain_reply(host: str, operation: str, reply: Reply, *, known: bool) -> Re
             why = "docker's login does not allow this"
             hint = f"{why}; run `docker login {host}` with another account"
     return RegistryError(host, operation, cause, trouble=trouble, hint=hint)
-
-
-def explain_token(host: str, operation: str) -> RegistryError:
-    """The error of a registry whose token server did not return a token."""
-    cause = "its token server did not return a token"
-    return RegistryError(host, operation, cause, trouble=Trouble.SICK)
 
 
 def _read_errors(body: bytes) -> str:

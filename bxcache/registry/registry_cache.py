@@ -14,16 +14,12 @@ from bxcache.oci.documents import compute_digest
 from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_artifact
 from bxcache.registry.probing import open_repository
 from bxcache.registry.retention import Removal, Retention, choose_removed
-from bxcache.registry.scopes import (
-    RemoteScope,
-    find_own,
-    list_scopes,
-    read_digests,
-    remove_scope,
-)
+from bxcache.registry.scopes import find_own, list_scopes, read_digests, remove_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from bxcache.registry.scopes import RemoteScope
 
 _NO_DELETING = (
     "set `REGISTRY_STORAGE_DELETE_ENABLED=true` in docker's own registry; a hosted one needs a "
@@ -33,11 +29,9 @@ _NO_DELETING = (
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result of pruning.
+    """The result of pruning, with the size of the layers that only removed scopes had.
 
-    Attributes:
-        freed_bytes: the size of the layers that only removed scopes had. The registry's next
-            garbage collection frees the space.
+    The registry's next garbage collection frees the space.
     """
 
     removed: tuple[Removal, ...]
@@ -55,10 +49,10 @@ class RegistryCache:
     """
 
     def __init__(self, ref: str, *, insecure: bool = False) -> None:
-        """Create the cache without a request.
+        """Create the cache of a reference, whose tag is ignored, without a request.
 
         Args:
-            ref: the repository; a tag is ignored.
+            ref: the repository.
             insecure: allow plain HTTP and unverified TLS.
 
         Raises:
@@ -69,11 +63,7 @@ class RegistryCache:
         self._repository = open_repository(reference, os.environ, insecure=insecure)
 
     def list_scopes(self) -> list[RemoteScope]:
-        """Every scope that bxcache has written, sorted by tag.
-
-        Raises:
-            RegistryError: a request failed.
-        """
+        """Every scope that bxcache has written, by tag; RegistryError if a request fails."""
         return list_scopes(self._repository)
 
     def prune(

@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which scopes to keep.
-
-    Attributes:
-        max_age: how long to keep an unused scope, in seconds; None means forever.
-        branches: the existing branches; None keeps scopes of deleted branches, too.
-        tags: the existing git tags; None keeps scopes of deleted tags, too.
-        keep: shell patterns of branches, and of tags in the registry, that are always kept.
-    """
+    """Which scopes to keep, as `RegistryCache.prune` takes it."""
 
     max_age: int | None = None
     branches: frozenset[str] | None = None

@@ -64,12 +64,9 @@ def write_label(
     *,
     is_first: bool = False,
 ) -> None:
-    """Write a scope's label.
+    """Write a scope's label, with the record of the build that wrote it added to its records.
 
-    Args:
-        record: the record of the build that wrote it; added to the label's records.
-        is_first: the label may be the repository's first, so upload the blob that all labels
-            share.
+    If it may be the repository's first label, the blob that all labels share is uploaded, too.
     """
     name = name_label(tag)
     if name is None:
@@ -126,7 +123,7 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
 def list_scopes(repository: Repository) -> list[RemoteScope]:
     """Every scope that bxcache has written, sorted by tag."""
     tags = frozenset(repository.list_tags())
-    labelled = [tag for tag in map(find_labelled, sorted(tags)) if tag is not None]
+    labelled = filter(None, map(find_labelled, sorted(tags)))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda tag: _read_scope(repository, tag, tags), labelled)
         return [scope for scope in found if scope is not None]
@@ -140,10 +137,11 @@ def _read_scope(repository: Repository, tag: str, tags: Collection[str]) -> Remo
     stages = tuple(name for part, _ in label.stages if (name := f"{tag}.{part}") in tags)
     if manifest is None or is_leaving(manifest.body):
         return RemoteScope(tag, label, {}, lost=True, stages=stages)
-    content, image = manifest.parse(), manifest.parse_image()
+    content = manifest.parse() or manifest.parse_image()
     changed = "" if manifest.digest == label.digest else "another client has overwritten it"
-    layers = next((dict(each.layer_sizes) for each in (content, image) if each), {})
-    return RemoteScope(tag, label, layers, changed, stages=stages)
+    return RemoteScope(
+        tag, label, dict(content.layer_sizes if content else {}), changed, stages=stages
+    )
 
 
 def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:

@@ -67,7 +67,6 @@ class Joined:
     """The joined inline caches of several images.
 
     Attributes:
-        manifest: the joined image.
         layers: its layers, by the digests of their uncompressed content.
         images: the layers of each image, from the bottom, by its tag or digest; without images
             for several platforms.
@@ -81,13 +80,7 @@ class Joined:
 
 
 def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Joined | None:
-    """Join the inline caches of several images under a tag.
-
-    Args:
-        images: the tags or digests of the images.
-
-    Returns:
-        the joined image; None if no image has a cache.
+    """Join the inline caches of images, named by tag or digest, under a tag; None without any.
 
     Raises:
         RegistryError: a request failed, or the registry refused the result.
@@ -129,11 +122,7 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
 
 
 def list_chains(repository: Repository, found: RemoteManifest) -> list[tuple[str, ...]]:
-    """The digests of an image's layers, from the bottom, for each platform.
-
-    Raises:
-        RegistryError: a request failed.
-    """
+    """The digests of an image's layers, from the bottom, for each platform."""
     manifests = _list_manifests(repository, found)
     return [tuple(layer.digest for layer in each.layers) for each in manifests]
 
