@@ -153,6 +153,12 @@ class Built:
     transfers: tuple[CacheTransfer, ...] = ()
     sound: AbstractSet[str] | None = None
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the build's own export is incomplete; None if it is complete."""
+        errors = (each.error for each in self.transfers if each.error)
+        return next(errors, None if self.transfers else "BuildKit did not export it")
+
 
 @dataclass(frozen=True, slots=True)
 class SavedScope:

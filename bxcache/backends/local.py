@@ -289,10 +289,9 @@ class LocalBackend(Backend):
     def save(self, save: Save, built: Built) -> SavedScope:
         """Link the build's export into the store."""
         result, place = save.use.result, save.use.place
-        error = next((each.error for each in built.transfers if each.error), "")
-        if error or not built.transfers:
-            why = error or "BuildKit did not export it"
-            return SavedScope(result, warnings=(self.explain_failure(place, "saving", why),))
+        if built.trouble is not None:
+            warning = self.explain_failure(place, "saving", built.trouble)
+            return SavedScope(result, warnings=(warning,))
         digests = [each.digest for each in built.transfers if each.digest]
         if self.staging is None or not digests:
             # BuildKit writes no manifest if no step made a layer.

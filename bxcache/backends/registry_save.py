@@ -81,9 +81,8 @@ def save_tag(save: TagSave, built: Built) -> SavedTag:
 def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:
     """The scope after an export by the build itself."""
     label, result = _read_label(save), save.use.result
-    error = next((each.error for each in built.transfers if each.error), "")
-    if error or not built.transfers:
-        why = explain_transfer(save.use.place, "saving", error or "BuildKit did not export it")
+    if built.trouble is not None:
+        why = explain_transfer(save.use.place, "saving", built.trouble)
         return SavedTag(result, warnings=(str(why),) if warns else (), save=save, label=label)
     digest = built.transfers[0].digest
     layers = built.ran.metadata.layers if digest else {}
