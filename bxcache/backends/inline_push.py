@@ -165,13 +165,9 @@ class _StageFiles:
             return self._file
         folder = self._folder / f"{_NAME}-{stage.line}"
         folder.mkdir(exist_ok=True)
-        return copy_dockerfile(self._original, cut_dockerfile(self._text, stage), {}, folder)
-
-
-def cut_dockerfile(text: str, stage: DockerfileStage) -> str:
-    """Cut a Dockerfile off after a stage."""
-    # BuildKit does not report the name of a single stage.
-    return "\n".join([*text.split("\n")[: stage.last_line], "FROM scratch", ""])
+        # With another stage behind it, as BuildKit does not report the name of a single one.
+        text = "\n".join([*self._text.split("\n")[: stage.last_line], "FROM scratch", ""])
+        return copy_dockerfile(self._original, text, {}, folder)
 
 
 def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str]) -> RunResult:

@@ -190,8 +190,7 @@ class RemoteBackend(Backend):
         del imports
         places = [self.find_place(each.scope) for each in self._candidates]
         self._look_up_unseen(places)
-        found = (_parse(self.sightings[place].manifest) for place in places)
-        yield from (each for each in found if each is not None)
+        yield from filter(None, (_parse(self.sightings[place].manifest) for place in places))
         if self.keeps_all and self.read_only is None:
             yield from self._read_scopes()
 

@@ -106,11 +106,8 @@ def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:
 
 def _choose_own(save: TagSave, written: list[str]) -> list[str]:
     """The manifests that went to this registry: BuildKit does not report which of several did."""
-    found = list(dict.fromkeys(written))
-    if len(found) == 1:
-        return found
-    repository = _find_repository(save)
-    return [each for each in found if repository.read_digest(each)]
+    found, repository = list(dict.fromkeys(written)), _find_repository(save)
+    return [each for each in found if len(found) == 1 or repository.read_digest(each)]
 
 
 def _save(save: TagSave, built: Built) -> SavedTag:
@@ -165,9 +162,7 @@ def _read_label(save: TagSave) -> Label | None:
 
 def _alias(save: TagSave, built: Built) -> SavedTag:
     manifest = _expect_source(save)
-    stages: dict[str, str] = {}
-    if save.keeps_images:
-        stages = copy_stages(_to_export(save, built))
+    stages = copy_stages(_to_export(save, built)) if save.keeps_images else {}
     copy_scope(_find_repository(save), manifest, save.tag)
     note = f"{save.use.place} is now what {save.source_ref} is; nothing was uploaded"
     built.runner.report(Noted(note))

@@ -152,12 +152,12 @@ def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:
     written = {f"{scope.tag}.{part}": digest for part, digest in scope.label.stages}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = zip(scope.stages, pool.map(repository.read_manifest, scope.stages), strict=True)
-        own = [
+        own = tuple(
             name
             for name, each in found
             if each is not None and (each.digest == written[name] or is_leaving(each.body))
-        ]
-    return replace(scope, stages=tuple(own))
+        )
+    return replace(scope, stages=own)
 
 
 def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:

@@ -39,18 +39,13 @@ INLINE = "moby.buildkit.cache.v0"
 """The key of the inline cache in an image's config; its records are in base64:
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/inline/inline.go"""
 _MOST_AT_ONCE = 8
+_DOCKER, _OCI = "application/vnd.docker", "application/vnd.oci.image"
 _DOCKER_TO_OCI = {
-    "application/vnd.docker.distribution.manifest.v2+json": (
-        "application/vnd.oci.image.manifest.v1+json"
-    ),
-    "application/vnd.docker.container.image.v1+json": "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": (
-        "application/vnd.oci.image.layer.v1.tar+gzip"
-    ),
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": (
-        "application/vnd.oci.image.layer.v1.tar+zstd"
-    ),
+    f"{_DOCKER}.distribution.manifest.v2+json": f"{_OCI}.manifest.v1+json",
+    f"{_DOCKER}.container.image.v1+json": f"{_OCI}.config.v1+json",
+    f"{_DOCKER}.image.rootfs.diff.tar": f"{_OCI}.layer.v1.tar",
+    f"{_DOCKER}.image.rootfs.diff.tar.gzip": f"{_OCI}.layer.v1.tar+gzip",
+    f"{_DOCKER}.image.rootfs.diff.tar.zstd": f"{_OCI}.layer.v1.tar+zstd",
 }
 
 
