@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bxcache.console.tables import VERSION
+from bxcache.console.tables import VERSION, pick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.metadata import Layer
     from bxcache.insight.history import Stage
     from bxcache.insight.record import RecordedLayer
+    from bxcache.insight.report import Report
     from bxcache.pipeline.result import BuildResult, Step
+
+_CACHE = (
+    *("backend", "place", "scope", "digest", "bytes", "new_bytes", "layers"),
+    *("imported", "exported", "unchanged", "aliased", "seconds"),
+    *("store_bytes", "store_budget", "freed_bytes"),
+)
 
 
 def describe_result(result: BuildResult) -> dict[str, Any]:
@@ -27,32 +33,22 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
         "image": {"tags": list(result.tags), "digest": result.digest},
         "steps": [_describe_step(step) for step in result.steps],
         "stages": [_describe_stage(stage) for stage in result.stages.values()],
-        "counts": {
-            "reused": result.reused,
-            "executed": result.executed,
-            "failed": result.failed,
-        },
-        "caches": [_describe_cache(cache) for cache in result.caches],
+        "counts": pick(result, "reused", "executed", "failed"),
+        "caches": [pick(cache, *_CACHE) for cache in result.caches],
         "warnings": list(result.warnings),
-        **_describe_amounts(result),
-        "gates": [
-            {"gate": each.gate, "reason": each.reason, "fails": each.fails} for each in result.gates
-        ],
+        **(_describe_amounts(result.report) if result.report is not None else {}),
+        "gates": [pick(each, "gate", "reason", "fails") for each in result.gates],
         "seconds": result.seconds,
     }
 
 
-def _describe_amounts(result: BuildResult) -> dict[str, Any]:
-    report = result.report
-    if report is None:
-        return {}
+def _describe_amounts(report: Report) -> dict[str, Any]:
     counts = report.counts
     is_known = not counts.reused or counts.reused > counts.unknown
     return {
         "build_warnings": list(report.build_warnings),
         "saved_seconds": counts.saved if is_known else None,
-        "pulled_bytes": report.pulled_bytes,
-        "sent_bytes": report.sent_bytes,
+        **pick(report, "pulled_bytes", "sent_bytes"),
     }
 
 
@@ -62,43 +58,11 @@ def describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, A
 
 
 def _describe_step(step: Step) -> dict[str, Any]:
-    return {
-        "stage": step.stage,
-        "text": step.text,
-        "line": step.line,
-        "outcome": step.outcome.value,
-        "seconds": step.seconds,
-        "layers": describe_layers(step.layers),
-        "platform": step.platform,
-        "error": step.error,
-    }
+    known = pick(step, "stage", "text", "line", "outcome", "seconds")
+    layers = describe_layers(step.layers)
+    return {**known, "layers": layers, "platform": step.platform, "error": step.error or ""}
 
 
 def _describe_stage(stage: Stage) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "line": stage.line,
-        "base": stage.base,
-        "needed": stage.needed,
-        "layers": describe_layers(stage.layers),
-    }
-
-
-def _describe_cache(cache: CacheResult) -> dict[str, Any]:
-    return {
-        "backend": cache.backend,
-        "place": cache.place,
-        "scope": cache.scope,
-        "digest": cache.digest,
-        "bytes": cache.bytes,
-        "new_bytes": cache.new_bytes,
-        "layers": cache.layers,
-        "imported": cache.imported,
-        "exported": cache.exported,
-        "unchanged": cache.unchanged,
-        "aliased": cache.aliased,
-        "seconds": cache.seconds,
-        "store_bytes": cache.store_bytes,
-        "store_budget": cache.store_budget,
-        "freed_bytes": cache.freed_bytes,
-    }
+    known = pick(stage, "name", "line", "base", "needed")
+    return {**known, "layers": describe_layers(stage.layers)}

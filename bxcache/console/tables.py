@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
+
+from bxcache.config.quantities import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +28,11 @@ def render_document(document: dict[str, Any]) -> str:
     return defuse_json(text.encode(errors="backslashreplace").decode())
 
 
+def pick(source: object, *names: str) -> dict[str, Any]:
+    """Return the part of a document that has some attributes under their own names, in order."""
+    return {name: getattr(source, name) for name in names}
+
+
 def defuse_json(text: str) -> str:
     r"""Escape everything in a document that a CI system could take for a command.
 
@@ -40,15 +48,15 @@ def defuse_json(text: str) -> str:
 def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
     """Render a table whose first columns are texts and whose others are figures."""
     table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    lines = []
-    for row in table:
-        cells = [
-            f"{cell:<{width}}" if column < texts else f"{cell:>{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    columns = [f"{'<' if at < texts else '>'}{width}" for at, width in enumerate(widths)]
+    lines = ("  ".join(map(format, row, columns)).rstrip() for row in table)
     return "\n".join(lines)
+
+
+def show_ago(moment: float) -> str:
+    """Show how long ago a moment was, which is in seconds since 1970."""
+    return f"{format_age(time.time() - moment)} ago"
 
 
 def show_name(name: str) -> str:
