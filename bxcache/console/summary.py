@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.plain import render_rows
-from bxcache.console.report.sections import label_stage, tabulate_work
+from bxcache.console.report.sections import label_stage, show_saved, tabulate_work
 from bxcache.console.report.texts import clean_text
 from bxcache.console.tables import cut_text
 
@@ -76,8 +76,9 @@ def _render_steps(result: BuildResult) -> str:
 def _list_amounts(report: Report | None) -> Iterator[str]:
     if report is None:
         return
-    if report.counts.reused > report.counts.unknown:
-        yield f"{format_seconds(report.counts.saved)} saved"
+    saved = show_saved(report.counts)
+    if saved is not None:
+        yield f"{saved} saved"
     if report.pulled_bytes:
         yield f"{format_size(report.pulled_bytes)} fetched"
     if report.sent_bytes:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import list_needed, name_end
+from bxcache.console.report.sections import NO_STAGE, list_needed, name_end
 from bxcache.console.report.texts import (
     clean_text,
     format_known_ratio,
     format_known_size,
     format_moment,
 )
-from bxcache.console.report.timeline import name_class
+from bxcache.console.report.timeline import draw_group, draw_row, name_class
 from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bxcache.insight.report import Report, ReportedBuild, ReportedLayer, ReportedStage
 
@@ -41,26 +41,19 @@ def draw_sizes(report: Report) -> Markup:
 
 
 def _draw_stage(report: Report, stage: ReportedStage, largest: int) -> Markup:
-    svg = element(
-        "svg",
-        *_draw_layers(report, stage, largest),
-        height=_ROW,
-        width="100%",
-        role="group",
-        aria_label=f"layers of stage {clean_text(stage.name)}",
-    )
+    name = clean_text(stage.name)
+    svg = draw_group(f"layers of stage {name}", _ROW, *_draw_layers(report, stage, largest))
     more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
-    size = element("small", f"{format_size(stage.bytes)}{more}")
-    name = element("span", clean_text(stage.name) or "(no stage)", " ", size, class_="name")
-    return element("div", name, svg, class_="row")
+    return draw_row(name or NO_STAGE, f"{format_size(stage.bytes)}{more}", svg)
 
 
 def _draw_layers(report: Report, stage: ReportedStage, largest: int) -> Iterator[Markup]:
     """Draw each layer; small ones are combined at the end."""
     left = 0.0
-    small = [layer for layer in stage.layers if layer.size < _LEAST * largest]
+    least = _LEAST * largest
+    small = [layer for layer in stage.layers if layer.size < least]
     for layer in stage.layers:
-        if layer not in small:
+        if layer.size >= least:
             width = 100 * layer.size / largest
             yield _draw_layer(report, layer, left, width)
             left += width
@@ -88,47 +81,41 @@ def _draw_rect(left: float, width: float) -> Markup:
 
 def draw_trend(report: Report) -> Markup:
     """Draw the time, hit ratio and size of the last builds."""
-    kinds: tuple[tuple[str, Callable[[ReportedBuild], float | None], Callable[..., str]], ...] = (
-        ("Time", lambda build: build.seconds, format_seconds),
-        ("Reused", lambda build: build.hit_ratio, format_known_ratio),
-        ("Size", lambda build: build.bytes, format_known_size),
+    builds = report.trend
+    figures = (
+        _draw_builds(builds, "Time", [build.seconds for build in builds], format_seconds),
+        _draw_builds(builds, "Reused", [build.hit_ratio for build in builds], format_known_ratio),
+        _draw_builds(builds, "Size", [build.bytes for build in builds], format_known_size),
     )
-    figures = (_draw_builds(report.trend, *kind) for kind in kinds)
     return element("div", *figures, class_="trend")
 
 
 def _draw_builds(
-    builds: tuple[ReportedBuild, ...],
+    builds: Sequence[ReportedBuild],
     name: str,
-    measure: Callable[[ReportedBuild], float | None],
+    values: Sequence[float | None],
     show: Callable[..., str],
 ) -> Markup:
-    values = [measure(build) for build in builds]
     # A ratio is drawn on a scale up to 1.
     most = 1.0 if name == "Reused" else max(filter(None, values), default=0.0)
     slot = 100 / len(builds)
+    room = _HEIGHT - _HEAD
+    heights = (max(2, round(room * value / most)) if value and most else 2 for value in values)
     bars = (
-        _draw_build(build, value, (at * slot, slot, most), show)
-        for at, (build, value) in enumerate(zip(builds, values, strict=True))
+        _draw_build(build, (at * slot, slot, high), show(value))
+        for at, (build, value, high) in enumerate(zip(builds, values, heights, strict=True))
     )
     svg = element("svg", *bars, height=_HEIGHT, width="100%", role="img", aria_label=name)
     last = element("b", show(values[-1]))
     return element("figure", element("figcaption", name, " ", last), svg)
 
 
-def _draw_build(
-    build: ReportedBuild,
-    value: float | None,
-    slot: tuple[float, float, float],
-    show: Callable[..., str],
-) -> Markup:
-    left, width, most = slot
-    room = _HEIGHT - _HEAD
-    high = max(2, round(room * value / most)) if value and most else 2
+def _draw_build(build: ReportedBuild, place: tuple[float, float, int], value: str) -> Markup:
+    left, width, high = place
     middle = f"{left + width / 2:.2f}%"
     end = name_end(build)
     status = "" if end == "built" else f"{end}, "
-    title = element("title", f"{format_moment(build.started)}: {status}{show(value)}")
+    title = element("title", f"{format_moment(build.started)}: {status}{value}")
     rect = element(
         "rect",
         x=f"{left + width * 0.12:.2f}%",
@@ -137,30 +124,29 @@ def _draw_build(
         height=high,
         rx=1,
     )
-    mark = [element("text", "✕", x=middle, y=_HEIGHT - high - 3)] if build.exit_status else []
-    return element("g", title, rect, *mark, class_="failed" if build.exit_status else "build")
+    mark = element("text", "✕", x=middle, y=_HEIGHT - high - 3) if build.exit_status else ""
+    return element("g", title, rect, mark, class_="failed" if build.exit_status else "build")
 
 
 def draw_patterns() -> Markup:
     """Draw patterns that distinguish outcomes without colours."""
-    names = ("reused", "failed", "from", "shared")
     shapes = {
-        "reused": [element("path", d="M-2 8L8-2M0 12L12 0", class_="ink")],
-        "failed": [element("path", d="M0 0L8 8M8 0L0 8", class_="ink")],
-        "from": [element("circle", cx=4, cy=4, r="1.3", class_="dot")],
-        "shared": [element("path", d="M0 4H8", class_="ink")],
+        "reused": element("path", d="M-2 8L8-2M0 12L12 0", class_="ink"),
+        "failed": element("path", d="M0 0L8 8M8 0L0 8", class_="ink"),
+        "from": element("circle", cx=4, cy=4, r="1.3", class_="dot"),
+        "shared": element("path", d="M0 4H8", class_="ink"),
     }
     patterns = (
         element(
             "pattern",
             element("rect", width=8, height=8, class_=f"ground {name}"),
-            *shapes[name],
+            shape,
             id=f"p-{name}",
             width=8,
             height=8,
             patternUnits="userSpaceOnUse",
         )
-        for name in names
+        for name, shape in shapes.items()
     )
-    defs = element("defs", join(*patterns))
+    defs = element("defs", *patterns)
     return element("svg", defs, width=0, height=0, class_="patterns", aria_hidden="true")

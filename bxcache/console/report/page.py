@@ -15,23 +15,10 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count
 from bxcache.console.progress import format_seconds
+from bxcache.console.report import sections
 from bxcache.console.report.charts import draw_patterns, draw_sizes, draw_trend
 from bxcache.console.report.details import draw_failed, draw_steps
-from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import (
-    Table,
-    is_refused,
-    list_facts,
-    list_needed,
-    list_refusals,
-    list_unneeded,
-    list_warnings,
-    summarize_build,
-    tabulate_caches,
-    tabulate_slowest,
-    tabulate_stages,
-    tabulate_trend,
-)
+from bxcache.console.report.markup import Markup, element, join, section
 from bxcache.console.report.texts import (
     UNKNOWN,
     Quoted,
@@ -43,15 +30,17 @@ from bxcache.console.report.texts import (
 from bxcache.console.report.timeline import draw_timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bxcache.insight.report import Report, ReportedCounts
 
-_LEGEND = (
-    ("reused", "reused"),
-    ("executed", "executed"),
-    ("failed", "failed"),
-    ("from", "base image"),
-    ("waiting", "waiting"),
-)
+_LEGEND = {
+    "reused": "reused",
+    "executed": "executed",
+    "failed": "failed",
+    "from": "base image",
+    "waiting": "waiting",
+}
 
 
 def render_page(report: Report) -> str:
@@ -61,9 +50,10 @@ def render_page(report: Report) -> str:
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    title = element("title", f"{clean_text(report.scope.name)} {summarize_build(report)}")
+    words = f"{clean_text(report.scope.name)} {sections.summarize_build(report)}"
+    title, body = element("title", words), _draw_body(report)
     return Template(_read("page.html")).substitute(
-        policy=policy, title=title, style=style, script=script, body=_draw_body(report)
+        policy=policy, title=title, style=style, script=script, body=body
     )
 
 
@@ -86,57 +76,56 @@ def _draw_body(report: Report) -> Markup:
     )
 
 
-def _list_sections(report: Report) -> list[Markup]:
-    sections = [draw_failed(report)]
+def _list_sections(report: Report) -> Iterator[Markup]:
+    yield draw_failed(report)
     if report.steps:
-        sections.append(_draw_section("Timeline", _draw_legend(), draw_timeline(report)))
-    sections += [
-        _draw_table(tabulate_slowest(report)),
-        _draw_table(tabulate_stages(report), _draw_unneeded(report)),
-    ]
+        yield section("Timeline", _draw_legend(), draw_timeline(report))
+    yield _draw_table(sections.tabulate_slowest(report))
+    yield _draw_table(sections.tabulate_stages(report), _draw_unneeded(report))
     if report.bytes:
-        sections.append(_draw_section("Size of the layers", draw_sizes(report)))
+        yield section("Size of the layers", draw_sizes(report))
     if len(report.trend) > 1:
-        trend = tabulate_trend(report)
-        sections.append(_draw_section(trend.title, draw_trend(report), _fold(trend)))
-    sections += [_draw_table(tabulate_caches(report)), draw_steps(report), _draw_facts(report)]
-    return sections
+        trend = sections.tabulate_trend(report)
+        table = element("details", element("summary", "as a table"), _draw_cells(trend))
+        yield section(trend.title, draw_trend(report), table)
+    yield _draw_table(sections.tabulate_caches(report))
+    yield draw_steps(report)
+    facts = (_draw_pair(name, clean_text(value)) for name, value in sections.list_facts(report))
+    yield section("Where and with what", element("dl", *facts, class_="facts"))
 
 
 def _draw_head(report: Report) -> Markup:
-    failed, refused = bool(report.exit_status), is_refused(report)
-    words = "✕ failed" if failed else "✕ built, gate failed" if refused else "✓ built"
-    badge = element("span", words, class_=f"badge {'failed' if failed or refused else 'built'}")
-    started = element("p", f"{summarize_build(report)}, {format_moment(report.started)}")
-    notes = [
-        *(
-            element("p", f"Failed: {clean_text(each)}", class_="failed")
-            for each in list_refusals(report)
-        ),
-        *(element("p", f"Warning: {clean_text(each)}") for each in list_warnings(report)),
-    ]
-    shown = [element("div", *notes, class_="warnings", role="note")] if notes else []
+    failed, refusals = bool(report.exit_status), sections.list_refusals(report)
+    words = "✕ failed" if failed else "✕ built, gate failed" if refusals else "✓ built"
+    badge = element("span", words, class_=f"badge {'failed' if failed or refusals else 'built'}")
     title = element("h1", badge, " ", clean_text(report.scope.name))
-    return element("header", title, started, _draw_tiles(report), *shown)
+    end = f"{sections.summarize_build(report)}, {format_moment(report.started)}"
+    notes = [
+        *(element("p", f"Failed: {clean_text(each)}", class_="failed") for each in refusals),
+        *(element("p", f"Warning: {clean_text(each)}") for each in sections.list_warnings(report)),
+    ]
+    shown = element("div", *notes, class_="warnings", role="note") if notes else ""
+    return element("header", title, element("p", end), _draw_tiles(report), shown)
 
 
 def _draw_tiles(report: Report) -> Markup:
     counts = report.counts
-    saved = format_seconds(counts.saved) if counts.reused > counts.unknown else UNKNOWN
+    saved = sections.show_saved(counts) or UNKNOWN
     steps = format_count(counts.reused + counts.executed + counts.failed, "step")
     layers = {layer.digest for stage in report.stages for layer in stage.layers}
-    stages = format_count(len(list_needed(report)), "stage")
+    stages = format_count(len(sections.list_needed(report)), "stage")
     tiles = (
         ("Time", format_seconds(report.seconds), f"{format_seconds(counts.spent)} of work"),
         ("Reused", format_known_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
         ("Saved", saved, _explain_unknown(counts)),
         ("Layers", format_known_size(report.bytes), f"{len(layers)} in {stages}"),
     )
-    drawn = (
-        element("div", element("dt", name), element("dd", element("b", value), " ", more))
-        for name, value, more in tiles
-    )
+    drawn = (_draw_pair(name, element("b", value), " ", more) for name, value, more in tiles)
     return element("dl", *drawn, class_="tiles")
+
+
+def _draw_pair(name: str, *value: str) -> Markup:
+    return element("div", element("dt", name), element("dd", *value))
 
 
 def _explain_unknown(counts: ReportedCounts) -> str:
@@ -146,41 +135,27 @@ def _explain_unknown(counts: ReportedCounts) -> str:
     return f"{known}, unknown for {counts.unknown}" if counts.unknown else known
 
 
-def _draw_section(title: str, *content: Markup, **attributes: str) -> Markup:
-    return element("section", element("h2", title), *content, **attributes)
-
-
 def _draw_legend() -> Markup:
     signs = (
         element("li", element("span", class_=f"key {name}", aria_hidden="true"), text)
-        for name, text in _LEGEND
+        for name, text in _LEGEND.items()
     )
     return element("ul", *signs, class_="legend")
 
 
-def _draw_table(table: Table, *more: Markup) -> Markup:
-    note = [element("p", table.note)] if table.note else []
-    return _draw_section(table.title, _draw_cells(table), *note, *more) if table.rows else Markup()
+def _draw_table(table: sections.Table, *more: str) -> Markup:
+    note = element("p", table.note) if table.note else ""
+    return section(table.title, _draw_cells(table), note, *more) if table.rows else Markup()
 
 
-def _fold(table: Table) -> Markup:
-    return element("details", element("summary", "as a table"), _draw_cells(table))
-
-
-def _draw_cells(table: Table) -> Markup:
+def _draw_cells(table: sections.Table) -> Markup:
     kinds = [None if at < table.texts else "figure" for at in range(len(table.head))]
     head = (
         element("th", name, class_=kind, scope="col")
         for name, kind in zip(table.head, kinds, strict=True)
     )
     rows = (
-        element(
-            "tr",
-            *(
-                element("td", _draw_cell(cell), class_=kind)
-                for cell, kind in zip(row, kinds, strict=True)
-            ),
-        )
+        element("tr", *(_draw_cell(*each) for each in zip(row, kinds, strict=True)))
         for row in table.rows
     )
     return element(
@@ -193,26 +168,11 @@ def _draw_cells(table: Table) -> Markup:
     )
 
 
-def _draw_cell(cell: str) -> str:
-    return element("code", clean_text(cell)) if isinstance(cell, Quoted) else cell
+def _draw_cell(cell: str, kind: str | None) -> Markup:
+    shown = element("code", clean_text(cell)) if isinstance(cell, Quoted) else cell
+    return element("td", shown, class_=kind)
 
 
-def _draw_unneeded(report: Report) -> Markup:
-    names = ", ".join(map(clean_text, list_unneeded(report)))
-    return element("p", f"Not part of this build: {names}") if names else Markup()
-
-
-def _draw_facts(report: Report) -> Markup:
-    facts = (
-        element("div", element("dt", name), element("dd", clean_text(value)))
-        for name, value in list_facts(report)
-    )
-    images = (
-        element("div", element("dt", "Base image"), element("dd", _name_image(*each)))
-        for each in ((image.name, image.digest) for image in report.images)
-    )
-    return _draw_section("Where and with what", element("dl", *facts, *images, class_="facts"))
-
-
-def _name_image(name: str, digest: str | None) -> str:
-    return clean_text(f"{name}@{digest}" if digest else name)
+def _draw_unneeded(report: Report) -> str:
+    names = ", ".join(map(clean_text, sections.list_unneeded(report)))
+    return element("p", f"Not part of this build: {names}") if names else ""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.markup import Markup, element
-from bxcache.console.report.sections import list_needed
+from bxcache.console.report.sections import NO_STAGE, list_needed
 from bxcache.console.report.texts import clean_text
 from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from bxcache.insight.record import ReportedStep
     from bxcache.insight.report import Report, ReportedStage
@@ -48,7 +48,7 @@ class Bar:
 def measure_time(report: Report) -> float:
     """Return the length of the time axis in seconds."""
     ends = (step.began + step.seconds for step in report.steps if step.began is not None)
-    return max(report.seconds, *ends, 0.001) if report.steps else max(report.seconds, 0.001)
+    return max(report.seconds, 0.001, *ends)
 
 
 def place_bars(stage: ReportedStage, steps: Sequence[ReportedStep], whole: float) -> list[Bar]:
@@ -120,61 +120,62 @@ def _draw_stage(
 ) -> Markup:
     bars = place_bars(stage, steps, whole)
     height = _ROW * (1 + max(bar.row for bar in bars))
-    lines = (_draw_line(mark, whole, height) for mark in marks)
-    drawn = (draw_step(bar, steps[bar.step]) for bar in bars)
-    name = clean_text(stage.name) or "(no stage)"
-    svg = element(
-        "svg",
-        *lines,
-        *_draw_span(bars),
-        *drawn,
-        height=height,
-        width="100%",
-        role="group",
-        aria_label=f"stage {name}",
-    )
-    took = element("small", format_seconds(stage.counts.spent))
-    return element("div", element("span", name, " ", took, class_="name"), svg, class_="row")
+    lines = (_draw_line(100 * mark / whole, height) for mark in marks)
+    drawn = (_draw_step(bar, steps[bar.step]) for bar in bars)
+    name = clean_text(stage.name) or NO_STAGE
+    svg = draw_group(f"stage {name}", height, *lines, _draw_span(bars), *drawn)
+    return draw_row(name, format_seconds(stage.counts.spent), svg)
 
 
-def _draw_line(mark: float, whole: float, height: int) -> Markup:
-    x = _percent(100 * mark / whole)
+def draw_group(label: str, height: int, *shapes: Markup) -> Markup:
+    """Draw the shapes of a stage."""
+    return element("svg", *shapes, height=height, width="100%", role="group", aria_label=label)
+
+
+def draw_row(name: str, figure: str, svg: Markup) -> Markup:
+    """Draw a stage: its name with a figure, and its drawing."""
+    head = element("span", name, " ", element("small", figure), class_="name")
+    return element("div", head, svg, class_="row")
+
+
+def _draw_line(left: float, height: int) -> Markup:
+    x = _percent(left)
     return element("line", x1=x, x2=x, y1=0, y2=height, class_="grid")
 
 
-def _draw_span(bars: Sequence[Bar]) -> Iterator[Markup]:
+def _draw_span(bars: Sequence[Bar]) -> Markup:
     """Draw a line from a stage's first step to its last; gaps are waiting time."""
     first, last = min(bar.left for bar in bars), max(bar.left + bar.width for bar in bars)
     y = _ROW // 2
-    yield element("line", x1=_percent(first), x2=_percent(last), y1=y, y2=y, class_="span")
+    return element("line", x1=_percent(first), x2=_percent(last), y1=y, y2=y, class_="span")
 
 
-def draw_step(bar: Bar, step: ReportedStep) -> Markup:
+def _draw_step(bar: Bar, step: ReportedStep) -> Markup:
     """Draw a step's bar, which links to its details."""
     y = bar.row * _ROW + (_ROW - _BAR) // 2
     title = f"{name_outcome(step)}, {format_seconds(step.seconds)}: {clean_text(step.text)}"
     rect = element("rect", x=_percent(bar.left), y=y, width=_percent(bar.width), height=_BAR, rx=2)
-    words = _draw_words(bar, y, step) if bar.width >= _WIDE else ()
+    words = _draw_words(bar, y, step) if bar.width >= _WIDE else ""
     shown = element("title", cut_text(title, _TITLE))
-    return element("a", shown, rect, *words, href=f"#s{bar.step}", class_=f"bar {name_class(step)}")
+    return element("a", shown, rect, words, href=f"#s{bar.step}", class_=f"bar {name_class(step)}")
 
 
-def _draw_words(bar: Bar, y: int, step: ReportedStep) -> Iterator[Markup]:
+def _draw_words(bar: Bar, y: int, step: ReportedStep) -> Markup:
     text = element("text", cut_text(clean_text(step.text), _WORDS), x=5, y=12)
     left, width = _percent(bar.left), _percent(bar.width)
-    yield element("svg", text, x=left, y=y, width=width, height=_BAR)
+    return element("svg", text, x=left, y=y, width=width, height=_BAR)
 
 
 def name_class(step: ReportedStep) -> str:
     """Return a step's CSS class, by its outcome."""
     if step.kind == "from":
         return "from"
-    return step.outcome.value if step.outcome is not None else "unknown"
+    return step.outcome or "unknown"
 
 
 def name_outcome(step: ReportedStep) -> str:
     """Name the outcome of a step."""
-    return {"from": "base image"}.get(name_class(step), name_class(step))
+    return "base image" if step.kind == "from" else name_class(step)
 
 
 def _percent(number: float) -> str:
