@@ -13,9 +13,12 @@ from bxcache.console.tables import show_line, show_text
 from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self
 
     from bxcache.buildx.stream.events import Event
+    from bxcache.console.failures import Failures
+    from bxcache.console.job_log import JobLog
     from bxcache.pipeline.result import ImageOutcome
 
 
@@ -64,6 +67,53 @@ class BatchProgress:
         return PlainProgress(self._stream, label, self._defuse)
 
 
+class FoldedProgress:
+    """Writes the lines of builds into a folded section of a CI job's log."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        log: JobLog,
+        failures: Failures,
+        title: str,
+        names: Sequence[str] = (),
+    ) -> None:
+        """Set up the output.
+
+        Args:
+            stream: the output.
+            log: the job's log.
+            failures: prints after the section ended.
+            title: the section's title.
+            names: the images, if there are several and they are known.
+        """
+        self._stream, self._log, self._failures, self._title = stream, log, failures, title
+        self._lines = BatchProgress(stream, names, quiet=False, defuse=log.defuse)
+        self._lock = Lock()
+        self._begun = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._begun:
+                self._print((*self._log.resume(), *self._log.end()))
+
+    def __call__(self, event: Event, label: str = "") -> None:
+        """Write an event of a build; the label is its image, if there are several."""
+        with self._lock:
+            if not self._begun:
+                self._begun = True
+                self._print((*self._log.begin(self._title), *self._log.stop()))
+            self._failures.take(event, label)
+            self._lines(label, event)
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            print(line, file=self._stream, flush=True)
+
+
 def render_batch(
     outcomes: Mapping[str, ImageOutcome], seconds: float, *, quiet: bool, what: str = IMAGES
 ) -> str:
@@ -74,12 +124,12 @@ def render_batch(
             summary = render_summary(each.result).splitlines()
             lines += [f"{name}:", *(f"{_INDENT}{line}" for line in summary)]
         if each.error is not None:
-            words = str(each.error).splitlines()
-            lines += [f"{name}: {show_text(line)}" for line in words if line]
-    failed = sum(1 for each in outcomes.values() if each.exit_status)
-    counts = [f"{len(outcomes) - failed} built", *([f"{failed} failed"] if failed else [])]
+            words = filter(None, str(each.error).splitlines())
+            lines += [f"{name}: {show_text(line)}" for line in words]
+    failed = sum(bool(each.exit_status) for each in outcomes.values())
+    built = f"{len(outcomes) - failed} built{f', {failed} failed' if failed else ''}"
     count = format_count(len(outcomes), what)
-    return "\n".join([*lines, f"{count}: {', '.join(counts)}, in {format_seconds(seconds)}"])
+    return "\n".join([*lines, f"{count}: {built}, in {format_seconds(seconds)}"])
 
 
 def describe_batch(outcomes: Mapping[str, ImageOutcome], what: str = IMAGES) -> dict[str, Any]:

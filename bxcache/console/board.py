@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,17 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunningStep:
-    """A running step.
-
-    Attributes:
-        step: the step.
-        since: when it began, on the board's clock.
-        line: the last line that it printed.
-    """
+    """A running step: when it began, on the board's clock, and the last line that it printed."""
 
     step: StepName
     since: float
-    line: str = ""
+    line: str | None = None
 
 
 @dataclass(slots=True)
@@ -46,35 +40,28 @@ class StageState:
 
     Attributes:
         name: its name, with the image and the platform if there are several.
-        numbered: the number of steps according to their numbers.
+        total: the number of steps, as far as known: two platforms can share a number.
         label: the image that it belongs to, if there are several.
         outcomes: the outcomes of finished steps.
-        running: the running steps.
         counts: the number of steps with each outcome.
         known: the vertices seen for each step number.
     """
 
     name: str
-    numbered: int
-    label: str = ""
+    total: int
+    label: str
     outcomes: dict[Key, Outcome] = field(default_factory=dict)
     running: dict[Key, RunningStep] = field(default_factory=dict)
     counts: Counter[Outcome] = field(default_factory=Counter)
-    known: dict[int, set[str]] = field(default_factory=dict)
-    _more: int = 0
+    known: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    @property
-    def total(self) -> int:
-        """The number of steps, as far as known: two platforms can share a number."""
-        return self.numbered + self._more
-
-    def start(self, step: StepName, now: float, vertex: str = "") -> None:
+    def start(self, step: StepName, now: float, vertex: str) -> None:
         """Mark a step as running, whatever its state was."""
         key = self._meet(step, vertex)
         self._forget(key)
         self.running[key] = RunningStep(step, now)
 
-    def finish(self, step: StepName, outcome: Outcome, vertex: str = "") -> None:
+    def finish(self, step: StepName, outcome: Outcome, vertex: str) -> None:
         """Record the outcome of a step."""
         key = self._meet(step, vertex)
         self._forget(key)
@@ -83,9 +70,9 @@ class StageState:
         self.counts[outcome] += 1
 
     def _meet(self, step: StepName, vertex: str) -> Key:
-        others = self.known.setdefault(step.index, set())
+        others = self.known[step.index]
         if vertex not in others:
-            self._more += bool(others)
+            self.total += bool(others)
             others.add(vertex)
         return step.index, vertex
 
@@ -93,10 +80,6 @@ class StageState:
         known = self.outcomes.pop(key, None)
         if known is not None:
             self.counts[known] -= 1
-
-    def count(self, outcome: Outcome) -> int:
-        """Return the number of steps with an outcome."""
-        return self.counts[outcome]
 
 
 @dataclass(slots=True)
@@ -134,16 +117,12 @@ class Board:
         self.movements: dict[Transfer, Movement] = {}
 
     def take(self, event: Event, now: float, label: str = "") -> None:
-        """Update the state from an event.
-
-        Args:
-            event: the event.
-            now: its time, on a monotonic clock.
-            label: the image, if several are built.
-        """
+        """Update the state from an event at a time; the label is the image, if several are built."""
         match event:
             case RunStarted():
-                self._forget(label)
+                # The stages of an earlier run are gone.
+                kept = {name: each for name, each in self.stages.items() if each.label != label}
+                self.stages = kept
             case StepStarted(step, vertex):
                 self._find_stage(step, label).start(step, now, vertex)
             case StepLogged(step, line, vertex) | StepShown(step, line, vertex):
@@ -161,7 +140,7 @@ class Board:
 
     def count(self, outcome: Outcome) -> int:
         """Return the number of steps with an outcome."""
-        return sum(stage.count(outcome) for stage in self.stages.values())
+        return sum(stage.counts[outcome] for stage in self.stages.values())
 
     @property
     def running(self) -> int:
@@ -169,16 +148,10 @@ class Board:
         return sum(len(stage.running) for stage in self.stages.values())
 
     def _find_stage(self, step: StepName, label: str) -> StageState:
-        parts = (label, step.platform or "", step.stage)
-        name = " ".join(filter(None, parts))
-        stage = self.stages.get(name)
-        if stage is None:
-            stage = self.stages[name] = StageState(name, step.total, label)
-        return stage
-
-    def _forget(self, label: str) -> None:
-        """Drop the stages of an earlier run."""
-        self.stages = {name: each for name, each in self.stages.items() if each.label != label}
+        name = " ".join(filter(None, (label, step.platform, step.stage)))
+        if name not in self.stages:
+            self.stages[name] = StageState(name, step.total, label)
+        return self.stages[name]
 
     def _move(self, moved: Transferred, now: float) -> None:
         movement = self.movements.get(moved.kind)

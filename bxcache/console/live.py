@@ -12,20 +12,13 @@ from threading import Event as Signal
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, TextIO
 
-from bxcache.buildx.stream.events import (
-    Noted,
-    Outcome,
-    Said,
-    StepFinished,
-    Warned,
-)
+from bxcache.buildx.stream.events import Noted, Outcome, Said, StepFinished, Warned
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.board import Board
 from bxcache.console.progress import PlainProgress, format_seconds
-from bxcache.console.tables import cut_text, show_line, show_plain, show_text
+from bxcache.console.tables import cut_text, show_plain, show_text
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from rich.console import OverflowMethod
@@ -35,6 +28,9 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.names import Transfer
     from bxcache.console.board import Movement, RunningStep, StageState
     from bxcache.console.failures import Failures
+
+    Line = tuple[str, str]
+    """The text of a line, and its style."""
 
 _TIMES_A_SECOND = 8
 _LONGEST_REST = 1.0
@@ -46,6 +42,8 @@ _VERBS = {
     "push": "pushing",
     "send": "sending the context",
 }
+_HIDDEN = [("", "")]
+"""The line of a stage that never fits."""
 _MARKS = {
     Outcome.REUSED: ("=", "cyan"),
     Outcome.EXECUTED: ("+", "green"),
@@ -57,12 +55,7 @@ class LiveProgress:
     """Draws a build, or several side by side, while they run."""
 
     def __init__(self, stream: TextIO, failures: Failures) -> None:
-        """Set up the terminal.
-
-        Args:
-            stream: a terminal.
-            failures: prints after the view has ended.
-        """
+        """Take over a terminal; the failures are printed after the view has ended."""
         from rich.console import Console  # noqa: PLC0415  # 60 ms, and only a terminal needs it
         from rich.live import Live  # noqa: PLC0415
 
@@ -92,12 +85,7 @@ class LiveProgress:
         self._drawer.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._drawer.join()
         with self._lock:
@@ -117,7 +105,6 @@ class LiveProgress:
 
         written = PlainProgress(self._stream, f"{label} | " if label else "").render(event)
         if written is not None:
-            written = "\n".join(map(show_line, written.split("\n")))
             # A step has one line; other output is never shortened.
             is_step = isinstance(event, StepFinished)
             overflow: OverflowMethod = "ellipsis" if is_step else "fold"
@@ -139,11 +126,8 @@ class LiveProgress:
         self._is_stale = False
         lines = fit_lines(draw_board(self._board, now, width, height), height - 1)
         lines.append(_draw_tally(self._board, now - self._begun))
-        text = Text(no_wrap=True, overflow="ellipsis")
-        for number, (words, style) in enumerate(lines):
-            text.append("\n" if number else "")
-            text.append(cut_text(words, width), style=style)
-        return text
+        shown = (Text(cut_text(words, width), style) for words, style in lines)
+        return Text("\n", no_wrap=True, overflow="ellipsis").join(shown)
 
 
 def _stays(event: Event) -> bool:
@@ -151,14 +135,6 @@ def _stays(event: Event) -> bool:
     if isinstance(event, StepFinished):
         return event.outcome is not Outcome.REUSED
     return isinstance(event, Said | Warned | Noted)
-
-
-Line = tuple[str, str]
-"""The text of a line, and its style."""
-
-
-_HIDDEN: list[Line] = [("", "")]
-"""The line of a stage that never fits."""
 
 
 def draw_board(board: Board, now: float, width: int, room: int | None = None) -> list[list[Line]]:
@@ -170,8 +146,7 @@ def draw_board(board: Board, now: float, width: int, room: int | None = None) ->
         width: the line width in characters.
         room: the maximum number of lines; stages above it are left blank.
     """
-    names = max((len(name) for name in board.stages), default=0)
-    names = min(names, max(12, width // 3))
+    names = min(max(map(len, board.stages), default=0), max(12, width // 3))
     resting = sum(not stage.running for stage in board.stages.values())
     above = resting - room if room is not None else 0
     blocks = []
@@ -203,17 +178,13 @@ def fit_lines(blocks: list[list[Line]], room: int) -> list[Line]:
 
 
 def _draw_stage(stage: StageState, now: float, names: int, width: int) -> list[Line]:
-    done = len(stage.outcomes)
-    marks = [
-        f"{stage.count(outcome)} {outcome.value}" for outcome in Outcome if stage.count(outcome)
-    ]
-    worst = next((o for o in reversed(Outcome) if stage.count(o)), None)
-    mark, color = _MARKS[worst] if worst is not None else (" ", "")
+    found = [outcome for outcome in Outcome if stage.counts[outcome]]
+    mark, color = _MARKS[found[-1]] if found else (" ", "")
     if stage.running:
         mark, color = ">", "yellow"
     name = cut_text(show_text(stage.name), names)
-    head = f"{mark} {name:<{names}} {done:>3}/{stage.total:<3}"
-    lines = [(f"{head} {', '.join(marks)}", color)]
+    head = f"{mark} {name:<{names}} {len(stage.outcomes):>3}/{stage.total:<3}"
+    lines = [(f"{head} {', '.join(f'{stage.counts[each]} {each}' for each in found)}", color)]
     for running in stage.running.values():
         lines += _draw_running(running, now, width)
     return lines
@@ -231,19 +202,19 @@ def _draw_running(running: RunningStep, now: float, width: int) -> list[Line]:
 
 def _draw_movement(kind: Transfer, movement: Movement, now: float) -> str:
     current, total = sum(movement.current.values()), sum(movement.total.values())
-    count = format_count(len(movement.current), "item" if kind.value == "send" else "layer")
+    count = format_count(len(movement.current), "item" if kind == "send" else "layer")
     seconds = now - movement.since
     rate = f" {format_size(int(current / seconds))}/s" if current and seconds > 1 else ""
-    if not total:
-        sizes = f" {format_size(current)}" if current else ""
-        return f"  {_VERBS[kind.value]} {count} ({len(movement.done)} done){sizes}{rate}"
-    filled = round(_BAR * min(1.0, current / total))
-    bar = "#" * filled + "-" * (_BAR - filled)
-    sizes = f"{format_size(current)} of {format_size(total)}"
-    return f"  {_VERBS[kind.value]} {count} [{bar}] {sizes}{rate}"
+    if total:
+        bar = "#" * round(_BAR * min(1.0, current / total))
+        state = f"[{bar:-<{_BAR}}] {format_size(current)} of {format_size(total)}"
+    else:
+        size = f" {format_size(current)}" if current else ""
+        state = f"({len(movement.done)} done){size}"
+    return f"  {_VERBS[kind]} {count} {state}{rate}"
 
 
 def _draw_tally(board: Board, seconds: float) -> Line:
-    counts = [f"{board.count(each)} {each.value}" for each in Outcome if board.count(each)]
+    counts = [f"{board.count(each)} {each}" for each in Outcome if board.count(each)]
     counts += [f"{board.running} running"] if board.running else []
     return f"{', '.join(counts) or 'preparing'}, {format_seconds(seconds)}", "bold"
