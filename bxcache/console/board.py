@@ -117,7 +117,7 @@ class Board:
         self.movements: dict[Transfer, Movement] = {}
 
     def take(self, event: Event, now: float, label: str = "") -> None:
-        """Update the state from an event at a time; the label is the image, if several are built."""
+        """Update the state from an event; the label is its image, if several are built."""
         match event:
             case RunStarted():
                 # The stages of an earlier run are gone.

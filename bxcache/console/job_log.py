@@ -39,21 +39,14 @@ _CLEAR = "\r\x1b[0K"
 
 @dataclass(frozen=True, slots=True)
 class _Signs:
-    """The marks of a provider in the lines of a log.
+    """The lines of a provider around a section, and those that disable and enable commands."""
 
-    Attributes:
-        begin: begins a section.
-        end: ends a section.
-        stop: disables commands.
-        resume: enables commands again.
-        command: the pattern of commands; empty if all need control characters.
-    """
-
-    begin: str = ""
-    end: str = ""
-    stop: str = ""
-    resume: str = ""
-    command: str = ""
+    begin: str | None = None
+    end: str | None = None
+    stop: str | None = None
+    resume: str | None = None
+    command: str | None = None
+    """The pattern of commands; None if all need control characters."""
 
 
 _SIGNS = {
@@ -82,24 +75,22 @@ _SIGNS = {
 
 
 class JobLog:
-    """The log of a provider's job, and the lines that mark a section in it.
+    """The log of a job, and the lines that mark a section in it.
 
     Attributes:
-        provider: the provider's name in `bxcache.place`; may be empty.
+        provider: the provider's name in `bxcache.place`; None for an unknown one.
     """
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str | None) -> None:
         self.provider = provider
-        self._signs = _SIGNS.get(provider, _Signs())
+        self._signs = _SIGNS.get(provider or "", _Signs())
         # Output in the section cannot know the token, and so cannot end the section.
         self._token = secrets.token_hex(16)
-        command = self._signs.command
-        self._command = re.compile(command, re.IGNORECASE) if command else None
 
     @property
     def folds(self) -> bool:
         """Whether it supports sections."""
-        return bool(self._signs.begin)
+        return self._signs.begin is not None
 
     def begin(self, title: str) -> list[str]:
         """Return the lines that begin the section; none without support."""
@@ -117,8 +108,8 @@ class JobLog:
         """Return the lines that enable commands again."""
         return self._render(self._signs.resume)
 
-    def _render(self, line: str, title: str = "") -> list[str]:
-        if not line:
+    def _render(self, line: str | None, title: str = "") -> list[str]:
+        if line is None:
             return []
         return [line.format(title=title, token=self._token, now=int(time.time()))]
 
@@ -131,14 +122,14 @@ class JobLog:
         'a # #vso[task.complete result=Failed]\\r'
         """
         line = show_line(line)
-        if self._command is None:
+        if self._signs.command is None:
             return line
-        plain = COLORS.sub("", line)
         # A provider may remove colours before it reads commands.
-        return self._command.sub(_break_sign, plain) if self._command.search(plain) else line
+        plain = COLORS.sub("", line)
+        broken, count = re.subn(self._signs.command, _break_sign, plain, flags=re.IGNORECASE)
+        return broken if count else line
 
 
 def _break_sign(found: re.Match[str]) -> str:
     sign = found[0].lstrip()
-    indent = found[0][: len(found[0]) - len(sign)]
-    return f"{indent}{sign[0]} {sign[1:]}"
+    return f"{found[0].removesuffix(sign)}{sign[0]} {sign[1:]}"
