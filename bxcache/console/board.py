@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import (
@@ -84,36 +84,23 @@ class StageState:
 
 @dataclass(slots=True)
 class Movement:
-    """The progress of transfers of one kind.
-
-    Attributes:
-        since: when the first began, on the board's clock.
-        current: the transferred bytes of each item.
-        total: the size of each item in bytes; 0 if unknown.
-        done: the finished items.
-    """
+    """The progress of transfers of one kind, which began on the board's clock."""
 
     since: float
-    current: dict[str, int] = field(default_factory=dict)
-    total: dict[str, int] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
+    items: dict[str, Transferred] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
         """Whether all transfers are finished."""
-        return len(self.done) == len(self.current)
+        return all(each.done for each in self.items.values())
 
 
 class Board:
-    """The state of a build, or of several.
-
-    Attributes:
-        stages: the stages by name, in the order of their first events.
-        movements: the transfers by kind.
-    """
+    """The state of a build, or of several."""
 
     def __init__(self) -> None:
         self.stages: dict[str, StageState] = {}
+        """By name, in the order of their first events."""
         self.movements: dict[Transfer, Movement] = {}
 
     def take(self, event: Event, now: float, label: str = "") -> None:
@@ -155,11 +142,12 @@ class Board:
 
     def _move(self, moved: Transferred, now: float) -> None:
         movement = self.movements.get(moved.kind)
-        if movement is None or (movement.is_done and moved.item not in movement.current):
+        if movement is None or (moved.item not in movement.items and movement.is_done):
             movement = self.movements[moved.kind] = Movement(now)
-        movement.current[moved.item] = max(
-            moved.current, movement.current.get(moved.item, 0), moved.total if moved.done else 0
+        before = movement.items.get(moved.item, moved)
+        movement.items[moved.item] = replace(
+            moved,
+            current=max(moved.current, before.current, moved.total if moved.done else 0),
+            total=max(moved.total, before.total),
+            done=moved.done or before.done,
         )
-        movement.total[moved.item] = max(moved.total, movement.total.get(moved.item, 0))
-        if moved.done:
-            movement.done.add(moved.item)

@@ -201,8 +201,9 @@ def _draw_running(running: RunningStep, now: float, width: int) -> list[Line]:
 
 
 def _draw_movement(kind: Transfer, movement: Movement, now: float) -> str:
-    current, total = sum(movement.current.values()), sum(movement.total.values())
-    count = format_count(len(movement.current), "item" if kind == "send" else "layer")
+    items = movement.items.values()
+    current, total = sum(each.current for each in items), sum(each.total for each in items)
+    count = format_count(len(items), "item" if kind == "send" else "layer")
     seconds = now - movement.since
     rate = f" {format_size(int(current / seconds))}/s" if current and seconds > 1 else ""
     if total:
@@ -210,7 +211,7 @@ def _draw_movement(kind: Transfer, movement: Movement, now: float) -> str:
         state = f"[{bar:-<{_BAR}}] {format_size(current)} of {format_size(total)}"
     else:
         size = f" {format_size(current)}" if current else ""
-        state = f"({len(movement.done)} done){size}"
+        state = f"({sum(each.done for each in items)} done){size}"
     return f"  {_VERBS[kind]} {count} {state}{rate}"
 
 

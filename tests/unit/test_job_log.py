@@ -119,7 +119,7 @@ def test_a_job_is_known_by_the_variables_of_its_provider(
     monkeypatch.setenv("CI", "true")
     unknown = find_job_log()
     assert unknown is not None
-    assert (unknown.provider, unknown.folds) == ("", False)
+    assert (unknown.provider, unknown.folds) == (None, False)
     for name, value in read_recording(provider).write(tmp_path).items():
         monkeypatch.setenv(name, value)
     log = find_job_log()
