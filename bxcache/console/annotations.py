@@ -66,8 +66,7 @@ def annotate_failure(
     Args:
         result: the build's result.
         error: why it failed.
-        words: docker's last lines, which quote the Dockerfile around the failed step after its
-            position.
+        words: docker's last lines, which quote the Dockerfile at the failed step.
         name: the image, if several are built.
     """
     if not result.exit_status:
@@ -85,12 +84,7 @@ def annotate_failure(
 
 
 def render_annotations(annotations: Iterable[Annotation], provider: str | None) -> Iterator[str]:
-    """Render notes as the lines that a CI system reads; none if it supports none.
-
-    Args:
-        annotations: the notes.
-        provider: the CI provider's name in `bxcache.place`.
-    """
+    """Render notes as the lines that a CI provider, by its name, reads; most have none."""
     render = {"github": _render_github, "azure": _render_azure}.get(provider or "")
     if render is not None:
         yield from map(render, annotations)

@@ -42,8 +42,7 @@ class BatchProgress:
 
         Args:
             stream: the output.
-            names: the known images, which set the column's width. Events without a name have no
-                prefix.
+            names: the known images, which set the column's width.
             quiet: only keep docker's own output.
             defuse: makes a line safe to print.
         """
@@ -53,7 +52,7 @@ class BatchProgress:
         self._writers: dict[str, QuietProgress | PlainProgress] = {}
 
     def __call__(self, name: str, event: Event) -> None:
-        """Write an event of an image."""
+        """Write an event of an image; without a name, it has no prefix."""
         with self._lock:
             if name not in self._writers:
                 self._width = max(self._width, len(name))
@@ -78,15 +77,7 @@ class FoldedProgress:
         title: str,
         names: Sequence[str] = (),
     ) -> None:
-        """Set up the output.
-
-        Args:
-            stream: the output.
-            log: the job's log.
-            failures: prints after the section ended.
-            title: the section's title.
-            names: the images, if there are several and they are known.
-        """
+        """Give the section a title; the names are the images, as far as they are known."""
         self._stream, self._log, self._failures, self._title = stream, log, failures, title
         self._lines = BatchProgress(stream, names, quiet=False, defuse=log.defuse)
         self._lock = Lock()

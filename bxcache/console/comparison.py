@@ -116,13 +116,10 @@ def _count_unknown(difference: StageDifference) -> int:
     return sum(not step.layers for step in steps)
 
 
-def _measure(differences: Iterable[StageDifference]) -> tuple[int, int, int]:
+def _measure(differences: Sequence[StageDifference]) -> tuple[int, int, int]:
     """Return the bytes that only the first build has, only the second has, and both have."""
-    had: dict[str, int] = {}
-    has: dict[str, int] = {}
-    for each in differences:
-        had |= {layer.digest: layer.size for layer in (*each.gone, *each.kept)}
-        has |= {layer.digest: layer.size for layer in (*each.new, *each.kept)}
+    had = {layer.digest: layer.size for d in differences for layer in (*d.gone, *d.kept)}
+    has = {layer.digest: layer.size for d in differences for layer in (*d.new, *d.kept)}
     kept = sum(had[digest] for digest in had.keys() & has)
     return sum(had.values()) - kept, sum(has.values()) - kept, kept
 
@@ -131,14 +128,12 @@ def describe_difference(
     before: History, after: History, differences: Sequence[StageDifference]
 ) -> dict[str, Any]:
     """Return a document for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
-    gone, new, kept = _measure(differences)
+    sizes = zip(("gone_bytes", "new_bytes", "kept_bytes"), _measure(differences), strict=True)
     return {
         "before": _describe_build(before),
         "after": _describe_build(after),
         "same": all(each.is_same for each in differences),
-        "gone_bytes": gone,
-        "new_bytes": new,
-        "kept_bytes": kept,
+        **dict(sizes),
         "unknown_steps": sum(map(_count_unknown, differences)),
         "stages": [_describe_stage(each) for each in differences],
     }
@@ -156,9 +151,7 @@ def _describe_stage(difference: StageDifference) -> dict[str, Any]:
         "name": difference.name,
         "state": _name_state(difference),
         **pick(difference, "gone_bytes", "new_bytes"),
-        "gone": describe_layers(difference.gone),
-        "new": describe_layers(difference.new),
-        "kept": describe_layers(difference.kept),
+        **{key: describe_layers(getattr(difference, key)) for key in ("gone", "new", "kept")},
         "steps": [
             {"change": "gone" if sign == "-" else "new", "bytes": size, "text": text}
             for sign, size, text in _list_changes(difference)

@@ -6,10 +6,9 @@ from collections import Counter, defaultdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
-from bxcache.console.report.sections import explain_shared
+from bxcache.console.report.sections import explain_shared, show_outcomes
 from bxcache.console.tables import cut_text, pick, render_table, show_ago, show_text
 from bxcache.insight.history import LayerState, list_layers, list_platforms
 from bxcache.insight.reporting import count_shared
@@ -114,11 +113,9 @@ def show_age(record: Record) -> str:
 def render_history(
     history: History, stages: Sequence[Stage], *, chain: bool, full: bool, places: bool
 ) -> str:
-    """Render the build, then each stage with its layers from the bottom.
+    """Render the build, then each of these stages with its layers from the bottom.
 
     Args:
-        history: the scope's history.
-        stages: the stages to show.
         chain: also show what a stage builds on.
         full: shorten nothing.
         places: show where each layer is stored.
@@ -145,15 +142,10 @@ def render_history(
 def _render_build(scope: str, record: Record) -> str:
     after = "after" if record.exit_status else "in"
     outcomes = Counter(step.outcome for step in record.steps if step.outcome is not None)
-    counted = [
-        f"{outcomes[each]} {each}"
-        for each in Outcome
-        if outcomes[each] or each is not Outcome.FAILED
-    ]
     branch = record.scope.branch or record.place.branch
     parts = [
         f"{show_text(scope)}: {show_age(record)} {after} {format_seconds(record.seconds)}",
-        f"{format_count(outcomes.total(), 'step')}: {', '.join(counted)}",
+        f"{format_count(outcomes.total(), 'step')}: {show_outcomes(outcomes)}",
         *([f"branch {show_text(branch)}"] if branch else []),
     ]
     return ", ".join(parts)

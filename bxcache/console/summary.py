@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.plain import render_rows
-from bxcache.console.report.sections import label_stage, show_saved, tabulate_work
+from bxcache.console.report.sections import (
+    label_stage,
+    show_outcomes,
+    show_saved,
+    tabulate_work,
+)
 from bxcache.console.report.texts import clean_text
 from bxcache.console.tables import cut_text
 
@@ -65,12 +71,10 @@ def _name_warning(text: str) -> str:
 
 
 def _render_steps(result: BuildResult) -> str:
-    count = format_count(len(result.steps), "step")
-    parts = [f"{result.reused} reused", f"{result.executed} executed"]
-    if result.failed:
-        parts.append(f"{result.failed} failed")
-    more = "".join(f", {words}" for words in _list_amounts(result.report))
-    return f"{count}: {', '.join(parts)}, in {format_seconds(result.seconds)}{more}"
+    steps = format_count(len(result.steps), "step")
+    outcomes = show_outcomes(Counter(step.outcome for step in result.steps))
+    took = format_seconds(result.seconds)
+    return ", ".join([f"{steps}: {outcomes}", f"in {took}", *_list_amounts(result.report)])
 
 
 def _list_amounts(report: Report | None) -> Iterator[str]:

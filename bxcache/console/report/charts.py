@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _ROW, _BAR = 22, 16
 _HEIGHT, _HEAD = 84, 14
 """The height of a chart of builds, and the space above its bars."""
-
 _TITLE = 80
 _HOW = "Each layer leads to the step that made it. A pale one is already shown above."
 _LEAST = 0.004

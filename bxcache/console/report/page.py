@@ -13,26 +13,27 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count
+from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report import sections
 from bxcache.console.report.charts import draw_patterns, draw_sizes, draw_trend
-from bxcache.console.report.details import draw_failed, draw_steps
 from bxcache.console.report.markup import Markup, element, join, section
 from bxcache.console.report.texts import (
     UNKNOWN,
     Quoted,
+    clean_log,
     clean_text,
     format_known_ratio,
     format_known_size,
     format_moment,
 )
-from bxcache.console.report.timeline import draw_timeline
+from bxcache.console.report.timeline import draw_timeline, name_class, name_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.report import Report, ReportedCounts
+    from bxcache.insight.record import RecordedLayer, ReportedStep
+    from bxcache.insight.report import Report, ReportedCounts, ReportedStage
 
 _LEGEND = {
     "reused": "reused",
@@ -41,6 +42,7 @@ _LEGEND = {
     "from": "base image",
     "waiting": "waiting",
 }
+_SIGNS = {"reused": "↺", "executed": "▶", "failed": "✕", "from": "◇", "unknown": "?"}
 
 
 def render_page(report: Report) -> str:
@@ -77,7 +79,7 @@ def _draw_body(report: Report) -> Markup:
 
 
 def _list_sections(report: Report) -> Iterator[Markup]:
-    yield draw_failed(report)
+    yield _draw_failures(report)
     if report.steps:
         yield section("Timeline", _draw_legend(), draw_timeline(report))
     yield _draw_table(sections.tabulate_slowest(report))
@@ -89,7 +91,7 @@ def _list_sections(report: Report) -> Iterator[Markup]:
         table = element("details", element("summary", "as a table"), _draw_cells(trend))
         yield section(trend.title, draw_trend(report), table)
     yield _draw_table(sections.tabulate_caches(report))
-    yield draw_steps(report)
+    yield _draw_steps(report)
     facts = (_draw_pair(name, clean_text(value)) for name, value in sections.list_facts(report))
     yield section("Where and with what", element("dl", *facts, class_="facts"))
 
@@ -176,3 +178,73 @@ def _draw_cell(cell: str, kind: str | None) -> Markup:
 def _draw_unneeded(report: Report) -> str:
     names = ", ".join(map(clean_text, sections.list_unneeded(report)))
     return element("p", f"Not part of this build: {names}") if names else ""
+
+
+def _draw_failures(report: Report) -> Markup:
+    """Draw the steps that failed."""
+    blocks = [*map(_draw_failure, sections.list_failed(report))]
+    return section("What failed", *blocks) if blocks else Markup()
+
+
+def _draw_failure(step: ReportedStep) -> Markup:
+    label = clean_text(sections.label_stage(step.stage, step.platforms))
+    where = f" after {format_seconds(step.seconds)} in stage {label}"
+    badge = element("span", "✕ failed", class_="badge failed")
+    text = element("p", element("code", clean_text(step.text)))
+    error = element("p", clean_text(step.error))
+    return join(element("p", badge, where), text, error, _draw_log(step))
+
+
+def _draw_steps(report: Report) -> Markup:
+    """Draw the steps by stage; a step of several stages is drawn in the first."""
+    known: set[int] = set()
+    stages = [_draw_stage(report, stage, known) for stage in sections.list_needed(report)]
+    return section("Steps", *stages, id="steps") if report.steps else Markup()
+
+
+def _draw_stage(report: Report, stage: ReportedStage, known: set[int]) -> Markup:
+    here = [at for at in stage.steps if at not in known]
+    again = len(stage.steps) - len(here)
+    known.update(here)
+    base = element("small", f"FROM {clean_text(stage.base)}") if stage.base else ""
+    name = element("h3", clean_text(stage.name) or sections.NO_STAGE, " ", base)
+    more = "step is" if again == 1 else "steps are"
+    note = element("p", f"{again} more {more} shown above.") if again else ""
+    return element("div", name, *(_draw_step(at, report.steps[at]) for at in here), note)
+
+
+def _draw_step(at: int, step: ReportedStep) -> Markup:
+    kind = name_class(step)
+    took = f"{format_seconds(step.saved)} saved" if step.saved else format_seconds(step.seconds)
+    summary = element(
+        "summary",
+        element("span", f"{_SIGNS[kind]} {name_outcome(step)}", class_=f"badge {kind}"),
+        element("code", clean_text(step.text)),
+        element("span", took, class_="took"),
+    )
+    opened = "" if kind == "failed" else None
+    content = (summary, _draw_step_facts(step), _draw_log(step))
+    return element("details", *content, id=f"s{at}", class_="step", open=opened)
+
+
+def _draw_step_facts(step: ReportedStep) -> Markup:
+    facts = [
+        ("Dockerfile", f"line {', '.join(map(str, step.lines))}" if step.lines else ""),
+        ("Platforms", ", ".join(map(clean_text, step.platforms))),
+        ("Began after", format_seconds(step.began) if step.began is not None else ""),
+        ("Took before", format_seconds(step.saved) if step.saved is not None else ""),
+        ("Printed", format_size(step.log_bytes) if step.log_bytes else ""),
+        *(("Layer", _show_layer(layer)) for layer in step.layers),
+        ("Error", clean_text(step.error)),
+    ]
+    shown = (join(element("dt", name), element("dd", value)) for name, value in facts if value)
+    return element("dl", *shown)
+
+
+def _show_layer(layer: RecordedLayer) -> str:
+    return f"{layer.digest}, {format_size(layer.size) if layer.size else 'size unknown'}"
+
+
+def _draw_log(step: ReportedStep) -> str:
+    log = clean_log(step.log)
+    return element("pre", log, tabindex=0, role="region", aria_label="log") if log else ""

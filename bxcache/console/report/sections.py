@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.texts import (
@@ -15,9 +16,10 @@ from bxcache.console.report.texts import (
     format_known_size,
     format_moment,
 )
-from bxcache.console.tables import cut_text
+from bxcache.console.tables import cut_text, pick
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from bxcache.insight.record import RecordedCache, ReportedStep, Verdict
@@ -79,6 +81,12 @@ def summarize_counts(counts: ReportedCounts) -> str:
         *([f"{counts.failed} failed"] if counts.failed else []),
     ]
     return ", ".join(parts)
+
+
+def show_outcomes(counts: Counter[Outcome]) -> str:
+    """Show how many steps had each outcome; a build without failed ones needs no word of them."""
+    shown = [each for each in Outcome if counts[each] or each is not Outcome.FAILED]
+    return ", ".join(f"{counts[each]} {each}" for each in shown)
 
 
 def explain_shared(count: int) -> str | None:
@@ -224,10 +232,7 @@ def list_facts(report: Report) -> list[tuple[str, str]]:
         ("Built on", place.provider),
         ("Fetched", format_size(report.pulled_bytes) if report.pulled_bytes else None),
         ("Context sent", format_size(report.sent_bytes) if report.sent_bytes else None),
-        ("bxcache", tools.bxcache),
-        ("docker", tools.docker),
-        ("engine", tools.engine),
-        ("buildx", tools.buildx),
+        *pick(tools, "bxcache", "docker", "engine", "buildx").items(),
         ("BuildKit", tools.buildkit),
         ("Driver", tools.driver),
     )
@@ -243,7 +248,7 @@ def list_unneeded(report: Report) -> list[str]:
 
 def list_failed(report: Report) -> list[ReportedStep]:
     """List the steps that failed."""
-    return [step for step in report.steps if step.outcome == "failed"]
+    return [step for step in report.steps if step.outcome is Outcome.FAILED]
 
 
 def _drop_empty(table: Table) -> Table:

@@ -20,16 +20,12 @@ if TYPE_CHECKING:
 
 _ROW, _BAR = 22, 16
 """The height of a row and of a bar, in pixels."""
-
 _NARROWEST = 0.7
 """The minimum width of a bar, in per cent of the whole time."""
-
 _MOST_SHIFT = 3.0
 """How far a bar may move to fit beside another one, in the same unit."""
-
 _WIDE = 12.0
 """The minimum width of a bar with text."""
-
 _TITLE, _WORDS = 80, 60
 _MARKS = 5
 _ROUND = (1, 2, 5, 10)
@@ -74,10 +70,9 @@ def _find_begins(stage: ReportedStage, steps: Sequence[ReportedStep]) -> dict[in
     """Find when each step of a stage began; an unknown one begins after the one before."""
     begins: dict[int, float] = {}
     end = 0.0
-    for at in stage.steps:
-        began = steps[at].began
-        begins[at] = end if began is None else began
-        end = begins[at] + steps[at].seconds
+    for at, step in ((at, steps[at]) for at in stage.steps):
+        begins[at] = end if step.began is None else step.began
+        end = begins[at] + step.seconds
     return begins
 
 

@@ -79,15 +79,14 @@ def _list_tracks(report: Report) -> Iterator[_Track]:
 def _split(steps: Sequence[ReportedStep], positions: Iterable[int]) -> list[list[int]]:
     """Split steps into as few lanes without overlaps as possible."""
     lanes: list[list[int]] = []
-    ends: list[int] = []
     for at in sorted(positions, key=lambda at: _find_span(steps[at])):
-        begins, took = _find_span(steps[at])
-        lane = next((lane for lane, end in enumerate(ends) if end <= begins), len(ends))
-        if lane == len(ends):
-            lanes.append([])
-            ends.append(0)
-        lanes[lane].append(at)
-        ends[lane] = begins + took
+        begins, _ = _find_span(steps[at])
+        free = (lane for lane in lanes if sum(_find_span(steps[lane[-1]])) <= begins)
+        lane = next(free, None)
+        if lane is None:
+            lanes.append([at])
+        else:
+            lane.append(at)
     return lanes
 
 
