@@ -70,7 +70,10 @@ def open_batch_progress(
         raw = RawProgress(sys.stderr, log.defuse if log is not None else None)
         yield lambda _, event: raw(event)
         return
-    yield BatchProgress(sys.stderr, names, quiet=mode in _SILENT)
+    if mode in _SILENT:
+        yield lambda *_: None
+        return
+    yield BatchProgress(sys.stderr, names)
 
 
 def _choose_view(

@@ -29,7 +29,6 @@ _TITLE = "bxcache"
 # https://github.com/moby/buildkit/blob/v0.25.2/solver/errdefs/source.go
 _POSITION = re.compile(r"(?P<file>.+):(?P<line>[0-9]+)")
 _RULE = "-" * 20
-
 _GITHUB_DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _GITHUB_PROPERTY = {**_GITHUB_DATA, ":": "%3A", ",": "%2C"}
 _AZURE = {"%": "%AZP25", ";": "%3B", "\r": "%0D", "\n": "%0A", "]": "%5D"}

@@ -6,9 +6,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bxcache.config.quantities import format_count
-from bxcache.console.document import describe_result
-from bxcache.console.progress import PlainProgress, QuietProgress, format_seconds
-from bxcache.console.summary import render_summary
+from bxcache.console.progress import PlainProgress, format_seconds
+from bxcache.console.summary import describe_result, render_summary
 from bxcache.console.tables import show_line, show_text
 from bxcache.pipeline.result import find_status
 
@@ -31,39 +30,22 @@ class BatchProgress:
     """Writes the events of several builds, each line prefixed with its image."""
 
     def __init__(
-        self,
-        stream: TextIO,
-        names: Sequence[str],
-        *,
-        quiet: bool,
-        defuse: Callable[[str], str] = show_line,
+        self, stream: TextIO, names: Sequence[str], defuse: Callable[[str], str] = show_line
     ) -> None:
-        """Set up the output.
-
-        Args:
-            stream: the output.
-            names: the known images, which set the column's width.
-            quiet: only keep docker's own output.
-            defuse: makes a line safe to print.
-        """
+        """Make a column as wide as the known images; `defuse` makes a line safe to print."""
         self._width = max(map(len, names), default=0)
         self._lock = Lock()
-        self._stream, self._quiet, self._defuse = stream, quiet, defuse
-        self._writers: dict[str, QuietProgress | PlainProgress] = {}
+        self._stream, self._defuse = stream, defuse
+        self._writers: dict[str, PlainProgress] = {}
 
     def __call__(self, name: str, event: Event) -> None:
         """Write an event of an image; without a name, it has no prefix."""
         with self._lock:
             if name not in self._writers:
                 self._width = max(self._width, len(name))
-                self._writers[name] = self._open(name)
+                label = f"{name:<{self._width}} | " if name else ""
+                self._writers[name] = PlainProgress(self._stream, label, self._defuse)
             self._writers[name](event)
-
-    def _open(self, name: str) -> QuietProgress | PlainProgress:
-        if self._quiet:
-            return QuietProgress()
-        label = f"{name:<{self._width}} | " if name else ""
-        return PlainProgress(self._stream, label, self._defuse)
 
 
 class FoldedProgress:
@@ -79,7 +61,7 @@ class FoldedProgress:
     ) -> None:
         """Give the section a title; the names are the images, as far as they are known."""
         self._stream, self._log, self._failures, self._title = stream, log, failures, title
-        self._lines = BatchProgress(stream, names, quiet=False, defuse=log.defuse)
+        self._lines = BatchProgress(stream, names, log.defuse)
         self._lock = Lock()
         self._begun = False
 

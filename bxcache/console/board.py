@@ -6,19 +6,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.stream.events import (
-    Outcome,
-    RunStarted,
-    StepFinished,
-    StepLogged,
-    StepShown,
-    StepStarted,
-    StepStopped,
-    Transferred,
-)
+from bxcache.buildx.stream import events
 
 if TYPE_CHECKING:
-    from bxcache.buildx.stream.events import Event
+    from bxcache.buildx.stream.events import Event, Outcome
     from bxcache.buildx.stream.names import StepName, Transfer
 
     Key = tuple[int, str]
@@ -57,29 +48,25 @@ class StageState:
 
     def start(self, step: StepName, now: float, vertex: str) -> None:
         """Mark a step as running, whatever its state was."""
-        key = self._meet(step, vertex)
-        self._forget(key)
-        self.running[key] = RunningStep(step, now)
+        self.running[self._renew(step, vertex)] = RunningStep(step, now)
 
     def finish(self, step: StepName, outcome: Outcome, vertex: str) -> None:
         """Record the outcome of a step."""
-        key = self._meet(step, vertex)
-        self._forget(key)
+        key = self._renew(step, vertex)
         self.running.pop(key, None)
         self.outcomes[key] = outcome
         self.counts[outcome] += 1
 
-    def _meet(self, step: StepName, vertex: str) -> Key:
+    def _renew(self, step: StepName, vertex: str) -> Key:
+        """Count a step if it is new, and forget its outcome."""
         others = self.known[step.index]
         if vertex not in others:
             self.total += bool(others)
             others.add(vertex)
+        outcome = self.outcomes.pop((step.index, vertex), None)
+        if outcome is not None:
+            self.counts[outcome] -= 1
         return step.index, vertex
-
-    def _forget(self, key: Key) -> None:
-        known = self.outcomes.pop(key, None)
-        if known is not None:
-            self.counts[known] -= 1
 
 
 @dataclass(slots=True)
@@ -87,7 +74,7 @@ class Movement:
     """The progress of transfers of one kind, which began on the board's clock."""
 
     since: float
-    items: dict[str, Transferred] = field(default_factory=dict)
+    items: dict[str, events.Transferred] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
@@ -106,24 +93,22 @@ class Board:
     def take(self, event: Event, now: float, label: str = "") -> None:
         """Update the state from an event; the label is its image, if several are built."""
         match event:
-            case RunStarted():
+            case events.RunStarted():
                 # The stages of an earlier run are gone.
                 kept = {name: each for name, each in self.stages.items() if each.label != label}
                 self.stages = kept
-            case StepStarted(step, vertex):
+            case events.StepStarted(step, vertex):
                 self._find_stage(step, label).start(step, now, vertex)
-            case StepLogged(step, line, vertex) | StepShown(step, line, vertex):
+            case events.StepLogged(step, line, vertex) | events.StepShown(step, line, vertex):
                 running = self._find_stage(step, label).running.get((step.index, vertex))
                 if running is not None and line.strip():
                     running.line = line
-            case StepFinished(step, outcome, _, _, vertex):
+            case events.StepFinished(step, outcome, _, _, vertex):
                 self._find_stage(step, label).finish(step, outcome, vertex)
-            case StepStopped(step, _, vertex):
+            case events.StepStopped(step, _, vertex):
                 self._find_stage(step, label).running.pop((step.index, vertex), None)
-            case Transferred() as moved:
+            case events.Transferred() as moved:
                 self._move(moved, now)
-            case _:
-                pass
 
     def count(self, outcome: Outcome) -> int:
         """Return the number of steps with an outcome."""
@@ -140,7 +125,7 @@ class Board:
             self.stages[name] = StageState(name, step.total, label)
         return self.stages[name]
 
-    def _move(self, moved: Transferred, now: float) -> None:
+    def _move(self, moved: events.Transferred, now: float) -> None:
         movement = self.movements.get(moved.kind)
         if movement is None or (moved.item not in movement.items and movement.is_done):
             movement = self.movements[moved.kind] = Movement(now)

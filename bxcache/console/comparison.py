@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
-from bxcache.console.document import describe_layers
 from bxcache.console.history import INDENT, WIDTH, show_age
+from bxcache.console.summary import describe_layers
 from bxcache.console.tables import cut_text, pick, render_table, show_text
 
 if TYPE_CHECKING:

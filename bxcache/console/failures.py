@@ -6,15 +6,8 @@ import tempfile
 from collections import deque
 from typing import IO, TYPE_CHECKING, TextIO
 
-from bxcache.buildx.stream.events import (
-    Outcome,
-    RunStarted,
-    Said,
-    StepFinished,
-    StepLogged,
-    StepStarted,
-    StepStopped,
-)
+from bxcache.buildx.stream import events
+from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import ERROR
 from bxcache.console.tables import show_line
 
@@ -63,21 +56,19 @@ class Failures:
         The label is the image, if several are built.
         """
         match event:
-            case RunStarted():
+            case events.RunStarted():
                 self._forget_all(label)
-            case StepStarted(step, vertex):
+            case events.StepStarted(step, vertex):
                 self._forget((label, step, vertex))
-            case StepLogged(step, line, vertex):
+            case events.StepLogged(step, line, vertex):
                 self._keep((label, step, vertex), line)
-            case StepFinished(step, Outcome.FAILED, _, _, vertex):
+            case events.StepFinished(step, Outcome.FAILED, _, _, vertex):
                 self._failed[label, step, vertex] = None
-            case StepFinished(step, _, _, _, vertex) | StepStopped(step, _, vertex):
+            case events.StepFinished(step, _, _, _, vertex) | events.StepStopped(step, _, vertex):
                 self._forget((label, step, vertex))
-            case Said(line) if self._is_last(line):
+            case events.Said(line) if self._is_last(line):
                 self._said.append((label, line))
                 return True
-            case _:
-                pass
         return False
 
     def _is_last(self, line: str) -> bool:

@@ -7,21 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING, TextIO
 
-from bxcache.buildx.stream.events import (
-    Event,
-    Noted,
-    Outcome,
-    RunStarted,
-    Said,
-    StepFinished,
-    StepLogged,
-    StepShown,
-    StepStarted,
-    StepStopped,
-    Streamed,
-    Transferred,
-    Warned,
-)
+from bxcache.buildx.stream import events
+from bxcache.buildx.stream.events import Event, Outcome
 from bxcache.console.tables import defuse_json, show_line
 
 if TYPE_CHECKING:
@@ -62,22 +49,24 @@ class PlainProgress:
 
     def _render(self, event: Event) -> str | None:
         match event:
-            case StepStarted(step):
+            case events.StepStarted(step):
                 return self._line("started", "", step)
-            case StepFinished(step, outcome, seconds):
+            case events.StepFinished(step, outcome, seconds):
                 took = "" if outcome is Outcome.REUSED else format_seconds(seconds)
                 return self._line(outcome.value, took, step, _COLORS[outcome])
-            case StepStopped(step, seconds):
+            case events.StepStopped(step, seconds):
                 return self._line("stopped", format_seconds(seconds), step)
-            case StepLogged(step, line):
+            case events.StepLogged(step, line):
                 return f"{_INDENT}{self._paint(step.label, 'dim')} {line}"
-            case Said(line):
+            case events.Said(line):
                 return line
-            case Warned(text):
+            case events.Warned(text):
                 return f"{self._paint('warning:', 'yellow')} {text}"
-            case Noted(text):
+            case events.Noted(text):
                 return f"{self._paint('note:', 'dim')} {text}"
-            case RunStarted() | StepShown() | Streamed() | Transferred():
+            case (
+                events.RunStarted() | events.StepShown() | events.Streamed() | events.Transferred()
+            ):
                 return None
 
     def _line(self, state: str, took: str, step: StepName, color: str = "dim") -> str:
@@ -106,7 +95,7 @@ class RawProgress:
 
     def __call__(self, event: Event) -> None:
         """Write an event that is a line of the stream."""
-        if isinstance(event, Streamed):
+        if isinstance(event, events.Streamed):
             print(self._render(event.line), file=self._stream, flush=True)
 
     def _render(self, line: str) -> str:
@@ -142,7 +131,7 @@ class QuietProgress:
 
     def __call__(self, event: Event) -> None:
         """Keep docker's own output."""
-        if isinstance(event, Said):
+        if isinstance(event, events.Said):
             self.said.append(event.line)
 
 
