@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report import sections
-from bxcache.console.report.charts import draw_patterns, draw_sizes, draw_trend
+from bxcache.console.report.charts import draw_sizes, draw_timeline, draw_trend
 from bxcache.console.report.markup import Markup, element, join, section
 from bxcache.console.report.texts import (
     UNKNOWN,
@@ -27,7 +27,6 @@ from bxcache.console.report.texts import (
     format_known_size,
     format_moment,
 )
-from bxcache.console.report.timeline import draw_timeline, name_class, name_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,9 +52,14 @@ def render_page(report: Report) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     words = f"{clean_text(report.scope.name)} {sections.summarize_build(report)}"
-    title, body = element("title", words), _draw_body(report)
     return Template(_read("page.html")).substitute(
-        policy=policy, title=title, style=style, script=script, body=body
+        policy=policy,
+        title=element("title", words),
+        style=style,
+        script=script,
+        patterns="".join(map(str.strip, _read("patterns.svg").splitlines())),
+        head=_draw_head(report),
+        main=element("main", *_list_sections(report)),
     )
 
 
@@ -67,15 +71,6 @@ def _read(name: str) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _draw_body(report: Report) -> Markup:
-    return join(
-        draw_patterns(),
-        _draw_head(report),
-        element("main", *_list_sections(report)),
-        element("div", id="tip", hidden="", role="status"),
-    )
 
 
 def _list_sections(report: Report) -> Iterator[Markup]:
@@ -214,11 +209,11 @@ def _draw_stage(report: Report, stage: ReportedStage, known: set[int]) -> Markup
 
 
 def _draw_step(at: int, step: ReportedStep) -> Markup:
-    kind = name_class(step)
+    kind = sections.name_kind(step)
     took = f"{format_seconds(step.saved)} saved" if step.saved else format_seconds(step.seconds)
     summary = element(
         "summary",
-        element("span", f"{_SIGNS[kind]} {name_outcome(step)}", class_=f"badge {kind}"),
+        element("span", f"{_SIGNS[kind]} {sections.name_outcome(step)}", class_=f"badge {kind}"),
         element("code", clean_text(step.text)),
         element("span", took, class_="took"),
     )

@@ -112,6 +112,18 @@ def summarize_saved(counts: ReportedCounts) -> str | None:
     return f"{format_seconds(counts.saved)} saved{unknown}"
 
 
+def name_kind(step: ReportedStep) -> str:
+    """Return the kind of a step: its outcome, `from` for a base image, or `unknown`."""
+    if step.kind == "from":
+        return "from"
+    return step.outcome or "unknown"
+
+
+def name_outcome(step: ReportedStep) -> str:
+    """Name the outcome of a step."""
+    return "base image" if step.kind == "from" else name_kind(step)
+
+
 def explain_failure(step: ReportedStep) -> str:
     """Return the end of a failed step's log, and its error."""
     texts = (clean_log(step.log), clean_log(step.error))

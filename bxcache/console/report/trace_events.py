@@ -10,9 +10,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from bxcache.console.report.sections import NO_STAGE, label_stage
+from bxcache.console.report.sections import NO_STAGE, label_stage, name_kind
 from bxcache.console.report.texts import clean_log, clean_text
-from bxcache.console.report.timeline import name_class
 from bxcache.console.tables import pick
 from bxcache.place.trace_context import parse_traceparent
 
@@ -161,7 +160,7 @@ def _draw_steps(
             step = report.steps[at]
             begins, took = _find_span(step)
             args = _describe_step(step) | _identify(report, context, at)
-            name, kind = clean_text(step.text), name_class(step)
+            name, kind = clean_text(step.text), name_kind(step)
             yield _draw(number, name, kind, (started + begins, took), args)
 
 
