@@ -66,14 +66,11 @@ class Failures:
                 self._failed[label, step, vertex] = None
             case events.StepFinished(step, _, _, _, vertex) | events.StepStopped(step, _, vertex):
                 self._forget((label, step, vertex))
-            case events.Said(line) if self._is_last(line):
+            # A job's log has all output in its section; without a failed step, an excerpt is first.
+            case events.Said(line) if self._log or self._failed or line.startswith(ERROR):
                 self._said.append((label, line))
                 return True
         return False
-
-    def _is_last(self, line: str) -> bool:
-        # A job's log has all output in its section; without a failed step, an excerpt comes first.
-        return self._log is not None or bool(self._failed) or line.startswith(ERROR)
 
     def list_words(self, label: str = "") -> list[str]:
         """Return docker's last lines for an image."""

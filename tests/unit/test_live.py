@@ -23,8 +23,7 @@ from bxcache.buildx.stream.events import (
 from bxcache.buildx.stream.names import StepName, Transfer
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.cli.progress import is_live
-from bxcache.console.board import Board
-from bxcache.console.live import draw_board, fit_lines
+from bxcache.console.live import Board, draw_board, fit_lines
 from bxcache.console.progress import PlainProgress
 from tests.support.replay import STREAMS
 

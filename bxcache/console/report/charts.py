@@ -25,7 +25,7 @@ from bxcache.console.report.texts import (
 from bxcache.console.tables import cut_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bxcache.insight.record import ReportedStep
     from bxcache.insight.report import Report, ReportedBuild, ReportedLayer, ReportedStage
@@ -132,27 +132,20 @@ def _draw_steps(
 ) -> Markup:
     bars = place_bars(stage, steps, whole)
     height = _ROW * (1 + max(bar.row for bar in bars))
-    lines = (_draw_line(100 * mark / whole, height) for mark in marks)
+    lines = (
+        element("line", x1=x, x2=x, y1=0, y2=height, class_="grid")
+        for x in (_percent(100 * mark / whole) for mark in marks)
+    )
     drawn = (_draw_step(bar, steps[bar.step]) for bar in bars)
     name = clean_text(stage.name) or NO_STAGE
-    svg = _draw_group(f"stage {name}", height, *lines, _draw_span(bars), *drawn)
-    return _draw_row(name, format_seconds(stage.counts.spent), svg)
+    head = (name, " ", element("small", format_seconds(stage.counts.spent)))
+    return _draw_row(head, f"stage {name}", height, *lines, _draw_span(bars), *drawn)
 
 
-def _draw_group(label: str, height: int, *shapes: Markup) -> Markup:
-    """Draw the shapes of a stage."""
-    return element("svg", *shapes, height=height, width="100%", role="group", aria_label=label)
-
-
-def _draw_row(name: str, figure: str, svg: Markup) -> Markup:
-    """Draw a stage: its name with a figure, and its drawing."""
-    head = element("span", name, " ", element("small", figure), class_="name")
-    return element("div", head, svg, class_="row")
-
-
-def _draw_line(left: float, height: int) -> Markup:
-    x = _percent(left)
-    return element("line", x1=x, x2=x, y1=0, y2=height, class_="grid")
+def _draw_row(head: Iterable[str], label: str, height: int, *shapes: Markup) -> Markup:
+    """Draw the shapes of a stage beside its name."""
+    svg = element("svg", *shapes, height=height, width="100%", role="group", aria_label=label)
+    return element("div", element("span", *head, class_="name"), svg, class_="row")
 
 
 def _draw_span(bars: Sequence[Bar]) -> Markup:
@@ -192,15 +185,15 @@ def draw_sizes(report: Report) -> Markup:
 
 def _draw_size(report: Report, stage: ReportedStage, largest: int) -> Markup:
     name = clean_text(stage.name)
-    svg = _draw_group(f"layers of stage {name}", _ROW, *_draw_layers(report, stage, largest))
     more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
-    return _draw_row(name or NO_STAGE, f"{format_size(stage.bytes)}{more}", svg)
+    head = (name or NO_STAGE, " ", element("small", f"{format_size(stage.bytes)}{more}"))
+    layers = _draw_layers(report, stage, largest)
+    return _draw_row(head, f"layers of stage {name}", _ROW, *layers)
 
 
 def _draw_layers(report: Report, stage: ReportedStage, largest: int) -> Iterator[Markup]:
     """Draw each layer; small ones are combined at the end."""
-    left = 0.0
-    least = _LEAST * largest
+    left, least = 0.0, _LEAST * largest
     small = [layer for layer in stage.layers if layer.size < least]
     for layer in stage.layers:
         if layer.size >= least:

@@ -146,9 +146,9 @@ def _draw_build(report: Report, tracks: Iterable[_Track], args: dict[str, Any]) 
     """Return the event of the whole build, which lasts at least as long as its steps."""
     spans = (_find_span(report.steps[at]) for _, steps in tracks for at in steps)
     took = max(_to_microseconds(report.seconds), *map(sum, spans), 0)
-    name = clean_text(f"build {report.scope.image}")
     kind = "failed" if report.exit_status else "built"
-    return _draw(_BUILD, name, kind, (_to_microseconds(report.started), took), args)
+    span = (_to_microseconds(report.started), took)
+    return _draw(_BUILD, f"build {report.scope.image}", kind, span, args)
 
 
 def _draw_steps(
@@ -156,21 +156,17 @@ def _draw_steps(
 ) -> Iterator[dict[str, Any]]:
     started = _to_microseconds(report.started)
     for number, (_, steps) in enumerate(tracks, _BUILD + 1):
-        for at in steps:
-            step = report.steps[at]
+        for at, step in ((at, report.steps[at]) for at in steps):
             begins, took = _find_span(step)
             args = _describe_step(step) | _identify(report, context, at)
-            name, kind = clean_text(step.text), name_kind(step)
-            yield _draw(number, name, kind, (started + begins, took), args)
+            yield _draw(number, step.text, name_kind(step), (started + begins, took), args)
 
 
 def _draw(
     track: int, name: str, kind: str, span: tuple[int, int], args: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a complete event."""
-    begins, took = span
-    timing = {"pid": _PROCESS, "tid": track, "ts": begins, "dur": took}
-    return {"name": name, "cat": kind, "ph": "X", **timing, "args": args}
+    timing = {"pid": _PROCESS, "tid": track, "ts": span[0], "dur": span[1]}
+    return {"name": clean_text(name), "cat": kind, "ph": "X", **timing, "args": args}
 
 
 def _describe_step(step: ReportedStep) -> dict[str, Any]:
