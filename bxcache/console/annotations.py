@@ -84,9 +84,16 @@ def annotate_failure(
 
 def render_annotations(annotations: Iterable[Annotation], provider: str | None) -> Iterator[str]:
     """Render notes as the lines that a CI provider, by its name, reads; most have none."""
-    render = {"github": _render_github, "azure": _render_azure}.get(provider or "")
-    if render is not None:
-        yield from map(render, annotations)
+    for each in annotations:
+        kind, line = "error" if each.fails else "warning", each.line if each.file else None
+        if provider == "github":
+            pairs = _list_pairs(_GITHUB_PROPERTY, file=each.file, line=line, title=each.title)
+            yield f"::{kind} {','.join(pairs)}::{_escape(each.text, _GITHUB_DATA)}"
+        elif provider == "azure":
+            pairs = _list_pairs(_AZURE, type=kind, sourcepath=each.file, linenumber=line)
+            # Azure has no titles.
+            text = each.text if each.title == _TITLE else f"{each.title}: {each.text}"
+            yield f"##vso[task.logissue {';'.join(pairs)}]{_escape(text, _AZURE)}"
 
 
 def _find_line(words: Sequence[str]) -> int | None:
@@ -117,19 +124,3 @@ def _escape(text: str, signs: dict[str, str]) -> str:
 
 def _list_pairs(signs: dict[str, str], **values: str | int | None) -> list[str]:
     return [f"{key}={_escape(str(value), signs)}" for key, value in values.items() if value]
-
-
-def _render_github(each: Annotation) -> str:
-    kind = "error" if each.fails else "warning"
-    line = each.line if each.file else None
-    pairs = _list_pairs(_GITHUB_PROPERTY, file=each.file, line=line, title=each.title)
-    return f"::{kind} {','.join(pairs)}::{_escape(each.text, _GITHUB_DATA)}"
-
-
-def _render_azure(each: Annotation) -> str:
-    kind = "error" if each.fails else "warning"
-    line = each.line if each.file else None
-    pairs = _list_pairs(_AZURE, type=kind, sourcepath=each.file, linenumber=line)
-    # Azure has no titles.
-    text = each.text if each.title == _TITLE else f"{each.title}: {each.text}"
-    return f"##vso[task.logissue {';'.join(pairs)}]{_escape(text, _AZURE)}"

@@ -30,48 +30,39 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from dataclasses import dataclass
 
 from bxcache.console.tables import COLORS, show_line
 
 _CLEAR = "\r\x1b[0K"
 
 
-@dataclass(frozen=True, slots=True)
-class _Signs:
-    """The lines of a provider around a section, and those that disable and enable commands."""
-
-    begin: str | None = None
-    end: str | None = None
-    stop: str | None = None
-    resume: str | None = None
-    command: str | None = None
-    """The pattern of commands; None if all need control characters."""
-
-
-_SIGNS = {
-    "github": _Signs(
-        begin="::group::{title}",
-        end="::endgroup::",
-        stop="::stop-commands::{token}",
-        resume="::{token}::",
-        command=r"^\s*::|##\[",
-    ),
-    "gitlab": _Signs(
-        begin=f"\x1b[0Ksection_start:{{now}}:bxcache_{{token}}[collapsed=true]{_CLEAR}{{title}}",
-        end=f"\x1b[0Ksection_end:{{now}}:bxcache_{{token}}{_CLEAR}",
-    ),
-    "azure": _Signs(begin="##[group]{title}", end="##[endgroup]", command=r"##(?:vso)?\["),
-    "buildkite": _Signs(
-        begin="--- {title}", end="+++ bxcache", command=r"^\s*(?:---|\+\+\+|~~~|\^\^\^)(?=\s|$)"
-    ),
-    "travis": _Signs(
-        begin=f"travis_fold:start:bxcache_{{token}}{_CLEAR}{{title}}",
-        end=f"travis_fold:end:bxcache_{{token}}{_CLEAR}",
-        command=r"travis_(?:fold|time):",
-    ),
-    "teamcity": _Signs(command=r"##teamcity\["),
+_SIGNS: dict[str | None, dict[str, str]] = {
+    "github": {
+        "begin": "::group::{title}",
+        "end": "::endgroup::",
+        "stop": "::stop-commands::{token}",
+        "resume": "::{token}::",
+        "command": r"^\s*::|##\[",
+    },
+    "gitlab": {
+        "begin": f"\x1b[0Ksection_start:{{now}}:bxcache_{{token}}[collapsed=true]{_CLEAR}{{title}}",
+        "end": f"\x1b[0Ksection_end:{{now}}:bxcache_{{token}}{_CLEAR}",
+    },
+    "azure": {"begin": "##[group]{title}", "end": "##[endgroup]", "command": r"##(?:vso)?\["},
+    "buildkite": {
+        "begin": "--- {title}",
+        "end": "+++ bxcache",
+        "command": r"^\s*(?:---|\+\+\+|~~~|\^\^\^)(?=\s|$)",
+    },
+    "travis": {
+        "begin": f"travis_fold:start:bxcache_{{token}}{_CLEAR}{{title}}",
+        "end": f"travis_fold:end:bxcache_{{token}}{_CLEAR}",
+        "command": r"travis_(?:fold|time):",
+    },
+    "teamcity": {"command": r"##teamcity\["},
 }
+"""The lines that begin and end a section, those that stop and resume commands, and the pattern of
+commands, which is missing where all need control characters."""
 
 
 class JobLog:
@@ -83,35 +74,36 @@ class JobLog:
 
     def __init__(self, provider: str | None) -> None:
         self.provider = provider
-        self._signs = _SIGNS.get(provider or "", _Signs())
+        self._signs = _SIGNS.get(provider, {})
         # Output in the section cannot know the token, and so cannot end the section.
         self._token = secrets.token_hex(16)
 
     @property
     def folds(self) -> bool:
         """Whether it supports sections."""
-        return self._signs.begin is not None
+        return "begin" in self._signs
 
     def begin(self, title: str) -> list[str]:
         """Return the lines that begin the section; none without support."""
-        return self._render(self._signs.begin, title)
+        return self._render("begin", title)
 
     def end(self) -> list[str]:
         """Return the lines that end the section."""
-        return self._render(self._signs.end)
+        return self._render("end")
 
     def stop(self) -> list[str]:
         """Return the lines that disable commands, if the provider has any."""
-        return self._render(self._signs.stop)
+        return self._render("stop")
 
     def resume(self) -> list[str]:
         """Return the lines that enable commands again."""
-        return self._render(self._signs.resume)
+        return self._render("resume")
 
-    def _render(self, line: str | None, title: str = "") -> list[str]:
-        if line is None:
+    def _render(self, sign: str, title: str = "") -> list[str]:
+        if sign not in self._signs:
             return []
-        return [line.format(title=title, token=self._token, now=int(time.time()))]
+        known = {"title": title, "token": self._token, "now": int(time.time())}
+        return [self._signs[sign].format(**known)]
 
     def defuse(self, line: str) -> str:
         r"""Make a foreign line safe to print: it is neither a command nor more than one line.
@@ -122,11 +114,12 @@ class JobLog:
         'a # #vso[task.complete result=Failed]\\r'
         """
         line = show_line(line)
-        if self._signs.command is None:
+        command = self._signs.get("command")
+        if command is None:
             return line
         # A provider may remove colours before it reads commands.
         plain = COLORS.sub("", line)
-        broken, count = re.subn(self._signs.command, _break_sign, plain, flags=re.IGNORECASE)
+        broken, count = re.subn(command, _break_sign, plain, flags=re.IGNORECASE)
         return broken if count else line
 
 

@@ -39,12 +39,7 @@ _TIMES_A_SECOND = 8
 _LONGEST_REST = 1.0
 """In seconds. The view is redrawn after this time even if nothing happened, to update times."""
 _BAR = 20
-_VERBS = {
-    "pull": "pulling",
-    "save": "saving",
-    "push": "pushing",
-    "send": "sending the context",
-}
+_VERBS = {"pull": "pulling", "save": "saving", "push": "pushing", "send": "sending the context"}
 _HIDDEN = [("", "")]
 """The line of a stage that never fits."""
 _MARKS = {
@@ -65,24 +60,17 @@ class RunningStep:
 
 @dataclass(slots=True)
 class StageState:
-    """The progress of a stage.
-
-    Attributes:
-        name: its name, with the image and the platform if there are several.
-        total: the number of steps, as far as known: two platforms can share a number.
-        label: the image that it belongs to, if there are several.
-        outcomes: the outcomes of finished steps.
-        counts: the number of steps with each outcome.
-        known: the vertices seen for each step number.
-    """
+    """The progress of a stage; its name has the image and the platform if there are several."""
 
     name: str
     total: int
+    """The number of steps, as far as known: two platforms can share a number."""
     label: str
     outcomes: dict[Key, Outcome] = field(default_factory=dict)
     running: dict[Key, RunningStep] = field(default_factory=dict)
     counts: Counter[Outcome] = field(default_factory=Counter)
     known: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The vertices seen for each step number."""
 
     def start(self, step: StepName, now: float, vertex: str) -> None:
         """Mark a step as running, whatever its state was."""
@@ -265,11 +253,7 @@ def _stays(event: Event) -> bool:
 def draw_board(board: Board, now: float, width: int, room: int | None = None) -> list[list[Line]]:
     """Draw the lines of each stage and of transfers; a stage without running steps has one line.
 
-    Args:
-        board: the state to show.
-        now: the time, on the board's clock.
-        width: the line width in characters.
-        room: the maximum number of lines; stages above it are left blank.
+    The room is the maximum number of lines; stages above it are left blank.
     """
     names = min(max(map(len, board.stages), default=0), max(12, width // 3))
     resting = sum(not stage.running for stage in board.stages.values())

@@ -14,8 +14,7 @@ from bxcache.console.report.sections import (
     show_saved,
     tabulate_work,
 )
-from bxcache.console.report.texts import clean_text
-from bxcache.console.tables import VERSION, cut_text, pick
+from bxcache.console.tables import VERSION, clean_text, cut_text, pick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,7 +37,8 @@ _CACHE = (
 
 def render_summary(result: BuildResult) -> str:
     """Render the summary; the last two lines are the totals."""
-    return "\n".join([*_list_blocks(result.report), render_totals(result)])
+    blocks = _list_blocks(result.report) if result.report is not None else ()
+    return "\n".join([*blocks, render_totals(result)])
 
 
 def render_totals(result: BuildResult) -> str:
@@ -46,9 +46,7 @@ def render_totals(result: BuildResult) -> str:
     return f"{_render_steps(result)}\n{_render_saved(result)}"
 
 
-def _list_blocks(report: Report | None) -> Iterator[str]:
-    if report is None:
-        return
+def _list_blocks(report: Report) -> Iterator[str]:
     table = tabulate_work(report)
     if len(table.rows) > 1:
         yield render_rows(table)
@@ -81,12 +79,11 @@ def _render_steps(result: BuildResult) -> str:
     steps = format_count(len(result.steps), "step")
     outcomes = show_outcomes(Counter(step.outcome for step in result.steps))
     took = format_seconds(result.seconds)
-    return ", ".join([f"{steps}: {outcomes}", f"in {took}", *_list_amounts(result.report)])
+    amounts = _list_amounts(result.report) if result.report is not None else ()
+    return ", ".join([f"{steps}: {outcomes}", f"in {took}", *amounts])
 
 
-def _list_amounts(report: Report | None) -> Iterator[str]:
-    if report is None:
-        return
+def _list_amounts(report: Report) -> Iterator[str]:
     saved = show_saved(report.counts)
     if saved is not None:
         yield f"{saved} saved"

@@ -1,4 +1,4 @@
-"""Tables and documents in the form that all commands print."""
+"""Tables, documents and foreign texts in the form that all commands print."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.stream.vertices import write_over
 from bxcache.config.quantities import format_age
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ _SIGNS = re.compile("[#\x7f-\x9f\u2028\u2029]|(?<=travis)_")
 _RESET = "\x1b[0m"
 _RESETS = re.compile(r"\x1b\[[0;]*m")
 _KEPT = re.compile(rf"({COLORS.pattern}|\t)")
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor moves
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # titles, links and other terminal commands
+    r"|\x1b[ -/]*[0-~]",
+    re.DOTALL,
+)
 
 
 def render_document(document: dict[str, Any]) -> str:
@@ -99,6 +106,25 @@ def show_plain(line: str) -> str:
     'ok      done\\x1b[2J'
     """
     return show_text(COLORS.sub("", line).expandtabs())
+
+
+def clean_text(text: str) -> str:
+    r"""Return a text on one line, without terminal control sequences.
+
+    >>> clean_text("RUN \x1b[31mred\x1b[0m\x00 a\nb")
+    'RUN red\\x00 a\\nb'
+    """
+    return show_text(_CONTROL.sub("", text))
+
+
+def clean_log(text: str) -> str:
+    r"""Return a log as a terminal would show it, without colours.
+
+    >>> clean_log("10%\r\x1b[2K20%\r\n\tdone\x07\n")
+    '20%\n        done\\x07'
+    """
+    lines = _CONTROL.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(show_text(write_over(line).expandtabs()) for line in lines).strip("\n")
 
 
 def cut_text(text: str, room: int) -> str:

@@ -8,21 +8,9 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
+from bxcache.console.report import sections
 from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import (
-    NO_STAGE,
-    list_needed,
-    name_end,
-    name_kind,
-    name_outcome,
-)
-from bxcache.console.report.texts import (
-    clean_text,
-    format_known_ratio,
-    format_known_size,
-    format_moment,
-)
-from bxcache.console.tables import cut_text
+from bxcache.console.tables import clean_text, cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -108,7 +96,7 @@ def draw_timeline(report: Report) -> Markup:
     """Draw all steps by stage."""
     whole = measure_time(report)
     marks = list_marks(whole)
-    stages = [stage for stage in list_needed(report) if stage.steps]
+    stages = [stage for stage in sections.list_needed(report) if stage.steps]
     rows = (_draw_steps(stage, report.steps, whole, marks) for stage in stages)
     return element("div", _draw_axis(marks, whole), *rows, class_="chart", id="timeline")
 
@@ -137,7 +125,7 @@ def _draw_steps(
         for x in (_percent(100 * mark / whole) for mark in marks)
     )
     drawn = (_draw_step(bar, steps[bar.step]) for bar in bars)
-    name = clean_text(stage.name) or NO_STAGE
+    name = clean_text(stage.name) or sections.NO_STAGE
     head = (name, " ", element("small", format_seconds(stage.counts.spent)))
     return _draw_row(head, f"stage {name}", height, *lines, _draw_span(bars), *drawn)
 
@@ -157,18 +145,16 @@ def _draw_span(bars: Sequence[Bar]) -> Markup:
 
 def _draw_step(bar: Bar, step: ReportedStep) -> Markup:
     """Draw a step's bar, which links to its details."""
+    kind, text = sections.name_kind(step), clean_text(step.text)
     y = bar.row * _ROW + (_ROW - _BAR) // 2
-    title = f"{name_outcome(step)}, {format_seconds(step.seconds)}: {clean_text(step.text)}"
-    rect = element("rect", x=_percent(bar.left), y=y, width=_percent(bar.width), height=_BAR, rx=2)
-    words = _draw_words(bar, y, step) if bar.width >= _WIDE else ""
-    shown = element("title", cut_text(title, _TITLE))
-    return element("a", shown, rect, words, href=f"#s{bar.step}", class_=f"bar {name_kind(step)}")
-
-
-def _draw_words(bar: Bar, y: int, step: ReportedStep) -> Markup:
-    text = element("text", cut_text(clean_text(step.text), _WORDS), x=5, y=12)
     left, width = _percent(bar.left), _percent(bar.width)
-    return element("svg", text, x=left, y=y, width=width, height=_BAR)
+    title = f"{sections.name_outcome(kind)}, {format_seconds(step.seconds)}: {text}"
+    shapes = [element("rect", x=left, y=y, width=width, height=_BAR, rx=2)]
+    if bar.width >= _WIDE:
+        words = element("text", cut_text(text, _WORDS), x=5, y=12)
+        shapes.append(element("svg", words, x=left, y=y, width=width, height=_BAR))
+    shown = element("title", cut_text(title, _TITLE))
+    return element("a", shown, *shapes, href=f"#s{bar.step}", class_=f"bar {kind}")
 
 
 def _percent(number: float) -> str:
@@ -177,7 +163,7 @@ def _percent(number: float) -> str:
 
 def draw_sizes(report: Report) -> Markup:
     """Draw the layers of each stage; a shared layer is drawn in full only in its first stage."""
-    stages = [stage for stage in list_needed(report) if stage.layers]
+    stages = [stage for stage in sections.list_needed(report) if stage.layers]
     largest = max((stage.bytes + stage.shared_bytes for stage in stages), default=0)
     rows = (_draw_size(report, stage, largest) for stage in stages) if largest else ()
     return join(element("p", _HOW), element("div", *rows, class_="chart", id="sizes"))
@@ -186,7 +172,7 @@ def draw_sizes(report: Report) -> Markup:
 def _draw_size(report: Report, stage: ReportedStage, largest: int) -> Markup:
     name = clean_text(stage.name)
     more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
-    head = (name or NO_STAGE, " ", element("small", f"{format_size(stage.bytes)}{more}"))
+    head = (name or sections.NO_STAGE, " ", element("small", f"{format_size(stage.bytes)}{more}"))
     layers = _draw_layers(report, stage, largest)
     return _draw_row(head, f"layers of stage {name}", _ROW, *layers)
 
@@ -212,7 +198,7 @@ def _draw_layer(report: Report, layer: ReportedLayer, left: float, width: float)
     shared = " (shared)" if layer.shared else ""
     text = f"{format_size(layer.size)}{shared}: {clean_text(step.text)}"
     title = element("title", cut_text(text, _TITLE))
-    kind = "shared" if layer.shared else name_kind(step)
+    kind = "shared" if layer.shared else sections.name_kind(step)
     rect = _draw_rect(left, width)
     return element("a", title, rect, href=f"#s{layer.step}", class_=f"bar layer {kind}")
 
@@ -227,8 +213,10 @@ def draw_trend(report: Report) -> Markup:
     builds = report.trend
     figures = (
         _draw_builds(builds, "Time", [build.seconds for build in builds], format_seconds),
-        _draw_builds(builds, "Reused", [build.hit_ratio for build in builds], format_known_ratio),
-        _draw_builds(builds, "Size", [build.bytes for build in builds], format_known_size),
+        _draw_builds(
+            builds, "Reused", [build.hit_ratio for build in builds], sections.format_known_ratio
+        ),
+        _draw_builds(builds, "Size", [build.bytes for build in builds], sections.format_known_size),
     )
     return element("div", *figures, class_="trend")
 
@@ -256,9 +244,9 @@ def _draw_builds(
 def _draw_build(build: ReportedBuild, place: tuple[float, float, int], value: str) -> Markup:
     left, width, high = place
     middle = f"{left + width / 2:.2f}%"
-    end = name_end(build)
+    end = sections.name_end(build)
     status = "" if end == "built" else f"{end}, "
-    title = element("title", f"{format_moment(build.started)}: {status}{value}")
+    title = element("title", f"{sections.format_moment(build.started)}: {status}{value}")
     rect = element(
         "rect",
         x=f"{left + width * 0.12:.2f}%",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from bxcache.console.progress import format_seconds
 from bxcache.console.report import sections
-from bxcache.console.report.texts import UNKNOWN, Quoted, clean_text
-from bxcache.console.tables import cut_text
+from bxcache.console.report.sections import UNKNOWN, Quoted
+from bxcache.console.tables import clean_text, cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,15 +18,7 @@ from bxcache.console.progress import format_seconds
 from bxcache.console.report import sections
 from bxcache.console.report.charts import draw_sizes, draw_timeline, draw_trend
 from bxcache.console.report.markup import Markup, element, join, section
-from bxcache.console.report.texts import (
-    UNKNOWN,
-    Quoted,
-    clean_log,
-    clean_text,
-    format_known_ratio,
-    format_known_size,
-    format_moment,
-)
+from bxcache.console.tables import clean_log, clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +26,7 @@ if TYPE_CHECKING:
     from bxcache.insight.record import RecordedLayer, ReportedStep
     from bxcache.insight.report import Report, ReportedCounts, ReportedStage
 
-_LEGEND = {
-    "reused": "reused",
-    "executed": "executed",
-    "failed": "failed",
-    "from": "base image",
-    "waiting": "waiting",
-}
+_LEGEND = ("reused", "executed", "failed", "from", "waiting")
 _SIGNS = {"reused": "↺", "executed": "▶", "failed": "✕", "from": "◇", "unknown": "?"}
 
 
@@ -96,7 +82,7 @@ def _draw_head(report: Report) -> Markup:
     words = "✕ failed" if failed else "✕ built, gate failed" if refusals else "✓ built"
     badge = element("span", words, class_=f"badge {'failed' if failed or refusals else 'built'}")
     title = element("h1", badge, " ", clean_text(report.scope.name))
-    end = f"{sections.summarize_build(report)}, {format_moment(report.started)}"
+    end = f"{sections.summarize_build(report)}, {sections.format_moment(report.started)}"
     notes = [
         *(element("p", f"Failed: {clean_text(each)}", class_="failed") for each in refusals),
         *(element("p", f"Warning: {clean_text(each)}") for each in sections.list_warnings(report)),
@@ -107,15 +93,15 @@ def _draw_head(report: Report) -> Markup:
 
 def _draw_tiles(report: Report) -> Markup:
     counts = report.counts
-    saved = sections.show_saved(counts) or UNKNOWN
+    saved = sections.show_saved(counts) or sections.UNKNOWN
     steps = format_count(counts.reused + counts.executed + counts.failed, "step")
     layers = {layer.digest for stage in report.stages for layer in stage.layers}
     stages = format_count(len(sections.list_needed(report)), "stage")
     tiles = (
         ("Time", format_seconds(report.seconds), f"{format_seconds(counts.spent)} of work"),
-        ("Reused", format_known_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
+        ("Reused", sections.format_known_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
         ("Saved", saved, _explain_unknown(counts)),
-        ("Layers", format_known_size(report.bytes), f"{len(layers)} in {stages}"),
+        ("Layers", sections.format_known_size(report.bytes), f"{len(layers)} in {stages}"),
     )
     drawn = (_draw_pair(name, element("b", value), " ", more) for name, value, more in tiles)
     return element("dl", *drawn, class_="tiles")
@@ -134,8 +120,8 @@ def _explain_unknown(counts: ReportedCounts) -> str:
 
 def _draw_legend() -> Markup:
     signs = (
-        element("li", element("span", class_=f"key {name}", aria_hidden="true"), text)
-        for name, text in _LEGEND.items()
+        element("li", element("span", class_=f"key {kind}", aria_hidden="true"), words)
+        for kind, words in ((kind, sections.name_outcome(kind)) for kind in _LEGEND)
     )
     return element("ul", *signs, class_="legend")
 
@@ -166,7 +152,7 @@ def _draw_cells(table: sections.Table) -> Markup:
 
 
 def _draw_cell(cell: str, kind: str | None) -> Markup:
-    shown = element("code", clean_text(cell)) if isinstance(cell, Quoted) else cell
+    shown = element("code", clean_text(cell)) if isinstance(cell, sections.Quoted) else cell
     return element("td", shown, class_=kind)
 
 
@@ -213,7 +199,7 @@ def _draw_step(at: int, step: ReportedStep) -> Markup:
     took = f"{format_seconds(step.saved)} saved" if step.saved else format_seconds(step.seconds)
     summary = element(
         "summary",
-        element("span", f"{_SIGNS[kind]} {sections.name_outcome(step)}", class_=f"badge {kind}"),
+        element("span", f"{_SIGNS[kind]} {sections.name_outcome(kind)}", class_=f"badge {kind}"),
         element("code", clean_text(step.text)),
         element("span", took, class_="took"),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bxcache.console.report import sections
-from bxcache.console.report.texts import Quoted, clean_text, format_moment
-from bxcache.console.tables import render_table
+from bxcache.console.report.sections import Quoted, format_moment
+from bxcache.console.tables import clean_text, render_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import compress
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.config.quantities import format_count, format_size
+from bxcache.config.quantities import format_count, format_ratio, format_size
 from bxcache.console.progress import format_seconds
-from bxcache.console.report.texts import (
-    Quoted,
-    clean_log,
-    format_known_ratio,
-    format_known_size,
-    format_moment,
-)
-from bxcache.console.tables import cut_text, pick
+from bxcache.console.tables import clean_log, cut_text, pick
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -26,23 +20,27 @@ if TYPE_CHECKING:
     from bxcache.insight.report import Report, ReportedBuild, ReportedCounts, ReportedStage
 
 NO_STAGE = "(no stage)"
+UNKNOWN = "-"
+"""Shown for an unknown figure."""
 _LONGEST_STEP = 100
+
+
+class Quoted(str):
+    """A text from a Dockerfile, a log or a name, which may contain anything."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose first columns are texts and whose others are figures.
-
-    Attributes:
-        rows: the cells; foreign texts are `Quoted`.
-        texts: the number of text columns.
-        note: a note about the figures.
-    """
+    """A table whose first columns are texts and whose others are figures."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    """Foreign texts are `Quoted`."""
     texts: int = 1
+    """The number of columns with texts."""
     note: str | None = None
 
 
@@ -74,13 +72,10 @@ def summarize_counts(counts: ReportedCounts) -> str:
     total = counts.reused + counts.executed + counts.failed
     if not total:
         return "no steps"
-    ratio = f" ({format_known_ratio(counts.hit_ratio)})"
-    parts = [
-        f"{counts.reused} of {format_count(total, 'step')} reused{ratio}",
-        f"{counts.executed} executed",
-        *([f"{counts.failed} failed"] if counts.failed else []),
-    ]
-    return ", ".join(parts)
+    reused = f"{counts.reused} of {format_count(total, 'step')} reused"
+    failed = f", {counts.failed} failed" if counts.failed else ""
+    ratio = format_known_ratio(counts.hit_ratio)
+    return f"{reused} ({ratio}), {counts.executed} executed{failed}"
 
 
 def show_outcomes(counts: Counter[Outcome]) -> str:
@@ -119,9 +114,9 @@ def name_kind(step: ReportedStep) -> str:
     return step.outcome or "unknown"
 
 
-def name_outcome(step: ReportedStep) -> str:
-    """Name the outcome of a step."""
-    return "base image" if step.kind == "from" else name_kind(step)
+def name_outcome(kind: str) -> str:
+    """Name the outcome of steps of a kind."""
+    return "base image" if kind == "from" else kind
 
 
 def explain_failure(step: ReportedStep) -> str:
@@ -268,3 +263,25 @@ def _drop_empty(table: Table) -> Table:
     kept = [*map(any, zip(*table.rows, strict=True))]
     head, *rows = (tuple(compress(cells, kept)) for cells in (table.head, *table.rows))
     return replace(table, head=head, rows=rows, texts=sum(kept[: table.texts]))
+
+
+def format_moment(seconds: float) -> str:
+    """Format a time in UTC.
+
+    >>> format_moment(1_700_000_000)
+    '2023-11-14 22:13 UTC'
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s after 1970"
+
+
+def format_known_ratio(ratio: float | None) -> str:
+    """Format a ratio, or show that it is unknown."""
+    return UNKNOWN if ratio is None else format_ratio(ratio)
+
+
+def format_known_size(size: int | None) -> str:
+    """Format a size, or show that it is unknown."""
+    return UNKNOWN if size is None else format_size(size)

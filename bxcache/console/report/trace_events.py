@@ -11,8 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from bxcache.console.report.sections import NO_STAGE, label_stage, name_kind
-from bxcache.console.report.texts import clean_log, clean_text
-from bxcache.console.tables import pick
+from bxcache.console.tables import clean_log, clean_text, pick
 from bxcache.place.trace_context import parse_traceparent
 
 if TYPE_CHECKING:
