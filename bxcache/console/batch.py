@@ -52,12 +52,7 @@ class FoldedProgress:
     """Writes the lines of builds into a folded section of a CI job's log."""
 
     def __init__(
-        self,
-        stream: TextIO,
-        log: JobLog,
-        failures: Failures,
-        title: str,
-        names: Sequence[str] = (),
+        self, stream: TextIO, log: JobLog, failures: Failures, title: str, names: Sequence[str] = ()
     ) -> None:
         """Give the section a title; the names are the images, as far as they are known."""
         self._stream, self._log, self._failures, self._title = stream, log, failures, title
@@ -107,10 +102,8 @@ def render_batch(
 
 def describe_batch(outcomes: Mapping[str, ImageOutcome], what: str = IMAGES) -> dict[str, Any]:
     """Return a document for scripts, with each build's document by its image or target."""
-    return {
-        "exit_status": find_status(outcomes),
-        f"{what}s": {name: _describe(each) for name, each in outcomes.items()},
-    }
+    each = {name: _describe(outcome) for name, outcome in outcomes.items()}
+    return {"exit_status": find_status(outcomes), f"{what}s": each}
 
 
 def _describe(outcome: ImageOutcome) -> dict[str, Any]:

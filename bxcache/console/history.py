@@ -131,24 +131,18 @@ def render_history(
         errors = _list_errors(stage, full=full)
         lines += ["", _render_head(stage), *(INDENT + line for line in (*table, total, *errors))]
     shared = explain_shared(count_shared(stage.steps for stage in history.stages))
-    closing = [
-        *_list_legends(rows, "shared by several steps or stages"),
-        *([shared] if shared else []),
-        *_list_unneeded(stages),
-    ]
+    legends = _list_legends(rows, "shared by several steps or stages")
+    closing = [*legends, *filter(None, [shared]), *_list_unneeded(stages)]
     return "\n".join([*lines, *([""] if closing else []), *closing])
 
 
 def _render_build(scope: str, record: Record) -> str:
     after = "after" if record.exit_status else "in"
     outcomes = Counter(step.outcome for step in record.steps if step.outcome is not None)
+    steps = f"{format_count(outcomes.total(), 'step')}: {show_outcomes(outcomes)}"
+    end = f"{show_text(scope)}: {show_age(record)} {after} {format_seconds(record.seconds)}"
     branch = record.scope.branch or record.place.branch
-    parts = [
-        f"{show_text(scope)}: {show_age(record)} {after} {format_seconds(record.seconds)}",
-        f"{format_count(outcomes.total(), 'step')}: {show_outcomes(outcomes)}",
-        *([f"branch {show_text(branch)}"] if branch else []),
-    ]
-    return ", ".join(parts)
+    return f"{end}, {steps}{f', branch {show_text(branch)}' if branch else ''}"
 
 
 def _render_head(stage: Stage) -> str:
@@ -239,8 +233,7 @@ def describe_history(history: History, stages: Sequence[Stage], *, chain: bool) 
 def _describe_record(record: Record | None) -> dict[str, Any]:
     if record is None:
         keys = ("image", "target", "branch", "started", "seconds", "exit_status", "tools", "place")
-        nothing = dict.fromkeys(keys)
-        return {**nothing, "platforms": [], "images": [], "arguments": {}}
+        return {**dict.fromkeys(keys), "platforms": [], "images": [], "arguments": {}}
     return {
         **pick(record.scope, "image", "target", "branch"),
         **pick(record, "started", "seconds", "exit_status"),

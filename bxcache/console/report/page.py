@@ -64,7 +64,9 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     if report.steps:
         yield section("Timeline", _draw_legend(), draw_timeline(report))
     yield _draw_table(sections.tabulate_slowest(report))
-    yield _draw_table(sections.tabulate_stages(report), _draw_unneeded(report))
+    unneeded = ", ".join(map(clean_text, sections.list_unneeded(report)))
+    note = element("p", f"Not part of this build: {unneeded}") if unneeded else ""
+    yield _draw_table(sections.tabulate_stages(report), note)
     if report.bytes:
         yield section("Size of the layers", draw_sizes(report))
     if len(report.trend) > 1:
@@ -156,13 +158,7 @@ def _draw_cell(cell: str, kind: str | None) -> Markup:
     return element("td", shown, class_=kind)
 
 
-def _draw_unneeded(report: Report) -> str:
-    names = ", ".join(map(clean_text, sections.list_unneeded(report)))
-    return element("p", f"Not part of this build: {names}") if names else ""
-
-
 def _draw_failures(report: Report) -> Markup:
-    """Draw the steps that failed."""
     blocks = [*map(_draw_failure, sections.list_failed(report))]
     return section("What failed", *blocks) if blocks else Markup()
 

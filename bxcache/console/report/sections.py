@@ -197,8 +197,8 @@ def tabulate_caches(report: Report) -> Table:
 
 
 def _show_cache(cache: RecordedCache) -> str:
-    done = (("imported", cache.imported), ("saved", cache.exported))
-    return " and ".join(word for word, is_so in done if is_so) or "not written"
+    uses = compress(("imported", "saved"), (cache.imported, cache.exported))
+    return " and ".join(uses) or "not written"
 
 
 def tabulate_trend(report: Report) -> Table:
