@@ -36,18 +36,13 @@ _AZURE = {"%": "%AZP25", ";": "%3B", "\r": "%0D", "\n": "%0A", "]": "%5D"}
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A note beside the job.
-
-    Attributes:
-        fails: whether it is an error, not a warning.
-        file: the file that it concerns, relative to the project's top folder.
-        line: the line in that file, from 1.
-    """
+    """A note beside the job: an error if it fails, or else a warning."""
 
     text: str
     fails: bool = True
     title: str = _TITLE
     file: str | None = None
+    """Relative to the project's top folder."""
     line: int | None = None
 
 
@@ -62,11 +57,7 @@ def annotate_failure(
 ) -> Iterator[Annotation]:
     """Yield a note for each failed step, or one if no step failed; none for a successful build.
 
-    Args:
-        result: the build's result.
-        error: why it failed.
-        words: docker's last lines, which quote the Dockerfile at the failed step.
-        name: the image, if several are built.
+    The words are docker's last lines, which quote the Dockerfile at the failed step.
     """
     if not result.exit_status:
         return

@@ -115,10 +115,7 @@ def render_history(
 ) -> str:
     """Render the build, then each of these stages with its layers from the bottom.
 
-    Args:
-        chain: also show what a stage builds on.
-        full: shorten nothing.
-        places: show where each layer is stored.
+    `chain` adds what a stage builds on, `places` where each layer is; `full` shortens nothing.
     """
     writer = _RowWriter(history, full=full, places=places)
     if history.record is None:

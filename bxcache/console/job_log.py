@@ -66,11 +66,7 @@ commands, which is missing where all need control characters."""
 
 
 class JobLog:
-    """The log of a job, and the lines that mark a section in it.
-
-    Attributes:
-        provider: the provider's name in `bxcache.place`; None for an unknown one.
-    """
+    """The log of a job of a provider, if it is known, and the lines that mark a section in it."""
 
     def __init__(self, provider: str | None) -> None:
         self.provider = provider

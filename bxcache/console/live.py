@@ -72,18 +72,14 @@ class StageState:
     known: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     """The vertices seen for each step number."""
 
-    def start(self, step: StepName, now: float, vertex: str) -> None:
-        """Mark a step as running, whatever its state was."""
-        self.running[self._renew(step, vertex)] = RunningStep(step, now)
-
     def finish(self, step: StepName, outcome: Outcome, vertex: str) -> None:
         """Record the outcome of a step."""
-        key = self._renew(step, vertex)
+        key = self.renew(step, vertex)
         self.running.pop(key, None)
         self.outcomes[key] = outcome
         self.counts[outcome] += 1
 
-    def _renew(self, step: StepName, vertex: str) -> Key:
+    def renew(self, step: StepName, vertex: str) -> Key:
         """Count a step if it is new, and forget its outcome."""
         others = self.known[step.index]
         if vertex not in others:
@@ -112,8 +108,8 @@ class Board:
     """The state of a build, or of several."""
 
     def __init__(self) -> None:
+        # By name, in the order of their first events.
         self.stages: dict[str, StageState] = {}
-        """By name, in the order of their first events."""
         self.movements: dict[Transfer, Movement] = {}
 
     def take(self, event: Event, now: float, label: str = "") -> None:
@@ -121,10 +117,10 @@ class Board:
         match event:
             case events.RunStarted():
                 # The stages of an earlier run are gone.
-                kept = {name: each for name, each in self.stages.items() if each.label != label}
-                self.stages = kept
+                self.stages = {n: each for n, each in self.stages.items() if each.label != label}
             case events.StepStarted(step, vertex):
-                self._find_stage(step, label).start(step, now, vertex)
+                stage = self._find_stage(step, label)
+                stage.running[stage.renew(step, vertex)] = RunningStep(step, now)
             case events.StepLogged(step, line, vertex) | events.StepShown(step, line, vertex):
                 running = self._find_stage(step, label).running.get((step.index, vertex))
                 if running is not None and line.strip():

@@ -247,13 +247,7 @@ def _draw_build(build: ReportedBuild, place: tuple[float, float, int], value: st
     end = sections.name_end(build)
     status = "" if end == "built" else f"{end}, "
     title = element("title", f"{sections.format_moment(build.started)}: {status}{value}")
-    rect = element(
-        "rect",
-        x=f"{left + width * 0.12:.2f}%",
-        y=_HEIGHT - high,
-        width=f"{width * 0.76:.2f}%",
-        height=high,
-        rx=1,
-    )
+    x, wide = f"{left + width * 0.12:.2f}%", f"{width * 0.76:.2f}%"
+    rect = element("rect", x=x, y=_HEIGHT - high, width=wide, height=high, rx=1)
     mark = element("text", "✕", x=middle, y=_HEIGHT - high - 3) if build.exit_status else ""
     return element("g", title, rect, mark, class_="failed" if build.exit_status else "build")

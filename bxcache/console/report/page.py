@@ -143,14 +143,9 @@ def _draw_cells(table: sections.Table) -> Markup:
         element("tr", *(_draw_cell(*each) for each in zip(row, kinds, strict=True)))
         for row in table.rows
     )
-    return element(
-        "div",
-        element("table", element("thead", element("tr", *head)), element("tbody", *rows)),
-        class_="scroll",
-        tabindex=0,
-        role="region",
-        aria_label=table.title,
-    )
+    cells = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
+    title = table.title
+    return element("div", cells, class_="scroll", tabindex=0, role="region", aria_label=title)
 
 
 def _draw_cell(cell: str, kind: str | None) -> Markup:

@@ -36,12 +36,8 @@ def render_trace(report: Report, traceparent: str | None = None) -> str:
     """Render a build as a JSON document in the Trace Event Format.
 
     The build and each step with a known beginning are events; `steps_left_out` counts the others.
-    Times are microseconds since 1970.
-
-    Args:
-        report: the build's report.
-        traceparent: the W3C trace and span that the build belongs to; each event then has its own
-            span id. A malformed one is ignored.
+    Times are microseconds since 1970. A `traceparent` is the W3C trace and span that the build
+    belongs to; each event then has its own span id. A malformed one is ignored.
     """
     context = parse_traceparent(traceparent) if traceparent else None
     tracks = [*_list_tracks(report)]
