@@ -66,14 +66,14 @@ class FoldedProgress:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             if self._begun:
-                self._print((*self._log.resume(), *self._log.end()))
+                self._print((*self._log.mark("resume"), *self._log.mark("end")))
 
     def __call__(self, event: Event, label: str = "") -> None:
         """Write an event of a build; the label is its image, if there are several."""
         with self._lock:
             if not self._begun:
                 self._begun = True
-                self._print((*self._log.begin(self._title), *self._log.stop()))
+                self._print((*self._log.mark("begin", self._title), *self._log.mark("stop")))
             self._failures.take(event, label)
             self._lines(label, event)
 

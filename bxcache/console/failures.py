@@ -114,14 +114,14 @@ class Failures:
         if not self._said and not self._failed:
             return
         if self._log is not None:
-            self._print(*self._log.stop())
+            self._print(*self._log.mark("stop"))
         for label, line in self._said:
             self._print(self._show(f"{label} | {line}" if label else line))
         for key in self._failed:
             if key in self._logs:
                 self._print_log(key, self._logs[key])
         if self._log is not None:
-            self._print(*self._log.resume())
+            self._print(*self._log.mark("resume"))
         self._stream.flush()
 
     def _print_log(self, key: Key, log: IO[str] | None) -> None:

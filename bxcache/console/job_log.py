@@ -30,12 +30,12 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from typing import Literal
 
 from bxcache.console.tables import COLORS, show_line
 
+Sign = Literal["begin", "end", "stop", "resume"]
 _CLEAR = "\r\x1b[0K"
-
-
 _SIGNS: dict[str | None, dict[str, str]] = {
     "github": {
         "begin": "::group::{title}",
@@ -79,23 +79,8 @@ class JobLog:
         """Whether it supports sections."""
         return "begin" in self._signs
 
-    def begin(self, title: str) -> list[str]:
-        """Return the lines that begin the section; none without support."""
-        return self._render("begin", title)
-
-    def end(self) -> list[str]:
-        """Return the lines that end the section."""
-        return self._render("end")
-
-    def stop(self) -> list[str]:
-        """Return the lines that disable commands, if the provider has any."""
-        return self._render("stop")
-
-    def resume(self) -> list[str]:
-        """Return the lines that enable commands again."""
-        return self._render("resume")
-
-    def _render(self, sign: str, title: str = "") -> list[str]:
+    def mark(self, sign: Sign, title: str = "") -> list[str]:
+        """Return the line that begins or ends the section, or stops or resumes commands, if any."""
         if sign not in self._signs:
             return []
         known = {"title": title, "token": self._token, "now": int(time.time())}

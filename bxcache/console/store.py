@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bxcache.store.adoption import Adopted
     from bxcache.store.collection import Collected, Limits
-    from bxcache.store.inventory import ScopeUsage, Usage
+    from bxcache.store.inventory import Usage
     from bxcache.store.packing import Packed, Unpacked
     from bxcache.store.store import Store
     from bxcache.store.verification import Verification
@@ -29,21 +29,20 @@ _SCOPE = (
 
 def render_scopes(usage: Usage) -> str:
     """Render the scopes, last used first."""
-    scopes = sorted(usage.scopes, key=lambda each: (-each.last_used, each.name))
+    rows = [
+        (
+            show_name(scope.name),
+            format_size(scope.bytes),
+            str(scope.layers),
+            "?" if scope.steps is None else str(scope.steps),
+            "?" if scope.saved is None else show_ago(scope.saved),
+            show_ago(scope.last_used),
+            "damaged" if scope.damage else "",
+        )
+        for scope in sorted(usage.scopes, key=lambda each: (-each.last_used, each.name))
+    ]
     head = ("SCOPE", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST USED", "")
-    return render_table(head, [*map(_write_scope, scopes)]) if scopes else "no scopes"
-
-
-def _write_scope(scope: ScopeUsage) -> tuple[str, ...]:
-    return (
-        show_name(scope.name),
-        format_size(scope.bytes),
-        str(scope.layers),
-        "?" if scope.steps is None else str(scope.steps),
-        "?" if scope.saved is None else show_ago(scope.saved),
-        show_ago(scope.last_used),
-        "damaged" if scope.damage else "",
-    )
+    return render_table(head, rows) if rows else "no scopes"
 
 
 def render_usage(usage: Usage, limits: Limits) -> str:
