@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def find_job_log() -> JobLog | None:
     """The log of the current CI job; None outside of CI."""
     variables = Variables(os.environ)
-    provider = next(iter(name_providers(variables)), "")
+    provider = next(iter(name_providers(variables)), None)
     return JobLog(provider) if provider or variables.is_on("CI") else None
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.buildx.stream.events import Event
-    from bxcache.console.folding import FoldedProgress
+    from bxcache.console.batch import FoldedProgress
     from bxcache.console.job_log import JobLog
     from bxcache.console.live import LiveProgress
     from bxcache.pipeline.batch import ImageObserver
@@ -70,7 +70,10 @@ def open_batch_progress(
         raw = RawProgress(sys.stderr, log.defuse if log is not None else None)
         yield lambda _, event: raw(event)
         return
-    yield BatchProgress(sys.stderr, names, quiet=mode in _SILENT)
+    if mode in _SILENT:
+        yield lambda *_: None
+        return
+    yield BatchProgress(sys.stderr, names)
 
 
 def _choose_view(
@@ -83,7 +86,7 @@ def _choose_view(
         return LiveProgress(sys.stderr, failures)
     if log is None or not is_shown(mode):
         return None
-    from bxcache.console.folding import FoldedProgress  # noqa: PLC0415  # only a CI job needs it
+    from bxcache.console.batch import FoldedProgress  # noqa: PLC0415  # only a CI job needs it
 
     return FoldedProgress(sys.stderr, log, failures, title, names)
 

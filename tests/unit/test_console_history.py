@@ -62,7 +62,7 @@ RECORD = make_record(*STEPS, stages=STAGES, seconds=83.2)
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the clock to three minutes after the build began."""
-    monkeypatch.setattr("bxcache.console.history.time", SimpleNamespace(time=lambda: STARTED + 185))
+    monkeypatch.setattr("bxcache.console.tables.time", SimpleNamespace(time=lambda: STARTED + 185))
 
 
 def show(

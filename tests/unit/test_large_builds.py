@@ -19,8 +19,7 @@ from bxcache.buildx.stream.instructions import Reads
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace
-from bxcache.console.board import Board
-from bxcache.console.live import draw_board, fit_lines
+from bxcache.console.live import Board, draw_board, fit_lines
 from bxcache.console.report.rendering import render_report
 from bxcache.errors import StoreError
 from bxcache.insight.record import Record, parse_record

@@ -8,7 +8,7 @@ from pathlib import Path
 from bxcache.backends.cache_key import make_cache_key
 from bxcache.backends.location import require_location
 from bxcache.cli.job_log import find_job_log, say
-from bxcache.console.cache_key import STYLES
+from bxcache.console.cache_key import render_key
 from bxcache.place.scope import Owner
 from bxcache.place.trust import load_guarded, open_setup
 from bxcache.store.store import Store
@@ -31,4 +31,4 @@ def print_key(
         owner = open_setup(here, os.environ, file=file, image=image)[1].owner
     key = make_cache_key(setup, here, store.read_scopes(), owner)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
-    say(STYLES[style](key, path), find_job_log(), err=False)
+    say(render_key(key, path, style), find_job_log(), err=False)
