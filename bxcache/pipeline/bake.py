@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES
+from bxcache.buildx.driver import Docker, ask_ahead
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata
 from bxcache.buildx.run import RunResult, read_metadata, run_docker
 from bxcache.buildx.secrets import find_secrets, redact_argv
@@ -34,13 +35,13 @@ from bxcache.pipeline.bake_targets import (
 )
 from bxcache.pipeline.build import build_targets, redacting
 from bxcache.pipeline.metadata_file import leave_metadata, note_metadata
-from bxcache.pipeline.opening import open_build
 from bxcache.pipeline.prepare import (
     list_notes,
     make_folder,
     make_runner,
     open_backends,
     prepare,
+    read_setup,
 )
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bxcache.buildx.bake.definition import BakeTarget
-    from bxcache.buildx.driver import Docker
     from bxcache.buildx.stream.events import Event
     from bxcache.buildx.stream.trace import Trace
     from bxcache.pipeline.batch import ImageObserver
@@ -102,8 +102,8 @@ def bake_targets(
     """
     # Saving runs in threads, which signals do not reach.
     request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))
-    with open_build(request.build) as opening:
-        base = prepare(opening, boot=True)
+    with ask_ahead(request.build.builder) as ahead:
+        base = prepare(request.build, ahead, boot=True)
     request = replace(request, build=replace(request.build, extra=base.request.extra))
     with ExitStack() as stack:
         make_folder(base, stack)
@@ -122,8 +122,8 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     Raises:
         BxcacheError: as `bake_targets` does before it starts docker.
     """
-    with open_build(request.build) as opening:
-        base = prepare(opening, boot=False)
+    with ask_ahead(request.build.builder) as ahead:
+        base = prepare(request.build, ahead, boot=False)
     request = replace(request, build=replace(request.build, extra=base.request.extra))
     with ExitStack() as stack:
         if base.setup.is_guarded:
@@ -167,8 +167,7 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
         EngineError: there is no docker.
     """
     build = request.build
-    with open_build(build) as opening:
-        docker, setup = opening.docker, opening.setup
+    setup, docker = read_setup(build)[0], Docker.find()
     with ExitStack() as stack:
         if setup.is_guarded:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bxcache-"))

@@ -32,9 +32,8 @@ from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
-from bxcache.pipeline.choose import list_candidates
-from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.prepare import plan_build
+from bxcache.pipeline.choose import plan_build
+from bxcache.pipeline.plan import BuildPlan, list_candidates
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.image_name import path_in
 from bxcache.place.scope import Scope

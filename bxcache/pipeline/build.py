@@ -16,6 +16,7 @@ from bxcache.buildx.run import run_build, take_stdin
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Warned, redact_event
 from bxcache.errors import BxcacheError, OutputError, ResultError
+from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.finish import explain_end, finish_target, has_failed
 from bxcache.pipeline.metadata_file import leave_metadata
 from bxcache.pipeline.prepare import (
@@ -23,7 +24,6 @@ from bxcache.pipeline.prepare import (
     make_folder,
     make_runner,
     open_backends,
-    plan_build,
     render_arguments,
     render_save,
 )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
+from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.metadata_file import note_metadata
 from bxcache.pipeline.prepare import (
     list_notes,
     open_backends,
-    plan_build,
     render_arguments,
 )
 from bxcache.redaction import Redactor

@@ -102,6 +102,11 @@ class BuildRequest:
     donor: str = ""
     stop: Stop | None = None
 
+    @property
+    def builder(self) -> str:
+        """The builder that the caller names; empty if none."""
+        return str(self.options.get("builder", ""))
+
     def to_layer(self) -> Layer:
         """The options as the topmost layer of the configuration."""
         values: dict[str, dict[str, Any]] = {}
