@@ -37,23 +37,16 @@ class Known:
 
     Attributes:
         layers: their digests.
-        doubt: why the set may be incomplete, or an empty string.
+        doubt: why the set may be incomplete; None if it is complete.
     """
 
     layers: AbstractSet[str]
-    doubt: str = ""
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BorrowedStep:
-    """A step whose result came from the builder's own cache.
-
-    Attributes:
-        label: the stage and the number of the step.
-        text: the instruction.
-        line: its line in the Dockerfile; None if unknown.
-        layers: the digests of its layers; empty if unknown.
-    """
+    """A step whose result came from the builder's own cache, with the digests of its layers."""
 
     label: str
     text: str
@@ -69,22 +62,18 @@ class Borrowing:
         steps: the steps whose results came from there.
         sound: the digests of the layers that came from a known cache or a base image, or from
             steps that the build executed on top of only such layers.
-        doubt: why the origin of some results is unknown, or an empty string.
+        doubt: why the origin of some results is unknown; None if all are known.
     """
 
     steps: tuple[BorrowedStep, ...] = ()
     sound: AbstractSet[str] = field(default_factory=frozenset)
-    doubt: str = ""
+    doubt: str | None = None
 
-    def warn(self, saved: AbstractSet[str]) -> str:
-        """The warning about borrowed layers that were saved, or an empty string.
-
-        Args:
-            saved: the digests of the saved layers.
-        """
+    def warn(self, saved: AbstractSet[str]) -> str | None:
+        """The warning about borrowed layers among the saved ones, by their digests, if any."""
         steps = [each for each in self.steps if each.layers & saved]
         if self.doubt or not steps:
-            return ""
+            return None
         layers = {layer for each in steps for layer in each.layers & saved}
         return (
             f"{format_count(len(layers), 'layer')} that the build saved came from the builder's "
@@ -116,7 +105,7 @@ def find_borrowing(ran: RunResult, metadata: Metadata, known: Known) -> Borrowin
 
     Args:
         ran: the result of the build.
-        metadata: the metadata with its layers.
+        metadata: the metadata with its layers, from all of its runs.
         known: the layers that trusted builds have saved.
     """
     reused = any(step.outcome is Outcome.REUSED for step in ran.trace.steps)
@@ -131,8 +120,7 @@ def find_borrowing(ran: RunResult, metadata: Metadata, known: Known) -> Borrowin
     )
     described = (_describe(step, metadata) for step in borrowed)
     named = tuple(sorted(described, key=lambda each: (each.line or inf, each.label)))
-    doubt = known.doubt if named else ""
-    return Borrowing(named, reader.list_sound(), doubt)
+    return Borrowing(named, reader.list_sound(), known.doubt if named else None)
 
 
 def _describe(step: TracedStep, metadata: Metadata) -> BorrowedStep:

@@ -13,12 +13,13 @@ from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.record import is_wanted, make_record, remember_build
-from bxcache.pipeline.result import BuildResult, list_steps
+from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
 from bxcache.pipeline.save import save_build
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from bxcache.buildx.run import RunResult
-    from bxcache.errors import ResultError
     from bxcache.insight.record import Record
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
@@ -28,7 +29,9 @@ _PATIENCE = 2.0
 _CANCELED = "context canceled"
 
 
-def finish_target(target: Target, ran: RunResult, started: float, buildx: str) -> BuildResult:
+def finish_target(
+    target: Target, ran: RunResult, *, started: float, buildx: str, failed: AbstractSet[str]
+) -> ImageOutcome:
     """Save the caches, write the record, check the gates, build the result.
 
     Args:
@@ -36,21 +39,21 @@ def finish_target(target: Target, ran: RunResult, started: float, buildx: str) -
         ran: the result of its run.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
-
-    Raises:
-        BuildFailedError: docker's build failed.
-        CacheError: a cache failed and `strict` is on; the image was built.
-        GateError: a gate of `[gate]` failed; the image was built and the caches are saved.
+        failed: the targets that are known to have failed themselves.
     """
-    for backend in target.prepared.backends:
-        ran = backend.finish_export(target.runner, target.plan.uses, ran)
-    ran = _locate(target, ran)
-    caches = save_build(target, ran)
-    earlier = _wait_for_earlier(target)
-    record = make_record(target, ran, caches, started, buildx, earlier)
-    record = _judge(target, record, earlier)
-    caches = _keep_record(target, record, caches)
-    return _make_result(target, ran, caches, record, earlier)
+    try:
+        for backend in target.prepared.backends:
+            ran = backend.finish_export(target.runner, target.plan.uses, ran)
+        ran = _locate(target, ran)
+        caches = save_build(target, ran)
+        earlier = _wait_for_earlier(target)
+        record = make_record(target, ran, caches, started, buildx, earlier)
+        record = _judge(target, record, earlier)
+        caches = _keep_record(target, record, caches)
+    except BxcacheError as error:
+        return ImageOutcome(target.name, error=error)
+    result = _make_result(target, ran, caches, record, earlier)
+    return ImageOutcome(target.name, result, _find_error(target, ran, caches, result, failed))
 
 
 def _locate(target: Target, ran: RunResult) -> RunResult:
@@ -60,12 +63,11 @@ def _locate(target: Target, ran: RunResult) -> RunResult:
     settings, runner = target.runner.settings, target.runner
     # In both cases, steps may be in another Dockerfile.
     linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
-    elsewhere = linked or not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
+    elsewhere = not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
+    text = ""
     if runner.stdin is not None and not linked:
         text = runner.stdin.decode(errors="replace")
-    elif elsewhere:
-        text = ""
-    else:
+    elif not (linked or elsewhere):
         text = read_dockerfile(runner.directory, settings.context, settings.file)
     return replace(ran, trace=locate_steps(ran.trace, text))
 
@@ -118,11 +120,11 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
 def _make_result(
     target: Target, ran: RunResult, caches: Caches, record: Record, earlier: tuple[Record, ...]
 ) -> BuildResult:
-    config, redact = target.prepared.setup.config, target.runner.redact
-    result = BuildResult(
+    redact = target.runner.redact
+    return BuildResult(
         exit_status=ran.exit_status,
         digest=ran.metadata.image_digest,
-        tags=config.build.tags,
+        tags=target.prepared.setup.config.build.tags,
         steps=list_steps(ran.trace, caches.complete(ran.metadata), redact),
         caches=tuple(
             replace(each, place=redact(each.place), where=redact(each.where))
@@ -134,36 +136,24 @@ def _make_result(
         earlier=earlier,
         gates=record.gates,
     )
+
+
+def _find_error(
+    target: Target, ran: RunResult, caches: Caches, result: BuildResult, failed: AbstractSet[str]
+) -> BxcacheError | None:
+    """The error of a target; one that did not complete may not have failed itself."""
     if ran.exit_status:
-        why = redact(ran.error)
-        raise BuildFailedError(why, exit_status=ran.exit_status, result=result)
-    if config.cache.strict and caches.warnings:
-        raise CacheError("; ".join(caches.warnings), result=result)
-    failed = [each for each in result.gates if each.fails]
-    if failed:
-        raise GateError(failed, result=result)
-    return result
-
-
-def explain_end(
-    target: Target, ran: RunResult, error: ResultError, *, stopped: bool
-) -> BxcacheError:
-    """The error of a target that did not complete, but may not have failed itself.
-
-    Args:
-        target: the build.
-        ran: the result of its run.
-        error: the error of its result.
-        stopped: another target failed, so this one was stopped unless it failed itself.
-    """
-    if not isinstance(error, BuildFailedError) or has_failed(ran):
-        return error
-    if stopped:
-        return StoppedError("it was stopped, since another target failed")
-    if target.call:
-        why = f"{error.message}; what its `call` found is on docker's stdout"
-        return BuildFailedError(why, exit_status=error.exit_status, result=error.result)
-    return error
+        why = target.runner.redact(ran.error)
+        if target.name not in failed:
+            if failed:
+                return StoppedError("it was stopped, since another target failed")
+            if target.call:
+                why = f"{why}; what its `call` found is on docker's stdout"
+        return BuildFailedError(why, exit_status=ran.exit_status, result=result)
+    if target.prepared.setup.config.cache.strict and caches.warnings:
+        return CacheError("; ".join(caches.warnings), result=result)
+    gates = [each for each in result.gates if each.fails]
+    return GateError(gates, result=result) if gates else None
 
 
 def has_failed(ran: RunResult) -> bool:

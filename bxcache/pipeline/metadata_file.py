@@ -10,18 +10,18 @@ from bxcache.buildx.run import read_metadata
 from bxcache.store.folders import Folder
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container
 
     from bxcache.pipeline.prepare import Prepared
 
 
-def note_metadata(prepared: Prepared) -> Iterator[str]:
+def note_metadata(prepared: Prepared) -> tuple[str, ...]:
     """Note that bxcache writes the caller's metadata file, since docker writes another one."""
-    if prepared.metadata_wish is not None:
-        yield f"after the build: {prepared.metadata_wish}: what plain buildx writes there"
+    path = prepared.metadata_wish
+    return (f"after the build: {path}: what plain buildx writes there",) if path else ()
 
 
-def leave_metadata(prepared: Prepared, caching: Container[str]) -> str:
+def leave_metadata(prepared: Prepared, caching: Container[str]) -> str | None:
     """Write docker's metadata to the caller's file, as plain buildx would have written it.
 
     A failed build has no metadata, and an earlier file stays unchanged.
@@ -32,11 +32,11 @@ def leave_metadata(prepared: Prepared, caching: Container[str]) -> str:
             empty.
 
     Returns:
-        Why it could not be written, or an empty string.
+        Why it could not be written, or None.
     """
     path, text = prepared.metadata_wish, read_metadata(prepared.metadata_file)
     if path is None or not text:
-        return ""
+        return None
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             return f"the metadata file `{path}` was not written: it is not a regular file"
@@ -45,4 +45,4 @@ def leave_metadata(prepared: Prepared, caching: Container[str]) -> str:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         return f"the metadata file `{path}` was not written: {why}"
-    return ""
+    return None

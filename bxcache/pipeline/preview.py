@@ -11,14 +11,12 @@ from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.metadata_file import note_metadata
-from bxcache.pipeline.prepare import (
-    list_notes,
-    open_backends,
-    render_arguments,
-)
+from bxcache.pipeline.prepare import list_notes, open_backends, render_arguments
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
 
@@ -47,18 +45,19 @@ def make_preview(prepared: Prepared) -> Preview:
     check_buildx(prepared.docker.ask_buildx_version())
     open_backends(prepared, None)
     plan = plan_build(prepared)
-    arguments = render_arguments(prepared, plan.uses)
-    command = (*prepared.docker.command, *arguments)
+    command = (*prepared.docker.command, *render_arguments(prepared, plan.uses))
     redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
-    variables = (f"{name}={value}" for name, value in VARIABLES.items())
-    return Preview(
-        command=(*variables, *redact_argv(command, redact)),
-        plan=plan,
-        notes=(
-            *prepared.notes,
-            *note_metadata(prepared),
-            *list_notes(prepared),
-            *(each for backend in prepared.backends for each in backend.list_warnings()),
-            *plan.notes,
-        ),
+    notes = (
+        *prepared.notes,
+        *note_metadata(prepared),
+        *list_notes(prepared),
+        *(each for backend in prepared.backends for each in backend.list_warnings()),
+        *plan.notes,
     )
+    return Preview(show_command(command, redact), plan, notes)
+
+
+def show_command(command: Sequence[str], redact: Redactor) -> tuple[str, ...]:
+    """A command with secrets masked, after the variables it needs."""
+    variables = (f"{name}={value}" for name, value in VARIABLES.items())
+    return (*variables, *redact_argv(command, redact))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,6 @@ from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
 from bxcache.pipeline.bake_targets import (
     BakeRequest,
-    Baking,
     describe_arguments,
     find_question,
     note_folders,
@@ -27,7 +27,7 @@ from bxcache.pipeline.bake_targets import (
     prepare_target,
     read_targets,
     render_bake,
-    render_question,
+    render_words,
     repeat_target,
 )
 from bxcache.pipeline.plan import BuildPlan
@@ -71,8 +71,20 @@ def target(name: str, **declared: Any) -> BakeTarget:  # noqa: ANN401
     return parse_definition(json.dumps({"target": {name: keys}}))[name]
 
 
-def baking(base: Prepared, declared: BakeTarget, *uses: CacheUse) -> Baking:
-    return Baking(declared, base, plan_uses(base.scope, uses))
+Planned = tuple[BakeTarget, BuildPlan]
+
+
+def planned(base: Prepared, declared: BakeTarget, *uses: CacheUse) -> Planned:
+    return declared, plan_uses(base.scope, uses)
+
+
+def render(request: BakeRequest, base: Prepared, *targets: Planned) -> tuple[str, ...]:
+    return render_bake(request, base, METADATA, *split(targets))
+
+
+def split(targets: Sequence[Planned]) -> tuple[dict[str, BakeTarget], dict[str, BuildPlan]]:
+    declared = {each.name: each for each, _ in targets}
+    return declared, dict(zip(declared, (plan for _, plan in targets), strict=True))
 
 
 def sets(arguments: tuple[str, ...]) -> list[str]:
@@ -89,9 +101,9 @@ def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
         options={"push": True, "pull": True, "no_cache": True},
         extra=("--allow", "network.host"),
     )
-    api = baking(base, target("api"), use(EXPORT, "local", "type=local,dest=/s/api"))
-    web = baking(base, target("web"), use(EXPORT, "local", "type=local,dest=/s/web"))
-    assert list(render_bake(request, base, METADATA, [api, web])) == [
+    api = planned(base, target("api"), use(EXPORT, "local", "type=local,dest=/s/api"))
+    web = planned(base, target("web"), use(EXPORT, "local", "type=local,dest=/s/web"))
+    assert list(render(request, base, api, web)) == [
         *BEGIN,
         *("--file", "a.hcl", "--file", "b.hcl"),
         *("--set", "*.args.A=1", "--set", "web.tags=x"),
@@ -107,25 +119,24 @@ def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
     """The first `--set` replaces the file's imports, so they are repeated before ours."""
     declared = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
     ours = use(IMPORT, "local", "type=local,src=/s"), use(IMPORT, "registry", "type=registry,ref=r")
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared, *ours)])) == [
+    assert sets(render(ask(base), base, planned(base, declared, *ours))) == [
         "api.cache-from=type=registry,ref=r/own",
         "api.cache-from=type=local,src=c",
         "api.cache-from=type=local,src=/s",
         "api.cache-from=type=registry,ref=r",
     ]
     # Without our imports they are not repeated.
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared)])) == []
+    assert sets(render(ask(base), base, planned(base, declared))) == []
 
 
 def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
     """Bake uses the project's builder, like a build."""
     (base.request.directory / "bxcache.toml").write_text('[build]\nbuilder = "big"\n')
     base = replace(base, setup=load_setup(base.request.directory, {}))
-    arguments = render_bake(ask(base), base, METADATA, [])
+    arguments = render(ask(base), base)
     assert list(arguments) == [*BEGIN, "--builder", "big"]
     api = target("api")
-    own = Baking(api, prepare_target(base, ask(base), api), BuildPlan(base.scope))
-    saved = repeat_target(ask(base), {"api": api}, own, Saving((), METADATA))
+    saved = repeat_target(ask(base), base.setup, {"api": api}, "api", Saving((), METADATA))
     assert list(saved.arguments[len(BEGIN) :][:2]) == ["--builder", "big"]
 
 
@@ -151,11 +162,11 @@ def test_folders_in_common_have_paths_of_their_own(
     """With an import, targets get their own paths, and a note gives the reason."""
     request = ask(base, targets=targets)
     both = [
-        baking(base, target(name), *([IMPORTED] if imported else [])) for name in ("api", "web")
+        planned(base, target(name), *([IMPORTED] if imported else [])) for name in ("api", "web")
     ]
-    given = [each for each in sets(render_bake(request, base, METADATA, both)) if "context" in each]
+    given = [each for each in sets(render(request, base, *both)) if "context" in each]
     assert [each.partition("=")[0] for each in given] == (["web.context"] if apart else [])
-    assert bool(list(note_folders(request, both))) == apart
+    assert bool(list(note_folders(request, *split(both)))) == apart
 
 
 SAVED = ("--cache-from", "type=registry,ref=r:a"), ("--cache-to", "type=registry,ref=r:b")
@@ -176,7 +187,7 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
         extra=("--allow", "network.host"),
     )
     api = target("api", cache_from=["type=registry,ref=r/own"])
-    command = repeat_target(request, {"api": api}, baking(base, api), Saving(SAVED, METADATA))
+    command = repeat_target(request, base.setup, {"api": api}, "api", Saving(SAVED, METADATA))
     assert list(command.arguments) == [
         *BEGIN,
         *("--file", "a.hcl"),
@@ -197,7 +208,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
     api = target("api", platforms=["linux/amd64", "linux/arm64"])
     request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
     saving = Saving((), METADATA, "linux/arm64")
-    command = repeat_target(request, {"api": api}, baking(base, api), saving)
+    command = repeat_target(request, base.setup, {"api": api}, "api", saving)
     sets = [each for each in command.arguments if "platform" in each or "args" in each]
     assert sets == ["*.args.A=1", "api.platform=linux/arm64"]
 
@@ -205,7 +216,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
 def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
     """Needed targets are listed too, the target itself last: each reports its own layers."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
-    command = repeat_target(ask(base), targets, baking(base, targets["app"]), Saving((), METADATA))
+    command = repeat_target(ask(base), base.setup, targets, "app", Saving((), METADATA))
     assert command.arguments[-1] == "app"
     assert command.targets == ("base", "app")
 
@@ -271,8 +282,8 @@ def test_an_inline_cache_is_asked_for_once(
     declared = target("api", args=args)
     prepared = prepare_target(base, ask(base), declared)
     use = CacheUse(EXPORT, make_local(), "r/app", prepared.scope.name, (("type", "inline"),), "why")
-    baking = Baking(declared, prepared, BuildPlan(prepared.scope, saves=(Save(use),)))
-    words = render_bake(ask(base), base, Path("m.json"), [baking])
+    plan = BuildPlan(prepared.scope, saves=(Save(use),))
+    words = render(ask(base), base, (declared, plan))
     assert ("api.cache-to=type=inline" in words) == asked
 
 
@@ -319,7 +330,7 @@ def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
 @pytest.mark.parametrize(
     ("extra", "question"),
     [
-        ((), ""),
+        ((), None),
         (("--print",), "--print"),
         (("--allow", "network.host", "--print"), "--print"),
         (("--list=targets",), "--list"),
@@ -328,18 +339,20 @@ def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
         (("--check",), "--check"),
         (("--call=outline",), "--call"),
         (("--call", "outline"), "--call"),
-        (("--call=build",), ""),
-        (("--call", "build"), ""),
-        (("--print=false",), ""),
-        (("--set", "*.args.A=--print", "--push"), ""),
+        (("--call=build",), None),
+        (("--call", "build"), None),
+        (("--print=false",), None),
+        (("--set", "*.args.A=--print", "--push"), None),
     ],
 )
-def test_a_question_is_not_built(base: Prepared, extra: tuple[str, ...], question: str) -> None:
+def test_a_question_is_not_built(
+    base: Prepared, extra: tuple[str, ...], question: str | None
+) -> None:
     """`--print` and the like are refused before docker runs, with a hint."""
     docker = Asked(Answer(0, '{"target": {"api": {}}}', ""))
     request = ask(base, extra=extra)
     assert find_question(extra) == question
-    if not question:
+    if question is None:
         assert list(read_targets(request, docker)) == ["api"]
         return
     with pytest.raises(ConfigError, match=question) as caught:
@@ -358,7 +371,7 @@ def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
         options={"pull": True},
         extra=("--print",),
     )
-    assert list(render_question(request, base.setup, "plain")) == [
+    assert list(render_words(request, base.setup, "plain")) == [
         *("buildx", "bake", "--progress", "plain", "--file", "a.hcl", "--set", "a.b=c"),
         *("--pull", "--print", "api"),
     ]
