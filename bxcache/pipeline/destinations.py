@@ -6,6 +6,7 @@ Other builds read a store and trust its content.
 from __future__ import annotations
 
 import os.path
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +33,9 @@ _HINT = "name a place outside of the store; what a store holds is read by other 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A path that a build writes.
+    """A path that a build writes: a file, or a directory with any content (`is_tree`).
 
-    Attributes:
-        source: the flag, file or target that names it.
-        path: the path.
-        is_tree: whether it is a directory with any content, not one file.
+    The source is the flag, file or target that names it.
     """
 
     source: str
@@ -46,11 +44,7 @@ class Destination:
 
 
 def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()) -> None:
-    """Refuse destinations inside a store.
-
-    Args:
-        found: the destinations.
-        stores: the known stores; others are recognized by their marker file.
+    """Refuse destinations inside a store; those not known as stores have a marker file.
 
     Raises:
         ConfigError: a destination is in a store; lists each with its source.
@@ -72,30 +66,30 @@ def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
         if marked is not None:
             return marked
     there = Path(os.path.realpath(each.path))
-    for store in known:
-        if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there)):
-            return store
-    return None
-
-
-def list_stores(setup: Setup) -> list[Path]:
-    """List the stores of a configuration: its own, and the folder of all default stores."""
-    location = find_location(setup)
-    return [find_cache_folder(), *([location.store.path] if location is not None else [])]
+    own = (
+        store
+        for store in known
+        if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there))
+    )
+    return next(own, None)
 
 
 def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
     """Refuse a build that would write into a store, apart from its caches.
 
-    Args:
-        setup: the configuration.
-        extra: arguments for docker.
-        directory: the working directory.
-
     Raises:
-        ConfigError: its settings or the caller's flags name a path in a store.
+        ConfigError: its settings or the arguments for docker name a path in a store.
     """
-    check_destinations(_list_all(setup, extra, directory), list_stores(setup))
+    source = str(setup.source_of(("build", "outputs")))
+    outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
+    files = (Destination(n, directory / path) for n in _FILES for path in find_values(extra, n))
+    found = (
+        *_list_outputs(source, setup.config.build.outputs, directory),
+        *files,
+        *_list_outputs("--output", outputs, directory),
+        *_list_caches("--cache-to", find_values(extra, "--cache-to"), directory),
+    )
+    check_destinations(found, _list_stores(setup))
 
 
 def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Path) -> None:
@@ -104,28 +98,20 @@ def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Pa
     Raises:
         ConfigError: a target names a path in a store.
     """
-    found = [
-        each
-        for name, target in targets.items()
-        for each in (
-            *list_outputs(f"target `{name}`", target.settings.outputs, directory),
-            *list_caches(f"target `{name}`", target.cache_to, directory),
-        )
-    ]
-    check_destinations(found, list_stores(setup))
+    found: list[Destination] = []
+    for name, target in targets.items():
+        found += _list_outputs(f"target `{name}`", target.settings.outputs, directory)
+        found += _list_caches(f"target `{name}`", target.cache_to, directory)
+    check_destinations(found, _list_stores(setup))
 
 
-def _list_all(setup: Setup, extra: Sequence[str], directory: Path) -> Iterator[Destination]:
-    source = str(setup.source_of(("build", "outputs")))
-    yield from list_outputs(source, setup.config.build.outputs, directory)
-    for flag in _FILES:
-        yield from (Destination(flag, directory / path) for path in find_values(extra, flag))
-    outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
-    yield from list_outputs("--output", outputs, directory)
-    yield from list_caches("--cache-to", find_values(extra, "--cache-to"), directory)
+def _list_stores(setup: Setup) -> list[Path]:
+    """List the stores of a configuration: its own, and the folder of all default stores."""
+    location = find_location(setup)
+    return [find_cache_folder(), *([location.store.path] if location is not None else [])]
 
 
-def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:
+def _list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:
     """List the local paths that docker writes for `--output`."""
     for text in outputs:
         path, is_tree = find_path(text)
@@ -133,12 +119,10 @@ def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterat
             yield Destination(source, directory / path, is_tree)
 
 
-def list_caches(source: str, caches: Iterable[str], directory: Path) -> Iterator[Destination]:
+def _list_caches(source: str, caches: Iterable[str], directory: Path) -> Iterator[Destination]:
     """List the local paths that docker writes for `--cache-to`."""
     for text in caches:
-        try:
+        with suppress(ValueError):
             path = dict(parse_options(text)).get("dest", "")
-        except ValueError:
-            continue
-        if path:
-            yield Destination(source, directory / path, is_tree=True)
+            if path:
+                yield Destination(source, directory / path, is_tree=True)
