@@ -33,14 +33,7 @@ from bxcache.pipeline.bake_targets import (
 )
 from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, redacting
 from bxcache.pipeline.metadata_file import leave_metadata, note_metadata
-from bxcache.pipeline.prepare import (
-    list_notes,
-    make_folder,
-    make_runner,
-    open_backends,
-    prepare,
-    read_setup,
-)
+from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
@@ -61,12 +54,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BakePreview:
-    """A preview of a bake.
+    """A preview of a bake: its command, secrets masked, and the caches of each target.
 
-    Attributes:
-        command: the command, secrets masked, after the variables it needs.
-        plans: the caches of each target, with the reasons.
-        notes: notes for the user about all targets.
+    The notes are about all targets.
     """
 
     command: tuple[str, ...]
@@ -101,7 +91,7 @@ def bake_targets(
     request = replace(request, build=replace(request.build, stop=stop))
     request, base = _prepare(request, boot=True)
     with ExitStack() as stack:
-        make_folder(base, stack)
+        base.make_folder(stack)
         request, base, declared = define_bake(request, base)
         if not declared:
             return {}
@@ -122,11 +112,11 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     request, base = _prepare(request, boot=False)
     with ExitStack() as stack:
         if base.setup.is_guarded:
-            make_folder(base, stack)
+            base.make_folder(stack)
         request, base, declared = define_bake(request, base)
     prepared = {name: prepare_target(base, request, each) for name, each in declared.items()}
     for own in prepared.values():
-        open_backends(own, None)
+        own.open_backends(None)
     plans = {name: plan_target(declared[name], own) for name, own in prepared.items()}
     words = render_bake(request, base, base.metadata_file, declared, plans)
     command = show_command((*base.docker.command, *words), _find_secrets(request, base, declared))
@@ -140,17 +130,14 @@ def preview_bake(request: BakeRequest) -> BakePreview:
 
 
 def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str = "plain") -> int:
-    """Have bake answer a question behind `--`, such as `--print`, instead of building.
+    """Have bake answer a question behind `--`, such as `--print`; return docker's exit status.
 
-    This uses no cache.
+    This builds nothing and uses no cache.
 
     Args:
         request: the bake, in which `find_question` finds a question.
         report: gets each line that docker writes to stderr, secrets masked.
         progress: the value of docker's `--progress`.
-
-    Returns:
-        Docker's exit status.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -205,8 +192,8 @@ class _Bake:
         declared = self.declared.values()
         prepared = [prepare_target(self.base, self.request, each) for each in declared]
         for own in prepared:
-            make_folder(own, stack)
-            open_backends(own, stack)
+            own.make_folder(stack)
+            own.open_backends(stack)
         with open_pool(stop, MOST_AT_ONCE) as pool:
             plans = [*pool.map(plan_target, declared, prepared)]
         targets = [*map(self._make_target, declared, prepared, plans)]
@@ -223,7 +210,7 @@ class _Bake:
         return Target(
             prepared=prepared,
             plan=plan,
-            runner=make_runner(prepared, self.redact, report, repeat),
+            runner=prepared.make_runner(self.redact, report, repeat),
             arguments=describe_arguments(declared),
             name=declared.name,
             call=declared.call,
@@ -296,4 +283,4 @@ def _has_ended(target: Target, reader: BakeReader, trace: Trace) -> bool:
 
 def _note_backends(prepared: Iterable[Prepared]) -> dict[str, None]:
     """The notes of the backends, once for all targets."""
-    return dict.fromkeys(note for each in prepared for note in list_notes(each))
+    return dict.fromkeys(note for each in prepared for note in each.list_notes())

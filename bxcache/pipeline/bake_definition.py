@@ -79,9 +79,7 @@ def define_bake(
     """Read the targets of a bake, and guard its definition if it is not trusted.
 
     Raises:
-        ConfigError: bake rejects its arguments, its files cannot be guarded, or its targets would
-            write into a store.
-        EngineError: docker does not answer.
+        ConfigError: its arguments or files are wrong, or a target would write into a store.
     """
     if base.setup.is_guarded:
         request, notes = guard_bake(request, base.docker, base.folder)
@@ -94,12 +92,10 @@ def define_bake(
 def guard_bake(
     request: BakeRequest, docker: Docker, folder: Path
 ) -> tuple[BakeRequest, tuple[str, ...]]:
-    """Replace the files of a bake with a guarded definition in a folder; add notes on what does
-    not count.
+    """Replace the files of a bake with a guarded definition in a folder; add notes on the rest.
 
     Raises:
         ConfigError: bake rejects its arguments, or its files cannot be guarded.
-        EngineError: docker does not answer.
     """
     check_files(request)
     _check_sources(request)
@@ -124,10 +120,7 @@ def choose_files(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Choose the files to evaluate, with a note on those that are left out.
 
-    Args:
-        named: the files that the caller names, if any.
-        limits: the limits that apply to them.
-        environment: the caller's variables, which can also name files.
+    The caller names files, or a variable of the environment does, or bake looks for them.
 
     Raises:
         ConfigError: a file that the caller names cannot be guarded, or no file can.

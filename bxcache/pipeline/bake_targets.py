@@ -95,8 +95,7 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     """Read the targets that a bake would build, including those that others need.
 
     Raises:
-        ConfigError: bake rejects its arguments.
-        EngineError: docker does not answer.
+        ConfigError: bake rejects its arguments, or they ask for more than is allowed.
     """
     check_files(request)
     question = find_question(request.build.extra)
@@ -118,15 +117,10 @@ def print_definition(
 ) -> tuple[dict[str, BakeTarget], str]:
     """Have bake print the definition from its files; return its targets, and all of it as JSON.
 
-    Args:
-        request: the bake.
-        words: the arguments for files, values and targets.
-        docker: evaluates them.
-        environment: the only variables that the files may read; None for all.
+    The files may read only the variables of the environment, if one is given.
 
     Raises:
         ConfigError: bake rejects its arguments.
-        EngineError: docker does not answer.
     """
     source, directory = "docker buildx bake", request.build.directory
     answer = docker.print_bake(words, directory, environment)

@@ -83,8 +83,7 @@ def build_batch(
         The outcome of each image, by its name, in the order of the names.
 
     Raises:
-        ConfigError: the configuration is wrong, or two images would write to the same place;
-            nothing was built.
+        ConfigError: the configuration is wrong, or two images would write to the same place.
     """
     _check_destinations(_load_setups(request, names), request)
     stop = Stop()
@@ -134,14 +133,9 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """What two images must not share; the same if its kind and normalized name are.
+    """What two images must not share: the same if its place is, a kind with a normalized name.
 
-    Attributes:
-        place: its kind and normalized name.
-        key: the config key or flag that declares it.
-        shown: the declared name.
-        verb: what a build does with it, as a participle.
-        hint: how to give each image its own.
+    The key is the config key or flag that declares it, and the verb a participle.
     """
 
     place: tuple[str, str]

@@ -19,14 +19,6 @@ from bxcache.errors import OutputError
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.finish import finish_target, has_failed
 from bxcache.pipeline.metadata_file import leave_metadata
-from bxcache.pipeline.prepare import (
-    list_notes,
-    make_folder,
-    make_runner,
-    open_backends,
-    render_arguments,
-    render_save,
-)
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
@@ -56,11 +48,8 @@ _ONCE = (
 class Job:
     """A job that docker builds in one run: one image, or the targets of a bake.
 
-    Attributes:
-        what: its name in messages.
-        stop: stops it from another thread.
-        run: runs docker for targets, and reports its events.
-        leave_metadata: writes the caller's metadata file; returns why that failed, or None.
+    `run` runs docker for targets, and reports its events; `leave_metadata` writes the caller's
+    metadata file, and returns why that failed, or None.
     """
 
     what: str
@@ -71,23 +60,19 @@ class Job:
 
 
 def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
-    """Build one image.
-
-    Raises:
-        BxcacheError: as `run_build` of the entry does.
-    """
+    """Build one image; raise its error, if any."""
     request, settings = prepared.request, prepared.setup.config.build
     stdin = take_stdin(settings, request.extra, request.stop)
     with ExitStack() as stack:
-        make_folder(prepared, stack)
-        open_backends(prepared, stack)
+        prepared.make_folder(stack)
+        prepared.open_backends(stack)
         plan = plan_build(prepared)
-        arguments = render_arguments(prepared, plan.uses)
+        arguments = prepared.render_arguments(plan.uses)
         words = (*arguments, *prepared.docker.command)
         redact = Redactor(find_secrets(words, os.environ, request.directory))
-        report, repeat = redacting(observe, redact), partial(render_save, prepared)
-        runner = make_runner(prepared, redact, report, repeat, stdin)
-        for note in (*prepared.notes, *list_notes(prepared), *plan.notes):
+        report, repeat = redacting(observe, redact), prepared.render_save
+        runner = prepared.make_runner(redact, report, repeat, stdin)
+        for note in (*prepared.notes, *prepared.list_notes(), *plan.notes):
             runner.report(Noted(note))
         earlier = begin_earlier(prepared, plan)
         target = Target(prepared, plan, runner, arguments, earlier=earlier)
@@ -102,7 +87,7 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
 def _make_job(prepared: Prepared) -> Job:
     def run(targets: Mapping[str, Target]) -> dict[str, RunResult]:
         ((name, each),) = targets.items()
-        return {name: run_build(each.runner, render_arguments(prepared, each.plan.uses))}
+        return {name: run_build(each.runner, prepared.render_arguments(each.plan.uses))}
 
     caching = [""] if find_values(prepared.request.extra, CACHE_TO) else ()
     stop = prepared.request.stop or Stop()
@@ -110,11 +95,7 @@ def _make_job(prepared: Prepared) -> Job:
 
 
 def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
-    """Build open and planned targets: run docker, save, record, judge.
-
-    Returns:
-        the outcome of each target, by its name.
-    """
+    """Build open and planned targets: run docker, save, record, judge."""
     started = time.time()
     with job.docker.asking_buildx() as ask_version:
         ran = job.run(targets)

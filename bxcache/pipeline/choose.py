@@ -62,12 +62,7 @@ def _look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
 
 
 def make_plan(prepared: Prepared, wish: Wish) -> BuildPlan:
-    """Choose the caches to import and the scopes to save, from what was looked up.
-
-    Args:
-        prepared: the build, with the caches that it may import.
-        wish: the properties of the build that matter for saving.
-    """
+    """Choose the caches to import, from what was looked up, and the scopes to save."""
     backends, trust = prepared.backends, prepared.trust
     troubles = [
         trouble

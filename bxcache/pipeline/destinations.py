@@ -44,7 +44,7 @@ class Destination:
 
 
 def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()) -> None:
-    """Refuse destinations inside a store; those not known as stores have a marker file.
+    """Refuse destinations in known stores, or in others, which have a marker file.
 
     Raises:
         ConfigError: a destination is in a store; lists each with its source.
@@ -75,11 +75,7 @@ def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
 
 
 def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
-    """Refuse a build that would write into a store, apart from its caches.
-
-    Raises:
-        ConfigError: its settings or the arguments for docker name a path in a store.
-    """
+    """Raise a `ConfigError` if a build would write into a store, apart from its caches."""
     source = str(setup.source_of(("build", "outputs")))
     outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
     files = (Destination(n, directory / path) for n in _FILES for path in find_values(extra, n))
@@ -93,11 +89,7 @@ def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
 
 
 def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Path) -> None:
-    """Refuse a bake whose targets would write into a store, apart from their caches.
-
-    Raises:
-        ConfigError: a target names a path in a store.
-    """
+    """Raise a `ConfigError` if a target would write into a store, apart from its caches."""
     found: list[Destination] = []
     for name, target in targets.items():
         found += _list_outputs(f"target `{name}`", target.settings.outputs, directory)

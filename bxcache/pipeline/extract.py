@@ -51,13 +51,13 @@ def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files g
     extra: tuple[str, ...] = (),
     observe: Observer | None = None,
 ) -> BuildResult:
-    """Write the files of a stage.
+    """Write the files of a stage to a new or empty folder.
 
     Args:
         request: the query that found the scope; its directory has the build context.
         history: the history of the scope.
         stage: the stage's name.
-        folder: the destination: an empty folder, or a new one.
+        folder: the destination.
         extra: arguments for docker, the same as for the build.
         observe: gets each event as it happens.
 

@@ -46,7 +46,9 @@ def finish_target(
             ran = backend.finish_export(target.runner, target.plan.uses, ran)
         ran = _locate(target, ran)
         caches = save_build(target, ran)
-        earlier = _wait_for_earlier(target)
+        # Optional records are not worth a long wait.
+        patience = None if is_wanted(target.prepared) else _PATIENCE
+        earlier = target.earlier.wait(patience) if target.earlier is not None else ()
         record = make_record(target, ran, caches, started, buildx, earlier)
         record = _judge(target, record, earlier)
         caches = _keep_record(target, record, caches)
@@ -70,13 +72,6 @@ def _locate(target: Target, ran: RunResult) -> RunResult:
     elif not (linked or elsewhere):
         text = read_dockerfile(runner.directory, settings.context, settings.file)
     return replace(ran, trace=locate_steps(ran.trace, text))
-
-
-def _wait_for_earlier(target: Target) -> tuple[Record, ...]:
-    if target.earlier is None:
-        return ()
-    # Optional records are not worth a long wait.
-    return target.earlier.wait(None if is_wanted(target.prepared) else _PATIENCE)
 
 
 def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Record:

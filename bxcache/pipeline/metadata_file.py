@@ -22,17 +22,10 @@ def note_metadata(prepared: Prepared) -> tuple[str, ...]:
 
 
 def leave_metadata(prepared: Prepared, caching: Container[str]) -> str | None:
-    """Write docker's metadata to the caller's file, as plain buildx would have written it.
+    """Write docker's metadata to the caller's file, as plain buildx would; return why that failed.
 
-    A failed build has no metadata, and an earlier file stays unchanged.
-
-    Args:
-        prepared: the build.
-        caching: the targets for which the caller exports a cache; the name of a single build is
-            empty.
-
-    Returns:
-        Why it could not be written, or None.
+    A failed build has no metadata, and an earlier file stays unchanged. The caller exports a cache
+    for the targets named in `caching`; the name of a single build is empty.
     """
     path, text = prepared.metadata_wish, read_metadata(prepared.metadata_file)
     if path is None or not text:

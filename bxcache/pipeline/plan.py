@@ -29,7 +29,6 @@ class BuildPlan:
     """The caches that a build will import and save.
 
     Attributes:
-        imports: the flags of the imported caches.
         saves: the scopes to save, by the build itself or after it.
         notes: why a declared cache is not used.
         troubles: which caches could not be used, and why.
@@ -68,14 +67,8 @@ def list_candidates(
 ) -> tuple[Candidate, ...]:
     """List the caches that a build may import, best first.
 
-    A target without its own cache imports that of the whole image, which has all stages.
-
-    Args:
-        config: the configuration.
-        scope: the scope that the build saves.
-        trust: decides whose caches it may read.
-        backends: the declared backends.
-        donor: the one scope to import instead of all others.
+    A target without its own cache imports that of the whole image, which has all stages. A donor
+    is the one scope to import instead of all others.
     """
     if donor:
         return tuple(Candidate(each, donor, "the scope that is named") for each in backends)

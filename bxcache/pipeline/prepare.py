@@ -25,7 +25,7 @@ from bxcache.place.trust import Trust, open_setup
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -49,7 +49,6 @@ class Prepared:
 
     Attributes:
         setup: the configuration, guarded for the place where the build runs.
-        trust: where it runs, and which caches it may read and save.
         candidates: the caches that it may import, best first.
         name: the build's own name, for its staging layout and its small files.
         metadata_wish: the path where the caller wants docker's metadata file, or None.
@@ -83,11 +82,66 @@ class Prepared:
         """The path where docker writes its metadata, in full; the caller may want less."""
         return self.folder / METADATA
 
+    def make_folder(self, stack: ExitStack) -> None:
+        """Create the build's own folder for small files, until the stack closes."""
+        self.folder.mkdir(mode=0o700)
+        stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
 
-def make_folder(prepared: Prepared, stack: ExitStack) -> None:
-    """Create the build's own folder for small files, until the stack closes."""
-    prepared.folder.mkdir(mode=0o700)
-    stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
+    def open_backends(self, stack: ExitStack | None) -> None:
+        """Open the backends, until the stack closes; without a stack, write nothing."""
+        for backend in self.backends:
+            own = [each for each in self.candidates if each.backend is backend]
+            backend.prepare(own, self.name, reads_all=self.setup.config.cache.read_all)
+            backend.open(stack, notes_denied=self.trust.writes)
+
+    def list_notes(self) -> Iterator[str]:
+        """List the notes of the backends before the build."""
+        settings, directory = self.setup.config.build, self.request.directory
+        for backend in self.backends:
+            yield from backend.list_notes(settings, directory)
+
+    def render_arguments(self, uses: Iterable[CacheUse]) -> tuple[str, ...]:
+        """Render the arguments of `docker` for this build."""
+        return render_build(
+            self.setup.config.build,
+            cache_options=[use.option for use in uses],
+            metadata_file=str(self.metadata_file),
+            extra=self.request.extra,
+        )
+
+    def render_save(self, saving: Saving) -> Command:
+        """Render a run of docker that only saves the finished build."""
+        arguments = render_build(
+            as_repetition(self.setup.config.build, saving.platform),
+            cache_options=saving.options,
+            metadata_file=str(saving.metadata),
+            extra=drop_flags(self.request.extra, LAYERLESS),
+        )
+        return Command(arguments, saving.metadata)
+
+    def make_runner(
+        self,
+        redact: Redactor,
+        report: Callable[[Event], None],
+        repeat: Callable[[Saving], Command],
+        stdin: bytes | None = None,
+    ) -> Runner:
+        """Create the runner that all runs of docker in this build share."""
+        return Runner(
+            docker=self.docker,
+            capabilities=self.capabilities,
+            settings=self.setup.config.build,
+            directory=self.request.directory,
+            extra=self.request.extra,
+            folder=self.folder,
+            redact=redact,
+            report=report,
+            repeat=repeat,
+            stdin=stdin,
+            stdout=self.request.stdout,
+            stop=self.request.stop,
+            raw=self.request.raw,
+        )
 
 
 def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
@@ -167,61 +221,3 @@ def list_notes(prepared: Prepared) -> tuple[str, ...]:
     return tuple(
         note for each in prepared.backends for note in each.list_notes(settings, directory)
     )
-
-
-def open_backends(prepared: Prepared, stack: ExitStack | None) -> None:
-    """Open the backends of the build, until the stack closes.
-
-    Without a stack, write nothing.
-    """
-    for backend in prepared.backends:
-        own = [each for each in prepared.candidates if each.backend is backend]
-        backend.prepare(own, prepared.name, reads_all=prepared.setup.config.cache.read_all)
-        backend.open(stack, notes_denied=prepared.trust.writes)
-
-
-def render_arguments(prepared: Prepared, uses: Iterable[CacheUse]) -> tuple[str, ...]:
-    """Render the arguments of `docker` for this build."""
-    return render_build(
-        prepared.setup.config.build,
-        cache_options=[use.option for use in uses],
-        metadata_file=str(prepared.metadata_file),
-        extra=prepared.request.extra,
-    )
-
-
-def make_runner(
-    prepared: Prepared,
-    redact: Redactor,
-    report: Callable[[Event], None],
-    repeat: Callable[[Saving], Command],
-    stdin: bytes | None = None,
-) -> Runner:
-    """Create the runner that all runs of docker in this build share."""
-    request = prepared.request
-    return Runner(
-        docker=prepared.docker,
-        capabilities=prepared.capabilities,
-        settings=prepared.setup.config.build,
-        directory=request.directory,
-        extra=request.extra,
-        folder=prepared.folder,
-        redact=redact,
-        report=report,
-        repeat=repeat,
-        stdin=stdin,
-        stdout=request.stdout,
-        stop=request.stop,
-        raw=request.raw,
-    )
-
-
-def render_save(prepared: Prepared, saving: Saving) -> Command:
-    """Render a run of docker that only saves the finished build."""
-    arguments = render_build(
-        as_repetition(prepared.setup.config.build, saving.platform),
-        cache_options=saving.options,
-        metadata_file=str(saving.metadata),
-        extra=drop_flags(prepared.request.extra, LAYERLESS),
-    )
-    return Command(arguments, saving.metadata)

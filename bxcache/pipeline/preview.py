@@ -11,7 +11,6 @@ from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.metadata_file import note_metadata
-from bxcache.pipeline.prepare import list_notes, open_backends, render_arguments
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -23,13 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A preview of a build.
-
-    Attributes:
-        command: the command, secrets masked, after the variables it needs.
-        plan: the caches, with the reasons.
-        notes: notes for the user.
-    """
+    """A preview of a build: its command, secrets masked, and its caches, with the reasons."""
 
     command: tuple[str, ...]
     plan: BuildPlan
@@ -37,20 +30,16 @@ class Preview:
 
 
 def make_preview(prepared: Prepared) -> Preview:
-    """Preview the build.
-
-    Raises:
-        EngineError: buildx is too old.
-    """
+    """Preview the build; raise `EngineError` if buildx is too old."""
     check_buildx(prepared.docker.ask_buildx_version())
-    open_backends(prepared, None)
+    prepared.open_backends(None)
     plan = plan_build(prepared)
-    command = (*prepared.docker.command, *render_arguments(prepared, plan.uses))
+    command = (*prepared.docker.command, *prepared.render_arguments(plan.uses))
     redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
     notes = (
         *prepared.notes,
         *note_metadata(prepared),
-        *list_notes(prepared),
+        *prepared.list_notes(),
         *(each for backend in prepared.backends for each in backend.list_warnings()),
         *plan.notes,
     )

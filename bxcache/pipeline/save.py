@@ -31,12 +31,7 @@ _NEVER_OWN = (CacheVertex.EXPORT_GHA, CacheVertex.EXPORT_S3, CacheVertex.EXPORT_
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """The caches after the build.
-
-    Attributes:
-        warnings: a warning for each failed cache.
-        advice: warnings about caches that did not fail.
-    """
+    """The caches after the build, with a warning for each failed one, and advice about others."""
 
     results: tuple[CacheResult, ...] = ()
     saved: Mapping[Backend, SavedScope] = field(default_factory=dict)
@@ -169,8 +164,7 @@ def _name_given(transfer: CacheTransfer) -> str:
 def find_known(prepared: Prepared, plan: BuildPlan, ran: RunResult) -> Known | None:
     """Find the layers that trusted builds have saved; None if the origin of layers does not matter.
 
-    A build that took nothing from the builder's own cache needs no lookup: its imports explain all
-    reused steps. The lookup happens before anything is saved.
+    Nothing is looked up for a build whose imports explain all reused steps.
     """
     wanted = prepared.setup.config.cache.shared_builder
     if not prepared.trust.is_guarded or wanted == "trust" or ran.exit_status:

@@ -45,10 +45,7 @@ class Target:
         return self
 
     def mend_caches(self, ran: RunResult) -> str | None:
-        """Explain how a cache made the build fail; None if none did.
-
-        This also verifies and repairs the caches imported from this machine.
-        """
+        """Explain how a cache made the build fail, after its repair on this machine; else None."""
         if not ran.exit_status or not self.plan.imports or blames_process(ran.trace):
             return None
         fault = find_cache_fault(ran.trace)

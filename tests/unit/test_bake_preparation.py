@@ -31,7 +31,7 @@ from bxcache.pipeline.bake_targets import (
     repeat_target,
 )
 from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.prepare import Prepared, open_backends
+from bxcache.pipeline.prepare import Prepared
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.scope import Owner, Scope
 from bxcache.process import Answer
@@ -292,10 +292,10 @@ def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -
     declared = target("api", cache_from=["type=local,src=c"])
     prepared = prepare_target(base, ask(base), declared)
     note = "it has a `cache-from` of its own, which is imported too"
-    open_backends(prepared, None)
+    prepared.open_backends(None)
     assert note not in plan_target(declared, prepared).notes
     build(store, prepared.scope.name, b"x")
-    open_backends(prepared, None)
+    prepared.open_backends(None)
     assert note in plan_target(declared, prepared).notes
 
 
