@@ -12,7 +12,6 @@ From the ground up:
     borrowing        results that came from the builder's own cache
     save             judge imports and exports, and save with each backend
     record           the build's record
-    metadata_file    docker's metadata file for the caller
     finish           save, record, judge and build the result of one target
     build            the story: run docker, retry, finish
     preview          a dry run

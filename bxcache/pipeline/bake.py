@@ -32,7 +32,7 @@ from bxcache.pipeline.bake_targets import (
     repeat_target,
 )
 from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, redacting
-from bxcache.pipeline.metadata_file import leave_metadata, note_metadata
+from bxcache.pipeline.finish import leave_metadata
 from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.record import begin_earlier
@@ -122,7 +122,7 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     command = show_command((*base.docker.command, *words), _find_secrets(request, base, declared))
     notes = (
         *base.notes,
-        *note_metadata(base),
+        *base.note_metadata(),
         *_note_backends(prepared.values()),
         *note_folders(request, declared, plans),
     )

@@ -57,14 +57,17 @@ _NEEDED = (
 )
 # https://github.com/docker/buildx/blob/v0.29.1/bake/bake.go (`defaultFilenames`)
 _COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-_BAKE = (
-    *("docker-bake.json", "docker-bake.hcl"),
-    *("docker-bake.override.json", "docker-bake.override.hcl"),
-)
+_ENDINGS = (".json", ".hcl", ".override.json", ".override.hcl")
+_BAKE = tuple(f"docker-bake{each}" for each in _ENDINGS)
 _EVALUATED = (".hcl", ".json")
 """The suffixes of files that buildx never reads as Compose, whatever their content."""
 _WHY_COMPOSE = "a Compose file can read any file of the runner, and the build is not trusted"
 _WHY_LINK = "a link leads out of the checkout, and the build is not trusted"
+_REFUSED = (
+    "what the bake file says does not count in a build that is not trusted: {keys}; set it with "
+    "`--set`, or let the file have it with `-- --allow`; it reads no variables but those that "
+    "`{variables}` names"
+)
 _OTHER_FILES = (
     "describe the targets in `docker-bake.hcl` or `docker-bake.json`, or let the files read "
     "everything of the runner with `-- --allow fs.read=*`"
@@ -112,7 +115,10 @@ def guard_bake(
     path = folder / _NAME
     guarded = replace(request, files=(str(path),))
     _write(path, {"group": groups, "target": targets}, guarded, docker)
-    return guarded, (*notes, _explain_refused(refused)) if refused else notes
+    if not refused:
+        return guarded, notes
+    shown = ", ".join(f"`{key}`" for key in refused)
+    return guarded, (*notes, _REFUSED.format(keys=shown, variables=BAKE_VARIABLES))
 
 
 def choose_files(
@@ -125,7 +131,9 @@ def choose_files(
     Raises:
         ConfigError: a file that the caller names cannot be guarded, or no file can.
     """
-    found, left_out = [*(named or _read_variable(environment))], list[str]()
+    separator = environment.get("BUILDX_BAKE_FILE_SEPARATOR") or os.pathsep
+    by_variable = environment.get("BUILDX_BAKE_FILE", "").split(separator)
+    found, left_out = [*(named or filter(None, by_variable))], list[str]()
     free = limits.allowed.covers(READ, Path("/"))
     if not found and not free:
         directory = limits.checkout.directory
@@ -136,11 +144,6 @@ def choose_files(
         raise ConfigError(problems, hint=_OTHER_FILES)
     shown = ", ".join(f"`{name}`" for name in left_out)
     return tuple(found), (f"{shown} is not read: {_WHY_COMPOSE}",) if left_out else ()
-
-
-def _read_variable(environment: Mapping[str, str]) -> Iterator[str]:
-    separator = environment.get("BUILDX_BAKE_FILE_SEPARATOR") or os.pathsep
-    return filter(None, environment.get("BUILDX_BAKE_FILE", "").split(separator))
 
 
 def _find_problems(files: Sequence[str], limits: Limits) -> Iterator[Problem]:
@@ -199,15 +202,6 @@ def _is_set(request: BakeRequest, target: str, key: str) -> bool:
     return any(
         fnmatchcase(target, pattern) and name.removesuffix("s") == key.removesuffix("s")
         for pattern, name in map(find_set, sets)
-    )
-
-
-def _explain_refused(refused: list[str]) -> str:
-    keys = ", ".join(f"`{key}`" for key in refused)
-    return (
-        f"what the bake file says does not count in a build that is not trusted: {keys}; set it "
-        "with `--set`, or let the file have it with `-- --allow`; it reads no variables but those "
-        f"that `{BAKE_VARIABLES}` names"
     )
 
 

@@ -16,7 +16,7 @@ from bxcache.buildx.stream.events import Event
 from bxcache.config.loading import explain_unknown
 from bxcache.config.reference import Reference
 from bxcache.errors import BxcacheError, ConfigError, Problem, ResultError, StoppedError
-from bxcache.pipeline.destinations import check_build
+from bxcache.pipeline.destinations import FILES, check_build
 from bxcache.pipeline.entry import run_build
 from bxcache.pipeline.result import ImageOutcome
 from bxcache.place.trust import load_guarded
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 4
 """How many images are built at once by default."""
-
-_FILES = frozenset(("--metadata-file", "--iidfile"))
-"""Arguments for docker that name a file that every build would write."""
 
 ImageObserver = Callable[[str, Event], None]
 """A callback for the events of several builds, each with its image's name; the name is
@@ -166,7 +163,7 @@ def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> N
 
 def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destination]:
     """List the destinations of a build that another build could share; its scopes are its own."""
-    for flag in _FILES.intersection(list_flags(request.extra)):
+    for flag in set(list_flags(request.extra)).intersection(FILES):
         yield _Destination(("file", flag), flag, f"the file of {flag}")
     for backend in list_backends(setup):
         shared = backend.find_shared_ref()

@@ -17,8 +17,7 @@ from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Warned, redact_event
 from bxcache.errors import OutputError
 from bxcache.pipeline.choose import plan_build
-from bxcache.pipeline.finish import finish_target, has_failed
-from bxcache.pipeline.metadata_file import leave_metadata
+from bxcache.pipeline.finish import finish_target, has_failed, leave_metadata
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bxcache.buildx.bake.definition import BakeTarget
     from bxcache.config.loading import Setup
 
-_FILES = ("--metadata-file", "--iidfile")
+FILES = ("--metadata-file", "--iidfile")
+"""Arguments for docker that name a file that every build writes."""
 _LAYOUT = ("index.json", "oci-layout", "ingest", "blobs", "blobs/sha256")
 """The paths of a layout in a folder; a write follows any links that already exist there."""
 _HINT = "name a place outside of the store; what a store holds is read by other builds"
@@ -61,24 +62,21 @@ def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()
 
 def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
     inner = (each.path / name for name in _LAYOUT) if each.is_tree else ()
-    for path in (each.path, *inner):
-        marked = find_store(path)
-        if marked is not None:
-            return marked
+    marked = next(filter(None, map(find_store, (each.path, *inner))), None)
+    if marked is not None:
+        return marked
     there = Path(os.path.realpath(each.path))
-    own = (
-        store
-        for store in known
-        if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there))
-    )
-    return next(own, None)
+    for store in known:
+        if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there)):
+            return store
+    return None
 
 
 def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
     """Raise a `ConfigError` if a build would write into a store, apart from its caches."""
     source = str(setup.source_of(("build", "outputs")))
     outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
-    files = (Destination(n, directory / path) for n in _FILES for path in find_values(extra, n))
+    files = (Destination(n, directory / path) for n in FILES for path in find_values(extra, n))
     found = (
         *_list_outputs(source, setup.config.build.outputs, directory),
         *files,

@@ -1,13 +1,16 @@
-"""Finish a target after docker: save its caches, write the record, judge the gates."""
+"""Finish a target after docker: save its caches, write its files, judge the gates."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.definition import LINK
 from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.metadata_file import limit_metadata
 from bxcache.buildx.positions import locate_steps
+from bxcache.buildx.run import read_metadata
 from bxcache.buildx.stream.events import Noted, Outcome, Warned
 from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
@@ -15,12 +18,15 @@ from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.record import is_wanted, make_record, remember_build
 from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
 from bxcache.pipeline.save import save_build
+from bxcache.store.folders import Folder
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from collections.abc import Set as AbstractSet
 
     from bxcache.buildx.run import RunResult
     from bxcache.insight.record import Record
+    from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
 
@@ -77,9 +83,7 @@ def _locate(target: Target, ran: RunResult) -> RunResult:
 def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Record:
     """Check the gates, and report those that only warn."""
     gate = target.prepared.setup.config.gate
-    if not gate.is_set:
-        return record
-    verdicts = judge_gates(gate, record, earlier)
+    verdicts = judge_gates(gate, record, earlier) if gate.is_set else ()
     for each in verdicts:
         if not each.fails:
             target.runner.report(Warned(str(each)))
@@ -158,3 +162,23 @@ def has_failed(ran: RunResult) -> bool:
     failed = [step for step in ran.trace.steps if step.outcome is Outcome.FAILED]
     own = any(not step.error.endswith(_CANCELED) for step in failed)
     return own or (not failed and ran.trace.says_why)
+
+
+def leave_metadata(prepared: Prepared, caching: Container[str]) -> str | None:
+    """Write docker's metadata to the caller's file, as plain buildx would; return why that failed.
+
+    A failed build has no metadata, and an earlier file stays unchanged. The caller exports a cache
+    for the targets named in `caching`; the name of a single build is empty.
+    """
+    path, text = prepared.metadata_wish, read_metadata(prepared.metadata_file)
+    if path is None or not text:
+        return None
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            return f"the metadata file `{path}` was not written: it is not a regular file"
+        limited = limit_metadata(text, os.environ, caching).encode()
+        Folder(path.parent).write(path.name, limited, mode=0o644, durable=False)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        return f"the metadata file `{path}` was not written: {why}"
+    return None

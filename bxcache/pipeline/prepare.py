@@ -18,7 +18,7 @@ from bxcache.buildx.stream.events import Event, Noted
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.destinations import check_build
 from bxcache.pipeline.plan import list_candidates
-from bxcache.pipeline.request import STDOUT, BuildRequest, check_extra
+from bxcache.pipeline.request import STDOUT, BuildRequest
 from bxcache.place.image_name import find_image
 from bxcache.place.scope import Scope
 from bxcache.place.trust import Trust, open_setup
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.redaction import Redactor
 
-_OUTPUTS = ("build", "outputs")
+_OWN = ("--progress", "--quiet", "-q")
+"""The arguments that docker cannot get, because bxcache sets them itself."""
+_WHY_OWN = "bxcache reads the stream; give `{}` before the `--`"
 _NO_STDOUT = (
     "the image would go to stdout, which `--json`, `--layers`, `--quiet` and Python keep for "
     "themselves; give it a `dest`"
@@ -100,6 +102,11 @@ class Prepared:
         for backend in self.backends:
             yield from backend.list_notes(settings, directory)
 
+    def note_metadata(self) -> Iterator[str]:
+        """Note that bxcache writes the caller's metadata file, since docker writes another one."""
+        if self.metadata_wish is not None:
+            yield f"after the build: {self.metadata_wish}: what plain buildx writes there"
+
     def render_arguments(self, uses: Iterable[CacheUse]) -> tuple[str, ...]:
         """Render the arguments of `docker` for this build."""
         return render_build(
@@ -150,9 +157,9 @@ def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
     Raises:
         ConfigError: it is wrong, or the caller's arguments are.
     """
-    refused = check_extra(request.extra)
-    if refused:
-        raise ConfigError(refused)
+    names = [name for name in (word.partition("=")[0] for word in request.extra) if name in _OWN]
+    if names:
+        raise ConfigError(Problem("--", name, _WHY_OWN.format(name)) for name in names)
     setup, trust = open_setup(
         request.directory,
         os.environ,
@@ -161,8 +168,8 @@ def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
         image=request.image,
     )
     if request.stdout != STDOUT and writes_stdout(setup.config.build):
-        problem = Problem(str(setup.source_of(_OUTPUTS)), ".".join(_OUTPUTS), _NO_STDOUT)
-        raise ConfigError([problem])
+        source = str(setup.source_of(("build", "outputs")))
+        raise ConfigError([Problem(source, "build.outputs", _NO_STDOUT)])
     check_build(setup, request.extra, request.directory)
     return setup, trust
 

@@ -10,7 +10,6 @@ from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.pipeline.choose import plan_build
-from bxcache.pipeline.metadata_file import note_metadata
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def make_preview(prepared: Prepared) -> Preview:
     redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
     notes = (
         *prepared.notes,
-        *note_metadata(prepared),
+        *prepared.note_metadata(),
         *prepared.list_notes(),
         *(each for backend in prepared.backends for each in backend.list_warnings()),
         *plan.notes,

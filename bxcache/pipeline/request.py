@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
-from bxcache.errors import Problem
 
 if TYPE_CHECKING:
     from bxcache.process import Stop
@@ -117,7 +116,7 @@ class BuildRequest:
             section = _SECTIONS.get(name, "build")
             values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(value)
         sources: dict[Key, Source] = {
-            key: Source(Origin.FLAG, name_flag(key)) for key, _ in find_leaves(values)
+            key: Source(Origin.FLAG, _name_flag(key)) for key, _ in find_leaves(values)
         }
         return Layer(values, sources)
 
@@ -125,20 +124,8 @@ class BuildRequest:
 STDOUT, STDERR = 1, 2
 """The file descriptors of a process's streams."""
 
-_OWN_FLAGS = {
-    "--progress": "bxcache reads the stream; give `--progress` before the `--`",
-    "--quiet": "bxcache reads the stream; give `--quiet` before the `--`",
-    "-q": "bxcache reads the stream; give `-q` before the `--`",
-}
 
-
-def check_extra(extra: Sequence[str]) -> list[Problem]:
-    """List the arguments that docker cannot get, because bxcache sets them itself."""
-    names = [word.partition("=")[0] for word in extra]
-    return [Problem("--", name, _OWN_FLAGS[name]) for name in names if name in _OWN_FLAGS]
-
-
-def name_flag(key: Key) -> str:
+def _name_flag(key: Key) -> str:
     """The command-line name of a config key."""
     name = key[1]
     if key[0] == "gate":

@@ -51,17 +51,16 @@ class Caches:
         before = self.saved.get(backend)
         if kept.saved is None or before is None:
             return self
+        place, scope = before.result.place, before.result.scope
         results = tuple(
-            replace(kept.saved.result, imported=each.imported) if _is_same(each, before) else each
+            replace(kept.saved.result, imported=each.imported)
+            if (each.place, each.scope) == (place, scope)
+            else each
             for each in self.results
         )
         more = kept.saved.warnings[len(before.warnings) :]
         saved = {**self.saved, backend: kept.saved}
         return replace(self, results=results, saved=saved, warnings=(*self.warnings, *more))
-
-
-def _is_same(result: CacheResult, saved: SavedScope) -> bool:
-    return (result.place, result.scope) == (saved.result.place, saved.result.scope)
 
 
 def save_build(target: Target, ran: RunResult) -> Caches:
