@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
-from bxcache.buildx.driver import Docker, ask_ahead
+from bxcache.buildx.driver import Docker
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata
 from bxcache.buildx.run import RunResult, read_metadata, run_docker
 from bxcache.buildx.secrets import find_secrets
@@ -21,17 +21,15 @@ from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import EXPORTS
 from bxcache.pipeline.bake_definition import define_bake, guard_bake
 from bxcache.pipeline.bake_targets import (
+    Bake,
     BakeRequest,
     describe_arguments,
-    list_words,
-    note_folders,
     plan_target,
     prepare_target,
-    render_bake,
     render_words,
-    repeat_target,
 )
 from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, redacting
+from bxcache.pipeline.entry import ask_docker
 from bxcache.pipeline.finish import leave_metadata
 from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
@@ -92,15 +90,15 @@ def bake_targets(
     request, base = _prepare(request, boot=True)
     with ExitStack() as stack:
         base.make_folder(stack)
-        request, base, declared = define_bake(request, base)
-        if not declared:
+        bake = define_bake(request, base)
+        if not bake.targets:
             return {}
         if accept is not None:
-            accept(tuple(declared))
-        bake = _Bake(request, base, declared, _find_secrets(request, base, declared), observe)
-        own = {name for name, each in declared.items() if each.keeps_cache}
-        job = Job("bake", base.docker, stop, bake.run, partial(leave_metadata, base, own))
-        return build_targets(job, bake.open(stop, stack))
+            accept(tuple(bake.targets))
+        run = _Run(bake, bake.find_secrets(), observe)
+        own = {name for name, each in bake.targets.items() if each.keeps_cache}
+        job = Job("bake", base.docker, stop, run.run, partial(leave_metadata, base, own))
+        return build_targets(job, run.open(stop, stack))
 
 
 def preview_bake(request: BakeRequest) -> BakePreview:
@@ -113,20 +111,19 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     with ExitStack() as stack:
         if base.setup.is_guarded:
             base.make_folder(stack)
-        request, base, declared = define_bake(request, base)
-    prepared = {name: prepare_target(base, request, each) for name, each in declared.items()}
+        bake = define_bake(request, base)
+    prepared = _prepare_all(bake)
     for own in prepared.values():
         own.open_backends(None)
-    plans = {name: plan_target(declared[name], own) for name, own in prepared.items()}
-    words = render_bake(request, base, base.metadata_file, declared, plans)
-    command = show_command((*base.docker.command, *words), _find_secrets(request, base, declared))
+    plans = {name: plan_target(bake.targets[name], own) for name, own in prepared.items()}
+    words = (*base.docker.command, *bake.render(plans, base.metadata_file))
     notes = (
-        *base.notes,
+        *bake.base.notes,
         *base.note_metadata(),
         *_note_backends(prepared.values()),
-        *note_folders(request, declared, plans),
+        *bake.note_folders(plans),
     )
-    return BakePreview(command, plans, notes)
+    return BakePreview(show_command(words, bake.find_secrets()), plans, notes)
 
 
 def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str = "plain") -> int:
@@ -144,6 +141,7 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
         EngineError: there is no docker.
     """
     build = request.build
+    build.check_extra()
     setup, docker = read_setup(build)[0], Docker.find()
     with ExitStack() as stack:
         if setup.is_guarded:
@@ -163,41 +161,33 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
 
 def _prepare(request: BakeRequest, *, boot: bool) -> tuple[BakeRequest, Prepared]:
     """Prepare what all targets share."""
-    with ask_ahead(request.build.builder) as ahead:
+    with ask_docker(request.build) as ahead:
         base = prepare(request.build, ahead, boot=boot)
     return replace(request, build=replace(request.build, extra=base.request.extra)), base
 
 
-def _find_secrets(
-    request: BakeRequest, base: Prepared, declared: Mapping[str, BakeTarget]
-) -> Redactor:
-    words = [word for each in declared.values() for word in list_words(each)]
-    words += [word for text in request.sets for word in ("--set", text)]
-    words += [*request.build.extra, *base.docker.command]
-    return Redactor(find_secrets(words, os.environ, request.build.directory))
+def _prepare_all(bake: Bake) -> dict[str, Prepared]:
+    return {n: prepare_target(bake.base, bake.request, each) for n, each in bake.targets.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class _Bake:
-    """One bake: docker builds all declared targets in one run."""
+class _Run:
+    """The run of docker that bakes all targets."""
 
-    request: BakeRequest
-    base: Prepared
-    declared: Mapping[str, BakeTarget]
+    bake: Bake
     redact: Redactor
     observe: ImageObserver | None
 
     def open(self, stop: Stop, stack: ExitStack) -> dict[str, Target]:
         """Open the backends of each target, then look up the caches of all targets at once."""
-        declared = self.declared.values()
-        prepared = [prepare_target(self.base, self.request, each) for each in declared]
+        declared, prepared = self.bake.targets.values(), _prepare_all(self.bake).values()
         for own in prepared:
             own.make_folder(stack)
             own.open_backends(stack)
         with open_pool(stop, MOST_AT_ONCE) as pool:
             plans = [*pool.map(plan_target, declared, prepared)]
         targets = [*map(self._make_target, declared, prepared, plans)]
-        for note in (*self.base.notes, *_note_backends(prepared)):
+        for note in (*self.bake.base.notes, *_note_backends(prepared)):
             self._report_for("")(Noted(note))
         for each in targets:
             for note in each.plan.notes:
@@ -205,17 +195,10 @@ class _Bake:
         return {each.name: each for each in targets}
 
     def _make_target(self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan) -> Target:
-        report = self._report_for(declared.name)
-        repeat = partial(repeat_target, self.request, self.base.setup, self.declared, declared.name)
-        return Target(
-            prepared=prepared,
-            plan=plan,
-            runner=prepared.make_runner(self.redact, report, repeat),
-            arguments=describe_arguments(declared),
-            name=declared.name,
-            call=declared.call,
-            earlier=begin_earlier(prepared, plan),
-        )
+        name, report = declared.name, self._report_for(declared.name)
+        runner = prepared.make_runner(self.redact, report, partial(self.bake.repeat, name))
+        arguments, earlier = describe_arguments(declared), begin_earlier(prepared, plan)
+        return Target(prepared, plan, runner, arguments, name, declared.call, earlier)
 
     def _report_for(self, name: str) -> Callable[[Event], None]:
         observe = self.observe
@@ -224,11 +207,11 @@ class _Bake:
     def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
         """Run the bake, and report its events."""
         plans = {name: each.plan for name, each in targets.items()}
-        stages = {name: self.declared[name].settings.target for name in targets}
+        stages = {name: self.bake.targets[name].settings.target for name in targets}
         reader = BakeReader(tuple(targets), stages)
         report = {name: each.runner.report for name, each in targets.items()}
         report[""] = self._report_for("")
-        file = self.base.metadata_file
+        docker, file = self.bake.base.docker, self.bake.base.metadata_file
         begun = time.monotonic()
 
         def take(line: str) -> None:
@@ -237,14 +220,12 @@ class _Bake:
 
         # All runners share the settings of the bake; use the first.
         first = next(iter(targets.values())).runner
-        words = render_bake(self.request, self.base, file, self.declared, plans)
-        status = run_docker(first, words, take)
+        status = run_docker(first, self.bake.render(plans, file), take)
         for name, event in reader.end():
             report[name](event)
         seconds = time.monotonic() - begun
         metadata = parse_bake_metadata("" if status else read_metadata(file), targets)
         if not status:
-            docker = self.base.docker
             metadata = {name: complete_metadata(docker, each) for name, each in metadata.items()}
         ran = {
             name: read_result(each, reader, metadata[name], status, seconds)

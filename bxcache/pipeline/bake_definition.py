@@ -29,6 +29,7 @@ from bxcache.config.guard import find_checkout
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.bake_targets import (
+    Bake,
     check_files,
     find_set,
     print_definition,
@@ -76,30 +77,20 @@ _SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
 """The keys that newer releases of buildx escape when they print them, and older ones do not."""
 
 
-def define_bake(
-    request: BakeRequest, base: Prepared
-) -> tuple[BakeRequest, Prepared, dict[str, BakeTarget]]:
-    """Read the targets of a bake, and guard its definition if it is not trusted.
-
-    Raises:
-        ConfigError: its arguments or files are wrong, or a target would write into a store.
-    """
+def define_bake(request: BakeRequest, base: Prepared) -> Bake:
+    """Read the targets of a bake, and guard its definition if it is not trusted."""
     if base.setup.is_guarded:
         request, notes = guard_bake(request, base.docker, base.folder)
         base = replace(base, notes=(*base.notes, *notes))
     targets = read_targets(request, base.docker)
     check_targets(targets, base.setup, request.build.directory)
-    return request, base, targets
+    return Bake(request, base, targets)
 
 
 def guard_bake(
     request: BakeRequest, docker: Docker, folder: Path
 ) -> tuple[BakeRequest, tuple[str, ...]]:
-    """Replace the files of a bake with a guarded definition in a folder; add notes on the rest.
-
-    Raises:
-        ConfigError: bake rejects its arguments, or its files cannot be guarded.
-    """
+    """Replace the files of a bake with a guarded definition in a folder; add notes on the rest."""
     check_files(request)
     _check_sources(request)
     directory = request.build.directory

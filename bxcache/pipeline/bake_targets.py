@@ -118,9 +118,6 @@ def print_definition(
     """Have bake print the definition from its files; return its targets, and all of it as JSON.
 
     The files may read only the variables of the environment, if one is given.
-
-    Raises:
-        ConfigError: bake rejects its arguments.
     """
     source, directory = "docker buildx bake", request.build.directory
     answer = docker.print_bake(words, directory, environment)
@@ -195,10 +192,7 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
 
 
 def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
-    """The caller's arguments for bake as arguments of a build: behind `--`, where they are opaque.
-
-    Flags for permissions, debugging and image metadata are dropped: they do not affect layers.
-    """
+    """The caller's arguments for bake that may affect layers, opaque behind the `--` of a build."""
     rest = drop_flags(words, _HARMLESS)
     return ("--", *rest) if rest else ()
 
@@ -215,39 +209,65 @@ def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
     return plan
 
 
-def render_bake(
-    request: BakeRequest,
-    base: Prepared,
-    metadata: Path,
-    declared: Mapping[str, BakeTarget],
-    plans: Mapping[str, BuildPlan],
-) -> tuple[str, ...]:
-    """Render the arguments of `docker` for a bake with its caches."""
-    sets = [text for name, plan in plans.items() for text in _render_caches(declared[name], plan)]
-    sets += _give_own_paths(request, declared, plans)
-    asked = replace(request, sets=(*request.sets, *sets))
-    return render_words(asked, base.setup, metadata=metadata)
+@dataclass(frozen=True, slots=True)
+class Bake:
+    """A bake whose targets are known, each as bake defines it, and what they all share."""
 
+    request: BakeRequest
+    base: Prepared
+    targets: Mapping[str, BakeTarget]
 
-def repeat_target(
-    request: BakeRequest, setup: Setup, targets: Mapping[str, BakeTarget], name: str, saving: Saving
-) -> Command:
-    """Render a run that only saves the result of one of the targets."""
-    platform = saving.platform
-    own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
-    sets = [each for each in request.sets if find_set(each)[1] not in own]
-    sets += [f"{name}.output=type=cacheonly", f"{name}.tags="]
-    sets += [f"{name}.platform={platform}"] if platform else []
-    sets += [f"{name}.cache-from={each}" for each in targets[name].cache_from]
-    sets += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in saving.options]
-    build = replace(
-        request.build,
-        options={"pull": request.build.options.get("pull")},
-        extra=drop_flags(request.build.extra, LAYERLESS),
-    )
-    asked = replace(request, build=build, sets=tuple(sets), targets=(name,))
-    arguments = render_words(asked, setup, metadata=saving.metadata)
-    return Command(arguments, saving.metadata, targets=list_linked(targets, name))
+    def find_secrets(self) -> Redactor:
+        """Find the secrets in all that bake evaluates or gets."""
+        words = [*self.request.build.extra, *self.base.docker.command]
+        words += [word for text in self.request.sets for word in ("--set", text)]
+        for each in self.targets.values():
+            words += render_build(
+                each.settings, cache_options=(), metadata_file="", extra=each.extra
+            )
+            words += (*each.cache_from, *each.cache_to)
+        return Redactor(find_secrets(words, os.environ, self.request.build.directory))
+
+    def render(self, plans: Mapping[str, BuildPlan], metadata: Path) -> tuple[str, ...]:
+        """Render the arguments of `docker` for the bake with its caches."""
+        sets = [*self.request.sets]
+        for name, plan in plans.items():
+            sets += _render_caches(self.targets[name], plan)
+        asked = replace(self.request, sets=(*sets, *self._give_own_paths(plans)))
+        return render_words(asked, self.base.setup, metadata=metadata)
+
+    def repeat(self, name: str, saving: Saving) -> Command:
+        """Render a run that only saves the result of one of the targets."""
+        request, platform = self.request, saving.platform
+        own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
+        sets = [each for each in request.sets if find_set(each)[1] not in own]
+        sets += [f"{name}.output=type=cacheonly", f"{name}.tags="]
+        sets += [f"{name}.platform={platform}"] if platform else []
+        sets += [f"{name}.cache-from={each}" for each in self.targets[name].cache_from]
+        sets += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in saving.options]
+        build = replace(
+            request.build,
+            options={"pull": request.build.options.get("pull")},
+            extra=drop_flags(request.build.extra, LAYERLESS),
+        )
+        asked = replace(request, build=build, sets=tuple(sets), targets=(name,))
+        arguments = render_words(asked, self.base.setup, metadata=saving.metadata)
+        return Command(arguments, saving.metadata, targets=list_linked(self.targets, name))
+
+    def note_folders(self, plans: Mapping[str, BuildPlan]) -> Iterator[str]:
+        """Note why targets get their own paths for shared folders, if they do."""
+        if any(self._give_own_paths(plans)):
+            yield (
+                "each target reads the folders that it shares with others by its own path, "
+                "since BuildKit misses cached steps of targets that share one"
+            )
+
+    def _give_own_paths(self, plans: Mapping[str, BuildPlan]) -> Iterator[str]:
+        """Give each target its own path for a shared folder, if a cache is imported."""
+        remote = any(map(is_remote, self.request.targets))
+        if not remote and any(plan.imports for plan in plans.values()):
+            read = {name: self.targets[name].settings for name in plans}
+            yield from give_own_paths(read, self.request.build.directory)
 
 
 def render_words(
@@ -278,12 +298,6 @@ def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
     return tuple(word for pair in pairs for word in ("--build-arg", pair))
 
 
-def list_words(target: BakeTarget) -> Iterator[str]:
-    """List a target's values that can contain secrets, as command-line arguments."""
-    yield from render_build(target.settings, cache_options=(), metadata_file="", extra=target.extra)
-    yield from (*target.cache_from, *target.cache_to)
-
-
 def _render_caches(target: BakeTarget, plan: BuildPlan) -> Iterator[str]:
     """Render the caches of a target for bake's `--set`: the first one replaces the file's."""
     if plan.imports:
@@ -292,27 +306,6 @@ def _render_caches(target: BakeTarget, plan: BuildPlan) -> Iterator[str]:
     by_itself = [INLINE] if adds_inline(target.settings, target.extra) else []
     exports = (use.option[1] for use in plan.exports)
     yield from (f"{target.name}.cache-to={text}" for text in exports if text not in by_itself)
-
-
-def _give_own_paths(
-    request: BakeRequest, declared: Mapping[str, BakeTarget], plans: Mapping[str, BuildPlan]
-) -> Iterator[str]:
-    """Give each target its own path for a shared folder, if a cache is imported."""
-    remote = any(map(is_remote, request.targets))
-    if not remote and any(plan.imports for plan in plans.values()):
-        read = {name: declared[name].settings for name in plans}
-        yield from give_own_paths(read, request.build.directory)
-
-
-def note_folders(
-    request: BakeRequest, declared: Mapping[str, BakeTarget], plans: Mapping[str, BuildPlan]
-) -> Iterator[str]:
-    """Note why targets get their own paths for shared folders, if they do."""
-    if any(_give_own_paths(request, declared, plans)):
-        yield (
-            "each target reads the folders that it shares with others by its own path, "
-            "since BuildKit misses cached steps of targets that share one"
-        )
 
 
 def find_set(text: str) -> tuple[str, str]:

@@ -111,16 +111,12 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
     """Load the configuration of each image; raise the problems of all together."""
     setups: dict[str, Setup] = {}
     problems: dict[Problem, None] = {}
+    directory, flags, file = request.directory, request.to_layer(), request.config_file
     for name in names:
         try:
-            setups[name] = load_guarded(
-                request.directory,
-                os.environ,
-                flags=request.to_layer(),
-                file=request.config_file,
-                image=name,
-            )
-            check_build(setups[name], request.extra, request.directory)
+            setup = load_guarded(directory, os.environ, flags=flags, file=file, image=name)
+            check_build(setup, request.extra, directory)
+            setups[name] = setup
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:

@@ -59,7 +59,7 @@ class Job:
 
 
 def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
-    """Build one image; raise its error, if any."""
+    """Build one image, or raise its error."""
     request, settings = prepared.request, prepared.setup.config.build
     stdin = take_stdin(settings, request.extra, request.stop)
     with ExitStack() as stack:
@@ -135,10 +135,7 @@ def _check_stream(job: Job, ran: Mapping[str, RunResult]) -> None:
 def _retry_without_caches(
     job: Job, targets: dict[str, Target], ran: dict[str, RunResult]
 ) -> tuple[dict[str, Target], dict[str, RunResult]]:
-    """Run again without any imports if a cache made a build fail.
-
-    All targets run again together: they may have imported the same cache.
-    """
+    """Run all again without imports if a cache made one fail: they may have imported the same."""
     faults = {name: each.mend_caches(ran[name]) for name, each in targets.items()}
     if not any(faults.values()):
         return targets, ran

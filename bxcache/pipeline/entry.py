@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.driver import ask_ahead
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from bxcache.buildx.driver import Probe
     from bxcache.buildx.stream.events import Observer
     from bxcache.pipeline.preview import Preview
     from bxcache.pipeline.request import BuildRequest
@@ -26,7 +29,7 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
         CacheError: a cache failed and `strict` is on; the image was built.
         OutputError: docker's metadata file cannot be written; the image was built.
     """
-    with ask_ahead(request.builder) as ahead:
+    with ask_docker(request) as ahead:
         from bxcache.pipeline.build import build_image  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415
 
@@ -40,9 +43,19 @@ def preview_build(request: BuildRequest) -> Preview:
     Raises:
         BxcacheError: as `run_build` does before it starts docker.
     """
-    with ask_ahead(request.builder) as ahead:
+    with ask_docker(request) as ahead:
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.preview import make_preview  # noqa: PLC0415
 
         prepared = prepare(request, ahead, boot=False)
     return make_preview(prepared)
+
+
+def ask_docker(request: BuildRequest) -> AbstractContextManager[Probe | None]:
+    """Ask docker about itself, if it exists, while Python imports the rest.
+
+    Raises:
+        ConfigError: an argument for docker is one that bxcache sets itself; nobody is asked.
+    """
+    request.check_extra()
+    return ask_ahead(str(request.options.get("builder", "")))

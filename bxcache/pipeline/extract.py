@@ -55,11 +55,7 @@ def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files g
 
     Args:
         request: the query that found the scope; its directory has the build context.
-        history: the history of the scope.
-        stage: the stage's name.
-        folder: the destination.
         extra: arguments for docker, the same as for the build.
-        observe: gets each event as it happens.
 
     Raises:
         RecordError: the folder is not empty, or the stage no longer exists here.
@@ -88,13 +84,7 @@ def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files g
     found = _find_stage(text, stage, dockerfile)
     _check_arguments(setup, extra, record)
     _check_network(setup, extra, record)
-    options: dict[str, Any] = {
-        **({"network": record.network} if record.network in _CLOSED_NETWORKS[1:] else {}),
-        "platforms": [request.platform] if request.platform else list(record.scope.platforms),
-        "tags": [],
-        "push": False,
-        "load": False,
-        "backends": [dict(history.backend)],
+    options = _choose_options(history, record, request.platform) | {
         "context": str(context),
         "file": str(dockerfile),
         "target": found.name,
@@ -116,11 +106,7 @@ def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files g
 
 
 def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
-    """Find the build context and the Dockerfile of a build, in the current project.
-
-    Raises:
-        RecordError: one of them is missing or outside the project, possibly through a link.
-    """
+    """Find the build context and the Dockerfile of a build in the current project, nowhere else."""
     if is_remote(record.context) or "-" in (record.context, record.file):
         raise RecordError("the build context is not on this machine")
     if "\0" in record.context or "\0" in (record.file or ""):
@@ -171,3 +157,15 @@ def _check_network(setup: Setup, extra: tuple[str, ...], record: Record) -> None
         f"the stage was built with the network `{record.network}`, which the record alone asks for",
         hint="if you want that, give the same `--network` behind `--`",
     )
+
+
+def _choose_options(history: History, record: Record, platform: str | None) -> dict[str, Any]:
+    """The options of a build that imports a scope and saves nothing."""
+    network = {"network": record.network} if record.network in _CLOSED_NETWORKS[1:] else {}
+    return network | {
+        "platforms": [platform] if platform else list(record.scope.platforms),
+        "tags": [],
+        "push": False,
+        "load": False,
+        "backends": [dict(history.backend)],
+    }

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.redaction import Redactor
 
-_OWN = ("--progress", "--quiet", "-q")
-"""The arguments that docker cannot get, because bxcache sets them itself."""
-_WHY_OWN = "bxcache reads the stream; give `{}` before the `--`"
 _NO_STDOUT = (
     "the image would go to stdout, which `--json`, `--layers`, `--quiet` and Python keep for "
     "themselves; give it a `dest`"
@@ -157,16 +154,8 @@ def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
     Raises:
         ConfigError: it is wrong, or the caller's arguments are.
     """
-    names = [name for name in (word.partition("=")[0] for word in request.extra) if name in _OWN]
-    if names:
-        raise ConfigError(Problem("--", name, _WHY_OWN.format(name)) for name in names)
-    setup, trust = open_setup(
-        request.directory,
-        os.environ,
-        flags=request.to_layer(),
-        file=request.config_file,
-        image=request.image,
-    )
+    flags, file, image = request.to_layer(), request.config_file, request.image
+    setup, trust = open_setup(request.directory, os.environ, flags=flags, file=file, image=image)
     if request.stdout != STDOUT and writes_stdout(setup.config.build):
         source = str(setup.source_of(("build", "outputs")))
         raise ConfigError([Problem(source, "build.outputs", _NO_STDOUT)])

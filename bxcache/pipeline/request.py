@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
+from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from bxcache.process import Stop
@@ -71,6 +72,8 @@ _FLAGS = {
     "outputs": "--output",
     "backends": "--backend",
 }
+_OWN = ("--progress", "--quiet", "-q")
+"""The flags of docker that bxcache sets itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,12 @@ class BuildRequest:
     donor: str = ""
     stop: Stop | None = None
 
-    @property
-    def builder(self) -> str:
-        """The builder that the caller names; empty if none."""
-        return str(self.options.get("builder", ""))
+    def check_extra(self) -> None:
+        """Raise a `ConfigError` if an argument for docker is one that bxcache sets itself."""
+        names = [name for name in (word.partition("=")[0] for word in self.extra) if name in _OWN]
+        if names:
+            why = "bxcache reads the stream; give `{}` before the `--`"
+            raise ConfigError(Problem("--", name, why.format(name)) for name in names)
 
     def to_layer(self) -> Layer:
         """The options as the topmost layer of the configuration."""

@@ -80,16 +80,12 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     known = find_known(target.prepared, plan, ran)
     refused = _find_refused(target, ran, known)
     transfers = match_exports(plan.exports, ran, given)
+    sound = refused.sound if refused is not None else None
     saved: dict[Backend, SavedScope] = {}
     # Save the build's own exports before the slower separate runs.
     for save in sorted(plan.saves, key=lambda each: each.apart):
-        built = Built(
-            runner=runner,
-            imports=plan.imports,
-            ran=ran,
-            transfers=tuple(transfers.get(save.use.place, ())),
-            sound=refused.sound if refused is not None else None,
-        )
+        own = tuple(transfers.get(save.use.place, ()))
+        built = Built(runner, plan.imports, ran, transfers=own, sound=sound)
         found = saved[save.use.backend] = save.use.backend.save(save, built)
         warnings += found.warnings
     unsaved = [use.result for use in plan.unsaved]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,16 +18,14 @@ from bxcache.buildx.driver import Docker
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
 from bxcache.pipeline.bake_targets import (
+    Bake,
     BakeRequest,
     describe_arguments,
     find_question,
-    note_folders,
     plan_target,
     prepare_target,
     read_targets,
-    render_bake,
     render_words,
-    repeat_target,
 )
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.pipeline.prepare import Prepared
@@ -79,12 +76,8 @@ def planned(base: Prepared, declared: BakeTarget, *uses: CacheUse) -> Planned:
 
 
 def render(request: BakeRequest, base: Prepared, *targets: Planned) -> tuple[str, ...]:
-    return render_bake(request, base, METADATA, *split(targets))
-
-
-def split(targets: Sequence[Planned]) -> tuple[dict[str, BakeTarget], dict[str, BuildPlan]]:
-    declared = {each.name: each for each, _ in targets}
-    return declared, dict(zip(declared, (plan for _, plan in targets), strict=True))
+    plans = {each.name: plan for each, plan in targets}
+    return Bake(request, base, {each.name: each for each, _ in targets}).render(plans, METADATA)
 
 
 def sets(arguments: tuple[str, ...]) -> list[str]:
@@ -136,7 +129,7 @@ def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
     arguments = render(ask(base), base)
     assert list(arguments) == [*BEGIN, "--builder", "big"]
     api = target("api")
-    saved = repeat_target(ask(base), base.setup, {"api": api}, "api", Saving((), METADATA))
+    saved = Bake(ask(base), base, {"api": api}).repeat("api", Saving((), METADATA))
     assert list(saved.arguments[len(BEGIN) :][:2]) == ["--builder", "big"]
 
 
@@ -166,7 +159,8 @@ def test_folders_in_common_have_paths_of_their_own(
     ]
     given = [each for each in sets(render(request, base, *both)) if "context" in each]
     assert [each.partition("=")[0] for each in given] == (["web.context"] if apart else [])
-    assert bool(list(note_folders(request, *split(both)))) == apart
+    bake = Bake(request, base, {each.name: each for each, _ in both})
+    assert bool(list(bake.note_folders({each.name: plan for each, plan in both}))) == apart
 
 
 SAVED = ("--cache-from", "type=registry,ref=r:a"), ("--cache-to", "type=registry,ref=r:b")
@@ -187,7 +181,7 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
         extra=("--allow", "network.host"),
     )
     api = target("api", cache_from=["type=registry,ref=r/own"])
-    command = repeat_target(request, base.setup, {"api": api}, "api", Saving(SAVED, METADATA))
+    command = Bake(request, base, {"api": api}).repeat("api", Saving(SAVED, METADATA))
     assert list(command.arguments) == [
         *BEGIN,
         *("--file", "a.hcl"),
@@ -208,7 +202,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
     api = target("api", platforms=["linux/amd64", "linux/arm64"])
     request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
     saving = Saving((), METADATA, "linux/arm64")
-    command = repeat_target(request, base.setup, {"api": api}, "api", saving)
+    command = Bake(request, base, {"api": api}).repeat("api", saving)
     sets = [each for each in command.arguments if "platform" in each or "args" in each]
     assert sets == ["*.args.A=1", "api.platform=linux/arm64"]
 
@@ -216,7 +210,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
 def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
     """Needed targets are listed too, the target itself last: each reports its own layers."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
-    command = repeat_target(ask(base), base.setup, targets, "app", Saving((), METADATA))
+    command = Bake(ask(base), base, targets).repeat("app", Saving((), METADATA))
     assert command.arguments[-1] == "app"
     assert command.targets == ("base", "app")
 

@@ -51,7 +51,7 @@ def declare(
     read_targets: Callable[[BakeRequest], dict[str, BakeTarget]],
 ) -> BakeRequest:
     """A bake whose targets are these; docker is not asked."""
-    monkeypatch.setattr(bake_module, "ask_ahead", lambda _: nullcontext())
+    monkeypatch.setattr(bake_module, "ask_docker", lambda _: nullcontext())
     monkeypatch.setattr(bake_module, "prepare", lambda *_, **__: base)
     monkeypatch.setattr(bake_definition, "read_targets", lambda request, _: read_targets(request))
     return BakeRequest(BuildRequest(directory=base.request.directory))
