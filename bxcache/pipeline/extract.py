@@ -66,14 +66,7 @@ def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files g
         raise RecordError(f"`{folder}` is a link, and nothing is written through one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecordError(f"`{folder}` is not an empty directory; refusing to overwrite it")
-    record = history.record
-    if record is None:
-        raise RecordError("this cache has no record, so its stages have no names")
-    if not history.backend:
-        raise RecordError(
-            "no declared backend has a cache of that build to take files from",
-            hint="`--from` names a store or a registry's repository that has one",
-        )
+    record = _find_record(history)
     file = request.config_file
     setup, image = load_guarded(request.directory, os.environ, file=file), None
     if record.scope.image in setup.config.images:
@@ -103,6 +96,17 @@ def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files g
             donor=history.scope,
         )
         return run_build(build, observe)
+
+
+def _find_record(history: History) -> Record:
+    if history.record is None:
+        raise RecordError("this cache has no record, so its stages have no names")
+    if not history.backend:
+        raise RecordError(
+            "no declared backend has a cache of that build to take files from",
+            hint="`--from` names a store or a registry's repository that has one",
+        )
+    return history.record
 
 
 def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
