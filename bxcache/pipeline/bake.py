@@ -129,12 +129,8 @@ def preview_bake(request: BakeRequest) -> BakePreview:
 def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str = "plain") -> int:
     """Have bake answer a question behind `--`, such as `--print`; return docker's exit status.
 
-    This builds nothing and uses no cache.
-
-    Args:
-        request: the bake, in which `find_question` finds a question.
-        report: gets each line that docker writes to stderr, secrets masked.
-        progress: the value of docker's `--progress`.
+    This builds nothing and uses no cache. Each line that docker writes to stderr is reported, with
+    secrets masked; the progress is a value of docker's `--progress`.
 
     Raises:
         ConfigError: the configuration is wrong.

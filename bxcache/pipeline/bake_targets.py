@@ -162,13 +162,9 @@ def _find_why(stderr: str) -> str:
 def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> Prepared:
     """Prepare one target like a separate build, from what all targets share."""
     config, options = base.setup.config, request.build.options
-    settings = target.settings.model_copy(
-        update={
-            "builder": config.build.builder,
-            "no_cache": target.settings.no_cache or bool(options.get("no_cache")),
-            "push": bool(options.get("push")),
-        }
-    )
+    no_cache = target.settings.no_cache or bool(options.get("no_cache"))
+    own = {"builder": config.build.builder, "no_cache": no_cache, "push": bool(options.get("push"))}
+    settings = target.settings.model_copy(update=own)
     config = config.model_copy(update={"build": settings})
     platforms = settings.platforms or (base.capabilities.default_platform,)
     trust, setup = base.trust, replace(base.setup, config=config)

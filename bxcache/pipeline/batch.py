@@ -145,14 +145,10 @@ def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> N
         for each in dict.fromkeys(_list_destinations(setup, request)):
             writers[each].append(f"`{name}`")
     twice = {each: names for each, names in writers.items() if len(names) > 1}
-    problems = [
-        Problem(
-            each.key,
-            "",
-            f"`{each.shown}` would be {each.verb} by {', '.join(others)} and {last}",
-        )
-        for each, (*others, last) in twice.items()
-    ]
+    problems = []
+    for each, (*others, last) in twice.items():
+        why = f"`{each.shown}` would be {each.verb} by {', '.join(others)} and {last}"
+        problems.append(Problem(each.key, "", why))
     if problems:
         raise ConfigError(problems, hint=";\n".join(dict.fromkeys(each.hint for each in twice)))
 

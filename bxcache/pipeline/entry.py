@@ -38,11 +38,7 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
 
 
 def preview_build(request: BuildRequest) -> Preview:
-    """Preview `run_build`, without writing anything or starting a builder.
-
-    Raises:
-        BxcacheError: as `run_build` does before it starts docker.
-    """
+    """Preview `run_build`, without writing anything or starting a builder; raise what it does."""
     with ask_docker(request) as ahead:
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.preview import make_preview  # noqa: PLC0415

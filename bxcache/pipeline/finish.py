@@ -41,9 +41,7 @@ def finish_target(
     """Save the caches, write the record, check the gates, build the result.
 
     Args:
-        target: the build.
-        ran: the result of its run.
-        started: when it began, in seconds since 1970.
+        started: when the build began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
         failed: the targets that are known to have failed themselves.
     """
@@ -96,24 +94,19 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
     runner, prepared = target.runner, target.prepared
     trouble = remember_build(prepared, record)
     for backend in prepared.backends if prepared.trust.writes else ():
-        kept = backend.keep_record(
-            prepared.scope, data, record.arguments.key, caches.saved.get(backend)
-        )
+        saved = caches.saved.get(backend)
+        kept = backend.keep_record(prepared.scope, data, record.arguments.key, saved)
         is_kept |= kept.is_kept
         caches = caches.after_record(backend, kept)
         for note in kept.notes:
             runner.report(Noted(note))
     if trouble and not is_kept:
         runner.report(Noted(trouble))
-    caches = replace(
-        caches,
-        warnings=tuple(map(runner.redact, caches.warnings)),
-        advice=tuple(map(runner.redact, caches.advice)),
-    )
-    for warning in (*caches.warnings, *caches.advice):
+    warnings, advice = (tuple(map(runner.redact, e)) for e in (caches.warnings, caches.advice))
+    for warning in (*warnings, *advice):
         if warning != runner.redact(target.reason or ""):
             runner.report(Warned(warning))
-    return caches
+    return replace(caches, warnings=warnings, advice=advice)
 
 
 def _make_result(

@@ -209,11 +209,3 @@ def prepare(
 def _report_waiting(observe: Observer | None) -> None:
     if observe is not None:
         observe(Noted("waiting for the builder to start"))
-
-
-def list_notes(prepared: Prepared) -> tuple[str, ...]:
-    """List the notes of the backends before the build."""
-    settings, directory = prepared.setup.config.build, prepared.request.directory
-    return tuple(
-        note for each in prepared.backends for note in each.list_notes(settings, directory)
-    )

@@ -120,10 +120,8 @@ class BuildRequest:
                 continue
             section = _SECTIONS.get(name, "build")
             values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(value)
-        sources: dict[Key, Source] = {
-            key: Source(Origin.FLAG, _name_flag(key)) for key, _ in find_leaves(values)
-        }
-        return Layer(values, sources)
+        leaves = (key for key, _ in find_leaves(values))
+        return Layer(values, {key: Source(Origin.FLAG, _name_flag(key)) for key in leaves})
 
 
 STDOUT, STDERR = 1, 2

@@ -39,10 +39,7 @@ class Caches:
     advice: tuple[str, ...] = ()
 
     def complete(self, metadata: Metadata) -> Metadata:
-        """Complete the metadata of the build with that of the runs that saved it.
-
-        If only later runs export a step, only they report its layers.
-        """
+        """Add the layers of steps that only the runs which saved the build have exported."""
         runs = (each.run for each in self.saved.values())
         return metadata.completed(run.metadata for run in runs if run is not None)
 
