@@ -52,10 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BakePreview:
-    """A preview of a bake: its command, secrets masked, and the caches of each target.
-
-    The notes are about all targets.
-    """
+    """A bake's command, secrets masked, the caches of each target, and notes about all of them."""
 
     command: tuple[str, ...]
     plans: Mapping[str, BuildPlan]

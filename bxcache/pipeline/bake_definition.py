@@ -117,10 +117,8 @@ def choose_files(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Choose the files to evaluate, with a note on those that are left out.
 
-    The caller names files, or a variable of the environment does, or bake looks for them.
-
-    Raises:
-        ConfigError: a file that the caller names cannot be guarded, or no file can.
+    The caller names files, or a variable of the environment does, or bake looks for them. One that
+    cannot be guarded is a `ConfigError`.
     """
     separator = environment.get("BUILDX_BAKE_FILE_SEPARATOR") or os.pathsep
     by_variable = environment.get("BUILDX_BAKE_FILE", "").split(separator)
@@ -138,13 +136,11 @@ def choose_files(
 
 
 def _find_problems(files: Sequence[str], limits: Limits) -> Iterator[Problem]:
-    checkout = limits.checkout
+    checkout, allowed = limits.checkout, limits.allowed
     for file in files:
         if not file.lower().endswith(_EVALUATED):
             yield Problem(file, "", _WHY_COMPOSE)
-        elif checkout.leads_out(file) and not limits.allowed.reaches(
-            READ, file, checkout.directory
-        ):
+        elif checkout.leads_out(file) and not allowed.reaches(READ, file, checkout.directory):
             yield Problem(file, "", _WHY_LINK)
 
 

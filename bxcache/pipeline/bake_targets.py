@@ -94,8 +94,7 @@ def check_files(request: BakeRequest) -> None:
 def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     """Read the targets that a bake would build, including those that others need.
 
-    Raises:
-        ConfigError: bake rejects its arguments, or they ask for more than is allowed.
+    A question, a wrong argument and a target that needs more than is allowed are a `ConfigError`.
     """
     check_files(request)
     question = find_question(request.build.extra)
@@ -105,7 +104,7 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
         raise ConfigError([Problem("--", question, why)], hint=hint)
     words = (*render_files(request), *request.build.extra, *request.targets)
     targets, _ = print_definition(request, words, docker)
-    _check_entitlements(request, targets, docker)
+    _check_needs(request, targets, docker)
     return targets
 
 
@@ -132,9 +131,7 @@ def print_definition(
         raise ConfigError([Problem(source, "", why)]) from error
 
 
-def _check_entitlements(
-    request: BakeRequest, targets: Mapping[str, BakeTarget], docker: Docker
-) -> None:
+def _check_needs(request: BakeRequest, targets: Mapping[str, BakeTarget], docker: Docker) -> None:
     """Check that the targets need only what the caller allows, as plain bake does."""
     extra, directory = request.build.extra, request.build.directory
     sets = (*request.sets, *find_values(extra, "--set"))

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 4
 """How many images are built at once by default."""
-
 ImageObserver = Callable[[str, Event], None]
 """A callback for the events of several builds, each with its image's name; the name is
 empty for an event of all builds."""

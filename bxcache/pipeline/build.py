@@ -76,10 +76,8 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         earlier = begin_earlier(prepared, plan)
         target = Target(prepared, plan, runner, arguments, earlier=earlier)
         (outcome,) = build_targets(_make_job(prepared), {"": target}).values()
-    if outcome.error is not None:
-        raise outcome.error
-    if outcome.result is None:
-        raise ValueError(outcome)
+    if outcome.result is None or outcome.error is not None:
+        raise outcome.error or ValueError(outcome)
     return outcome.result
 
 

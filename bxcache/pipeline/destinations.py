@@ -34,10 +34,7 @@ _HINT = "name a place outside of the store; what a store holds is read by other 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A path that a build writes: a file, or a directory with any content (`is_tree`).
-
-    The source is the flag, file or target that names it.
-    """
+    """A path that a build writes, with `is_tree` a folder of any content, and what names it."""
 
     source: str
     path: Path
@@ -45,11 +42,7 @@ class Destination:
 
 
 def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()) -> None:
-    """Refuse destinations in known stores, or in others, which have a marker file.
-
-    Raises:
-        ConfigError: a destination is in a store; lists each with its source.
-    """
+    """Raise a `ConfigError` that lists each destination in a store: a known or a marked one."""
     known = [Path(os.path.realpath(each)) for each in stores]
     problems = [
         Problem(each.source, "", f"`{each.path}` would be written into the store `{store}`")

@@ -48,10 +48,6 @@ def preview_build(request: BuildRequest) -> Preview:
 
 
 def ask_docker(request: BuildRequest) -> AbstractContextManager[Probe | None]:
-    """Ask docker about itself, if it exists, while Python imports the rest.
-
-    Raises:
-        ConfigError: an argument for docker is one that bxcache sets itself; nobody is asked.
-    """
+    """Ask docker about itself meanwhile, or raise a `ConfigError` for an argument it cannot get."""
     request.check_extra()
     return ask_ahead(str(request.options.get("builder", "")))

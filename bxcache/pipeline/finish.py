@@ -112,16 +112,14 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
 def _make_result(
     target: Target, ran: RunResult, caches: Caches, record: Record, earlier: tuple[Record, ...]
 ) -> BuildResult:
-    redact = target.runner.redact
+    redact, results = target.runner.redact, caches.results
+    shown = (replace(each, place=redact(each.place), where=redact(each.where)) for each in results)
     return BuildResult(
         exit_status=ran.exit_status,
         digest=ran.metadata.image_digest,
         tags=target.prepared.setup.config.build.tags,
         steps=list_steps(ran.trace, caches.complete(ran.metadata), redact),
-        caches=tuple(
-            replace(each, place=redact(each.place), where=redact(each.where))
-            for each in caches.results
-        ),
+        caches=tuple(shown),
         warnings=(*caches.warnings, *caches.advice),
         seconds=round(ran.seconds, 3),
         record=record,

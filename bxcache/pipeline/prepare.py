@@ -149,11 +149,7 @@ class Prepared:
 
 
 def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
-    """Read the configuration that counts where the build runs.
-
-    Raises:
-        ConfigError: it is wrong, or the caller's arguments are.
-    """
+    """Read the configuration that counts here, or raise a `ConfigError` with all problems."""
     flags, file, image = request.to_layer(), request.config_file, request.image
     setup, trust = open_setup(request.directory, os.environ, flags=flags, file=file, image=image)
     if request.stdout != STDOUT and writes_stdout(setup.config.build):
@@ -182,9 +178,8 @@ def prepare(
     docker, settings = Docker.find(), setup.config.build
     wish = "".join(find_values(request.extra, METADATA_FILE)[-1:])
     request = replace(request, extra=drop_flags(request.extra, (METADATA_FILE,)))
-    capabilities = docker.learn(
-        ahead, settings.builder, boot=boot, on_slow=partial(_report_waiting, observe)
-    )
+    on_slow = partial(_report_waiting, observe)
+    capabilities = docker.learn(ahead, settings.builder, boot=boot, on_slow=on_slow)
     if request.donor:
         trust = replace(trust, writes=False, reason="")
     check_reachable(capabilities)

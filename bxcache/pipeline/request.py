@@ -61,17 +61,6 @@ _SECTIONS = {
     **dict.fromkeys(("branch", "git_tag", "base_branch", "default_branch", "trusted"), "place"),
 }
 _KEYS = {"git_tag": "tag", "base_branch": "base", "default_branch": "default"}
-_FLAGS = {
-    "context": "PATH",
-    "tags": "--tag",
-    "platforms": "--platform",
-    "build_args": "--build-arg",
-    "build_contexts": "--build-context",
-    "labels": "--label",
-    "secrets": "--secret",
-    "outputs": "--output",
-    "backends": "--backend",
-}
 _OWN = ("--progress", "--quiet", "-q")
 """The flags of docker that bxcache sets itself."""
 
@@ -85,7 +74,6 @@ class BuildRequest:
         extra: arguments for docker, passed on unchanged.
         image: one of the config file's `[images]`.
         config_file: the config file to use instead of searching for one.
-        directory: the working directory.
         raw: pass BuildKit's stream to the observer line by line.
         stdout: the file descriptor for docker's stdout; None discards it.
         with_earlier: also return the records of earlier builds, for a report.
@@ -101,7 +89,7 @@ class BuildRequest:
     raw: bool = False
     stdout: int | None = None
     with_earlier: bool = False
-    donor: str = ""
+    donor: str | None = None
     stop: Stop | None = None
 
     def check_extra(self) -> None:
@@ -135,7 +123,8 @@ def _name_flag(key: Key) -> str:
         return f"--gate {name}"
     if key[0] == "place":
         name = next((option for option, inner in _KEYS.items() if inner == name), name)
-    return _FLAGS.get(name) or f"--{name.replace('_', '-')}"
+    # The key of a flag that can be given several times is a plural.
+    return "PATH" if name == "context" else f"--{name.removesuffix('s').replace('_', '-')}"
 
 
 def _plain(value: object) -> object:
