@@ -13,8 +13,7 @@ from bxcache.console.tables import cut_text, render_table, show_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bxcache.insight.comparison import StageDifference
-    from bxcache.insight.history import History, Stage
+    from bxcache.insight.history import History, Stage, StageDifference
     from bxcache.insight.record import RecordedLayer, RecordedStep
 
 _Change = tuple[str, int, str]

@@ -21,7 +21,7 @@ from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.option_text import render_options
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import RecordError
-from bxcache.insight.arguments import hash_arguments, list_different
+from bxcache.insight.record_steps import hash_arguments
 from bxcache.pipeline.entry import run_build
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.trust import load_guarded
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.stream.events import Observer
     from bxcache.config.loading import Setup
+    from bxcache.insight.find import HistoryRequest
     from bxcache.insight.history import History
     from bxcache.insight.record import Record
-    from bxcache.insight.request import HistoryRequest
     from bxcache.pipeline.result import BuildResult
 
 _NAME = "bxcache-export"
@@ -144,7 +144,7 @@ def _find_stage(text: str, name: str, dockerfile: Path) -> DockerfileStage:
 def _check_arguments(setup: Setup, extra: tuple[str, ...], record: Record) -> None:
     given = render_build(setup.config.build, cache_options=(), metadata_file="", extra=extra)
     now = hash_arguments(given, os.environ, record.arguments.key or _ANY_KEY)
-    different = list_different(record.arguments, now)
+    different = record.arguments.list_different(now)
     if different:
         names = ", ".join(f"`{name}`" for name in different)
         raise RecordError(

@@ -15,16 +15,14 @@ from bxcache.console.history import describe_history, render_digests, render_his
 from bxcache.console.progress import PlainProgress
 from bxcache.console.tables import render_document, show_text
 from bxcache.errors import RecordError
-from bxcache.insight.comparison import compare_stages
-from bxcache.insight.find import find_history
-from bxcache.insight.request import HistoryRequest
+from bxcache.insight.find import HistoryRequest, find_history
+from bxcache.insight.history import compare_stages
 from bxcache.pipeline.extract import extract_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bxcache.insight.comparison import StageDifference
-    from bxcache.insight.history import History
+    from bxcache.insight.history import History, StageDifference
 
 
 def show_history(  # noqa: PLR0913  # click gives each option by itself

@@ -11,8 +11,7 @@ from bxcache.cli.report_files import check_alone, write_files
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
 from bxcache.console.tables import defuse_json
-from bxcache.insight.find import find_report
-from bxcache.insight.request import HistoryRequest
+from bxcache.insight.find import HistoryRequest, find_report
 
 if TYPE_CHECKING:
     from pathlib import Path
