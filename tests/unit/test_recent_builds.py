@@ -23,7 +23,7 @@ from bxcache.insight.record import (
     parse_record,
 )
 from bxcache.oci.documents import MOST_RECORDS
-from bxcache.pipeline.extract import Extraction, extract_stage
+from bxcache.pipeline.extract import extract_stage
 from bxcache.pipeline.record import remember_build
 from bxcache.place.scope import Owner, Scope, guess_platform
 from tests.support.layouts import build
@@ -134,7 +134,7 @@ def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
     assert "no configured backend has its cache; this is the record of the build" in history.notes
     assert not store.path.exists()
     with pytest.raises(RecordError, match="no declared backend has a cache"):
-        extract_stage(request, Extraction(history, "build", project / "out"))
+        extract_stage(request, history, "build", project / "out")
     cache = RecordedCache(
         backend="local", place="/other", scope=DEFAULT.name, digest="sha256:d", exported=True
     )

@@ -17,7 +17,7 @@ from bxcache.console.tables import render_document, show_text
 from bxcache.errors import RecordError
 from bxcache.insight.find import HistoryRequest, find_history
 from bxcache.insight.history import compare_stages
-from bxcache.pipeline.extract import Extraction, extract_stage
+from bxcache.pipeline.extract import extract_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,8 +63,8 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
 def _export(
     request: HistoryRequest, history: History, stage: str, folder: str, extra: tuple[str, ...]
 ) -> None:
-    extraction = Extraction(history, stage, Path(folder), extra)
-    result = extract_stage(request, extraction, PlainProgress(sys.stderr))
+    observe = PlainProgress(sys.stderr)
+    result = extract_stage(request, history, stage, Path(folder), extra=extra, observe=observe)
     done = f"{result.reused} steps reused, {result.executed} executed"
     click.echo(f"the files of the stage `{stage}` are in {folder}: {done}", err=True)
 
