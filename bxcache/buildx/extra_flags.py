@@ -6,7 +6,7 @@ import re
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.option_text import split_fields
+from bxcache.buildx.option_text import TRUE, split_fields
 from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ INLINE = "type=inline"
 INLINE_ARGUMENT = "BUILDKIT_INLINE_CACHE"
 """The build argument that makes buildx save an inline cache:
 https://github.com/docker/buildx/blob/v0.29.1/build/opt.go"""
-_ON = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-"""The true values of Go: https://pkg.go.dev/strconv#ParseBool"""
 
 
 def split_flags(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -117,4 +115,4 @@ def adds_inline(settings: BuildSettings, extra: Sequence[str]) -> bool:
     for text in find_values(extra, "--build-arg"):
         name, _, value = text.partition("=")
         given[name] = value
-    return given.get(INLINE_ARGUMENT) in _ON
+    return given.get(INLINE_ARGUMENT) in TRUE

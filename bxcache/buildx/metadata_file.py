@@ -11,14 +11,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.metadata import PROVENANCE, PROVENANCE_VARIABLE
+from bxcache.buildx.option_text import FALSE
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
 _ALL = "max"
-_NONE = frozenset(("disabled", "0", "f", "F", "false", "False", "FALSE"))
-"""Values that turn it off; the last ones are the false values of Go:
-https://pkg.go.dev/strconv#ParseBool"""
+_NONE = FALSE | {"disabled"}
 _CACHE = "cache.manifest"
 """The key of the last exported cache's manifest."""
 _MOST = ("buildConfig", "metadata")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Attributes = tuple[tuple[str, str], ...]
+TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+"""The truth values of Go: https://pkg.go.dev/strconv#ParseBool"""
 
 
 def render_options(attributes: Iterable[tuple[str, str]]) -> str:

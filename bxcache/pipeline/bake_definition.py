@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.bake.definition import parse_definition
-from bxcache.buildx.bake.entitlements import read_allowed
+from bxcache.buildx.bake.entitlements import Allowed
 from bxcache.buildx.bake.guard import Limits, guard_target
 from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.config.environment import BAKE_VARIABLES
@@ -91,7 +91,7 @@ def guard_bake(
     check_files(request)
     _check_sources(request)
     directory = request.build.directory
-    grants = read_allowed(find_values(request.build.extra, "--allow"), directory)
+    grants = Allowed(find_values(request.build.extra, "--allow"), directory)
     limits = Limits(find_checkout(directory), grants)
     files, notes = choose_files(request.files, limits, os.environ)
     evaluated, groups = _evaluate(replace(request, files=files), docker, folder)

@@ -83,5 +83,5 @@ def _find_problems(files: Sequence[str], limits: Limits) -> Iterator[Problem]:
 
 def _is_link(file: str, limits: Limits) -> bool:
     checkout = limits.checkout
-    allowed = limits.allowed.reaches(READ, file, checkout.directory)
+    allowed = limits.allowed.reaches(READ, file)
     return checkout.leads_out(file) and not allowed
