@@ -208,7 +208,9 @@ def list_paths(key: str, option: object) -> Iterator[tuple[str, str]]:
         path = str(option) if is_path else fields.get("dest")
         yield from [(WRITE, path)] if path and path != "-" else ()
     elif key in ("cache-from", "cache-to") and fields.get("type") == "local":
-        way, path = (READ, fields.get("src")) if key == "cache-from" else (WRITE, fields.get("dest"))
+        way, path = (
+            (READ, fields.get("src")) if key == "cache-from" else (WRITE, fields.get("dest"))
+        )
         yield from [(way, path)] if path else ()
 
 

@@ -74,12 +74,7 @@ class Reads(AbstractSet[str]):
     __slots__ = ("_every", "_held")
 
     def __init__(self, every: Sequence[str], held: int) -> None:
-        """Select from a list.
-
-        Args:
-            every: the list.
-            held: the bits of the selected items, the lowest for the first.
-        """
+        """Select from a list by bits, the lowest for the first item."""
         self._every, self._held = every, held
 
     def __contains__(self, text: object) -> bool:
@@ -101,21 +96,16 @@ class Reads(AbstractSet[str]):
 
 def find_reads(vertices: Iterable[Vertex]) -> dict[str, Reads]:
     """Find the instructions that copy from the local contexts and that each vertex depends on."""
-    by_digest = {each.digest: each for each in vertices}
-    below = {
-        digest: [by_digest[other] for other in each.inputs if other in by_digest]
-        for digest, each in by_digest.items()
-    }
-    graph = {digest: [each.digest for each in others] for digest, others in below.items()}
+    known = {each.digest: each for each in vertices}
+    below = {name: [each for each in known[name].inputs if each in known] for name in known}
     bits: dict[str, int] = {}
     found: dict[str, int] = {}
     try:
-        for digest in TopologicalSorter(graph).static_order():
-            vertex = by_digest[digest]
-            text = vertex.step.text if vertex.step is not None else vertex.name
-            own = (f"{each.name} {text}" for each in below[digest] if is_local(each.name))
+        for digest in TopologicalSorter(below).static_order():
+            contexts = (known[each].name for each in below[digest])
+            own = (f"{each} {known[digest].text}" for each in contexts if is_local(each))
             held = sum({1 << bits.setdefault(each, len(bits)) for each in own})
-            found[digest] = reduce(or_, (found[each] for each in graph[digest]), held)
+            found[digest] = reduce(or_, (found[each] for each in below[digest]), held)
     except CycleError:
         return {}
     every = tuple(bits)

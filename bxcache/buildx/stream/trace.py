@@ -53,7 +53,6 @@ class TracedSource:
         digest: its vertex.
         text: BuildKit's name for it.
         step: its step, if it is a `FROM`.
-        seconds: how long it took.
         began: when it began, in seconds since 1970; None if unknown.
     """
 
@@ -71,8 +70,8 @@ class CacheTransfer:
     Attributes:
         name: BuildKit's name for it.
         digest: the manifest that an export wrote, or None.
-        error: why it failed, or an empty string.
-        log: the last line that it printed, or an empty string.
+        error: why it failed; empty if it did not.
+        log: the last line that it printed.
     """
 
     name: str
@@ -87,10 +86,8 @@ class Trace:
 
     Attributes:
         steps: the instructions, in the order in which they began.
-        transfers: the imports and exports of caches.
         said: docker's own output.
         unloaded: why results found in a cache could not be loaded.
-        sources: the sources of the steps' files.
         began: when the build began, in seconds since 1970; None if unknown.
         warnings: BuildKit's warnings, each once.
         moved: the bytes transferred, by kind.
@@ -111,12 +108,12 @@ class Trace:
         return bool(list_errors(self.said))
 
     @property
-    def last_error(self) -> str:
-        """Docker's last error message; empty if there is none."""
+    def last_error(self) -> str | None:
+        """Docker's last error message."""
         said = list_errors(self.said)
         # If several targets fail at once, docker reports only one.
         steps = [each.error for each in self.steps if each.outcome is Outcome.FAILED]
-        return next(filter(None, (*reversed(said), *steps)), "")
+        return next(filter(None, (*reversed(said), *steps)), None)
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
         """Return the imports, or the exports of one type, in the order in which they began."""
@@ -178,13 +175,12 @@ def list_steps(
 
 
 def list_sources(vertices: Iterable[Vertex]) -> Iterator[TracedSource]:
-    """Yield the sources of the steps' files."""
+    """Yield the base images, and what else was fetched for steps."""
     for vertex in vertices:
         is_step = vertex.step is not None and not vertex.step.is_base
         if not (is_step or vertex.name.startswith(INTERNAL) or _is_transfer(vertex)):
-            text = vertex.step.text if vertex.step is not None else vertex.name
             seconds, began = measure_spans(vertex.spans), find_beginning(vertex.spans)
-            yield TracedSource(vertex.digest, text, vertex.step, seconds, began)
+            yield TracedSource(vertex.digest, vertex.text, vertex.step, seconds, began)
 
 
 def list_transfers(vertices: Iterable[Vertex]) -> Iterator[CacheTransfer]:
