@@ -24,8 +24,7 @@ from bxcache.buildx.bake.stages import (
 )
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
-from bxcache.buildx.dockerfile import list_stages
-from bxcache.buildx.dockerfile_copy import copy_dockerfile
+from bxcache.buildx.dockerfile import copy_dockerfile, list_stages
 from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred

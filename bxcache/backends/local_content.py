@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.steps import find_layers
+from bxcache.buildx.metadata import find_layers
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_least
 from bxcache.errors import StoreError

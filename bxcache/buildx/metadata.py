@@ -14,18 +14,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from bxcache.buildx.provenance import (
-    BUILDKIT,
-    Sources,
-    as_list,
-    as_table,
-    as_text,
-    convert_provenance,
-    find_inputs,
-)
+from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
+from bxcache.buildx.values import as_list, as_table, as_text, read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from bxcache.buildx.stream.trace import TracedStep
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
@@ -41,6 +36,9 @@ class Layer:
     size: int
 
 
+Chains = tuple[tuple[Layer, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """An operation of a build: an instruction, or a part of one.
@@ -51,18 +49,17 @@ class Operation:
             two stages are one operation.
         chains: the layers of its result from the bottom, its own last. Several chains are
             alternatives for the same result.
-        below: the vertex whose files it changes, or None.
-        beside: the vertex whose files a merge adds on top, or None.
+        below: the vertex whose files it changes.
+        beside: the vertex whose files a merge adds on top.
         inputs: all vertices whose files it needs, including those two.
-        source: the source of its files, such as `docker-image://docker.io/library/busybox`, or an
-            empty string.
+        source: the source of its files, such as `docker-image://docker.io/library/busybox`.
         is_linked: whether it belongs to another build with its own Dockerfile, whose result is a
             named context of this one.
     """
 
     vertex: str
     lines: tuple[int, ...] = ()
-    chains: tuple[tuple[Layer, ...], ...] = ()
+    chains: Chains = ()
     below: str | None = None
     beside: str | None = None
     inputs: tuple[str, ...] = ()
@@ -81,7 +78,7 @@ class Definition:
 
     Attributes:
         platform: the platform; None in a build for a single one.
-        dockerfile: the text of the Dockerfile, or an empty string.
+        dockerfile: the text of the Dockerfile, if known.
         operations: the operations, each after those it needs.
         images: the digests of the images used, by name.
         links: the named contexts that are results of other builds.
@@ -92,30 +89,6 @@ class Definition:
     operations: tuple[Operation, ...]
     images: Mapping[str, str] = field(default_factory=dict)
     links: tuple[str, ...] = ()
-
-    def with_layers(self, names: Mapping[str, Layer]) -> Definition:
-        """Return the definition with some layers replaced."""
-        renamed = (
-            replace(
-                each,
-                chains=tuple(
-                    tuple(names.get(layer.digest, layer) for layer in chain)
-                    for chain in each.chains
-                ),
-            )
-            for each in self.operations
-        )
-        return replace(self, operations=tuple(renamed))
-
-    def completed(
-        self, known: Mapping[tuple[str | None, tuple[int, ...]], tuple[tuple[Layer, ...], ...]]
-    ) -> Definition:
-        """Add chains, by platform and lines, to operations that have none."""
-        completed = (
-            replace(each, chains=each.chains or known.get((self.platform, each.lines), ()))
-            for each in self.operations
-        )
-        return replace(self, operations=tuple(completed))
 
     def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Definition:
         """Add chains to the last operation of some lines, and below it, if it has none."""
@@ -140,7 +113,7 @@ class Metadata:
         image_digest: the image's digest, or None if no image was exported.
         definitions: what was built for each platform; empty if buildx does not report it.
         ref: buildx's name of the build, `BUILDER/NODE/ID`; empty if unknown.
-        why_unknown: why the definitions are unknown, or an empty string.
+        why_unknown: why the definitions are unknown.
     """
 
     image_digest: str | None = None
@@ -164,13 +137,12 @@ class Metadata:
         return replace(self, definitions=tuple(read))
 
     def with_layers(self, names: Mapping[str, Layer]) -> Metadata:
-        """Return the metadata with some layers replaced, such as by those of a registry.
-
-        Args:
-            names: the new layers, by their current digests.
-        """
-        renamed = tuple(each.with_layers(names) for each in self.definitions)
-        return replace(self, definitions=renamed)
+        """Return the metadata with some layers replaced, by their digests."""
+        return self._with_chains(
+            lambda _, each: tuple(
+                tuple(names.get(layer.digest, layer) for layer in chain) for chain in each.chains
+            )
+        )
 
     def completed(self, others: Iterable[Metadata]) -> Metadata:
         """Add layers that only other builds of the same Dockerfile report.
@@ -184,7 +156,17 @@ class Metadata:
             for each in definition.operations
             if each.lines and each.chains
         }
-        return replace(self, definitions=tuple(each.completed(known) for each in self.definitions))
+        return self._with_chains(
+            lambda platform, each: each.chains or known.get((platform, each.lines), ())
+        )
+
+    def _with_chains(self, find: Callable[[str | None, Operation], Chains]) -> Metadata:
+        """Return the metadata with other chains, found by platform and operation."""
+        definitions = []
+        for each in self.definitions:
+            operations = (replace(op, chains=find(each.platform, op)) for op in each.operations)
+            definitions.append(replace(each, operations=tuple(operations)))
+        return replace(self, definitions=tuple(definitions))
 
     def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Metadata:
         """Add the layers of some stages, as far as they are unknown.
@@ -233,7 +215,7 @@ def _read_metadata(document: Mapping[str, Any]) -> Metadata:
     return Metadata(
         as_text(document.get("containerimage.digest")),
         tuple(definitions),
-        as_text(document.get("buildx.build.ref")) or "",
+        read_text(document, "buildx.build.ref"),
     )
 
 
@@ -242,15 +224,18 @@ def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Def
     built = as_table(provenance.get("buildConfig"))
     noted = as_table(as_table(provenance.get("metadata")).get(BUILDKIT))
     vertices = {str(step): vertex for vertex, step in as_table(built.get("digestMapping")).items()}
-    listed = (as_table(each) for each in as_list(built.get("llbDefinition")))
-    described = {str(each.get("id")): each for each in listed}
+    described = {str(each.get("id")): each for each in read_items(built, "llbDefinition")}
     known = [step for step in described if step in vertices]
     sources = Sources(as_table(noted.get("source")), known)
-    reader = _OperationReader(noted, sources, vertices)
-    operations = [reader.read(step, described[step]) for step in known]
-    operations += [reader.read(step, {}) for step in vertices if step not in described]
-    images = dict(_read_images(provenance))
-    links = tuple(_read_links(provenance))
+    layers = as_table(noted.get("layers"))
+    operations = [
+        # A step's outputs are `step3:0`, `step3:1`, …; an instruction has one.
+        _read_operation(
+            step, described.get(step, {}), as_list(layers.get(f"{step}:0")), sources, vertices
+        )
+        for step in (*known, *(each for each in vertices if each not in described))
+    ]
+    images, links = dict(_read_images(provenance)), tuple(_read_links(provenance))
     return Definition(platform, sources.text, _complete_chains(operations), images, links)
 
 
@@ -259,7 +244,7 @@ def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
 
     If two platforms have equal results, BuildKit reports the layers of only one.
     """
-    chains: dict[str, tuple[tuple[Layer, ...], ...]] = {}
+    chains: dict[str, Chains] = {}
     completed = []
     for each in reversed(operations):
         own = each.chains or chains.get(each.vertex, ())
@@ -271,11 +256,9 @@ def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
 
 
 def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the names and digests of images, from package URLs like
-    `pkg:docker/busybox@1?platform=…`.
-    """
-    for material in map(as_table, as_list(provenance.get("materials"))):
-        uri = unquote((as_text(material.get("uri")) or "").partition("?")[0])
+    """Yield names and digests of images, from URLs like `pkg:docker/busybox@1?platform=…`."""
+    for material in read_items(provenance, "materials"):
+        uri = unquote(read_text(material, "uri").partition("?")[0])
         digest = as_text(as_table(material.get("digest")).get("sha256"))
         kind, _, name = uri.partition("/")
         if kind == "pkg:docker" and name and digest:
@@ -295,41 +278,30 @@ def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
             yield name.removeprefix(_CONTEXT).partition("::")[0]
 
 
-class _OperationReader:
-    """Reads the operations of one definition.
-
-    https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto
-    """
-
-    def __init__(
-        self, noted: Mapping[str, Any], sources: Sources, vertices: Mapping[str, str]
-    ) -> None:
-        self._sources = sources
-        self._layers = as_table(noted.get("layers"))
-        self._vertices = vertices
-
-    def read(self, step: str, described: Mapping[str, Any]) -> Operation:
-        """Read the operation named `step`."""
-        op = as_table(as_table(described.get("op")).get("Op"))
-        inputs = [str(each).partition(":")[0] for each in as_list(described.get("inputs"))]
-        below, beside = (
-            self._vertices.get(inputs[each])
-            if each is not None and 0 <= each < len(inputs)
-            else None
-            for each in find_inputs(op, len(inputs))
-        )
-        # A step's outputs are `step3:0`, `step3:1`, …; an instruction has one.
-        chains = [tuple(_read_layers(each)) for each in as_list(self._layers.get(f"{step}:0"))]
-        return Operation(
-            vertex=self._vertices[step],
-            lines=self._sources.read_lines(step),
-            chains=tuple(chain for chain in chains if chain),
-            below=below,
-            beside=beside,
-            inputs=tuple(self._vertices[each] for each in inputs if each in self._vertices),
-            source=as_text(as_table(op.get("source")).get("identifier")) or "",
-            is_linked=self._sources.is_elsewhere(step),
-        )
+def _read_operation(
+    step: str,
+    described: Mapping[str, Any],
+    chains: Iterable[Any],
+    sources: Sources,
+    vertices: Mapping[str, str],
+) -> Operation:
+    """Read an operation: https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto."""
+    op = as_table(as_table(described.get("op")).get("Op"))
+    inputs = [str(each).partition(":")[0] for each in as_list(described.get("inputs"))]
+    below, beside = (
+        vertices.get(inputs[each]) if each is not None and 0 <= each < len(inputs) else None
+        for each in find_inputs(op, len(inputs))
+    )
+    return Operation(
+        vertex=vertices[step],
+        lines=sources.read_lines(step),
+        chains=tuple(filter(None, (tuple(_read_layers(chain)) for chain in chains))),
+        below=below,
+        beside=beside,
+        inputs=tuple(vertices[each] for each in inputs if each in vertices),
+        source=read_text(as_table(op.get("source")), "identifier"),
+        is_linked=sources.is_elsewhere(step),
+    )
 
 
 def _read_layers(chain: object) -> Iterator[Layer]:
@@ -338,3 +310,35 @@ def _read_layers(chain: object) -> Iterator[Layer]:
         if isinstance(digest, str) and _DIGEST.fullmatch(digest) and isinstance(size, int):
             # An engine without the containerd image store reports a size of -1.
             yield Layer(digest, max(size, 0))
+
+
+def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
+    """Find the layers that a step made, as far as known."""
+    known = _find_operations(step, metadata)
+    return tuple(dict.fromkeys(layer for each in known for layer in each.layers))
+
+
+def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ...]]:
+    """Find the digests of all layers of a step's result, from the bottom, as far as known.
+
+    Each form of the result has its own chain.
+    """
+    known = _find_operations(step, metadata)
+    chains = (chain for each in known for chain in each.chains)
+    return frozenset(tuple(layer.digest for layer in chain) for chain in chains)
+
+
+def find_line(step: TracedStep, metadata: Metadata) -> int | None:
+    """Find a step's first line in the Dockerfile, if known."""
+    known = (line for each in _find_operations(step, metadata) for line in each.lines)
+    return min((*known, *step.lines), default=None)
+
+
+def is_linked(step: TracedStep, metadata: Metadata) -> bool:
+    """Whether a step belongs to another build whose result is a named context of this one."""
+    known = _find_operations(step, metadata)
+    return bool(known) and all(each.is_linked for each in known)
+
+
+def _find_operations(step: TracedStep, metadata: Metadata) -> list[Operation]:
+    return [metadata.operations[each] for each in step.digests if each in metadata.operations]

@@ -64,6 +64,14 @@ def parse_options(text: str) -> Attributes:
     return tuple((name.strip().lower(), value) for name, _, value in pairs)
 
 
+def read_options(text: str) -> dict[str, str]:
+    """Parse the attributes of an option text; none if docker would refuse it."""
+    try:
+        return dict(parse_options(text))
+    except ValueError:
+        return {}
+
+
 def _read_fields(text: str) -> list[str]:
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     return [field for row in rows for field in row]

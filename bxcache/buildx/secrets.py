@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +59,7 @@ def find_secrets(
         environment: docker's variables.
         directory: docker's working directory; None for the current one.
     """
-    words = tuple(words)
-    for secret in _list_secrets(words, environment, directory or Path()):
+    for secret in _list_secrets(tuple(words), environment, directory or Path()):
         yield secret
         yield from _list_parts(_PAIR, secret)
 
@@ -74,8 +74,8 @@ def _list_secrets(
         if flag == _SECRET:
             yield from _read_secret(value, environment, directory)
         elif flag == _SSH:
-            paths = value.partition("=")[2].split(",")
-            yield from (_read_file(directory / path) for path in paths if path)
+            paths = filter(None, value.partition("=")[2].split(","))
+            yield from (_read_file(directory / path) for path in paths)
         elif "=" not in value and is_secret_name(value):
             yield environment.get(value, "")
     yield from find_mentioned("\n".join(words), environment)
@@ -121,15 +121,13 @@ def _read_secret(
 
 def _read_file(path: Path) -> str:
     """Read a small regular file; return an empty string for any other path."""
-    try:
+    # Docker reports the error itself.
+    with suppress(OSError, ValueError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_FILE:
                 return file.read(_LARGEST_FILE).decode(errors="surrogateescape")
-    except (OSError, ValueError):
-        # Docker reports the error itself.
-        pass
     return ""
 
 

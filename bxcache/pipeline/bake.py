@@ -44,7 +44,7 @@ from bxcache.pipeline.prepare import (
 )
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
-from bxcache.process import Stop, open_pool
+from bxcache.process import Stop, open_pool, run
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -181,9 +181,10 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
 def _ask(
     docker: Docker, arguments: Sequence[str], build: BuildRequest, report: Callable[[str], None]
 ) -> int:
-    redact = Redactor(find_secrets((*docker.command, *arguments), os.environ, build.directory))
-    with docker.build(
-        arguments, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
+    command = (*docker.command, *arguments)
+    redact = Redactor(find_secrets(command, os.environ, build.directory))
+    with run(
+        command, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
     ) as process:
         for line in process.read_lines():
             report(redact(line))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.option_text import FALSE, TRUE, parse_options
+from bxcache.buildx.option_text import FALSE, TRUE, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -225,7 +225,4 @@ def read_fields(option: object) -> dict[str, str]:
     """Read an option's fields from an object or, before buildx 0.18, from a text."""
     if isinstance(option, dict):
         return {str(key): str(value) for key, value in option.items()}
-    try:
-        return dict(parse_options(str(option)))
-    except ValueError:
-        return {}
+    return read_options(str(option))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import ERROR
-from bxcache.buildx.stream.reader import TraceReader, parse_status, read_items
-from bxcache.buildx.stream.vertices import read_excerpt, read_text
+from bxcache.buildx.stream.reader import TraceReader, parse_status
+from bxcache.buildx.stream.vertices import read_excerpt
+from bxcache.buildx.values import read_items, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
