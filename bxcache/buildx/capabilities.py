@@ -46,7 +46,7 @@ class Builder:
 
     Attributes:
         driver: `docker`, `docker-container`, `kubernetes`, `remote` or `cloud`.
-        error: why it is unreachable, or an empty string.
+        error: why it is unreachable.
     """
 
     name: str

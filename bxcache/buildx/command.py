@@ -25,10 +25,9 @@ VARIABLES = {PROVENANCE_VARIABLE: "max"}
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line for docker, which writes a metadata file.
+    """A command line for docker, without `docker`, and the metadata file that it writes.
 
     Attributes:
-        arguments: the arguments after `docker`.
         variables: additions to docker's environment.
         targets: a bake's targets; the result describes the last one, with the layers of all.
     """
@@ -126,8 +125,7 @@ def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
 def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str | None:
     """Explain why a build cannot be run again just to save its cache, if it cannot.
 
-    A context that can be read only once or may have changed cannot be built again; neither can a
-    build without a cache. The caller's own arguments may have side effects.
+    What is read only once, or may have changed, cannot be built again.
     """
     if "-" in (settings.context, settings.file):
         return "it reads stdin, which can be read only once"

@@ -111,8 +111,7 @@ def list_needed(
 ) -> frozenset[DockerfileStage]:
     """Return the stages that a target needs; BuildKit builds no others.
 
-    If several stages share a name, the last one before its user counts; as the target, the last one
-    of all. BuildKit does the same.
+    Of several with one name, the last before the user counts; as the target, the last of all.
     """
     names: dict[str, list[int]] = {}
     for number, stage in enumerate(stages):

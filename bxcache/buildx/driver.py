@@ -147,10 +147,7 @@ class Docker:
     ) -> Answer:
         """Return the output of `docker buildx bake --print`: a document, or the error on stderr.
 
-        Args:
-            arguments: further arguments.
-            directory: the working directory.
-            environment: the variables that the bake file may read; None for all of docker's.
+        The bake file may read the variables of `environment`, by default all.
 
         Raises:
             EngineError: docker does not answer.

@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from bxcache.buildx.option_text import FALSE
 from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
 from bxcache.buildx.values import as_list, as_table, as_text, read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from bxcache.buildx.stream.trace import TracedStep
 
@@ -26,6 +27,12 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 PROVENANCE = "buildx.build.provenance"
 _CONTEXT, _INPUT = "context:", "input:"
+_ALL = "max"
+_NONE = FALSE | {"disabled"}
+_CACHE = "cache.manifest"
+"""The key of the last exported cache's manifest."""
+_MOST = ("buildConfig", "metadata")
+"""Keys that the default provenance lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,3 +349,40 @@ def is_linked(step: TracedStep, metadata: Metadata) -> bool:
 
 def _find_operations(step: TracedStep, metadata: Metadata) -> list[Operation]:
     return [metadata.operations[each] for each in step.digests if each in metadata.operations]
+
+
+def limit_metadata(text: str, environment: Mapping[str, str], caching: Container[str] = ()) -> str:
+    """Return the metadata of a build or a bake as plain buildx would write it.
+
+    Args:
+        text: the metadata with full provenance.
+        environment: docker's variables, as set by the caller.
+        caching: the targets whose cache the caller exports; a build's name is empty.
+
+    Raises:
+        ValueError: the text is not metadata.
+    """
+    wish = environment.get(PROVENANCE_VARIABLE, "")
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # the text is wrong, not a type
+    # A bake has an object for each target.
+    targets = {
+        name: _limit(value, wish, caches=name in caching) if isinstance(value, dict) else value
+        for name, value in document.items()
+    }
+    limited = _limit(targets, wish, caches="" in caching)
+    return json.dumps(limited, indent=2, ensure_ascii=False)
+
+
+def _limit(table: dict[str, Any], wish: str, *, caches: bool) -> dict[str, Any]:
+    kept = {}
+    for name, value in table.items():
+        if not name.startswith(PROVENANCE):
+            if caches or name != _CACHE:
+                kept[name] = value
+        elif wish == _ALL:
+            kept[name] = value
+        elif wish not in _NONE:
+            kept[name] = {key: each for key, each in value.items() if key not in _MOST}
+    return kept

@@ -33,10 +33,7 @@ def convert_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class Sources:
-    """The Dockerfiles of one definition's operations, and the text of its own one.
-
-    There are several if named contexts are results of other builds.
-    """
+    """The Dockerfiles of one definition's operations: its own, and those of linked builds."""
 
     def __init__(self, noted: Mapping[str, Any], steps: Iterable[str]) -> None:
         """Find the definition's own Dockerfile: the one with the last of its steps."""

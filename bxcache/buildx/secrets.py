@@ -49,15 +49,10 @@ _VALUE = re.compile(r"\"([^\"]+)|'([^']+)|([^\s\"',;&]+)")
 def find_secrets(
     words: Iterable[str], environment: Mapping[str, str], directory: Path | None = None
 ) -> Iterator[str]:
-    """Yield every secret value in a command.
+    """Yield every secret value in a command, or a part of one.
 
     Variables and files that docker would read are read too, except large files and pipes, which can
     be read only once.
-
-    Args:
-        words: a command, or a part of it.
-        environment: docker's variables.
-        directory: docker's working directory; None for the current one.
     """
     for secret in _list_secrets(tuple(words), environment, directory or Path()):
         yield secret

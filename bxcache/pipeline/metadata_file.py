@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.metadata_file import limit_metadata
+from bxcache.buildx.metadata import limit_metadata
 from bxcache.buildx.run import read_metadata
 from bxcache.store.folders import Folder
 

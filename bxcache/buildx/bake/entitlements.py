@@ -44,12 +44,8 @@ _OPTIONS = ("secret", "ssh", "cache-from", "output", "cache-to")
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """Something that a target asks for but is not allowed.
-
-    Attributes:
-        target: the target.
-        allow: the missing value of `--allow`, such as `fs.read=..`.
-        meaning: what the target does with it.
+    """Something that a target asks for but is not allowed: the missing value of `--allow`, such as
+    `fs.read=..`, and what the target does with it.
     """
 
     target: str
@@ -58,11 +54,7 @@ class Entitlement:
 
 
 class Allowed:
-    """What a caller allows the targets.
-
-    Attributes:
-        words: the values of `--allow`, with `fs=` expanded.
-    """
+    """What a caller allows the targets: the values of `--allow`, with `fs=` expanded."""
 
     def __init__(self, values: Iterable[str], directory: Path) -> None:
         """Parse the values of `--allow` in a working directory."""
@@ -189,12 +181,7 @@ def _is_here(path: str, directory: Path) -> bool:
 
 
 def list_paths(key: str, option: object) -> Iterator[tuple[str, str]]:
-    """Yield the paths that an option reads or writes, each with `READ` or `WRITE`.
-
-    Args:
-        key: the option's key in the target.
-        option: the option as shown by `--print` or given to `--set`.
-    """
+    """Yield the paths that an option of a key reads or writes, each with `READ` or `WRITE`."""
     fields = read_fields(option)
     if key == "ssh":
         yield from ((READ, path) for path in _list_keys(option))

@@ -67,12 +67,7 @@ class BakeReader:
                 yield target, event
 
     def finish(self, target: str, own: Collection[str] = ()) -> Trace:
-        """Return the trace of a target.
-
-        Args:
-            target: the target.
-            own: its own vertices; empty if unknown.
-        """
+        """Return the trace of a target, from its own vertices as far as known."""
         others = (reader for name, reader in self._readers.items() if name != target)
         return self._readers[target].finish(own, others, self._guess_own(target))
 

@@ -65,11 +65,7 @@ lines, of which the first and the last matter."""
 
 
 class TraceReader:
-    """Reads a stream line by line.
-
-    Attributes:
-        vertices: the state of each vertex, by digest.
-    """
+    """Reads a stream line by line into the state of each vertex, by digest."""
 
     def __init__(self) -> None:
         self.vertices: dict[str, Vertex] = {}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from graphlib import CycleError, TopologicalSorter
+from operator import or_
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.buildx.stream.instructions import Instruction, find_reads, join_parts
-from bxcache.buildx.stream.names import INTERNAL, CacheVertex, StepName, Transfer
+from bxcache.buildx.stream.names import INTERNAL, LINK, CacheVertex, StepName, Transfer, is_local
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.buildx.stream.vertices import Vertex, find_beginning, measure_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,6 @@ class TracedSource:
 
     Attributes:
         digest: its vertex.
-        text: BuildKit's name for it.
         step: its step, if it is a `FROM`.
         began: when it began, in seconds since 1970; None if unknown.
     """
@@ -68,8 +70,7 @@ class CacheTransfer:
     """The import or export of one cache.
 
     Attributes:
-        name: BuildKit's name for it.
-        digest: the manifest that an export wrote, or None.
+        digest: the manifest that an export wrote.
         error: why it failed; empty if it did not.
         log: the last line that it printed.
     """
@@ -120,6 +121,96 @@ class Trace:
         return [each for each in self.transfers if each.name.startswith(kind)]
 
 
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """The vertices of one instruction; `main` decides its outcome."""
+
+    name: StepName
+    main: Vertex
+    parts: tuple[Vertex, ...]
+
+    @property
+    def done(self) -> Vertex | None:
+        """The vertex with the outcome; after a failed fetch, no other vertex follows."""
+        found = (each for each in (self.main, *self.parts) if each.outcome is not None)
+        return next(found, None)
+
+
+def _join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
+    """Yield an instruction for each step, which may consist of several vertices.
+
+    An `ADD` of a URL has a vertex that fetches it; a `COPY --link` has a merge for each stage.
+    """
+    by_digest = {each.digest: each for each in vertices}
+    fetches: dict[str, list[Vertex]] = defaultdict(list)
+    merges: dict[str, list[Vertex]] = defaultdict(list)
+    for vertex in vertices:
+        for other in (by_digest[digest] for digest in vertex.inputs if digest in by_digest):
+            if other.is_part_of(vertex):
+                fetches[vertex.digest].append(other)
+            elif _is_merge_of(vertex.step, other.step):
+                merges[other.digest].append(vertex)
+    fetched = {each.digest for parts in fetches.values() for each in parts}
+    for vertex in vertices:
+        step = vertex.step
+        if step is None or step.is_base or step.is_link or vertex.digest in fetched:
+            continue
+        yield Instruction(step, vertex, (*fetches[vertex.digest], vertex, *merges[vertex.digest]))
+
+
+def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
+    if merge is None or copy is None or not merge.is_link:
+        return False
+    return (merge.label, merge.text) == (copy.label, f"{LINK}{copy.text}")
+
+
+class Reads(AbstractSet[str]):
+    """Instructions that copy from the local contexts.
+
+    Thousands of vertices may each depend on nearly all of them, so they are bits of a number.
+    """
+
+    __slots__ = ("_every", "_held")
+
+    def __init__(self, every: Sequence[str], held: int) -> None:
+        """Select from a list by bits, the lowest for the first item."""
+        self._every, self._held = every, held
+
+    def __contains__(self, text: object) -> bool:
+        return text in tuple(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for at, text in enumerate(self._every) if self._held >> at & 1)
+
+    def __len__(self) -> int:
+        return self._held.bit_count()
+
+    def __hash__(self) -> int:
+        return self._hash()
+
+    @classmethod
+    def _from_iterable(cls, texts: Iterable[str]) -> frozenset[str]:  # type: ignore[override]
+        return frozenset(texts)
+
+
+def _find_reads(vertices: Iterable[Vertex]) -> dict[str, Reads]:
+    """Find the instructions that copy from the local contexts and that each vertex depends on."""
+    known = {each.digest: each for each in vertices}
+    below = {name: [each for each in known[name].inputs if each in known] for name in known}
+    bits: dict[str, int] = {}
+    found: dict[str, int] = {}
+    try:
+        for digest in TopologicalSorter(below).static_order():
+            contexts = (known[each].name for each in below[digest])
+            own = (f"{each} {known[digest].text}" for each in contexts if is_local(each))
+            held = sum({1 << bits.setdefault(each, len(bits)) for each in own})
+            found[digest] = reduce(or_, (found[each] for each in below[digest]), held)
+    except CycleError:
+        return {}
+    every = tuple(bits)
+    return {digest: Reads(every, held) for digest, held in found.items()}
+
+
 def _make_step(
     instruction: Instruction,
     done: Vertex,
@@ -154,12 +245,14 @@ def list_steps(
         elsewhere: the vertices of concurrent builds.
         ended: whether it completed; then a vertex not reported as done was not needed.
     """
-    instructions, reads = list(join_parts(vertices)), find_reads(vertices)
-    mine = {each.main.digest for each in instructions if each.is_of(own)}
+    instructions, reads = list(_join_parts(vertices)), _find_reads(vertices)
+    mine = {
+        each.main.digest for each in instructions if any(part.digest in own for part in each.parts)
+    }
     platforms = {each.name.platform for each in instructions if each.main.digest in mine}
     others = {
         (each.name.stage, each.name.text): each
-        for each in (*join_parts(elsewhere), *instructions)
+        for each in (*_join_parts(elsewhere), *instructions)
         if mine and each.main.digest not in mine and each.done is not None
     }
     for each in instructions:

@@ -188,8 +188,7 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
 def measure_spans(spans: dict[str, str]) -> float:
     """Return the seconds that time spans cover together.
 
-    A span that ends before it begins, because the clock was set back, or that cannot be parsed
-    counts as zero.
+    One that ends before it begins, because the clock was set back, or is invalid counts as zero.
     """
     covered, end = 0.0, float("-inf")
     known = ((_parse_time(a), _parse_time(b)) for a, b in spans.items())
