@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -20,7 +21,6 @@ from bxcache.buildx.bake.stages import (
     needs_new_bake,
     render_stage_push,
     render_stages,
-    write_bake,
 )
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
@@ -295,7 +295,7 @@ def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
     def feed() -> str:
         turn.wait()
         slot.callback(turn.places.release)
-        return write_bake(document)
+        return json.dumps(document)
 
     def watch(event: Event) -> None:
         if not isinstance(event, Transferred):

@@ -163,6 +163,10 @@ def writes_stdout(settings: BuildSettings) -> bool:
     return any(map(_is_stdout, settings.outputs))
 
 
+_PIPED = ("tar", "oci", "docker")
+"""The outputs that are archives."""
+
+
 def _read_output(output: str) -> dict[str, str]:
     """Parse the attributes of an output; a text without attributes is a folder.
 
@@ -173,24 +177,23 @@ def _read_output(output: str) -> dict[str, str]:
     return read_options(output)
 
 
-def find_path(output: str) -> tuple[str, bool]:
-    """Return an output's path on this machine, or an empty string, and whether it is a folder.
+def find_path(output: str) -> tuple[str | None, bool]:
+    """Return an output's path on this machine, if any, and whether it is a folder.
 
     >>> find_path("out"), find_path("type=oci,dest=a.tar"), find_path("type=oci,tar=0,dest=a")
     (('out', True), ('a.tar', False), ('a', True))
     """
     attributes = _read_output(output)
-    path, kind = attributes.get("dest", ""), attributes.get("type", "")
+    path = attributes.get("dest")
     # Anything but an archive may be a folder.
-    is_file = kind in ("tar", "oci", "docker") and "tar" not in attributes
-    return ("" if path == "-" else path), not is_file
+    is_file = attributes.get("type") in _PIPED and "tar" not in attributes
+    return (None if path == "-" else path), not is_file
 
 
 def _is_stdout(output: str) -> bool:
     attributes = _read_output(output)
-    piped = ("tar", "oci", "docker")
-    default = "" if attributes.get("type") in ("tar", "oci") else "none"
-    return attributes.get("type") in piped and attributes.get("dest", default) in ("", "-")
+    default = "none" if attributes.get("type") == "docker" else ""
+    return attributes.get("type") in _PIPED and attributes.get("dest", default) in ("", "-")
 
 
 def list_destinations(output: str) -> Iterator[tuple[str, str]]:
@@ -202,12 +205,10 @@ def list_destinations(output: str) -> Iterator[tuple[str, str]]:
     >>> [*list_destinations("out/"), *list_destinations("type=image,push=true,name=r/app")]
     [('path', 'out'), ('image', 'r/app')]
     """
+    attributes = _read_output(output)
     if _is_stdout(output):
         yield "stdout", "-"
-        return
-    attributes = _read_output(output)
-    path = attributes.get("dest", "")
-    if path:
+    elif path := attributes.get("dest"):
         yield "path", posixpath.normpath(path)
     else:
         yield from (("image", name) for name in attributes.get("name", "").split(",") if name)
@@ -225,9 +226,5 @@ def exports_image(settings: BuildSettings, driver: str) -> bool:
 
 def quote_command(words: Iterable[str]) -> str:
     """Quote a command for a shell, with a line for each option."""
-    lines: list[list[str]] = [[]]
-    for word in words:
-        if word.startswith("--"):
-            lines.append([])
-        lines[-1].append(shlex.quote(word))
-    return " \\\n  ".join(" ".join(line) for line in lines)
+    lines = (("\\\n  " if word.startswith("--") else "") + shlex.quote(word) for word in words)
+    return " ".join(lines)

@@ -39,7 +39,6 @@ class DockerfileStage:
         last_line: the last line before the next stage.
         base: the image or stage that `FROM` names.
         uses: possible stages that its instructions copy or mount from.
-        is_named: whether the Dockerfile names it.
         head_line: the line where its `FROM` ends.
         steps: the first line and the verb of each instruction that makes a layer.
     """

@@ -34,10 +34,10 @@ _CACHE_FAULT = re.compile(
 )
 
 
-def find_cache_fault(trace: Trace) -> str:
-    """Find the error that a broken cache explains; empty if there is none."""
+def find_cache_fault(trace: Trace) -> str | None:
+    """Find the error that a broken cache explains."""
     errors = (text for text in reversed(list_errors(trace.said)) if _OWN_FAULT not in text)
-    return next(filter(_CACHE_FAULT.search, errors), "")
+    return next(filter(_CACHE_FAULT.search, errors), None)
 
 
 _COLLISION = re.compile(

@@ -97,20 +97,6 @@ class Definition:
     images: Mapping[str, str] = field(default_factory=dict)
     links: tuple[str, ...] = ()
 
-    def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Definition:
-        """Add chains to the last operation of some lines, and below it, if it has none."""
-        operations = list(self.operations)
-        for lines, chain in results.items():
-            ends = {
-                max(line for line in each.lines if line in lines): at
-                for at, each in enumerate(operations)
-                if any(line in lines for line in each.lines)
-            }
-            at = ends[max(ends)] if ends else None
-            if at is not None and not operations[at].chains:
-                operations[at] = replace(operations[at], chains=(chain,))
-        return replace(self, operations=_complete_chains(operations))
-
 
 @dataclass(frozen=True)
 class Metadata:
@@ -139,8 +125,10 @@ class Metadata:
 
         The definition of a build for a single platform has no platform name.
         """
-        names = {platform: platform if len(texts) > 1 else None for platform in texts}
-        read = (_read_definition(names[each], _parse(text)) for each, text in texts.items())
+        read = (
+            _read_definition(platform if len(texts) > 1 else None, _parse(text))
+            for platform, text in texts.items()
+        )
         return replace(self, definitions=tuple(read))
 
     def with_layers(self, names: Mapping[str, Layer]) -> Metadata:
@@ -186,7 +174,18 @@ class Metadata:
         """
         if len(self.definitions) != 1:
             return self
-        return replace(self, definitions=(self.definitions[0].with_results(results),))
+        operations = list(self.definitions[0].operations)
+        for lines, chain in results.items():
+            ends = {
+                max(line for line in each.lines if line in lines): at
+                for at, each in enumerate(operations)
+                if any(line in lines for line in each.lines)
+            }
+            at = ends[max(ends)] if ends else None
+            if at is not None and not operations[at].chains:
+                operations[at] = replace(operations[at], chains=(chain,))
+        completed = replace(self.definitions[0], operations=_complete_chains(operations))
+        return replace(self, definitions=(completed,))
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
@@ -214,16 +213,13 @@ def _parse(text: str) -> Mapping[str, Any]:
 
 
 def _read_metadata(document: Mapping[str, Any]) -> Metadata:
-    definitions = []
-    for name, provenance in document.items():
-        platform = name.removeprefix(PROVENANCE)
-        if name == PROVENANCE or platform.startswith("/"):
-            definitions.append(_read_definition(platform[1:] or None, as_table(provenance)))
-    return Metadata(
-        as_text(document.get("containerimage.digest")),
-        tuple(definitions),
-        read_text(document, "buildx.build.ref"),
+    definitions = (
+        _read_definition(name.removeprefix(PROVENANCE)[1:] or None, as_table(provenance))
+        for name, provenance in document.items()
+        if name == PROVENANCE or name.startswith(f"{PROVENANCE}/")
     )
+    digest = as_text(document.get("containerimage.digest"))
+    return Metadata(digest, tuple(definitions), read_text(document, "buildx.build.ref"))
 
 
 def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Definition:
@@ -277,9 +273,8 @@ def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
 
     https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
     """
-    invocation = as_table(provenance.get("invocation"))
-    arguments = as_table(as_table(invocation.get("parameters")).get("args"))
-    for name, value in arguments.items():
+    parameters = as_table(as_table(provenance.get("invocation")).get("parameters"))
+    for name, value in as_table(parameters.get("args")).items():
         if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):
             # For a single platform it is `context:base::linux/amd64`.
             yield name.removeprefix(_CONTEXT).partition("::")[0]

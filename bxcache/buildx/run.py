@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
-from bxcache.buildx.command import VARIABLES, Saving, reads_dockerfile
+from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.stream.events import Outcome, StepStarted, Streamed
 from bxcache.buildx.stream.raw import StreamRedactor, join_documents
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bxcache.buildx.capabilities import Capabilities
-    from bxcache.buildx.command import Command
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.stream.events import Event
     from bxcache.buildx.stream.trace import Trace
@@ -50,7 +49,6 @@ class Runner:
     """What all runs of docker in one build share.
 
     Attributes:
-        directory: the working directory.
         extra: arguments for docker, passed on unchanged.
         folder: the build's own folder for small files.
         repeat: renders a run that only saves what was built.
@@ -108,13 +106,13 @@ class RunResult:
         executed = {
             step.name: step for step in first.trace.steps if step.outcome is Outcome.EXECUTED
         }
-        steps = tuple(
+        steps = (
             replace(executed[step.name], digests=step.digests)
             if step.outcome is Outcome.REUSED and step.name in executed
             else step
             for step in self.trace.steps
         )
-        trace = replace(self.trace, steps=steps)
+        trace = replace(self.trace, steps=tuple(steps))
         return replace(self, trace=trace, seconds=first.seconds + self.seconds)
 
 
@@ -137,8 +135,7 @@ def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None)
 
 def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
     """Run the build and report its events."""
-    reader = TraceReader()
-    begun = time.monotonic()
+    reader, begun = TraceReader(), time.monotonic()
 
     def take(line: str) -> None:
         for event in reader.feed(line):
@@ -147,10 +144,8 @@ def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
     status = run_docker(runner, arguments, take)
     for event in reader.end():
         runner.report(event)
-    metadata = Metadata()
-    if status == 0:
-        written = parse_metadata(read_metadata(runner.metadata_file))
-        metadata = complete_metadata(runner.docker, written)
+    command = Command(arguments, runner.metadata_file)
+    metadata = _read_all(runner, command) if status == 0 else Metadata()
     trace = reader.finish(metadata.operations)
     return RunResult(status, trace, metadata, time.monotonic() - begun)
 
@@ -192,9 +187,6 @@ def run_quietly(
     The run ends if it executes a step: a builder that evicted a step must not build it twice.
 
     Args:
-        runner: the build.
-        command: the command to run.
-        seconds: the time limit.
         feed: called once docker runs, returns the text for its stdin.
         observe: called with each event.
     """

@@ -185,9 +185,8 @@ def _render_all(options: object) -> tuple[str, ...]:
 def _render_option(option: object) -> str:
     if isinstance(option, str):
         return option
-    fields = {str(key): str(value) for key, value in as_table(option).items()}
-    kind = {"type": fields.pop("type")} if "type" in fields else {}
-    return render_options(tuple({**kind, **fields}.items()))
+    fields = [(str(key), str(value)) for key, value in as_table(option).items()]
+    return render_options(sorted(fields, key=lambda field: field[0] != "type"))
 
 
 def _render_ssh(agent: object) -> str:

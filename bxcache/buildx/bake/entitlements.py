@@ -79,14 +79,7 @@ class Allowed:
 def list_missing(
     targets: Mapping[str, BakeTarget], allowed: Iterable[str], sets: Iterable[str], directory: Path
 ) -> tuple[Entitlement, ...]:
-    """List what the targets ask for but are not allowed.
-
-    Args:
-        targets: the targets by name, without bxcache's additions.
-        allowed: the values of bake's `--allow`.
-        sets: the values of bake's `--set`, which allow what they name.
-        directory: the working directory.
-    """
+    """List what the targets ask for but the values of bake's `--allow` and `--set` do not allow."""
     granted = (each for text in sets for each in _read_set(text))
     limits = Allowed((*allowed, *granted, f"{READ}=", f"{WRITE}="), directory)
     return tuple(
@@ -95,12 +88,7 @@ def list_missing(
 
 
 def are_files_free(variables: Mapping[str, str], *, remote: bool) -> bool:
-    """Whether buildx's own variables disable the checks of `concerns_files`.
-
-    Args:
-        variables: the environment.
-        remote: whether the bake file itself is remote.
-    """
+    """Whether buildx's variables disable the checks of `concerns_files`, also of a remote file."""
     value = variables.get(FILES_VARIABLE)
     if value is not None:
         return value in FALSE

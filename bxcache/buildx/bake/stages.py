@@ -7,7 +7,6 @@ https://docs.docker.com/build/bake/reference/
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,11 +107,6 @@ def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dic
 def list_refs(document: Mapping[str, Any]) -> list[str]:
     """List the images that a bake file pushes."""
     return [ref for target in document["target"].values() for ref in target["tags"]]
-
-
-def write_bake(document: Mapping[str, Any]) -> str:
-    """Write a bake file as text."""
-    return json.dumps(document, indent=1)
 
 
 def render_stage_push(

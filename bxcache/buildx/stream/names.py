@@ -44,7 +44,6 @@ class StepName:
         stage: the stage's name, or `stage-N` as BuildKit numbers them.
         index: the step's number in the stage, from 1.
         total: the number of steps in the stage.
-        text: the instruction.
     """
 
     platform: str | None

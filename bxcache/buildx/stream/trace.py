@@ -26,7 +26,6 @@ class TracedStep:
     Attributes:
         digests: its vertices. A `COPY --link` and an `ADD` of a URL have two.
         seconds: how long it ran, including transfers.
-        log_bytes: how much it printed.
         log: the end of its output.
         is_cut: whether output before `log` was dropped; it may then begin within a word.
         began: when it began, in seconds since 1970; None if unknown.
@@ -240,7 +239,6 @@ def list_steps(
     """Yield a build's own instructions with their outcomes.
 
     Args:
-        vertices: the vertices in its stream.
         own: its own vertices, as far as known; empty if unknown.
         elsewhere: the vertices of concurrent builds.
         ended: whether it completed; then a vertex not reported as done was not needed.
