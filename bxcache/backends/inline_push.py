@@ -295,7 +295,7 @@ def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
     def feed() -> str:
         turn.wait()
         slot.callback(turn.places.release)
-        return json.dumps(document)
+        return json.dumps(document, indent=1)
 
     def watch(event: Event) -> None:
         if not isinstance(event, Transferred):

@@ -168,10 +168,8 @@ _PIPED = ("tar", "oci", "docker")
 
 
 def _read_output(output: str) -> dict[str, str]:
-    """Parse the attributes of an output; a text without attributes is a folder.
-
-    https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
-    """
+    """Parse the attributes of an output; a text without attributes is a folder."""
+    # https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
     if split_fields(output) == [output] and not output.startswith("type="):
         return {"type": "tar" if output == "-" else "local", "dest": output}
     return read_options(output)

@@ -113,9 +113,8 @@ class Docker:
         else:
             with self.probe(builder) as probe:
                 found = probe.wait(on_slow)
-        return self._boot(found, on_slow) if boot and found.builder.sleeps else found
-
-    def _boot(self, found: Capabilities, on_slow: Callable[[], None]) -> Capabilities:
+        if not (boot and found.builder.sleeps):
+            return found
         on_slow()
         name = found.builder.name
         answer = self._ask("buildx", "inspect", "--bootstrap", name, seconds=_SECONDS_TO_BOOT)
@@ -196,10 +195,7 @@ class Docker:
 
 
 def _read_version(question: Question) -> str:
-    try:
-        answer = question.wait(_SECONDS_TO_ANSWER)
-    except TimeoutError:
-        return ""
+    answer = _take_answer(question)
     # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version lacks the `v`.
     words = answer.stdout.split()[1:2]
     return words[0] if words and answer.status == 0 else ""

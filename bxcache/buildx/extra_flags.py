@@ -111,8 +111,6 @@ def find_short(words: Sequence[str], letter: str) -> tuple[str, ...]:
 
 def adds_inline(settings: BuildSettings, extra: Sequence[str]) -> bool:
     """Whether buildx adds an inline cache by itself; engines refuse a second one."""
-    given = dict(settings.build_args)
-    for text in find_values(extra, "--build-arg"):
-        name, _, value = text.partition("=")
-        given[name] = value
+    pairs = (text.partition("=") for text in find_values(extra, "--build-arg"))
+    given = {**settings.build_args, **{name: value for name, _, value in pairs}}
     return given.get(INLINE_ARGUMENT) in TRUE

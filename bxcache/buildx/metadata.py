@@ -243,10 +243,8 @@ def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Def
 
 
 def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
-    """Add chains that follow from those of operations above.
-
-    If two platforms have equal results, BuildKit reports the layers of only one.
-    """
+    """Add chains that follow from those of operations above."""
+    # If two platforms have equal results, BuildKit reports the layers of only one.
     chains: dict[str, Chains] = {}
     completed = []
     for each in reversed(operations):
@@ -269,10 +267,8 @@ def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield named contexts that are results of builds: `context:base` is `input:0-base`.
-
-    https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
-    """
+    """Yield named contexts that are results of builds: `context:base` is `input:0-base`."""
+    # https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
     parameters = as_table(as_table(provenance.get("invocation")).get("parameters"))
     for name, value in as_table(parameters.get("args")).items():
         if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):

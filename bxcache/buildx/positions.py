@@ -19,32 +19,26 @@ from bxcache.buildx.stream.names import ONLY_STAGE, StepName
 from bxcache.buildx.stream.raw import ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from bxcache.buildx.stream.trace import Trace, TracedStep
+    from bxcache.buildx.stream.trace import Trace
 
 # https://github.com/moby/buildkit/blob/v0.25.2/solver/errdefs/source.go
 _POSITION = re.compile(r".+:(?P<line>[0-9]+)")
 _RULE = "-" * 20
-_SCRATCH = "scratch"
 
 
 def locate_steps(trace: Trace, dockerfile: str) -> Trace:
     """Add lines of the Dockerfile to the steps of a failed build, where they are certain."""
     quoted, counted = _find_quoted(trace), _count_lines(dockerfile)
-    return replace(trace, steps=tuple(_locate(each, quoted, counted) for each in trace.steps))
-
-
-def _locate(
-    step: TracedStep,
-    quoted: Mapping[StepName, tuple[int, ...]],
-    counted: Mapping[tuple[str, int, int], tuple[int, str]],
-) -> TracedStep:
-    name = step.name
-    line, verb = counted.get((name.stage, name.index, name.total), (0, ""))
-    # ONBUILD steps and those of other frontends do not match.
-    found = (line,) if [verb] == name.text.upper().split(maxsplit=1)[:1] else ()
-    return replace(step, lines=quoted.get(name) or found)
+    steps = []
+    for step in trace.steps:
+        name = step.name
+        line, verb = counted.get((name.stage, name.index, name.total), (0, ""))
+        # ONBUILD steps and those of other frontends do not match.
+        found = (line,) if [verb] == name.text.upper().split(maxsplit=1)[:1] else ()
+        steps.append(replace(step, lines=quoted.get(name) or found))
+    return replace(trace, steps=tuple(steps))
 
 
 def _find_quoted(trace: Trace) -> dict[StepName, tuple[int, ...]]:
@@ -78,7 +72,7 @@ def _count_lines(text: str) -> dict[tuple[str, int, int], tuple[int, str]]:
             continue
         # A single stage has no name in the stream. A base image counts as the first step.
         name = stage.name if len(stages) > 1 else ONLY_STAGE
-        offset = 0 if base is not None or stage.base == _SCRATCH else 1
+        offset = 0 if base is not None or stage.base == "scratch" else 1
         total = offset + len(stage.steps)
         for at, step in enumerate(stage.steps, offset + 1):
             found[name, at, total] = step

@@ -132,15 +132,15 @@ def _find_pairs(text: str, depth: int = _DEPTH) -> Iterator[str]:
         name, equals, value = field.partition("=")
         if not equals or _names_secrets(name):
             continue
-        if is_secret_name(_find_name(name)):
+        if _is_secret(name):
             yield value
         elif depth:
             yield from _find_pairs(value, depth - 1)
 
 
-def _find_name(name: str) -> str:
-    """Return the last part of a name; for `--set`, the NAME of `TARGET.args.NAME`."""
-    return name.partition(".args.")[2] or name
+def _is_secret(name: str) -> bool:
+    """Whether a name is a secret's; for `--set`, the NAME of `TARGET.args.NAME`."""
+    return is_secret_name(name.partition(".args.")[2] or name)
 
 
 def _names_secrets(name: str) -> bool:
@@ -177,7 +177,7 @@ def mask_options(text: str, depth: int = _DEPTH) -> str:
     name, equals, value = text.partition("=")
     if equals and _names_secrets(name):
         return text
-    if equals and is_secret_name(_find_name(name)):
+    if equals and _is_secret(name):
         return f"{name}={MASK}"
     if name.startswith("--") and depth:
         return f"{name}{equals}{mask_options(value, depth - 1)}"
@@ -188,7 +188,7 @@ def mask_options(text: str, depth: int = _DEPTH) -> str:
 
 def _mask_field(field: str, depth: int) -> str:
     name, equals, value = field.partition("=")
-    if equals and is_secret_name(_find_name(name)):
+    if equals and _is_secret(name):
         return f"{name}={MASK}"
     is_pair = depth and "=" in value
     return f"{name}={mask_options(value, depth - 1)}" if is_pair else mask_url(field)

@@ -116,15 +116,13 @@ def give_own_paths(targets: Mapping[str, BuildSettings], directory: Path) -> Ite
 
 
 def _list_folders(settings: BuildSettings, directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the folders that a target reads, with their keys.
-
-    Named contexts count only in the working directory: to name a folder allows bake to read it.
-    """
+    """Yield the folders that a target reads, with their keys."""
     named = {f"contexts.{name}": path for name, path in settings.build_contexts.items()}
     for key, text in {"context": settings.context, **named}.items():
         folder = Path(os.path.abspath(directory / text))  # noqa: PTH100  # handles `..` as docker does
         if is_remote(text) or not folder.is_dir():
             continue
+        # To name a folder elsewhere would allow bake to read it.
         if key == "context" or folder.resolve().is_relative_to(directory.resolve()):
             yield key, folder
 

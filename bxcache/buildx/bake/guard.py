@@ -50,7 +50,6 @@ KEYS: dict[str, Rule] = {
     "entitlements": asks("it uses the entitlements of the runner's builder"),
 }
 """The rule of each key of a target."""
-_UNKNOWN = asks("bxcache does not know it")
 _FILES = frozenset({"local", "tar", "oci", "docker"})
 """The outputs that write only files if they have a destination."""
 
@@ -98,7 +97,7 @@ def _asks(key: str, name: str, value: Any, kept: Mapping[str, Any], limits: Limi
     if key == "contexts" and "=" in name:
         # As a flag, it would set another name.
         return True
-    why = KEYS.get(key, _UNKNOWN).judge(name, value, limits.checkout)
+    why = KEYS.get(key, asks("bxcache does not know it")).judge(name, value, limits.checkout)
     return bool(why) and not _is_allowed(key, value, limits)
 
 

@@ -7,7 +7,7 @@ https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/dockerfile2llb
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 _STEP = re.compile(r"\[(?P<head>[^\]]*)\] (?P<text>.*)", re.DOTALL)
@@ -61,6 +61,11 @@ class StepName:
     def is_link(self) -> bool:
         """Whether it is the merge of a `COPY --link`."""
         return self.text.startswith(LINK)
+
+    @property
+    def copied(self) -> StepName | None:
+        """The `COPY --link` whose merge it is."""
+        return replace(self, text=self.text.removeprefix(LINK)) if self.is_link else None
 
     @property
     def label(self) -> str:

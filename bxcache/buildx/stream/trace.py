@@ -11,7 +11,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.buildx.stream.names import INTERNAL, LINK, CacheVertex, StepName, Transfer, is_local
+from bxcache.buildx.stream.names import INTERNAL, CacheVertex, StepName, Transfer, is_local
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.buildx.stream.vertices import Vertex, find_beginning, measure_spans
 
@@ -136,18 +136,17 @@ class Instruction:
 
 
 def _join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
-    """Yield an instruction for each step, which may consist of several vertices.
-
-    An `ADD` of a URL has a vertex that fetches it; a `COPY --link` has a merge for each stage.
-    """
+    """Yield an instruction for each step, which may consist of several vertices."""
+    # An `ADD` of a URL has a vertex that fetches it; a `COPY --link` has a merge for each stage.
     by_digest = {each.digest: each for each in vertices}
     fetches: dict[str, list[Vertex]] = defaultdict(list)
     merges: dict[str, list[Vertex]] = defaultdict(list)
     for vertex in vertices:
+        copied = vertex.step.copied if vertex.step is not None else None
         for other in (by_digest[digest] for digest in vertex.inputs if digest in by_digest):
             if other.is_part_of(vertex):
                 fetches[vertex.digest].append(other)
-            elif _is_merge_of(vertex.step, other.step):
+            elif copied is not None and other.step == copied:
                 merges[other.digest].append(vertex)
     fetched = {each.digest for parts in fetches.values() for each in parts}
     for vertex in vertices:
@@ -155,12 +154,6 @@ def _join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
         if step is None or step.is_base or step.is_link or vertex.digest in fetched:
             continue
         yield Instruction(step, vertex, (*fetches[vertex.digest], vertex, *merges[vertex.digest]))
-
-
-def _is_merge_of(merge: StepName | None, copy: StepName | None) -> bool:
-    if merge is None or copy is None or not merge.is_link:
-        return False
-    return (merge.label, merge.text) == (copy.label, f"{LINK}{copy.text}")
 
 
 class Reads(AbstractSet[str]):
