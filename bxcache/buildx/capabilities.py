@@ -168,10 +168,9 @@ def check_reachable(found: Capabilities) -> None:
             hint="start it (`systemctl start docker`, or open Docker Desktop), or point "
             "DOCKER_HOST to a running one",
         )
-    failed = [node for node in builder.nodes if node.error or node.status == "inactive"]
-    down = bool(builder.nodes) and len(failed) == len(builder.nodes) and not builder.sleeps
-    if builder.error or down:
-        why = builder.error or next((node.error for node in failed if node.error), "")
+    failed = [node.error or node.status == "inactive" for node in builder.nodes]
+    if builder.error or (failed and all(failed) and not builder.sleeps):
+        why = builder.error or next(filter(None, (node.error for node in builder.nodes)), "")
         raise EngineError(
             f"the builder `{builder.name}` does not answer{_reason(why)}",
             hint=f"`docker buildx inspect --bootstrap {builder.name}` starts it; "

@@ -54,13 +54,9 @@ def render_build(
     metadata_file: str,
     extra: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Render the arguments after `docker` for a build.
+    """Render the arguments after `docker` for a build, `extra` unchanged.
 
-    Args:
-        settings: the build's settings.
-        cache_options: `--cache-from` and `--cache-to` with their values.
-        metadata_file: the metadata file that buildx writes.
-        extra: arguments to pass on unchanged.
+    The cache options are `--cache-from` and `--cache-to` with their values.
     """
     by_itself = INLINE if adds_inline(settings, extra) else None
     caches = (each for each in cache_options if each[1] != by_itself)

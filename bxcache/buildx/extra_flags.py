@@ -77,13 +77,12 @@ def find_exports(words: Sequence[str]) -> tuple[str, ...]:
     ('r/x', 'r/y')
     """
     found: list[str] = []
-    for text in find_values(words, CACHE_TO):
-        fields = split_fields(text)
+    for fields in map(split_fields, find_values(words, CACHE_TO)):
+        options = {name.lower(): value for name, _, value in (f.partition("=") for f in fields)}
         if not any("=" in field for field in fields):
             found += fields
-            continue
-        options = {name.lower(): value for name, _, value in (f.partition("=") for f in fields)}
-        found += [options["ref"]] if options.get("type") == "registry" and "ref" in options else []
+        elif options.get("type") == "registry" and "ref" in options:
+            found.append(options["ref"])
     return tuple(filter(_is_reference, found))
 
 

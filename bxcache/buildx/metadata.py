@@ -164,13 +164,10 @@ class Metadata:
         return replace(self, definitions=tuple(definitions))
 
     def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Metadata:
-        """Add the layers of some stages, as far as they are unknown.
+        """Add the unknown layers of some stages, from the bottom, by their lines in the Dockerfile.
 
         If two concurrent builds of one engine share a step, only one may report its layers. Nothing
         is added for several platforms: their layers differ.
-
-        Args:
-            results: a stage's layers from the bottom, by its lines in the Dockerfile.
         """
         if len(self.definitions) != 1:
             return self

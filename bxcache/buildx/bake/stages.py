@@ -57,7 +57,6 @@ class Repetition:
     Attributes:
         cache_from: the caches to import, as for `--cache-from`.
         insecure: whether the registry may be insecure.
-        extra: the caller's own arguments, which bake can express.
         environment: the source of build arguments without a value.
     """
 

@@ -32,8 +32,7 @@ class LineReader:
 
     Attributes:
         begun: the bytes of an incomplete character.
-        pieces: the text of an incomplete line.
-        length: its length in characters.
+        pieces: the text of an incomplete line, of a length in characters.
         is_cut: whether a part of the line was already reported.
     """
 
