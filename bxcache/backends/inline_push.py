@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,12 +20,10 @@ from bxcache.buildx.bake.stages import (
     needs_new_bake,
     render_stage_push,
     render_stages,
-    write_bake,
 )
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
-from bxcache.buildx.dockerfile import list_stages
-from bxcache.buildx.dockerfile_copy import copy_dockerfile
+from bxcache.buildx.dockerfile import copy_dockerfile, list_stages
 from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred
@@ -237,7 +236,7 @@ def _bake(
         has_come.wait()
         if is_over.is_set():
             raise StoppedError("the stages before it were not saved")
-        return write_bake(document)
+        return json.dumps(document, indent=1)
 
     def watch(event: Event) -> None:
         # Only the classic image store pushes after it has released the context.

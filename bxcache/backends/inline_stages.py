@@ -13,10 +13,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from bxcache.backends.inline_push import BuiltStage, push_stages, refuse
-from bxcache.buildx.dockerfile import list_bases, list_needed, list_stages
-from bxcache.buildx.dockerfile_copy import read_dockerfile
-from bxcache.buildx.metadata import Layer
-from bxcache.buildx.steps import find_chains, find_layers
+from bxcache.buildx.dockerfile import list_bases, list_needed, list_stages, read_dockerfile
+from bxcache.buildx.metadata import Layer, find_chains, find_layers
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.config.paths import find_dockerfile
 from bxcache.place.scope import name_stage

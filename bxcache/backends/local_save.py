@@ -13,7 +13,7 @@ from bxcache.backends.base import IMPORT
 from bxcache.backends.transfers import save_quietly
 from bxcache.buildx.command import can_repeat, reads_context
 from bxcache.buildx.faults import have_nodes_collided
-from bxcache.buildx.steps import find_layers
+from bxcache.buildx.metadata import find_layers
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.buildx.stream.trace import CacheTransfer

@@ -21,7 +21,7 @@ from bxcache.backends.inline_stages import copy_stages, export_stages
 from bxcache.backends.registry_tag import SavedTag, TagSave
 from bxcache.backends.transfers import find_failed_import, save_quietly
 from bxcache.buildx.faults import explain_transfer
-from bxcache.buildx.steps import find_layers
+from bxcache.buildx.metadata import find_layers
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.errors import RegistryError, StoreError, Trouble

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import parse_version
-from bxcache.buildx.provenance import as_list, as_table, as_text
+from bxcache.buildx.driver import find_error
+from bxcache.buildx.values import as_table, read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.metadata import Metadata
@@ -25,27 +26,21 @@ _REPORTS, _REPORTS_ALL = (0, 14), (0, 31)
 
 
 def complete_metadata(docker: Docker, metadata: Metadata) -> Metadata:
-    """Complete the metadata of a successful build from its builder's history, if necessary.
-
-    Args:
-        docker: the client that ran the build.
-        metadata: the content of the metadata file.
-    """
+    """Complete the metadata of a successful build from its builder's history, if necessary."""
     if metadata.definitions:
         return metadata
     builder, _, ref = metadata.ref.partition("/")
     ref = ref.rpartition("/")[2]
     if not ref:
         return replace(metadata, why_unknown="the metadata file does not name the build")
-    ask = ("buildx", "history", "inspect")
-    named = ("--builder", builder)
+    ask, named = ("buildx", "history", "inspect"), ("--builder", builder)
     [listed] = docker.ask_together([(*ask, *named, "--format", "json", ref)])
     digests = dict(_list_provenances(listed))
     questions = [(*ask, "attachment", *named, ref, digest) for digest in digests.values()]
     answers = docker.ask_together(questions)
     failed = next((each for each in (listed, *answers) if each.status), None)
     if failed is not None or not answers:
-        why = _find_error(failed) if failed else "the builder's history has no provenance"
+        why = find_error(failed.stderr) if failed else "the builder's history has no provenance"
         return replace(metadata, why_unknown=why)
     texts = (each.stdout for each in answers)
     return metadata.with_provenance(dict(zip(digests, texts, strict=True)))
@@ -54,18 +49,13 @@ def complete_metadata(docker: Docker, metadata: Metadata) -> Metadata:
 def _list_provenances(answer: Answer) -> Iterator[tuple[str, str]]:
     """List the platform and the digest of each provenance in an answer."""
     try:
-        document: Mapping[str, Any] = as_table(json.loads(answer.stdout))
+        document = as_table(json.loads(answer.stdout))
     except ValueError:
         return
-    for each in map(as_table, as_list(document.get("Attachments"))):
-        kind, digest = as_text(each.get("Type")) or "", as_text(each.get("Digest"))
-        if kind.startswith(_PROVENANCE) and digest:
-            yield as_text(each.get("Platform")) or "", digest
-
-
-def _find_error(answer: Answer) -> str:
-    said = [line for line in answer.stderr.splitlines() if line.strip()]
-    return said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
+    for each in read_items(document, "Attachments"):
+        digest = read_text(each, "Digest")
+        if read_text(each, "Type").startswith(_PROVENANCE) and digest:
+            yield read_text(each, "Platform"), digest
 
 
 def explain_unknown(version: str, metadata: Metadata, platforms: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bxcache.errors import EngineError
@@ -46,7 +46,7 @@ class Builder:
 
     Attributes:
         driver: `docker`, `docker-container`, `kubernetes`, `remote` or `cloud`.
-        error: why it is unreachable, or an empty string.
+        error: why it is unreachable.
     """
 
     name: str
@@ -79,8 +79,7 @@ class Capabilities:
     Attributes:
         client: docker's version.
         engine: the engine's version, or None if no engine answers.
-        platform: the engine's own platform, or None.
-        builder: the builder.
+        platform: the engine's own platform.
     """
 
     client: str
@@ -116,49 +115,43 @@ def parse_engine(text: str) -> tuple[str, str | None, str | None]:
     return (document.get("Client") or {}).get("Version", ""), server.get("Version"), platform
 
 
-@dataclass(slots=True)
-class _Section:
-    fields: dict[str, str] = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
-
-
 def parse_builder(text: str) -> Builder:
     """Parse the output of `docker buildx inspect`.
 
     https://github.com/docker/buildx/blob/v0.29.1/commands/inspect.go
     """
-    sections = [_Section()]
+    sections: list[dict[str, str]] = [{}]
+    labels: list[list[str]] = [[]]
     in_labels = False
     for line in text.splitlines():
         name, colon, value = line.partition(":")
         if line.startswith((" ", "\t")):
-            if in_labels:
-                sections[-1].labels.append(name.strip())
+            labels[-1] += [name.strip()] if in_labels else []
             continue
         in_labels = name == "Labels"
-        if name == "Name" and sections[-1].fields:
-            sections.append(_Section())
+        if name == "Name" and sections[-1]:
+            sections.append({})
+            labels.append([])
         if colon and name != "Nodes":
-            sections[-1].fields.setdefault(name, value.strip())
+            sections[-1].setdefault(name, value.strip())
     head, *nodes = sections
     return Builder(
-        name=head.fields.get("Name", ""),
-        driver=head.fields.get("Driver", ""),
-        nodes=tuple(map(_read_node, nodes)),
-        error=head.fields.get("Error", ""),
+        name=head.get("Name", ""),
+        driver=head.get("Driver", ""),
+        nodes=tuple(map(_read_node, nodes, labels[1:])),
+        error=head.get("Error", ""),
     )
 
 
-def _read_node(section: _Section) -> Node:
-    fields = section.fields
+def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
     platforms = fields.get("Platforms", "").replace("*", "").split(",")
     return Node(
         name=fields.get("Name", ""),
         status=fields.get("Status", ""),
         version=fields.get("BuildKit version") or fields.get("Buildkit", ""),
         error=fields.get("Error", ""),
-        platforms=tuple(platform.strip() for platform in platforms if platform.strip()),
-        labels=tuple(section.labels),
+        platforms=tuple(filter(None, map(str.strip, platforms))),
+        labels=tuple(labels),
     )
 
 
@@ -175,10 +168,9 @@ def check_reachable(found: Capabilities) -> None:
             hint="start it (`systemctl start docker`, or open Docker Desktop), or point "
             "DOCKER_HOST to a running one",
         )
-    failed = [node for node in builder.nodes if node.error or node.status == "inactive"]
-    down = bool(builder.nodes) and len(failed) == len(builder.nodes) and not builder.sleeps
-    if builder.error or down:
-        why = builder.error or next((node.error for node in failed if node.error), "")
+    failed = [node.error or node.status == "inactive" for node in builder.nodes]
+    if builder.error or (failed and all(failed) and not builder.sleeps):
+        why = builder.error or next(filter(None, (node.error for node in builder.nodes)), "")
         raise EngineError(
             f"the builder `{builder.name}` does not answer{_reason(why)}",
             hint=f"`docker buildx inspect --bootstrap {builder.name}` starts it; "
@@ -186,12 +178,8 @@ def check_reachable(found: Capabilities) -> None:
         )
 
 
-def explain_inline_only(found: Capabilities) -> str:
-    """Explain why the builder can save only inline caches, and how to fix that.
-
-    Returns:
-        An empty string if it can save all kinds.
-    """
+def explain_inline_only(found: Capabilities) -> str | None:
+    """Explain why the builder can save only inline caches, if so, and how to fix that."""
     builder = found.builder
     engine = parse_version(found.engine or "")
     if builder.driver == "docker" and engine is not None and engine < OLDEST_ENGINE:
@@ -211,7 +199,7 @@ def explain_inline_only(found: Capabilities) -> str:
             f"the builder `{builder.name}` uses docker's classic image store, which can save "
             f"only `inline` caches; {_MAKE_BUILDER}"
         )
-    return ""
+    return None
 
 
 def check_buildx(text: str) -> None:

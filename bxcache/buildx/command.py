@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import posixpath
 import shlex
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, find_values, list_flags
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
-from bxcache.buildx.option_text import parse_options
+from bxcache.buildx.option_text import read_options, split_fields
 from bxcache.config.paths import is_remote
 
 if TYPE_CHECKING:
@@ -25,11 +25,9 @@ VARIABLES = {PROVENANCE_VARIABLE: "max"}
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line for docker.
+    """A command line for docker, without `docker`, and the metadata file that it writes.
 
     Attributes:
-        arguments: the arguments after `docker`.
-        metadata: the metadata file that docker writes.
         variables: additions to docker's environment.
         targets: a bake's targets; the result describes the last one, with the layers of all.
     """
@@ -42,13 +40,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """A run of docker that saves the cache of a finished build.
-
-    Attributes:
-        options: its cache flags.
-        metadata: the metadata file that docker writes.
-        platform: the platform to save; empty for all of the build's.
-    """
+    """A run of docker that saves the cache of a finished build, by default for all platforms."""
 
     options: tuple[tuple[str, str], ...]
     metadata: Path
@@ -62,25 +54,22 @@ def render_build(
     metadata_file: str,
     extra: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Render the arguments after `docker` for a build.
+    """Render the arguments after `docker` for a build, `extra` unchanged.
 
-    Args:
-        settings: the build's settings.
-        cache_options: `--cache-from` and `--cache-to` with their values.
-        metadata_file: the metadata file that buildx writes.
-        extra: arguments to pass on unchanged.
+    The cache options are `--cache-from` and `--cache-to` with their values.
     """
     by_itself = INLINE if adds_inline(settings, extra) else None
     caches = (each for each in cache_options if each[1] != by_itself)
+    switches = {
+        "--push": settings.push,
+        "--load": settings.load,
+        "--pull": settings.pull,
+        "--no-cache": settings.no_cache,
+    }
     return (
-        "buildx",
-        "build",
-        "--progress",
-        "rawjson",
-        "--metadata-file",
-        metadata_file,
+        *("buildx", "build", "--progress", "rawjson", "--metadata-file", metadata_file),
         *(word for pair in _valued_options(settings) for word in pair),
-        *_switches(settings),
+        *(flag for flag, wanted in switches.items() if wanted),
         *extra,
         # After the caller's own caches: BuildKit does not name stores, only their order identifies
         # them.
@@ -98,11 +87,11 @@ def _valued_options(settings: BuildSettings) -> Iterator[tuple[str, str]]:
         "--platform": ",".join(settings.platforms),
     }
     yield from ((flag, value) for flag, value in single.items() if value)
-    several = {
+    several: dict[str, Iterable[str]] = {
         "--tag": settings.tags,
-        "--build-arg": tuple(render_pair(*pair) for pair in settings.build_args.items()),
-        "--build-context": tuple(render_pair(*pair) for pair in settings.build_contexts.items()),
-        "--label": tuple(render_pair(*pair) for pair in settings.labels.items()),
+        "--build-arg": starmap(render_pair, settings.build_args.items()),
+        "--build-context": starmap(render_pair, settings.build_contexts.items()),
+        "--label": starmap(render_pair, settings.labels.items()),
         "--secret": settings.secrets,
         "--ssh": settings.ssh,
         "--output": settings.outputs,
@@ -113,16 +102,6 @@ def _valued_options(settings: BuildSettings) -> Iterator[tuple[str, str]]:
 def render_pair(name: str, value: str | None) -> str:
     """Render `NAME=value` for docker's flags; `NAME` alone takes the value from the environment."""
     return name if value is None else f"{name}={value}"
-
-
-def _switches(settings: BuildSettings) -> Iterator[str]:
-    switches = {
-        "--push": settings.push,
-        "--load": settings.load,
-        "--pull": settings.pull,
-        "--no-cache": settings.no_cache,
-    }
-    yield from (flag for flag, wanted in switches.items() if wanted)
 
 
 _REPEATABLE = frozenset(
@@ -136,14 +115,13 @@ _REPEATABLE = frozenset(
 
 def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
     """Whether running a build again only saves its cache."""
-    return not explain_once(settings, extra)
+    return explain_once(settings, extra) is None
 
 
-def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str:
-    """Explain why a build cannot be run again just to save its cache, or return an empty string.
+def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str | None:
+    """Explain why a build cannot be run again just to save its cache, if it cannot.
 
-    A context that can be read only once or may have changed cannot be built again; neither can a
-    build without a cache. The caller's own arguments may have side effects.
+    What is read only once, or may have changed, cannot be built again.
     """
     if "-" in (settings.context, settings.file):
         return "it reads stdin, which can be read only once"
@@ -152,7 +130,7 @@ def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str:
     if settings.no_cache:
         return "it is built without a cache"
     unknown = [flag for flag in list_flags(extra) if flag not in _REPEATABLE | LAYERLESS]
-    return f"`{unknown[0]}` may have side effects" if unknown else ""
+    return f"`{unknown[0]}` may have side effects" if unknown else None
 
 
 def reads_context(settings: BuildSettings) -> bool:
@@ -167,11 +145,8 @@ def reads_dockerfile(settings: BuildSettings, extra: Sequence[str]) -> bool:
 
 
 def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:
-    """Return settings for a build that makes the same layers and exports nothing.
-
-    Args:
-        settings: the build's settings.
-        platform: the platform to build for; empty for all of them.
+    """Return settings for a build that makes the same layers and exports nothing, for one platform
+    or all.
     """
     platforms = (platform,) if platform else settings.platforms
     nothing = {"tags": (), "labels": {}, "push": False, "load": False}
@@ -181,44 +156,38 @@ def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:
 
 def writes_stdout(settings: BuildSettings) -> bool:
     """Whether the build writes its result to stdout (`--output -`)."""
-    return any(_is_stdout(output) for output in settings.outputs)
+    return any(map(_is_stdout, settings.outputs))
+
+
+_PIPED = ("tar", "oci", "docker")
+"""The outputs that are archives."""
 
 
 def _read_output(output: str) -> dict[str, str]:
-    """Parse the attributes of an output; a text without attributes is a folder.
-
-    https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
-    """
-    try:
-        fields = next(csv.reader([output], strict=True), [])
-    except csv.Error:
-        fields = []
-    if fields == [output] and not output.startswith("type="):
+    """Parse the attributes of an output; a text without attributes is a folder."""
+    # https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/export.go
+    if split_fields(output) == [output] and not output.startswith("type="):
         return {"type": "tar" if output == "-" else "local", "dest": output}
-    try:
-        return dict(parse_options(output))
-    except ValueError:
-        return {}
+    return read_options(output)
 
 
-def find_path(output: str) -> tuple[str, bool]:
-    """Return an output's path on this machine, or an empty string, and whether it is a folder.
+def find_path(output: str) -> tuple[str | None, bool]:
+    """Return an output's path on this machine, if any, and whether it is a folder.
 
     >>> find_path("out"), find_path("type=oci,dest=a.tar"), find_path("type=oci,tar=0,dest=a")
     (('out', True), ('a.tar', False), ('a', True))
     """
     attributes = _read_output(output)
-    path, kind = attributes.get("dest", ""), attributes.get("type", "")
+    path = attributes.get("dest")
     # Anything but an archive may be a folder.
-    is_file = kind in ("tar", "oci", "docker") and "tar" not in attributes
-    return ("" if path == "-" else path), not is_file
+    is_file = attributes.get("type") in _PIPED and "tar" not in attributes
+    return (None if path == "-" else path), not is_file
 
 
 def _is_stdout(output: str) -> bool:
     attributes = _read_output(output)
-    piped = ("tar", "oci", "docker")
-    default = "" if attributes.get("type") in ("tar", "oci") else "none"
-    return attributes.get("type") in piped and attributes.get("dest", default) in ("", "-")
+    default = "none" if attributes.get("type") == "docker" else ""
+    return attributes.get("type") in _PIPED and attributes.get("dest", default) in ("", "-")
 
 
 def list_destinations(output: str) -> Iterator[tuple[str, str]]:
@@ -230,12 +199,10 @@ def list_destinations(output: str) -> Iterator[tuple[str, str]]:
     >>> [*list_destinations("out/"), *list_destinations("type=image,push=true,name=r/app")]
     [('path', 'out'), ('image', 'r/app')]
     """
+    attributes = _read_output(output)
     if _is_stdout(output):
         yield "stdout", "-"
-        return
-    attributes = _read_output(output)
-    path = attributes.get("dest", "")
-    if path:
+    elif path := attributes.get("dest"):
         yield "path", posixpath.normpath(path)
     else:
         yield from (("image", name) for name in attributes.get("name", "").split(",") if name)
@@ -253,9 +220,5 @@ def exports_image(settings: BuildSettings, driver: str) -> bool:
 
 def quote_command(words: Iterable[str]) -> str:
     """Quote a command for a shell, with a line for each option."""
-    lines: list[list[str]] = [[]]
-    for word in words:
-        if word.startswith("--"):
-            lines.append([])
-        lines[-1].append(shlex.quote(word))
-    return " \\\n  ".join(" ".join(line) for line in lines)
+    lines = (("\\\n  " if word.startswith("--") else "") + shlex.quote(word) for word in words)
+    return " ".join(lines)

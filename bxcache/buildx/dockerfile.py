@@ -1,4 +1,4 @@
-"""The stages of a Dockerfile, and which of them a build needs.
+"""The stages of a Dockerfile, which of them a build needs, and a copy with names for all.
 
 BuildKit reports the line of each step, but not its stage, and nothing about stages that are not
 built. This module parses only the heads of the stages.
@@ -8,13 +8,15 @@ https://docs.docker.com/reference/dockerfile/#format
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 _DIRECTIVE = re.compile(r"#\s*(?P<name>syntax|escape|check)\s*=\s*(?P<value>.+?)\s*", re.IGNORECASE)
 _WORD = re.compile(r"""(?:<<\s*|\\.?|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+""")
@@ -37,7 +39,6 @@ class DockerfileStage:
         last_line: the last line before the next stage.
         base: the image or stage that `FROM` names.
         uses: possible stages that its instructions copy or mount from.
-        is_named: whether the Dockerfile names it.
         head_line: the line where its `FROM` ends.
         steps: the first line and the verb of each instruction that makes a layer.
     """
@@ -77,10 +78,8 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     for line, end, instruction in _list_instructions([line.rstrip("\r") for line in lines]):
         head = _FROM.fullmatch(instruction)
         if head is not None:
-            name = (head["name"] or f"stage-{len(stages)}").lower()
-            named = head["name"] is not None
-            stage = DockerfileStage(name, line, len(lines), head["base"], (), named, end)
-            stages.append(stage)
+            name, named = (head["name"] or f"stage-{len(stages)}").lower(), bool(head["name"])
+            stages.append(DockerfileStage(name, line, len(lines), head["base"], (), named, end))
         elif stages:
             verb = instruction.split(maxsplit=1)[0].upper()
             stages[-1] = replace(
@@ -111,8 +110,7 @@ def list_needed(
 ) -> frozenset[DockerfileStage]:
     """Return the stages that a target needs; BuildKit builds no others.
 
-    If several stages share a name, the last one before its user counts; as the target, the last one
-    of all. BuildKit does the same.
+    Of several with one name, the last before the user counts; as the target, the last of all.
     """
     names: dict[str, list[int]] = {}
     for number, stage in enumerate(stages):
@@ -139,9 +137,9 @@ def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
     continued = re.compile(rf"(?<!{escape}){escape}[ \t]*$")
     numbered = enumerate(lines, 1)
     for number, line in numbered:
-        end, instruction = number, ""
-        if not _is_blank(line):
-            end, instruction = _join_lines((number, line), numbered, continued)
+        if _is_blank(line):
+            continue
+        end, instruction = _join_lines((number, line), numbered, continued)
         if instruction:
             yield number, end, instruction
             _skip_heredocs(instruction, numbered)
@@ -199,3 +197,35 @@ def _skip_heredocs(instruction: str, numbered: Iterator[tuple[int, str]]) -> Non
         for _, line in numbered:
             if (line.lstrip("\t") if heredoc["dash"] else line) == end:
                 break
+
+
+def read_dockerfile(path: Path) -> str:
+    """Read a Dockerfile's text, whatever bytes it contains."""
+    # Like docker, end lines only at a line feed.
+    return path.read_bytes().decode(errors="surrogateescape")
+
+
+def copy_dockerfile(
+    dockerfile: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
+) -> Path:
+    """Write a copy of a Dockerfile that names its unnamed stages: docker can build only named ones
+    separately.
+    """
+    copy = folder / "Dockerfile"
+    copy.write_bytes(name_stages(text, names).encode(errors="surrogateescape"))
+    ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
+    if ignored.is_file():
+        shutil.copyfile(ignored, folder / "Dockerfile.dockerignore")
+    return copy
+
+
+def name_stages(text: str, names: Mapping[DockerfileStage, str]) -> str:
+    """Add a name to the `FROM` of each stage; no line moves."""
+    lines = text.split("\n")
+    for stage, name in names.items():
+        at = stage.head_line - 1
+        # A `FROM` continued past the last line ends there.
+        lines += [""] * (at + 1 - len(lines))
+        kept = lines[at].rstrip("\r")
+        lines[at] = f"{kept} AS {name}{lines[at][len(kept) :]}"
+    return "\n".join(lines)

@@ -8,25 +8,17 @@ buildx running when its log generator is abandoned.
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.capabilities import (
-    Capabilities,
-    check_buildx,
-    parse_builder,
-    parse_engine,
-)
+from bxcache.buildx.capabilities import Capabilities, check_buildx, parse_builder, parse_engine
 from bxcache.errors import EngineError
-from bxcache.process import Answer, Question, run
+from bxcache.process import Answer, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
-
-    from bxcache.process import RunningProcess, Stop
 
 _SECONDS_TO_ANSWER = 60.0
 _SECONDS_TO_BOOT = 900.0
@@ -36,12 +28,7 @@ _INSTALL = "https://docs.docker.com/engine/install/"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Pending questions to docker.
-
-    Attributes:
-        docker: the client.
-        builder: the builder in question; empty for the current one.
-    """
+    """Pending questions to docker about itself and a builder, by default the current one."""
 
     docker: Docker
     builder: str
@@ -67,24 +54,14 @@ def ask_ahead(builder: str) -> Iterator[Probe | None]:
     """Ask the docker on PATH about itself, so that the answers are there when needed.
 
     Docker answers in about the time that Python takes to import the rest.
-
-    Args:
-        builder: the builder that the build will probably use; empty for the current one.
     """
     client = shutil.which("docker")
-    if client is None:
-        yield None
-        return
-    with Docker((client,)).probe(builder) as probe:
+    with Docker((client,)).probe(builder) if client is not None else nullcontext() as probe:
         yield probe
 
 
 class Docker:
-    """A docker client.
-
-    Attributes:
-        command: the client with its global options, without a subcommand.
-    """
+    """A docker client; its command has the global options, but no subcommand."""
 
     def __init__(self, command: tuple[str, ...]) -> None:
         self.command = command
@@ -110,16 +87,12 @@ class Docker:
     @contextmanager
     def probe(self, builder: str) -> Iterator[Probe]:
         """Ask what docker and the builder are; this starts or changes nothing."""
-        questions = (
-            ("version", "--format", "{{json .}}"),
-            ("buildx", "inspect", *([builder] if builder else [])),
-        )
-        running = [self._start(question) for question in questions]
-        try:
-            yield Probe(self, builder, *running)
-        finally:
-            for question in running:
-                question.end()
+        inspect = ("buildx", "inspect", *([builder] if builder else []))
+        with (
+            self._asking("version", "--format", "{{json .}}") as version,
+            self._asking(*inspect) as inspected,
+        ):
+            yield Probe(self, builder, version, inspected)
 
     def learn(
         self, ahead: Probe | None, builder: str, *, boot: bool, on_slow: Callable[[], None]
@@ -140,9 +113,8 @@ class Docker:
         else:
             with self.probe(builder) as probe:
                 found = probe.wait(on_slow)
-        return self._boot(found, on_slow) if boot and found.builder.sleeps else found
-
-    def _boot(self, found: Capabilities, on_slow: Callable[[], None]) -> Capabilities:
+        if not (boot and found.builder.sleeps):
+            return found
         on_slow()
         name = found.builder.name
         answer = self._ask("buildx", "inspect", "--bootstrap", name, seconds=_SECONDS_TO_BOOT)
@@ -151,17 +123,19 @@ class Docker:
         return replace(found, builder=parse_builder(answer.stdout))
 
     def ask_buildx_version(self, client: str = "") -> str:
-        """Return the output of `docker buildx version`.
-
-        Args:
-            client: docker's version, for the error.
+        """Return the output of `docker buildx version`; an error names docker's version.
 
         Raises:
             EngineError: there is no buildx.
         """
         answer = self._ask("buildx", "version")
         if answer.status != 0:
-            raise _no_buildx(client)
+            raise EngineError(
+                f"docker {client} has no buildx plugin".replace("  ", " "),
+                hint="`apt-get install docker-buildx-plugin` (docker's packages) or "
+                "`apt-get install docker-buildx` (Debian's); "
+                "https://docs.docker.com/build/install-buildx/",
+            )
         return answer.stdout.strip()
 
     def print_bake(
@@ -172,33 +146,22 @@ class Docker:
     ) -> Answer:
         """Return the output of `docker buildx bake --print`: a document, or the error on stderr.
 
-        Args:
-            arguments: further arguments.
-            directory: the working directory.
-            environment: the variables that the bake file may read; None for all of docker's.
+        The bake file may read the variables of `environment`, by default all.
 
         Raises:
             EngineError: docker does not answer.
         """
         words = ("buildx", "bake", "--print", "--progress", "quiet", *arguments)
-        question = Question((*self.command, *words), directory=directory, environment=environment)
-        try:
+        with self._asking(*words, directory=directory, environment=environment) as question:
             return _await_answer(question, _SECONDS_TO_BOOT)
-        finally:
-            question.end()
 
     @contextmanager
     def asking_buildx(self) -> Iterator[Callable[[], str]]:
-        """Ask for buildx's version while something else runs.
-
-        Yields:
-            a function that waits for buildx's version, or an empty string.
+        """Ask for buildx's version while something else runs; yield a function that waits for it,
+        or returns an empty string.
         """
-        question = self._start(("buildx", "version"))
-        try:
+        with self._asking("buildx", "version") as question:
             yield lambda: _read_version(question)
-        finally:
-            question.end()
 
     def remove_images(self, context: str, refs: Sequence[str]) -> None:
         """Remove images, if they exist, from the engine of a docker context."""
@@ -207,66 +170,32 @@ class Docker:
             self._ask("--context", context, "image", "rm", *refs)
 
     def ask_together(self, questions: Sequence[Sequence[str]]) -> list[Answer]:
-        """Ask several short questions at once; failures are answers too.
-
-        Args:
-            questions: the arguments after `docker` of each.
-        """
+        """Ask several short questions, the arguments after `docker`; failures are answers too."""
         with ExitStack() as stack:
-            asked = []
-            for each in questions:
-                asked.append(self._start(each))
-                stack.callback(asked[-1].end)
+            asked = [stack.enter_context(self._asking(*each)) for each in questions]
             return [_take_answer(each) for each in asked]
 
     def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
-        question = self._start(arguments)
-        try:
+        with self._asking(*arguments) as question:
             return _await_answer(question, seconds)
+
+    @contextmanager
+    def _asking(
+        self,
+        *arguments: str,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Iterator[Question]:
+        command = (*self.command, *arguments)
+        question = Question(command, directory=directory, environment=environment)
+        try:
+            yield question
         finally:
             question.end()
 
-    def _start(self, arguments: Sequence[str]) -> Question:
-        return Question((*self.command, *arguments))
-
-    def build(  # noqa: PLR0913  # independent properties of the run
-        self,
-        arguments: Sequence[str],
-        *,
-        variables: Mapping[str, str],
-        directory: Path,
-        stdout: int | None,
-        seconds: float | None = None,
-        stop: Stop | None = None,
-        fed: bool = False,
-    ) -> AbstractContextManager[RunningProcess]:
-        """Run `docker buildx build`; leaving the block ends the build.
-
-        Args:
-            arguments: the arguments after `docker`.
-            variables: additions to the environment.
-            directory: the working directory.
-            stdout: the file descriptor for the build's stdout, or None to discard it.
-            seconds: the time limit.
-            stop: ends the build from another thread.
-            fed: the build reads stdin from `RunningProcess.feed`.
-        """
-        return run(
-            (*self.command, *arguments),
-            variables=variables,
-            directory=directory,
-            stdout=stdout,
-            seconds=seconds,
-            stop=stop,
-            fed=fed,
-        )
-
 
 def _read_version(question: Question) -> str:
-    try:
-        answer = question.wait(_SECONDS_TO_ANSWER)
-    except TimeoutError:
-        return ""
+    answer = _take_answer(question)
     # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version lacks the `v`.
     words = answer.stdout.split()[1:2]
     return words[0] if words and answer.status == 0 else ""
@@ -291,18 +220,14 @@ def _await_answer(question: Question, seconds: float | None = None) -> Answer:
         ) from error
 
 
-def _no_buildx(client: str) -> EngineError:
-    return EngineError(
-        f"docker {client} has no buildx plugin".replace("  ", " "),
-        hint="`apt-get install docker-buildx-plugin` (docker's packages) or "
-        "`apt-get install docker-buildx` (Debian's); "
-        "https://docs.docker.com/build/install-buildx/",
-    )
+def find_error(stderr: str) -> str:
+    """Find the last line of docker's stderr, without `ERROR: `."""
+    said = stderr.strip().splitlines() or ["docker did not say why"]
+    return said[-1].removeprefix("ERROR: ")
 
 
 def _no_builder(name: str, stderr: str) -> EngineError:
-    said = stderr.strip().splitlines()
-    why = said[-1].removeprefix("ERROR: ") if said else "docker did not say why"
+    why = find_error(stderr)
     if "no builder" in why:
         return EngineError(
             f"there is no builder `{name}`",

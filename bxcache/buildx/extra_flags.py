@@ -6,7 +6,7 @@ import re
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.option_text import split_fields
+from bxcache.buildx.option_text import TRUE, split_fields
 from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ INLINE = "type=inline"
 INLINE_ARGUMENT = "BUILDKIT_INLINE_CACHE"
 """The build argument that makes buildx save an inline cache:
 https://github.com/docker/buildx/blob/v0.29.1/build/opt.go"""
-_ON = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-"""The true values of Go: https://pkg.go.dev/strconv#ParseBool"""
 
 
 def split_flags(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -79,13 +77,12 @@ def find_exports(words: Sequence[str]) -> tuple[str, ...]:
     ('r/x', 'r/y')
     """
     found: list[str] = []
-    for text in find_values(words, CACHE_TO):
-        fields = split_fields(text)
+    for fields in map(split_fields, find_values(words, CACHE_TO)):
+        options = {name.lower(): value for name, _, value in (f.partition("=") for f in fields)}
         if not any("=" in field for field in fields):
             found += fields
-            continue
-        options = {name.lower(): value for name, _, value in (f.partition("=") for f in fields)}
-        found += [options["ref"]] if options.get("type") == "registry" and "ref" in options else []
+        elif options.get("type") == "registry" and "ref" in options:
+            found.append(options["ref"])
     return tuple(filter(_is_reference, found))
 
 
@@ -113,8 +110,6 @@ def find_short(words: Sequence[str], letter: str) -> tuple[str, ...]:
 
 def adds_inline(settings: BuildSettings, extra: Sequence[str]) -> bool:
     """Whether buildx adds an inline cache by itself; engines refuse a second one."""
-    given = dict(settings.build_args)
-    for text in find_values(extra, "--build-arg"):
-        name, _, value = text.partition("=")
-        given[name] = value
-    return given.get(INLINE_ARGUMENT) in _ON
+    pairs = (text.partition("=") for text in find_values(extra, "--build-arg"))
+    given = {**settings.build_args, **{name: value for name, _, value in pairs}}
+    return given.get(INLINE_ARGUMENT) in TRUE

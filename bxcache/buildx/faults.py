@@ -34,12 +34,10 @@ _CACHE_FAULT = re.compile(
 )
 
 
-def find_cache_fault(trace: Trace) -> str:
-    """Find the error that a broken cache explains; empty if there is none."""
-    for text in reversed(list_errors(trace.said)):
-        if _OWN_FAULT not in text and _CACHE_FAULT.search(text):
-            return text
-    return ""
+def find_cache_fault(trace: Trace) -> str | None:
+    """Find the error that a broken cache explains."""
+    errors = (text for text in reversed(list_errors(trace.said)) if _OWN_FAULT not in text)
+    return next(filter(_CACHE_FAULT.search, errors), None)
 
 
 _COLLISION = re.compile(
@@ -91,13 +89,7 @@ def is_transient(said: str) -> bool:
 
 
 def explain_transfer(ref: str, operation: str, said: str) -> RegistryError:
-    """Return the error of a cache that BuildKit could not read from or write to a registry.
-
-    Args:
-        ref: the cache's reference.
-        operation: `reading` or `saving`.
-        said: BuildKit's message.
-    """
+    """Return the error of BuildKit, `reading` or `saving` a cache in a registry."""
     host = Reference.parse(ref).host
     denied = _LOGIN.search(said) is not None
     hint = f"log in with `docker login {host}`" if denied else ""

@@ -34,11 +34,6 @@ def note_sent(directory: Path, settings: BuildSettings, store: Path) -> Iterator
     """Yield a note if the store is part of a build context.
 
     A step that copies the folder around the store runs in every build, because the store changes.
-
-    Args:
-        directory: the working directory.
-        settings: the build's settings.
-        store: the store's directory.
     """
     for name, context in {"": settings.context, **settings.build_contexts}.items():
         if is_remote(context):
@@ -57,10 +52,7 @@ def note_sent(directory: Path, settings: BuildSettings, store: Path) -> Iterator
 
 
 def _find_file(directory: Path, folder: Path, settings: BuildSettings | None) -> Path:
-    """Find the ignore file that counts: the Dockerfile's own comes before the context's.
-
-    A named context has only its folder's.
-    """
+    """Find the ignore file that counts: the Dockerfile's own, or else the context's."""
     if settings is not None and not is_remote(settings.file or ""):
         dockerfile = find_dockerfile(directory, folder, settings.file)
         own = dockerfile.with_name(f"{dockerfile.name}{_NAME}")
@@ -78,13 +70,9 @@ def _read(file: Path) -> str:
 
 
 def excludes(text: str, path: str) -> bool:
-    """Whether an ignore file excludes a file; the last pattern that matches counts.
+    """Whether an ignore file's text excludes a path in the context, with slashes.
 
-    A pattern that matches a folder matches everything in it.
-
-    Args:
-        text: the ignore file's content.
-        path: a path in the context, with slashes.
+    The last pattern that matches counts. One that matches a folder matches everything in it.
     """
     above = list(accumulate(path.split("/"), "{}/{}".format))
     excluded = False

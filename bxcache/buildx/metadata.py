@@ -14,23 +14,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from bxcache.buildx.provenance import (
-    BUILDKIT,
-    Sources,
-    as_list,
-    as_table,
-    as_text,
-    convert_provenance,
-    find_inputs,
-)
+from bxcache.buildx.option_text import FALSE
+from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
+from bxcache.buildx.values import as_list, as_table, as_text, read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+
+    from bxcache.buildx.stream.trace import TracedStep
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 PROVENANCE = "buildx.build.provenance"
 _CONTEXT, _INPUT = "context:", "input:"
+_ALL = "max"
+_NONE = FALSE | {"disabled"}
+_CACHE = "cache.manifest"
+"""The key of the last exported cache's manifest."""
+_MOST = ("buildConfig", "metadata")
+"""Keys that the default provenance lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class Layer:
 
     digest: str
     size: int
+
+
+Chains = tuple[tuple[Layer, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +56,17 @@ class Operation:
             two stages are one operation.
         chains: the layers of its result from the bottom, its own last. Several chains are
             alternatives for the same result.
-        below: the vertex whose files it changes, or None.
-        beside: the vertex whose files a merge adds on top, or None.
+        below: the vertex whose files it changes.
+        beside: the vertex whose files a merge adds on top.
         inputs: all vertices whose files it needs, including those two.
-        source: the source of its files, such as `docker-image://docker.io/library/busybox`, or an
-            empty string.
+        source: the source of its files, such as `docker-image://docker.io/library/busybox`.
         is_linked: whether it belongs to another build with its own Dockerfile, whose result is a
             named context of this one.
     """
 
     vertex: str
     lines: tuple[int, ...] = ()
-    chains: tuple[tuple[Layer, ...], ...] = ()
+    chains: Chains = ()
     below: str | None = None
     beside: str | None = None
     inputs: tuple[str, ...] = ()
@@ -81,7 +85,7 @@ class Definition:
 
     Attributes:
         platform: the platform; None in a build for a single one.
-        dockerfile: the text of the Dockerfile, or an empty string.
+        dockerfile: the text of the Dockerfile, if known.
         operations: the operations, each after those it needs.
         images: the digests of the images used, by name.
         links: the named contexts that are results of other builds.
@@ -93,44 +97,6 @@ class Definition:
     images: Mapping[str, str] = field(default_factory=dict)
     links: tuple[str, ...] = ()
 
-    def with_layers(self, names: Mapping[str, Layer]) -> Definition:
-        """Return the definition with some layers replaced."""
-        renamed = (
-            replace(
-                each,
-                chains=tuple(
-                    tuple(names.get(layer.digest, layer) for layer in chain)
-                    for chain in each.chains
-                ),
-            )
-            for each in self.operations
-        )
-        return replace(self, operations=tuple(renamed))
-
-    def completed(
-        self, known: Mapping[tuple[str | None, tuple[int, ...]], tuple[tuple[Layer, ...], ...]]
-    ) -> Definition:
-        """Add chains, by platform and lines, to operations that have none."""
-        completed = (
-            replace(each, chains=each.chains or known.get((self.platform, each.lines), ()))
-            for each in self.operations
-        )
-        return replace(self, operations=tuple(completed))
-
-    def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Definition:
-        """Add chains to the last operation of some lines, and below it, if it has none."""
-        operations = list(self.operations)
-        for lines, chain in results.items():
-            ends = {
-                max(line for line in each.lines if line in lines): at
-                for at, each in enumerate(operations)
-                if any(line in lines for line in each.lines)
-            }
-            at = ends[max(ends)] if ends else None
-            if at is not None and not operations[at].chains:
-                operations[at] = replace(operations[at], chains=(chain,))
-        return replace(self, operations=_complete_chains(operations))
-
 
 @dataclass(frozen=True)
 class Metadata:
@@ -140,7 +106,7 @@ class Metadata:
         image_digest: the image's digest, or None if no image was exported.
         definitions: what was built for each platform; empty if buildx does not report it.
         ref: buildx's name of the build, `BUILDER/NODE/ID`; empty if unknown.
-        why_unknown: why the definitions are unknown, or an empty string.
+        why_unknown: why the definitions are unknown.
     """
 
     image_digest: str | None = None
@@ -159,18 +125,19 @@ class Metadata:
 
         The definition of a build for a single platform has no platform name.
         """
-        names = {platform: platform if len(texts) > 1 else None for platform in texts}
-        read = (_read_definition(names[each], _parse(text)) for each, text in texts.items())
+        read = (
+            _read_definition(platform if len(texts) > 1 else None, _parse(text))
+            for platform, text in texts.items()
+        )
         return replace(self, definitions=tuple(read))
 
     def with_layers(self, names: Mapping[str, Layer]) -> Metadata:
-        """Return the metadata with some layers replaced, such as by those of a registry.
-
-        Args:
-            names: the new layers, by their current digests.
-        """
-        renamed = tuple(each.with_layers(names) for each in self.definitions)
-        return replace(self, definitions=renamed)
+        """Return the metadata with some layers replaced, by their digests."""
+        return self._with_chains(
+            lambda _, each: tuple(
+                tuple(names.get(layer.digest, layer) for layer in chain) for chain in each.chains
+            )
+        )
 
     def completed(self, others: Iterable[Metadata]) -> Metadata:
         """Add layers that only other builds of the same Dockerfile report.
@@ -184,20 +151,38 @@ class Metadata:
             for each in definition.operations
             if each.lines and each.chains
         }
-        return replace(self, definitions=tuple(each.completed(known) for each in self.definitions))
+        return self._with_chains(
+            lambda platform, each: each.chains or known.get((platform, each.lines), ())
+        )
+
+    def _with_chains(self, find: Callable[[str | None, Operation], Chains]) -> Metadata:
+        """Return the metadata with other chains, found by platform and operation."""
+        definitions = []
+        for each in self.definitions:
+            operations = (replace(op, chains=find(each.platform, op)) for op in each.operations)
+            definitions.append(replace(each, operations=tuple(operations)))
+        return replace(self, definitions=tuple(definitions))
 
     def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Metadata:
-        """Add the layers of some stages, as far as they are unknown.
+        """Add the unknown layers of some stages, from the bottom, by their lines in the Dockerfile.
 
         If two concurrent builds of one engine share a step, only one may report its layers. Nothing
         is added for several platforms: their layers differ.
-
-        Args:
-            results: a stage's layers from the bottom, by its lines in the Dockerfile.
         """
         if len(self.definitions) != 1:
             return self
-        return replace(self, definitions=(self.definitions[0].with_results(results),))
+        operations = list(self.definitions[0].operations)
+        for lines, chain in results.items():
+            ends = {
+                max(line for line in each.lines if line in lines): at
+                for at, each in enumerate(operations)
+                if any(line in lines for line in each.lines)
+            }
+            at = ends[max(ends)] if ends else None
+            if at is not None and not operations[at].chains:
+                operations[at] = replace(operations[at], chains=(chain,))
+        completed = replace(self.definitions[0], operations=_complete_chains(operations))
+        return replace(self, definitions=(completed,))
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
@@ -225,16 +210,13 @@ def _parse(text: str) -> Mapping[str, Any]:
 
 
 def _read_metadata(document: Mapping[str, Any]) -> Metadata:
-    definitions = []
-    for name, provenance in document.items():
-        platform = name.removeprefix(PROVENANCE)
-        if name == PROVENANCE or platform.startswith("/"):
-            definitions.append(_read_definition(platform[1:] or None, as_table(provenance)))
-    return Metadata(
-        as_text(document.get("containerimage.digest")),
-        tuple(definitions),
-        as_text(document.get("buildx.build.ref")) or "",
+    definitions = (
+        _read_definition(name.removeprefix(PROVENANCE)[1:] or None, as_table(provenance))
+        for name, provenance in document.items()
+        if name == PROVENANCE or name.startswith(f"{PROVENANCE}/")
     )
+    digest = as_text(document.get("containerimage.digest"))
+    return Metadata(digest, tuple(definitions), read_text(document, "buildx.build.ref"))
 
 
 def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Definition:
@@ -242,24 +224,25 @@ def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Def
     built = as_table(provenance.get("buildConfig"))
     noted = as_table(as_table(provenance.get("metadata")).get(BUILDKIT))
     vertices = {str(step): vertex for vertex, step in as_table(built.get("digestMapping")).items()}
-    listed = (as_table(each) for each in as_list(built.get("llbDefinition")))
-    described = {str(each.get("id")): each for each in listed}
+    described = {str(each.get("id")): each for each in read_items(built, "llbDefinition")}
     known = [step for step in described if step in vertices]
     sources = Sources(as_table(noted.get("source")), known)
-    reader = _OperationReader(noted, sources, vertices)
-    operations = [reader.read(step, described[step]) for step in known]
-    operations += [reader.read(step, {}) for step in vertices if step not in described]
-    images = dict(_read_images(provenance))
-    links = tuple(_read_links(provenance))
+    layers = as_table(noted.get("layers"))
+    operations = [
+        # A step's outputs are `step3:0`, `step3:1`, …; an instruction has one.
+        _read_operation(
+            step, described.get(step, {}), as_list(layers.get(f"{step}:0")), sources, vertices
+        )
+        for step in (*known, *(each for each in vertices if each not in described))
+    ]
+    images, links = dict(_read_images(provenance)), tuple(_read_links(provenance))
     return Definition(platform, sources.text, _complete_chains(operations), images, links)
 
 
 def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
-    """Add chains that follow from those of operations above.
-
-    If two platforms have equal results, BuildKit reports the layers of only one.
-    """
-    chains: dict[str, tuple[tuple[Layer, ...], ...]] = {}
+    """Add chains that follow from those of operations above."""
+    # If two platforms have equal results, BuildKit reports the layers of only one.
+    chains: dict[str, Chains] = {}
     completed = []
     for each in reversed(operations):
         own = each.chains or chains.get(each.vertex, ())
@@ -271,11 +254,9 @@ def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
 
 
 def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the names and digests of images, from package URLs like
-    `pkg:docker/busybox@1?platform=…`.
-    """
-    for material in map(as_table, as_list(provenance.get("materials"))):
-        uri = unquote((as_text(material.get("uri")) or "").partition("?")[0])
+    """Yield names and digests of images, from URLs like `pkg:docker/busybox@1?platform=…`."""
+    for material in read_items(provenance, "materials"):
+        uri = unquote(read_text(material, "uri").partition("?")[0])
         digest = as_text(as_table(material.get("digest")).get("sha256"))
         kind, _, name = uri.partition("/")
         if kind == "pkg:docker" and name and digest:
@@ -283,53 +264,39 @@ def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield named contexts that are results of builds: `context:base` is `input:0-base`.
-
-    https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
-    """
-    invocation = as_table(provenance.get("invocation"))
-    arguments = as_table(as_table(invocation.get("parameters")).get("args"))
-    for name, value in arguments.items():
+    """Yield named contexts that are results of builds: `context:base` is `input:0-base`."""
+    # https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
+    parameters = as_table(as_table(provenance.get("invocation")).get("parameters"))
+    for name, value in as_table(parameters.get("args")).items():
         if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):
             # For a single platform it is `context:base::linux/amd64`.
             yield name.removeprefix(_CONTEXT).partition("::")[0]
 
 
-class _OperationReader:
-    """Reads the operations of one definition.
-
-    https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto
-    """
-
-    def __init__(
-        self, noted: Mapping[str, Any], sources: Sources, vertices: Mapping[str, str]
-    ) -> None:
-        self._sources = sources
-        self._layers = as_table(noted.get("layers"))
-        self._vertices = vertices
-
-    def read(self, step: str, described: Mapping[str, Any]) -> Operation:
-        """Read the operation named `step`."""
-        op = as_table(as_table(described.get("op")).get("Op"))
-        inputs = [str(each).partition(":")[0] for each in as_list(described.get("inputs"))]
-        below, beside = (
-            self._vertices.get(inputs[each])
-            if each is not None and 0 <= each < len(inputs)
-            else None
-            for each in find_inputs(op, len(inputs))
-        )
-        # A step's outputs are `step3:0`, `step3:1`, …; an instruction has one.
-        chains = [tuple(_read_layers(each)) for each in as_list(self._layers.get(f"{step}:0"))]
-        return Operation(
-            vertex=self._vertices[step],
-            lines=self._sources.read_lines(step),
-            chains=tuple(chain for chain in chains if chain),
-            below=below,
-            beside=beside,
-            inputs=tuple(self._vertices[each] for each in inputs if each in self._vertices),
-            source=as_text(as_table(op.get("source")).get("identifier")) or "",
-            is_linked=self._sources.is_elsewhere(step),
-        )
+def _read_operation(
+    step: str,
+    described: Mapping[str, Any],
+    chains: Iterable[Any],
+    sources: Sources,
+    vertices: Mapping[str, str],
+) -> Operation:
+    """Read an operation: https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto."""
+    op = as_table(as_table(described.get("op")).get("Op"))
+    inputs = [str(each).partition(":")[0] for each in as_list(described.get("inputs"))]
+    below, beside = (
+        vertices.get(inputs[each]) if each is not None and 0 <= each < len(inputs) else None
+        for each in find_inputs(op, len(inputs))
+    )
+    return Operation(
+        vertex=vertices[step],
+        lines=sources.read_lines(step),
+        chains=tuple(filter(None, (tuple(_read_layers(chain)) for chain in chains))),
+        below=below,
+        beside=beside,
+        inputs=tuple(vertices[each] for each in inputs if each in vertices),
+        source=read_text(as_table(op.get("source")), "identifier"),
+        is_linked=sources.is_elsewhere(step),
+    )
 
 
 def _read_layers(chain: object) -> Iterator[Layer]:
@@ -338,3 +305,72 @@ def _read_layers(chain: object) -> Iterator[Layer]:
         if isinstance(digest, str) and _DIGEST.fullmatch(digest) and isinstance(size, int):
             # An engine without the containerd image store reports a size of -1.
             yield Layer(digest, max(size, 0))
+
+
+def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
+    """Find the layers that a step made, as far as known."""
+    known = _find_operations(step, metadata)
+    return tuple(dict.fromkeys(layer for each in known for layer in each.layers))
+
+
+def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ...]]:
+    """Find the digests of all layers of a step's result, from the bottom, as far as known.
+
+    Each form of the result has its own chain.
+    """
+    known = _find_operations(step, metadata)
+    chains = (chain for each in known for chain in each.chains)
+    return frozenset(tuple(layer.digest for layer in chain) for chain in chains)
+
+
+def find_line(step: TracedStep, metadata: Metadata) -> int | None:
+    """Find a step's first line in the Dockerfile, if known."""
+    known = (line for each in _find_operations(step, metadata) for line in each.lines)
+    return min((*known, *step.lines), default=None)
+
+
+def is_linked(step: TracedStep, metadata: Metadata) -> bool:
+    """Whether a step belongs to another build whose result is a named context of this one."""
+    known = _find_operations(step, metadata)
+    return bool(known) and all(each.is_linked for each in known)
+
+
+def _find_operations(step: TracedStep, metadata: Metadata) -> list[Operation]:
+    return [metadata.operations[each] for each in step.digests if each in metadata.operations]
+
+
+def limit_metadata(text: str, environment: Mapping[str, str], caching: Container[str] = ()) -> str:
+    """Return the metadata of a build or a bake as plain buildx would write it.
+
+    Args:
+        text: the metadata with full provenance.
+        environment: docker's variables, as set by the caller.
+        caching: the targets whose cache the caller exports; a build's name is empty.
+
+    Raises:
+        ValueError: the text is not metadata.
+    """
+    wish = environment.get(PROVENANCE_VARIABLE, "")
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # the text is wrong, not a type
+    # A bake has an object for each target.
+    targets = {
+        name: _limit(value, wish, caches=name in caching) if isinstance(value, dict) else value
+        for name, value in document.items()
+    }
+    limited = _limit(targets, wish, caches="" in caching)
+    return json.dumps(limited, indent=2, ensure_ascii=False)
+
+
+def _limit(table: dict[str, Any], wish: str, *, caches: bool) -> dict[str, Any]:
+    kept = {}
+    for name, value in table.items():
+        if not name.startswith(PROVENANCE):
+            if caches or name != _CACHE:
+                kept[name] = value
+        elif wish == _ALL:
+            kept[name] = value
+        elif wish not in _NONE:
+            kept[name] = {key: each for key, each in value.items() if key not in _MOST}
+    return kept

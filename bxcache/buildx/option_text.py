@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Attributes = tuple[tuple[str, str], ...]
+TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+"""The truth values of Go: https://pkg.go.dev/strconv#ParseBool"""
 
 
 def render_options(attributes: Iterable[tuple[str, str]]) -> str:
@@ -59,6 +62,14 @@ def parse_options(text: str) -> Attributes:
         if not equals or not name:
             raise ValueError(f"`{name}` in `{text}` is not `key=value`")
     return tuple((name.strip().lower(), value) for name, _, value in pairs)
+
+
+def read_options(text: str) -> dict[str, str]:
+    """Parse the attributes of an option text; none if docker would refuse it."""
+    try:
+        return dict(parse_options(text))
+    except ValueError:
+        return {}
 
 
 def _read_fields(text: str) -> list[str]:

@@ -19,44 +19,30 @@ from bxcache.buildx.stream.names import ONLY_STAGE, StepName
 from bxcache.buildx.stream.raw import ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from bxcache.buildx.stream.trace import Trace, TracedStep
+    from bxcache.buildx.stream.trace import Trace
 
 # https://github.com/moby/buildkit/blob/v0.25.2/solver/errdefs/source.go
 _POSITION = re.compile(r".+:(?P<line>[0-9]+)")
 _RULE = "-" * 20
-_SCRATCH = "scratch"
 
 
 def locate_steps(trace: Trace, dockerfile: str) -> Trace:
-    """Add lines to steps, where they are certain.
-
-    Args:
-        trace: the trace of a failed build.
-        dockerfile: the text of its Dockerfile; empty if unknown.
-    """
+    """Add lines of the Dockerfile to the steps of a failed build, where they are certain."""
     quoted, counted = _find_quoted(trace), _count_lines(dockerfile)
-    return replace(trace, steps=tuple(_locate(each, quoted, counted) for each in trace.steps))
-
-
-def _locate(
-    step: TracedStep,
-    quoted: Mapping[StepName, tuple[int, ...]],
-    counted: Mapping[tuple[str, int, int], tuple[int, str]],
-) -> TracedStep:
-    name = step.name
-    line, verb = counted.get((name.stage, name.index, name.total), (0, ""))
-    # ONBUILD steps and those of other frontends do not match.
-    found = (line,) if [verb] == name.text.upper().split(maxsplit=1)[:1] else ()
-    return replace(step, lines=quoted.get(name) or found)
+    steps = []
+    for step in trace.steps:
+        name = step.name
+        line, verb = counted.get((name.stage, name.index, name.total), (0, ""))
+        # ONBUILD steps and those of other frontends do not match.
+        found = (line,) if [verb] == name.text.upper().split(maxsplit=1)[:1] else ()
+        steps.append(replace(step, lines=quoted.get(name) or found))
+    return replace(trace, steps=tuple(steps))
 
 
 def _find_quoted(trace: Trace) -> dict[StepName, tuple[int, ...]]:
-    """Find the lines that docker quotes for the failed step, one for each occurrence.
-
-    If several targets or steps fail at once, docker quotes only one, and reports its error.
-    """
+    """Find the lines that docker quotes for the failed step: of several, it quotes only one."""
     lines, error = _split_quotes(trace.said)
     failed = [each for each in trace.steps if each.outcome is Outcome.FAILED and each.error]
     meant = [each.name for each in failed if error.endswith(each.error)]
@@ -77,11 +63,7 @@ def _split_quotes(said: Sequence[str]) -> tuple[tuple[int, ...], str]:
 
 
 def _count_lines(text: str) -> dict[tuple[str, int, int], tuple[int, str]]:
-    """Return the line and the verb of each step by its stage, its number and the stage's step
-    count.
-
-    Skips a stage whose base contains a variable, or whose name is not unique.
-    """
+    """Return each step's line and verb, by its stage and numbers, where these are certain."""
     stages = list_stages(text)
     names = Counter(stage.name for stage in stages)
     found: dict[tuple[str, int, int], tuple[int, str]] = {}
@@ -90,13 +72,8 @@ def _count_lines(text: str) -> dict[tuple[str, int, int], tuple[int, str]]:
             continue
         # A single stage has no name in the stream. A base image counts as the first step.
         name = stage.name if len(stages) > 1 else ONLY_STAGE
-        offset = 0 if base is not None or stage.base == _SCRATCH else 1
-        found.update(_number(name, offset, stage.steps))
+        offset = 0 if base is not None or stage.base == "scratch" else 1
+        total = offset + len(stage.steps)
+        for at, step in enumerate(stage.steps, offset + 1):
+            found[name, at, total] = step
     return found
-
-
-def _number(
-    name: str, offset: int, steps: Sequence[tuple[int, str]]
-) -> Iterable[tuple[tuple[str, int, int], tuple[int, str]]]:
-    total = offset + len(steps)
-    return (((name, at, total), step) for at, step in enumerate(steps, offset + 1))

@@ -8,17 +8,16 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.values import as_list, as_number, as_table, read_items
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
 
 
 def convert_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Convert the parts of a provenance that bxcache reads from SLSA 1 to SLSA 0.2 form.
-
-    buildx does the same for a metadata file: `ConvertToSLSA02`.
-    """
+    """Convert what bxcache reads from SLSA 1 to SLSA 0.2 form, as buildx's `ConvertToSLSA02`."""
     definition = as_table(provenance.get("buildDefinition"))
     if not definition:
         return provenance
@@ -34,13 +33,7 @@ def convert_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class Sources:
-    """The Dockerfiles of one definition's operations.
-
-    There are several if named contexts are results of other builds.
-
-    Attributes:
-        text: the text of the definition's own Dockerfile, or an empty string.
-    """
+    """The Dockerfiles of one definition's operations: its own, and those of linked builds."""
 
     def __init__(self, noted: Mapping[str, Any], steps: Iterable[str]) -> None:
         """Find the definition's own Dockerfile: the one with the last of its steps."""
@@ -55,16 +48,21 @@ class Sources:
 
     def read_lines(self, step: str) -> tuple[int, ...]:
         """Return a step's lines in the definition's own Dockerfile."""
-        own = (each for each in self._find_locations(step) if _find_source(each) in self._own)
-        return tuple(_read_lines(own))
+        lines: list[int] = []
+        for each in self._find_locations(step):
+            if _find_source(each) in self._own:
+                starts = (as_table(span.get("start")) for span in read_items(each, "ranges"))
+                found = (start.get("line") for start in starts)
+                lines += sorted(line for line in found if isinstance(line, int))[:1]
+        return tuple(lines)
 
     def is_elsewhere(self, step: str) -> bool:
         """Whether a step is only in other Dockerfiles."""
         found = {_find_source(each) for each in self._find_locations(step)}
         return bool(found) and not found & self._own
 
-    def _find_locations(self, step: str) -> list[Mapping[str, Any]]:
-        return [*map(as_table, as_list(as_table(self._locations.get(step)).get("locations")))]
+    def _find_locations(self, step: str) -> list[dict[str, Any]]:
+        return read_items(as_table(self._locations.get(step)), "locations")
 
 
 def _find_source(location: Mapping[str, Any]) -> int:
@@ -74,15 +72,15 @@ def _find_source(location: Mapping[str, Any]) -> int:
 def find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | None]:
     """Find the inputs that an operation changes and adds on top; a zero is often omitted."""
     if "exec" in op:
-        mounts = map(as_table, as_list(as_table(op["exec"]).get("mounts")))
+        mounts = read_items(as_table(op["exec"]), "mounts")
         root = next((each for each in mounts if each.get("dest") == "/"), {})
         return as_number(root.get("input")), None
     if "merge" in op:
-        inputs = map(as_table, as_list(as_table(op["merge"]).get("inputs")))
+        inputs = read_items(as_table(op["merge"]), "inputs")
         merged = [as_number(each.get("input")) for each in inputs]
         return (merged[0], merged[-1]) if merged else (None, None)
     if "file" in op:
-        actions = [as_table(each) for each in as_list(as_table(op["file"]).get("actions"))]
+        actions = read_items(as_table(op["file"]), "actions")
         done = [each for each in actions if not as_number(each.get("output"))]
         at = as_number(done[-1].get("input")) if done else None
         # An index past the inputs is the result of an earlier action.
@@ -94,35 +92,8 @@ def find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | No
     return None, None
 
 
-def _read_lines(locations: Iterable[Mapping[str, Any]]) -> Iterator[int]:
-    for each in locations:
-        ranges = map(as_table, as_list(each.get("ranges")))
-        lines = [as_table(span.get("start")).get("line") for span in ranges]
-        yield from sorted(line for line in lines if isinstance(line, int))[:1]
-
-
 def _decode(data: object) -> str:
     try:
         return base64.b64decode(str(data), validate=True).decode("utf-8", errors="replace")
     except ValueError:
         return ""
-
-
-def as_number(value: object) -> int:
-    """Return a number, or 0 for any other value."""
-    return value if isinstance(value, int) else 0
-
-
-def as_table(value: object) -> Mapping[str, Any]:
-    """Return a JSON object, or an empty one for any other value."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[Any]:
-    """Return a list, or an empty one for any other value."""
-    return value if isinstance(value, list) else []
-
-
-def as_text(value: object) -> str | None:
-    """Return a non-empty string, or None for any other value."""
-    return value if isinstance(value, str) and value else None

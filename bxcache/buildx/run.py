@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
-from bxcache.buildx.command import VARIABLES, Saving, reads_dockerfile
+from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.stream.events import Outcome, StepStarted, Streamed
 from bxcache.buildx.stream.raw import StreamRedactor, join_documents
@@ -19,13 +20,12 @@ from bxcache.buildx.stream.reader import TraceReader
 from bxcache.config.paths import LARGEST_DOCKERFILE
 from bxcache.config.quantities import format_size
 from bxcache.errors import ConfigError, Problem, StoppedError
-from bxcache.process import read_stdin
+from bxcache.process import read_stdin, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bxcache.buildx.capabilities import Capabilities
-    from bxcache.buildx.command import Command
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.stream.events import Event
     from bxcache.buildx.stream.trace import Trace
@@ -49,16 +49,11 @@ class Runner:
     """What all runs of docker in one build share.
 
     Attributes:
-        settings: the build's settings.
-        directory: the working directory.
         extra: arguments for docker, passed on unchanged.
         folder: the build's own folder for small files.
-        redact: masks secrets.
-        report: called with each event.
         repeat: renders a run that only saves what was built.
         stdin: the Dockerfile, if docker reads it from stdin; passed to each run.
         stdout: the file descriptor for docker's stdout; None discards it.
-        stop: ends the build from another thread.
         raw: also report each line of BuildKit's stream as an event.
     """
 
@@ -88,14 +83,7 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The result of a run of docker.
-
-    Attributes:
-        exit_status: docker's exit status.
-        trace: the trace of its stream.
-        metadata: its metadata; empty for a failed build.
-        seconds: its duration.
-    """
+    """The result of a run of docker; its metadata is empty for a failed build."""
 
     exit_status: int
     trace: Trace
@@ -118,13 +106,13 @@ class RunResult:
         executed = {
             step.name: step for step in first.trace.steps if step.outcome is Outcome.EXECUTED
         }
-        steps = tuple(
+        steps = (
             replace(executed[step.name], digests=step.digests)
             if step.outcome is Outcome.REUSED and step.name in executed
             else step
             for step in self.trace.steps
         )
-        trace = replace(self.trace, steps=steps)
+        trace = replace(self.trace, steps=tuple(steps))
         return replace(self, trace=trace, seconds=first.seconds + self.seconds)
 
 
@@ -147,8 +135,7 @@ def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None)
 
 def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
     """Run the build and report its events."""
-    reader = TraceReader()
-    begun = time.monotonic()
+    reader, begun = TraceReader(), time.monotonic()
 
     def take(line: str) -> None:
         for event in reader.feed(line):
@@ -157,25 +144,17 @@ def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
     status = run_docker(runner, arguments, take)
     for event in reader.end():
         runner.report(event)
-    metadata = Metadata()
-    if status == 0:
-        written = parse_metadata(read_metadata(runner.metadata_file))
-        metadata = complete_metadata(runner.docker, written)
+    command = Command(arguments, runner.metadata_file)
+    metadata = _read_all(runner, command) if status == 0 else Metadata()
     trace = reader.finish(metadata.operations)
     return RunResult(status, trace, metadata, time.monotonic() - begun)
 
 
 def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], None]) -> int:
-    """Run docker for a build and return its exit status.
-
-    Args:
-        runner: the build.
-        arguments: the arguments after `docker`.
-        take: called with each line of the stream.
-    """
+    """Run docker for a build and return its exit status; `take` gets each line of the stream."""
     mask = StreamRedactor(runner.redact)
-    with runner.docker.build(
-        arguments,
+    with run(
+        (*runner.docker.command, *arguments),
         variables=VARIABLES,
         directory=runner.directory,
         stdout=runner.stdout,
@@ -208,17 +187,12 @@ def run_quietly(
     The run ends if it executes a step: a builder that evicted a step must not build it twice.
 
     Args:
-        runner: the build.
-        command: the command to run.
-        seconds: the time limit.
         feed: called once docker runs, returns the text for its stdin.
         observe: called with each event.
     """
-    reader = BakeReader(command.targets) if command.targets else BakeReader((_ONLY,))
-    begun = time.monotonic()
-    ended = ""
-    with runner.docker.build(
-        command.arguments,
+    reader, begun, ended = BakeReader(command.targets or (_ONLY,)), time.monotonic(), ""
+    with run(
+        (*runner.docker.command, *command.arguments),
         variables=command.variables,
         directory=runner.directory,
         stdout=None,
@@ -232,7 +206,8 @@ def run_quietly(
             events = [event for _, event in reader.feed(line)]
             again = next(filter(executes, events), None)
             if again is not None:
-                ended = _explain_again(again)
+                step = f"`{again.step.label} {again.step.text}`"
+                ended = f"{step} would run again (evicted from the builder, or the context changed)"
                 break
             if observe is not None:
                 for event in events:
@@ -246,14 +221,9 @@ def run_quietly(
     return RunResult(status, trace, metadata, time.monotonic() - begun), ended
 
 
-def executes(event: Event) -> bool:
+def executes(event: Event) -> TypeGuard[StepStarted]:
     """Whether an event shows that a run does more than save what was built."""
     return isinstance(event, StepStarted)
-
-
-def _explain_again(event: Event) -> str:
-    step = f"`{event.step.label} {event.step.text}`" if isinstance(event, StepStarted) else "a step"
-    return f"{step} would run again (evicted from the builder, or the context changed)"
 
 
 def _finish(reader: BakeReader, command: Command, metadata: Metadata) -> Trace:
@@ -274,10 +244,9 @@ def _read_all(runner: Runner, command: Command) -> Metadata:
 
 def read_metadata(file: Path) -> str:
     """Read docker's metadata file; return an empty string without one."""
-    try:
+    with suppress(OSError, UnicodeDecodeError):
         return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return ""
 
 
 def check_stop(stop: Stop | None) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,18 +49,12 @@ _VALUE = re.compile(r"\"([^\"]+)|'([^']+)|([^\s\"',;&]+)")
 def find_secrets(
     words: Iterable[str], environment: Mapping[str, str], directory: Path | None = None
 ) -> Iterator[str]:
-    """Yield every secret value in a command.
+    """Yield every secret value in a command, or a part of one.
 
     Variables and files that docker would read are read too, except large files and pipes, which can
     be read only once.
-
-    Args:
-        words: a command, or a part of it.
-        environment: docker's variables.
-        directory: docker's working directory; None for the current one.
     """
-    words = tuple(words)
-    for secret in _list_secrets(words, environment, directory or Path()):
+    for secret in _list_secrets(tuple(words), environment, directory or Path()):
         yield secret
         yield from _list_parts(_PAIR, secret)
 
@@ -74,8 +69,8 @@ def _list_secrets(
         if flag == _SECRET:
             yield from _read_secret(value, environment, directory)
         elif flag == _SSH:
-            paths = value.partition("=")[2].split(",")
-            yield from (_read_file(directory / path) for path in paths if path)
+            paths = filter(None, value.partition("=")[2].split(","))
+            yield from (_read_file(directory / path) for path in paths)
         elif "=" not in value and is_secret_name(value):
             yield environment.get(value, "")
     yield from find_mentioned("\n".join(words), environment)
@@ -121,15 +116,13 @@ def _read_secret(
 
 def _read_file(path: Path) -> str:
     """Read a small regular file; return an empty string for any other path."""
-    try:
+    # Docker reports the error itself.
+    with suppress(OSError, ValueError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_FILE:
                 return file.read(_LARGEST_FILE).decode(errors="surrogateescape")
-    except (OSError, ValueError):
-        # Docker reports the error itself.
-        pass
     return ""
 
 
@@ -139,15 +132,15 @@ def _find_pairs(text: str, depth: int = _DEPTH) -> Iterator[str]:
         name, equals, value = field.partition("=")
         if not equals or _names_secrets(name):
             continue
-        if is_secret_name(_find_name(name)):
+        if _is_secret(name):
             yield value
         elif depth:
             yield from _find_pairs(value, depth - 1)
 
 
-def _find_name(name: str) -> str:
-    """Return the last part of a name; for `--set`, the NAME of `TARGET.args.NAME`."""
-    return name.partition(".args.")[2] or name
+def _is_secret(name: str) -> bool:
+    """Whether a name is a secret's; for `--set`, the NAME of `TARGET.args.NAME`."""
+    return is_secret_name(name.partition(".args.")[2] or name)
 
 
 def _names_secrets(name: str) -> bool:
@@ -184,7 +177,7 @@ def mask_options(text: str, depth: int = _DEPTH) -> str:
     name, equals, value = text.partition("=")
     if equals and _names_secrets(name):
         return text
-    if equals and is_secret_name(_find_name(name)):
+    if equals and _is_secret(name):
         return f"{name}={MASK}"
     if name.startswith("--") and depth:
         return f"{name}{equals}{mask_options(value, depth - 1)}"
@@ -195,7 +188,7 @@ def mask_options(text: str, depth: int = _DEPTH) -> str:
 
 def _mask_field(field: str, depth: int) -> str:
     name, equals, value = field.partition("=")
-    if equals and is_secret_name(_find_name(name)):
+    if equals and _is_secret(name):
         return f"{name}={MASK}"
     is_pair = depth and "=" in value
     return f"{name}={mask_options(value, depth - 1)}" if is_pair else mask_url(field)

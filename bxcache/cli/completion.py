@@ -61,8 +61,7 @@ def complete_stages(context: click.Context, _parameter: click.Parameter, word: s
     file = context.params.get("file")
     words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
     with suppress(OSError):
-        from bxcache.buildx.dockerfile import list_stages  # noqa: PLC0415  # a shell waits
-        from bxcache.buildx.dockerfile_copy import read_dockerfile  # noqa: PLC0415  # a shell waits
+        from bxcache.buildx.dockerfile import list_stages, read_dockerfile  # noqa: PLC0415
         from bxcache.config.paths import find_dockerfile  # noqa: PLC0415  # a shell waits
 
         path = find_dockerfile(Path(), words[0] if words else ".", file)

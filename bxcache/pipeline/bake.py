@@ -35,7 +35,7 @@ from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
-from bxcache.process import Stop, open_pool
+from bxcache.process import Stop, open_pool, run
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
             request, notes = guard_bake(request, docker, Path(folder))
             for note in notes:
                 report(f"note: {note}")
-        words = render_words(request, setup, progress)
-        redact = Redactor(find_secrets((*docker.command, *words), os.environ, build.directory))
-        with docker.build(
-            words, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
+        command = (*docker.command, *render_words(request, setup, progress))
+        redact = Redactor(find_secrets(command, os.environ, build.directory))
+        with run(
+            command, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
         ) as process:
             for line in process.read_lines():
                 report(redact(line))

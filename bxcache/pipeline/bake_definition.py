@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.bake.entitlements import READ, read_allowed
+from bxcache.buildx.bake.entitlements import READ, Allowed
 from bxcache.buildx.bake.guard import Limits, guard_target
 from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.config.environment import BAKE_VARIABLES
@@ -94,7 +94,7 @@ def guard_bake(
     check_files(request)
     _check_sources(request)
     directory = request.build.directory
-    grants = read_allowed(find_values(request.build.extra, "--allow"), directory)
+    grants = Allowed(find_values(request.build.extra, "--allow"), directory)
     limits = Limits(find_checkout(directory), grants)
     files, notes = choose_files(request.files, limits, os.environ)
     evaluated, groups = _evaluate(replace(request, files=files), docker, folder)
@@ -140,7 +140,7 @@ def _find_problems(files: Sequence[str], limits: Limits) -> Iterator[Problem]:
     for file in files:
         if not file.lower().endswith(_EVALUATED):
             yield Problem(file, "", _WHY_COMPOSE)
-        elif checkout.leads_out(file) and not allowed.reaches(READ, file, checkout.directory):
+        elif checkout.leads_out(file) and not allowed.reaches(READ, file):
             yield Problem(file, "", _WHY_LINK)
 
 

@@ -10,8 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from bxcache.backends.declared import list_backends
-from bxcache.buildx.bake.contexts import give_own_paths
-from bxcache.buildx.bake.definition import BakeTarget, list_linked, parse_definition
+from bxcache.buildx.bake.definition import BakeTarget, give_own_paths, list_linked, parse_definition
 from bxcache.buildx.bake.entitlements import (
     FILES_VARIABLE,
     FIRST_BUILDX,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.steps import find_layers, find_line
+from bxcache.buildx.metadata import find_layers, find_line
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.command import render_build
-from bxcache.buildx.dockerfile import list_stages
-from bxcache.buildx.dockerfile_copy import copy_dockerfile, read_dockerfile
+from bxcache.buildx.dockerfile import copy_dockerfile, list_stages, read_dockerfile
 from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.option_text import render_options
 from bxcache.config.paths import find_dockerfile, is_remote

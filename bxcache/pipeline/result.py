@@ -8,7 +8,7 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.steps import find_layers, find_line, is_linked
+from bxcache.buildx.metadata import find_layers, find_line, is_linked
 from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import BuildFailedError, BxcacheError, StoppedError
 

@@ -17,6 +17,7 @@ from bxcache.buildx.command import Command
 from bxcache.buildx.driver import Docker
 from bxcache.buildx.run import Runner, run_quietly
 from bxcache.errors import EngineError
+from bxcache.process import run
 from bxcache.redaction import Redactor
 
 
@@ -41,14 +42,16 @@ def alive(folder: Path) -> bool:
 
 def build(docker: Docker, folder: Path, stdout: int | None = None) -> tuple[int, list[str]]:
     """Run a build to its end."""
-    with docker.build(("x",), variables={"A": "b"}, directory=folder, stdout=stdout) as process:
+    with run(
+        (*docker.command, "x"), variables={"A": "b"}, directory=folder, stdout=stdout
+    ) as process:
         lines = list(process.read_lines())
         return process.wait(), lines
 
 
 def interrupt(docker: Docker, folder: Path) -> None:
     """Start a build, wait for its first line, then press Ctrl-C."""
-    with docker.build((), variables={}, directory=folder, stdout=None) as process:
+    with run(docker.command, variables={}, directory=folder, stdout=None) as process:
         next(process.read_lines())
         raise KeyboardInterrupt
 
@@ -62,7 +65,7 @@ def test_lines_and_status_are_dockers(tmp_path: Path) -> None:
 def test_nothing_is_left_of_a_build(tmp_path: Path) -> None:
     """The guard process is gone before the block ends."""
     docker = script(tmp_path, "echo up >&2; read -r line")
-    with docker.build((), variables={}, directory=tmp_path, stdout=None, fed=True) as running:
+    with run(docker.command, variables={}, directory=tmp_path, stdout=None, fed=True) as running:
         next(running.read_lines())
         assert count_guards() == 1
         running.feed(b"go on")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.bake.contexts import give_own_paths
+from bxcache.buildx.bake.definition import give_own_paths
 from bxcache.config.models import BuildSettings
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bxcache.buildx.bake.entitlements import read_allowed
+from bxcache.buildx.bake.entitlements import Allowed
 from bxcache.buildx.bake.guard import KEYS, Limits, guard_target
 from bxcache.buildx.driver import Docker
 from bxcache.config.trust import Checkout
@@ -105,7 +105,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def guard(printed: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[str, Any], list[str]]:
     return guard_target(
-        printed, Limits(Checkout(folder.resolve(), folder), read_allowed(allowed, folder))
+        printed, Limits(Checkout(folder.resolve(), folder), Allowed(allowed, folder))
     )
 
 
@@ -254,8 +254,8 @@ def test_no_file_is_evaluated_that_reads_others(
     """Compose files and links, which can read the runner's files, need the caller's permission."""
     for name in there:
         (checkout / name).write_text("")
-    limits = Limits(Checkout(checkout.resolve(), checkout), read_allowed((), checkout))
-    free = replace(limits, allowed=read_allowed(["fs.read=*"], checkout))
+    limits = Limits(Checkout(checkout.resolve(), checkout), Allowed((), checkout))
+    free = replace(limits, allowed=Allowed(["fs.read=*"], checkout))
     assert choose_files(named, free, {}) == (tuple(named), ())
     for words, variables in ((named, {}), ([], {"BUILDX_BAKE_FILE": ":".join(named)})):
         if expected is None:
@@ -273,7 +273,7 @@ def test_a_bake_file_elsewhere_is_the_callers_to_name(checkout: Path, tmp_path: 
     """
     own = tmp_path / "own.hcl"
     own.write_text("")
-    limits = Limits(Checkout(checkout.resolve(), checkout), read_allowed((), checkout))
+    limits = Limits(Checkout(checkout.resolve(), checkout), Allowed((), checkout))
     assert choose_files((str(own),), limits, {}) == ((str(own),), ())
     (checkout / "docker-bake.hcl").symlink_to(own)
     with pytest.raises(ConfigError):

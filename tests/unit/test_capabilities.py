@@ -167,6 +167,7 @@ def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: st
     """It causes only a warning, with the command that fixes it."""
     check_reachable(found)
     seen = explain_inline_only(found)
+    assert seen is not None
     assert why in seen
     assert seen.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
 

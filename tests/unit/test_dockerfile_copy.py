@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.dockerfile import list_stages
-from bxcache.buildx.dockerfile_copy import copy_dockerfile, name_stages, read_dockerfile
+from bxcache.buildx.dockerfile import copy_dockerfile, list_stages, name_stages, read_dockerfile
 
 # Each text with its copy, written by hand; unnamed stages are named `n0`, `n1`, ...
 CASES = {

@@ -15,10 +15,9 @@ import pytest
 from bxcache.buildx.metadata import Layer, Metadata, parse_metadata
 from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome, StepFinished, StepStarted
-from bxcache.buildx.stream.instructions import Reads
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.reader import TraceReader
-from bxcache.buildx.stream.trace import Trace
+from bxcache.buildx.stream.trace import Reads, Trace
 from bxcache.console.live import Board, draw_board, fit_lines
 from bxcache.console.report.rendering import render_report
 from bxcache.errors import StoreError

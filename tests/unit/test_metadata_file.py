@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bxcache.buildx.metadata_file import limit_metadata
+from bxcache.buildx.metadata import limit_metadata
 
 USUAL = {"builder": {"id": ""}, "invocation": {"args": {"build-arg:A": "<1>"}}}
 WHOLE = {**USUAL, "buildConfig": {"llbDefinition": []}, "metadata": {"reproducible": False}}

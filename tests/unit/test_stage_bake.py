@@ -20,7 +20,6 @@ from bxcache.buildx.bake.stages import (
     needs_new_bake,
     render_stage_push,
     render_stages,
-    write_bake,
 )
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.models import BuildSettings
@@ -44,7 +43,7 @@ def targets(
         environment=ENVIRONMENT,
         **given,
     )
-    document = json.loads(write_bake(render_stages(repetition, STAGES)))
+    document = json.loads(json.dumps(render_stages(repetition, STAGES)))
     assert document.keys() == {"target"}
     return list(document["target"].values())
 

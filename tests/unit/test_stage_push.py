@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from bxcache.backends.inline_push import _bake_all, _StageFiles, restore_names
-from bxcache.buildx.dockerfile import list_stages
-from bxcache.buildx.dockerfile_copy import name_stages
+from bxcache.buildx.dockerfile import list_stages, name_stages
 from bxcache.buildx.metadata import Definition, Metadata
 from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome, Transferred

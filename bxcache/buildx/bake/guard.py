@@ -10,12 +10,12 @@ import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.bake.entitlements import READ, list_granted
+from bxcache.buildx.bake.entitlements import HERE, READ, list_paths, read_fields
 from bxcache.config.paths import is_remote
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from bxcache.buildx.bake.entitlements import Allowed
     from bxcache.config.trust import Checkout, Rule
@@ -50,78 +50,61 @@ KEYS: dict[str, Rule] = {
     "entitlements": asks("it uses the entitlements of the runner's builder"),
 }
 """The rule of each key of a target."""
-_UNKNOWN = asks("bxcache does not know it")
-_HOST = "network.host"
-_HERE = "cwd://"
+_FILES = frozenset({"local", "tar", "oci", "docker"})
+"""The outputs that write only files if they have a destination."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a definition may say.
-
-    Attributes:
-        checkout: the checkout with its files.
-        allowed: what the caller allows it.
-    """
+    """What a definition may say: what its checkout holds, and what the caller allows."""
 
     checkout: Checkout
     allowed: Allowed
 
 
 def guard_target(printed: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any], list[str]]:
-    """Return the part of a target that counts, and the keys of the rest.
-
-    Args:
-        printed: the target in the output of `--print`.
-        limits: what it may say.
-    """
+    """Return the part of a target, as printed by bake, that counts, and the keys of the rest."""
     kept: dict[str, Any] = {}
     refused: list[str] = []
     for key, value in sorted(printed.items()):
         # `context` is sorted before `dockerfile`, which depends on it.
-        entries = [*_list_entries(key, value)]
+        entries = _list_entries(key, value)
         asking = [name for name, entry in entries if _asks(key, name, entry, kept, limits)]
         refused += dict.fromkeys(
             f"{key}.{name}" if isinstance(value, dict) else key for name in asking
         )
         left = {name: entry for name, entry in entries if name not in asking}
-        if left:
-            kept[key] = _shape(value, left)
+        if left and isinstance(value, list):
+            kept[key] = [*left.values()]
+        elif left:
+            kept[key] = left if isinstance(value, dict) else value
     return kept, refused
 
 
-def _shape(value: object, left: dict[str, Any]) -> object:
-    """Return the remaining entries in the shape of the original value."""
-    if isinstance(value, list):
-        return [*left.values()]
-    return left if isinstance(value, dict) else value
-
-
-def _list_entries(key: str, value: object) -> Iterator[tuple[str, Any]]:
+def _list_entries(key: str, value: object) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from ((str(number), each) for number, each in enumerate(value))
-    else:
-        yield key, value
+        return [*value.items()]
+    if isinstance(value, list):
+        return [(str(number), each) for number, each in enumerate(value)]
+    return [(key, value)]
 
 
 def _asks(key: str, name: str, value: Any, kept: Mapping[str, Any], limits: Limits) -> bool:  # noqa: ANN401  # any JSON
     if key == "dockerfile":
         value = _find_dockerfile(str(value), str(kept.get("context") or "."), limits.checkout)
     elif key in ("context", "contexts"):
-        value = str(value).removeprefix(_HERE)
+        value = str(value).removeprefix(HERE)
     if key == "contexts" and "=" in name:
         # As a flag, it would set another name.
         return True
-    why = KEYS.get(key, _UNKNOWN).judge(name, value, limits.checkout)
+    why = KEYS.get(key, asks("bxcache does not know it")).judge(name, value, limits.checkout)
     return bool(why) and not _is_allowed(key, value, limits)
 
 
 def _find_dockerfile(file: str, context: str, checkout: Checkout) -> str | None:
     """Return a Dockerfile's path from the working directory; None in a remote context."""
-    if file.startswith(_HERE):
-        return file.removeprefix(_HERE)
+    if file.startswith(HERE):
+        return file.removeprefix(HERE)
     if is_remote(file) or file.startswith("/"):
         return file
     if is_remote(context) and not checkout.has_folder(context):
@@ -130,14 +113,22 @@ def _find_dockerfile(file: str, context: str, checkout: Checkout) -> str | None:
 
 
 def _is_allowed(key: str, value: Any, limits: Limits) -> bool:  # noqa: ANN401  # any JSON
-    allowed, directory = limits.allowed, limits.checkout.directory
+    allowed = limits.allowed
     if key == "network":
-        return value == _HOST.partition(".")[2] and _HOST in allowed.words
+        return value == "host" and "network.host" in allowed.words
     if key == "entitlements":
         return value in allowed.words
     if key in ("context", "contexts", "dockerfile"):
-        return not is_remote(str(value)) and allowed.reaches(READ, str(value), directory)
-    paths = [*list_granted(key, value)]
+        return not is_remote(str(value)) and allowed.reaches(READ, str(value))
+    paths = [] if _does_more(key, value) else [*list_paths(key, value)]
     if key == "ssh" and not paths:
         return key in allowed.words
-    return bool(paths) and all(allowed.reaches(way, path, directory) for way, path in paths)
+    return bool(paths) and all(allowed.reaches(way, path) for way, path in paths)
+
+
+def _does_more(key: str, option: object) -> bool:
+    """Whether an option reads a variable or makes an image, which no path in `--allow` grants."""
+    fields = read_fields(option)
+    if key == "secret":
+        return "env" in fields or fields.get("type") == "env"
+    return key == "output" and fields.get("type", "local") not in _FILES

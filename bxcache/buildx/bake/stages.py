@@ -7,7 +7,6 @@ https://docs.docker.com/build/bake/reference/
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +35,7 @@ bake must not ask again."""
 OLDEST_BAKE = (0, 17)
 """The first buildx whose bake reads a network and entitlements from a file."""
 _DROPPED = LAYERLESS | {"--label", "-D", "--debug"}
-_LISTS = {
-    "--secret": "secret",
-    "--ssh": "ssh",
-    "--ulimit": "ulimits",
-    "--allow": "entitlements",
-}
+_LISTS = {"--secret": "secret", "--ssh": "ssh", "--ulimit": "ulimits", "--allow": "entitlements"}
 _PAIRS = {"--build-arg": "args", "--build-context": "contexts", "--add-host": "extra-hosts"}
 _SINGLE = {"--shm-size": "shm-size"}
 _NO_ATTESTATIONS = [f"type={kind},disabled=true" for kind in ("provenance", "sbom")]
@@ -49,13 +43,7 @@ _NO_ATTESTATIONS = [f"type={kind},disabled=true" for kind in ("provenance", "sbo
 
 @dataclass(frozen=True, slots=True)
 class StageExport:
-    """A stage to push as an image.
-
-    Attributes:
-        ref: the image's reference.
-        target: the stage, as for `--target`; None for the last one.
-        file: the Dockerfile.
-    """
+    """A stage to push as an image; without a target, the last one."""
 
     ref: str
     target: str | None
@@ -67,11 +55,8 @@ class Repetition:
     """What all stages share.
 
     Attributes:
-        settings: the settings of their build.
-        context: the build context.
         cache_from: the caches to import, as for `--cache-from`.
         insecure: whether the registry may be insecure.
-        extra: the caller's own arguments, which bake can express.
         environment: the source of build arguments without a value.
     """
 
@@ -83,8 +68,8 @@ class Repetition:
     environment: Mapping[str, str]
 
 
-def explain_unbaked(settings: BuildSettings, extra: Sequence[str]) -> str:
-    """Explain why bake cannot do what a build does, or return an empty string."""
+def explain_unbaked(settings: BuildSettings, extra: Sequence[str]) -> str | None:
+    """Explain why bake cannot do what a build does, if it cannot."""
     if settings.file and is_remote(settings.file):
         return "its Dockerfile is remote"
     # The result of another target of a bake does not exist when these stages are baked.
@@ -92,7 +77,7 @@ def explain_unbaked(settings: BuildSettings, extra: Sequence[str]) -> str:
         return "it uses another target's result"
     known = _DROPPED | _LISTS.keys() | _PAIRS.keys() | _SINGLE.keys()
     unknown = [flag for flag in list_flags(extra) if flag not in known]
-    return f"bake does not support `{unknown[0]}`" if unknown else ""
+    return f"bake does not support `{unknown[0]}`" if unknown else None
 
 
 def needs_new_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
@@ -123,27 +108,16 @@ def list_refs(document: Mapping[str, Any]) -> list[str]:
     return [ref for target in document["target"].values() for ref in target["tags"]]
 
 
-def write_bake(document: Mapping[str, Any]) -> str:
-    """Write a bake file as text."""
-    return json.dumps(document, indent=1)
-
-
 def render_stage_push(
     settings: BuildSettings, metadata: Path, targets: Iterable[str], extra: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Render the arguments after `docker` to push the stages of a bake file from stdin."""
     allowed = find_values(extra, "--allow")
     return (
-        "buildx",
-        "bake",
-        "--progress",
-        "rawjson",
-        "--metadata-file",
-        str(metadata),
+        *("buildx", "bake", "--progress", "rawjson", "--metadata-file", str(metadata)),
         *(("--builder", settings.builder) if settings.builder else ()),
         *(word for value in allowed for word in ("--allow", value)),
-        "--file",
-        "-",
+        *("--file", "-"),
         *targets,
     )
 
@@ -174,12 +148,13 @@ def _render_common(repetition: Repetition) -> dict[str, Any]:
         elif flag in _SINGLE:
             common[_SINGLE[flag]] = value
     # Docker reads an argument without a value from the environment, but bake does not.
-    arguments = {
-        k: repetition.environment.get(k) if v is None else v for k, v in common["args"].items()
+    inherited = {k: repetition.environment.get(k) for k, v in common["args"].items() if v is None}
+    common["args"] = {
+        name: value
+        for name, value in (common["args"] | inherited).items()
+        # A second inline cache is refused.
+        if value is not None and name != INLINE_ARGUMENT
     }
-    # Drop a second inline cache.
-    arguments.pop(INLINE_ARGUMENT, None)
-    common["args"] = {name: value for name, value in arguments.items() if value is not None}
     return {name: value for name, value in common.items() if value}
 
 

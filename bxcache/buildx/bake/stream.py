@@ -7,16 +7,18 @@ each: https://github.com/docker/buildx/blob/v0.29.1/util/progress/multiwriter.go
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import ERROR
-from bxcache.buildx.stream.reader import TraceReader, parse_status, read_items
-from bxcache.buildx.stream.vertices import read_excerpt, read_text
+from bxcache.buildx.stream.reader import TraceReader, parse_status
+from bxcache.buildx.stream.vertices import read_excerpt
+from bxcache.buildx.values import read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from bxcache.buildx.stream.events import Event
     from bxcache.buildx.stream.trace import Trace
@@ -40,7 +42,7 @@ class BakeReader:
         """
         self._stages = stages or {}
         self._readers = {target: TraceReader() for target in targets}
-        self._only = targets[0] if len(targets) == 1 else ""
+        self._only = targets[0] if len(targets) == 1 else None
         # Each vertex's targets, and whether they reported it before its work began.
         self._owners: dict[str, dict[str, bool]] = {}
 
@@ -56,7 +58,7 @@ class BakeReader:
         for target, part in self._split(document).items():
             for event in self._readers[target].read(part):
                 yield target, event
-        for message in read_items(document, "warnings") if not self._only else ():
+        for message in read_items(document, "warnings") if self._only is None else ():
             yield from self._warn(message)
 
     def end(self) -> Iterator[tuple[str, Event]]:
@@ -66,12 +68,7 @@ class BakeReader:
                 yield target, event
 
     def finish(self, target: str, own: Collection[str] = ()) -> Trace:
-        """Return the trace of a target.
-
-        Args:
-            target: the target.
-            own: its own vertices; empty if unknown.
-        """
+        """Return the trace of a target, from its own vertices as far as known."""
         others = (reader for name, reader in self._readers.items() if name != target)
         return self._readers[target].finish(own, others, self._guess_own(target))
 
@@ -92,16 +89,14 @@ class BakeReader:
         return True if Outcome.EXECUTED in resolved else None
 
     def _guess_own(self, target: str) -> frozenset[str]:
-        """Guess a target's own vertices from the stream; empty if it is the only target.
-
-        A target first reports all its vertices. A vertex that another target executes instead is
-        reported later, under the same name.
-        """
+        """Guess a target's own vertices from the stream; empty if it is the only target."""
         named = {
             digest: (step.platform, step.stage, step.text)
             for digest, vertex in self._readers[target].vertices.items()
             if (step := vertex.step) is not None and digest in self._owners
         }
+        # A target first reports all its vertices. One that another target executes instead is
+        # reported later, under the same name.
         first = {digest for digest in named if self._owners[digest][target]}
         names = {named[digest] for digest in first}
         return frozenset(d for d in named if d in first or named[d] not in names)
@@ -109,17 +104,10 @@ class BakeReader:
     def _warn(self, message: dict[str, Any]) -> Iterator[tuple[str, Event]]:
         concerned = self._find_concerned(message)
         only = concerned[0] if len(concerned) == 1 else ""
-        for number, target in enumerate(concerned):
-            for event in self._readers[target].read({"warnings": [message]}):
-                if not number:
-                    yield only, event
+        return self._read_once(concerned, only, lambda each: each.read({"warnings": [message]}))
 
     def _find_concerned(self, message: dict[str, Any]) -> list[str]:
-        """Return the targets that a warning concerns: those that need the stage of its line.
-
-        Targets with the same Dockerfile share its vertex, and BuildKit reports the warnings of each
-        target to all of them.
-        """
+        """Return the targets that need the stage of a warning: BuildKit reports it to all."""
         owners = [*self._owners.get(read_text(message, "vertex"), ())]
         if len(owners) == 1:
             return owners
@@ -134,10 +122,7 @@ class BakeReader:
         return [*dict.fromkeys(needing)] or owners
 
     def _read_output(self, line: str) -> Iterator[tuple[str, Event]]:
-        """Read docker's own output, which concerns all targets unless it names one; report it once.
-
-        Docker does not name the target of a warning.
-        """
+        """Read docker's own output, of all targets unless it names one; report it once."""
         named = _TARGET.fullmatch(line)
         meant = [*self._readers]
         if named is not None and named["name"] in self._readers:
@@ -148,41 +133,41 @@ class BakeReader:
         # An excerpt of a Dockerfile names none either; it is from the only target that failed.
         failed = [*filter(self._has_failed, meant)]
         only = next(iter(failed if len(failed) == 1 else meant if len(meant) == 1 else ()), "")
-        for number, target in enumerate(meant):
-            for event in self._readers[target].read_output(line):
-                if not number:
-                    yield only, event
+        return self._read_once(meant, only, lambda each: each.read_output(line))
+
+    def _read_once(
+        self, targets: Sequence[str], only: str, read: Callable[[TraceReader], Iterator[Event]]
+    ) -> Iterator[tuple[str, Event]]:
+        """Let the readers of some targets read the same, and yield the events of one of them."""
+        events = [[*read(self._readers[target])] for target in targets]
+        return ((only, event) for event in (events[0] if events else ()))
 
     def _has_failed(self, target: str) -> bool:
         vertices = self._readers[target].vertices.values()
         return any(each.step and each.outcome is Outcome.FAILED for each in vertices)
 
     def _split(self, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        if self._only:
+        if self._only is not None:
             return {self._only: document}
-        parts: dict[str, dict[str, list[Any]]] = {}
-
-        def add(target: str, key: str, message: dict[str, Any]) -> None:
-            parts.setdefault(target, {}).setdefault(key, []).append(message)
-
+        parts: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         for vertex in read_items(document, "vertexes"):
             target, name = self._find_target(read_text(vertex, "name"))
-            if target:
+            if target is not None:
                 begun = self._owners.setdefault(read_text(vertex, "digest"), {})
                 begun.setdefault(target, not read_text(vertex, "started"))
-                add(target, "vertexes", {**vertex, "name": name})
+                parts[target]["vertexes"].append({**vertex, "name": name})
         for key in ("statuses", "logs"):
             for message in read_items(document, key):
                 owners = [*self._owners.get(read_text(message, "vertex"), ())]
                 # A status counts for all of them; a log line is reported once.
                 for target in owners if key == "statuses" else owners[:1]:
-                    add(target, key, message)
+                    parts[target][key].append(message)
         return parts
 
-    def _find_target(self, name: str) -> tuple[str, str]:
-        """Return a vertex's target, or an empty string, and its name without the target."""
+    def _find_target(self, name: str) -> tuple[str | None, str]:
+        """Return a vertex's target, if known, and its name without the target."""
         head, bracket, rest = name.partition("]")
         target, _, label = head.removeprefix("[").partition(" ")
         if not bracket or not name.startswith("[") or target not in self._readers:
-            return "", name
+            return None, name
         return target, f"[{label}]{rest}" if label else rest.removeprefix(" ")

@@ -81,11 +81,9 @@ class Transferred:
     """Bytes were transferred.
 
     Attributes:
-        kind: the kind of transfer.
         item: the layer, or BuildKit's name for the item.
         current: the bytes transferred so far; 0 if unknown.
         total: all bytes; 0 if unknown.
-        done: whether the transfer is complete.
         is_context: whether it sends a build context, not one of the small files beside it.
     """
 
@@ -147,21 +145,15 @@ def redact_event(event: Event, redact: Redactor) -> Event:
     names only layers.
     """
     match event:
-        case StepLogged(step, line, vertex):
-            return StepLogged(_redact_step(step, redact), redact(line), vertex)
-        case StepShown(step, line, vertex):
-            return StepShown(_redact_step(step, redact), redact(line), vertex)
+        case StepLogged(step, line, vertex) | StepShown(step, line, vertex):
+            return type(event)(_redact_step(step, redact), redact(line), vertex)
         case StepStarted() | StepStopped():
             return replace(event, step=_redact_step(event.step, redact))
-        case StepFinished(step, outcome, seconds, error, vertex):
-            step, error = _redact_step(step, redact), redact(error)
-            return StepFinished(step, outcome, seconds, error, vertex)
-        case Said(line):
-            return Said(redact(line))
-        case Warned(text):
-            return Warned(redact(text))
-        case Noted(text):
-            return Noted(redact(text))
+        case StepFinished():
+            step = _redact_step(event.step, redact)
+            return replace(event, step=step, error=redact(event.error))
+        case Said(text) | Warned(text) | Noted(text):
+            return type(event)(redact(text))
         case RunStarted() | Streamed() | Transferred():
             return event
 

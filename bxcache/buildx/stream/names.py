@@ -7,7 +7,7 @@ https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/dockerfile2llb
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 _STEP = re.compile(r"\[(?P<head>[^\]]*)\] (?P<text>.*)", re.DOTALL)
@@ -44,9 +44,6 @@ class StepName:
         stage: the stage's name, or `stage-N` as BuildKit numbers them.
         index: the step's number in the stage, from 1.
         total: the number of steps in the stage.
-        text: the instruction.
-        is_base: whether it is a `FROM`, which makes no layer.
-        is_link: whether it is the merge of a `COPY --link`.
     """
 
     platform: str | None
@@ -57,11 +54,18 @@ class StepName:
 
     @property
     def is_base(self) -> bool:
+        """Whether it is a `FROM`, which makes no layer."""
         return self.text.startswith(_FROM)
 
     @property
     def is_link(self) -> bool:
+        """Whether it is the merge of a `COPY --link`."""
         return self.text.startswith(LINK)
+
+    @property
+    def copied(self) -> StepName | None:
+        """The `COPY --link` whose merge it is."""
+        return replace(self, text=self.text.removeprefix(LINK)) if self.is_link else None
 
     @property
     def label(self) -> str:
@@ -81,14 +85,10 @@ def parse_step_name(name: str) -> StepName | None:
     place = _PLACE.fullmatch(words.pop()) if words else None
     if match is None or place is None:
         return None
-    platform, stage = _split_head(words)
-    return StepName(platform, stage, int(place["index"]), int(place["total"]), match["text"])
-
-
-def _split_head(words: list[str]) -> tuple[str | None, str]:
     # A stage's name contains no `/`, but a platform always does.
     platform = words.pop(0) if words and "/" in words[0] else None
-    return platform, " ".join(words) or ONLY_STAGE
+    stage = " ".join(words) or ONLY_STAGE
+    return StepName(platform, stage, int(place["index"]), int(place["total"]), match["text"])
 
 
 def is_local(name: str) -> bool:

@@ -11,6 +11,8 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.values import read_items
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -68,9 +70,7 @@ def join_documents(lines: Iterable[str]) -> Iterator[str]:
 
 
 def decode_base64(text: object) -> Iterator[bytes]:
-    """Decode a base64 text piece by piece, so that a large one is never decoded as a whole; stop at
-    an error.
-    """
+    """Decode a base64 text piece by piece, to bound memory; stop at an error."""
     if not isinstance(text, str):
         return
     for start in range(0, len(text), _PIECE):
@@ -93,7 +93,6 @@ class StreamRedactor:
         """The held end of the last piece of each step and output."""
 
     def __call__(self, line: str) -> str:
-        """Mask the secrets in a line."""
         if not line.startswith("{"):
             return self._redact(line)
         try:
@@ -114,12 +113,12 @@ class StreamRedactor:
         return json.dumps(masked, separators=(",", ":"), ensure_ascii=False)
 
     def _join_pieces(self, document: dict[str, Any]) -> None:
-        pieces = _list_objects(document, "logs")
+        pieces = read_items(document, "logs")
         for piece in pieces:
             # Skip a piece that is not base64.
             with suppress(ValueError):
                 self._join_piece(piece)
-        vertexes = _list_objects(document, "vertexes")
+        vertexes = read_items(document, "vertexes")
         ended = {str(each.get("digest")) for each in vertexes if each.get("completed")}
         rest = [self._held.pop(key) for key in tuple(self._held) if key[0] in ended]
         if rest:
@@ -140,11 +139,6 @@ class StreamRedactor:
         if cut < len(data):
             self._held[key] = {**piece, "data": _encode(data[cut:])}
         piece["data"] = _encode(data[:cut])
-
-
-def _list_objects(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    listed = document.get(name)
-    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
 def _encode(data: bytes) -> str:

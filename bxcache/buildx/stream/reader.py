@@ -47,10 +47,9 @@ from bxcache.buildx.stream.vertices import (
     advance,
     find_beginning,
     measure_spans,
-    read_count,
-    read_text,
     read_warning,
 )
+from bxcache.buildx.values import as_list, read_count, read_items, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -66,11 +65,7 @@ lines, of which the first and the last matter."""
 
 
 class TraceReader:
-    """Reads a stream line by line.
-
-    Attributes:
-        vertices: the state of each vertex, by digest.
-    """
+    """Reads a stream line by line into the state of each vertex, by digest."""
 
     def __init__(self) -> None:
         self.vertices: dict[str, Vertex] = {}
@@ -90,9 +85,8 @@ class TraceReader:
             self._has_begun = True
             yield RunStarted()
         for key, take in self._KINDS:
-            if key in document:
-                for message in read_items(document, key):
-                    yield from take(self, message)
+            for message in read_items(document, key):
+                yield from take(self, message)
 
     def end(self) -> Iterator[Event]:
         """Yield the end of steps that have none in the stream, once the stream has ended."""
@@ -141,7 +135,6 @@ class TraceReader:
             yield Said(text)
 
     def _vertex(self, message: dict[str, Any], key: str) -> Vertex | None:
-        """Return the vertex of a message, or None if the message names none."""
         digest = read_text(message, key)
         if digest and digest not in self.vertices:
             self.vertices[digest] = Vertex(digest)
@@ -154,8 +147,8 @@ class TraceReader:
         if not vertex.name:
             vertex.name = read_text(message, "name")
             vertex.step = parse_step_name(vertex.name)
-        inputs = message.get("inputs")
-        if not vertex.inputs and isinstance(inputs, list):
+        inputs = as_list(message.get("inputs"))
+        if inputs and not vertex.inputs:
             vertex.inputs = tuple(each for each in inputs if isinstance(each, str))
             vertex.reported_as = self._find_reported(vertex)
         outcome, started = vertex.outcome, vertex.started
@@ -171,8 +164,7 @@ class TraceReader:
     def _read_status(self, message: dict[str, Any]) -> Iterator[Event]:
         status = read_text(message, "id")
         written = parse_written_manifest(status)
-        vertex = self._vertex(message, "vertex") if written is not None else None
-        if vertex is not None:
+        if written is not None and (vertex := self._vertex(message, "vertex")) is not None:
             vertex.written = written
         moved = find_transfer(status)
         if moved is not None:
@@ -240,9 +232,3 @@ def parse_status(line: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return document if not line[end:].strip(" \t\r\n") else None
-
-
-def read_items(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """Return the messages of one kind."""
-    found = document.get(key)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

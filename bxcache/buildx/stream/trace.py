@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from graphlib import CycleError, TopologicalSorter
+from operator import or_
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.buildx.stream.instructions import Instruction, find_reads, join_parts
-from bxcache.buildx.stream.names import INTERNAL, CacheVertex, StepName, Transfer
+from bxcache.buildx.stream.names import INTERNAL, CacheVertex, StepName, Transfer, is_local
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.buildx.stream.vertices import Vertex, find_beginning, measure_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,6 @@ class TracedStep:
     Attributes:
         digests: its vertices. A `COPY --link` and an `ADD` of a URL have two.
         seconds: how long it ran, including transfers.
-        log_bytes: how much it printed.
         log: the end of its output.
         is_cut: whether output before `log` was dropped; it may then begin within a word.
         began: when it began, in seconds since 1970; None if unknown.
@@ -51,9 +53,7 @@ class TracedSource:
 
     Attributes:
         digest: its vertex.
-        text: BuildKit's name for it.
         step: its step, if it is a `FROM`.
-        seconds: how long it took.
         began: when it began, in seconds since 1970; None if unknown.
     """
 
@@ -69,10 +69,9 @@ class CacheTransfer:
     """The import or export of one cache.
 
     Attributes:
-        name: BuildKit's name for it.
-        digest: the manifest that an export wrote, or None.
-        error: why it failed, or an empty string.
-        log: the last line that it printed, or an empty string.
+        digest: the manifest that an export wrote.
+        error: why it failed; empty if it did not.
+        log: the last line that it printed.
     """
 
     name: str
@@ -87,10 +86,8 @@ class Trace:
 
     Attributes:
         steps: the instructions, in the order in which they began.
-        transfers: the imports and exports of caches.
         said: docker's own output.
         unloaded: why results found in a cache could not be loaded.
-        sources: the sources of the steps' files.
         began: when the build began, in seconds since 1970; None if unknown.
         warnings: BuildKit's warnings, each once.
         moved: the bytes transferred, by kind.
@@ -111,16 +108,99 @@ class Trace:
         return bool(list_errors(self.said))
 
     @property
-    def last_error(self) -> str:
-        """Docker's last error message; empty if there is none."""
+    def last_error(self) -> str | None:
+        """Docker's last error message."""
         said = list_errors(self.said)
         # If several targets fail at once, docker reports only one.
         steps = [each.error for each in self.steps if each.outcome is Outcome.FAILED]
-        return next(filter(None, (*reversed(said), *steps)), "")
+        return next(filter(None, (*reversed(said), *steps)), None)
 
     def find_transfers(self, kind: CacheVertex) -> list[CacheTransfer]:
         """Return the imports, or the exports of one type, in the order in which they began."""
         return [each for each in self.transfers if each.name.startswith(kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """The vertices of one instruction; `main` decides its outcome."""
+
+    name: StepName
+    main: Vertex
+    parts: tuple[Vertex, ...]
+
+    @property
+    def done(self) -> Vertex | None:
+        """The vertex with the outcome; after a failed fetch, no other vertex follows."""
+        found = (each for each in (self.main, *self.parts) if each.outcome is not None)
+        return next(found, None)
+
+
+def _join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
+    """Yield an instruction for each step, which may consist of several vertices."""
+    # An `ADD` of a URL has a vertex that fetches it; a `COPY --link` has a merge for each stage.
+    by_digest = {each.digest: each for each in vertices}
+    fetches: dict[str, list[Vertex]] = defaultdict(list)
+    merges: dict[str, list[Vertex]] = defaultdict(list)
+    for vertex in vertices:
+        copied = vertex.step.copied if vertex.step is not None else None
+        for other in (by_digest[digest] for digest in vertex.inputs if digest in by_digest):
+            if other.is_part_of(vertex):
+                fetches[vertex.digest].append(other)
+            elif copied is not None and other.step == copied:
+                merges[other.digest].append(vertex)
+    fetched = {each.digest for parts in fetches.values() for each in parts}
+    for vertex in vertices:
+        step = vertex.step
+        if step is None or step.is_base or step.is_link or vertex.digest in fetched:
+            continue
+        yield Instruction(step, vertex, (*fetches[vertex.digest], vertex, *merges[vertex.digest]))
+
+
+class Reads(AbstractSet[str]):
+    """Instructions that copy from the local contexts.
+
+    Thousands of vertices may each depend on nearly all of them, so they are bits of a number.
+    """
+
+    __slots__ = ("_every", "_held")
+
+    def __init__(self, every: Sequence[str], held: int) -> None:
+        """Select from a list by bits, the lowest for the first item."""
+        self._every, self._held = every, held
+
+    def __contains__(self, text: object) -> bool:
+        return text in tuple(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for at, text in enumerate(self._every) if self._held >> at & 1)
+
+    def __len__(self) -> int:
+        return self._held.bit_count()
+
+    def __hash__(self) -> int:
+        return self._hash()
+
+    @classmethod
+    def _from_iterable(cls, texts: Iterable[str]) -> frozenset[str]:  # type: ignore[override]
+        return frozenset(texts)
+
+
+def _find_reads(vertices: Iterable[Vertex]) -> dict[str, Reads]:
+    """Find the instructions that copy from the local contexts and that each vertex depends on."""
+    known = {each.digest: each for each in vertices}
+    below = {name: [each for each in known[name].inputs if each in known] for name in known}
+    bits: dict[str, int] = {}
+    found: dict[str, int] = {}
+    try:
+        for digest in TopologicalSorter(below).static_order():
+            contexts = (known[each].name for each in below[digest])
+            own = (f"{each} {known[digest].text}" for each in contexts if is_local(each))
+            held = sum({1 << bits.setdefault(each, len(bits)) for each in own})
+            found[digest] = reduce(or_, (found[each] for each in below[digest]), held)
+    except CycleError:
+        return {}
+    every = tuple(bits)
+    return {digest: Reads(every, held) for digest, held in found.items()}
 
 
 def _make_step(
@@ -152,17 +232,18 @@ def list_steps(
     """Yield a build's own instructions with their outcomes.
 
     Args:
-        vertices: the vertices in its stream.
         own: its own vertices, as far as known; empty if unknown.
         elsewhere: the vertices of concurrent builds.
         ended: whether it completed; then a vertex not reported as done was not needed.
     """
-    instructions, reads = list(join_parts(vertices)), find_reads(vertices)
-    mine = {each.main.digest for each in instructions if each.is_of(own)}
+    instructions, reads = list(_join_parts(vertices)), _find_reads(vertices)
+    mine = {
+        each.main.digest for each in instructions if any(part.digest in own for part in each.parts)
+    }
     platforms = {each.name.platform for each in instructions if each.main.digest in mine}
     others = {
         (each.name.stage, each.name.text): each
-        for each in (*join_parts(elsewhere), *instructions)
+        for each in (*_join_parts(elsewhere), *instructions)
         if mine and each.main.digest not in mine and each.done is not None
     }
     for each in instructions:
@@ -178,13 +259,12 @@ def list_steps(
 
 
 def list_sources(vertices: Iterable[Vertex]) -> Iterator[TracedSource]:
-    """Yield the sources of the steps' files."""
+    """Yield the base images, and what else was fetched for steps."""
     for vertex in vertices:
         is_step = vertex.step is not None and not vertex.step.is_base
         if not (is_step or vertex.name.startswith(INTERNAL) or _is_transfer(vertex)):
-            text = vertex.step.text if vertex.step is not None else vertex.name
             seconds, began = measure_spans(vertex.spans), find_beginning(vertex.spans)
-            yield TracedSource(vertex.digest, text, vertex.step, seconds, began)
+            yield TracedSource(vertex.digest, vertex.text, vertex.step, seconds, began)
 
 
 def list_transfers(vertices: Iterable[Vertex]) -> Iterator[CacheTransfer]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from codecs import utf_8_decode
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import decode_base64
+from bxcache.buildx.values import as_list, as_table, read_items, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,8 +23,6 @@ LONGEST_LINE = 1 << 20
 _LONGEST_SHOWN = 4_000
 """In characters: the maximum of a line that is overwritten again and again."""
 _LONGEST_TAIL = 8_000
-_LARGEST_COUNT = (1 << 63) - 1
-"""The maximum of BuildKit's counts, which are int64."""
 _CANCELED = ("context canceled", "context cancelled")
 
 
@@ -31,8 +32,7 @@ class LineReader:
 
     Attributes:
         begun: the bytes of an incomplete character.
-        pieces: the text of an incomplete line.
-        length: its length in characters.
+        pieces: the text of an incomplete line, of a length in characters.
         is_cut: whether a part of the line was already reported.
     """
 
@@ -59,8 +59,8 @@ class LineReader:
         if self.length > LONGEST_LINE:
             yield from self._cut()
 
-    def find_shown(self) -> str:
-        """Return the complete line that is about to be overwritten, or an empty string.
+    def find_shown(self) -> str | None:
+        """Return the complete line that is about to be overwritten, if there is one.
 
         A carriage return ended it, so a secret in it is complete and can be masked.
         """
@@ -70,10 +70,9 @@ class LineReader:
             if tail.count("\r") > 1 or len(tail) > _LONGEST_SHOWN:
                 break
         shown, returned, _ = tail.rpartition("\r")
-        return write_over(shown) if returned and len(tail) <= _LONGEST_SHOWN else ""
+        return write_over(shown) if returned and len(tail) <= _LONGEST_SHOWN else None
 
     def end(self) -> Iterator[str]:
-        """Yield the incomplete line."""
         rest, self.begun = "\ufffd" if self.begun else "", b""
         yield from filter(None, self._end_line(rest))
 
@@ -108,9 +107,7 @@ class Vertex:
     """The state of a vertex.
 
     Attributes:
-        outcome: its outcome, if known.
         promised: it was found in a cache, but may still fail to load.
-        started: its work began.
         unloaded: why a result found in a cache could not be loaded.
         written: the cache manifest that it wrote.
         spans: the times of its work, ends by starts.
@@ -133,7 +130,7 @@ class Vertex:
     log: str = ""
     log_bytes: int = 0
     spans: dict[str, str] = field(default_factory=dict)
-    printing: dict[int, LineReader] = field(default_factory=dict)
+    printing: dict[int, LineReader] = field(default_factory=lambda: defaultdict(LineReader))
     tail: str = ""
     is_cut: bool = False
     reported_as: str = ""
@@ -141,19 +138,18 @@ class Vertex:
     def __post_init__(self) -> None:
         self.reported_as = self.reported_as or self.digest
 
+    @property
+    def text(self) -> str:
+        """Its instruction, or BuildKit's name for it."""
+        return self.step.text if self.step is not None else self.name
+
     def is_part_of(self, other: Vertex) -> bool:
         """Whether both belong to one step, like the fetch and the copy of an `ADD`."""
         return self.step is not None and self.step == other.step
 
     def print(self, data: bytes, stream: int) -> tuple[str, LineReader]:
-        """Add output; keep only the end of a long log.
-
-        Returns:
-            the output as text, and its line reader.
-        """
-        reader = self.printing.get(stream)
-        if reader is None:
-            reader = self.printing[stream] = LineReader()
+        """Add output, of a long log only the end; return it as text, and its line reader."""
+        reader = self.printing[stream]
         text = reader.decode(data)
         self.log_bytes += len(data)
         self.is_cut = self.is_cut or len(self.tail) + len(text) > _LONGEST_TAIL
@@ -162,15 +158,11 @@ class Vertex:
 
     def end_lines(self) -> Iterator[str]:
         """Yield incomplete lines, once it prints nothing more."""
-        for reader in self.printing.values():
-            yield from reader.end()
+        return chain.from_iterable(reader.end() for reader in self.printing.values())
 
 
 def advance(vertex: Vertex, message: dict[str, Any]) -> None:
-    """Update a vertex from one of its messages.
-
-    `reader` documents the rules.
-    """
+    """Update a vertex from one of its messages, by the rules in `reader`."""
     started, completed = read_text(message, "started"), read_text(message, "completed")
     cached, error = message.get("cached") is True, read_text(message, "error")
     if started and completed:
@@ -195,8 +187,7 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
 def measure_spans(spans: dict[str, str]) -> float:
     """Return the seconds that time spans cover together.
 
-    A span that ends before it begins, because the clock was set back, or that cannot be parsed
-    counts as zero.
+    One that ends before it begins, because the clock was set back, or is invalid counts as zero.
     """
     covered, end = 0.0, float("-inf")
     known = ((_parse_time(a), _parse_time(b)) for a, b in spans.items())
@@ -224,35 +215,16 @@ def _parse_time(text: str) -> float:
         return 0.0
 
 
-def read_text(message: dict[str, Any], key: str) -> str:
-    """Return a string of a message, or an empty string."""
-    value = message.get(key)
-    return value if isinstance(value, str) else ""
-
-
 def read_warning(message: dict[str, Any]) -> str:
     """Return a warning's text, the short one if there is one; empty without any."""
-    details = message.get("detail")
-    texts = (message.get("short"), *(details if isinstance(details, list) else ()))
+    texts = (message.get("short"), *as_list(message.get("detail")))
     read = (b"".join(decode_base64(each)).decode(errors="replace").strip() for each in texts)
     return next(filter(None, read), read_text(message, "url"))
 
 
 def read_excerpt(message: dict[str, Any]) -> tuple[str, list[int]]:
     """Return the text that a warning is about and its lines, from 1; empty if it names none."""
-    source, ranges = message.get("sourceInfo"), message.get("range")
-    data = source.get("data") if isinstance(source, dict) else None
+    data = as_table(message.get("sourceInfo")).get("data")
     text = b"".join(decode_base64(data)).decode(errors="replace")
-    starts = (
-        (each.get("start") for each in ranges if isinstance(each, dict))
-        if isinstance(ranges, list)
-        else ()
-    )
-    lines = (each.get("line") for each in starts if isinstance(each, dict))
+    lines = (as_table(each.get("start")).get("line") for each in read_items(message, "range"))
     return text, [line for line in lines if isinstance(line, int)]
-
-
-def read_count(message: dict[str, Any], key: str) -> int:
-    """Return a count of a message; 0 if it is missing or out of range."""
-    value = message.get(key)
-    return value if isinstance(value, int) and 0 < value <= _LARGEST_COUNT else 0
