@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from bxcache.cli.build_options import with_bake_options
+from bxcache.cli.build_options import BAKE_OPTIONS
 from bxcache.cli.commands import deferred
 
 
 @click.command("bake")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
-@with_bake_options
+@BAKE_OPTIONS
 @click.pass_obj
 @deferred("bake:bake")
 def bake_command() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from bxcache.cli.build_options import with_build_options
+from bxcache.cli.build_options import BUILD_OPTIONS
 from bxcache.cli.commands import deferred
 from bxcache.cli.completion import complete_images
 
 
 @click.command("build")
 @click.argument("words", nargs=-1, metavar="[PATH | IMAGE...]", shell_complete=complete_images)
-@with_build_options
+@BUILD_OPTIONS
 @click.pass_obj
 @deferred("build:build")
 def build_command() -> None:

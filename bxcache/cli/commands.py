@@ -27,7 +27,7 @@ def deferred(action: str) -> Callable[[Callable[[], None]], Callable[..., Any]]:
     def declare(declared: Callable[[], None]) -> Callable[..., Any]:
         @wraps(declared)
         def run(*arguments: Any, **values: Any) -> Any:  # noqa: ANN401  # click's options
-            _load("library_log:print_library_log")()
+            _load("job_log:print_library_log")()
             return _load(f"actions.{action}")(*arguments, **values)
 
         return run

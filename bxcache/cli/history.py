@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from bxcache.cli.commands import deferred
-from bxcache.cli.completion import complete_kept_stages, complete_scopes, complete_stages
-from bxcache.cli.options import CONFIG, JSON
+from bxcache.cli.completion import complete_kept_stages, complete_scopes
+from bxcache.cli.options import BRANCH, CONFIG, JSON, PLATFORM, TARGET, flag, repeated, together
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-_OPTIONS = (
-    click.option(
+_SHARED = together(
+    repeated(
         "--stage",
         "stages",
-        multiple=True,
         shell_complete=complete_kept_stages,
         metavar="NAME",
         help="Show only this stage; can be repeated.",
     ),
-    click.option("--platform", metavar="NAME", help="Show only this platform."),
-    click.option(
-        "--target",
-        shell_complete=complete_stages,
-        metavar="STAGE",
-        help="The stage that was built, if not the last.",
-    ),
-    click.option(
-        "--branch", metavar="NAME", help="The branch, if not the one that CI or git reports."
-    ),
+    PLATFORM,
+    TARGET,
+    BRANCH,
     click.option(
         "--from",
         "source",
@@ -40,24 +26,18 @@ _OPTIONS = (
         help="A store, a directory that buildx exported to, or a registry's repository. "
         "Default: the backends of the configuration.",
     ),
-    click.option("--no-trunc", "full", is_flag=True, help="Do not truncate the output."),
+    flag("--no-trunc", "full", help="Do not truncate the output."),
     JSON,
     CONFIG,
 )
 
 
-def _with_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
 @click.command("history")
 @click.argument("name", required=False, shell_complete=complete_scopes)
-@_with_options
-@click.option("--chain", is_flag=True, help="Also show what each stage builds on.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the digests of the layers only.")
-@click.option("--blobs", "places", is_flag=True, help="Show where each layer is stored.")
+@_SHARED
+@flag("--chain", help="Also show what each stage builds on.")
+@flag("-q", "--quiet", help="Print the digests of the layers only.")
+@flag("--blobs", "places", help="Show where each layer is stored.")
 @click.option(
     "--export",
     "folder",
@@ -78,7 +58,7 @@ def history_command() -> None:
 @click.command("diff")
 @click.argument("before", default="~1", shell_complete=complete_scopes)
 @click.argument("after", required=False, shell_complete=complete_scopes)
-@_with_options
+@_SHARED
 @deferred("history:show_difference")
 def diff_command() -> None:
     """Compare the layers of two builds by stage, and show the steps behind those that differ.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.report_files import check_paths
+from bxcache.cli.report_files import check_outside, to_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,13 +21,7 @@ _NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """The files of one image.
-
-    Attributes:
-        reports: the reports.
-        trace: the trace.
-        log: BuildKit's stream.
-    """
+    """The files of one image; `log` is for BuildKit's stream."""
 
     reports: tuple[Path, ...] = ()
     trace: Path | None = None
@@ -71,16 +65,18 @@ def spread_files(
         )
         for name in names
     }
-    shared = () if with_log or values["log"] is None else (values["log"],)
-    _check_owners(files, shared)
-    check_paths(path for each in files.values() for path in each.list_paths())
+    own = [(f"`{name}`", path) for name, each in files.items() for path in each.list_paths()]
+    shared = [] if with_log or values["log"] is None else [("`--log`", values["log"])]
+    _check_owners([*shared, *own])
+    check_outside(path for _, path in own)
+    for _, path in own:
+        to_file(path)
     return files
 
 
-def _check_owners(files: Mapping[str, ImageFiles], shared: Iterable[Path]) -> None:
+def _check_owners(owned: Iterable[tuple[str, Path]]) -> None:
     owners: dict[str, tuple[str, Path]] = {}
-    own = [(f"`{name}`", path) for name, each in files.items() for path in each.list_paths()]
-    for owner, path in (*(("`--log`", path) for path in shared), *own):
+    for owner, path in owned:
         # Some file systems ignore case.
         real = os.path.realpath(path).casefold()
         other, first = owners.setdefault(real, (owner, path))

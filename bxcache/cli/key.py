@@ -5,16 +5,16 @@ from __future__ import annotations
 import click
 
 from bxcache.cli.commands import deferred
-from bxcache.cli.options import CONFIG, IMAGE
+from bxcache.cli.options import BRANCH, CONFIG, IMAGE, to_path
 
 _STYLES = ("plain", "github", "circleci", "gitlab")
 
 
 @click.command("key")
 @click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
-@click.option("--branch", metavar="NAME", help="The branch, if not the one that CI or git reports.")
+@BRANCH
 @IMAGE
-@click.option("--dir", "folder", metavar="DIR", help="The store.")
+@click.option("--dir", "folder", type=to_path, metavar="DIR", help="The store.")
 @CONFIG
 @deferred("key:print_key")
 def key_command() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -11,7 +12,7 @@ import click
 
 from bxcache.cli.commands import LazyGroup, add_commands
 from bxcache.cli.streams import open_streams
-from bxcache.errors import EXIT_INTERRUPTED, BxcacheError, StoreError
+from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 from bxcache.version import __version__
 
 if TYPE_CHECKING:
@@ -83,19 +84,15 @@ def run(argv: Sequence[str]) -> int:
         where = f": `{error.filename}`" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", StoreError.exit_code)
     except Exception:  # noqa: BLE001  # the last boundary: anything else is a bug
-        from bxcache.cli.failing import show_bug  # noqa: PLC0415  # only a bug needs it
+        from traceback import format_exc  # noqa: PLC0415  # only a bug needs it
 
-        return show_bug()
+        words = "this is a bug in bxcache; please report it with these lines"
+        return _fail(f"{words}\n\n{format_exc()}", EXIT_BUG)
     return status if isinstance(status, int) else 0
 
 
 def judge_output(status: int, output: Sink) -> int:
-    """The exit status, which takes failed writes to stdout into account.
-
-    Args:
-        status: the exit status of the command.
-        output: the file behind stdout.
-    """
+    """The exit status of a command, which takes failed writes to stdout into account."""
     sys.stdout.flush()
     trouble = output.trouble
     if status or trouble is None:
@@ -120,6 +117,11 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _fail(message: str, status: int) -> int:
-    from bxcache.cli.failing import show_error  # noqa: PLC0415  # only a failure needs it
+    """Print an error without its secrets, and return the exit status."""
+    from bxcache.buildx.secrets import find_mentioned, find_secrets  # noqa: PLC0415  # only here
+    from bxcache.cli.job_log import say  # noqa: PLC0415  # the same
+    from bxcache.redaction import Redactor  # noqa: PLC0415  # the same
 
-    return show_error(message, status)
+    secrets = (*find_secrets(sys.argv, os.environ), *find_mentioned(message, os.environ))
+    say(f"{click.style('error:', fg='red')} {Redactor(secrets)(message)}")
+    return status

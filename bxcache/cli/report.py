@@ -5,36 +5,30 @@ from __future__ import annotations
 import click
 
 from bxcache.cli.commands import deferred
-from bxcache.cli.completion import complete_scopes, complete_stages
-from bxcache.cli.options import CONFIG, JSON
-from bxcache.cli.report_files import check_files, check_trace
+from bxcache.cli.completion import complete_scopes
+from bxcache.cli.options import BRANCH, CONFIG, JSON, PLATFORM, TARGET, repeated
+from bxcache.cli.report_files import to_file, to_report_file
 
 
 @click.command("report")
 @click.argument("name", required=False, shell_complete=complete_scopes)
-@click.option(
+@repeated(
     "-o",
     "--output",
     "outputs",
-    multiple=True,
-    callback=check_files,
+    type=to_report_file,
     metavar="FILE",
     help="Write the report to a .json, .md or .html file and print nothing; can be repeated.",
 )
 @click.option(
     "--trace",
-    callback=check_trace,
+    type=to_file,
     metavar="FILE",
     help="Write the build to a file as a trace for Perfetto and print nothing.",
 )
-@click.option("--platform", metavar="NAME", help="Show only this platform.")
-@click.option(
-    "--target",
-    shell_complete=complete_stages,
-    metavar="STAGE",
-    help="The stage that was built, if not the last.",
-)
-@click.option("--branch", metavar="NAME", help="The branch, if not the one that CI or git reports.")
+@PLATFORM
+@TARGET
+@BRANCH
 @click.option(
     "--from",
     "source",

@@ -28,53 +28,35 @@ https://opentelemetry.io/docs/specs/otel/context/env-carriers/
 """
 
 
-def check_files(
-    _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[Path, ...]:
-    """The files for reports.
+def to_report_file(text: str) -> Path:
+    """The type of an option that names a file for a report.
 
     Raises:
-        click.BadParameter: a file has an unknown suffix, or cannot be written.
+        click.BadParameter: the file has an unknown suffix, or cannot be written.
     """
-    paths = tuple(map(Path, values))
-    for path in paths:
-        _check_file(path, parameter)
-    return paths
-
-
-def _check_file(path: Path, parameter: click.Parameter) -> None:
-    if _name_form(path) not in FORMS:
+    if _name_form(Path(text)) not in FORMS:
         known = ", ".join(f"`.{form}`" for form in FORMS)
-        raise click.BadParameter(f"`{path}` must end in one of {known}", param=parameter)
-    _check_writable(path, parameter)
+        raise click.BadParameter(f"`{Path(text)}` must end in one of {known}")
+    return to_file(text)
 
 
-def check_trace(
-    _context: click.Context, parameter: click.Parameter, value: str | None
-) -> Path | None:
-    """The file for the trace.
+def to_file(text: str | Path) -> Path:
+    """The type of an option that names a file to write.
 
     Raises:
         click.BadParameter: the file cannot be written.
     """
-    if value is None:
-        return None
-    path = Path(value)
-    _check_writable(path, parameter)
+    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
+
+    path = Path(text)
+    # `check_outside` refuses a file in a store; until then it stays untouched.
+    if find_store(path) is None:
+        try:
+            check_destination(path)
+        except OSError as error:
+            why = f"`{path}` cannot be written: {error.strerror or error}"
+            raise click.BadParameter(why) from error
     return path
-
-
-def check_paths(paths: Iterable[Path]) -> None:
-    """Check that files can be written.
-
-    Raises:
-        click.BadParameter: a file cannot be written.
-        ConfigError: a file is inside a store.
-    """
-    known = list(paths)
-    check_outside(known)
-    for path in known:
-        _check_writable(path)
 
 
 def check_outside(paths: Iterable[Path]) -> None:
@@ -88,19 +70,6 @@ def check_outside(paths: Iterable[Path]) -> None:
         from bxcache.pipeline.destinations import Destination, check_destinations  # noqa: PLC0415  # few
 
         check_destinations(Destination("", path) for path in named)
-
-
-def _check_writable(path: Path, parameter: click.Parameter | None = None) -> None:
-    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
-
-    if find_store(path) is not None:
-        # `check_outside` refuses it; until then it stays untouched.
-        return
-    try:
-        check_destination(path)
-    except OSError as error:
-        why = f"`{path}` cannot be written: {error.strerror or error}"
-        raise click.BadParameter(why, param=parameter) from error
 
 
 def check_alone(paths: Iterable[Path | None]) -> None:

@@ -1,12 +1,14 @@
-"""The result of one image as text or JSON."""
+"""The results of builds as text or JSON, and their notes for a CI job."""
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from bxcache.cli.job_log import say
+from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.progress import QUIET, is_shown
 from bxcache.console.document import describe_result
 from bxcache.console.history import render_history
 from bxcache.console.progress import QuietProgress
@@ -15,30 +17,71 @@ from bxcache.console.tables import render_document
 from bxcache.insight.history import History
 
 if TYPE_CHECKING:
-    from bxcache.console.job_log import JobLog
+    from collections.abc import Sequence
+
     from bxcache.pipeline.result import BuildResult
 
 
 def print_result(
-    result: BuildResult, observer: object, log: JobLog | None, *, quiet: bool, as_json: bool
-) -> list[str]:
+    result: BuildResult, observer: object, *, quiet: bool, as_json: bool
+) -> Sequence[str]:
     """Print the result of a build, and return what docker said that nothing has shown so far."""
     said = observer.said if isinstance(observer, QuietProgress) else []
     if isinstance(observer, QuietProgress) and result.exit_status:
-        say("\n".join(said), log)
+        say("\n".join(said))
     if as_json:
         click.echo(render_document(describe_result(result)))
-    if quiet and not as_json and result.digest:
+    elif quiet and result.digest:
         click.echo(result.digest)
     if not quiet:
-        say(render_summary(result), log)
+        say(render_summary(result))
     return said
 
 
-def print_layers(result: BuildResult, log: JobLog | None) -> None:
+def print_layers(result: BuildResult) -> None:
     """Print the layers of every stage."""
     stages = tuple(result.stages.values())
     place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
     scope = result.record.scope.name if result.record is not None else ""
     history = History(scope, place, record=result.record, stages=stages)
-    say(render_history(history, stages, chain=False, full=False, places=False), log, err=False)
+    say(render_history(history, stages, chain=False, full=False, places=False), err=False)
+
+
+def print_warnings(mode: str, result: BuildResult, name: str | None = None) -> None:
+    """Print the warnings of a finished build, if they were not shown or are folded.
+
+    Args:
+        mode: how progress was shown.
+        result: the result of the build.
+        name: the image, if there are several.
+    """
+    shown, log = is_shown(mode), find_job_log()
+    if mode == QUIET or (shown and not (log is not None and log.folds)):
+        return
+    # The summary mentions BuildKit's warnings, which were printed before.
+    built = () if shown or result.record is None else result.record.build_warnings
+    gates = (str(each) for each in result.gates if not each.fails)
+    head = "warning:" if name is None else f"{name}: warning:"
+    for text in dict.fromkeys(chain(built, result.warnings, gates)):
+        say(f"{head} {text}")
+
+
+def annotate(
+    result: BuildResult, error: str = "", words: Sequence[str] = (), name: str = ""
+) -> None:
+    """Annotate a CI job with the failed gates and the failed steps.
+
+    Args:
+        result: the result of the build.
+        error: why the build failed, if it did.
+        words: the last lines that docker printed.
+        name: the image, if there are several.
+    """
+    log = find_job_log()
+    if log is None:
+        return
+    from bxcache.console.annotations import annotate_failure, annotate_gates, render_annotations  # noqa: PLC0415  # only a CI job needs it
+
+    notes = (*annotate_gates(result.gates, name), *annotate_failure(result, error, words, name))
+    for line in render_annotations(notes, log.provider):
+        click.echo(line, err=True)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from bxcache.cli.commands import deferred
 from bxcache.cli.completion import complete_scopes
-from bxcache.cli.options import CONFIG, JSON, read_with
+from bxcache.cli.options import AGE, CONFIG, FULL, JSON, PREVIEW, SIZE, repeated, to_path, together
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-_DIR = click.option(
-    "--dir", "folder", metavar="DIR", help="The store. Default: that of the configuration."
+_STORE = together(
+    click.option(
+        "--dir",
+        "folder",
+        type=to_path,
+        metavar="DIR",
+        help="The store. Default: that of the configuration.",
+    ),
+    CONFIG,
 )
 
 
-def _with_store(function: Callable[..., Any]) -> Callable[..., Any]:
-    return _DIR(CONFIG(function))
-
-
 @click.command("ls")
-@_with_store
+@_STORE
 @JSON
 @deferred("store:list_scopes")
 def ls_command() -> None:
@@ -32,7 +29,7 @@ def ls_command() -> None:
 
 
 @click.command("du")
-@_with_store
+@_STORE
 @JSON
 @deferred("store:show_sizes")
 def du_command() -> None:
@@ -40,17 +37,10 @@ def du_command() -> None:
 
 
 @click.command("collect")
-@_with_store
-@click.option(
-    "--max-size", callback=read_with("parse_size"), metavar="SIZE", help="The most it may hold."
-)
-@click.option(
-    "--max-age",
-    callback=read_with("parse_age"),
-    metavar="AGE",
-    help="How long to keep unused scopes.",
-)
-@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@_STORE
+@click.option("--max-size", type=SIZE, metavar="SIZE", help="The most it may hold.")
+@click.option("--max-age", type=AGE, metavar="AGE", help="How long to keep unused scopes.")
+@PREVIEW
 @JSON
 @deferred("store:collect")
 def collect_command() -> None:
@@ -58,8 +48,8 @@ def collect_command() -> None:
 
 
 @click.command("verify")
-@_with_store
-@click.option("--full", is_flag=True, help="Read every blob and compare its digest.")
+@_STORE
+@FULL
 @JSON
 @deferred("store:verify")
 def verify_command() -> None:
@@ -67,15 +57,15 @@ def verify_command() -> None:
 
 
 @click.command("repair")
-@_with_store
-@click.option("--full", is_flag=True, help="Read every blob and compare its digest.")
+@_STORE
+@FULL
 @deferred("store:repair")
 def repair_command() -> None:
     """Remove damaged blobs, so that builds miss there instead of failing."""
 
 
 @click.command("rm")
-@_with_store
+@_STORE
 @click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…", shell_complete=complete_scopes)
 @deferred("store:remove")
 def rm_command() -> None:
@@ -83,16 +73,16 @@ def rm_command() -> None:
 
 
 @click.command("pack")
-@_with_store
+@_STORE
 @click.argument("file", metavar="FILE.tar.zst")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="Pack only this scope.")
+@repeated("--scope", "scopes", metavar="SCOPE", help="Pack only this scope.")
 @deferred("store:pack")
 def pack_command() -> None:
     """Write the store as one file; `-` is stdout. The same content gives the same bytes."""
 
 
 @click.command("unpack")
-@_with_store
+@_STORE
 @click.argument("file", metavar="FILE.tar.zst")
 @deferred("store:unpack")
 def unpack_command() -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.job_log import say, show
 from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
 from bxcache.console.progress import PlainProgress
-from bxcache.console.tables import render_document, show_text
+from bxcache.console.tables import show_text
 from bxcache.errors import RecordError
 from bxcache.insight.comparison import compare_stages
 from bxcache.insight.find import find_history
@@ -21,7 +21,7 @@ from bxcache.insight.request import HistoryRequest
 from bxcache.pipeline.extract import Extraction, extract_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from bxcache.insight.comparison import StageDifference
     from bxcache.insight.history import History
@@ -51,24 +51,17 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     _print_notes(history)
     chosen = history.find_stages(stages)
     if folder is not None:
-        _export(request, history, chosen[0].name, folder, extra or ())
-    elif as_json:
-        click.echo(render_document(describe_history(history, chosen, chain=chain)))
+        extraction = Extraction(history, chosen[0].name, Path(folder), extra or ())
+        result = extract_stage(request, extraction, PlainProgress(sys.stderr))
+        done = f"{result.reused} steps reused, {result.executed} executed"
+        click.echo(f"the files of the stage `{extraction.stage}` are in {folder}: {done}", err=True)
     elif quiet:
         digests = render_digests(history, chosen, chain=chain)
         click.echo(digests, nl=bool(digests))
     else:
+        document = describe_history(history, chosen, chain=chain)
         text = render_history(history, chosen, chain=chain, full=full, places=places)
-        say(text, find_job_log(), err=False)
-
-
-def _export(
-    request: HistoryRequest, history: History, stage: str, folder: str, extra: tuple[str, ...]
-) -> None:
-    extraction = Extraction(history, stage, Path(folder), extra)
-    result = extract_stage(request, extraction, PlainProgress(sys.stderr))
-    done = f"{result.reused} steps reused, {result.executed} executed"
-    click.echo(f"the files of the stage `{stage}` are in {folder}: {done}", err=True)
+        show(document, text, as_json=as_json)
 
 
 def show_difference(
@@ -86,11 +79,8 @@ def show_difference(
     first, second = (_find_recorded(each, given) for each in (before, last))
     _print_notes(first, second)
     differences = _compare(first, second, stages)
-    if as_json:
-        click.echo(render_document(describe_difference(first, second, differences)))
-    else:
-        text = render_difference(first, second, differences, full=full)
-        say(text, find_job_log(), err=False)
+    document = describe_difference(first, second, differences)
+    show(document, render_difference(first, second, differences, full=full), as_json=as_json)
 
 
 def _find_recorded(name: str, given: dict[str, Any]) -> History:
@@ -114,6 +104,5 @@ def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[
 
 
 def _print_notes(*histories: History) -> None:
-    notes: Iterable[str] = dict.fromkeys(note for each in histories for note in each.notes)
-    for note in notes:
-        say(f"note: {show_text(note)}", find_job_log())
+    for note in dict.fromkeys(note for each in histories for note in each.notes):
+        say(f"note: {show_text(note)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bxcache.backends.cache_key import make_cache_key
 from bxcache.backends.location import require_location
-from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.job_log import say
 from bxcache.console.cache_key import STYLES
 from bxcache.place.scope import Owner
 from bxcache.place.trust import load_guarded, open_setup
@@ -19,16 +19,16 @@ def print_key(
     style: str,
     branch: str | None,
     image: str | None,
-    folder: str | None,
-    config_file: str | None,
+    folder: Path | None,
+    config_file: Path | None,
 ) -> None:
     """Print a key for the content of the store, and the prefixes to fall back to."""
-    here, file = Path.cwd(), Path(config_file) if config_file else None
-    setup = load_guarded(here, os.environ, file=file, image=image)
+    here = Path.cwd()
+    setup = load_guarded(here, os.environ, file=config_file, image=image)
     store = Store(here / folder) if folder else require_location(setup).store
     owner = Owner.of_branch(branch or None)
     if branch is None:
-        owner = open_setup(here, os.environ, file=file, image=image)[1].owner
+        owner = open_setup(here, os.environ, file=config_file, image=image)[1].owner
     key = make_cache_key(setup, here, store.read_scopes(), owner)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
-    say(STYLES[style](key, path), find_job_log(), err=False)
+    say(STYLES[style](key, path), err=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.job_log import say
 from bxcache.cli.report_files import check_alone, write_files
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
@@ -33,4 +33,4 @@ def show_report(
     if as_json:
         click.echo(defuse_json(render_report(report, "json")), nl=False)
     elif not outputs and trace is None:
-        say(render_plain(report), find_job_log(), err=False)
+        say(render_plain(report), err=False)

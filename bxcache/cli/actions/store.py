@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from bxcache.backends.location import choose_location
-from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.job_log import say, show
 from bxcache.cli.report_files import check_outside
 from bxcache.config.quantities import format_size
 from bxcache.console.store import (
@@ -27,7 +27,6 @@ from bxcache.console.store import (
     render_usage,
     render_verification,
 )
-from bxcache.console.tables import render_document
 from bxcache.errors import StoreError
 from bxcache.store.store import Store
 
@@ -40,13 +39,8 @@ if TYPE_CHECKING:
 _DASH = "-"
 
 
-def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = True) -> Location:
-    location = choose_location(
-        Path.cwd(),
-        os.environ,
-        chosen=Path(folder) if folder else None,
-        file=Path(config_file) if config_file else None,
-    )
+def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool = True) -> Location:
+    location = choose_location(Path.cwd(), os.environ, chosen=folder, file=config_file)
     location.store.check()
     if must_exist and not location.store.exists():
         raise StoreError(
@@ -56,33 +50,25 @@ def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = T
     return location
 
 
-def _say(text: str, *, err: bool = False) -> None:
-    say(text, find_job_log(), err=err)
-
-
-def list_scopes(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
+def list_scopes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     """List the scopes: size, age, last use, steps."""
     store = _locate(folder, config_file).store
     usage = store.usage()
-    if as_json:
-        click.echo(render_document(describe_usage(store, usage)))
-    else:
-        _say(render_scopes(usage))
+    show(describe_usage(store, usage), render_scopes(usage), as_json=as_json)
 
 
-def show_sizes(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
+def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     """Show the size of each scope, alone and shared with others."""
     location = _locate(folder, config_file)
     usage = location.store.usage()
-    if as_json:
-        click.echo(render_document(describe_usage(location.store, usage)))
-    else:
-        _say(render_usage(usage, location.limits))
+    show(
+        describe_usage(location.store, usage), render_usage(usage, location.limits), as_json=as_json
+    )
 
 
 def collect(  # noqa: PLR0913  # click gives each option by itself
-    folder: str | None,
-    config_file: str | None,
+    folder: Path | None,
+    config_file: Path | None,
     *,
     max_size: int | None,
     max_age: int | None,
@@ -98,46 +84,44 @@ def collect(  # noqa: PLR0913  # click gives each option by itself
         dry_run=dry_run,
     )
     for note in collected.notes:
-        _say(f"note: {note}", err=True)
-    if as_json:
-        click.echo(render_document(describe_collected(collected, dry_run=dry_run)))
-    else:
-        _say(render_collected(collected, dry_run=dry_run))
+        say(f"note: {note}")
+    show(
+        describe_collected(collected, dry_run=dry_run),
+        render_collected(collected, dry_run=dry_run),
+        as_json=as_json,
+    )
 
 
-def verify(folder: str | None, config_file: str | None, *, full: bool, as_json: bool) -> int:
+def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json: bool) -> int:
     """Check the store for damage; return exit status 74 if there is any."""
     found = _locate(folder, config_file).store.verify(full=full)
-    if as_json:
-        click.echo(render_document(describe_verification(found)))
-    else:
-        _say(render_verification(found))
+    show(describe_verification(found), render_verification(found), as_json=as_json)
     return StoreError.exit_code if found.damages else 0
 
 
-def repair(folder: str | None, config_file: str | None, *, full: bool) -> None:
+def repair(folder: Path | None, config_file: Path | None, *, full: bool) -> None:
     """Remove damaged blobs, so that builds miss there instead of failing."""
     notes = _locate(folder, config_file).store.repair(full=full)
     for note in notes:
-        _say(note)
+        say(note, err=False)
     if not notes:
         click.echo("nothing was broken")
 
 
-def remove(folder: str | None, config_file: str | None, scopes: tuple[str, ...]) -> None:
+def remove(folder: Path | None, config_file: Path | None, scopes: tuple[str, ...]) -> None:
     """Remove scopes, and the blobs that no other scope needs."""
     store = _locate(folder, config_file).store
     store.remove(*scopes)
     click.echo(f"removed {len(scopes)}, {format_size(store.collect().freed_bytes)} freed")
 
 
-def pack(folder: str | None, config_file: str | None, file: str, scopes: tuple[str, ...]) -> None:
+def pack(folder: Path | None, config_file: Path | None, file: str, scopes: tuple[str, ...]) -> None:
     """Write the store as one file; `-` is stdout. The same content gives the same bytes."""
     store = _locate(folder, config_file).store
     with _open_target(file) as target:
         packed = store.pack(target, scopes)
     size = None if file == _DASH else Path(file).stat().st_size
-    _say(render_packed(packed, file, size), err=True)
+    say(render_packed(packed, file, size))
 
 
 @contextmanager
@@ -160,7 +144,7 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def unpack(folder: str | None, config_file: str | None, file: str) -> None:
+def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
     """Add the scopes of a packed file to the store; `-` is stdin."""
     store = _locate(folder, config_file, must_exist=False).store
     if file == _DASH:
@@ -168,9 +152,9 @@ def unpack(folder: str | None, config_file: str | None, file: str) -> None:
     else:
         with Path(file).open("rb") as source:
             unpacked = store.unpack(source)
-    _say(render_unpacked(unpacked, store.path))
+    say(render_unpacked(unpacked, store.path), err=False)
 
 
 def adopt(folder: str) -> None:
     """Turn a cache that plain buildx exported into a store, in place."""
-    _say(render_adopted(Store(folder).adopt(), folder))
+    say(render_adopted(Store(folder).adopt(), folder), err=False)

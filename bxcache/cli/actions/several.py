@@ -1,0 +1,118 @@
+"""Several builds in one command: their progress, results and files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bxcache.cli.actions.request import choose_mode
+from bxcache.cli.image_files import ImageFiles
+from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.progress import QUIET, open_batch_progress, open_logs
+from bxcache.cli.report_files import report_build
+from bxcache.cli.results import annotate, print_layers, print_warnings
+from bxcache.console.batch import TARGETS, describe_batch, render_batch
+from bxcache.console.failures import Failures
+from bxcache.console.tables import render_document
+from bxcache.errors import StoppedError, StoreError
+from bxcache.pipeline.result import find_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bxcache.buildx.stream.events import Event
+    from bxcache.pipeline.batch import ImageObserver
+    from bxcache.pipeline.result import BuildResult, ImageOutcome
+
+    Outcomes = Mapping[str, ImageOutcome]
+
+
+def run_several(
+    build: Callable[[ImageObserver], Outcomes],
+    what: str,
+    values: dict[str, Any],
+    files: Mapping[str, ImageFiles],
+) -> int:
+    """Build several images or targets, print the results, and write the reports of each.
+
+    Args:
+        build: builds all of them.
+        what: images or targets.
+        values: the command's options.
+        files: the files of each by name. Without any at the beginning, all share one log.
+
+    Raises:
+        StoreError: a file of a successful build cannot be written; everything else is done.
+    """
+    begun, log = time.monotonic(), find_job_log()
+    mode, title = choose_mode(values), f"docker buildx {'bake' if what == TARGETS else 'build'}"
+    logs = {name: each.log for name, each in files.items()} or {"": values["log"]}
+    with Failures(sys.stderr, log) as failures:
+        with (
+            open_logs(logs) as keep,
+            open_batch_progress(mode, log, failures, title, tuple(files)) as progress,
+        ):
+
+            def observe(name: str, event: Event) -> None:
+                keep(name, event)
+                progress(name, event)
+
+            outcomes = build(observe)
+        if not outcomes:
+            say(f"there is no {what} to build")
+        _forgive(failures, outcomes)
+        seconds = time.monotonic() - begun
+        _print_data(outcomes, what, values)
+        results = {name: each.result for name, each in outcomes.items() if each.result is not None}
+        trouble = _leave_files(results, files, with_layers=values["layers"])
+        for name, result in results.items():
+            print_warnings(mode, result, name)
+        say(render_batch(outcomes, seconds, quiet=mode == QUIET, what=what))
+        _annotate_all(outcomes, failures)
+        if trouble is not None:
+            raise trouble
+    return find_status(outcomes)
+
+
+def _forgive(failures: Failures, outcomes: Outcomes) -> None:
+    done = [name for name, each in outcomes.items() if not each.exit_status]
+    if len(done) == len(outcomes):
+        failures.forgive()
+    for name in done:
+        failures.forgive(name)
+
+
+def _print_data(outcomes: Outcomes, what: str, values: dict[str, Any]) -> None:
+    if values["as_json"]:
+        click.echo(render_document(describe_batch(outcomes, what)))
+    elif choose_mode(values) == QUIET:
+        for name, each in outcomes.items():
+            if each.result is not None and each.result.digest and not each.exit_status:
+                click.echo(f"{name} {each.result.digest}")
+
+
+def _leave_files(
+    results: Mapping[str, BuildResult], files: Mapping[str, ImageFiles], *, with_layers: bool
+) -> StoreError | None:
+    """Print the layers and write the reports of each build; return the last error."""
+    trouble = None
+    for name, result in results.items():
+        if with_layers:
+            print_layers(result)
+        own = files.get(name, ImageFiles())
+        try:
+            report_build(result, own.reports, own.trace)
+        except StoreError as error:
+            trouble = error
+    return trouble
+
+
+def _annotate_all(outcomes: Outcomes, failures: Failures) -> None:
+    for name, each in outcomes.items():
+        # A build that was stopped needs no annotation.
+        if each.result is not None and not isinstance(each.error, StoppedError):
+            error = each.error.message if each.error is not None else ""
+            annotate(each.result, error, failures.list_words(name), name)
