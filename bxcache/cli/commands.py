@@ -142,7 +142,7 @@ COMMANDS = {
 }
 """By name, without the program's: the line in lists of commands, then the examples of the help."""
 
-_SHARED = {"diff": "history"}
+_SHARED = {"bake": "build", "diff": "history", "key": "store", "report": "history"}
 """The modules that are not named as their commands."""
 
 GROUPS = {

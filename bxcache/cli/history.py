@@ -1,24 +1,25 @@
-"""`bxcache history` and `bxcache diff`."""
+"""`bxcache history`, `bxcache diff` and `bxcache report`: what past builds left."""
 
 from __future__ import annotations
 
 import click
 
+from bxcache.cli import options
 from bxcache.cli.commands import deferred
 from bxcache.cli.completion import complete_kept_stages, complete_scopes
-from bxcache.cli.options import BRANCH, CONFIG, JSON, PLATFORM, TARGET, flag, repeated, together
+from bxcache.cli.files import to_file, to_report_file
 
-_SHARED = together(
-    repeated(
+_SHARED = options.together(
+    options.repeated(
         "--stage",
         "stages",
         shell_complete=complete_kept_stages,
         metavar="NAME",
         help="Show only this stage; can be repeated.",
     ),
-    PLATFORM,
-    TARGET,
-    BRANCH,
+    options.PLATFORM,
+    options.TARGET,
+    options.BRANCH,
     click.option(
         "--from",
         "source",
@@ -26,18 +27,18 @@ _SHARED = together(
         help="A store, a directory that buildx exported to, or a registry's repository. "
         "Default: the backends of the configuration.",
     ),
-    flag("--no-trunc", "full", help="Do not truncate the output."),
-    JSON,
-    CONFIG,
+    options.flag("--no-trunc", "full", help="Do not truncate the output."),
+    options.JSON,
+    options.CONFIG,
 )
 
 
 @click.command("history")
 @click.argument("name", required=False, shell_complete=complete_scopes)
 @_SHARED
-@flag("--chain", help="Also show what each stage builds on.")
-@flag("-q", "--quiet", help="Print the digests of the layers only.")
-@flag("--blobs", "places", help="Show where each layer is stored.")
+@options.flag("--chain", help="Also show what each stage builds on.")
+@options.flag("-q", "--quiet", help="Print the digests of the layers only.")
+@options.flag("--blobs", "places", help="Show where each layer is stored.")
 @click.option(
     "--export",
     "folder",
@@ -65,4 +66,40 @@ def diff_command() -> None:
 
     BEFORE and AFTER are names as for `bxcache history`. By default, the build before the last one
     is compared with the last one.
+    """
+
+
+@click.command("report")
+@click.argument("name", required=False, shell_complete=complete_scopes)
+@options.repeated(
+    "-o",
+    "--output",
+    "outputs",
+    type=to_report_file,
+    metavar="FILE",
+    help="Write the report to a .json, .md or .html file and print nothing; can be repeated.",
+)
+@click.option(
+    "--trace",
+    type=to_file,
+    metavar="FILE",
+    help="Write the build to a file as a trace for Perfetto and print nothing.",
+)
+@options.PLATFORM
+@options.TARGET
+@options.BRANCH
+@click.option(
+    "--from",
+    "source",
+    metavar="DIR|REF",
+    help="A store, or a registry's repository. Default: the backends of the configuration.",
+)
+@options.JSON
+@options.CONFIG
+@deferred("report:show_report")
+def report_command() -> None:
+    """Report on a past build: time, reused steps, time saved, slowest steps and layers.
+
+    NAME is an image or a scope; `~1` after it, or alone, is the build before the last one. The
+    default is the last build in this directory, of any image. Failed builds count too.
     """

@@ -17,7 +17,6 @@ from bxcache.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
     from bxcache.cli.streams import Sink
 
@@ -58,11 +57,7 @@ def handle_signals() -> None:
     """Stop in good order on SIGTERM and SIGHUP, unless the caller ignores them, as nohup does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+            signal.signal(number, signal.default_int_handler)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -70,8 +65,6 @@ def run(argv: Sequence[str]) -> int:
     own, extra = split_extra(argv)
     try:
         status = cli.main(list(own), prog_name="bxcache", standalone_mode=False, obj=extra)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -110,9 +103,7 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     (('build', '.'), ('--ulimit', 'nofile=9'))
     """
     words = tuple(argv)
-    if "--" not in words:
-        return words, ()
-    at = words.index("--")
+    at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
 
 

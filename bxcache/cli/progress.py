@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from bxcache.cli.destinations import open_destination
+from bxcache.cli.files import open_destination
 from bxcache.console.progress import DocumentLog, PlainProgress, QuietProgress, RawProgress
 from bxcache.place.variables import Variables
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import click
 
+from bxcache.cli import options
 from bxcache.cli.commands import deferred
-from bxcache.cli.options import AGE, CONFIG, JSON, PREVIEW, flag, repeated, together
 
-_REGISTRY = together(
+_REGISTRY = options.together(
     click.option(
         "--ref", metavar="REPOSITORY", help="The repository. Default: those of the configuration."
     ),
-    flag("--insecure", help="Allow plain HTTP and unverified TLS to --ref."),
-    CONFIG,
+    options.flag("--insecure", help="Allow plain HTTP and unverified TLS to --ref."),
+    options.CONFIG,
 )
 
 
 @click.command("ls")
 @_REGISTRY
-@JSON
+@options.JSON
 @deferred("registry:list_scopes")
 def ls_command() -> None:
     """List the scopes: branch, size, age, last use."""
@@ -27,9 +27,9 @@ def ls_command() -> None:
 @click.command("prune")
 @_REGISTRY
 @click.option(
-    "--max-age", type=AGE, metavar="AGE", help="Remove unused scopes of this age, as `30d`."
+    "--max-age", type=options.AGE, metavar="AGE", help="Remove unused scopes of this age, as `30d`."
 )
-@flag("--gone", help="Remove scopes whose branch or tag is gone from git.")
+@options.flag("--gone", help="Remove scopes whose branch or tag is gone from git.")
 @click.option(
     "--remote",
     default="origin",
@@ -37,11 +37,11 @@ def ls_command() -> None:
     metavar="NAME",
     help="The git remote to compare with: a name or a URL.",
 )
-@repeated(
+@options.repeated(
     "--keep", metavar="PATTERN", help="A branch or scope to keep in any case, such as `release/*`."
 )
-@PREVIEW
-@JSON
+@options.PREVIEW
+@options.JSON
 @deferred("registry:prune")
 def prune_command() -> None:
     """Remove scopes by age, or those whose branch no longer exists in git.

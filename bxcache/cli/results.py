@@ -48,13 +48,7 @@ def print_layers(result: BuildResult) -> None:
 
 
 def print_warnings(mode: str, result: BuildResult, name: str | None = None) -> None:
-    """Print the warnings of a finished build, if they were not shown or are folded.
-
-    Args:
-        mode: how progress was shown.
-        result: the result of the build.
-        name: the image, if there are several.
-    """
+    """Print the warnings of a finished build, if its progress did not show them or folded them."""
     shown, log = is_shown(mode), find_job_log()
     if mode == QUIET or (shown and not (log is not None and log.folds)):
         return
@@ -72,8 +66,7 @@ def annotate(
     """Annotate a CI job with the failed gates and the failed steps.
 
     Args:
-        result: the result of the build.
-        error: why the build failed, if it did.
+        error: why the build failed.
         words: the last lines that docker printed.
         name: the image, if there are several.
     """

@@ -1,28 +1,29 @@
-"""`bxcache store`: ls, du, collect, verify, repair, pack, unpack, adopt, rm."""
+"""`bxcache store`: ls, du, collect, verify, repair, pack, unpack, adopt, rm; and `bxcache key`."""
 
 from __future__ import annotations
 
 import click
 
+from bxcache.cli import options
 from bxcache.cli.commands import deferred
 from bxcache.cli.completion import complete_scopes
-from bxcache.cli.options import AGE, CONFIG, FULL, JSON, PREVIEW, SIZE, repeated, to_path, together
 
-_STORE = together(
+_STYLES = ("plain", "github", "circleci", "gitlab")
+_STORE = options.together(
     click.option(
         "--dir",
         "folder",
-        type=to_path,
+        type=options.to_path,
         metavar="DIR",
         help="The store. Default: that of the configuration.",
     ),
-    CONFIG,
+    options.CONFIG,
 )
 
 
 @click.command("ls")
 @_STORE
-@JSON
+@options.JSON
 @deferred("store:list_scopes")
 def ls_command() -> None:
     """List the scopes: size, age, last use, steps."""
@@ -30,7 +31,7 @@ def ls_command() -> None:
 
 @click.command("du")
 @_STORE
-@JSON
+@options.JSON
 @deferred("store:show_sizes")
 def du_command() -> None:
     """Show the size of each scope, alone and shared with others."""
@@ -38,10 +39,10 @@ def du_command() -> None:
 
 @click.command("collect")
 @_STORE
-@click.option("--max-size", type=SIZE, metavar="SIZE", help="The most it may hold.")
-@click.option("--max-age", type=AGE, metavar="AGE", help="How long to keep unused scopes.")
-@PREVIEW
-@JSON
+@click.option("--max-size", type=options.SIZE, metavar="SIZE", help="The most it may hold.")
+@click.option("--max-age", type=options.AGE, metavar="AGE", help="How long to keep unused scopes.")
+@options.PREVIEW
+@options.JSON
 @deferred("store:collect")
 def collect_command() -> None:
     """Remove blobs that no scope needs, scopes unused for too long, and what exceeds the budget."""
@@ -49,8 +50,8 @@ def collect_command() -> None:
 
 @click.command("verify")
 @_STORE
-@FULL
-@JSON
+@options.FULL
+@options.JSON
 @deferred("store:verify")
 def verify_command() -> None:
     """Check the store for damage and change nothing. The exit status is 74 if there is any."""
@@ -58,7 +59,7 @@ def verify_command() -> None:
 
 @click.command("repair")
 @_STORE
-@FULL
+@options.FULL
 @deferred("store:repair")
 def repair_command() -> None:
     """Remove damaged blobs, so that builds miss there instead of failing."""
@@ -75,7 +76,7 @@ def rm_command() -> None:
 @click.command("pack")
 @_STORE
 @click.argument("file", metavar="FILE.tar.zst")
-@repeated("--scope", "scopes", metavar="SCOPE", help="Pack only this scope.")
+@options.repeated("--scope", "scopes", metavar="SCOPE", help="Pack only this scope.")
 @deferred("store:pack")
 def pack_command() -> None:
     """Write the store as one file; `-` is stdout. The same content gives the same bytes."""
@@ -94,3 +95,17 @@ def unpack_command() -> None:
 @deferred("store:adopt")
 def adopt_command() -> None:
     """Turn a directory with a cache that plain buildx exported into a store, in place."""
+
+
+@click.command("key")
+@click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
+@options.BRANCH
+@options.IMAGE
+@click.option("--dir", "folder", type=options.to_path, metavar="DIR", help="The store.")
+@options.CONFIG
+@deferred("key:print_key")
+def key_command() -> None:
+    """Print a key for the content of the store, and the prefixes to fall back to.
+
+    `github` prints lines for $GITHUB_OUTPUT; `circleci` and `gitlab` print YAML for their files.
+    """

@@ -160,7 +160,7 @@ def test_a_report_that_cannot_be_written_after_all_costs_no_failed_build_its_sta
     def fail(path: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("bxcache.cli.report_files.open_destination", fail)
+    monkeypatch.setattr("bxcache.cli.files.open_destination", fail)
     assert run(["build", "--report", str(tmp_path / "r.md")]) == 74
     assert "No space left on device" in capsys.readouterr().err
     library.outcome = BuildFailedError(

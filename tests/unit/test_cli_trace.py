@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bxcache.cli.destinations import open_destination
+from bxcache.cli.files import open_destination
 from bxcache.cli.main import run
 from bxcache.console.report.trace_events import render_trace
 from bxcache.errors import BuildFailedError

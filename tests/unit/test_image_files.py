@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome, Streamed
-from bxcache.cli.destinations import open_destination
-from bxcache.cli.image_files import name_file
+from bxcache.cli.actions.several import name_file
+from bxcache.cli.files import open_destination
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
 from bxcache.pipeline.result import BuildResult, ImageOutcome
@@ -265,7 +265,7 @@ def test_one_report_that_fails_leaves_the_others(
             raise OSError(28, "No space left on device", str(path))
         return open_destination(path)
 
-    monkeypatch.setattr("bxcache.cli.report_files.open_destination", refuse)
+    monkeypatch.setattr("bxcache.cli.files.open_destination", refuse)
     assert run(["build", "--all", "--report", "r.md"]) == 74
     assert "r.worker.md" in list_files()
     err = capsys.readouterr().err

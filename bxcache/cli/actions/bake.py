@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bxcache.cli.actions.request import check_options, choose_mode, to_request
-from bxcache.cli.actions.several import run_several
-from bxcache.cli.image_files import ImageFiles, spread_files
+from bxcache.cli.actions.several import ImageFiles, run_several, spread_files
 from bxcache.cli.job_log import say
 from bxcache.console.batch import TARGETS
 from bxcache.console.preview import render_bake_preview

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bxcache.cli.actions.request import check_options, choose_mode, to_request
+from bxcache.cli.files import report_build
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, open_log, open_progress
-from bxcache.cli.report_files import report_build
 from bxcache.console.failures import Failures
 from bxcache.console.preview import render_preview
 from bxcache.errors import BuildFailedError, ConfigError, Problem, ResultError

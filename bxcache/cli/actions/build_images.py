@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bxcache.cli.actions.request import choose_mode
-from bxcache.cli.actions.several import run_several
-from bxcache.cli.image_files import spread_files
+from bxcache.cli.actions.several import run_several, spread_files
 from bxcache.cli.job_log import say
 from bxcache.console.batch import IMAGES
 from bxcache.console.preview import render_preview

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.files import check_alone, write_files
 from bxcache.cli.job_log import say
-from bxcache.cli.report_files import check_alone, write_files
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
 from bxcache.console.tables import defuse_json

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bxcache.cli.report_files import check_alone, is_wanted
+from bxcache.cli.files import check_alone, is_wanted
 from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bxcache.cli.actions.request import choose_mode
-from bxcache.cli.image_files import ImageFiles
+from bxcache.cli.files import check_outside, report_build, to_file
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, open_batch_progress, open_logs
-from bxcache.cli.report_files import report_build
 from bxcache.cli.results import annotate, print_layers, print_warnings
 from bxcache.console.batch import TARGETS, describe_batch, render_batch
 from bxcache.console.failures import Failures
@@ -21,13 +23,83 @@ from bxcache.errors import StoppedError, StoreError
 from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from bxcache.buildx.stream.events import Event
     from bxcache.pipeline.batch import ImageObserver
     from bxcache.pipeline.result import BuildResult, ImageOutcome
 
     Outcomes = Mapping[str, ImageOutcome]
+
+_NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+"""Characters that some system forbids in file names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The files of one image; `log` is for BuildKit's stream."""
+
+    reports: tuple[Path, ...] = ()
+    trace: Path | None = None
+    log: Path | None = None
+
+
+def name_file(path: Path, name: str) -> Path:
+    """The file of one image, when the option names one file for all images.
+
+    >>> from pathlib import Path
+    >>> print(name_file(Path("out/report.html"), "team/api"))
+    out/report.team_api.html
+    """
+    return path.with_name(f"{path.stem}.{_NO_FILE_NAME.sub('_', name)}{path.suffix}")
+
+
+def spread_files(
+    values: Mapping[str, Any], names: Sequence[str], *, with_log: bool
+) -> dict[str, ImageFiles]:
+    """The files of each image.
+
+    Args:
+        with_log: give each image its own log; otherwise all share one.
+
+    Raises:
+        click.UsageError: a file cannot be written, or two images would write it.
+    """
+    trace, log = values["trace"], values["log"] if with_log else None
+    files = {
+        name: ImageFiles(
+            tuple(name_file(each, name) for each in values["reports"]),
+            name_file(trace, name) if trace is not None else None,
+            name_file(log, name) if log is not None else None,
+        )
+        for name in names
+    }
+    own = [
+        (f"`{name}`", path)
+        for name, each in files.items()
+        for path in (*each.reports, each.trace, each.log)
+        if path is not None
+    ]
+    shared = [] if with_log or values["log"] is None else [("`--log`", values["log"])]
+    _check_owners([*shared, *own])
+    check_outside(path for _, path in own)
+    for _, path in own:
+        to_file(path)
+    return files
+
+
+def _check_owners(owned: Iterable[tuple[str, Path]]) -> None:
+    owners: dict[str, tuple[str, Path]] = {}
+    for owner, path in owned:
+        # Some file systems ignore case.
+        real = os.path.realpath(path).casefold()
+        other, first = owners.setdefault(real, (owner, path))
+        if (other, first) != (owner, path):
+            who = f"{owner} would write `{first}` twice"
+            if other != owner:
+                who = f"{other} and {owner} would both write `{first}`"
+            raise click.UsageError(who)
 
 
 def run_several(
@@ -39,9 +111,7 @@ def run_several(
     """Build several images or targets, print the results, and write the reports of each.
 
     Args:
-        build: builds all of them.
         what: images or targets.
-        values: the command's options.
         files: the files of each by name. Without any at the beginning, all share one log.
 
     Raises:

@@ -6,27 +6,17 @@ import os
 import secrets
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from bxcache.backends.location import choose_location
+from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
-from bxcache.cli.report_files import check_outside
 from bxcache.config.quantities import format_size
-from bxcache.console.store import (
-    describe_collected,
-    describe_usage,
-    describe_verification,
-    render_adopted,
-    render_collected,
-    render_packed,
-    render_scopes,
-    render_unpacked,
-    render_usage,
-    render_verification,
-)
+from bxcache.console import store as console
 from bxcache.errors import StoreError
 from bxcache.store.store import Store
 
@@ -54,7 +44,7 @@ def list_scopes(folder: Path | None, config_file: Path | None, *, as_json: bool)
     """List the scopes: size, age, last use, steps."""
     store = _locate(folder, config_file).store
     usage = store.usage()
-    show(describe_usage(store, usage), render_scopes(usage), as_json=as_json)
+    show(console.describe_usage(store, usage), console.render_scopes(usage), as_json=as_json)
 
 
 def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
@@ -62,32 +52,32 @@ def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) 
     location = _locate(folder, config_file)
     usage = location.store.usage()
     show(
-        describe_usage(location.store, usage), render_usage(usage, location.limits), as_json=as_json
+        console.describe_usage(location.store, usage),
+        console.render_usage(usage, location.limits),
+        as_json=as_json,
     )
 
 
-def collect(  # noqa: PLR0913  # click gives each option by itself
+def collect(
     folder: Path | None,
     config_file: Path | None,
     *,
-    max_size: int | None,
-    max_age: int | None,
     dry_run: bool,
     as_json: bool,
+    **asked: int | None,
 ) -> None:
     """Remove unneeded blobs, unused scopes, and what exceeds the budget."""
     location = _locate(folder, config_file)
-    limits = location.limits
+    given = {name: limit for name, limit in asked.items() if limit is not None}
+    limits = replace(location.limits, **given)
     collected = location.store.collect(
-        max_size=limits.max_size if max_size is None else max_size,
-        max_age=limits.max_age if max_age is None else max_age,
-        dry_run=dry_run,
+        max_size=limits.max_size, max_age=limits.max_age, dry_run=dry_run
     )
     for note in collected.notes:
         say(f"note: {note}")
     show(
-        describe_collected(collected, dry_run=dry_run),
-        render_collected(collected, dry_run=dry_run),
+        console.describe_collected(collected, dry_run=dry_run),
+        console.render_collected(collected, dry_run=dry_run),
         as_json=as_json,
     )
 
@@ -95,7 +85,7 @@ def collect(  # noqa: PLR0913  # click gives each option by itself
 def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json: bool) -> int:
     """Check the store for damage; return exit status 74 if there is any."""
     found = _locate(folder, config_file).store.verify(full=full)
-    show(describe_verification(found), render_verification(found), as_json=as_json)
+    show(console.describe_verification(found), console.render_verification(found), as_json=as_json)
     return StoreError.exit_code if found.damages else 0
 
 
@@ -121,7 +111,7 @@ def pack(folder: Path | None, config_file: Path | None, file: str, scopes: tuple
     with _open_target(file) as target:
         packed = store.pack(target, scopes)
     size = None if file == _DASH else Path(file).stat().st_size
-    say(render_packed(packed, file, size))
+    say(console.render_packed(packed, file, size))
 
 
 @contextmanager
@@ -147,14 +137,11 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
 def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
     """Add the scopes of a packed file to the store; `-` is stdin."""
     store = _locate(folder, config_file, must_exist=False).store
-    if file == _DASH:
-        unpacked = store.unpack(sys.stdin.buffer)
-    else:
-        with Path(file).open("rb") as source:
-            unpacked = store.unpack(source)
-    say(render_unpacked(unpacked, store.path), err=False)
+    with click.open_file(file, "rb") as source:
+        unpacked = store.unpack(source)  # type: ignore[arg-type]  # it is binary
+    say(console.render_unpacked(unpacked, store.path), err=False)
 
 
 def adopt(folder: str) -> None:
     """Turn a cache that plain buildx exported into a store, in place."""
-    say(render_adopted(Store(folder).adopt(), folder), err=False)
+    say(console.render_adopted(Store(folder).adopt(), folder), err=False)
