@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click import Choice, option
 
-from bxcache.cli.commands import deferred
+from bxcache.cli.commands import command
 from bxcache.cli.completion import complete_gates, complete_images, complete_stages
 from bxcache.cli.files import to_file, to_report_file
 from bxcache.cli.options import BRANCH, CONFIG, IMAGE, flag, read_with, repeated, together
@@ -193,11 +193,9 @@ _BAKE_OPTIONS = together(
 )
 
 
-@click.command("build")
+@command("build:build")
 @click.argument("words", nargs=-1, metavar="[PATH | IMAGE...]", shell_complete=complete_images)
 @_BUILD_OPTIONS
-@click.pass_obj
-@deferred("build:build")
 def build_command() -> None:
     """Build an image with docker buildx, importing every stage from the caches and saving it there.
 
@@ -206,11 +204,9 @@ def build_command() -> None:
     """
 
 
-@click.command("bake")
+@command("bake:bake")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @_BAKE_OPTIONS
-@click.pass_obj
-@deferred("bake:bake")
 def bake_command() -> None:
     """Build the targets of a bake file with docker buildx bake, each from a cache of its own.
 

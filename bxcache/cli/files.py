@@ -31,7 +31,6 @@ https://opentelemetry.io/docs/specs/otel/context/env-carriers/
 _LINK = "it is a link, and bxcache does not write through links"
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 """Directories whose links belong to the system, such as /dev/stderr."""
-_WITHOUT_CONTENT = (stat.S_ISCHR, stat.S_ISFIFO)
 
 
 def to_report_file(text: str) -> Path:
@@ -83,10 +82,9 @@ def open_destination(path: Path) -> TextIO:
 
 def _open(path: Path, flags: int) -> int:
     plain = os.O_WRONLY | os.O_CLOEXEC
-    if path.parent in _STREAMS:
-        return os.open(path, plain | flags, 0o666)
+    follow = 0 if path.parent in _STREAMS else os.O_NOFOLLOW
     try:
-        return os.open(path, plain | flags | os.O_NOFOLLOW, 0o666)
+        return os.open(path, plain | flags | follow, 0o666)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -95,7 +93,8 @@ def _open(path: Path, flags: int) -> int:
         handle = os.open(path, plain)
     except OSError as error:
         raise refused from error
-    if not any(is_kind(os.fstat(handle).st_mode) for is_kind in _WITHOUT_CONTENT):
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
         os.close(handle)
         raise refused
     return handle

@@ -5,10 +5,20 @@ from __future__ import annotations
 import click
 
 from bxcache.cli import options
-from bxcache.cli.commands import deferred
-from bxcache.cli.completion import complete_kept_stages, complete_scopes
+from bxcache.cli.commands import command
+from bxcache.cli.completion import complete_kept_stages, complete_scopes, complete_stages
 from bxcache.cli.files import to_file, to_report_file
 
+_WHICH = options.together(
+    click.option("--platform", metavar="NAME", help="Show only this platform."),
+    click.option(
+        "--target",
+        shell_complete=complete_stages,
+        metavar="STAGE",
+        help="The stage that was built, if not the last.",
+    ),
+    options.BRANCH,
+)
 _SHARED = options.together(
     options.repeated(
         "--stage",
@@ -17,9 +27,7 @@ _SHARED = options.together(
         metavar="NAME",
         help="Show only this stage; can be repeated.",
     ),
-    options.PLATFORM,
-    options.TARGET,
-    options.BRANCH,
+    _WHICH,
     click.option(
         "--from",
         "source",
@@ -33,7 +41,7 @@ _SHARED = options.together(
 )
 
 
-@click.command("history")
+@command("history:show_history")
 @click.argument("name", required=False, shell_complete=complete_scopes)
 @_SHARED
 @options.flag("--chain", help="Also show what each stage builds on.")
@@ -45,8 +53,6 @@ _SHARED = options.together(
     metavar="DIR",
     help="Write the files of the --stage from the cache to DIR and print nothing.",
 )
-@click.pass_obj
-@deferred("history:show_history")
 def history_command() -> None:
     """Show the layers of each stage after the last build, and the steps that made them.
 
@@ -56,11 +62,10 @@ def history_command() -> None:
     """
 
 
-@click.command("diff")
+@command("history:show_difference")
 @click.argument("before", default="~1", shell_complete=complete_scopes)
 @click.argument("after", required=False, shell_complete=complete_scopes)
 @_SHARED
-@deferred("history:show_difference")
 def diff_command() -> None:
     """Compare the layers of two builds by stage, and show the steps behind those that differ.
 
@@ -69,7 +74,7 @@ def diff_command() -> None:
     """
 
 
-@click.command("report")
+@command("report:show_report")
 @click.argument("name", required=False, shell_complete=complete_scopes)
 @options.repeated(
     "-o",
@@ -85,9 +90,7 @@ def diff_command() -> None:
     metavar="FILE",
     help="Write the build to a file as a trace for Perfetto and print nothing.",
 )
-@options.PLATFORM
-@options.TARGET
-@options.BRANCH
+@_WHICH
 @click.option(
     "--from",
     "source",
@@ -96,7 +99,6 @@ def diff_command() -> None:
 )
 @options.JSON
 @options.CONFIG
-@deferred("report:show_report")
 def report_command() -> None:
     """Report on a past build: time, reused steps, time saved, slowest steps and layers.
 

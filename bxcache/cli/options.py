@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.completion import complete_stages
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -51,14 +49,6 @@ BRANCH = click.option(
 CONFIG = click.option(
     "--config", "config_file", type=to_path, metavar="FILE", help="The config file."
 )
-FULL = flag("--full", help="Read every blob and compare its digest.")
 IMAGE = click.option("--image", metavar="NAME", help="One of the config file's [images].")
 JSON = flag("--json", "as_json", help="Print a JSON document on stdout.")
-PLATFORM = click.option("--platform", metavar="NAME", help="Show only this platform.")
 PREVIEW = flag("--dry-run", help="Only show what would be removed.")
-TARGET = click.option(
-    "--target",
-    shell_complete=complete_stages,
-    metavar="STAGE",
-    help="The stage that was built, if not the last.",
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bxcache.cli import options
-from bxcache.cli.commands import deferred
+from bxcache.cli.commands import command
 
 _REGISTRY = options.together(
     click.option(
@@ -16,15 +16,14 @@ _REGISTRY = options.together(
 )
 
 
-@click.command("ls")
+@command("registry:list_scopes")
 @_REGISTRY
 @options.JSON
-@deferred("registry:list_scopes")
 def ls_command() -> None:
     """List the scopes: branch, size, age, last use."""
 
 
-@click.command("prune")
+@command("registry:prune")
 @_REGISTRY
 @click.option(
     "--max-age", type=options.AGE, metavar="AGE", help="Remove unused scopes of this age, as `30d`."
@@ -42,7 +41,6 @@ def ls_command() -> None:
 )
 @options.PREVIEW
 @options.JSON
-@deferred("registry:prune")
 def prune_command() -> None:
     """Remove scopes by age, or those whose branch no longer exists in git.
 

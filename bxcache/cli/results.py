@@ -19,6 +19,7 @@ from bxcache.insight.history import History
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bxcache.errors import BxcacheError
     from bxcache.pipeline.result import BuildResult
 
 
@@ -61,7 +62,7 @@ def print_warnings(mode: str, result: BuildResult, name: str | None = None) -> N
 
 
 def annotate(
-    result: BuildResult, error: str = "", words: Sequence[str] = (), name: str = ""
+    result: BuildResult, error: BxcacheError | None, words: Sequence[str], name: str = ""
 ) -> None:
     """Annotate a CI job with the failed gates and the failed steps.
 
@@ -75,6 +76,7 @@ def annotate(
         return
     from bxcache.console.annotations import annotate_failure, annotate_gates, render_annotations  # noqa: PLC0415  # only a CI job needs it
 
-    notes = (*annotate_gates(result.gates, name), *annotate_failure(result, error, words, name))
+    why = error.message if error is not None else ""
+    notes = (*annotate_gates(result.gates, name), *annotate_failure(result, why, words, name))
     for line in render_annotations(notes, log.provider):
         click.echo(line, err=True)

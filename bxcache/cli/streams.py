@@ -26,10 +26,8 @@ class Sink(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         """Write as much as possible, and report all of it as written."""
         try:
-            written = self._try_writing(data)
-            while written is None:
+            while (written := self._try_writing(data)) is None:
                 select.select((), (self,), ())
-                written = self._try_writing(data)
         except OSError as error:
             self.trouble = self.trouble or error
             return memoryview(data).nbytes

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _QUESTION_MODES = {"rawjson": "rawjson", "quiet": "quiet", "none": "quiet"}
 
 
-def bake(extra: tuple[str, ...] | None, /, targets: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
+def bake(targets: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
     """Bake targets and print the result, or the preview or bake's answer."""
     check_options(values)
-    build = to_request(values, extra)
+    build = to_request(values)
     request = BakeRequest(build, targets, values["files"], values["sets"])
     if values["dry_run"]:
         say(render_bake_preview(preview_bake(request)), err=False)

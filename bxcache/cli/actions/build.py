@@ -28,7 +28,7 @@ _NAME = re.compile(r"[^/\\:.-][^/\\:]*")
 """A word that can be the name of an image and does not look like a path."""
 
 
-def build(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
+def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
     """Build one image or several, or print what would be done."""
     check_options(values)
     several = values["every"] or len(words) > 1
@@ -39,11 +39,11 @@ def build(extra: tuple[str, ...] | None, /, words: tuple[str, ...], **values: An
     if several:
         from bxcache.cli.actions.build_images import build_several  # noqa: PLC0415  # one image needs none of it
 
-        return build_several(to_request(values, extra), words, values)
+        return build_several(to_request(values), words, values)
     word = words[0] if words else None
     if word is not None and not values["image"] and _is_image(word, values["config_file"]):
         values, word = {**values, "image": word}, None
-    request = to_request(values, extra, word)
+    request = to_request(values, word)
     if values["dry_run"]:
         say(render_preview(preview_build(request)), err=False)
         return 0
@@ -95,8 +95,7 @@ def _build(request: BuildRequest, values: dict[str, Any]) -> int:
         )
         if values["layers"]:
             results.print_layers(result)
-        words = failures.list_words() or said
-        results.annotate(result, failure.message if failure is not None else "", words)
+        results.annotate(result, failure, failures.list_words() or said)
         report_build(result, values["reports"], values["trace"])
         if failure is not None and not isinstance(failure, BuildFailedError):
             raise failure

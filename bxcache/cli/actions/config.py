@@ -1,4 +1,4 @@
-"""`bxcache config`: show, check, schema."""
+"""The actions of `bxcache config`; `cli/config.py` has their help."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from bxcache.redaction import Redactor
 
 
 def show(config_file: Path | None, image: str | None) -> None:
-    """Print every value and where it comes from."""
     setup, placement = open_setup(Path.cwd(), os.environ, file=config_file, image=image)
     rows = [(key, value, str(source)) for key, value, source in describe(setup)]
     rows += [
@@ -33,11 +32,9 @@ def show(config_file: Path | None, image: str | None) -> None:
 
 
 def check(file: Path) -> None:
-    """Check one config file and print all its problems."""
     check_file(file)
     say(f"{file} is valid", err=False)
 
 
 def print_schema() -> None:
-    """Print the JSON Schema of the config file."""
     click.echo(render_schema(), nl=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.commands import find_extra
 from bxcache.cli.job_log import say, show
 from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 
 def show_history(  # noqa: PLR0913  # click gives each option by itself
-    extra: tuple[str, ...] | None,
-    /,
     name: str | None,
     *,
     folder: str | None,
@@ -51,7 +50,7 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     _print_notes(history)
     chosen = history.find_stages(stages)
     if folder is not None:
-        extraction = Extraction(history, chosen[0].name, Path(folder), extra or ())
+        extraction = Extraction(history, chosen[0].name, Path(folder), find_extra())
         result = extract_stage(request, extraction, PlainProgress(sys.stderr))
         done = f"{result.reused} steps reused, {result.executed} executed"
         click.echo(f"the files of the stage `{extraction.stage}` are in {folder}: {done}", err=True)

@@ -1,4 +1,4 @@
-"""`bxcache registry`: ls, prune."""
+"""The actions of `bxcache registry`; `cli/registry.py` has their help."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from bxcache.place.remote import list_remote
 def list_scopes(
     ref: str | None, config_file: Path | None, *, insecure: bool, as_json: bool
 ) -> None:
-    """List the scopes: branch, size, age, last use."""
     here = Path.cwd()
     chosen = choose_registries(here, os.environ, chosen=ref, insecure=insecure, file=config_file)
     found = [(each.name, each.list_scopes()) for each in chosen]
@@ -28,7 +27,6 @@ def list_scopes(
 
 
 def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options
-    """Remove scopes by age, or those whose branch no longer exists in git."""
     if given["max_age"] is None and not gone:
         raise click.UsageError("choose what to remove: `--max-age 30d`, `--gone`, or both")
     known = list_remote(Path.cwd(), remote) if gone else None

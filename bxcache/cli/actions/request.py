@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bxcache.cli.commands import find_extra
 from bxcache.cli.files import check_alone, is_wanted
 from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest
 
@@ -24,9 +25,7 @@ def check_options(values: dict[str, Any]) -> None:
     check_alone((*values["reports"], values["trace"], values["log"]))
 
 
-def to_request(
-    values: dict[str, Any], extra: tuple[str, ...] | None, path: str | None = None
-) -> BuildRequest:
+def to_request(values: dict[str, Any], path: str | None = None) -> BuildRequest:
     """The request that the options make, for a build context where one is named."""
     options = {
         name: values[name]
@@ -38,7 +37,7 @@ def to_request(
     mode = choose_mode(values)
     return BuildRequest(
         options=options,
-        extra=extra or (),
+        extra=find_extra(),
         image=values.get("image"),
         config_file=values["config_file"],
         raw=mode == "rawjson" or values["log"] is not None,

@@ -141,7 +141,10 @@ def run_several(
         for name, result in results.items():
             print_warnings(mode, result, name)
         say(render_batch(outcomes, seconds, quiet=mode == QUIET, what=what))
-        _annotate_all(outcomes, failures)
+        for name, result in results.items():
+            # A build that was stopped needs no annotation.
+            if not isinstance(outcomes[name].error, StoppedError):
+                annotate(result, outcomes[name].error, failures.list_words(name), name)
         if trouble is not None:
             raise trouble
     return find_status(outcomes)
@@ -178,11 +181,3 @@ def _leave_files(
         except StoreError as error:
             trouble = error
     return trouble
-
-
-def _annotate_all(outcomes: Outcomes, failures: Failures) -> None:
-    for name, each in outcomes.items():
-        # A build that was stopped needs no annotation.
-        if each.result is not None and not isinstance(each.error, StoppedError):
-            error = each.error.message if each.error is not None else ""
-            annotate(each.result, error, failures.list_words(name), name)

@@ -1,4 +1,4 @@
-"""`bxcache store`: ls, du, collect, verify, repair, pack, unpack, adopt, rm."""
+"""The actions of `bxcache store`; `cli/store.py` has their help."""
 
 from __future__ import annotations
 
@@ -41,14 +41,12 @@ def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool =
 
 
 def list_scopes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
-    """List the scopes: size, age, last use, steps."""
     store = _locate(folder, config_file).store
     usage = store.usage()
     show(console.describe_usage(store, usage), console.render_scopes(usage), as_json=as_json)
 
 
 def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
-    """Show the size of each scope, alone and shared with others."""
     location = _locate(folder, config_file)
     usage = location.store.usage()
     show(
@@ -90,7 +88,6 @@ def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json
 
 
 def repair(folder: Path | None, config_file: Path | None, *, full: bool) -> None:
-    """Remove damaged blobs, so that builds miss there instead of failing."""
     notes = _locate(folder, config_file).store.repair(full=full)
     for note in notes:
         say(note, err=False)
@@ -99,14 +96,12 @@ def repair(folder: Path | None, config_file: Path | None, *, full: bool) -> None
 
 
 def remove(folder: Path | None, config_file: Path | None, scopes: tuple[str, ...]) -> None:
-    """Remove scopes, and the blobs that no other scope needs."""
     store = _locate(folder, config_file).store
     store.remove(*scopes)
     click.echo(f"removed {len(scopes)}, {format_size(store.collect().freed_bytes)} freed")
 
 
 def pack(folder: Path | None, config_file: Path | None, file: str, scopes: tuple[str, ...]) -> None:
-    """Write the store as one file; `-` is stdout. The same content gives the same bytes."""
     store = _locate(folder, config_file).store
     with _open_target(file) as target:
         packed = store.pack(target, scopes)
@@ -135,7 +130,6 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
 
 
 def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
-    """Add the scopes of a packed file to the store; `-` is stdin."""
     store = _locate(folder, config_file, must_exist=False).store
     with click.open_file(file, "rb") as source:
         unpacked = store.unpack(source)  # type: ignore[arg-type]  # it is binary
