@@ -90,11 +90,7 @@ class Question:
         """Kill the command if it still runs, and close its streams."""
         if self._process.poll() is None:
             self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                # A command that has ended does not read the rest.
-                with suppress(BrokenPipeError):
-                    stream.close()
+        _close(self._process)
         self._process.wait()
 
 
@@ -334,8 +330,13 @@ def _stop(process: subprocess.Popen[str]) -> None:
         # A second Ctrl-C moves on to the stronger signal.
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             _drain(process, seconds)
-    for stream in (process.stdin, process.stderr):
+    _close(process)
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
+            # A command that has ended does not read the rest.
             with suppress(BrokenPipeError):
                 stream.close()
 

@@ -26,12 +26,11 @@ def _join(_context: click.Context, _parameter: click.Parameter, values: tuple[st
 
 def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
     pairs = [value.partition("=") for value in values]
-    if parameter.name == "build_args":
-        # Docker takes an argument without a value from the environment.
-        return {name: value if equals else None for name, equals, value in pairs}
     if parameter.name == "build_contexts" and not all(equals for _, equals, _ in pairs):
         raise click.BadParameter("write it `NAME=PATH`")
-    return {name: value for name, _, value in pairs}
+    # Docker takes a build argument without a value from the environment.
+    missing = None if parameter.name == "build_args" else ""
+    return {name: value if equals else missing for name, equals, value in pairs}
 
 
 def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401

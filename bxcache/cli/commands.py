@@ -18,11 +18,7 @@ def _load(home: str) -> Any:  # noqa: ANN401  # any object can be loaded
 
 
 def command(action: str) -> Callable[[Callable[[], None]], click.Command]:
-    """Declare a command that runs an action, which is imported only then.
-
-    Args:
-        action: its module in `bxcache.cli.actions` and its name there.
-    """
+    """Declare a command that runs an action of `cli.actions`, which is imported only then."""
 
     def declare(declared: Callable[[], None]) -> click.Command:
         @wraps(declared)

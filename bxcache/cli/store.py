@@ -89,7 +89,7 @@ def adopt_command() -> None:
     """Turn a directory with a cache that plain buildx exported into a store, in place."""
 
 
-@command("key:print_key")
+@command("store:print_key")
 @click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
 @options.BRANCH
 @options.IMAGE

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_INPUT, _ERROR = 0, 2
+_NUMBERS = (0, 1, 2)
 
 
 class Sink(io.FileIO):
@@ -54,7 +54,7 @@ def open_streams() -> Sink:
 
 def _fill_gaps() -> None:
     """Keep files that are opened later from taking the number of a standard stream."""
-    for number in range(_INPUT, _ERROR + 1):
+    for number in _NUMBERS:
         try:
             os.fstat(number)
         except OSError:

@@ -1,4 +1,4 @@
-"""Several builds in one command: their progress, results and files."""
+"""`bxcache build` for several images, and what it shares with a bake: progress, results, files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,10 +17,13 @@ from bxcache.cli.files import check_outside, report_build, to_file
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, open_batch_progress, open_logs
 from bxcache.cli.results import annotate, print_layers, print_warnings
-from bxcache.console.batch import TARGETS, describe_batch, render_batch
+from bxcache.console.batch import IMAGES, TARGETS, describe_batch, render_batch
 from bxcache.console.failures import Failures
+from bxcache.console.preview import render_preview
 from bxcache.console.tables import render_document
 from bxcache.errors import StoppedError, StoreError
+from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images
+from bxcache.pipeline.entry import preview_build
 from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.stream.events import Event
     from bxcache.pipeline.batch import ImageObserver
+    from bxcache.pipeline.request import BuildRequest
     from bxcache.pipeline.result import BuildResult, ImageOutcome
 
     Outcomes = Mapping[str, ImageOutcome]
@@ -102,6 +107,29 @@ def _check_owners(owned: Iterable[tuple[str, Path]]) -> None:
             raise click.UsageError(who)
 
 
+def build_several(request: BuildRequest, names: Sequence[str], values: dict[str, Any]) -> int:
+    """Build the named images, or all of them, side by side and print the results."""
+    if choose_mode(values) == "rawjson":
+        raise click.UsageError(
+            "`--progress rawjson` shows the stream of one image; use `--log FILE` for several"
+        )
+    chosen = choose_images(request, names)
+    files = spread_files(values, chosen, with_log=True)
+    if values["dry_run"]:
+        requests = ((name, replace(request, image=name)) for name in chosen)
+        blocks = (f"{name}:\n{render_preview(preview_build(each))}" for name, each in requests)
+        say("\n\n".join(blocks), err=False)
+        return 0
+    build = partial(
+        build_batch,
+        request,
+        chosen,
+        jobs=values["jobs"] or MOST_AT_ONCE,
+        fail_fast=values["fail_fast"],
+    )
+    return run_several(build, IMAGES, values, files)
+
+
 def run_several(
     build: Callable[[ImageObserver], Outcomes],
     what: str,
@@ -131,10 +159,10 @@ def run_several(
                 progress(name, event)
 
             outcomes = build(observe)
+        seconds = time.monotonic() - begun
         if not outcomes:
             say(f"there is no {what} to build")
         _forgive(failures, outcomes)
-        seconds = time.monotonic() - begun
         _print_data(outcomes, what, values)
         results = {name: each.result for name, each in outcomes.items() if each.result is not None}
         trouble = _leave_files(results, files, with_layers=values["layers"])

@@ -1,4 +1,4 @@
-"""The actions of `bxcache store`; `cli/store.py` has their help."""
+"""The actions of `bxcache store` and `bxcache key`; `cli/store.py` has their help."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from bxcache.backends.location import choose_location
+from bxcache.backends.cache_key import make_cache_key
+from bxcache.backends.location import choose_location, require_location
 from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
 from bxcache.config.quantities import format_size
 from bxcache.console import store as console
+from bxcache.console.cache_key import STYLES
 from bxcache.errors import StoreError
+from bxcache.place.scope import Owner
+from bxcache.place.trust import load_guarded, open_setup
 from bxcache.store.store import Store
 
 if TYPE_CHECKING:
@@ -139,3 +143,22 @@ def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
 def adopt(folder: str) -> None:
     """Turn a cache that plain buildx exported into a store, in place."""
     say(console.render_adopted(Store(folder).adopt(), folder), err=False)
+
+
+def print_key(
+    folder: Path | None,
+    config_file: Path | None,
+    *,
+    style: str,
+    branch: str | None,
+    image: str | None,
+) -> None:
+    here = Path.cwd()
+    setup = load_guarded(here, os.environ, file=config_file, image=image)
+    store = Store(here / folder) if folder else require_location(setup).store
+    owner = Owner.of_branch(branch or None)
+    if branch is None:
+        owner = open_setup(here, os.environ, file=config_file, image=image)[1].owner
+    key = make_cache_key(setup, here, store.read_scopes(), owner)
+    path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
+    say(STYLES[style](key, path), err=False)
