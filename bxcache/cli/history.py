@@ -74,7 +74,7 @@ def diff_command() -> None:
     """
 
 
-@command("report:show_report")
+@command("history:show_report")
 @click.argument("name", required=False, shell_complete=complete_scopes)
 @options.repeated(
     "-o",

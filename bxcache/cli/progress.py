@@ -14,31 +14,26 @@ from bxcache.console.progress import DocumentLog, PlainProgress, QuietProgress, 
 from bxcache.place.variables import Variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bxcache.buildx.stream.events import Event
+    from bxcache.buildx.stream.events import Event, Observer
     from bxcache.console.failures import Failures
     from bxcache.console.folding import FoldedProgress
     from bxcache.console.job_log import JobLog
     from bxcache.console.live import LiveProgress
     from bxcache.pipeline.batch import ImageObserver
 
-    View = LiveProgress | FoldedProgress
-    Progress = View | PlainProgress | QuietProgress | RawProgress
-
-TITLE = "docker buildx build"
-"""The title of the section in a CI job's log."""
 QUIET = "quiet"
 _SILENT = (QUIET, "none")
 
 
 def open_progress(
     mode: str, log: JobLog | None, failures: Failures
-) -> AbstractContextManager[Progress]:
+) -> AbstractContextManager[Observer]:
     """Show the progress of a build in the mode of `--progress`."""
-    view = _choose_view(mode, log, failures, TITLE)
+    view = _choose_view(mode, log, failures, "docker buildx build")
     if view is not None:
         return view
     if mode == "rawjson":
@@ -70,7 +65,7 @@ def _open_raw(log: JobLog | None) -> RawProgress:
 
 def _choose_view(
     mode: str, log: JobLog | None, failures: Failures, title: str, names: Sequence[str] = ()
-) -> View | None:
+) -> LiveProgress | FoldedProgress | None:
     """A view that must be closed; None for plain lines or no output."""
     if (mode == "tty" and sys.stderr.isatty()) or (mode == "auto" and is_live(sys.stderr)):
         from bxcache.console.live import LiveProgress  # noqa: PLC0415  # only a terminal needs it
@@ -95,7 +90,7 @@ def is_live(stream: TextIO) -> bool:
 
 
 @contextmanager
-def open_log(path: Path | None) -> Iterator[Callable[[Event], None]]:
+def open_log(path: Path | None) -> Iterator[Observer]:
     """An observer that writes BuildKit's stream to a file, if one is named, until that fails.
 
     Trouble with the file is reported at the end, after the live view.

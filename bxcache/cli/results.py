@@ -74,9 +74,10 @@ def annotate(
     log = find_job_log()
     if log is None:
         return
-    from bxcache.console.annotations import annotate_failure, annotate_gates, render_annotations  # noqa: PLC0415  # only a CI job needs it
+    from bxcache.console import annotations  # noqa: PLC0415  # only a CI job needs it
 
     why = error.message if error is not None else ""
-    notes = (*annotate_gates(result.gates, name), *annotate_failure(result, why, words, name))
-    for line in render_annotations(notes, log.provider):
+    gates = annotations.annotate_gates(result.gates, name)
+    failures = annotations.annotate_failure(result, why, words, name)
+    for line in annotations.render_annotations((*gates, *failures), log.provider):
         click.echo(line, err=True)

@@ -51,7 +51,7 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Knows one build, and makes the same again."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.cli.actions.report.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.cli.actions.history.find_report", stand_in.find)
     monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -37,7 +37,7 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
     if values["every"] and words:
         raise click.UsageError("`--all` builds all images; leave the names out")
     if several:
-        from bxcache.cli.actions.several import build_several  # noqa: PLC0415  # one image needs none of it
+        from bxcache.cli.actions.several import build_several  # noqa: PLC0415  # only several
 
         return build_several(to_request(values), words, values)
     word = words[0] if words else None

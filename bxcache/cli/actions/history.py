@@ -1,4 +1,4 @@
-"""`bxcache history` and `bxcache diff`."""
+"""`bxcache history`, `bxcache diff` and `bxcache report`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bxcache.cli.commands import find_extra
+from bxcache.cli.files import check_alone, write_files
 from bxcache.cli.job_log import say, show
 from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
 from bxcache.console.progress import PlainProgress
-from bxcache.console.tables import show_text
+from bxcache.console.report.plain import render_plain
+from bxcache.console.report.rendering import render_report
+from bxcache.console.tables import defuse_json, show_text
 from bxcache.errors import RecordError
 from bxcache.insight.comparison import compare_stages
-from bxcache.insight.find import find_history
+from bxcache.insight.find import find_history, find_report
 from bxcache.insight.request import HistoryRequest
-from bxcache.pipeline.extract import Extraction, extract_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +52,8 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     _print_notes(history)
     chosen = history.find_stages(stages)
     if folder is not None:
+        from bxcache.pipeline.extract import Extraction, extract_stage  # noqa: PLC0415  # only here
+
         extraction = Extraction(history, chosen[0].name, Path(folder), find_extra())
         result = extract_stage(request, extraction, PlainProgress(sys.stderr))
         done = f"{result.reused} steps reused, {result.executed} executed"
@@ -105,3 +109,21 @@ def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[
 def _print_notes(*histories: History) -> None:
     for note in dict.fromkeys(note for each in histories for note in each.notes):
         say(f"note: {show_text(note)}")
+
+
+def show_report(
+    name: str | None,
+    *,
+    outputs: tuple[Path, ...],
+    trace: Path | None,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401  # click's options
+) -> None:
+    """Print the report of a past build, or write it to files."""
+    check_alone((*outputs, trace))
+    report = find_report(HistoryRequest.of(name, **given))
+    write_files(report, outputs, trace)
+    if as_json:
+        click.echo(defuse_json(render_report(report, "json")), nl=False)
+    elif not outputs and trace is None:
+        say(render_plain(report), err=False)

@@ -120,13 +120,8 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
         blocks = (f"{name}:\n{render_preview(preview_build(each))}" for name, each in requests)
         say("\n\n".join(blocks), err=False)
         return 0
-    build = partial(
-        build_batch,
-        request,
-        chosen,
-        jobs=values["jobs"] or MOST_AT_ONCE,
-        fail_fast=values["fail_fast"],
-    )
+    jobs = values["jobs"] or MOST_AT_ONCE
+    build = partial(build_batch, request, chosen, jobs=jobs, fail_fast=values["fail_fast"])
     return run_several(build, IMAGES, values, files)
 
 
