@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_NUMBERS = (0, 1, 2)
-
 
 class Sink(io.FileIO):
     """A file that accepts data even if it cannot write it.
@@ -54,7 +52,7 @@ def open_streams() -> Sink:
 
 def _fill_gaps() -> None:
     """Keep files that are opened later from taking the number of a standard stream."""
-    for number in _NUMBERS:
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
