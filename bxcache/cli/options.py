@@ -29,7 +29,7 @@ def to_path(text: str) -> Path | None:
 
 
 def read_with(parser: str) -> Callable[[str], Any]:
-    """The type of values for a parser in `bxcache.config`, which is imported only then."""
+    """The type of values that `MODULE.FUNCTION` of `bxcache.config` parses, imported only then."""
 
     def read(text: str) -> Any:  # noqa: ANN401  # whatever the parser returns
         module, _, name = parser.partition(".")
