@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from bxcache.insight.find import find_history, find_report
-from bxcache.insight.request import HistoryOptions, HistoryRequest
+from bxcache.insight.find import HistoryOptions, HistoryRequest, find_history, find_report
 from bxcache.pipeline.bake import bake_targets
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.batch import MOST_AT_ONCE, ImageObserver, build_batch, choose_images

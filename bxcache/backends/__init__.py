@@ -5,15 +5,10 @@ From the ground up:
     cache_result    the state of one cache after the build
     holders         read scopes and records from stores, directories and registries
     base            the protocol that every backend implements
-    attributes      attributes of cache flags that several backends share
     cache_key       a key for CI systems that store files by key
     location        the local store and the registries of a project
-    read_only       why an untrusted build only reads a backend
-    record_content  the values that a backend reads from records
-    transfers       match BuildKit's transfers to caches
-    export          run docker once more to save one cache
-    local_nodes     export platform by platform on builders with several nodes
-    local_content   the size of a scope in a store, and the work behind each layer
+    transfers       match BuildKit's transfers to caches, and run docker once more to save one
+    local_save      save to a store: several nodes, the work behind each layer, the limits
     local           the store as a backend
     registry_tag    a scope of a registry, before and after it is saved
     inline_push     push stages as images

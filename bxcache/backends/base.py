@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bxcache.backends.holders import Holder
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.buildx.stream.trace import CacheTransfer
+    from bxcache.config.backends import CompressedSettings
     from bxcache.config.loading import Setup
     from bxcache.config.models import BuildSettings
     from bxcache.oci.documents import CacheManifest
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 IMPORT = "--cache-from"
 EXPORT = "--cache-to"
+DECLARED = ("cache", "backends")
+"""The config key that declares backends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,7 @@ class CacheUse:
 
     Attributes:
         flag: `--cache-from` or `--cache-to`.
-        backend: the backend that the flag belongs to.
         place: the store's directory or the ref, for display.
-        scope: the scope's name.
         attributes: the flag's value, as pairs.
         reason: why the build uses this cache.
     """
@@ -65,13 +66,7 @@ class CacheUse:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cache that a build may import.
-
-    Attributes:
-        backend: where the cache is stored.
-        scope: the scope's name.
-        what: how the cache relates to the build, in words.
-    """
+    """A cache that a build may import; `what` is its relation to the build, in words."""
 
     backend: Backend
     scope: str
@@ -85,12 +80,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Whether a candidate exists, as far as its backend knows.
-
-    Attributes:
-        there: whether the cache exists; None if unknown.
-        verdict: the same in words.
-    """
+    """Whether a candidate exists, None if unknown; and the same in words."""
 
     there: bool | None
     verdict: str
@@ -101,8 +91,6 @@ class Wish:
     """The properties of a build that a backend needs to plan the save.
 
     Attributes:
-        scope: the scope that the build saves.
-        makes_image: whether the build produces an image.
         once: why the build cannot run again to save its result; None if it can.
         unbaked: why bake cannot build its stages; None if it can.
         inline_only: why the builder can export only inline caches; None if it exports all kinds.
@@ -155,8 +143,6 @@ class Built:
 
     Attributes:
         runner: runs docker again.
-        imports: the flags of the imported caches.
-        ran: the result of the run.
         transfers: the build's own exports to this cache.
         sound: the digests of the layers that may be saved; None if all may.
     """
@@ -166,6 +152,12 @@ class Built:
     ran: RunResult
     transfers: tuple[CacheTransfer, ...] = ()
     sound: AbstractSet[str] | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the build's own export is incomplete; None if it is complete."""
+        errors = (each.error for each in self.transfers if each.error)
+        return next(errors, None if self.transfers else "BuildKit did not export it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +179,7 @@ class SavedScope:
 
 @dataclass(frozen=True, slots=True)
 class KeptRecord:
-    """The outcome of storing a build's record with a scope.
-
-    Attributes:
-        is_kept: whether the record was stored, or the notes explain why not.
-        saved: the scope afterwards.
-        notes: notes for the user.
-    """
+    """The scope after a build's record was stored, or the notes explain why it was not."""
 
     is_kept: bool = False
     saved: SavedScope | None = None
@@ -219,12 +205,7 @@ class Backend(ABC):
     read_only: str | None = None
 
     def __init__(self, settings: Any, setup: Setup) -> None:  # noqa: ANN401  # each kind has its own
-        """Take the declared settings.
-
-        Args:
-            settings: the settings of this backend.
-            setup: the whole configuration.
-        """
+        """Take the declared settings of this backend, and the whole configuration."""
         self.settings = settings
         self.setup = setup
 
@@ -244,7 +225,7 @@ class Backend(ABC):
     def list_others(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]], *, reads_all: bool
     ) -> Iterator[Candidate]:
-        """List more candidates, beyond the scopes that the build looks up by name.
+        """List more candidates, beyond those that the build of a scope looks up by name.
 
         Args:
             scope: the scope that the build saves.
@@ -254,24 +235,18 @@ class Backend(ABC):
         del scope, owners, reads_all
         return iter(())
 
-    def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        """Take the candidates of the build.
+    def prepare(  # noqa: B027  # some backends have no state to prepare
+        self, candidates: Sequence[Candidate], name: str, *, reads_all: bool
+    ) -> None:
+        """Take the caches that the build of this name may import, or all of them; best first."""
 
-        Args:
-            candidates: the caches of this backend that the build may import, best first.
-            name: the build's own name.
-            reads_all: the build imports every existing cache.
-        """
-        del candidates, name, reads_all
-
-    def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:
+    def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:  # noqa: B027
         """Prepare the directories that the build reads and writes on this machine.
 
         Args:
             stack: removes them at the end of the build; None to only look and write nothing.
             notes_denied: warn if the store is not writable.
         """
-        del stack, notes_denied
 
     @abstractmethod
     def look(self, candidates: Sequence[Candidate]) -> None:
@@ -293,21 +268,12 @@ class Backend(ABC):
         return None
 
     def list_troubles(self, *, saves: bool) -> Iterator[str]:
-        """Explain why the build does not use this backend.
-
-        Args:
-            saves: whether the build saves to it.
-        """
+        """Explain why a build, which may save to this backend, does not use it."""
         del saves
         return iter(())
 
     def list_notes(self, settings: BuildSettings, directory: Path) -> Iterator[str]:
-        """List notes for the user before the build.
-
-        Args:
-            settings: the settings of the build.
-            directory: the working directory.
-        """
+        """List notes for the user before a build with these settings in a directory."""
         del settings, directory
         return iter(())
 
@@ -324,13 +290,7 @@ class Backend(ABC):
         """Plan how to save a build here."""
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
-        """The warning about a failed transfer.
-
-        Args:
-            place: the store's directory or the ref.
-            operation: `reading` or `saving`.
-            error: BuildKit's error.
-        """
+        """The warning about a failed transfer; the operation is `reading` or `saving`."""
         return f"the {self.kind} cache `{place}`: {operation} failed: {error}"
 
     def retry_after_collision(
@@ -375,11 +335,7 @@ class Backend(ABC):
     ) -> KeptRecord:
         """Store a build's record with its scope, and enforce the size and age limits.
 
-        Args:
-            scope: the build's scope.
-            record: the record.
-            key: the hash key of the record.
-            saved: the scope after it was saved; None for a failed build.
+        The record has hashes with a key. A failed build saved no scope.
         """
         del scope, record, key
         return KeptRecord(saved=saved)
@@ -392,6 +348,21 @@ class Backend(ABC):
         """
         return None
 
+    def explain_read_only(self, place: str) -> str:
+        """Explain why an untrusted build does not save to a place that a config file names."""
+        why = "an untrusted build does not save where a file says"
+        return f"`{place}` ({self.setup.source_of(DECLARED)}) is read-only: {why}"
+
     @abstractmethod
     def open_holder(self) -> Holder | None:
         """Open a reader of its scopes and records; None if it stores none."""
+
+
+def list_compression(settings: CompressedSettings) -> Iterator[tuple[str, str]]:
+    """List the compression attributes of a cache flag."""
+    if settings.compression is not None:
+        yield "compression", settings.compression
+    if settings.compression_level is not None:
+        yield "compression-level", str(settings.compression_level)
+    if settings.force_compression:
+        yield "force-compression", "true"

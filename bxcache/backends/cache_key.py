@@ -30,12 +30,12 @@ class CacheKey:
 
     Attributes:
         project: the prefix of all keys of the image on this platform.
-        branch: the part for the branch, or an empty string.
+        branch: the part for the branch, if there is one.
         content: the part that depends on the store's content.
     """
 
     project: str
-    branch: str
+    branch: str | None
     content: str
 
     @property
@@ -53,26 +53,13 @@ class CacheKey:
 def make_cache_key(
     setup: Setup, directory: Path, scopes: Mapping[str, Descriptor], owner: Owner
 ) -> CacheKey:
-    """The key of an image's store.
-
-    Args:
-        setup: the configuration.
-        directory: the working directory.
-        scopes: the scopes in the store.
-        owner: the owner of the cache, if the CI system does not separate owners itself.
-    """
+    """The key of an image's store with some scopes; an owner counts if the CI system ignores it."""
     settings = setup.config.build
     image = find_image(setup, directory)
     scope = Scope(image, settings.target, settings.platforms or (guess_platform(),))
+    lines = "".join(f"{name} {entry.digest}\n" for name, entry in sorted(scopes.items()))
     return CacheKey(
         project=f"{_VERSION}.{scope.stem}.",
-        branch="" if owner.kind is Kind.NONE else write_owner(owner),
-        content=_describe_content(scopes),
+        branch=None if owner.kind is Kind.NONE else write_owner(owner),
+        content=hashlib.sha256(lines.encode()).hexdigest()[:16] if scopes else _EMPTY,
     )
-
-
-def _describe_content(scopes: Mapping[str, Descriptor]) -> str:
-    if not scopes:
-        return _EMPTY
-    lines = "".join(f"{name} {entry.digest}\n" for name, entry in sorted(scopes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()[:16]

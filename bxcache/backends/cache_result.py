@@ -12,7 +12,6 @@ class CacheResult:
     Attributes:
         backend: the declared type, such as `local`, `registry` or `inline`.
         place: the store's directory or the ref.
-        scope: the scope's name.
         digest: the digest of the saved manifest, else of the imported one; None if unknown.
         bytes: the current size of the scope there; None if unknown. A local store may have
             dropped some of the saved layers.

@@ -22,12 +22,7 @@ BACKENDS: dict[str, type[Backend]] = {
 
 
 def register(settings: type[Declaration], backend: type[Backend]) -> None:
-    """Register an external backend, before a configuration is loaded.
-
-    Args:
-        settings: its settings class, whose `type` is the backend's kind.
-        backend: the backend.
-    """
+    """Register an external backend, before a configuration is loaded, with its settings class."""
     add_settings(backend.kind, settings)
     BACKENDS[backend.kind] = backend
 

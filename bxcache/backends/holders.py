@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, StoreError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from bxcache.oci.documents import CacheConfig, CacheManifest, Descriptor
-    from bxcache.registry.labels import Label
-    from bxcache.registry.repository import Repository
 
 _PATHS = ("/", ".", "~")
 
@@ -29,7 +28,6 @@ class Content:
     """The stored content of a scope.
 
     Attributes:
-        scope: the scope's name.
         sizes: the size in bytes of each stored layer, by digest; empty if the cache is gone, None
             if no cache was stored.
         records: reads the records of its builds, newest first.
@@ -43,12 +41,7 @@ class Content:
 
 
 class Holder(Protocol):
-    """A place that stores scopes.
-
-    Attributes:
-        name: its display name.
-        only: the one scope to read, or None for all.
-    """
+    """A place that stores scopes; `only` is the one scope to read, or None for all."""
 
     name: str
     only: str | None
@@ -117,19 +110,17 @@ class DirectoryHolder:
 class RegistryHolder:
     """A repository of a registry, or one tag of it."""
 
-    def __init__(self, repository: Repository, tag: str | None, *, insecure: bool) -> None:
-        self.name = f"{repository.name}:{tag}" if tag else repository.name
-        self.only = tag
-        self._repository = repository
-        self._insecure = insecure
-
-    @classmethod
-    def open(cls, reference: Reference, *, insecure: bool) -> RegistryHolder:
-        """Open the holder of a reference, without any request."""
+    def __init__(self, reference: Reference, *, insecure: bool) -> None:
+        """Open the holder without any request."""
         from bxcache.registry.probing import open_repository  # noqa: PLC0415  # loads HTTP
 
-        repository = open_repository(Reference(reference.name), os.environ, insecure=insecure)
-        return cls(repository, reference.tag, insecure=insecure)
+        self._repository = open_repository(reference, os.environ, insecure=insecure)
+        self._insecure = insecure
+        self.only = reference.tag
+        self.name = self._name_tag(self.only) if self.only else self._repository.name
+
+    def _name_tag(self, tag: str) -> str:
+        return f"{self._repository.name}:{tag}"
 
     def list_scopes(self) -> list[str]:
         """List the scopes that bxcache has written, the most recently used first."""
@@ -143,42 +134,32 @@ class RegistryHolder:
         from bxcache.registry.scopes import read_label  # noqa: PLC0415
 
         label = read_label(self._repository, scope)
-        found = self._repository.read_manifest(scope)
+        found, manifest = self._repository.read_manifest(scope), None
         if found is None and label is None:
             return None
-        manifest = found.parse() if found is not None else None
-        if found is not None and label is not None:
-            manifest = manifest or found.parse_image()
-        if found is not None and manifest is None:
-            raise RecordError(
-                f"`{self._repository.name}:{scope}` is not a build cache; it may be an image",
-                hint="a cache that `--cache-to type=registry,…` or bxcache wrote can be read",
-            )
+        if found is not None:
+            manifest = found.parse() or (found.parse_image() if label is not None else None)
+            if manifest is None:
+                why = f"`{self._name_tag(scope)}` is not a build cache; it may be an image"
+                hint = "a cache that `--cache-to type=registry,…` or bxcache wrote can be read"
+                raise RecordError(why, hint=hint)
+        records = label.records if label is not None else ()
         return Content(
             scope=scope,
             sizes=dict(manifest.layer_sizes) if manifest is not None else {},
-            records=lambda: self._read_records(label),
+            records=lambda: filter(None, (self._repository.read_blob(r.digest) for r in records)),
             config=lambda: self._read_config(_expect(manifest)),
         )
 
-    def _read_records(self, label: Label | None) -> Iterator[bytes]:
-        for each in label.records if label is not None else ():
-            data = self._repository.read_blob(each.digest)
-            if data is not None:
-                yield data
-
     def _read_config(self, manifest: CacheManifest) -> CacheConfig:
-        entry = manifest.cache_config
-        data = self._repository.read_blob(entry.digest) if entry is not None else None
-        if data is None:
-            raise RecordError(f"the cache config of `{self.name}` is gone")
-        if entry is not None and entry.media_type in IMAGE_CONFIG_TYPES:
-            return self._read_image(manifest, data)
-        return parse_config(data)
-
-    def _read_image(self, manifest: CacheManifest, data: bytes) -> CacheConfig:
         from bxcache.registry.stage_images import read_layer_chains  # noqa: PLC0415
 
+        entry = manifest.cache_config
+        data = self._repository.read_blob(entry.digest) if entry is not None else None
+        if entry is None or data is None:
+            raise RecordError(f"the cache config of `{self.name}` is gone")
+        if entry.media_type not in IMAGE_CONFIG_TYPES:
+            return parse_config(data)
         try:
             return read_layer_chains(manifest, data)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -190,8 +171,7 @@ class RegistryHolder:
 
     def declare(self, scope: str) -> dict[str, Any]:
         """The config declaration of a backend that has a scope."""
-        ref = f"{self._repository.name}:{scope}"
-        return {"type": "registry", "ref": ref, "insecure": self._insecure}
+        return {"type": "registry", "ref": self._name_tag(scope), "insecure": self._insecure}
 
 
 def open_holder(source: str, directory: Path) -> Holder:
@@ -206,7 +186,7 @@ def open_holder(source: str, directory: Path) -> Holder:
     if source.startswith(_PATHS) or not {*source} & {"/", ":"}:
         raise RecordError(f"there is no directory `{path}`")
     try:
-        return RegistryHolder.open(Reference.parse(source), insecure=False)
+        return RegistryHolder(Reference.parse(source), insecure=False)
     except ValueError as error:
         raise RecordError(f"`{source}` is not a directory, and as a reference: {error}") from error
 
@@ -220,3 +200,30 @@ def _expect(manifest: CacheManifest | None) -> CacheManifest:
 def name_holders(holders: Iterable[Holder]) -> str:
     """Join their names for display."""
     return ", ".join(f"`{holder.name}`" for holder in holders)
+
+
+def is_trusted(record: bytes | None) -> bool:
+    """Whether a record is of a trusted build."""
+    return _read(record, "place").get("trusted") is True
+
+
+def read_keys(records: Iterable[bytes]) -> Iterator[str]:
+    """Read the hash keys in records."""
+    return filter(_is_key, (_read(each, "arguments").get("key") for each in records))
+
+
+def _is_key(value: object) -> TypeGuard[str]:
+    try:
+        return isinstance(value, str) and bool(bytes.fromhex(value))
+    except ValueError:
+        return False
+
+
+def _read(record: bytes | None, part: str) -> dict[str, Any]:
+    """Read a part of a record; empty if unreadable."""
+    try:
+        found = json.loads(record or b"{}")
+    except ValueError:
+        return {}
+    inner = found.get(part) if isinstance(found, dict) else None
+    return inner if isinstance(inner, dict) else {}

@@ -37,23 +37,18 @@ class InlineBackend(RemoteBackend):
         if self.keeps_all:
             reason = "every stage is pushed as an image beside it, if anything is new"
         use = CacheUse(EXPORT, self, place, wish.scope.name, (("type", "inline"),), reason)
+        plan, why = SavePlan(saves=(Save(use),)), None
         if self.keeps_all:
-            return self._plan_stages(wish, imports, use)
-        if wish.refuses_borrowed:
+            plan, cause = self.plan_tag(wish, imports, use), wish.once or wish.unbaked
+            if plan.saves and cause:
+                why = (
+                    f"the stages are not saved: this build cannot be run again for them, as {cause}"
+                )
+        elif wish.refuses_borrowed:
             why = f"no inline cache is saved: it is written with the image, {TOO_EARLY}"
-            return SavePlan(notes=(why,))
-        if not wish.makes_image:
+        elif not wish.makes_image:
             why = "no inline cache is saved: this build makes no image to hold it"
-            return SavePlan(notes=(why,))
-        return SavePlan(saves=(Save(use),))
-
-    def _plan_stages(self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse) -> SavePlan:
-        plan = self.plan_tag(wish, imports, use)
-        why = wish.once or wish.unbaked
-        if not plan.saves or not why:
-            return plan
-        note = f"the stages are not saved: this build cannot be run again for them, as {why}"
-        return SavePlan(notes=(note,))
+        return SavePlan(notes=(why,)) if why else plan
 
     def save(self, save: Save, built: Built) -> SavedScope:
         """Push the stages; the build itself has exported the image."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from threading import Event as Signal
-from threading import Semaphore
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.stages import (
@@ -30,16 +29,15 @@ from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred
 from bxcache.buildx.stream.names import Transfer
-from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, StoppedError, Trouble
 from bxcache.place.scope import name_stage
 from bxcache.process import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from bxcache.backends.base import CacheUse
+    from bxcache.backends.base import Built, CacheUse
     from bxcache.backends.registry_tag import TagSave
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.run import Runner, RunResult
@@ -58,7 +56,6 @@ class BuiltStage:
     """A stage that was part of a build.
 
     Attributes:
-        stage: the stage.
         is_last: whether it is the build's target; docker needs no name for it.
         is_new: whether the registry lacks some of its layers.
         reads: the instructions that copy files of the context which it depends on.
@@ -76,23 +73,12 @@ class BuiltStage:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export of stages to a registry.
+    """A build whose stages go to the repository of a scope, which has the layers `known`."""
 
-    Attributes:
-        runner: the build.
-        imports: the flags of the imported caches.
-        save: the scope, and its state in the registry.
-        repository: the repository of the scope.
-        tag: the scope's tag.
-        source: the tag of the imported scope; empty if there is none.
-    """
-
-    runner: Runner
-    imports: Sequence[CacheUse]
     save: TagSave
+    built: Built
     repository: Repository
-    tag: str
-    source: str
+    known: Container[str]
 
 
 def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
@@ -102,21 +88,14 @@ def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
     In sequence, docker sends each only the files that the previous one did not read.
     """
     groups: dict[frozenset[str], list[BuiltStage]] = {}
-    # The last stage needs all others. In each group it comes last, so its metadata covers all
-    # stages.
+    # The last stage needs all others; it ends its group, so that its metadata covers all stages.
     for each in sorted(stages, key=lambda each: each.is_last):
         groups.setdefault(each.reads, []).append(each)
     return [groups[reads] for reads in sorted(groups, key=len, reverse=True)]
 
 
 def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> RunResult:
-    """Push stages as images.
-
-    Args:
-        export: the destination.
-        new: the stages.
-        file: the Dockerfile.
-        text: the content of the Dockerfile.
+    """Push stages of a Dockerfile as images.
 
     Returns:
         the result of the last stage's run, with the layers that only the other runs report.
@@ -124,28 +103,35 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     Raises:
         RegistryError: the stages cannot be pushed.
     """
-    runner, settings = export.runner, export.runner.settings
-    names = _name_unnamed(new)
+    save, runner, settings = export.save, export.built.runner, export.built.runner.settings
+    # Docker builds a stage as a target by its name.
+    names = {
+        each.stage: f"{_NAME}-{number}"
+        for number, each in enumerate(new)
+        if not (each.stage.is_named or each.is_last)
+    }
     files = _StageFiles(file.absolute(), text, names, runner.folder)
-    repository = Reference.parse(export.save.use.place).name
     repetition = Repetition(
         settings=settings,
         context=(runner.directory / settings.context).absolute(),
-        cache_from=tuple(use.option[1] for use in export.imports),
-        insecure=export.save.insecure,
+        cache_from=tuple(use.option[1] for use in export.built.imports),
+        insecure=save.use.backend.settings.insecure,
         extra=runner.extra,
         environment=os.environ,
     )
     listed = ", ".join(f"`{each.label}`" for each in new)
-    runner.report(Noted(f"saving the cache to {export.save.use.place}: {listed}"))
+    runner.report(Noted(f"saving the cache to {save.use.place}: {listed}"))
     if needs_new_bake(settings, runner.extra):
-        _check_bake(export, runner.docker.ask_buildx_version())
+        found = parse_version(runner.docker.ask_buildx_version())
+        if found is not None and found < OLDEST_BAKE:
+            why = "buildx before 0.17 cannot build stages side by side with a network of their own"
+            raise refuse(save, why, "update buildx, or leave `network` out")
     documents = [
         render_stages(
             repetition,
             [
                 StageExport(
-                    f"{repository}:{name_stage(export.tag, each.label)}",
+                    f"{save.reference.name}:{name_stage(save.tag, each.label)}",
                     settings.target if each.is_last else names.get(each.stage, each.stage.name),
                     files.find(each.stage),
                 )
@@ -154,18 +140,9 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         )
         for group in group_stages(new)
     ]
-    first, *others = _bake_all(export, documents)
+    first, *others = _bake_all(runner, save.use, documents)
     metadata = first.metadata.completed(each.metadata for each in others)
     return restore_names(replace(first, metadata=metadata), text, names)
-
-
-def _name_unnamed(new: Iterable[BuiltStage]) -> dict[DockerfileStage, str]:
-    """Name the unnamed stages that docker builds as targets."""
-    return {
-        each.stage: f"{_NAME}-{number}"
-        for number, each in enumerate(new)
-        if not (each.stage.is_named or each.is_last)
-    }
 
 
 class _StageFiles:
@@ -188,29 +165,26 @@ class _StageFiles:
             return self._file
         folder = self._folder / f"{_NAME}-{stage.line}"
         folder.mkdir(exist_ok=True)
-        return copy_dockerfile(self._original, cut_dockerfile(self._text, stage), {}, folder)
-
-
-def cut_dockerfile(text: str, stage: DockerfileStage) -> str:
-    """Cut a Dockerfile off after a stage."""
-    # BuildKit does not report the name of a single stage.
-    return "\n".join([*text.split("\n")[: stage.last_line], "FROM scratch", ""])
+        # With another stage behind it, as BuildKit does not report the name of a single one.
+        text = "\n".join([*self._text.split("\n")[: stage.last_line], "FROM scratch", ""])
+        return copy_dockerfile(self._original, text, {}, folder)
 
 
 def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str]) -> RunResult:
     """Convert the result of a run on a copy of a Dockerfile to the original's names and text.
 
-    Args:
-        ran: the result.
-        text: the content of the original Dockerfile.
-        names: the names of stages in the copy.
+    In the copy, stages have these `names`.
     """
     own = {name: stage.name for stage, name in names.items()}
+
+    def rename(step: StepName) -> StepName:
+        return replace(step, stage=own.get(step.stage, step.stage))
+
     trace = replace(
         ran.trace,
-        steps=tuple(replace(step, name=_rename(step.name, own)) for step in ran.trace.steps),
+        steps=tuple(replace(step, name=rename(step.name)) for step in ran.trace.steps),
         sources=tuple(
-            replace(source, step=_rename(source.step, own)) if source.step is not None else source
+            replace(source, step=rename(source.step)) if source.step is not None else source
             for source in ran.trace.sources
         ),
     )
@@ -222,123 +196,71 @@ def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str
     return replace(ran, trace=trace, metadata=replace(ran.metadata, definitions=definitions))
 
 
-def _rename(step: StepName, names: Mapping[str, str]) -> StepName:
-    return replace(step, stage=names.get(step.stage, step.stage))
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A bake's turn to receive the context.
-
-    Attributes:
-        has_come: set when the previous bake has received its context.
-        has_gone: set when this bake has received its context.
-        places: limits how many bakes may hold the context at once.
-        is_over: set when no more bakes may start.
-    """
-
-    has_come: Signal
-    has_gone: Signal
-    places: Semaphore
-    is_over: Signal
-
-    def wait(self) -> None:
-        """Wait for the turn.
-
-        Raises:
-            StoppedError: the turn will not come.
-        """
-        self.has_come.wait()
-        self.places.acquire()
-        if self.is_over.is_set():
-            self.places.release()
-            raise StoppedError("the stages before it were not saved")
-
-
-def _bake_all(export: Export, documents: Sequence[_Document]) -> list[RunResult]:
+def _bake_all(runner: Runner, use: CacheUse, documents: Sequence[_Document]) -> list[RunResult]:
     """Bake in sequence: a bake that asks for a context in use gets all files of it again.
 
-    All bakes start at once, and get their definitions when their turn comes. An engine with the
-    classic image store releases the context before it pushes, so two of its bakes may hold the
-    context, one of which usually only pushes. Other engines push while they hold it.
+    All bakes start at once, which takes docker a second, and each gets its definition when the one
+    before it has released the context.
     """
-    stop, is_over = export.runner.stop or Stop(), Signal()
-    places = Semaphore(2 if export.runner.capabilities.builder.is_classic else 1)
-    export = replace(export, runner=replace(export.runner, stop=stop))
+    stop, is_over = runner.stop or Stop(), Signal()
+    bake = partial(_bake, replace(runner, stop=stop), use, is_over)
     signals = [Signal() for _ in range(len(documents) + 1)]
     signals[0].set()
-    turns = [Turn(come, gone, places, is_over) for come, gone in pairwise(signals)]
+    turns = zip(documents, pairwise(signals), strict=True)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        jobs = [pool.submit(_bake, export, *each) for each in zip(documents, turns, strict=True)]
+        jobs = [pool.submit(bake, *each) for each in turns]
         try:
-            wait(jobs)
-        except KeyboardInterrupt:
+            return [job.result() for job in jobs]
+        except BaseException as error:
             is_over.set()
-            stop.set()
+            if isinstance(error, KeyboardInterrupt):
+                stop.set()
             for signal in signals:
                 signal.set()
             raise
-    failed = [error for error in (job.exception() for job in jobs) if error is not None]
-    # A bake whose turn never came is not the cause of the failure.
-    for error in sorted(failed, key=lambda each: isinstance(each, StoppedError)):
-        raise error
-    return [job.result() for job in jobs]
 
 
-def _bake(export: Export, document: _Document, turn: Turn) -> RunResult:
-    runner, save = export.runner, export.save
-    settings, seconds = runner.settings, save.timeout
+def _bake(
+    runner: Runner,
+    use: CacheUse,
+    is_over: Signal,
+    document: _Document,
+    turn: tuple[Signal, Signal],
+) -> RunResult:
+    builder, (has_come, has_gone) = runner.capabilities.builder, turn
     metadata, targets = runner.name_metadata(), tuple(document["target"])
-    arguments = render_stage_push(settings, metadata, targets, runner.extra)
+    arguments = render_stage_push(runner.settings, metadata, targets, runner.extra)
     command = Command(arguments, metadata, VARIABLES, targets)
-    slot = ExitStack()
+    seconds = use.backend.settings.timeout
 
     def feed() -> str:
-        turn.wait()
-        slot.callback(turn.places.release)
+        has_come.wait()
+        if is_over.is_set():
+            raise StoppedError("the stages before it were not saved")
         return write_bake(document)
 
     def watch(event: Event) -> None:
-        if not isinstance(event, Transferred):
-            return
-        if event.is_context and event.done:
-            turn.has_gone.set()
-        if event.kind is Transfer.PUSH and runner.capabilities.builder.is_classic:
-            slot.close()
+        # Only the classic image store pushes after it has released the context.
+        if builder.is_classic and isinstance(event, Transferred) and event.kind is Transfer.PUSH:
+            has_gone.set()
 
+    bake = partial(run_quietly, runner, command, seconds, feed=feed, observe=watch)
     try:
-        ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=watch)
+        ran, ended = bake()
         for _ in range(_MORE_ATTEMPTS):
             if ran.exit_status and not ended and is_transient(ran.error):
-                # Each further attempt waits for a free slot, as the first did.
-                slot.close()
-                ran, ended = run_quietly(runner, command, seconds, feed=feed, observe=watch)
-        if ended or ran.exit_status:
-            turn.is_over.set()
-            raise explain_transfer(save.use.place, "saving", ended or ran.error)
+                ran, ended = bake()
     finally:
-        slot.close()
-        turn.has_gone.set()
-        _forget(export, list_refs(document))
+        if builder.is_classic:
+            # Its image store keeps a copy.
+            runner.docker.remove_images(builder.name, list_refs(document))
+    if ended or ran.exit_status:
+        raise explain_transfer(use.place, "saving", ended or ran.error)
+    has_gone.set()
     return ran
-
-
-def _forget(export: Export, refs: Sequence[str]) -> None:
-    """Remove pushed images from the engine, whose classic image store keeps a copy."""
-    builder = export.runner.capabilities.builder
-    if builder.is_classic:
-        export.runner.docker.remove_images(builder.name, refs)
-
-
-def _check_bake(export: Export, version: str) -> None:
-    found = parse_version(version)
-    if found is not None and found < OLDEST_BAKE:
-        why = "buildx before 0.17 cannot build stages side by side with a network of their own"
-        raise refuse(export.save, why, "update buildx, or leave `network` out")
 
 
 def refuse(save: TagSave, why: str, hint: str) -> RegistryError:
     """The error for stages that cannot be saved."""
-    place, trouble = save.use.place, Trouble.REFUSED
-    host = Reference.parse(place).host
-    return RegistryError(host, f"saving `{place}`", why, trouble=trouble, hint=hint)
+    operation, trouble = f"saving `{save.use.place}`", Trouble.REFUSED
+    return RegistryError(save.reference.host, operation, why, trouble=trouble, hint=hint)

@@ -24,12 +24,12 @@ from bxcache.registry.scopes import copy_scope
 from bxcache.registry.stage_images import join_images, list_chains
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Sequence
     from pathlib import Path
 
     from bxcache.backends.inline_push import Export
     from bxcache.buildx.dockerfile import DockerfileStage
-    from bxcache.buildx.run import Runner, RunResult
+    from bxcache.buildx.run import RunResult
     from bxcache.buildx.stream.trace import TracedStep
     from bxcache.registry.stage_images import Joined
 
@@ -37,16 +37,11 @@ if TYPE_CHECKING:
 def list_built(
     stages: Sequence[DockerfileStage], target: str | None, ran: RunResult, known: Container[str]
 ) -> list[BuiltStage]:
-    """List the stages that a build made layers for.
-
-    Args:
-        stages: the stages of its Dockerfile.
-        target: the target stage, or None for the last one.
-        ran: the result of the build.
-        known: the digests of the layers in the registry.
-    """
+    """List the stages of its Dockerfile that a build made layers for; the registry has `known`."""
     reported = _read_steps(stages, ran, known)
-    last = _find_last(stages, target)
+    named = (target or "").lower()
+    # Without a target, docker builds the last stage; of several with its name, too, the last.
+    targets = [each for each in stages if not target or (each.is_named and each.name == named)]
     names = Counter(stage.name for stage in stages)
     needed, labels = list_needed(stages, target), label_stages(stages)
     new_at: dict[int, bool] = {}
@@ -60,7 +55,7 @@ def list_built(
             built.append(
                 BuiltStage(
                     stage=stage,
-                    is_last=stage == last,
+                    is_last=stage in targets[-1:],
                     is_new=new_at[position],
                     reads=own.reads,
                     label=labels[stage],
@@ -72,14 +67,7 @@ def list_built(
 
 @dataclass(slots=True)
 class _ReportedStage:
-    """The steps of one stage, as the build reports them.
-
-    Attributes:
-        is_new: whether the registry lacks some of their layers.
-        reads: the instructions that copy files of the context which they depend on.
-        chains: the layer chains of the last step.
-        end: the number of the last step.
-    """
+    """The steps of one stage; `chains` are the layer chains of the last one, with number `end`."""
 
     is_new: bool = False
     reads: frozenset[str] = frozenset()
@@ -110,14 +98,6 @@ def _name_stage(step: TracedStep, stages: Sequence[DockerfileStage]) -> str:
     return stages[0].name if len(stages) == 1 else step.name.stage
 
 
-def _find_last(stages: Sequence[DockerfileStage], target: str | None) -> DockerfileStage | None:
-    """The target stage."""
-    if not target:
-        return stages[-1] if stages else None
-    named = [stage for stage in stages if stage.is_named and stage.name == target.lower()]
-    return named[-1] if named else None
-
-
 def label_stages(stages: Sequence[DockerfileStage]) -> dict[DockerfileStage, str]:
     """Label the image of each stage by its name; among stages of one name, only the last has it.
 
@@ -134,15 +114,8 @@ def label_stages(stages: Sequence[DockerfileStage]) -> dict[DockerfileStage, str
     return labels
 
 
-def export_stages(
-    export: Export, ran: RunResult, known: Container[str]
-) -> tuple[Joined | None, RunResult | None]:
+def export_stages(export: Export) -> tuple[Joined | None, RunResult | None]:
     """Update the images of all stages.
-
-    Args:
-        export: the destination.
-        ran: the result of the build.
-        known: the digests of the layers in the registry.
 
     Returns:
         the image with the layers of all stages, None if no stage has a layer; and the result of
@@ -151,51 +124,37 @@ def export_stages(
     Raises:
         RegistryError: the registry rejects it.
     """
-    file, text, built = _list_built(export, ran, known)
+    file, text, built = _list_built(export)
     stages = list_stages(text)
     old = _copy_stages(export, [each for each in built if not each.is_new])
     new = [each for each in built if each.label not in old]
     pushed = push_stages(export, new, file, text) if new else None
-    tags = {each.stage: name_stage(export.tag, each.label) for each in built}
-    joined = join_images(export.repository, export.tag, tags.values())
+    tags = {each.stage: name_stage(export.save.tag, each.label) for each in built}
+    joined = join_images(export.repository, export.save.tag, tags.values())
     if joined is None or pushed is None or not any(each.is_last for each in new):
         return joined, None
     # An engine without the containerd store compresses layers on push, and does not report them.
     layers = {each: Layer(found.digest, found.size) for each, found in joined.layers.items()}
     metadata = pushed.metadata.with_layers(layers)
-    results = dict(_list_results(stages, tags, joined))
+    # The layers of each stage's image, by the stage's lines.
+    ends = (*(stage.line for stage in stages[1:]), sys.maxsize)
+    results = {
+        range(stage.line, end): tuple(Layer(each.digest, each.size) for each in found)
+        for stage, end in zip(stages, ends, strict=True)
+        if (found := joined.images.get(tags.get(stage, "")))
+    }
     return joined, replace(pushed, metadata=metadata.with_results(results))
 
 
-def _list_results(
-    stages: Sequence[DockerfileStage], tags: Mapping[DockerfileStage, str], joined: Joined
-) -> Iterator[tuple[range, tuple[Layer, ...]]]:
-    """List the layers of each stage's image, by the stage's lines."""
-    ends = (*(stage.line for stage in stages[1:]), sys.maxsize)
-    for stage, end in zip(stages, ends, strict=True):
-        found = joined.images.get(tags.get(stage, ""), ())
-        if found:
-            chain = tuple(Layer(each.digest, each.size) for each in found)
-            yield range(stage.line, end), chain
-
-
-def copy_stages(export: Export, ran: RunResult, known: Container[str]) -> dict[str, str]:
-    """Copy the existing images of all stages to the scope's own tags.
-
-    Args:
-        export: the destination.
-        ran: the result of the build, which made nothing new.
-        known: the digests of the layers in the registry.
+def copy_stages(export: Export) -> dict[str, str]:
+    """Copy the images of all stages to the scope's own tags, after a build with nothing new.
 
     Returns:
         the digest of each image, by its tag.
-
-    Raises:
-        RegistryError: the registry does not answer, or rejects it.
     """
-    _, _, built = _list_built(export, ran, known)
+    _, _, built = _list_built(export)
     copied = _copy_stages(export, built)
-    return {name_stage(export.tag, label): digest for label, digest in copied.items()}
+    return {name_stage(export.save.tag, label): digest for label, digest in copied.items()}
 
 
 def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> dict[str, str]:
@@ -205,63 +164,43 @@ def _copy_stages(export: Export, built: Iterable[BuiltStage]) -> dict[str, str]:
     stage is labelled by its position, and stages can be renamed.
     """
     copied, repository = dict[str, str](), export.repository
-    for each in built if export.source else ():
-        found = repository.read_manifest(name_stage(export.source, each.label))
-        if found is not None and _is_image_of(each, [*list_chains(repository, found)]):
+    tag, source = export.save.tag, export.save.source_tag
+    if source is None:
+        return copied
+    for each in built:
+        found = repository.read_manifest(name_stage(source, each.label))
+        chains = list_chains(repository, found) if found is not None else []
+        if found is not None and chains and each.chains.issuperset(chains):
             copied[each.label] = found.digest
-            if export.source != export.tag:
-                copy_scope(repository, found, name_stage(export.tag, each.label))
+            if source != tag:
+                copy_scope(repository, found, name_stage(tag, each.label))
     return copied
 
 
-def _is_image_of(stage: BuiltStage, chains: Sequence[tuple[str, ...]]) -> bool:
-    return bool(chains) and all(each in stage.chains for each in chains)
-
-
-def _list_built(
-    export: Export, ran: RunResult, known: Container[str]
-) -> tuple[Path, str, list[BuiltStage]]:
-    """The Dockerfile's path, its content, and its stages that were built.
-
-    Raises:
-        RegistryError: the Dockerfile is not the one that was built.
-    """
-    target = export.runner.settings.target
-    file, text = _read_dockerfile(export)
+def _list_built(export: Export) -> tuple[Path, str, list[BuiltStage]]:
+    """The Dockerfile's path and content, if it is the one that was built, and its built stages."""
+    runner, ran, settings = export.built.runner, export.built.ran, export.built.runner.settings
+    file = find_dockerfile(runner.directory, settings.context, settings.file)
+    try:
+        text = read_dockerfile(file)
+    except OSError as error:
+        why = f"`{file}` cannot be read again: {error.strerror}"
+        hint = "the next build that finds it saves all stages"
+        raise refuse(export.save, why, hint) from error
     stages = list_stages(text)
-    built = list_built(stages, target, ran, known)
+    built = list_built(stages, settings.target, ran, export.known)
     unread = {_name_stage(step, stages) for step in ran.trace.steps}
     unread -= {stage.name for stage in stages}
     if unread:
         why = f"`{file}` has no stage {_join(sorted(unread))}, which the build had"
         hint = "unless the file changed since, keep the cache in a `registry` backend"
         raise refuse(export.save, why, hint)
-    _report_unneeded(export.runner, stages, target, built)
-    return file, text, built
-
-
-def _read_dockerfile(export: Export) -> tuple[Path, str]:
-    runner, save = export.runner, export.save
-    settings = runner.settings
-    file = find_dockerfile(runner.directory, settings.context, settings.file)
-    try:
-        return file, read_dockerfile(file)
-    except OSError as error:
-        why = f"`{file}` cannot be read again: {error.strerror}"
-        raise refuse(save, why, "the next build that finds it saves all stages") from error
-
-
-def _report_unneeded(
-    runner: Runner,
-    stages: Sequence[DockerfileStage],
-    target: str | None,
-    built: Iterable[BuiltStage],
-) -> None:
     # A stage that a variable refers to counts as needed once it was built.
-    needed = list_needed(stages, target) | {each.stage for each in built}
+    needed = list_needed(stages, settings.target) | {each.stage for each in built}
     others = [stage.name for stage in stages if stage not in needed]
     if others:
         runner.report(Noted(f"not built, and so not saved, as nothing needs them: {_join(others)}"))
+    return file, text, built
 
 
 def _join(names: Iterable[str]) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from bxcache.backends.attributes import list_compression
 from bxcache.backends.base import (
+    DECLARED,
     EXPORT,
     IMPORT,
     Backend,
@@ -24,13 +24,16 @@ from bxcache.backends.base import (
     SavedScope,
     SavePlan,
     Sight,
+    list_compression,
 )
-from bxcache.backends.holders import DirectoryHolder
-from bxcache.backends.local_content import collect_store, measure_work
-from bxcache.backends.local_nodes import export_again, retry_after_collision
+from bxcache.backends.holders import DirectoryHolder, is_trusted, read_keys
+from bxcache.backends.local_save import (
+    collect_store,
+    export_again,
+    measure_work,
+    retry_after_collision,
+)
 from bxcache.backends.location import locate_store
-from bxcache.backends.read_only import DECLARED, explain_read_only
-from bxcache.backends.record_content import is_trusted, read_keys
 from bxcache.buildx.ignore_file import note_sent
 from bxcache.buildx.run import locate_folder
 from bxcache.errors import StoreError
@@ -93,7 +96,7 @@ class LocalBackend(Backend):
         self._name = ""
         self._reads_all = False
         if setup.is_guarded and settings.dir is not None and not setup.is_callers(DECLARED):
-            self.read_only = explain_read_only(settings.dir, setup)
+            self.read_only = self.explain_read_only(settings.dir)
 
     def find_place(self, scope: str) -> str:  # noqa: ARG002  # one store has all scopes
         """The store's directory."""
@@ -114,11 +117,10 @@ class LocalBackend(Backend):
         yield Candidate(self, PLAIN_TAG, "what plain buildx left there")
 
     def _list_stored(self) -> tuple[str, ...]:
-        """The scopes of the store; empty if unreadable, which is reported elsewhere."""
-        try:
+        # An unreadable store is reported elsewhere.
+        with suppress(StoreError, OSError):
             return tuple(self.store.read_scopes())
-        except (StoreError, OSError):
-            return ()
+        return ()
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
         """Take the scopes that the build may import."""
@@ -224,12 +226,10 @@ class LocalBackend(Backend):
             ("ignore-error", "true"),
         )
         reason = f"every stage is staged there, then linked into the store {self.store.path}"
-        place = self.find_place("")
-        use = CacheUse(EXPORT, self, place, wish.scope.name, attributes, reason)
-        usable = self.state.trouble is None and self.state.is_writable
-        if usable and not wish.inline_only:
-            return SavePlan(saves=(Save(use),))
-        return SavePlan(unsaved=(use,))
+        place, name = self.find_place(""), wish.scope.name
+        use = CacheUse(EXPORT, self, place, name, attributes, reason)
+        usable = self.state.trouble is None and self.state.is_writable and not wish.inline_only
+        return SavePlan(saves=(Save(use),)) if usable else SavePlan(unsaved=(use,))
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
         """The warning about a failed transfer."""
@@ -240,30 +240,25 @@ class LocalBackend(Backend):
         self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult
     ) -> tuple[CacheUse, ...] | None:
         """The flags for another run if several nodes wrote the layout at once; else None."""
-        export = self._find_export(uses)
-        if self.staging is None or export is None:
-            return None
-        return retry_after_collision(runner, uses, ran, self.staging, export)
+        found = self._find_export(uses)
+        return retry_after_collision(runner, uses, ran, *found) if found else None
 
     def finish_export(self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult) -> RunResult:
         """Repeat the export if nodes collided; the run's result after that."""
-        export = self._find_export(uses)
-        if self.staging is None or export is None or ran.exit_status:
-            return ran
-        return export_again(runner, uses, ran, self.staging, export)
+        found = self._find_export(uses)
+        return export_again(runner, uses, ran, *found) if found and not ran.exit_status else ran
 
-    def _find_export(self, uses: Iterable[CacheUse]) -> CacheUse | None:
-        return next((use for use in uses if use.flag == EXPORT and use.backend is self), None)
+    def _find_export(self, uses: Iterable[CacheUse]) -> tuple[Staging, CacheUse] | None:
+        own = (use for use in uses if use.flag == EXPORT and use.backend is self)
+        return next(((self.staging, use) for use in own if self.staging is not None), None)
 
     def mend(self) -> tuple[str, ...]:
         """Verify the imported scopes and repair them."""
         donors = self.staging.donors if self.staging is not None else ()
-        if not donors:
-            return ()
-        try:
-            return self.store.repair(full=True, scopes=[each.ref_name for each in donors])
-        except StoreError:
-            return ()
+        with suppress(StoreError):
+            if donors:
+                return self.store.repair(full=True, scopes=[each.ref_name for each in donors])
+        return ()
 
     def drop_imports(self) -> None:
         """Empty the staging layout."""
@@ -281,10 +276,7 @@ class LocalBackend(Backend):
                     yield None
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
-        """Read the scopes that a trusted build saved last, such as those of other images.
-
-        This includes the imported scope of a read-only store.
-        """
+        """Read the scopes that a trusted build saved last, and that of a read-only store."""
         imported = {use.scope for use in imports}
         layout = Layout.at(self.store.path)
         with suppress(StoreError, OSError):
@@ -297,10 +289,9 @@ class LocalBackend(Backend):
     def save(self, save: Save, built: Built) -> SavedScope:
         """Link the build's export into the store."""
         result, place = save.use.result, save.use.place
-        error = next((each.error for each in built.transfers if each.error), "")
-        if error or not built.transfers:
-            why = error or "BuildKit did not export it"
-            return SavedScope(result, warnings=(self.explain_failure(place, "saving", why),))
+        if built.trouble is not None:
+            warning = self.explain_failure(place, "saving", built.trouble)
+            return SavedScope(result, warnings=(warning,))
         digests = [each.digest for each in built.transfers if each.digest]
         if self.staging is None or not digests:
             # BuildKit writes no manifest if no step made a layer.
@@ -319,17 +310,7 @@ class LocalBackend(Backend):
         except StoreError as failure:
             warning = self.explain_failure(place, "saving", failure.message)
             return SavedScope(result, warnings=(warning,))
-        result = replace(
-            result,
-            digest=saved.digest,
-            bytes=saved.bytes,
-            exported=True,
-            new_bytes=saved.new_bytes,
-            unchanged=saved.unchanged,
-            layers=saved.layers,
-            contents=saved.contents,
-        )
-        return SavedScope(result)
+        return SavedScope(replace(result, exported=True, **asdict(saved)))
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
         """Read the hash keys in the records of scopes, newest first."""

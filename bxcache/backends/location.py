@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.backends.read_only import DECLARED
+from bxcache.backends.base import DECLARED
 from bxcache.config.backends import InlineSettings, LocalSettings, RegistrySettings
 from bxcache.config.loading import default_store
 from bxcache.errors import ConfigError, Problem
@@ -51,13 +51,7 @@ def choose_location(
     chosen: Path | None = None,
     file: Path | None = None,
 ) -> Location:
-    """Choose the store that a command works on.
-
-    Args:
-        directory: the working directory.
-        environment: the process's variables.
-        chosen: the store's directory, if the caller names one; it then has no limits.
-        file: the config file to read instead of looking for one.
+    """Choose the store that a command works on: the `chosen` directory, without limits, if any.
 
     Raises:
         ConfigError: the configuration is wrong, or declares no local store.
@@ -65,6 +59,18 @@ def choose_location(
     if chosen is not None:
         return Location(Store(directory / chosen), Limits())
     return require_location(load_guarded(directory, environment, file=file))
+
+
+def require_location(setup: Setup) -> Location:
+    """Find the local store that a configuration declares.
+
+    Raises:
+        ConfigError: it does not declare a store.
+    """
+    found = find_location(setup)
+    if found is None:
+        raise _refuse(setup, "no local store is declared; name one with `--dir`")
+    return found
 
 
 def choose_registries(  # noqa: PLR0913  # each is an option of the command
@@ -97,34 +103,20 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
         except ValueError as error:
             raise ConfigError([Problem("--ref", "", str(error))]) from error
     setup = load_guarded(directory, environment, file=file)
-    backends = setup.config.cache.backends
-    remote = (each for each in backends if isinstance(each, RegistrySettings | InlineSettings))
-    declared = [each for each in remote if each.keeps_all]
-    if not declared:
-        source = str(setup.source_of(DECLARED))
-        why = "no registry is declared; name one with `--ref`"
-        raise ConfigError([Problem(source, "cache.backends", why)])
-    if writes and not setup.is_callers(DECLARED):
-        source = str(setup.source_of(DECLARED))
-        why = "a file does not say here what is removed, as its author is not trusted; give `--ref`"
-        raise ConfigError([Problem(source, "cache.backends", why)])
-    found = [RegistryCache(each.ref, insecure=each.insecure) for each in declared]
     # Two backends can be two tags of one repository.
-    return list({each.name: each for each in found}.values())
+    found = {
+        cache.name: cache
+        for each in setup.config.cache.backends
+        if isinstance(each, RegistrySettings | InlineSettings) and each.keeps_all
+        for cache in [RegistryCache(each.ref, insecure=each.insecure)]
+    }
+    if not found:
+        raise _refuse(setup, "no registry is declared; name one with `--ref`")
+    if writes and not setup.is_callers(DECLARED):
+        why = "a file does not say here what is removed, as its author is not trusted; give `--ref`"
+        raise _refuse(setup, why)
+    return list(found.values())
 
 
-def require_location(setup: Setup) -> Location:
-    """Find the local store that a configuration declares.
-
-    Raises:
-        ConfigError: it does not declare a store.
-    """
-    found = find_location(setup)
-    if found is None:
-        problem = Problem(
-            str(setup.source_of(DECLARED)),
-            "cache.backends",
-            "no local store is declared; name one with `--dir`",
-        )
-        raise ConfigError([problem])
-    return found
+def _refuse(setup: Setup, why: str) -> ConfigError:
+    return ConfigError([Problem(str(setup.source_of(DECLARED)), "cache.backends", why)])

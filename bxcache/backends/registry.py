@@ -6,8 +6,8 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bxcache.backends.attributes import list_compression, render_boolean
 from bxcache.backends.base import (
+    DECLARED,
     EXPORT,
     IMPORT,
     Backend,
@@ -18,10 +18,9 @@ from bxcache.backends.base import (
     SavedScope,
     SavePlan,
     Sight,
+    list_compression,
 )
-from bxcache.backends.holders import RegistryHolder
-from bxcache.backends.read_only import DECLARED, explain_read_only
-from bxcache.backends.record_content import is_trusted
+from bxcache.backends.holders import RegistryHolder, is_trusted
 from bxcache.backends.registry_tag import SavedTag, TagSave, expect_tag
 from bxcache.buildx.faults import explain_transfer
 from bxcache.config.reference import Reference
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from bxcache.oci.documents import CacheManifest
     from bxcache.place.scope import Owner, Scope
     from bxcache.registry.probing import Sighting
-    from bxcache.registry.repository import RemoteManifest, Repository
+    from bxcache.registry.repository import RemoteManifest
 
 TOO_EARLY = (
     'before it is known what came from the builder\'s own cache (`cache.shared_builder = "refuse"`)'
@@ -68,16 +67,20 @@ class RemoteBackend(Backend):
     def _explain_read_only(self) -> str | None:
         """Why an untrusted build only reads it: never save to a tag that other builds import."""
         if not self.setup.is_callers(DECLARED):
-            return explain_read_only(self.settings.ref, self.setup)
+            return self.explain_read_only(self.settings.ref)
         if not self.keeps_all or self.reference.tag:
             ref = self.settings.ref
             return f"`{ref}` is read-only: trusted builds may import the tag that it names"
         return None
 
     def find_place(self, scope: str) -> str:
-        """The ref of a scope's cache: the declared tag, or else the scope as the tag."""
+        """The ref of a scope's cache."""
+        return str(self.find_reference(scope))
+
+    def find_reference(self, scope: str) -> Reference:
+        """The declared tag, or else the scope as the tag."""
         tag = self.reference.tag or (scope if self.keeps_all else "latest")
-        return str(Reference(self.reference.name, tag))
+        return Reference(self.reference.name, tag)
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
         """Take the candidates; `look` looks them up later."""
@@ -86,19 +89,12 @@ class RemoteBackend(Backend):
 
     def look(self, candidates: Sequence[Candidate]) -> None:
         """Look candidates up in the registry."""
-        from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
-
-        refs = {each.name: self.settings.insecure for each in candidates}
-        self.sightings |= probe_refs(refs, os.environ)
+        self._look_up([each.name for each in candidates])
 
     def look_further(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]]
     ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-        """Find caches for other platforms.
-
-        The sets of platforms that were built are unknown, so this lists the tags: one request per
-        1000.
-        """
+        """Find caches for other platforms, which may be any: list the tags, 1000 per request."""
         seen = [*self.sightings.values()]
         fixed = self.reference.tag or not self.keeps_all
         if fixed or not seen or any(each.error for each in seen):
@@ -122,14 +118,11 @@ class RemoteBackend(Backend):
             return Sight(None if unreached else False, sighting.error.cause)
         if sighting.manifest is None:
             return Sight(there=False, verdict="there is none")
-        if self.names_tags and sighting.manifest.parse() is None:
+        # A declared tag may belong to an image.
+        holds_cache = self.reference.tag is None and not self.keeps_images
+        if holds_cache and sighting.manifest.parse() is None:
             return Sight(there=False, verdict="the tag is not a build cache")
         return Sight(there=True, verdict="it is there")
-
-    @property
-    def names_tags(self) -> bool:
-        """Whether bxcache chooses the tags. A declared tag may belong to an image."""
-        return False
 
     @property
     def _errors(self) -> list[RegistryError]:
@@ -166,20 +159,17 @@ class RemoteBackend(Backend):
 
     def plan_tag(self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse) -> SavePlan:
         """Plan to save a scope as a tag, after the build if that can run again."""
-        if self._errors and any(e.trouble in (Trouble.SICK, Trouble.REFUSED) for e in self._errors):
+        if any(each.trouble in (Trouble.SICK, Trouble.REFUSED) for each in self._errors):
             return SavePlan()
         if wish.once and wish.refuses_borrowed:
             why = f"{self.settings.ref} is not saved: {wish.once}, so it is written {TOO_EARLY}"
             return SavePlan(notes=(why,))
-        name = self.reference.name
-        own = (each for each in imports if each.backend is self)
-        ref = next((each.place for each in own if Reference.parse(each.place).name == name), "")
+        ref = next((each.place for each in imports if each.backend is self), "")
         save = TagSave(
             use=use,
             apart=not wish.once,
             owner=wish.scope,
-            insecure=self.settings.insecure,
-            timeout=self.settings.timeout,
+            reference=self.find_reference(wish.scope.name),
             keeps_images=self.keeps_images,
             source=self.sightings.get(ref),
             source_ref=ref,
@@ -192,35 +182,35 @@ class RemoteBackend(Backend):
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
         """Read the imported caches; None for an unreadable one."""
-        self._look_up([use.place for use in imports])
+        self._look_up_unseen([use.place for use in imports])
         return (_parse(self.sightings[use.place].manifest) for use in imports)
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
         """Read the candidates, and the other scopes that trusted builds saved."""
         del imports
         places = [self.find_place(each.scope) for each in self._candidates]
-        self._look_up(places)
-        found = (_parse(self.sightings[place].manifest) for place in places)
-        yield from (each for each in found if each is not None)
+        self._look_up_unseen(places)
+        yield from filter(None, (_parse(self.sightings[place].manifest) for place in places))
         if self.keeps_all and self.read_only is None:
-            yield from self._read_scopes(self._open_repository())
+            yield from self._read_scopes()
+
+    def _look_up_unseen(self, places: Iterable[str]) -> None:
+        unseen = [place for place in places if place not in self.sightings]
+        if unseen:
+            self._look_up(unseen)
 
     def _look_up(self, places: Iterable[str]) -> None:
-        unseen = {place: self.settings.insecure for place in places if place not in self.sightings}
-        if unseen:
-            from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
+        from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
 
-            self.sightings |= probe_refs(unseen, os.environ)
+        refs = dict.fromkeys(places, self.settings.insecure)
+        self.sightings |= probe_refs(refs, os.environ)
 
-    def _open_repository(self) -> Repository:
+    def _read_scopes(self) -> Iterator[CacheManifest]:
         from bxcache.registry.probing import open_repository  # noqa: PLC0415  # loads HTTP
-
-        reference = Reference(self.reference.name)
-        return open_repository(reference, os.environ, insecure=self.settings.insecure)
-
-    def _read_scopes(self, repository: Repository) -> Iterator[CacheManifest]:
         from bxcache.registry.scopes import list_scopes  # noqa: PLC0415  # loads HTTP
 
+        insecure = self.settings.insecure
+        repository = open_repository(self.reference, os.environ, insecure=insecure)
         try:
             found = sorted(list_scopes(repository), key=lambda each: -each.label.used)
             for each in found[:_MOST_SCOPES]:
@@ -250,7 +240,7 @@ class RemoteBackend(Backend):
         """Open the repository, or its declared tag, as a holder."""
         if not self.keeps_all:
             return None
-        return RegistryHolder.open(self.reference, insecure=self.settings.insecure)
+        return RegistryHolder(self.reference, insecure=self.settings.insecure)
 
 
 class RegistryBackend(RemoteBackend):
@@ -260,11 +250,6 @@ class RegistryBackend(RemoteBackend):
 
     settings: RegistrySettings
 
-    @property
-    def names_tags(self) -> bool:
-        """Whether bxcache chooses the tags."""
-        return self.reference.tag is None
-
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
         """Plan a separate run that exports to the tag, if anything is new."""
         settings, ref = self.settings, self.find_place(wish.scope.name)
@@ -272,11 +257,11 @@ class RegistryBackend(RemoteBackend):
             ("type", "registry"),
             ("ref", ref),
             ("mode", "max"),
-            ("image-manifest", render_boolean(settings.image_manifest)),
-            ("oci-mediatypes", render_boolean(settings.oci_mediatypes)),
+            ("image-manifest", str(settings.image_manifest).lower()),
+            ("oci-mediatypes", str(settings.oci_mediatypes).lower()),
             *self._list_insecure(),
             *list_compression(settings),
-            ("ignore-error", render_boolean(settings.ignore_error)),
+            ("ignore-error", str(settings.ignore_error).lower()),
         )
         reason = "every stage is saved there, if anything is new"
         use = CacheUse(EXPORT, self, ref, wish.scope.name, attributes, reason)

@@ -10,6 +10,7 @@ from bxcache.backends.base import Save, SavedScope
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bxcache.config.reference import Reference
     from bxcache.place.scope import Scope
     from bxcache.registry.labels import Label
     from bxcache.registry.probing import Sighting
@@ -21,19 +22,27 @@ class TagSave(Save):
 
     Attributes:
         owner: the scope that the cache belongs to.
-        insecure: whether the registry may speak HTTP, or have an unknown certificate.
-        timeout: the time limit for saving, in seconds.
+        reference: its repository and tag.
         keeps_images: whether the tag is an image with every stage's layers, not a BuildKit cache.
         source: the lookup of the imported ref, if it is in the same repository.
         source_ref: the imported ref.
     """
 
     owner: Scope
-    insecure: bool = False
-    timeout: float = 600
+    reference: Reference
     keeps_images: bool = False
     source: Sighting | None = None
     source_ref: str = ""
+
+    @property
+    def tag(self) -> str:
+        """The scope's tag."""
+        return self.reference.tag or self.use.scope
+
+    @property
+    def source_tag(self) -> str | None:
+        """The tag of the imported scope; None if there is none."""
+        return self.source_ref.removeprefix(f"{self.reference.name}:") or None
 
     def from_nothing(self) -> TagSave:
         """A copy for a build without imports."""

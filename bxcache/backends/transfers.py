@@ -1,26 +1,27 @@
-"""Match BuildKit's transfers to caches: BuildKit does not name all of them."""
+"""Match BuildKit's transfers to caches, as it does not name all of them; and save one cache."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.command import Saving
+from bxcache.buildx.run import Runner, RunResult, run_quietly
 from bxcache.buildx.stream.names import EXPORTS, CacheVertex
 from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bxcache.backends.base import CacheUse
-    from bxcache.buildx.run import RunResult
     from bxcache.buildx.stream.trace import CacheTransfer
 
 ABSENT = "not found"
 _REGISTRY = "registry"
 
 
-def find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) -> str:
+def find_import_error(uses: Sequence[CacheUse], transfers: list[CacheTransfer]) -> str | None:
     """Why the first of `uses` failed; the rest are all the imports after it."""
-    return next((each.error for each in find_imports(uses, transfers) if each.error), "")
+    return next((each.error for each in find_imports(uses, transfers) if each.error), None)
 
 
 def find_imports(
@@ -39,16 +40,15 @@ def find_imports(
     return named or transfers[-len(uses) :][:1]
 
 
-def find_failed_import(imports: Sequence[CacheUse], ran: RunResult, ref: str) -> str:
-    """Why an import from the repository of a ref failed, or an empty string."""
-    repository = Reference.parse(ref).name
+def find_failed_import(imports: Sequence[CacheUse], ran: RunResult, repository: str) -> str | None:
+    """Why an import from a repository failed, if one did."""
     transfers = ran.trace.find_transfers(CacheVertex.IMPORT)
     for number, use in enumerate(imports):
-        if use.backend.import_mark is None and Reference.parse(use.place).name == repository:
+        if use.backend.import_mark is None and use.place.rpartition(":")[0] == repository:
             error = find_import_error(imports[number:], transfers)
             if error and not error.endswith(ABSENT):
                 return error
-    return ""
+    return None
 
 
 def match_exports(
@@ -64,10 +64,16 @@ def match_exports(
     left = ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     places = [*given, *(place for place, kind in kinds.items() if kind == _REGISTRY)]
     # One path can be part of another.
-    places.sort(key=len, reverse=True)
-    for fits in (_names_repository, _names_host, _has_succeeded, _is_any):
-        for place in places:
-            own = [each for each in left if place not in found and fits(each, place)][:1]
+    refs = {place: Reference.parse(place) for place in sorted(places, key=len, reverse=True)}
+    tests: tuple[Callable[[str, Reference], bool], ...] = (
+        lambda error, ref: ref.host in error and ref.path in error,
+        lambda error, ref: ref.host in error,
+        lambda error, _: not error,
+        lambda _error, _ref: True,
+    )
+    for fits in tests:
+        for place, ref in refs.items():
+            own = [each for each in left if place not in found and fits(each.error, ref)][:1]
             if own:
                 found[place] = own
                 left.remove(own[0])
@@ -78,17 +84,21 @@ def match_exports(
     return found
 
 
-def _names_repository(transfer: CacheTransfer, place: str) -> bool:
-    return _names_host(transfer, place) and Reference.parse(place).path in transfer.error
+def save_quietly(
+    runner: Runner, imports: Sequence[CacheUse], use: CacheUse, seconds: float, platform: str = ""
+) -> tuple[RunResult, list[CacheTransfer], str | None]:
+    """Run docker once more to save the finished build, or one platform of it, to one cache.
 
-
-def _names_host(transfer: CacheTransfer, place: str) -> bool:
-    return Reference.parse(place).host in transfer.error
-
-
-def _has_succeeded(transfer: CacheTransfer, _: str) -> bool:
-    return not transfer.error
-
-
-def _is_any(_transfer: CacheTransfer, _place: str) -> bool:
-    return True
+    Returns:
+        the result of the run, its exports, and why they are incomplete, if they are.
+    """
+    options = tuple(each.option for each in (*imports, use))
+    saving = Saving(options, runner.name_metadata(), platform)
+    ran, ended = run_quietly(runner, runner.repeat(saving), seconds)
+    transfers = ran.trace.find_transfers(EXPORTS[dict(use.attributes)["type"]])
+    error = next((each.error for each in transfers if each.error), None)
+    if ended:
+        error = ": ".join([ended, *[each.log for each in transfers if each.log][-1:]])
+    elif not transfers:
+        error = (ran.exit_status and ran.error) or "BuildKit did not export it"
+    return ran, transfers, error

@@ -17,7 +17,7 @@ from bxcache.place.variables import Variables
 def find_job_log() -> JobLog | None:
     """The log of the current CI job; None outside of CI."""
     variables = Variables(os.environ)
-    provider = next(iter(name_providers(variables)), "")
+    provider = next(iter(name_providers(variables)), None)
     return JobLog(provider) if provider or variables.is_on("CI") else None
 
 

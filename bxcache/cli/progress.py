@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.buildx.stream.events import Event, Observer
+    from bxcache.console.batch import FoldedProgress
     from bxcache.console.failures import Failures
-    from bxcache.console.folding import FoldedProgress
     from bxcache.console.job_log import JobLog
     from bxcache.console.live import LiveProgress
     from bxcache.pipeline.batch import ImageObserver
@@ -53,10 +53,12 @@ def open_batch_progress(
     elif mode == "rawjson":
         raw = _open_raw(log)
         yield lambda _, event: raw(event)
+    elif mode in _SILENT:
+        yield lambda *_: None
     else:
         from bxcache.console.batch import BatchProgress  # noqa: PLC0415  # only several need it
 
-        yield BatchProgress(sys.stderr, names, quiet=mode in _SILENT)
+        yield BatchProgress(sys.stderr, names)
 
 
 def _open_raw(log: JobLog | None) -> RawProgress:
@@ -73,7 +75,7 @@ def _choose_view(
         return LiveProgress(sys.stderr, failures)
     if log is None or not is_shown(mode):
         return None
-    from bxcache.console.folding import FoldedProgress  # noqa: PLC0415  # only a CI job needs it
+    from bxcache.console.batch import FoldedProgress  # noqa: PLC0415  # only a CI job needs it
 
     return FoldedProgress(sys.stderr, log, failures, title, names)
 

@@ -9,10 +9,9 @@ import click
 
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, is_shown
-from bxcache.console.document import describe_result
 from bxcache.console.history import render_history
 from bxcache.console.progress import QuietProgress
-from bxcache.console.summary import render_summary
+from bxcache.console.summary import describe_result, render_summary
 from bxcache.console.tables import render_document
 from bxcache.insight.history import History
 

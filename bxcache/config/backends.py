@@ -29,12 +29,7 @@ Compression = Literal["uncompressed", "gzip", "estargz", "zstd"]
 _LEVELS = {"uncompressed": range(1), "gzip": range(10), "estargz": range(10), "zstd": range(23)}
 
 
-def _check_reference(text: str) -> str:
-    Reference.parse(text)
-    return text
-
-
-Ref = Annotated[str, AfterValidator(_check_reference)]
+Ref = Annotated[str, AfterValidator(lambda text: str(Reference.parse(text)))]
 
 
 class Declaration(BaseModel):
@@ -205,12 +200,3 @@ class _ByType:
 
 BackendSettings = Annotated[LocalSettings | RegistrySettings | InlineSettings, _ByType()]
 BACKENDS_TO_COME = ("gha", "s3", "azblob")
-
-
-def normalize_attribute(name: str) -> str:
-    """The config key of a BuildKit attribute.
-
-    >>> normalize_attribute("image-manifest")
-    'image_manifest'
-    """
-    return name.strip().lower().replace("-", "_")

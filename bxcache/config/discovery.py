@@ -1,4 +1,4 @@
-"""Find a repository's root and config file, and read the file."""
+"""Find a repository's root and config file, read the file, and find the lines of its keys."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bxcache.config.positions import Position, find_lines
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILE_NAME = "bxcache.toml"
-PYPROJECT_NAME = "pyproject.toml"
+    from bxcache.config.sources import Position
+
+_FILE = "bxcache.toml"
+_PYPROJECT = "pyproject.toml"
+_TABLE = ("tool", "bxcache")
 _LARGEST_FILE = 1 << 20
+_LONGEST_SEARCHED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +26,7 @@ class ConfigFile:
     """A config file's content.
 
     Attributes:
-        path: its path.
         table: bxcache's part: all of `bxcache.toml`, or `[tool.bxcache]` of a pyproject.
-        text: the whole text, to find lines.
         prefix: the keys above `table` in the document.
     """
 
@@ -35,10 +36,29 @@ class ConfigFile:
     prefix: tuple[str, ...] = ()
 
     def lines_of(self, positions: set[Position]) -> dict[Position, int]:
-        """The line of each position in `table`, if found."""
-        depth = len(self.prefix)
-        lines = find_lines(self.text, {(*self.prefix, *position) for position in positions})
-        return {position[depth:]: line for position, line in lines.items()}
+        """The line, counted from 1, of each position in `table`, if found.
+
+        tomllib does not report lines. The shortest prefix of lines whose document has the key ends
+        with the last line of its value. That works for dotted keys, arrays of tables and values of
+        several lines. It parses the text once per line, but only for files with errors and files
+        that are shown.
+        """
+        lines = self.text.splitlines()
+        found: dict[Position, int] = {}
+        if len(lines) > _LONGEST_SEARCHED:
+            return found
+        start = 0
+        for end in range(1, len(lines) + 1):
+            try:
+                document = tomllib.loads("\n".join(lines[:end]))
+            except tomllib.TOMLDecodeError:
+                continue
+            written = (n for n in range(start, end) if lines[n].partition("#")[0].strip())
+            line, start = next(written, end - 1) + 1, end
+            for position in positions - found.keys():
+                if _holds(document, (*self.prefix, *position)):
+                    found[position] = line
+        return found
 
 
 def find_root(start: Path) -> Path | None:
@@ -56,39 +76,38 @@ def find_config_file(start: Path) -> ConfigFile | None:
         ConfigError: a file was found but is unreadable or not TOML.
     """
     root = find_root(start) or start
-    folders = [folder for folder in (start, *start.parents) if folder.is_relative_to(root)]
-    for folder in folders:
-        if (folder / FILE_NAME).exists():
-            return read_config_file(folder / FILE_NAME)
-        if (folder / PYPROJECT_NAME).is_file():
-            file = read_config_file(folder / PYPROJECT_NAME, optional=True)
-            if file is not None:
-                return file
+    for folder in (start, *start.parents):
+        if not folder.is_relative_to(root):
+            break
+        if (folder / _FILE).exists():
+            return read_config_file(folder / _FILE)
+        pyproject = folder / _PYPROJECT
+        if pyproject.is_file() and _has_table(pyproject):
+            return read_config_file(pyproject)
     return None
 
 
-def read_config_file(path: Path, *, optional: bool = False) -> ConfigFile | None:
+def _has_table(pyproject: Path) -> bool:
+    text = _read_text(pyproject)
+    tool = _parse(pyproject, text).get("tool") if "bxcache" in text else None
+    return isinstance(tool, dict) and "bxcache" in tool
+
+
+def read_config_file(path: Path) -> ConfigFile:
     """Read a config file; of a `pyproject.toml`, the table `[tool.bxcache]`.
 
-    Args:
-        path: the file.
-        optional: return None for a pyproject without `[tool.bxcache]`, instead of an error.
-
     Raises:
-        ConfigError: it is unreadable, too large or not TOML.
+        ConfigError: it is unreadable, too large or not TOML, or the table is missing.
     """
     text = _read_text(path)
-    if path.name != PYPROJECT_NAME:
-        return ConfigFile(path, _parse(path, text), text)
-    if optional and "bxcache" not in text:
-        return None
-    tool = _parse(path, text).get("tool")
+    document = _parse(path, text)
+    if path.name != _PYPROJECT:
+        return ConfigFile(path, document, text)
+    tool = document.get("tool")
     table = tool.get("bxcache") if isinstance(tool, dict) else None
-    if table is None and optional:
-        return None
     if not isinstance(table, dict):
-        raise ConfigError([Problem(shorten_path(path), "tool.bxcache", "the table is missing")])
-    return ConfigFile(path, table, text, ("tool", "bxcache"))
+        raise ConfigError([Problem(shorten_path(path), ".".join(_TABLE), "the table is missing")])
+    return ConfigFile(path, table, text, _TABLE)
 
 
 def _read_text(path: Path) -> str:
@@ -96,31 +115,42 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(_LARGEST_FILE + 1)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError([Problem(shorten_path(path), "", f"cannot be read: {reason}")]) from error
+        raise _refuse(path, f"cannot be read: {error.strerror or error}") from error
     if len(data) > _LARGEST_FILE:
-        raise ConfigError(
-            [Problem(shorten_path(path), "", "is larger than 1 MiB; is it a config file?")]
-        )
+        raise _refuse(path, "is larger than 1 MiB; is it a config file?")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(shorten_path(path), "", "is not UTF-8 text", line)]) from error
+        raise _refuse(path, "is not UTF-8 text", line) from error
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            [Problem(shorten_path(path), "", f"is not valid TOML: {error}")]
-        ) from error
+        raise _refuse(path, f"is not valid TOML: {error}") from error
     except RecursionError as error:
-        raise ConfigError([Problem(shorten_path(path), "", "is nested too deeply")]) from error
+        raise _refuse(path, "is nested too deeply") from error
+
+
+def _refuse(path: Path, why: str, line: int | None = None) -> ConfigError:
+    return ConfigError([Problem(shorten_path(path), "", why, line)])
 
 
 def shorten_path(path: Path) -> str:
     """The path for messages: relative if it is below the working directory."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _holds(document: Any, position: Position) -> bool:  # noqa: ANN401  # any TOML value
+    for step in position:
+        match document, step:
+            case dict(), _ if step in document:
+                document = document[step]
+            case list(), int() if step < len(document):
+                document = document[step]
+            case _:
+                return False
+    return True

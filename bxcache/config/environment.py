@@ -9,49 +9,36 @@ the variables that untrusted bake files may read.
 from __future__ import annotations
 
 import csv
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bxcache.config.backends import normalize_attribute
-from bxcache.config.models import BuildSettings, CacheSettings, GateSettings, PlaceSettings
+from bxcache.config.models import SECTIONS
+from bxcache.config.problems import suggest
 from bxcache.config.sources import Key, Layer, Origin, Source, insert_leaf
 from bxcache.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.config.backends import Declaration
-
-PREFIX = "BXCACHE_"
-CONFIG_VARIABLE = f"{PREFIX}CONFIG"
-IMAGE_VARIABLE = f"{PREFIX}IMAGE"
-BAKE_VARIABLES = f"{PREFIX}BAKE_VARIABLES"
-"""Lists the variables that bake files may read in an untrusted build, comma-separated."""
-_TEST_PREFIX = f"{PREFIX}TEST_"
-_SECTIONS: dict[str, type[Declaration]] = {
-    "build": BuildSettings,
-    "cache": CacheSettings,
-    "place": PlaceSettings,
-    "gate": GateSettings,
-}
-VARIABLES: dict[str, Key] = {
-    f"{PREFIX}{section}_{name}".upper(): (section, name)
-    for section, model in _SECTIONS.items()
+_PREFIX = "BXCACHE_"
+CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
+IMAGE_VARIABLE = f"{_PREFIX}IMAGE"
+BAKE_VARIABLES = f"{_PREFIX}BAKE_VARIABLES"
+_TEST_PREFIX = f"{_PREFIX}TEST_"
+_VARIABLES: dict[str, Key] = {
+    f"{_PREFIX}{section}_{name}".upper(): (section, name)
+    for section, model in SECTIONS.items()
     for name in model.model_fields
 }
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[Problem], list[str]]:
-    """The variables as a layer, the problems with them, and notes on unknown ones.
-
-    An empty variable counts as unset.
-    """
+    """The variables that are not empty as a layer, their problems, and notes on unknown ones."""
     values: dict[str, Any] = {}
     sources: dict[Key, Source] = {}
     problems: list[Problem] = []
-    for name, key in VARIABLES.items():
+    for name, key in _VARIABLES.items():
         if not environment.get(name):
             continue
         try:
@@ -63,16 +50,12 @@ def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[Proble
 
 
 def _note_unknown(environment: Mapping[str, str]) -> list[str]:
-    known = {*VARIABLES, CONFIG_VARIABLE, IMAGE_VARIABLE, BAKE_VARIABLES}
-    notes = []
-    for name in sorted(environment):
-        if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX) and name not in known:
-            close = get_close_matches(name, known, 1, 0.7)
-            notes.append(
-                f"bxcache does not know the variable `{name}`"
-                + (f"; did you mean `{close[0]}`?" if close else "")
-            )
-    return notes
+    known = {*_VARIABLES, CONFIG_VARIABLE, IMAGE_VARIABLE, BAKE_VARIABLES}
+    return [
+        f"bxcache does not know the variable `{name}`{suggest(name, known, 0.7)}"
+        for name in sorted(environment.keys() - known)
+        if name.startswith(_PREFIX) and not name.startswith(_TEST_PREFIX)
+    ]
 
 
 def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as there are keys
@@ -84,7 +67,7 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
     section, name = key
     if key == ("cache", "backends"):
         return [parse_backend(entry) for entry in text.split(";") if entry.strip()]
-    adapter = TypeAdapter[Any](_SECTIONS[section].model_fields[name].annotation or str)
+    adapter = TypeAdapter[Any](SECTIONS[section].model_fields[name].annotation or str)
     schema = adapter.json_schema()
     # An optional key's schema has two branches; the other one is null.
     schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
@@ -92,7 +75,7 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
     if kind == "array":
         return _split_fields(text)
     if kind == "object":
-        return dict(_split_pair(pair) for pair in _split_fields(text))
+        return dict(map(_split_pair, _split_fields(text)))
     if kind not in ("boolean", "number"):
         return text
     try:
@@ -104,16 +87,16 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
 
 
 def parse_backend(text: str) -> dict[str, Any]:
-    """Parse a backend in docker's syntax for caches: `type=registry,ref=example.com/app-cache`.
+    """Parse a backend in docker's syntax for caches.
+
+    >>> parse_backend("type=registry,image-manifest=true")
+    {'type': 'registry', 'image_manifest': True}
 
     Raises:
         ValueError: a field is not `key=value`.
     """
-    table: dict[str, Any] = {}
-    for pair in _split_fields(text):
-        name, value = _split_pair(pair)
-        table[normalize_attribute(name)] = _parse_scalar(value)
-    return table
+    pairs = map(_split_pair, _split_fields(text))
+    return {name.lower().replace("-", "_"): _parse_scalar(value) for name, value in pairs}
 
 
 def _parse_scalar(text: str) -> str | int | bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from bxcache.config.backends import SETTINGS
 from bxcache.config.discovery import find_root
-from bxcache.config.loading import find_written_lines
-from bxcache.config.models import Config, ImageSettings
+from bxcache.config.loading import locate
+from bxcache.config.models import SECTIONS, Config, ImageSettings
 from bxcache.config.problems import dotted
-from bxcache.config.sources import Layer, Origin, find_leaves, insert_leaf, merge_layers
+from bxcache.config.sources import BACKENDS, Origin, find_leaves, insert_leaf, merge_layers
 from bxcache.config.trust import Checkout, Rule
 
 if TYPE_CHECKING:
@@ -18,26 +18,17 @@ if TYPE_CHECKING:
 
     from bxcache.config.backends import Declaration
     from bxcache.config.loading import Setup
-    from bxcache.config.positions import Position
-    from bxcache.config.sources import Key, Source
+    from bxcache.config.sources import Key, Layer, Position, Source
 
     _Refused = dict[Position, tuple[Any, str]]
     """Refused values by key, each with the reason."""
 
-_BACKENDS = ("cache", "backends")
 _IMAGES = "images"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refused value of a file.
-
-    Attributes:
-        key: the dotted path of its key.
-        value: the value.
-        source: where it is set.
-        why: why it is refused.
-    """
+    """A refused value of a file, by the dotted path of its key."""
 
     key: str
     value: Any
@@ -68,19 +59,14 @@ def find_checkout(directory: Path) -> Checkout:
 def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ...]]:
     """Remove the values that an untrusted file may not set.
 
-    Args:
-        setup: the configuration.
-        directory: the working directory.
-
-    Returns:
-        the guarded configuration, and the refused values that would have had an effect.
+    Also returns the refused values that would have had an effect.
     """
     checkout = find_checkout(directory)
     refused: _Refused = {}
     is_link = setup.file is not None and checkout.leads_out(str(setup.file.path))
-    why = "a link leads out of the checkout" if is_link else ""
+    why = "a link leads out of the checkout" if is_link else None
     layers = tuple(_guard_layer(layer, checkout, refused, why) for layer in setup.layers)
-    merged = merge_layers(list(layers))
+    merged = merge_layers(layers)
     guarded = replace(
         setup,
         config=Config.model_validate(merged.values),
@@ -88,36 +74,39 @@ def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ..
         layers=layers,
         is_guarded=True,
     )
-    return guarded, _describe(setup, refused)
+    # A flag or variable replaces the others.
+    return guarded, tuple(
+        Refusal(dotted(key), refused[key][0], source, refused[key][1])
+        for key, source in locate(setup, refused).items()
+        if source.origin is Origin.FILE
+    )
 
 
-def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: str) -> Layer:
+def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: str | None) -> Layer:
     """The harmless values of a file; none if `why_all` gives a reason against the whole file."""
     if layer.fallback.origin is not Origin.FILE:
         return layer
     values: dict[str, Any] = {}
     for key, value in find_leaves(layer.values):
-        if key == _BACKENDS and not why_all:
+        if key == BACKENDS and why_all is None:
             kept = [_guard_backend(n, each, checkout, refused) for n, each in enumerate(value)]
             insert_leaf(values, key, kept)
             continue
         why = why_all or _judge(key, value, checkout)
-        if not why:
+        if why is None:
             insert_leaf(values, key, value)
         elif key[0] != _IMAGES:
             # The chosen image's values are in `build`, too.
             refused[key] = value, why
-    return Layer(values, layer.sources, layer.fallback)
+    return replace(layer, values=values)
 
 
-def _judge(key: Key, value: object, checkout: Checkout) -> str:
-    """Why a value is refused, or an empty string."""
-    model: Any = Config.model_fields[key[0]].annotation
-    names = key[1:]
-    if key[0] == _IMAGES:
-        model, names = ImageSettings, key[2:]
+def _judge(key: Key, value: object, checkout: Checkout) -> str | None:
+    """Why a value is refused, or None."""
+    names = key[2:] if key[0] == _IMAGES else key[1:]
     if not names or value == {}:
-        return ""
+        return None
+    model = ImageSettings if key[0] == _IMAGES else SECTIONS[key[0]]
     return find_rule(model, names[0]).judge(names[-1], value, checkout)
 
 
@@ -125,25 +114,12 @@ def _guard_backend(
     number: int, table: dict[str, Any], checkout: Checkout, refused: _Refused
 ) -> dict[str, Any]:
     model = SETTINGS[table["type"]]
-    kept = {}
-    for name, value in table.items():
-        why = find_rule(model, name).judge(name, value, checkout)
-        if why:
-            refused[(*_BACKENDS, number, name)] = value, why
-        else:
-            kept[name] = value
-    return kept
-
-
-def _describe(setup: Setup, refused: _Refused) -> tuple[Refusal, ...]:
-    """The refused values that no flag or variable replaces."""
-    meant = {
-        key: setup.source_of(_BACKENDS if key[:2] == _BACKENDS else cast("Key", key))
-        for key in refused
+    judged = {
+        name: find_rule(model, name).judge(name, value, checkout) for name, value in table.items()
     }
-    shown = {key: source for key, source in meant.items() if source.origin is Origin.FILE}
-    lines = find_written_lines(setup, [*shown])
-    return tuple(
-        Refusal(dotted(key), refused[key][0], replace(source, line=lines.get(key)), refused[key][1])
-        for key, source in shown.items()
-    )
+    refused |= {
+        (*BACKENDS, number, name): (table[name], why)
+        for name, why in judged.items()
+        if why is not None
+    }
+    return {name: value for name, value in table.items() if judged[name] is None}

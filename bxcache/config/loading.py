@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, cast
 
 from bxcache.config.discovery import (
     ConfigFile,
@@ -20,14 +17,24 @@ from bxcache.config.discovery import (
 from bxcache.config.environment import CONFIG_VARIABLE, IMAGE_VARIABLE, read_environment
 from bxcache.config.models import Config
 from bxcache.config.paths import anchor_paths
-from bxcache.config.problems import dotted, explain, place_of
-from bxcache.config.sources import DEFAULT, Key, Layer, Origin, Source, find_leaves, merge_layers
+from bxcache.config.problems import dotted, find_invalid
+from bxcache.config.sources import (
+    BACKENDS,
+    DEFAULT,
+    Key,
+    Layer,
+    Origin,
+    Position,
+    Source,
+    find_leaves,
+    find_nearest,
+    merge_layers,
+)
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from bxcache.config.positions import Position
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +43,9 @@ class Setup:
 
     Attributes:
         config: all values. `config.build` includes the chosen image's values.
-        image: the chosen image's name in `[images]`, or None.
+        image: the chosen image's name in `[images]`.
         sources: the source of each value that is not a default.
         root: the project: the config file's folder, the git root, or the working directory.
-        file: the config file, or None.
         notes: notes for people that are not problems.
         layers: the values of each source, highest precedence last.
         is_guarded: only harmless values of the file count.
@@ -75,8 +81,6 @@ def load_setup(
     """Read, check and merge all sources of configuration.
 
     Args:
-        directory: the working directory.
-        environment: the process's variables.
         flags: the values from the command line or the caller.
         file: the config file; if None, it is searched for.
         image: one of the `[images]`.
@@ -85,29 +89,26 @@ def load_setup(
         ConfigError: lists the problems of all sources.
     """
     flags = flags or Layer({})
-    named = file or (
-        Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None
-    )
+    named = file or environment.get(CONFIG_VARIABLE)
     found = read_config_file(directory / named) if named else find_config_file(directory)
-    variables, problems, notes = read_environment(environment)
-    file_layer = _layer_of(found) if found else Layer({})
-    problems = [*_check_layer(file_layer, found), *problems]
-    problems += [*_check_layer(variables), *_check_layer(flags)]
+    declared = _layer_of(found) if found else Layer({})
+    variables, wrong, notes = read_environment(environment)
     image = image or environment.get(IMAGE_VARIABLE) or None
-    problems += _check_image(image, file_layer)
+    problems = [*_check_layer(declared, found), *wrong]
+    problems += [*_check_layer(variables), *_check_layer(flags), *_check_image(image, declared)]
     if problems:
         raise _refuse(problems)
-    anchored = _anchor(file_layer, found, directory)
-    layers = [_defaults(found, directory), *_with_image(anchored, image, flags), variables, flags]
+    own = _list_layers(found, directory, image, flags) if found else ()
+    layers = (*own, variables, flags)
     merged = merge_layers(layers)
     return Setup(
         config=Config.model_validate(merged.values),
         image=image,
         sources=merged.sources,
-        root=_root_of(found, directory),
+        root=found.path.parent.resolve() if found else find_root(directory) or directory,
         file=found,
         notes=tuple(notes),
-        layers=tuple(layers),
+        layers=layers,
     )
 
 
@@ -118,8 +119,6 @@ def check_file(path: Path) -> ConfigFile:
         ConfigError: lists all its problems, with lines.
     """
     file = read_config_file(path)
-    if file is None:
-        raise ConfigError([Problem(str(path), "tool.bxcache", "the table is missing")])
     problems = _check_layer(_layer_of(file), file)
     if problems:
         raise _refuse(problems)
@@ -133,46 +132,27 @@ def _refuse(problems: list[Problem]) -> ConfigError:
 
 
 def _check_layer(layer: Layer, file: ConfigFile | None = None) -> list[Problem]:
-    """The problems of one source."""
-    findings = [*_find_duplicates(layer.values), *_find_invalid(layer.values)]
-    lines = _lines_of(file, [place for place, _ in findings])
-    return [
-        Problem(_name_of(layer, place), dotted(place), message, _nearest(lines, place))
-        for place, message in sorted(findings, key=lambda found: _nearest(lines, found[0]) or 0)
+    """The problems of one source, in the order of their lines."""
+    findings = [*_find_duplicates(layer.values), *find_invalid(layer.values)]
+    around = {place[:end] for place, _ in findings for end in range(1, len(place) + 1)}
+    lines = file.lines_of(around) if file and around else {}
+    problems = [
+        Problem(_name_source(layer, place), dotted(place), message, find_nearest(lines, place))
+        for place, message in findings
     ]
+    return sorted(problems, key=lambda problem: problem.line or 0)
 
 
-def _find_invalid(table: Mapping[str, Any]) -> list[tuple[Position, str]]:
-    try:
-        Config.model_validate(dict(table))
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        return [(place_of(detail), explain(detail)) for detail in details]
-    return []
-
-
-def _lines_of(file: ConfigFile | None, places: list[Position]) -> dict[Position, int]:
-    if file is None or not places:
-        return {}
-    return file.lines_of({place[:end] for place in places for end in range(1, len(place) + 1)})
-
-
-def _nearest(lines: dict[Position, int], place: Position) -> int | None:
-    ends = range(len(place), 0, -1)
-    return next((lines[place[:end]] for end in ends if place[:end] in lines), None)
-
-
-def _find_duplicates(table: Mapping[str, Any]) -> list[tuple[Position, str]]:
+def _find_duplicates(table: Mapping[str, Any]) -> Iterator[tuple[Position, str]]:
     cache = table.get("cache")
     backends = cache.get("backends") if isinstance(cache, dict) else None
     seen: set[str] = set()
-    found: list[tuple[Position, str]] = []
     for index, backend in enumerate(backends if isinstance(backends, list) else []):
         own = dict(_identify(backend)) if isinstance(backend, dict) else {}
         messages = [message for identity, message in own.items() if identity in seen]
-        found += [(("cache", "backends", index), message) for message in messages[:1]]
+        if messages:
+            yield (*BACKENDS, index), messages[0]
         seen |= own.keys()
-    return found
 
 
 def _identify(backend: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -186,20 +166,15 @@ def _identify(backend: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _layer_of(file: ConfigFile) -> Layer:
-    name = shorten_path(file.path)
-    return Layer(file.table, fallback=Source(Origin.FILE, name))
+    return Layer(file.table, fallback=Source(Origin.FILE, shorten_path(file.path)))
 
 
-def _name_of(layer: Layer, place: Position) -> str:
+def _name_source(layer: Layer, place: Position) -> str:
     return str(layer.source_of(tuple(step for step in place if isinstance(step, str))))
 
 
 def explain_unknown(known: Iterable[str]) -> str:
-    """The error message for an undeclared image.
-
-    Args:
-        known: the declared names, in the order of the file.
-    """
+    """The error message for an undeclared image, from the names of the declared ones."""
     listed = ", ".join(f"`{name}`" for name in known) or "none"
     return f"is not declared in [images]; known: {listed}"
 
@@ -212,34 +187,19 @@ def _check_image(image: str | None, layer: Layer) -> list[Problem]:
     return [Problem("--image", "", f"`{image}` {explain_unknown(known)}")]
 
 
-def _anchor(layer: Layer, file: ConfigFile | None, directory: Path) -> Layer:
-    if file is None:
-        return layer
-    values = anchor_paths(layer.values, file.path.parent.resolve(), directory)
-    return Layer(values, layer.sources, layer.fallback)
-
-
-def _defaults(file: ConfigFile | None, directory: Path) -> Layer:
-    """The default context is the config file's folder, for any working directory below it."""
-    if file is None:
-        return Layer({})
-    return Layer(anchor_paths({"build": {"context": "."}}, file.path.parent.resolve(), directory))
-
-
-def _with_image(layer: Layer, image: str | None, flags: Layer) -> list[Layer]:
-    values = dict(layer.values)
+def _list_layers(
+    file: ConfigFile, directory: Path, image: str | None, flags: Layer
+) -> Iterator[Layer]:
+    """The default context, which is the file's folder; the file's values; the chosen image's."""
+    folder, layer = file.path.parent.resolve(), _layer_of(file)
+    values = anchor_paths(file.table, folder, directory)
     if "context" in flags.values.get("build", {}):
         # As in docker, a PATH on the command line implies the Dockerfile in it.
         values["build"] = {k: v for k, v in values.get("build", {}).items() if k != "file"}
-    base = Layer(values, layer.sources, layer.fallback)
-    if image is None:
-        return [base]
-    table = values["images"][image]
-    return [base, Layer({"build": table}, fallback=layer.fallback)]
-
-
-def _root_of(file: ConfigFile | None, directory: Path) -> Path:
-    return file.path.parent.resolve() if file else find_root(directory) or directory
+    yield Layer(anchor_paths({"build": {"context": "."}}, folder, directory))
+    yield replace(layer, values=values)
+    if image is not None:
+        yield replace(layer, values={"build": values["images"][image]})
 
 
 def default_store(root: Path) -> Path:
@@ -265,31 +225,25 @@ def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
     for backend in values["cache"]["backends"]:
         if backend["type"] == "local":
             backend["dir"] = backend["dir"] or str(default_store(setup.root))
-    leaves = list(find_leaves(values))
-    lines = find_written_lines(setup, [key for key, _ in leaves])
-    return [
-        (dotted(key), value, _with_line(setup.source_of(key), lines.get(key)))
-        for key, value in leaves
-    ]
+    leaves = dict(find_leaves(values))
+    sources = locate(setup, leaves)
+    return [(dotted(key), value, sources[key]) for key, value in leaves.items()]
 
 
-def find_written_lines(setup: Setup, keys: Sequence[Position]) -> dict[Position, int]:
-    """The line of each key that the file sets, in the image's table or in the key's own."""
-    if setup.file is None:
-        return {}
-    lines = setup.file.lines_of({place for key in keys for place in _places(key, setup.image)})
+def locate(setup: Setup, keys: Iterable[Position]) -> dict[Position, Source]:
+    """The source of each key; if that is the file, with the line in it."""
+    ways = {key: _list_places(key, setup.image) for key in keys}
+    wanted = {place for way in ways.values() for place in way}
+    lines = setup.file.lines_of(wanted) if setup.file else {}
     found = {}
-    for key in keys:
-        known = [lines[place] for place in _places(key, setup.image) if place in lines]
-        if known:
-            found[key] = known[0]
+    for key, way in ways.items():
+        # A list of backends has one source.
+        source = setup.source_of(BACKENDS if key[:2] == BACKENDS else cast("Key", key))
+        line = next((lines[place] for place in way if place in lines), None)
+        found[key] = replace(source, line=line) if source.origin is Origin.FILE else source
     return found
 
 
-def _places(key: Position, image: str | None) -> list[Position]:
-    own: list[Position] = [key]
-    return [("images", image, *key[1:]), *own] if image and key[0] == "build" else own
-
-
-def _with_line(source: Source, line: int | None) -> Source:
-    return replace(source, line=line) if source.origin is Origin.FILE else source
+def _list_places(key: Position, image: str | None) -> list[Position]:
+    """Where a file may set a key: in the image's table, or in the key's own."""
+    return [("images", image, *key[1:]), key] if image and key[0] == "build" else [key]

@@ -10,7 +10,9 @@ from bxcache.config.backends import SETTINGS, BackendSettings, Declaration, Loca
 from bxcache.config.quantities import Duration, Size
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 
-TextList = Annotated[tuple[str, ...], Field(strict=False)]
+_DEFAULT_STORE = LocalSettings(type="local")
+_LIST = Field(strict=False)
+TextList = Annotated[tuple[str, ...], _LIST]
 
 
 def _check_name(name: str) -> str:
@@ -93,27 +95,21 @@ class ImageSettings(BuildSettings):
     """One of a repository's images; its values take precedence over `[build]`."""
 
 
+_WRITES = asks("it saves what a stranger built", "always")
 Donor = Literal["branch", "base", "default"]
 
 
 class CacheSettings(Declaration):
     """Where caches are kept, and which builds read and write them."""
 
-    read: Annotated[tuple[Donor, ...], Field(strict=False), HARMLESS] = (
-        "branch",
-        "base",
-        "default",
-    )
+    read: Annotated[tuple[Donor, ...], _LIST, HARMLESS] = ("branch", "base", "default")
     """The caches to import from, in order: its own branch's, the pull request's base branch's, the
     repository's default branch's. The first that exists is imported."""
 
     read_all: Annotated[bool, HARMLESS] = False
     """Import every existing cache, not only the first. BuildKit may then find less."""
 
-    write: Annotated[
-        Literal["always", "trusted", "never"],
-        asks("it saves what a stranger built", "always"),
-    ] = "trusted"
+    write: Annotated[Literal["always", "trusted", "never"], _WRITES] = "trusted"
     """Which builds save their cache. A pull request from a fork is untrusted, and so is a build of
     unknown origin. They could have changed the file, so for them `always` counts only as a flag or
     variable. They save to the default local store and to backends from a flag or variable, but
@@ -127,9 +123,7 @@ class CacheSettings(Declaration):
     saved: an untrusted build on the same builder may have created them. `warn` lists their steps,
     `refuse` also does not save them. `trust` is for a builder that only trusted builds use."""
 
-    backends: Annotated[tuple[BackendSettings, ...], Field(strict=False), HARMLESS] = (
-        LocalSettings(type="local"),
-    )
+    backends: Annotated[tuple[BackendSettings, ...], _LIST, HARMLESS] = (_DEFAULT_STORE,)
     """Where caches are kept. A build imports from the first that has one, and saves to all."""
 
 
@@ -175,7 +169,7 @@ class GateSettings(Declaration):
     max_seconds: Annotated[Duration | None, HARMLESS] = None
     """The maximum duration of the build, such as `90s` or `10m`."""
 
-    warn: Annotated[tuple[GateName, ...], Field(strict=False), HARMLESS] = ()
+    warn: Annotated[tuple[GateName, ...], _LIST, HARMLESS] = ()
     """Gates that only warn when they fail."""
 
     first: Annotated[bool, HARMLESS] = False
@@ -198,6 +192,15 @@ class Config(Declaration):
     images: dict[str, ImageSettings] = Field(default_factory=dict)
     """The repository's images, by name: `bxcache build --image NAME`."""
     gate: GateSettings = GateSettings()
+
+
+SECTIONS: dict[str, type[Declaration]] = {
+    "build": BuildSettings,
+    "cache": CacheSettings,
+    "place": PlaceSettings,
+    "gate": GateSettings,
+}
+"""The model of each table, except `[images]`."""
 
 
 def add_settings(kind: str, model: type[Declaration]) -> None:

@@ -32,11 +32,6 @@ def find_dockerfile(directory: Path, context: str | Path, file: str | None) -> P
 
     Without a `Dockerfile`, buildx takes `dockerfile` (`handleLowercaseDockerfile` in
     https://github.com/docker/buildx/blob/v0.29.1/build/opt.go).
-
-    Args:
-        directory: the working directory.
-        context: the build context.
-        file: the value of `--file`, if given.
     """
     path = directory / (file or Path(context) / _USUAL)
     small = path.with_name(_USUAL.lower())
@@ -44,13 +39,7 @@ def find_dockerfile(directory: Path, context: str | Path, file: str | None) -> P
 
 
 def read_dockerfile(directory: Path, context: str, file: str | None) -> str:
-    """The text of a build's Dockerfile; empty if it is not a local file or is unreadable.
-
-    Args:
-        directory: the working directory.
-        context: the build context.
-        file: the value of `--file`, if given.
-    """
+    """The text of a build's Dockerfile; empty if it is not a local file or is unreadable."""
     # A remote context has a remote Dockerfile.
     if is_remote(context) or (file is not None and is_remote(file)):
         return ""
@@ -64,13 +53,7 @@ def read_dockerfile(directory: Path, context: str, file: str | None) -> str:
 
 
 def anchor_paths(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:
-    """The tables of a checked config file, with paths relative to the working directory.
-
-    Args:
-        table: the file's tables.
-        folder: the file's folder.
-        directory: the working directory.
-    """
+    """The tables of a checked config file in `folder`, with paths relative to `directory`."""
     anchored = dict(table)
     if "build" in table:
         anchored["build"] = _anchor_build(table["build"], folder, directory)
@@ -79,34 +62,25 @@ def anchor_paths(table: Mapping[str, Any], folder: Path, directory: Path) -> dic
             name: _anchor_build(image, folder, directory) for name, image in table["images"].items()
         }
     if "backends" in table.get("cache", {}):
-        backends = [_anchor_backend(backend, folder) for backend in table["cache"]["backends"]]
+        backends = [
+            {**each, "dir": str(folder / Path(each["dir"]).expanduser())} if "dir" in each else each
+            for each in table["cache"]["backends"]
+        ]
         anchored["cache"] = {**table["cache"], "backends": backends}
     return anchored
 
 
 def _anchor_build(table: Mapping[str, Any], folder: Path, directory: Path) -> dict[str, Any]:
+    def anchor(path: str) -> str:
+        if is_remote(path):
+            return path
+        joined = folder / Path(path).expanduser()
+        inside = joined.is_relative_to(directory)
+        return os.path.relpath(joined, directory) if inside else str(joined)
+
     anchored = dict(table)
-    for key in ("context", "file"):
-        if key in table:
-            anchored[key] = _anchor_path(table[key], folder, directory)
+    anchored |= {key: anchor(table[key]) for key in ("context", "file") if key in table}
     if "build_contexts" in table:
-        anchored["build_contexts"] = {
-            name: _anchor_path(path, folder, directory)
-            for name, path in table["build_contexts"].items()
-        }
+        contexts = table["build_contexts"].items()
+        anchored["build_contexts"] = {name: anchor(path) for name, path in contexts}
     return anchored
-
-
-def _anchor_path(path: str, folder: Path, directory: Path) -> str:
-    if is_remote(path):
-        return path
-    joined = folder / Path(path).expanduser()
-    return (
-        str(os.path.relpath(joined, directory)) if joined.is_relative_to(directory) else str(joined)
-    )
-
-
-def _anchor_backend(backend: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    if backend.get("dir") is None:
-        return dict(backend)
-    return {**backend, "dir": str(folder / Path(backend["dir"]).expanduser())}

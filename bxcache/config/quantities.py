@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 _Number = TypeVar("_Number", int, float)
 
-_SIZE = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kKMGT]?i?B?)\s*")
-_AGE = re.compile(r"\s*(?P<number>\d+)\s*(?P<unit>[smhdw])\s*")
-_DURATION = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw]?)\s*")
+_SIZE = r"\s*\d+(\.\d+)?\s*[kKMGT]?i?B?\s*"
+_AGE = r"\s*\d+\s*[smhdw]\s*"
+_DURATION = r"\s*\d+(\.\d+)?\s*[smhdw]?\s*"
+_PARTS = re.compile(r"\s*(?P<number>[\d.]+)\s*(?P<unit>\w*)\s*")
 _PREFIXES: Final = "KMGT"
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MOST_DIGITS = 3
 
 WrittenSize = Annotated[int, Field(ge=0, lt=1 << 60)]
@@ -28,62 +29,57 @@ WrittenMoment = Annotated[float, Field(ge=0, le=253_370_764_800, allow_inf_nan=F
 """A time in a document, in seconds since 1970, before the year 9999."""
 
 
-def parse_size(value: Any) -> Any:  # noqa: ANN401  # pydantic passes any value
-    """Parse bytes from a number or text: `kB`, `MB`, `GB`, `TB` are powers of 1000, `MiB` of 1024.
+def parse_size(text: str) -> int:
+    """Parse bytes: `kB`, `MB`, `GB`, `TB` are powers of 1000, `MiB` of 1024.
 
-    >>> parse_size("5GB"), parse_size("1.5 MiB"), parse_size(42)
+    >>> parse_size("5GB"), parse_size("1.5 MiB"), parse_size("42")
     (5000000000, 1572864, 42)
 
     Raises:
         ValueError: the text is not a size.
     """
-    if not isinstance(value, str):
-        return value
-    match = _match(_SIZE, value, "a size; write it like `500MB`, `5GB` or `4GiB`")
-    unit = match["unit"].upper().removesuffix("B")
+    number, unit = _split(_SIZE, text, "a size; write it like `500MB`, `5GB` or `4GiB`")
+    unit = unit.upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
     power = _PREFIXES.index(unit[0]) + 1 if unit and unit[0] in _PREFIXES else 0
-    size = float(match["number"]) * base**power
+    size = float(number) * base**power
     if math.isinf(size):
-        raise ValueError(f"`{value[:40]}…` is too large for a size")
+        raise ValueError(f"`{text[:40]}…` is too large for a size")
     return int(size)
 
 
-def parse_age(value: Any) -> Any:  # noqa: ANN401  # pydantic passes any value
-    """Parse seconds from a number or a text such as `90m`, `36h`, `14d`, `2w`.
+def parse_age(text: str) -> int:
+    """Parse seconds from a text such as `90m`, `36h`, `14d`, `2w`.
 
-    >>> parse_age("14d"), parse_age(60)
+    >>> parse_age("14d"), parse_age("60s")
     (1209600, 60)
 
     Raises:
         ValueError: the text is not an age.
     """
-    if not isinstance(value, str):
-        return value
-    match = _match(_AGE, value, "an age; write it like `12h`, `14d` or `2w`")
-    return int(match["number"]) * _SECONDS[match["unit"]]
+    number, unit = _split(_AGE, text, "an age; write it like `12h`, `14d` or `2w`")
+    return int(number) * _SECONDS[unit]
 
 
-def parse_duration(value: Any) -> Any:  # noqa: ANN401  # pydantic passes any value
-    """Parse seconds from a number or a text such as `90`, `1.5s`, `10m`, `1h`.
+def parse_duration(text: str) -> float:
+    """Parse seconds from a text such as `90`, `1.5s`, `10m`, `1h`.
 
-    >>> parse_duration("1.5m"), parse_duration("90"), parse_duration(60)
-    (90.0, 90.0, 60)
+    >>> parse_duration("1.5m"), parse_duration("90")
+    (90.0, 90.0)
 
     Raises:
         ValueError: the text is not a duration.
     """
-    if not isinstance(value, str):
-        return value
-    match = _match(_DURATION, value, "a duration; write it like `90s`, `10m` or `1h`")
-    return float(match["number"]) * _SECONDS[match["unit"] or "s"]
+    number, unit = _split(_DURATION, text, "a duration; write it like `90s`, `10m` or `1h`")
+    return float(number) * _SECONDS[unit]
 
 
-def _match(pattern: re.Pattern[str], text: str, form: str) -> re.Match[str]:
-    match = pattern.fullmatch(text)
-    if match is None:
+def _split(pattern: str, text: str, form: str) -> tuple[str, str]:
+    """The number and the unit of a text."""
+    parts = _PARTS.fullmatch(text) if re.fullmatch(pattern, text) else None
+    if parts is None:
         raise ValueError(f"`{text}` is not {form}")
-    return match
+    return parts["number"], parts["unit"]
 
 
 def format_size(size: int, digits: int = 1) -> str:
@@ -132,8 +128,8 @@ def format_apart(
     """Two different figures as different texts.
 
     Args:
-        one: the first.
-        other: the second.
+        one: a figure.
+        other: another one.
         show: formats a figure with a number of decimals.
         digits: the minimum number of decimals; more, up to three, if the texts are equal.
         unit: the unit of the exact figures, used if three decimals are not enough.
@@ -165,44 +161,33 @@ def format_age(seconds: float) -> str:
     >>> format_age(-3), format_age(59), format_age(7199), format_age(86_400 * 3.5)
     ('0 s', '59 s', '119 min', '3 days')
     """
-    if seconds < 120:  # noqa: PLR2004  # below two of a unit, the smaller unit is clearer
-        return f"{max(0, int(seconds))} s"
-    if seconds < 7200:  # noqa: PLR2004
-        return f"{int(seconds / 60)} min"
-    if seconds < 172_800:  # noqa: PLR2004
-        return f"{int(seconds / 3600)} h"
-    return f"{int(seconds / 86_400)} days"
+    for length, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        # Below two of a unit, the smaller unit is clearer.
+        if seconds >= 2 * length:
+            return f"{int(seconds / length)} {unit}"
+    return f"{max(0, int(seconds))} s"
 
 
-def _quantity_schema(
-    pattern: str, example: str, number: dict[str, Any] | None = None
-) -> WithJsonSchema:
-    known = number or {"type": "integer", "minimum": 1}
-    text = {"type": "string", "pattern": pattern}
-    return WithJsonSchema({"anyOf": [known, text], "examples": [example]})
+def _reads(parse: Callable[[str], float]) -> BeforeValidator:
+    def read(value: object) -> object:
+        found = parse(value) if isinstance(value, str) else value
+        if isinstance(found, int | float) and not isinstance(found, bool) and found <= 0:
+            raise ValueError("must be more than zero")
+        return found
+
+    return BeforeValidator(read)
 
 
-def _require_positive(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-        raise ValueError("must be more than zero")
-    return value
+def _shows(pattern: str, example: str, **number: object) -> WithJsonSchema:
+    text = {"type": "string", "pattern": f"^{pattern}$"}
+    return WithJsonSchema({"anyOf": [number, text], "examples": [example]})
 
 
-Size = Annotated[
-    int,
-    BeforeValidator(lambda value: _require_positive(parse_size(value))),
-    _quantity_schema(r"^\s*\d+(\.\d+)?\s*[kKMGT]?i?B?\s*$", "5GB"),
-]
-Age = Annotated[
-    int,
-    BeforeValidator(lambda value: _require_positive(parse_age(value))),
-    _quantity_schema(r"^\s*\d+\s*[smhdw]\s*$", "14d"),
-]
+Size = Annotated[int, _reads(parse_size), _shows(_SIZE, "5GB", type="integer", minimum=1)]
+Age = Annotated[int, _reads(parse_age), _shows(_AGE, "14d", type="integer", minimum=1)]
 Duration = Annotated[
     float,
     Field(allow_inf_nan=False),
-    BeforeValidator(lambda value: _require_positive(parse_duration(value))),
-    _quantity_schema(
-        r"^\s*\d+(\.\d+)?\s*[smhdw]?\s*$", "10m", {"type": "number", "exclusiveMinimum": 0}
-    ),
+    _reads(parse_duration),
+    _shows(_DURATION, "10m", type="number", exclusiveMinimum=0),
 ]

@@ -6,19 +6,15 @@ import ast
 import inspect
 import json
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 
-from bxcache.config.backends import SETTINGS, Declaration
-from bxcache.config.models import (
-    BuildSettings,
-    CacheSettings,
-    Config,
-    GateSettings,
-    ImageSettings,
-    PlaceSettings,
-)
+from bxcache.config.backends import Declaration
+from bxcache.config.models import Config
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import ModelSchema
 
 
 class _ConfigSchema(GenerateJsonSchema):
@@ -27,17 +23,23 @@ class _ConfigSchema(GenerateJsonSchema):
     def generate(self, schema: Any, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:  # noqa: ANN401  # pydantic's signature
         document = super().generate(schema, mode)
         # TOML editors read draft 7, which has `definitions` instead of `$defs`.
-        text = json.dumps(document).replace("#/$defs/", "#/definitions/")
-        document = json.loads(text)
         document["definitions"] = document.pop("$defs")
+        text = json.dumps(document).replace("#/$defs/", "#/definitions/")
         return {
+            **json.loads(text),
             "$schema": self.schema_dialect,
             "title": "bxcache.toml",
             "description": "A repository's configuration of bxcache.",
-            **{
-                key: value for key, value in document.items() if key not in ("title", "description")
-            },
         }
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        # pydantic's `use_attribute_docstrings` would read the sources at every start.
+        document = super().model_schema(schema)
+        models = [base for base in schema["cls"].__mro__ if issubclass(base, Declaration)]
+        for base in reversed(models[:-1]):
+            for name, text in read_docstrings(base).items():
+                document["properties"][name]["description"] = text
+        return document
 
 
 def _drop_null(node: Any) -> Any:  # noqa: ANN401  # any JSON value
@@ -54,32 +56,6 @@ def _drop_null(node: Any) -> Any:  # noqa: ANN401  # any JSON value
     if node.get("default", ...) is None:
         del node["default"]
     return node
-
-
-def _describe_fields(document: dict[str, Any]) -> None:
-    """Add each field's docstring to the schema.
-
-    pydantic's `use_attribute_docstrings` would read the sources at every start.
-    """
-    models: tuple[type[Declaration], ...] = (Config, *_list_models())
-    for model in models:
-        node = document["definitions"].get(model.__name__, document)
-        for base in reversed(model.__mro__):
-            own = issubclass(base, Declaration) and base is not Declaration
-            for name, text in (read_docstrings(base) if own else {}).items():
-                if name in node["properties"]:
-                    node["properties"][name]["description"] = text
-
-
-def _list_models() -> tuple[type[Declaration], ...]:
-    sections: tuple[type[Declaration], ...] = (
-        BuildSettings,
-        ImageSettings,
-        CacheSettings,
-        PlaceSettings,
-        GateSettings,
-    )
-    return (*sections, *SETTINGS.values())
 
 
 def read_docstrings(model: type) -> dict[str, str]:
@@ -99,6 +75,5 @@ def read_docstrings(model: type) -> dict[str, str]:
 
 def render_schema() -> str:
     """The content of `schemas/bxcache.schema.json`."""
-    document = Config.model_json_schema(schema_generator=_ConfigSchema, by_alias=True)
-    _describe_fields(document)
+    document = Config.model_json_schema(schema_generator=_ConfigSchema)
     return json.dumps(_drop_null(document), indent=2, sort_keys=True) + "\n"

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+_Value = TypeVar("_Value")
 
 Key = tuple[str, ...]
 """The path of a key, such as `("cache", "strict")`. A list is one value."""
+
+Position = tuple[str | int, ...]
+"""The path of a key or an entry of a list, such as `("cache", "backends", 0, "ref")`."""
+
+BACKENDS: Key = ("cache", "backends")
 
 
 class Origin(StrEnum):
@@ -61,10 +68,13 @@ class Layer:
 
     def source_of(self, key: Key) -> Source:
         """The source of a key, or of the nearest enclosing table."""
-        for length in range(len(key), 0, -1):
-            if key[:length] in self.sources:
-                return self.sources[key[:length]]
-        return self.fallback
+        return find_nearest(self.sources, key) or self.fallback
+
+
+def find_nearest(known: Mapping[Any, _Value], key: Position) -> _Value | None:
+    """The value of a key, or of the nearest table around it."""
+    tables = (key[:length] for length in range(len(key), 0, -1))
+    return next((known[each] for each in tables if each in known), None)
 
 
 def find_leaves(table: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -79,29 +89,18 @@ def find_leaves(table: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Ke
 def insert_leaf(table: dict[str, Any], key: Key, value: object) -> None:
     """Set a leaf of nested tables, creating tables as needed."""
     for name in key[:-1]:
-        inner = table.get(name)
-        table = table.setdefault(name, {}) if isinstance(inner, dict | None) else {}
+        table = table.setdefault(name, {})
     table[key[-1]] = value
 
 
-def merge_layers(layers: list[Layer]) -> Layer:
-    """Merge layers: for each leaf, the last layer that has it counts.
-
-    An empty table does not replace an existing one.
-    """
+def merge_layers(layers: Iterable[Layer]) -> Layer:
+    """Merge checked layers: the last that has a leaf counts; an empty table replaces none."""
     values: dict[str, Any] = {}
     sources: dict[Key, Source] = {}
     for layer in layers:
         for key, value in find_leaves(layer.values):
-            if value == {} and _is_table(values, key):
+            if value == {} and any(known[: len(key)] == key for known in sources):
                 continue
             insert_leaf(values, key, value)
             sources[key] = layer.source_of(key)
     return Layer(values, sources)
-
-
-def _is_table(table: Mapping[str, Any], key: Key) -> bool:
-    found: object = table
-    for name in key:
-        found = found.get(name) if isinstance(found, dict) else None
-    return isinstance(found, dict)

@@ -22,7 +22,7 @@ _LAYOUT = "oci-layout://"
 # reused by others on the builder: https://github.com/moby/buildkit/issues/400
 _PROXIES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"})
 _BUILDKIT = "buildkit_"
-_NETWORKS = ("", "default", "none")
+_NETWORKS = (None, "", "default", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +60,18 @@ class Checkout:
         return "\0" not in path and (self.directory / path).is_dir()
 
 
-Judge = Callable[[str, Any, Checkout], str]
-"""Why a value asks, or an empty string, from its name, the value, and the checkout."""
+Judge = Callable[[str, Any, Checkout], str | None]
+"""Why a value asks, or None, from its name, the value, and the checkout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The trust class of a key, as metadata of its field.
-
-    Attributes:
-        judge: judges a value; in a table of strings, each value alone.
-    """
+    """The trust class of a key, as metadata of its field; judges each value of a table alone."""
 
     judge: Judge
 
 
-HARMLESS = Rule(lambda _name, _value, _checkout: "")
+HARMLESS = Rule(lambda _name, _value, _checkout: None)
 """A key that always counts."""
 
 
@@ -87,19 +83,19 @@ def asks(why: str, *values: object) -> Rule:
         values: the values that ask. Default: every value that is not empty.
     """
 
-    def judge(_name: str, value: object, _checkout: Checkout) -> str:
-        return why if (value in values if values else value) else ""
+    def judge(_name: str, value: object, _checkout: Checkout) -> str | None:
+        return why if (value in values if values else value) else None
 
     return Rule(judge)
 
 
-def _judge_path(_name: str, value: str | None, checkout: Checkout) -> str:
+def _judge_path(_name: str, value: str | None, checkout: Checkout) -> str | None:
     if value is None or ("://" not in value and value != "-" and checkout.holds(value)):
-        return ""
+        return None
     return "it is not inside the checkout"
 
 
-def _judge_context(_name: str, value: str, checkout: Checkout) -> str:
+def _judge_context(_name: str, value: str, checkout: Checkout) -> str | None:
     """Every interpretation by docker must be harmless: it may look for a folder first or last."""
     if value == "-":
         return "it reads stdin"
@@ -107,23 +103,19 @@ def _judge_context(_name: str, value: str, checkout: Checkout) -> str:
         value = re.split("[@:]", value.removeprefix(_LAYOUT))[0]
     elif _FETCHED.match(value):
         if not checkout.has_folder(value):
-            return ""
+            return None
     elif ":" in value or value.startswith("git@"):
         return "it may be fetched with a key of the runner"
-    return "" if checkout.holds(value) else "it is outside the checkout"
+    return None if checkout.holds(value) else "it is outside the checkout"
 
 
-def _judge_argument(name: str, value: str | None, _checkout: Checkout) -> str:
+def _judge_argument(name: str, value: str | None, _checkout: Checkout) -> str | None:
     folded = name.strip().casefold()
     if folded in _PROXIES:
         return "BuildKit keeps it out of the cache key"
     if folded.startswith(_BUILDKIT):
         return "it configures BuildKit"
-    return "it reads a variable of the runner" if value is None else ""
-
-
-def _judge_network(_name: str, value: str | None, _checkout: Checkout) -> str:
-    return "" if value is None or value in _NETWORKS else "it uses the runner's network"
+    return "it reads a variable of the runner" if value is None else None
 
 
 PATH = Rule(_judge_path)
@@ -133,7 +125,6 @@ CONTEXT = Rule(_judge_context)
 """A build context: harmless as a folder inside the checkout, or if a Dockerfile could fetch it."""
 
 ARGUMENT = Rule(_judge_argument)
-"""A build argument."""
-
-NETWORK = Rule(_judge_network)
-"""The network of RUN steps."""
+NETWORK = Rule(
+    lambda _name, value, _checkout: None if value in _NETWORKS else "it uses the runner's network"
+)

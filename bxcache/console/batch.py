@@ -6,16 +6,18 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bxcache.config.quantities import format_count
-from bxcache.console.document import describe_result
-from bxcache.console.progress import PlainProgress, QuietProgress, format_seconds
-from bxcache.console.summary import render_summary
+from bxcache.console.progress import PlainProgress, format_seconds
+from bxcache.console.summary import describe_result, render_summary
 from bxcache.console.tables import show_line, show_text
 from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self
 
     from bxcache.buildx.stream.events import Event
+    from bxcache.console.failures import Failures
+    from bxcache.console.job_log import JobLog
     from bxcache.pipeline.result import ImageOutcome
 
 
@@ -28,40 +30,56 @@ class BatchProgress:
     """Writes the events of several builds, each line prefixed with its image."""
 
     def __init__(
-        self,
-        stream: TextIO,
-        names: Sequence[str],
-        *,
-        quiet: bool,
-        defuse: Callable[[str], str] = show_line,
+        self, stream: TextIO, names: Sequence[str], defuse: Callable[[str], str] = show_line
     ) -> None:
-        """Set up the output.
-
-        Args:
-            stream: the output.
-            names: the known images, which set the column's width. Events without a name have no
-                prefix.
-            quiet: only keep docker's own output.
-            defuse: makes a line safe to print.
-        """
+        """Make a column as wide as the known images; `defuse` makes a line safe to print."""
         self._width = max(map(len, names), default=0)
         self._lock = Lock()
-        self._stream, self._quiet, self._defuse = stream, quiet, defuse
-        self._writers: dict[str, QuietProgress | PlainProgress] = {}
+        self._stream, self._defuse = stream, defuse
+        self._writers: dict[str, PlainProgress] = {}
 
     def __call__(self, name: str, event: Event) -> None:
-        """Write an event of an image."""
+        """Write an event of an image; without a name, it has no prefix."""
         with self._lock:
             if name not in self._writers:
                 self._width = max(self._width, len(name))
-                self._writers[name] = self._open(name)
+                label = f"{name:<{self._width}} | " if name else ""
+                self._writers[name] = PlainProgress(self._stream, label, self._defuse)
             self._writers[name](event)
 
-    def _open(self, name: str) -> QuietProgress | PlainProgress:
-        if self._quiet:
-            return QuietProgress()
-        label = f"{name:<{self._width}} | " if name else ""
-        return PlainProgress(self._stream, label, self._defuse)
+
+class FoldedProgress:
+    """Writes the lines of builds into a folded section of a CI job's log."""
+
+    def __init__(
+        self, stream: TextIO, log: JobLog, failures: Failures, title: str, names: Sequence[str] = ()
+    ) -> None:
+        """Give the section a title; the names are the images, as far as they are known."""
+        self._stream, self._log, self._failures, self._title = stream, log, failures, title
+        self._lines = BatchProgress(stream, names, log.defuse)
+        self._lock = Lock()
+        self._begun = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._begun:
+                self._print((*self._log.mark("resume"), *self._log.mark("end")))
+
+    def __call__(self, event: Event, label: str = "") -> None:
+        """Write an event of a build; the label is its image, if there are several."""
+        with self._lock:
+            if not self._begun:
+                self._begun = True
+                self._print((*self._log.mark("begin", self._title), *self._log.mark("stop")))
+            self._failures.take(event, label)
+            self._lines(label, event)
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            print(line, file=self._stream, flush=True)
 
 
 def render_batch(
@@ -74,20 +92,18 @@ def render_batch(
             summary = render_summary(each.result).splitlines()
             lines += [f"{name}:", *(f"{_INDENT}{line}" for line in summary)]
         if each.error is not None:
-            words = str(each.error).splitlines()
-            lines += [f"{name}: {show_text(line)}" for line in words if line]
-    failed = sum(1 for each in outcomes.values() if each.exit_status)
-    counts = [f"{len(outcomes) - failed} built", *([f"{failed} failed"] if failed else [])]
+            words = filter(None, str(each.error).splitlines())
+            lines += [f"{name}: {show_text(line)}" for line in words]
+    failed = sum(bool(each.exit_status) for each in outcomes.values())
+    built = f"{len(outcomes) - failed} built{f', {failed} failed' if failed else ''}"
     count = format_count(len(outcomes), what)
-    return "\n".join([*lines, f"{count}: {', '.join(counts)}, in {format_seconds(seconds)}"])
+    return "\n".join([*lines, f"{count}: {built}, in {format_seconds(seconds)}"])
 
 
 def describe_batch(outcomes: Mapping[str, ImageOutcome], what: str = IMAGES) -> dict[str, Any]:
     """Return a document for scripts, with each build's document by its image or target."""
-    return {
-        "exit_status": find_status(outcomes),
-        f"{what}s": {name: _describe(each) for name, each in outcomes.items()},
-    }
+    each = {name: _describe(outcome) for name, outcome in outcomes.items()}
+    return {"exit_status": find_status(outcomes), f"{what}s": each}
 
 
 def _describe(outcome: ImageOutcome) -> dict[str, Any]:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
-from bxcache.console.document import describe_layers
-from bxcache.console.history import show_age
-from bxcache.console.layer_table import INDENT, WIDTH
-from bxcache.console.tables import cut_text, render_table, show_text
+from bxcache.console.history import INDENT, WIDTH, show_age
+from bxcache.console.summary import describe_layers
+from bxcache.console.tables import cut_text, pick, render_table, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bxcache.insight.comparison import StageDifference
-    from bxcache.insight.history import History, Stage
+    from bxcache.insight.history import History, Stage, StageDifference
     from bxcache.insight.record import RecordedLayer, RecordedStep
 
-_Change = tuple[str, int, str]
-"""A sign (`+` or `-`), a size in bytes, and an instruction."""
+    _Change = tuple[str, int, str]
+    """A sign (`+` or `-`), a size in bytes, and an instruction."""
 
 
 def render_difference(
@@ -42,7 +40,7 @@ def _render_stages(differences: Iterable[StageDifference]) -> str:
     rows = [
         (
             show_text(each.name),
-            f"{_count_layers(each.before)} -> {_count_layers(each.after)}",
+            " -> ".join(str(len(s.layers) if s else 0) for s in (each.before, each.after)),
             format_size(each.gone_bytes) if each.gone else "",
             format_size(each.new_bytes) if each.new else "",
             _name_state(each),
@@ -50,10 +48,6 @@ def _render_stages(differences: Iterable[StageDifference]) -> str:
         for each in differences
     ]
     return render_table(("STAGE", "LAYERS", "GONE", "NEW", ""), rows)
-
-
-def _count_layers(stage: Stage | None) -> int:
-    return len(stage.layers) if stage is not None else 0
 
 
 def _name_state(difference: StageDifference) -> str:
@@ -91,12 +85,9 @@ def _list_steps(
 ) -> list[tuple[RecordedStep, int]]:
     """List a stage's steps that made some of these layers, with the size of those."""
     wanted = {layer.digest for layer in layers}
-    found = []
-    for step in stage.steps if stage is not None else ():
-        sizes = [layer.size for layer in step.layers if layer.digest in wanted]
-        if sizes:
-            found.append((step, sum(sizes)))
-    return found
+    steps = stage.steps if stage is not None else ()
+    sizes = [[each.size for each in step.layers if each.digest in wanted] for step in steps]
+    return [(step, sum(each)) for step, each in zip(steps, sizes, strict=True) if each]
 
 
 def _is_twin(one: RecordedStep, other: RecordedStep) -> bool:
@@ -124,13 +115,10 @@ def _count_unknown(difference: StageDifference) -> int:
     return sum(not step.layers for step in steps)
 
 
-def _measure(differences: Iterable[StageDifference]) -> tuple[int, int, int]:
+def _measure(differences: Sequence[StageDifference]) -> tuple[int, int, int]:
     """Return the bytes that only the first build has, only the second has, and both have."""
-    had: dict[str, int] = {}
-    has: dict[str, int] = {}
-    for each in differences:
-        had |= {layer.digest: layer.size for layer in (*each.gone, *each.kept)}
-        has |= {layer.digest: layer.size for layer in (*each.new, *each.kept)}
+    had = {layer.digest: layer.size for d in differences for layer in (*d.gone, *d.kept)}
+    has = {layer.digest: layer.size for d in differences for layer in (*d.new, *d.kept)}
     kept = sum(had[digest] for digest in had.keys() & has)
     return sum(had.values()) - kept, sum(has.values()) - kept, kept
 
@@ -139,14 +127,12 @@ def describe_difference(
     before: History, after: History, differences: Sequence[StageDifference]
 ) -> dict[str, Any]:
     """Return a document for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
-    gone, new, kept = _measure(differences)
+    sizes = zip(("gone_bytes", "new_bytes", "kept_bytes"), _measure(differences), strict=True)
     return {
         "before": _describe_build(before),
         "after": _describe_build(after),
         "same": all(each.is_same for each in differences),
-        "gone_bytes": gone,
-        "new_bytes": new,
-        "kept_bytes": kept,
+        **dict(sizes),
         "unknown_steps": sum(map(_count_unknown, differences)),
         "stages": [_describe_stage(each) for each in differences],
     }
@@ -154,24 +140,17 @@ def describe_difference(
 
 def _describe_build(history: History) -> dict[str, Any]:
     record = history.record
-    return {
-        "scope": history.scope,
-        "source": history.source,
-        "started": record.started if record is not None else None,
-        "seconds": record.seconds if record is not None else None,
-        "exit_status": record.exit_status if record is not None else None,
-    }
+    keys = ("started", "seconds", "exit_status")
+    known = pick(record, *keys) if record is not None else dict.fromkeys(keys)
+    return {**pick(history, "scope", "source"), **known}
 
 
 def _describe_stage(difference: StageDifference) -> dict[str, Any]:
     return {
         "name": difference.name,
         "state": _name_state(difference),
-        "gone_bytes": difference.gone_bytes,
-        "new_bytes": difference.new_bytes,
-        "gone": describe_layers(difference.gone),
-        "new": describe_layers(difference.new),
-        "kept": describe_layers(difference.kept),
+        **pick(difference, "gone_bytes", "new_bytes"),
+        **{key: describe_layers(getattr(difference, key)) for key in ("gone", "new", "kept")},
         "steps": [
             {"change": "gone" if sign == "-" else "new", "bytes": size, "text": text}
             for sign, size, text in _list_changes(difference)

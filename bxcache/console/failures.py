@@ -6,20 +6,12 @@ import tempfile
 from collections import deque
 from typing import IO, TYPE_CHECKING, TextIO
 
-from bxcache.buildx.stream.events import (
-    Outcome,
-    RunStarted,
-    Said,
-    StepFinished,
-    StepLogged,
-    StepStarted,
-    StepStopped,
-)
+from bxcache.buildx.stream import events
+from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import ERROR
 from bxcache.console.tables import show_line
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from bxcache.buildx.stream.events import Event
@@ -40,12 +32,7 @@ class Failures:
     """
 
     def __init__(self, stream: TextIO, log: JobLog | None = None) -> None:
-        """Set up the output.
-
-        Args:
-            stream: the output.
-            log: the log of the CI job, in CI.
-        """
+        """Print to a stream; in CI, it is the log of a job."""
         self._stream, self._log = stream, log
         self._show = log.defuse if log is not None else show_line
         # None marks a log that could not be stored.
@@ -56,12 +43,7 @@ class Failures:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._print_all()
         finally:
@@ -69,34 +51,26 @@ class Failures:
                 self._drop(key)
 
     def take(self, event: Event, label: str = "") -> bool:
-        """Read an event; return whether it is one of docker's last lines, which are printed at the
-        end.
+        """Read an event; return whether it is one of docker's last lines, printed at the end.
 
-        Args:
-            event: the event.
-            label: the image, if several are built.
+        The label is the image, if several are built.
         """
         match event:
-            case RunStarted():
+            case events.RunStarted():
                 self._forget_all(label)
-            case StepStarted(step, vertex):
+            case events.StepStarted(step, vertex):
                 self._forget((label, step, vertex))
-            case StepLogged(step, line, vertex):
+            case events.StepLogged(step, line, vertex):
                 self._keep((label, step, vertex), line)
-            case StepFinished(step, Outcome.FAILED, _, _, vertex):
+            case events.StepFinished(step, Outcome.FAILED, _, _, vertex):
                 self._failed[label, step, vertex] = None
-            case StepFinished(step, _, _, _, vertex) | StepStopped(step, _, vertex):
+            case events.StepFinished(step, _, _, _, vertex) | events.StepStopped(step, _, vertex):
                 self._forget((label, step, vertex))
-            case Said(line) if self._is_last(line):
+            # A job's log has all output in its section; without a failed step, an excerpt is first.
+            case events.Said(line) if self._log or self._failed or line.startswith(ERROR):
                 self._said.append((label, line))
                 return True
-            case _:
-                pass
         return False
-
-    def _is_last(self, line: str) -> bool:
-        # A job's log has all output in its section; without a failed step, an excerpt comes first.
-        return self._log is not None or bool(self._failed) or line.startswith(ERROR)
 
     def list_words(self, label: str = "") -> list[str]:
         """Return docker's last lines for an image."""
@@ -104,14 +78,14 @@ class Failures:
 
     def forgive(self, label: str = "") -> None:
         """Forget the failure of an image that a second run built, such as one without its cache."""
-        others = [each for each in self._said if each[0] != label]
-        self._said.clear()
-        self._said.extend(others)
+        others = (each for each in self._said if each[0] != label)
+        self._said = deque(others, maxlen=_MOST_WORDS)
         self._forget_all(label)
 
     def _forget_all(self, label: str) -> None:
-        for key in [key for key in (*self._failed, *self._logs) if key[0] == label]:
-            self._forget(key)
+        for key in (*self._failed, *self._logs):
+            if key[0] == label:
+                self._forget(key)
 
     def _keep(self, key: Key, line: str) -> None:
         try:
@@ -139,20 +113,20 @@ class Failures:
     def _print_all(self) -> None:
         if not self._said and not self._failed:
             return
-        self._print(*(self._log.stop() if self._log is not None else ()))
+        if self._log is not None:
+            self._print(*self._log.mark("stop"))
         for label, line in self._said:
             self._print(self._show(f"{label} | {line}" if label else line))
         for key in self._failed:
-            self._print_log(key)
-        self._print(*(self._log.resume() if self._log is not None else ()))
+            if key in self._logs:
+                self._print_log(key, self._logs[key])
+        if self._log is not None:
+            self._print(*self._log.mark("resume"))
         self._stream.flush()
 
-    def _print_log(self, key: Key) -> None:
-        if key not in self._logs:
-            return
+    def _print_log(self, key: Key, log: IO[str] | None) -> None:
         label, step, _ = key
         head = f"{label} | {step.label}" if label else step.label
-        log = self._logs[key]
         lost = " it could not be stored" if log is None else ""
         first = step.text.partition("\n")[0]
         self._print("", self._show(f"log of {head} {first}:{lost}"))

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.stream.events import Outcome
-from bxcache.config.quantities import format_age, format_count, format_size
-from bxcache.console.layer_table import (
-    GONE,
-    INDENT,
-    SHARED_MARK,
-    WIDTH,
-    Row,
-    RowWriter,
-    render_tables,
-)
+from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
-from bxcache.console.report.sections import explain_shared
-from bxcache.console.tables import cut_text, show_text
+from bxcache.console.report.sections import explain_shared, show_outcomes
+from bxcache.console.tables import cut_text, pick, render_table, show_ago, show_text
 from bxcache.insight.history import LayerState, list_layers, list_platforms
 from bxcache.insight.reporting import count_shared
 
@@ -29,69 +19,133 @@ if TYPE_CHECKING:
     from bxcache.insight.history import History, Stage
     from bxcache.insight.record import Record, RecordedLayer, RecordedStep
 
+    Row = dict[str, str]
+    """Cells by the names of their columns."""
 
+WIDTH = 120
+INDENT = "  "
+_SHORTEST_TEXT = 40
+_SHORT_DIGEST = len("sha256:") + 12
+_SHARED_MARK = " *"
+_TEXTS = ("LAYER", "PLATFORM", "INHERITED FROM", "WHERE")
+_FIGURES = ("SIZE", "OUTCOME", "SECONDS", "LINE")
+_CREATED_BY = "CREATED BY"
 _LEGENDS = {
     LayerState.EVICTED: "no longer in the cache; a build that needs it makes it again",
     LayerState.UNSAVED: "the build did not save it, because no saved step depends on it",
     LayerState.ABSENT: "not in the cache",
 }
+"""The states that a layer shows instead of its size."""
+
+
+class _RowWriter:
+    """Writes a table row for each layer."""
+
+    def __init__(self, history: History, *, full: bool, places: bool) -> None:
+        self._history, self._full = history, full
+        self._places = history.places if places else {}
+        self._stages = {stage.name: stage for stage in history.stages}
+
+    def write_stage(self, stage: Stage, *, chain: bool) -> Iterator[Row]:
+        """Write a stage, with inherited layers first."""
+        for step in stage.inherited if chain else ():
+            owner = {"INHERITED FROM": show_text(step.stage) or "?"}
+            rows = self._write_step(step, self._stages.get(step.stage))
+            yield from (row | owner for row in rows)
+        for step in stage.steps:
+            yield from self._write_step(step, stage)
+
+    def _write_step(self, step: RecordedStep, stage: Stage | None) -> list[Row]:
+        lines = stage.list_lines(step) if stage is not None else step.lines
+        first, *others = [self.write_layer(layer) for layer in step.layers] or [{"LAYER": "-"}]
+        cells = {
+            "PLATFORM": show_text(",".join(step.platforms)),
+            "OUTCOME": step.outcome or "",
+            "SECONDS": f"{step.seconds:.1f}",
+            "LINE": ",".join(map(str, lines)),
+            _CREATED_BY: show_text(step.text),
+        }
+        return [first | cells, *others]
+
+    def write_layer(self, layer: RecordedLayer) -> Row:
+        """Write a layer."""
+        state = self._history.find_state(layer)
+        digest = layer.digest if self._full else layer.digest[:_SHORT_DIGEST]
+        # No layer is empty: an engine without the containerd image store does not report sizes.
+        size = format_size(layer.size) if layer.size else "?"
+        return {
+            "LAYER": f"{digest}{_SHARED_MARK if layer.digest in self._history.shared else ''}",
+            "WHERE": show_text(self._places.get(layer.digest, "")),
+            "SIZE": state if state in _LEGENDS else size,
+        }
+
+
+def _render_tables(tables: Sequence[Sequence[Row]], *, full: bool) -> list[list[str]]:
+    """Render tables with the same columns, without those empty in all of them."""
+    rows = [row for table in tables for row in table]
+    if not rows:
+        return [[] for _ in tables]
+    columns = _choose_columns(rows)
+    cells = [[row.get(name, "") for name in columns] for row in rows]
+    left = render_table(columns, cells, sum(name in _TEXTS for name in columns)).splitlines()
+    width = max(map(len, left))
+    room = max(_SHORTEST_TEXT, WIDTH - len(INDENT) - width - 2)
+    texts = [row.get(_CREATED_BY, "") for row in rows]
+    texts = [_CREATED_BY if any(texts) else "", *texts]
+    shown = [text if full else cut_text(text, room) for text in texts]
+    head, *lines = [f"{a:<{width}}  {b}".rstrip() for a, b in zip(left, shown, strict=True)]
+    waiting = iter(lines)
+    return [[head, *islice(waiting, len(table))] if table else [] for table in tables]
+
+
+def _choose_columns(rows: Sequence[Row]) -> list[str]:
+    platforms = {each for row in rows for each in row.get("PLATFORM", "").split(",")} - {""}
+    hidden = () if len(platforms) > 1 else ("PLATFORM",)
+    columns = [name for name in (*_TEXTS, *_FIGURES) if name not in hidden]
+    return [name for name in columns if any(row.get(name) for row in rows)]
 
 
 def show_age(record: Record) -> str:
     """Show whether a build succeeded, and how long ago it was."""
-    verb = "failed" if record.exit_status else "built"
-    return f"{verb} {format_age(time.time() - record.started)} ago"
+    return f"{'failed' if record.exit_status else 'built'} {show_ago(record.started)}"
 
 
 def render_history(
     history: History, stages: Sequence[Stage], *, chain: bool, full: bool, places: bool
 ) -> str:
-    """Render the build, then each stage with its layers from the bottom.
+    """Render the build, then each of these stages with its layers from the bottom.
 
-    Args:
-        history: the scope's history.
-        stages: the stages to show.
-        chain: also show what a stage builds on.
-        full: shorten nothing.
-        places: show where each layer is stored.
+    `chain` adds what a stage builds on, `places` where each layer is; `full` shortens nothing.
     """
-    writer = RowWriter(history, full=full, places=places)
+    writer = _RowWriter(history, full=full, places=places)
     if history.record is None:
         return _render_chains(history, writer, full=full)
     needed = [stage for stage in stages if stage.needed]
     rows = [list(writer.write_stage(stage, chain=chain)) for stage in needed]
     lines = [_render_build(history.scope, history.record), f"in {show_text(history.source)}"]
-    for stage, table in zip(needed, render_tables(rows, full=full), strict=True):
+    for stage, table in zip(needed, _render_tables(rows, full=full), strict=True):
         total = _render_total(history, stage, chain=chain)
         errors = _list_errors(stage, full=full)
         lines += ["", _render_head(stage), *(INDENT + line for line in (*table, total, *errors))]
     shared = explain_shared(count_shared(stage.steps for stage in history.stages))
-    closing = [
-        *_list_legends(rows, "shared by several steps or stages"),
-        *([shared] if shared else []),
-        *_list_unneeded(stages),
-    ]
+    legends = _list_legends(rows, "shared by several steps or stages")
+    closing = [*legends, *filter(None, [shared]), *_list_unneeded(stages)]
     return "\n".join([*lines, *([""] if closing else []), *closing])
 
 
 def _render_build(scope: str, record: Record) -> str:
     after = "after" if record.exit_status else "in"
     outcomes = Counter(step.outcome for step in record.steps if step.outcome is not None)
-    counted = [each for each in Outcome if outcomes[each] or each is not Outcome.FAILED]
+    steps = f"{format_count(outcomes.total(), 'step')}: {show_outcomes(outcomes)}"
+    end = f"{show_text(scope)}: {show_age(record)} {after} {format_seconds(record.seconds)}"
     branch = record.scope.branch or record.place.branch
-    parts = [
-        f"{show_text(scope)}: {show_age(record)} {after} {format_seconds(record.seconds)}",
-        f"{format_count(outcomes.total(), 'step')}: "
-        + ", ".join(f"{outcomes[each]} {each.value}" for each in counted),
-        *([f"branch {show_text(branch)}"] if branch else []),
-    ]
-    return ", ".join(parts)
+    return f"{end}, {steps}{f', branch {show_text(branch)}' if branch else ''}"
 
 
 def _render_head(stage: Stage) -> str:
-    base = [f"FROM {show_text(stage.base)}"] if stage.base else []
-    line = [f"line {stage.line}"] if stage.line is not None else []
-    return f"{show_text(stage.name)}  {', '.join([*base, *line])}".rstrip()
+    base = f"FROM {show_text(stage.base)}" if stage.base else ""
+    line = f"line {stage.line}" if stage.line is not None else ""
+    return f"{show_text(stage.name)}  {', '.join(filter(None, (base, line)))}".rstrip()
 
 
 def _render_total(history: History, stage: Stage, *, chain: bool) -> str:
@@ -107,11 +161,11 @@ def _render_total(history: History, stage: Stage, *, chain: bool) -> str:
 
 
 def _count_layers(history: History, layers: Sequence[RecordedLayer]) -> str:
-    size = format_size(sum(layer.size for layer in layers))
-    sizes: dict[LayerState | None, int] = defaultdict(int)
+    sizes: defaultdict[LayerState | None, int] = defaultdict(int)
     for layer in layers:
         sizes[history.find_state(layer)] += layer.size
-    gone = ", ".join(f"{format_size(sizes[each])} {each}" for each in GONE if each in sizes)
+    size = format_size(sum(sizes.values()))
+    gone = ", ".join(f"{format_size(sizes[each])} {each}" for each in _LEGENDS if each in sizes)
     return f"{format_count(len(layers), 'layer')}, {size}{f' ({gone})' if gone else ''}"
 
 
@@ -124,7 +178,7 @@ def _list_errors(stage: Stage, *, full: bool) -> Iterator[str]:
 
 def _list_legends(tables: Iterable[Iterable[Row]], shared: str) -> Iterator[str]:
     rows = [row for table in tables for row in table]
-    if any(row["LAYER"].endswith(SHARED_MARK) for row in rows):
+    if any(row["LAYER"].endswith(_SHARED_MARK) for row in rows):
         yield f"*: {shared}"
     sizes = {row.get("SIZE") for row in rows}
     yield from (f"{state}: {legend}" for state, legend in _LEGENDS.items() if state in sizes)
@@ -138,82 +192,70 @@ def _list_unneeded(stages: Sequence[Stage]) -> Iterator[str]:
         yield "the build reported no stages"
 
 
-def _render_chains(history: History, writer: RowWriter, *, full: bool) -> str:
+def _render_chains(history: History, writer: _RowWriter, *, full: bool) -> str:
     """Render the layers of a scope without a record."""
     rows = [[writer.write_layer(layer) for layer in chain.layers] for chain in history.chains]
     layers = {layer.digest: layer for chain in history.chains for layer in chain.layers}
     count = f"{_count_layers(history, [*layers.values()])} in {format_count(len(rows), 'chain')}"
     lines = [f"{show_text(history.scope)}: {count}", f"in {show_text(history.source)}"]
-    for number, table in enumerate(render_tables(rows, full=full)):
-        total = _count_layers(history, history.chains[number].layers)
-        lines += ["", f"chain {number + 1}", *(INDENT + line for line in (*table, total))]
+    tables = _render_tables(rows, full=full)
+    for number, (chain, table) in enumerate(zip(history.chains, tables, strict=True), 1):
+        total = _count_layers(history, chain.layers)
+        lines += ["", f"chain {number}", *(INDENT + line for line in (*table, total))]
     lines += ["", *_list_legends(rows, "shared by several chains")]
     return "\n".join([*lines, "stage names need a record, which only builds with bxcache write"])
 
 
 def render_digests(history: History, stages: Sequence[Stage], *, chain: bool) -> str:
     """List the digests of the layers in the cache from the bottom, one per line, each once."""
+    groups = [stage.chain if chain else stage.layers for stage in stages]
     if history.record is None:
         groups = [each.layers for each in history.chains]
-    else:
-        groups = [stage.chain if chain else stage.layers for stage in stages]
     layers = (layer for group in groups for layer in group)
-    kept = (each.digest for each in layers if history.find_state(each) not in GONE)
+    kept = (each.digest for each in layers if history.find_state(each) not in _LEGENDS)
     return "\n".join(dict.fromkeys(kept))
 
 
 def describe_history(history: History, stages: Sequence[Stage], *, chain: bool) -> dict[str, Any]:
     """Return a document for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
     return {
-        "scope": history.scope,
-        "source": history.source,
+        **pick(history, "scope", "source"),
         **_describe_record(history.record),
-        "notes": list(history.notes),
+        "notes": history.notes,
         "stages": [_describe_stage(history, stage, chain=chain) for stage in stages],
-        "chains": [{"layers": _describe_layers(history, each.layers)} for each in history.chains],
+        "chains": [{"layers": _describe_states(history, each.layers)} for each in history.chains],
     }
 
 
 def _describe_record(record: Record | None) -> dict[str, Any]:
     if record is None:
         keys = ("image", "target", "branch", "started", "seconds", "exit_status", "tools", "place")
-        nothing = dict.fromkeys(keys)
-        return {**nothing, "platforms": [], "images": [], "arguments": {}}
+        return {**dict.fromkeys(keys), "platforms": [], "images": [], "arguments": {}}
     return {
-        "image": record.scope.image,
-        "target": record.scope.target,
-        "branch": record.scope.branch,
-        "started": record.started,
-        "seconds": record.seconds,
-        "exit_status": record.exit_status,
-        "platforms": list(list_platforms(record)),
+        **pick(record.scope, "image", "target", "branch"),
+        **pick(record, "started", "seconds", "exit_status"),
+        "platforms": list_platforms(record),
         "tools": record.tools.model_dump(mode="json"),
-        "images": [{"name": image.name, "digest": image.digest} for image in record.images],
-        "arguments": dict(record.arguments.values),
+        "images": [pick(image, "name", "digest") for image in record.images],
+        "arguments": record.arguments.values,
         "place": record.place.model_dump(mode="json"),
     }
 
 
 def _describe_stage(history: History, stage: Stage, *, chain: bool) -> dict[str, Any]:
     document = {
-        "name": stage.name,
-        "line": stage.line,
-        "base": stage.base,
-        "needed": stage.needed,
-        "bytes": stage.bytes,
-        "layers": _describe_layers(history, stage.layers),
+        **pick(stage, "name", "line", "base", "needed", "bytes"),
+        "layers": _describe_states(history, stage.layers),
         "steps": [_describe_step(step) for step in stage.steps],
     }
     if chain:
-        below = list_layers(stage.inherited)
-        document["inherited"] = [
-            {"stage": step.stage, **_describe_step(step)} for step in stage.inherited
-        ]
-        document["inherited_layers"] = _describe_layers(history, below)
+        inherited = [{"stage": step.stage, **_describe_step(step)} for step in stage.inherited]
+        layers = _describe_states(history, list_layers(stage.inherited))
+        document |= {"inherited": inherited, "inherited_layers": layers}
     return document
 
 
-def _describe_layers(history: History, layers: Iterable[RecordedLayer]) -> list[dict[str, Any]]:
+def _describe_states(history: History, layers: Iterable[RecordedLayer]) -> list[dict[str, Any]]:
     return [
         {
             "digest": layer.digest,
@@ -229,14 +271,5 @@ def _describe_layers(history: History, layers: Iterable[RecordedLayer]) -> list[
 
 
 def _describe_step(step: RecordedStep) -> dict[str, Any]:
-    return {
-        "text": step.text,
-        "kind": step.kind,
-        "lines": list(step.lines),
-        "platforms": list(step.platforms),
-        "outcome": step.outcome.value if step.outcome is not None else None,
-        "seconds": step.seconds,
-        "log_bytes": step.log_bytes,
-        "layers": [layer.digest for layer in step.layers],
-        "error": step.error,
-    }
+    known = pick(step, "text", "kind", "lines", "platforms", "outcome", "seconds", "log_bytes")
+    return {**known, "layers": [layer.digest for layer in step.layers], "error": step.error}

@@ -30,97 +30,61 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from typing import Literal
 
 from bxcache.console.tables import COLORS, show_line
 
+Sign = Literal["begin", "end", "stop", "resume"]
 _CLEAR = "\r\x1b[0K"
-
-
-@dataclass(frozen=True, slots=True)
-class _Signs:
-    """The marks of a provider in the lines of a log.
-
-    Attributes:
-        begin: begins a section.
-        end: ends a section.
-        stop: disables commands.
-        resume: enables commands again.
-        command: the pattern of commands; empty if all need control characters.
-    """
-
-    begin: str = ""
-    end: str = ""
-    stop: str = ""
-    resume: str = ""
-    command: str = ""
-
-
-_SIGNS = {
-    "github": _Signs(
-        begin="::group::{title}",
-        end="::endgroup::",
-        stop="::stop-commands::{token}",
-        resume="::{token}::",
-        command=r"^\s*::|##\[",
-    ),
-    "gitlab": _Signs(
-        begin=f"\x1b[0Ksection_start:{{now}}:bxcache_{{token}}[collapsed=true]{_CLEAR}{{title}}",
-        end=f"\x1b[0Ksection_end:{{now}}:bxcache_{{token}}{_CLEAR}",
-    ),
-    "azure": _Signs(begin="##[group]{title}", end="##[endgroup]", command=r"##(?:vso)?\["),
-    "buildkite": _Signs(
-        begin="--- {title}", end="+++ bxcache", command=r"^\s*(?:---|\+\+\+|~~~|\^\^\^)(?=\s|$)"
-    ),
-    "travis": _Signs(
-        begin=f"travis_fold:start:bxcache_{{token}}{_CLEAR}{{title}}",
-        end=f"travis_fold:end:bxcache_{{token}}{_CLEAR}",
-        command=r"travis_(?:fold|time):",
-    ),
-    "teamcity": _Signs(command=r"##teamcity\["),
+_SIGNS: dict[str | None, dict[str, str]] = {
+    "github": {
+        "begin": "::group::{title}",
+        "end": "::endgroup::",
+        "stop": "::stop-commands::{token}",
+        "resume": "::{token}::",
+        "command": r"^\s*::|##\[",
+    },
+    "gitlab": {
+        "begin": f"\x1b[0Ksection_start:{{now}}:bxcache_{{token}}[collapsed=true]{_CLEAR}{{title}}",
+        "end": f"\x1b[0Ksection_end:{{now}}:bxcache_{{token}}{_CLEAR}",
+    },
+    "azure": {"begin": "##[group]{title}", "end": "##[endgroup]", "command": r"##(?:vso)?\["},
+    "buildkite": {
+        "begin": "--- {title}",
+        "end": "+++ bxcache",
+        "command": r"^\s*(?:---|\+\+\+|~~~|\^\^\^)(?=\s|$)",
+    },
+    "travis": {
+        "begin": f"travis_fold:start:bxcache_{{token}}{_CLEAR}{{title}}",
+        "end": f"travis_fold:end:bxcache_{{token}}{_CLEAR}",
+        "command": r"travis_(?:fold|time):",
+    },
+    "teamcity": {"command": r"##teamcity\["},
 }
+"""The lines that begin and end a section, those that stop and resume commands, and the pattern of
+commands, which is missing where all need control characters."""
 
 
 class JobLog:
-    """The log of a provider's job, and the lines that mark a section in it.
+    """The log of a job of a provider, if it is known, and the lines that mark a section in it."""
 
-    Attributes:
-        provider: the provider's name in `bxcache.place`; may be empty.
-    """
-
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str | None) -> None:
         self.provider = provider
-        self._signs = _SIGNS.get(provider, _Signs())
+        self._signs = _SIGNS.get(provider, {})
         # Output in the section cannot know the token, and so cannot end the section.
         self._token = secrets.token_hex(16)
-        command = self._signs.command
-        self._command = re.compile(command, re.IGNORECASE) if command else None
 
     @property
     def folds(self) -> bool:
         """Whether it supports sections."""
-        return bool(self._signs.begin)
+        return "begin" in self._signs
 
-    def begin(self, title: str) -> list[str]:
-        """Return the lines that begin the section; none without support."""
-        return self._render(self._signs.begin, title)
-
-    def end(self) -> list[str]:
-        """Return the lines that end the section."""
-        return self._render(self._signs.end)
-
-    def stop(self) -> list[str]:
-        """Return the lines that disable commands, if the provider has any."""
-        return self._render(self._signs.stop)
-
-    def resume(self) -> list[str]:
-        """Return the lines that enable commands again."""
-        return self._render(self._signs.resume)
-
-    def _render(self, line: str, title: str = "") -> list[str]:
-        if not line:
+    def mark(self, sign: Sign, title: str = "") -> list[str]:
+        """Return the line that begins or ends the section, or stops or resumes commands, if any."""
+        if sign not in self._signs:
             return []
-        return [line.format(title=title, token=self._token, now=int(time.time()))]
+        known = {"title": title, "token": self._token, "now": int(time.time())}
+        return [self._signs[sign].format(**known)]
 
     def defuse(self, line: str) -> str:
         r"""Make a foreign line safe to print: it is neither a command nor more than one line.
@@ -131,14 +95,15 @@ class JobLog:
         'a # #vso[task.complete result=Failed]\\r'
         """
         line = show_line(line)
-        if self._command is None:
+        command = self._signs.get("command")
+        if command is None:
             return line
-        plain = COLORS.sub("", line)
         # A provider may remove colours before it reads commands.
-        return self._command.sub(_break_sign, plain) if self._command.search(plain) else line
+        plain = COLORS.sub("", line)
+        broken, count = re.subn(command, _break_sign, plain, flags=re.IGNORECASE)
+        return broken if count else line
 
 
 def _break_sign(found: re.Match[str]) -> str:
     sign = found[0].lstrip()
-    indent = found[0][: len(found[0]) - len(sign)]
-    return f"{indent}{sign[0]} {sign[1:]}"
+    return f"{found[0].removesuffix(sign)}{sign[0]} {sign[1:]}"

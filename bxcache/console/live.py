@@ -8,44 +8,40 @@ nothing happens.
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from threading import Event as Signal
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, TextIO
 
-from bxcache.buildx.stream.events import (
-    Noted,
-    Outcome,
-    Said,
-    StepFinished,
-    Warned,
-)
+from bxcache.buildx.stream import events
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_size
-from bxcache.console.board import Board
 from bxcache.console.progress import PlainProgress, format_seconds
-from bxcache.console.tables import cut_text, show_line, show_plain, show_text
+from bxcache.console.tables import cut_text, show_plain, show_text
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from rich.console import OverflowMethod
     from rich.text import Text
 
     from bxcache.buildx.stream.events import Event
-    from bxcache.buildx.stream.names import Transfer
-    from bxcache.console.board import Movement, RunningStep, StageState
+    from bxcache.buildx.stream.names import StepName, Transfer
     from bxcache.console.failures import Failures
+
+    Key = tuple[int, str]
+    """A step's number, and its vertex, since two platforms can share a number."""
+    Line = tuple[str, str]
+    """The text of a line, and its style."""
 
 _TIMES_A_SECOND = 8
 _LONGEST_REST = 1.0
 """In seconds. The view is redrawn after this time even if nothing happened, to update times."""
 _BAR = 20
-_VERBS = {
-    "pull": "pulling",
-    "save": "saving",
-    "push": "pushing",
-    "send": "sending the context",
-}
+_VERBS = {"pull": "pulling", "save": "saving", "push": "pushing", "send": "sending the context"}
+_HIDDEN = [("", "")]
+"""The line of a stage that never fits."""
 _MARKS = {
     Outcome.REUSED: ("=", "cyan"),
     Outcome.EXECUTED: ("+", "green"),
@@ -53,16 +49,122 @@ _MARKS = {
 }
 
 
+@dataclass(slots=True)
+class RunningStep:
+    """A running step: when it began, on the board's clock, and the last line that it printed."""
+
+    step: StepName
+    since: float
+    line: str | None = None
+
+
+@dataclass(slots=True)
+class StageState:
+    """The progress of a stage; its name has the image and the platform if there are several."""
+
+    name: str
+    total: int
+    """The number of steps, as far as known: two platforms can share a number."""
+    label: str
+    outcomes: dict[Key, Outcome] = field(default_factory=dict)
+    running: dict[Key, RunningStep] = field(default_factory=dict)
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    known: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The vertices seen for each step number."""
+
+    def finish(self, step: StepName, outcome: Outcome, vertex: str) -> None:
+        """Record the outcome of a step."""
+        key = self.renew(step, vertex)
+        self.running.pop(key, None)
+        self.outcomes[key] = outcome
+        self.counts[outcome] += 1
+
+    def renew(self, step: StepName, vertex: str) -> Key:
+        """Count a step if it is new, and forget its outcome."""
+        others = self.known[step.index]
+        if vertex not in others:
+            self.total += bool(others)
+            others.add(vertex)
+        outcome = self.outcomes.pop((step.index, vertex), None)
+        if outcome is not None:
+            self.counts[outcome] -= 1
+        return step.index, vertex
+
+
+@dataclass(slots=True)
+class Movement:
+    """The progress of transfers of one kind, which began on the board's clock."""
+
+    since: float
+    items: dict[str, events.Transferred] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all transfers are finished."""
+        return all(each.done for each in self.items.values())
+
+
+class Board:
+    """The state of a build, or of several."""
+
+    def __init__(self) -> None:
+        # By name, in the order of their first events.
+        self.stages: dict[str, StageState] = {}
+        self.movements: dict[Transfer, Movement] = {}
+
+    def take(self, event: Event, now: float, label: str = "") -> None:
+        """Update the state from an event; the label is its image, if several are built."""
+        match event:
+            case events.RunStarted():
+                # The stages of an earlier run are gone.
+                self.stages = {n: each for n, each in self.stages.items() if each.label != label}
+            case events.StepStarted(step, vertex):
+                stage = self._find_stage(step, label)
+                stage.running[stage.renew(step, vertex)] = RunningStep(step, now)
+            case events.StepLogged(step, line, vertex) | events.StepShown(step, line, vertex):
+                running = self._find_stage(step, label).running.get((step.index, vertex))
+                if running is not None and line.strip():
+                    running.line = line
+            case events.StepFinished(step, outcome, _, _, vertex):
+                self._find_stage(step, label).finish(step, outcome, vertex)
+            case events.StepStopped(step, _, vertex):
+                self._find_stage(step, label).running.pop((step.index, vertex), None)
+            case events.Transferred() as moved:
+                self._move(moved, now)
+
+    def count(self, outcome: Outcome) -> int:
+        """Return the number of steps with an outcome."""
+        return sum(stage.counts[outcome] for stage in self.stages.values())
+
+    @property
+    def running(self) -> int:
+        """The number of running steps."""
+        return sum(len(stage.running) for stage in self.stages.values())
+
+    def _find_stage(self, step: StepName, label: str) -> StageState:
+        name = " ".join(filter(None, (label, step.platform, step.stage)))
+        if name not in self.stages:
+            self.stages[name] = StageState(name, step.total, label)
+        return self.stages[name]
+
+    def _move(self, moved: events.Transferred, now: float) -> None:
+        movement = self.movements.get(moved.kind)
+        if movement is None or (moved.item not in movement.items and movement.is_done):
+            movement = self.movements[moved.kind] = Movement(now)
+        before = movement.items.get(moved.item, moved)
+        movement.items[moved.item] = replace(
+            moved,
+            current=max(moved.current, before.current, moved.total if moved.done else 0),
+            total=max(moved.total, before.total),
+            done=moved.done or before.done,
+        )
+
+
 class LiveProgress:
     """Draws a build, or several side by side, while they run."""
 
     def __init__(self, stream: TextIO, failures: Failures) -> None:
-        """Set up the terminal.
-
-        Args:
-            stream: a terminal.
-            failures: prints after the view has ended.
-        """
+        """Take over a terminal; the failures are printed after the view has ended."""
         from rich.console import Console  # noqa: PLC0415  # 60 ms, and only a terminal needs it
         from rich.live import Live  # noqa: PLC0415
 
@@ -92,12 +194,7 @@ class LiveProgress:
         self._drawer.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._drawer.join()
         with self._lock:
@@ -117,9 +214,8 @@ class LiveProgress:
 
         written = PlainProgress(self._stream, f"{label} | " if label else "").render(event)
         if written is not None:
-            written = "\n".join(map(show_line, written.split("\n")))
             # A step has one line; other output is never shortened.
-            is_step = isinstance(event, StepFinished)
+            is_step = isinstance(event, events.StepFinished)
             overflow: OverflowMethod = "ellipsis" if is_step else "fold"
             text = Text.from_ansi(written)
             self._console.print(text, no_wrap=is_step, overflow=overflow, soft_wrap=not is_step)
@@ -139,39 +235,23 @@ class LiveProgress:
         self._is_stale = False
         lines = fit_lines(draw_board(self._board, now, width, height), height - 1)
         lines.append(_draw_tally(self._board, now - self._begun))
-        text = Text(no_wrap=True, overflow="ellipsis")
-        for number, (words, style) in enumerate(lines):
-            text.append("\n" if number else "")
-            text.append(cut_text(words, width), style=style)
-        return text
+        shown = (Text(cut_text(words, width), style) for words, style in lines)
+        return Text("\n", no_wrap=True, overflow="ellipsis").join(shown)
 
 
 def _stays(event: Event) -> bool:
     """Whether an event's lines stay on the screen."""
-    if isinstance(event, StepFinished):
+    if isinstance(event, events.StepFinished):
         return event.outcome is not Outcome.REUSED
-    return isinstance(event, Said | Warned | Noted)
-
-
-Line = tuple[str, str]
-"""The text of a line, and its style."""
-
-
-_HIDDEN: list[Line] = [("", "")]
-"""The line of a stage that never fits."""
+    return isinstance(event, events.Said | events.Warned | events.Noted)
 
 
 def draw_board(board: Board, now: float, width: int, room: int | None = None) -> list[list[Line]]:
     """Draw the lines of each stage and of transfers; a stage without running steps has one line.
 
-    Args:
-        board: the state to show.
-        now: the time, on the board's clock.
-        width: the line width in characters.
-        room: the maximum number of lines; stages above it are left blank.
+    The room is the maximum number of lines; stages above it are left blank.
     """
-    names = max((len(name) for name in board.stages), default=0)
-    names = min(names, max(12, width // 3))
+    names = min(max(map(len, board.stages), default=0), max(12, width // 3))
     resting = sum(not stage.running for stage in board.stages.values())
     above = resting - room if room is not None else 0
     blocks = []
@@ -203,17 +283,13 @@ def fit_lines(blocks: list[list[Line]], room: int) -> list[Line]:
 
 
 def _draw_stage(stage: StageState, now: float, names: int, width: int) -> list[Line]:
-    done = len(stage.outcomes)
-    marks = [
-        f"{stage.count(outcome)} {outcome.value}" for outcome in Outcome if stage.count(outcome)
-    ]
-    worst = next((o for o in reversed(Outcome) if stage.count(o)), None)
-    mark, color = _MARKS[worst] if worst is not None else (" ", "")
+    found = [outcome for outcome in Outcome if stage.counts[outcome]]
+    mark, color = _MARKS[found[-1]] if found else (" ", "")
     if stage.running:
         mark, color = ">", "yellow"
     name = cut_text(show_text(stage.name), names)
-    head = f"{mark} {name:<{names}} {done:>3}/{stage.total:<3}"
-    lines = [(f"{head} {', '.join(marks)}", color)]
+    head = f"{mark} {name:<{names}} {len(stage.outcomes):>3}/{stage.total:<3}"
+    lines = [(f"{head} {', '.join(f'{stage.counts[each]} {each}' for each in found)}", color)]
     for running in stage.running.values():
         lines += _draw_running(running, now, width)
     return lines
@@ -230,20 +306,21 @@ def _draw_running(running: RunningStep, now: float, width: int) -> list[Line]:
 
 
 def _draw_movement(kind: Transfer, movement: Movement, now: float) -> str:
-    current, total = sum(movement.current.values()), sum(movement.total.values())
-    count = format_count(len(movement.current), "item" if kind.value == "send" else "layer")
+    items = movement.items.values()
+    current, total = sum(each.current for each in items), sum(each.total for each in items)
+    count = format_count(len(items), "item" if kind == "send" else "layer")
     seconds = now - movement.since
     rate = f" {format_size(int(current / seconds))}/s" if current and seconds > 1 else ""
-    if not total:
-        sizes = f" {format_size(current)}" if current else ""
-        return f"  {_VERBS[kind.value]} {count} ({len(movement.done)} done){sizes}{rate}"
-    filled = round(_BAR * min(1.0, current / total))
-    bar = "#" * filled + "-" * (_BAR - filled)
-    sizes = f"{format_size(current)} of {format_size(total)}"
-    return f"  {_VERBS[kind.value]} {count} [{bar}] {sizes}{rate}"
+    if total:
+        bar = "#" * round(_BAR * min(1.0, current / total))
+        state = f"[{bar:-<{_BAR}}] {format_size(current)} of {format_size(total)}"
+    else:
+        size = f" {format_size(current)}" if current else ""
+        state = f"({sum(each.done for each in items)} done){size}"
+    return f"  {_VERBS[kind]} {count} {state}{rate}"
 
 
 def _draw_tally(board: Board, seconds: float) -> Line:
-    counts = [f"{board.count(each)} {each.value}" for each in Outcome if board.count(each)]
+    counts = [f"{board.count(each)} {each}" for each in Outcome if board.count(each)]
     counts += [f"{board.running} running"] if board.running else []
     return f"{', '.join(counts) or 'preparing'}, {format_seconds(seconds)}", "bold"

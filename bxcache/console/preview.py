@@ -10,19 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bxcache.pipeline.bake import BakePreview
-    from bxcache.pipeline.plan import BuildPlan, Choice
+    from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.preview import Preview
-
-
-def _render_choice(choice: Choice) -> str:
-    seen = choice.candidate
-    return f"candidate {seen.name} ({seen.what}): {choice.verdict}"
 
 
 def render_preview(preview: Preview) -> str:
     """Render comments and one command, to read or paste."""
-    lines = _render_plan(preview.plan, preview.notes)
-    return "\n".join([*_comment(lines), quote_command(preview.command)])
+    return _comment(_render_plan(preview.plan, preview.notes), preview.command)
 
 
 def render_bake_preview(preview: BakePreview) -> str:
@@ -30,12 +24,14 @@ def render_bake_preview(preview: BakePreview) -> str:
     lines = []
     for name, plan in preview.plans.items():
         lines += [f"target {name}:", *_render_plan(plan, plan.notes)]
-    lines += preview.notes
-    return "\n".join([*_comment(lines), quote_command(preview.command)])
+    return _comment([*lines, *preview.notes], preview.command)
 
 
 def _render_plan(plan: BuildPlan, notes: Sequence[str]) -> list[str]:
-    lines = [_render_choice(choice) for choice in plan.choices]
+    lines = [
+        f"candidate {each.candidate.name} ({each.candidate.what}): {each.verdict}"
+        for each in plan.choices
+    ]
     lines += [f"{use.flag} {use.place}: {use.reason}" for use in plan.uses]
     lines += [
         f"after the build: {save.use.place}: {save.use.reason}" for save in plan.saves if save.apart
@@ -43,6 +39,6 @@ def _render_plan(plan: BuildPlan, notes: Sequence[str]) -> list[str]:
     return [*lines, *notes, *plan.troubles]
 
 
-def _comment(lines: Sequence[str]) -> list[str]:
-    shown = "\n".join(lines)
-    return [f"# {line}" for line in shown.split("\n")] if lines else []
+def _comment(lines: Sequence[str], command: Sequence[str]) -> str:
+    comments = [f"# {line}" for text in lines for line in text.split("\n")]
+    return "\n".join([*comments, quote_command(command)])

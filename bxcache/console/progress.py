@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING, TextIO
 
-from bxcache.buildx.stream.events import (
-    Event,
-    Noted,
-    Outcome,
-    RunStarted,
-    Said,
-    StepFinished,
-    StepLogged,
-    StepShown,
-    StepStarted,
-    StepStopped,
-    Streamed,
-    Transferred,
-    Warned,
-)
-from bxcache.console.style import Style
+from bxcache.buildx.stream import events
+from bxcache.buildx.stream.events import Event, Outcome
 from bxcache.console.tables import defuse_json, show_line
 
 if TYPE_CHECKING:
@@ -30,6 +17,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.names import StepName
 
 _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+_CODES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
 _COLORS = {Outcome.REUSED: "cyan", Outcome.EXECUTED: "green", Outcome.FAILED: "red"}
 _STATE_WIDTH = 8
 _TIME_WIDTH = 8
@@ -42,16 +30,9 @@ class PlainProgress:
     def __init__(
         self, stream: TextIO, label: str = "", defuse: Callable[[str], str] = show_line
     ) -> None:
-        """Set up the output.
-
-        Args:
-            stream: the output.
-            label: the prefix of each line.
-            defuse: makes a line safe to print.
-        """
-        self._stream = stream
-        self._label, self._defuse = label, defuse
-        self._style = Style.of(stream)
+        """Prefix each line with a label; `defuse` makes it safe to print."""
+        self._stream, self._label, self._defuse = stream, label, defuse
+        self._is_colored = _shows_colors(stream)
 
     def __call__(self, event: Event) -> None:
         """Write an event, if it has text."""
@@ -68,45 +49,53 @@ class PlainProgress:
 
     def _render(self, event: Event) -> str | None:
         match event:
-            case StepStarted(step):
+            case events.StepStarted(step):
                 return self._line("started", "", step)
-            case StepFinished(step, outcome, seconds):
+            case events.StepFinished(step, outcome, seconds):
                 took = "" if outcome is Outcome.REUSED else format_seconds(seconds)
                 return self._line(outcome.value, took, step, _COLORS[outcome])
-            case StepStopped(step, seconds):
+            case events.StepStopped(step, seconds):
                 return self._line("stopped", format_seconds(seconds), step)
-            case StepLogged(step, line):
-                return f"{_INDENT}{self._style.paint(step.label, 'dim')} {line}"
-            case Said(line):
+            case events.StepLogged(step, line):
+                return f"{_INDENT}{self._paint(step.label, 'dim')} {line}"
+            case events.Said(line):
                 return line
-            case Warned(text):
-                return f"{self._style.paint('warning:', 'yellow')} {text}"
-            case Noted(text):
-                return f"{self._style.paint('note:', 'dim')} {text}"
-            case RunStarted() | StepShown() | Streamed() | Transferred():
+            case events.Warned(text):
+                return f"{self._paint('warning:', 'yellow')} {text}"
+            case events.Noted(text):
+                return f"{self._paint('note:', 'dim')} {text}"
+            case (
+                events.RunStarted() | events.StepShown() | events.Streamed() | events.Transferred()
+            ):
                 return None
 
     def _line(self, state: str, took: str, step: StepName, color: str = "dim") -> str:
-        shown = self._style.paint(f"{state:<{_STATE_WIDTH}}", color)
+        shown = self._paint(f"{state:<{_STATE_WIDTH}}", color)
         first = step.text.splitlines()[0] if step.text else ""
         return f"{shown} {took:>{_TIME_WIDTH}} {step.label} {first}"
+
+    def _paint(self, text: str, color: str) -> str:
+        return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self._is_colored else text
+
+
+def _shows_colors(stream: TextIO) -> bool:
+    """Follow https://no-color.org and https://force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = bool(os.environ.get("FORCE_COLOR"))
+    return forced or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
 class RawProgress:
     """Writes only BuildKit's own stream; bxcache's own messages come last."""
 
     def __init__(self, stream: TextIO, defuse: Callable[[str], str] | None = None) -> None:
-        """Set up the output.
-
-        Args:
-            stream: the output.
-            defuse: makes a line that is not a document safe to print.
-        """
+        """In a CI job, `defuse` makes a line that is not a document safe to print."""
         self._stream, self._defuse = stream, defuse
 
     def __call__(self, event: Event) -> None:
-        """Write a line of the stream unchanged."""
-        if isinstance(event, Streamed):
+        """Write an event that is a line of the stream."""
+        if isinstance(event, events.Streamed):
             print(self._render(event.line), file=self._stream, flush=True)
 
     def _render(self, line: str) -> str:
@@ -115,19 +104,16 @@ class RawProgress:
         return defuse_json(line) if _is_document(line) else self._defuse(line)
 
 
-class DocumentLog:
+class DocumentLog(RawProgress):
     """Writes BuildKit's stream as JSON only, a document per line.
 
     Docker's own output becomes a document too: `{"stderr": "a line"}`.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __call__(self, event: Event) -> None:
-        """Write a line of the stream as a document."""
-        if isinstance(event, Streamed):
-            print(_write_document(event.line), file=self._stream, flush=True)
+    def _render(self, line: str) -> str:
+        text = line if _is_document(line) else json.dumps({"stderr": line})
+        # JSON does not escape these, and some readers take them for the end of a line.
+        return _LINE_ENDS.sub(lambda found: rf"\u{ord(found[0]):04x}", text)
 
 
 def _is_document(line: str) -> bool:
@@ -135,12 +121,6 @@ def _is_document(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _write_document(line: str) -> str:
-    text = line if _is_document(line) else json.dumps({"stderr": line})
-    # JSON does not escape these, and some readers take them for the end of a line.
-    return _LINE_ENDS.sub(lambda found: rf"\u{ord(found[0]):04x}", text)
 
 
 class QuietProgress:
@@ -151,7 +131,7 @@ class QuietProgress:
 
     def __call__(self, event: Event) -> None:
         """Keep docker's own output."""
-        if isinstance(event, Said):
+        if isinstance(event, events.Said):
             self.said.append(event.line)
 
 

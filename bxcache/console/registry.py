@@ -1,12 +1,14 @@
-"""Renders `bxcache registry`: tables for people, documents for scripts."""
+"""Renders `bxcache registry`: tables for people, documents for scripts.
+
+In documents, sizes are bytes, and times are seconds since the epoch.
+"""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from bxcache.config.quantities import format_age, format_count, format_size
-from bxcache.console.tables import render_table, show_name
+from bxcache.config.quantities import format_count, format_size
+from bxcache.console.tables import pick, render_table, show_ago, show_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,50 +19,42 @@ if TYPE_CHECKING:
 
 def render_scopes(name: str, scopes: Sequence[RemoteScope]) -> str:
     """Render the scopes of a repository, last used first, and their sum."""
-    now = time.time()
+    if not scopes:
+        return f"{name}: no scopes"
     rows = [
         (
             show_name(scope.tag),
             show_name(str(scope.label.scope.owner) or "(none)"),
             format_size(scope.bytes),
-            f"{format_age(now - scope.label.created)} ago",
-            f"{format_age(now - scope.label.used)} ago",
-            _remark(scope),
+            show_ago(scope.label.created),
+            show_ago(scope.label.used),
+            "gone" if scope.lost else scope.changed or "",
         )
         for scope in sorted(scopes, key=lambda each: (-each.label.used, each.tag))
     ]
-    if not rows:
-        return f"{name}: no scopes"
-    head = ("SCOPE", "BRANCH", "SIZE", "SAVED", "LAST USED", "")
+    table = render_table(("SCOPE", "BRANCH", "SIZE", "SAVED", "LAST USED", ""), rows, texts=2)
     whole = {digest: size for scope in scopes for digest, size in scope.layers.items()}
     total = f"{format_size(sum(whole.values()))} in {format_count(len(rows), 'scope')}"
-    table = render_table(head, rows, texts=2)
-    return "\n".join([f"{name}:", *table.splitlines(), f"{total}, shared layers counted once"])
-
-
-def _remark(scope: RemoteScope) -> str:
-    return "gone" if scope.lost else scope.changed
+    return f"{name}:\n{table}\n{total}, shared layers counted once"
 
 
 def describe_scopes(name: str, scopes: Sequence[RemoteScope]) -> dict[str, Any]:
-    """Return a document for scripts. Sizes are bytes, times seconds since the epoch."""
+    """Return a document for scripts."""
     return {"registry": name, "scopes": [_describe_scope(scope) for scope in scopes]}
 
 
 def _describe_scope(scope: RemoteScope) -> dict[str, Any]:
-    whose = scope.label.scope
+    label = scope.label
     return {
         "tag": scope.tag,
-        "image": whose.image,
-        "target": whose.target,
-        "platforms": list(whose.platforms),
-        "branch": str(whose.owner) or None,
-        "digest": scope.label.digest,
+        **pick(label.scope, "image", "target", "platforms"),
+        "branch": str(label.scope.owner) or None,
+        "digest": label.digest,
         "bytes": scope.bytes,
         "layers": len(scope.layers),
-        "stages": list(scope.stages),
-        "created": scope.label.created,
-        "last_used": scope.label.used,
+        "stages": scope.stages,
+        "created": label.created,
+        "last_used": label.used,
         "changed": bool(scope.changed),
         "lost": scope.lost,
     }
@@ -83,12 +77,11 @@ def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
 
 def describe_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
     """Return a document for scripts."""
+    removed = [{**_describe_scope(each.scope), "reason": each.reason} for each in pruned.removed]
     return {
         "registry": name,
         "dry_run": dry_run,
-        "removed": [
-            {**_describe_scope(each.scope), "reason": each.reason} for each in pruned.removed
-        ],
-        "kept": [_describe_scope(scope) for scope in pruned.kept],
+        "removed": removed,
+        "kept": [*map(_describe_scope, pruned.kept)],
         "freed_bytes": pruned.freed_bytes,
     }

@@ -11,30 +11,27 @@ from bxcache.redaction import MASK, is_secret_name
 if TYPE_CHECKING:
     from bxcache.redaction import Redactor
 
+_WIDEST = 60
+
 
 def render_settings(rows: list[tuple[str, Any, str]], redact: Redactor) -> str:
     """Render a line for each value: key, value, source; secrets are masked."""
-    shown = [(key, _render_value(key, value), source) for key, value, source in rows]
     shown = [
-        line
-        for (key, value, source), (_, raw, _) in zip(shown, rows, strict=True)
-        for line in _split_list(key, value, raw, source)
+        (f"{name} = {_render_value(name, each)}", source)
+        for key, value, source in rows
+        for name, each in _split_list(key, value)
     ]
-    width = max(len(f"{key} = {value}") for key, value, _ in shown)
-    return redact(
-        "\n".join(
-            f"{f'{key} = {value}':<{min(width, 60)}}  {source}" for key, value, source in shown
-        )
-    )
+    width = min(_WIDEST, max(len(text) for text, _ in shown))
+    return redact("\n".join(f"{text:<{width}}  {source}" for text, source in shown))
 
 
-def _split_list(key: str, value: str, raw: object, source: str) -> list[tuple[str, str, str]]:
-    """Split a list of tables into a row for each value that is set."""
-    if not isinstance(raw, list) or not raw or not isinstance(raw[0], dict):
-        return [(key, value, source)]
+def _split_list(key: str, value: object) -> list[tuple[str, object]]:
+    """Split a list of tables into the values that are set."""
+    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
+        return [(key, value)]
     return [
-        (f"{key}[{index}].{name}", _render_value(name, each), source)
-        for index, table in enumerate(raw)
+        (f"{key}[{index}].{name}", each)
+        for index, table in enumerate(value)
         for name, each in sorted(table.items(), key=lambda item: item[0] != "type")
         if each is not None
     ]

@@ -1,90 +1,72 @@
-"""Renders `bxcache store`: tables for people, documents for scripts."""
+"""Renders `bxcache store`: tables for people, documents for scripts.
+
+In documents, sizes are bytes, and times are seconds since the epoch.
+"""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from bxcache.config.quantities import format_age, format_count, format_size
-from bxcache.console.tables import render_table, show_name
+from bxcache.config.quantities import format_count, format_size
+from bxcache.console.tables import pick, render_table, show_ago, show_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.store.adoption import Adopted
     from bxcache.store.collection import Collected, Limits
-    from bxcache.store.inventory import ScopeUsage, Usage
+    from bxcache.store.inventory import Usage
     from bxcache.store.packing import Packed, Unpacked
     from bxcache.store.store import Store
     from bxcache.store.verification import Verification
 
 _MOST_NAMES = 20
+_SCOPE = (
+    *("name", "digest", "bytes", "own_bytes", "shared_bytes"),
+    *("layers", "steps", "saved", "last_used"),
+)
 
 
 def render_scopes(usage: Usage) -> str:
     """Render the scopes, last used first."""
-    now = time.time()
     rows = [
         (
             show_name(scope.name),
             format_size(scope.bytes),
             str(scope.layers),
             "?" if scope.steps is None else str(scope.steps),
-            "?" if scope.saved is None else f"{format_age(now - scope.saved)} ago",
-            f"{format_age(now - scope.last_used)} ago",
-            scope.damage and "damaged",
+            "?" if scope.saved is None else show_ago(scope.saved),
+            show_ago(scope.last_used),
+            "damaged" if scope.damage else "",
         )
         for scope in sorted(usage.scopes, key=lambda each: (-each.last_used, each.name))
     ]
-    if not rows:
-        return "no scopes"
     head = ("SCOPE", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST USED", "")
-    return render_table(head, rows)
+    return render_table(head, rows) if rows else "no scopes"
 
 
 def render_usage(usage: Usage, limits: Limits) -> str:
     """Render the size of each scope, largest own size first, and the sums."""
+    scopes = sorted(usage.scopes, key=lambda each: (-each.own_bytes, each.name))
     rows = [
-        (
-            show_name(scope.name),
-            format_size(scope.own_bytes),
-            format_size(scope.shared_bytes),
-            format_size(scope.bytes),
-        )
-        for scope in sorted(usage.scopes, key=lambda each: (-each.own_bytes, each.name))
+        (show_name(each.name), *map(format_size, (each.own_bytes, each.shared_bytes, each.bytes)))
+        for each in scopes
     ]
     table = render_table(("SCOPE", "OWN", "SHARED", "ALL"), rows)
     most = f" of {format_size(limits.max_size)}" if limits.max_size is not None else ""
     whole = f"{format_size(usage.bytes)}{most} in {format_count(len(rows), 'scope')}"
-    lines = [f"{whole}, {format_size(usage.shared_bytes)} of it shared"]
+    lines = [table, "", f"{whole}, {format_size(usage.shared_bytes)} of it shared"]
     if usage.dead_bytes:
         lines.append(f"{format_size(usage.dead_bytes)} unused; `bxcache store collect` removes it")
-    return "\n".join([table, "", *lines])
+    return "\n".join(lines)
 
 
 def describe_usage(store: Store, usage: Usage) -> dict[str, Any]:
-    """Return the scopes and the sums. Sizes are bytes, times seconds since the epoch."""
+    """Return the scopes and the sums."""
     return {
         "store": str(store.path),
-        "bytes": usage.bytes,
-        "shared_bytes": usage.shared_bytes,
-        "dead_bytes": usage.dead_bytes,
-        "scopes": [_describe_scope(scope) for scope in usage.scopes],
-    }
-
-
-def _describe_scope(scope: ScopeUsage) -> dict[str, Any]:
-    return {
-        "name": scope.name,
-        "digest": scope.digest,
-        "bytes": scope.bytes,
-        "own_bytes": scope.own_bytes,
-        "shared_bytes": scope.shared_bytes,
-        "layers": scope.layers,
-        "steps": scope.steps,
-        "saved": scope.saved,
-        "last_used": scope.last_used,
-        "damage": scope.damage,
+        **pick(usage, "bytes", "shared_bytes", "dead_bytes"),
+        "scopes": [{**pick(each, *_SCOPE), "damage": each.damage or ""} for each in usage.scopes],
     }
 
 
@@ -95,26 +77,23 @@ def render_collected(collected: Collected, *, dry_run: bool) -> str:
         f"evicted {format_count(number, 'layer')} of {show_name(name)}"
         for name, number in collected.evicted.items()
     ]
-    blobs, freed = format_count(collected.blobs, "blob"), format_size(collected.freed_bytes)
+    freed = f"{format_size(collected.freed_bytes)} in {format_count(collected.blobs, 'blob')}"
     left = format_size(collected.bytes)
     if dry_run:
         lines = [f"would have {line}" for line in lines]
-        lines.append(f"would free {freed} in {blobs}; {left} would be left")
+        lines.append(f"would free {freed}; {left} would be left")
     else:
-        lines.append(f"freed {freed} in {blobs}; {left} left")
+        lines.append(f"freed {freed}; {left} left")
     return "\n".join(lines)
 
 
 def describe_collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]:
-    """Return what was dropped, or would be. Sizes are bytes."""
+    """Return what was dropped, or would be."""
     return {
         "dry_run": dry_run,
         "dropped": dict(collected.dropped),
         "evicted": dict(collected.evicted),
-        "blobs": collected.blobs,
-        "freed_bytes": collected.freed_bytes,
-        "bytes": collected.bytes,
-        "notes": list(collected.notes),
+        **pick(collected, "blobs", "freed_bytes", "bytes", "notes"),
     }
 
 
@@ -122,12 +101,11 @@ def render_verification(found: Verification) -> str:
     """Render the damages, and how much was checked."""
     lines = []
     for damage in found.damages:
-        whose = ", ".join(show_name(name) for name in damage.scopes) or "the store"
+        whose = ", ".join(map(show_name, damage.scopes)) or "the store"
         lines.append(f"broken in {whose}: {damage.why}")
     how = "hashed" if found.full else "checked"
-    size = format_size(found.bytes)
-    scopes = format_count(found.scopes, "scope")
-    lines.append(f"{how} {format_count(found.blobs, 'blob')}, {size}, of {scopes}")
+    blobs, scopes = format_count(found.blobs, "blob"), format_count(found.scopes, "scope")
+    lines.append(f"{how} {blobs}, {format_size(found.bytes)}, of {scopes}")
     if found.damages:
         lines.append(f"{len(found.damages)} broken; `bxcache store repair` removes them")
     elif found.full:
@@ -139,16 +117,11 @@ def render_verification(found: Verification) -> str:
 
 def describe_verification(found: Verification) -> dict[str, Any]:
     """Return the damages, and how much was checked."""
-    return {
-        "scopes": found.scopes,
-        "blobs": found.blobs,
-        "bytes": found.bytes,
-        "full": found.full,
-        "damages": [
-            {"scopes": list(each.scopes), "digest": each.digest or None, "why": each.why}
-            for each in found.damages
-        ],
-    }
+    damages = [
+        {"scopes": each.scopes, "digest": each.digest or None, "why": each.why}
+        for each in found.damages
+    ]
+    return {**pick(found, "scopes", "blobs", "bytes", "full"), "damages": damages}
 
 
 def render_packed(packed: Packed, file: str, size: int | None) -> str:

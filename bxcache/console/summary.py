@@ -1,31 +1,44 @@
-"""The summary of a build: its stages, slowest steps, counts and saved caches."""
+"""The result of a build: a summary for people, and a document for scripts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.plain import render_rows
-from bxcache.console.report.sections import label_stage, tabulate_work
-from bxcache.console.report.texts import clean_text
-from bxcache.console.tables import cut_text
+from bxcache.console.report.sections import (
+    label_stage,
+    show_outcomes,
+    show_saved,
+    tabulate_work,
+)
+from bxcache.console.tables import VERSION, clean_text, cut_text, pick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bxcache.backends.cache_result import CacheResult
-    from bxcache.insight.record import ReportedStep
+    from bxcache.buildx.metadata import Layer
+    from bxcache.insight.history import Stage
+    from bxcache.insight.record import RecordedLayer, ReportedStep
     from bxcache.insight.report import Report
-    from bxcache.pipeline.result import BuildResult
+    from bxcache.pipeline.result import BuildResult, Step
 
 _MOST_SLOWEST = 3
 _LONGEST = 60
+_CACHE = (
+    *("backend", "place", "scope", "digest", "bytes", "new_bytes", "layers"),
+    *("imported", "exported", "unchanged", "aliased", "seconds"),
+    *("store_bytes", "store_budget", "freed_bytes"),
+)
 
 
 def render_summary(result: BuildResult) -> str:
     """Render the summary; the last two lines are the totals."""
-    return "\n".join([*_list_blocks(result.report), render_totals(result)])
+    blocks = _list_blocks(result.report) if result.report is not None else ()
+    return "\n".join([*blocks, render_totals(result)])
 
 
 def render_totals(result: BuildResult) -> str:
@@ -33,9 +46,7 @@ def render_totals(result: BuildResult) -> str:
     return f"{_render_steps(result)}\n{_render_saved(result)}"
 
 
-def _list_blocks(report: Report | None) -> Iterator[str]:
-    if report is None:
-        return
+def _list_blocks(report: Report) -> Iterator[str]:
     table = tabulate_work(report)
     if len(table.rows) > 1:
         yield render_rows(table)
@@ -65,19 +76,17 @@ def _name_warning(text: str) -> str:
 
 
 def _render_steps(result: BuildResult) -> str:
-    count = format_count(len(result.steps), "step")
-    parts = [f"{result.reused} reused", f"{result.executed} executed"]
-    if result.failed:
-        parts.append(f"{result.failed} failed")
-    more = "".join(f", {words}" for words in _list_amounts(result.report))
-    return f"{count}: {', '.join(parts)}, in {format_seconds(result.seconds)}{more}"
+    steps = format_count(len(result.steps), "step")
+    outcomes = show_outcomes(Counter(step.outcome for step in result.steps))
+    took = format_seconds(result.seconds)
+    amounts = _list_amounts(result.report) if result.report is not None else ()
+    return ", ".join([f"{steps}: {outcomes}", f"in {took}", *amounts])
 
 
-def _list_amounts(report: Report | None) -> Iterator[str]:
-    if report is None:
-        return
-    if report.counts.reused > report.counts.unknown:
-        yield f"{format_seconds(report.counts.saved)} saved"
+def _list_amounts(report: Report) -> Iterator[str]:
+    saved = show_saved(report.counts)
+    if saved is not None:
+        yield f"{saved} saved"
     if report.pulled_bytes:
         yield f"{format_size(report.pulled_bytes)} fetched"
     if report.sent_bytes:
@@ -119,3 +128,49 @@ def _render_budget(cache: CacheResult) -> str:
         return ""
     budget = "" if cache.store_budget is None else f" of {format_size(cache.store_budget)}"
     return f"the store has {format_size(cache.store_bytes)}{budget}"
+
+
+def describe_result(result: BuildResult) -> dict[str, Any]:
+    """Return the document of a build. Keys are added, never renamed.
+
+    Sizes are bytes, times are seconds.
+    """
+    return {
+        "version": VERSION,
+        "exit_status": result.exit_status,
+        "image": {"tags": list(result.tags), "digest": result.digest},
+        "steps": [_describe_step(step) for step in result.steps],
+        "stages": [_describe_stage(stage) for stage in result.stages.values()],
+        "counts": pick(result, "reused", "executed", "failed"),
+        "caches": [pick(cache, *_CACHE) for cache in result.caches],
+        "warnings": list(result.warnings),
+        **(_describe_amounts(result.report) if result.report is not None else {}),
+        "gates": [pick(each, "gate", "reason", "fails") for each in result.gates],
+        "seconds": result.seconds,
+    }
+
+
+def _describe_amounts(report: Report) -> dict[str, Any]:
+    counts = report.counts
+    is_known = not counts.reused or counts.reused > counts.unknown
+    return {
+        "build_warnings": list(report.build_warnings),
+        "saved_seconds": counts.saved if is_known else None,
+        **pick(report, "pulled_bytes", "sent_bytes"),
+    }
+
+
+def describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, Any]]:
+    """Describe layers by digest and size in bytes."""
+    return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]
+
+
+def _describe_step(step: Step) -> dict[str, Any]:
+    known = pick(step, "stage", "text", "line", "outcome", "seconds")
+    layers = describe_layers(step.layers)
+    return {**known, "layers": layers, "platform": step.platform, "error": step.error or ""}
+
+
+def _describe_stage(stage: Stage) -> dict[str, Any]:
+    known = pick(stage, "name", "line", "base", "needed")
+    return {**known, "layers": describe_layers(stage.layers)}

@@ -1,10 +1,14 @@
-"""Tables and documents in the form that all commands print."""
+"""Tables, documents and foreign texts in the form that all commands print."""
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.stream.vertices import write_over
+from bxcache.config.quantities import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +20,12 @@ _SIGNS = re.compile("[#\x7f-\x9f\u2028\u2029]|(?<=travis)_")
 _RESET = "\x1b[0m"
 _RESETS = re.compile(r"\x1b\[[0;]*m")
 _KEPT = re.compile(rf"({COLORS.pattern}|\t)")
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor moves
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # titles, links and other terminal commands
+    r"|\x1b[ -/]*[0-~]",
+    re.DOTALL,
+)
 
 
 def render_document(document: dict[str, Any]) -> str:
@@ -23,6 +33,11 @@ def render_document(document: dict[str, Any]) -> str:
     text = json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
     # A name may contain bytes that are not UTF-8; JSON has the same escape for them as Python.
     return defuse_json(text.encode(errors="backslashreplace").decode())
+
+
+def pick(source: object, *names: str) -> dict[str, Any]:
+    """Return the part of a document that has some attributes under their own names, in order."""
+    return {name: getattr(source, name) for name in names}
 
 
 def defuse_json(text: str) -> str:
@@ -40,15 +55,15 @@ def defuse_json(text: str) -> str:
 def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
     """Render a table whose first columns are texts and whose others are figures."""
     table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    lines = []
-    for row in table:
-        cells = [
-            f"{cell:<{width}}" if column < texts else f"{cell:>{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    columns = [f"{'<' if at < texts else '>'}{width}" for at, width in enumerate(widths)]
+    lines = ("  ".join(map(format, row, columns)).rstrip() for row in table)
     return "\n".join(lines)
+
+
+def show_ago(moment: float) -> str:
+    """Show how long ago a moment was, which is in seconds since 1970."""
+    return f"{format_age(time.time() - moment)} ago"
 
 
 def show_name(name: str) -> str:
@@ -91,6 +106,25 @@ def show_plain(line: str) -> str:
     'ok      done\\x1b[2J'
     """
     return show_text(COLORS.sub("", line).expandtabs())
+
+
+def clean_text(text: str) -> str:
+    r"""Return a text on one line, without terminal control sequences.
+
+    >>> clean_text("RUN \x1b[31mred\x1b[0m\x00 a\nb")
+    'RUN red\\x00 a\\nb'
+    """
+    return show_text(_CONTROL.sub("", text))
+
+
+def clean_log(text: str) -> str:
+    r"""Return a log as a terminal would show it, without colours.
+
+    >>> clean_log("10%\r\x1b[2K20%\r\n\tdone\x07\n")
+    '20%\n        done\\x07'
+    """
+    lines = _CONTROL.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(show_text(write_over(line).expandtabs()) for line in lines).strip("\n")
 
 
 def cut_text(text: str, room: int) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bxcache.buildx.dockerfile import DockerfileStage
-    from bxcache.buildx.metadata import Definition, Operation
+    from bxcache.buildx.metadata import Definition
     from bxcache.buildx.stream.trace import TracedSource
 
 _CONTEXT = re.compile(r"\[context (?P<name>\S+)\] ")
@@ -31,22 +31,27 @@ def find_base_lines(
     """The lines of the `FROM`s that use each base, by its vertex.
 
     Args:
-        definition: the build.
         sources: the vertices that provide files, from the stream.
         target: the stage that was built, or None for the last one.
     """
     stages = list_stages(definition.dockerfile)
     below = list_bases(stages)
     needed = {stage.line for stage in list_needed(stages, target)}
-    images = {each.vertex: each for each in definition.operations if _is_image(each)}
+    images = {each.vertex: each for each in definition.operations if each.source.startswith(IMAGES)}
     linked = [each.vertex for each in definition.operations if each.is_linked]
     found: dict[str, set[int]] = defaultdict(set)
+
+    def list_named(name: str) -> set[int]:
+        pairs = zip(stages, below, strict=True)
+        of_images = (stage for stage, base in pairs if base is None)
+        return needed & {each.line for each in of_images if each.base.lower() == name.lower()}
+
     for vertex, image in images.items():
         found[vertex] |= {stage.line for stage in stages} & {*image.lines}
         source = sources.get(vertex)
         context = _CONTEXT.match(source.text) if source is not None else None
         if context is not None:
-            found[vertex] |= _list_named(stages, below, context["name"]) & needed
+            found[vertex] |= list_named(context["name"])
     bases = {*images, *linked}
     for operation in definition.operations:
         if operation.below in bases:
@@ -54,32 +59,13 @@ def find_base_lines(
             found[operation.below] |= roots
     if linked and len(definition.links) == 1:
         # Every linked operation belongs to it, and the last one is its result.
-        named = _list_named(stages, below, definition.links[0]) & needed
-        found[linked[-1]] |= named - _join(found)
+        found[linked[-1]] |= list_named(definition.links[0]) - set().union(*found.values())
     known = [*(vertex for vertex in images if vertex not in linked), *linked[-1:]]
     if len(known) == 1 and len(definition.links) <= 1:
         # Then a base whose name is a variable can only be this one.
         unknown = {stage.line for stage in stages if "$" in stage.base}
-        found[known[0]] |= (unknown & needed) - _join(found)
+        found[known[0]] |= (unknown & needed) - set().union(*found.values())
     return {vertex: tuple(sorted(lines - {0})) for vertex, lines in found.items() if lines - {0}}
-
-
-def _join(found: Mapping[str, set[int]]) -> set[int]:
-    return {line for lines in found.values() for line in lines}
-
-
-def _is_image(operation: Operation) -> bool:
-    return operation.source.startswith(IMAGES)
-
-
-def _list_named(
-    stages: Sequence[DockerfileStage], below: Sequence[int | None], name: str
-) -> set[int]:
-    return {
-        stage.line
-        for stage, base in zip(stages, below, strict=True)
-        if stage.base.lower() == name.lower() and base is None
-    }
 
 
 def _find_root(stages: Sequence[DockerfileStage], below: Sequence[int | None], line: int) -> int:

@@ -25,7 +25,6 @@ class EarlierQuery:
     """Which earlier builds to read.
 
     Attributes:
-        scopes: the scopes of the builds.
         before: the builds must have started before this moment, in seconds since 1970.
         most: how many successful builds to read of each scope, the last one first. Failed builds
             since then are read too, but know nothing of the steps after the failed one.
@@ -45,11 +44,7 @@ def query_before(record: Record) -> EarlierQuery:
 
 
 def read_earlier(holders: Iterable[Holder], query: EarlierQuery) -> tuple[Record, ...]:
-    """The records of earlier builds, without those that cannot be read.
-
-    Returns:
-        The last build's first.
-    """
+    """The records of earlier builds, the last one first, without those that cannot be read."""
     found: dict[tuple[str, float], Record] = {}
     known: set[str] = set()
     for holder in {holder.name: holder for holder in holders}.values():
@@ -78,11 +73,7 @@ class EarlierBuilds:
             self._found = read_earlier(list_holders(setup), query)
 
     def wait(self, seconds: float | None = None) -> tuple[Record, ...]:
-        """Return all the records, or none if reading takes too long.
-
-        Args:
-            seconds: how long to wait; None waits forever.
-        """
+        """Return all the records, or none if reading takes longer; None waits forever."""
         self._thread.join(seconds)
         return self._found
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from bxcache.backends.declared import list_holders
 from bxcache.backends.holders import name_holders, open_holder
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.errors import RecordError, RegistryError, StoreError
-from bxcache.insight.chains import read_chains
+from bxcache.insight.chains import explain_layers, find_unsaved, read_chains
 from bxcache.insight.earlier import query_before, read_earlier
 from bxcache.insight.history import History, list_platforms, view_stages
-from bxcache.insight.presence import explain_layers, find_unsaved
 from bxcache.insight.recent_builds import Checkout, RecentHolder
 from bxcache.insight.record import parse_record
 from bxcache.insight.reporting import make_report
-from bxcache.insight.request import HistoryRequest
 from bxcache.place.image_name import find_image
 from bxcache.place.place import read_place
 from bxcache.place.scope import Owner, Scope, guess_platform, write_owner
@@ -32,14 +31,67 @@ if TYPE_CHECKING:
 
     from bxcache.backends.holders import Content, Holder
     from bxcache.config.loading import Setup
+    from bxcache.insight.chains import Chain
+    from bxcache.insight.history import Stage
     from bxcache.insight.record import Record
     from bxcache.insight.report import Report
     from bxcache.place.place import Place
 
-_BACK = re.compile(r"(?P<name>.*?)(?:~(?P<back>\d{0,4}))?")
+_BACK = re.compile(r"(?s)\A(.*?)(~\d{0,4})?\Z")
+"""A name, and how many builds before the last one are meant."""
 _MOST_NAMES = 20
 _USUAL_TAG = "latest"
 """The tag that plain buildx exports to by default."""
+
+
+class HistoryOptions(TypedDict, total=False):
+    """Which build is meant, where its name is not enough.
+
+    Attributes:
+        source: the store's directory or the registry's ref, instead of the configured backends.
+        target: the stage that was built, if it is not the last one.
+        branch: the branch, instead of the one that CI or git reports.
+        platform: show only what was built for this platform.
+        config_file: the config file to use instead of the one that is found.
+    """
+
+    source: str | os.PathLike[str] | None
+    target: str | None
+    branch: str | None
+    platform: str | None
+    config_file: str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """Which build is meant; see `HistoryOptions`.
+
+    Attributes:
+        name: an image or a scope; `~N` after it, or alone, is the Nth build before the last one.
+            By default, and with no other option, the last build in the directory.
+        directory: the working directory.
+        with_places: also find where each layer is stored.
+    """
+
+    name: str | None = None
+    source: str | None = None
+    target: str | None = None
+    branch: str | None = None
+    platform: str | None = None
+    config_file: Path | None = None
+    directory: Path = field(default_factory=Path.cwd)
+    with_places: bool = False
+
+    @classmethod
+    def of(cls, name: str | None, **options: Unpack[HistoryOptions]) -> HistoryRequest:
+        """The request that a caller's options make; paths may be strings."""
+        source, file = options.get("source"), options.get("config_file")
+        given: dict[str, Any] = {
+            **options,
+            "source": None if source is None else os.fspath(source),
+            "config_file": Path(file) if file else None,
+        }
+        return cls(name, **given)
 
 
 def find_history(request: HistoryRequest) -> History:
@@ -51,50 +103,62 @@ def find_history(request: HistoryRequest) -> History:
         StoreError: the store cannot be read.
         RegistryError: the registry does not answer.
     """
-    return _Search(request).run()
+    search, without = _Search(request), None
+    for holder, content, note in search.list_contents():
+        found = search.describe(holder, content, note)
+        if found.record is not None:
+            return found
+        without = without or found
+    if without is None:
+        raise search.find_nothing("history")
+    return without
 
 
 def find_report(request: HistoryRequest) -> Report:
     """Return the report of a build of a scope; failed builds count too.
 
-    Raises:
-        ConfigError: the configuration is wrong.
-        RecordError: there is no such scope or build, or its record is unusable.
-        StoreError: the store cannot be read.
-        RegistryError: the registry does not answer.
+    It raises the errors of `find_history`.
     """
-    return _Search(request).report()
+    search, without = _Search(request), None
+    for holder, content, _ in search.list_contents():
+        where = f"`{content.scope}` in {holder.name}"
+        found = [*islice(content.records(), search.back + 1)]
+        if len(found) > search.back:
+            record = parse_record(found[search.back], where)
+            earlier = read_earlier([holder, *search.holders], query_before(record))
+            return make_report((record, *earlier), request.platform)
+        without = without or f"{_count_known(len(found))} {where} left a record"
+    raise RecordError(without) if without else search.find_nothing("report")
 
 
 class _Search:
+    """A request with what it takes to find the scopes that it may mean."""
+
     def __init__(self, request: HistoryRequest) -> None:
-        found = _BACK.fullmatch(request.name or "")
+        [(name, back)] = _BACK.findall(request.name or "")
         self._request = request
-        self._name = (found["name"] if found else request.name) or None
-        self._back = int(found["back"] or "1") if found and found["back"] is not None else 0
+        self._name: str | None = name or None
+        self.back = int(back[1:] or "1") if back else 0
 
     @cached_property
     def _plain_setup(self) -> Setup:
         request = self._request
         return load_guarded(request.directory, os.environ, file=request.config_file)
 
-    @property
-    def _image(self) -> str | None:
-        return self._name if self._is_image else None
-
     @cached_property
     def _setup(self) -> Setup:
-        request, image = self._request, self._image
-        if image is None:
+        if not self._is_image:
             return self._plain_setup
-        return load_guarded(request.directory, os.environ, file=request.config_file, image=image)
+        request, file = self._request, self._request.config_file
+        return load_guarded(request.directory, os.environ, file=file, image=self._name)
 
     @property
     def _is_image(self) -> bool:
         return self._name in self._plain_setup.config.images
 
     @cached_property
-    def _holders(self) -> list[Holder]:
+    def holders(self) -> list[Holder]:
+        """What to search: the named source, or every configured backend."""
         if self._request.source is not None:
             return [open_holder(self._request.source, self._request.directory)]
         return list_holders(self._plain_setup)
@@ -123,32 +187,7 @@ class _Search:
             and (request.platform is None or request.platform in list_platforms(record))
         )
 
-    def run(self) -> History:
-        """Search every backend, and return the first history with a record."""
-        without: History | None = None
-        for holder, content, note in self._list_contents():
-            found = self._describe(holder, content, note)
-            if found.record is not None:
-                return found
-            without = without or found
-        if without is None:
-            raise self._find_nothing("history")
-        return without
-
-    def report(self) -> Report:
-        """Search every backend, and return the report of the first record, failed or not."""
-        without = ""
-        for holder, content, _ in self._list_contents():
-            where = f"`{content.scope}` in {holder.name}"
-            found = [*islice(content.records(), self._back + 1)]
-            if len(found) > self._back:
-                record = parse_record(found[self._back], where)
-                earlier = read_earlier([holder, *self._holders], query_before(record))
-                return make_report((record, *earlier), self._request.platform)
-            without = without or f"{_count_known(len(found))} {where} left a record"
-        raise RecordError(without) if without else self._find_nothing("report")
-
-    def _list_contents(self) -> Iterator[tuple[Holder, Content, str]]:
+    def list_contents(self) -> Iterator[tuple[Holder, Content, str | None]]:
         """The matching contents of each backend, with a note for the user.
 
         If the last build in this directory matches, its scope is meant. A last build of another
@@ -159,8 +198,8 @@ class _Search:
         last = self._find_last(recent)
         if last is None:
             known, named = False, self._request.source is not None
-            for holder in self._holders:
-                for scope, note in self._list_wanted(holder):
+            for holder in self.holders:
+                for scope, note in self.list_wanted(holder):
                     content = holder.read(scope)
                     if content is not None:
                         known = True
@@ -173,56 +212,52 @@ class _Search:
 
     def _list_scope(
         self, scope: str, recent: RecentHolder
-    ) -> Iterator[tuple[Holder, Content, str]]:
+    ) -> Iterator[tuple[Holder, Content, str | None]]:
         """The contents of a scope in each backend, and finally the records of its builds here."""
         unread: list[str] = []
-        for holder in self._holders:
+        for holder in self.holders:
             try:
                 content = holder.read(scope)
             except (RegistryError, StoreError) as error:
                 unread.append(f"{holder.name} was not read: {error.message}")
                 continue
             if content is not None and recent.is_in(content, holder.declare(scope)):
-                yield holder, recent.complete(content), ""
+                yield holder, recent.complete(content), None
         own = recent.read(scope)
         if own is not None:
             yield recent, own, "; ".join(unread) or _explain_unkept(recent, scope)
 
-    def _list_wanted(self, holder: Holder) -> Iterator[tuple[str, str]]:
+    def list_wanted(self, holder: Holder) -> Iterator[tuple[str, str | None]]:
         """The scopes that may be meant, best first, each with a note for the user."""
         if holder.only is not None and self._name in (None, holder.only):
-            yield holder.only, ""
+            yield holder.only, None
             return
         if self._name is not None:
-            yield self._name, ""
-            if not self._is_image:
-                # The targets of a bake are not in the config file.
-                yield from self._list_own(holder)
-                return
-        if self._request.source is not None and not self._is_project:
-            yield from _list_only(holder)
-            return
-        yield from self._list_own(holder)
-        if self._request.source is not None:
-            yield from _list_only(holder)
+            yield self._name, None
+        # The targets of a bake are not in the config file.
+        is_target = self._name is not None and not self._is_image
+        if is_target or self._request.source is None or self._is_project:
+            yield from self._list_own(holder)
+        if self._request.source is not None and not is_target:
+            names = holder.list_scopes()
+            yield (names[0] if len(names) == 1 else _USUAL_TAG), None
 
     @property
     def _is_project(self) -> bool:
         """Whether the working directory determines the image."""
-        return self._is_image or self._plain_setup.file is not None or self._has_dockerfile
-
-    @property
-    def _has_dockerfile(self) -> bool:
-        settings = self._plain_setup.config.build
-        directory = self._request.directory
+        if self._is_image or self._plain_setup.file is not None:
+            return True
+        settings, directory = self._plain_setup.config.build, self._request.directory
         return find_dockerfile(directory, settings.context, settings.file).exists()
 
-    def _list_own(self, holder: Holder) -> Iterator[tuple[str, str]]:
+    def _list_own(self, holder: Holder) -> Iterator[tuple[str, str | None]]:
         """The scopes that a build here would save to, and then those that it would import."""
         wanted = self._find_scope()
+        asked = (self._request.platform,) if self._request.platform else ()
+        known = (self._setup.config.build.platforms, asked, (guess_platform(),))
         for owner, what in self._list_owners():
-            note = f"no build of this branch is known; this is the cache of {what}" if what else ""
-            for platforms in self._list_platforms():
+            note = what and f"no build of this branch is known; this is the cache of {what}"
+            for platforms in filter(None, known):
                 yield replace(wanted, platforms=platforms, owner=owner).name, note
             yield from ((name, note) for name in _list_like(holder, wanted.of_owner(owner)))
 
@@ -233,30 +268,24 @@ class _Search:
         target = request.target or setup.config.build.target
         return Scope(find_image(setup, request.directory), target, ())
 
-    def _list_platforms(self) -> list[tuple[str, ...]]:
-        asked = self._request.platform
-        declared = self._setup.config.build.platforms
-        found = [declared, (asked,) if asked else (), (guess_platform(),)]
-        return [platforms for platforms in found if platforms]
-
-    def _list_owners(self) -> Iterator[tuple[Owner, str]]:
+    def _list_owners(self) -> Iterator[tuple[Owner, str | None]]:
         if self._request.branch is not None:
-            yield Owner.of_branch(self._request.branch), ""
+            yield Owner.of_branch(self._request.branch), None
             return
         _, trust = decide_trust(self._found_place, self._setup, self._request.directory)
-        yield trust.owner, ""
-        for owner, what in trust.list_owners(self._setup.config.cache.read):
-            if owner != trust.owner:
-                yield owner, what
+        yield trust.owner, None
+        read = self._setup.config.cache.read
+        yield from (each for each in trust.list_owners(read) if each[0] != trust.owner)
 
-    def _find_nothing(self, command: str) -> RecordError:
-        if not self._holders:
+    def find_nothing(self, command: str) -> RecordError:
+        """The error if no scope matches, with what there is instead."""
+        if not self.holders:
             return RecordError(
                 "the configuration declares no backend that keeps records",
                 hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
                 "directory or a ref",
             )
-        known = [name for holder in self._holders for name in holder.list_scopes()]
+        known = [name for holder in self.holders for name in holder.list_scopes()]
         shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
         more = len(known) - _MOST_NAMES
         wanted = self._name or (self._find_scope().image if self._is_project else "")
@@ -268,84 +297,77 @@ class _Search:
             hint = f"{self._suggest(others[0], command)} shows another image; {hint}"
         if not known:
             hint = "there are none yet; `bxcache build` leaves one"
-        return RecordError(
-            f"no build of {what} is known in {name_holders(self._holders)}", hint=hint
-        )
+        where = name_holders(self.holders)
+        return RecordError(f"no build of {what} is known in {where}", hint=hint)
 
     def _suggest(self, scope: str, command: str) -> str:
         """The command that shows a scope; it names the image if that is enough."""
-        request = self._request
-        image = scope.partition(".")[0].replace("_", "/")
-        plain = HistoryRequest(
-            name=image,
-            source=request.source,
-            config_file=request.config_file,
-            directory=request.directory,
-        )
+        image, source = scope.partition(".")[0].replace("_", "/"), self._request.source
+        plain = replace(self._request, name=image, target=None, branch=None, platform=None)
         search = _Search(plain)
-        wanted = (name for holder in search._holders for name, _ in search._list_wanted(holder))
+        wanted = (name for holder in search.holders for name, _ in search.list_wanted(holder))
         name = image if scope in wanted else scope
-        return f"`bxcache {command}{f' --from {request.source}' if request.source else ''} {name}`"
+        return f"`bxcache {command}{f' --from {source}' if source else ''} {name}`"
 
-    def _describe(self, holder: Holder, content: Content, note: str) -> History:
+    def describe(self, holder: Holder, content: Content, note: str | None) -> History:
+        """The history of a scope; without a record, the chains of its layers."""
         record, notes = self._choose_record(holder, content)
-        unsaved = find_unsaved(record, holder.declare(content.scope)) if record else None
-        if record is not None and not record.exit_status:
-            notes = (*notes, *explain_layers(record, content.sizes, unsaved))
-        history = History(
+        platform, backend = self._request.platform, holder.declare(content.scope)
+        unsaved: frozenset[str] | None = None
+        stages: tuple[Stage, ...] = ()
+        chains: tuple[Chain, ...] = ()
+        if record is not None:
+            unsaved = find_unsaved(record, backend)
+            stages = view_stages(record, platform, content.sizes, unsaved or ())
+            if not record.exit_status:
+                notes += [*explain_layers(record, content.sizes, unsaved)]
+        elif platform is not None:
+            where = f"`{content.scope}` in {holder.name}"
+            raise RecordError(f"{where} has no record that lists its platforms")
+        else:
+            chains = read_chains(content.config(), content.sizes or {})
+        return History(
             scope=content.scope,
             source=holder.name,
-            backend=holder.declare(content.scope),
+            backend=backend,
             record=record,
             present=content.sizes,
             unsaved=unsaved,
+            stages=stages,
+            chains=chains,
             places={d: holder.locate(d) for d in content.sizes or () if self._request.with_places},
             notes=tuple(filter(None, (note, *notes))),
         )
-        if record is None:
-            if self._request.platform is not None:
-                raise RecordError(
-                    f"`{content.scope}` in {holder.name} has no record that lists its platforms",
-                )
-            chains = read_chains(content.config(), content.sizes or {})
-            return replace(history, chains=chains)
-        stages = view_stages(record, self._request.platform, content.sizes, unsaved or ())
-        return replace(history, stages=stages)
 
-    def _choose_record(
-        self, holder: Holder, content: Content
-    ) -> tuple[Record | None, tuple[str, ...]]:
-        """The record of the requested build; failed builds are skipped."""
+    def _choose_record(self, holder: Holder, content: Content) -> tuple[Record | None, list[str]]:
+        """The record of the requested build, with notes; failed builds are skipped."""
         where = f"`{content.scope}` in {holder.name}"
         failed: list[Record] = []
         count = 0
         for data in content.records():
-            chosen = count == self._back
-            record = parse_record(data, where) if chosen else _parse_leniently(data, where)
-            if record is not None and record.exit_status:
-                failed.append(record)
+            try:
+                record = parse_record(data, where)
+            except RecordError:
+                # A record that is only counted may be unreadable.
+                if count == self.back:
+                    raise
+                count += 1
                 continue
-            if chosen:
-                skipped = "later builds failed and saved nothing" if failed else ""
-                return record, (skipped,)
-            count += 1
-        if count == 0 and self._back < len(failed):
-            return failed[self._back], ("the build failed, so the layers of its steps are unknown",)
-        if self._back:
+            if record.exit_status:
+                failed.append(record)
+            elif count == self.back:
+                return record, ["later builds failed and saved nothing"] if failed else []
+            else:
+                count += 1
+        if count == 0 and self.back < len(failed):
+            return failed[self.back], ["the build failed, so the layers of its steps are unknown"]
+        if self.back:
             raise RecordError(f"{_count_known(count or len(failed))} {where} left a record")
-        return None, ()
+        return None, []
 
 
 def _count_known(count: int) -> str:
     return f"no more than {format_count(count, 'build')} of" if count else "no build of"
-
-
-def _parse_leniently(data: bytes, where: str) -> Record | None:
-    """Parse a record that is only counted."""
-    try:
-        return parse_record(data, where)
-    except RecordError:
-        return None
 
 
 def _explain_unkept(recent: RecentHolder, scope: str) -> str:
@@ -354,12 +376,6 @@ def _explain_unkept(recent: RecentHolder, scope: str) -> str:
     places = (c.place for c in caches if c.exported and c.digest)
     why = "no configured backend has its cache; this is the record of the build"
     return next((f"{why}, and `--from {place}` has its cache" for place in places), why)
-
-
-def _list_only(holder: Holder) -> Iterator[tuple[str, str]]:
-    """The only scope that can be meant without a name."""
-    names = holder.list_scopes()
-    yield (names[0] if len(names) == 1 else _USUAL_TAG), ""
 
 
 def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:

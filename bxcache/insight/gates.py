@@ -25,13 +25,9 @@ def judge_gates(
 ) -> tuple[Verdict, ...]:
     """Return the gates that a build failed.
 
-    A first build has nothing to reuse, so only the names of required stages are checked.
-
-    Args:
-        gate: the requirements.
-        record: the record of the build; a failed build is not checked.
-        earlier: the records of earlier builds of its scope and of the scopes that it imported, the
-            last one first.
+    A failed build is not checked. A first build has nothing to reuse, so only the names of required
+    stages are checked. The earlier builds are those of its scope and of the scopes that it
+    imported, the last one first.
     """
     if record.exit_status:
         return ()
@@ -41,9 +37,7 @@ def judge_gates(
         judged = chain(
             judged,
             _judge_reuse(gate, record, stages),
-            _judge_size(gate, record),
-            _judge_growth(gate, record, good),
-            _judge_time(gate, record),
+            _judge_limits(gate, record, good),
         )
     return tuple(
         Verdict(gate=name, reason=reason, fails=name not in gate.warn) for name, reason in judged
@@ -52,8 +46,8 @@ def judge_gates(
 
 def _is_first(record: Record, good: Iterable[Record]) -> bool:
     """Whether a build imported no cache, and no build of its scope succeeded before."""
-    is_known = any(each.scope.name == record.scope.name for each in good)
-    return not is_known and not any(cache.imported for cache in record.caches)
+    known = {each.scope.name for each in good}
+    return record.scope.name not in known and not any(each.imported for each in record.caches)
 
 
 def _judge_stage_names(gate: GateSettings, stages: Sequence[Stage]) -> Iterator[tuple[str, str]]:
@@ -84,47 +78,38 @@ def _judge_reuse(
             yield "require_cached", f"`{stage.name}` executed {count} steps, first `{first}`"
 
 
-def _judge_size(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:
-    size = max(_list_sizes(record).values(), default=0)
-    if gate.max_size is not None and size > gate.max_size:
-        has, most = format_apart(size, gate.max_size, format_size, 1, "B")
-        yield "max_size", f"the cache has {has}; at most {most} allowed"
-
-
-def _judge_growth(
+def _judge_limits(
     gate: GateSettings, record: Record, good: Sequence[Record]
 ) -> Iterator[tuple[str, str]]:
     sizes, before = _list_sizes(record), _list_sizes(_find_before(record, good))
-    grown = max((sizes[each] - before[each] for each in sizes.keys() & before), default=0)
-    if gate.max_growth is not None and grown > gate.max_growth:
-        grew, most = format_apart(grown, gate.max_growth, format_size, 1, "B")
-        yield "max_growth", f"the cache grew by {grew}; at most {most} allowed"
+    grown = (sizes[each] - before[each] for each in sizes.keys() & before)
+    judged: tuple[tuple[str, float, float | None, str], ...] = (
+        ("max_size", max(sizes.values(), default=0), gate.max_size, "the cache has"),
+        ("max_growth", max(grown, default=0), gate.max_growth, "the cache grew by"),
+        ("max_seconds", record.seconds, gate.max_seconds, "the build took"),
+    )
+    for name, value, limit, words in judged:
+        if limit is not None and value > limit:
+            form = (_format_time, 1, "s") if name == "max_seconds" else (format_size, 1, "B")
+            shown, most = format_apart(value, limit, *form)
+            yield name, f"{words} {shown}; at most {most} allowed"
 
 
 def _find_before(record: Record, good: Sequence[Record]) -> Record | None:
     """The build to compare with: the last one of the scope, or of the one imported scope."""
-    own = [each for each in good if each.scope.name == record.scope.name]
-    if own:
-        return own[0]
-    scopes = {each.scope.name for each in good}
-    return good[0] if len(scopes) == 1 else None
+    several = len({each.scope.name for each in good}) > 1
+    own = (each for each in good if each.scope.name == record.scope.name)
+    return next(own, None if several else next(iter(good), None))
 
 
 def _list_sizes(record: Record | None) -> dict[tuple[str, str], int]:
     """The size of the scope in each cache that is known to contain it."""
-    caches = record.caches if record is not None else ()
     return {
         # In a registry each scope has a tag of its own.
         (each.backend, each.place.removesuffix(f":{each.scope}")): each.bytes
-        for each in caches
+        for each in (record.caches if record is not None else ())
         if each.bytes is not None
     }
-
-
-def _judge_time(gate: GateSettings, record: Record) -> Iterator[tuple[str, str]]:
-    if gate.max_seconds is not None and record.seconds > gate.max_seconds:
-        took, most = format_apart(record.seconds, gate.max_seconds, _format_time, 1, "s")
-        yield "max_seconds", f"the build took {took}; at most {most} allowed"
 
 
 def _format_time(seconds: float, digits: int) -> str:

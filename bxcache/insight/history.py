@@ -1,12 +1,13 @@
-"""The layers of each stage, from a build's record, and their state in the cache."""
+"""The layers of each stage, from a build's record: their state in a cache, and in two builds."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.dockerfile import list_bases
@@ -36,18 +37,20 @@ class Stage:
     """
 
     name: str
-    line: int | None
-    base: str
-    needed: bool
-    steps: tuple[RecordedStep, ...]
-    inherited: tuple[RecordedStep, ...]
-    next_line: float = float("inf")
+    line: int | None = None
+    base: str = ""
+    needed: bool = True
+    steps: tuple[RecordedStep, ...] = ()
+    inherited: tuple[RecordedStep, ...] = ()
+    next_line: float = inf
+
+    def covers(self, line: int) -> bool:
+        """Whether a line is known to be in this stage."""
+        return self.line is not None and self.line <= line < self.next_line
 
     def list_lines(self, step: RecordedStep) -> tuple[int, ...]:
         """The lines of a step in this stage; other stages may contain it too."""
-        if self.line is None:
-            return step.lines
-        return tuple(line for line in step.lines if self.line <= line < self.next_line)
+        return step.lines if self.line is None else tuple(filter(self.covers, step.lines))
 
     @cached_property
     def layers(self) -> tuple[RecordedLayer, ...]:
@@ -79,7 +82,6 @@ class History:
     """The history of a scope.
 
     Attributes:
-        scope: the name of the scope.
         source: its location for people: the store's directory or the ref.
         backend: its location as the configuration declares it.
         record: the record of the build that is shown; None if there is no record.
@@ -88,7 +90,6 @@ class History:
         stages: the stages of the record, in the order of the Dockerfile.
         chains: how the layers build on each other, if there is no record.
         places: where each layer is stored, by digest; empty unless requested.
-        notes: notes for the user.
     """
 
     scope: str
@@ -173,7 +174,6 @@ def view_stages(
     """The stages of a build.
 
     Args:
-        record: the record of the build.
         platform: include only the steps for this platform.
         present: the layers in the cache; if a step has its layers in several forms, the form in
             the cache is shown.
@@ -191,8 +191,7 @@ def view_stages(
     several = any(step.platforms for step in record.steps)
     platforms = known if platform is None else (platform,)
     steps = [_choose_form(step, present, unsaved) for step in record.steps]
-    reader = _StageReader(record, steps, platforms if several else (None,))
-    return tuple(reader.read(number) for number in range(len(reader.heads)))
+    return tuple(_StageReader(record, steps, platforms if several else (None,)).read())
 
 
 def _choose_form(
@@ -201,77 +200,63 @@ def _choose_form(
     """The step with the form of its layers that is in the cache, or else was saved to it."""
     if present is None or not step.alternatives:
         return step
-    forms = (step.layers, *step.alternatives)
-    there = [form for form in forms if all(each.digest in present for each in form)]
-    saved = [form for form in forms if all(each.digest not in unsaved for each in form)]
+    there = [form for form in step.forms if all(each.digest in present for each in form)]
+    saved = [form for form in step.forms if all(each.digest not in unsaved for each in form)]
     return step.model_copy(update={"layers": [*there, *saved, step.layers][0]})
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    name: str
-    line: int | None = None
-    next_line: float = float("inf")
-    base: str = ""
-    needed: bool = True
 
 
 class _StageReader:
     """Finds the steps of each stage."""
 
     def __init__(
-        self,
-        record: Record,
-        steps: Sequence[RecordedStep],
-        platforms: Sequence[str | None],
+        self, record: Record, steps: Sequence[RecordedStep], platforms: Sequence[str | None]
     ) -> None:
         self._steps = steps
         self._platforms = platforms
-        self.heads = list(_list_heads(record))
-        self._bases = list_bases(self.heads)
-        finder = _HeadFinder(self.heads)
-        self._own: dict[int, list[int]] = {number: [] for number in range(len(self.heads))}
-        for position, step in enumerate(self._steps):
-            if _is_for(step, platforms):
-                for number in finder.find(step):
-                    self._own[number].append(position)
-        self._owned = {number: frozenset(own) for number, own in self._own.items()}
+        self._heads = [*_list_heads(record)]
+        self._bases = list_bases(self._heads)
+        self._named: dict[str, list[int]] = defaultdict(list)
+        for number, head in enumerate(self._heads):
+            self._named[head.name].append(number)
+        lined = ((head.line, at) for at, head in enumerate(self._heads) if head.line is not None)
+        self._lined = sorted(lined)
+        self._own: list[set[int]] = [set() for _ in self._heads]
+        for position, step in enumerate(steps):
+            for number in self._find_stages(step) if is_for(step, platforms) else ():
+                self._own[number].add(position)
 
-    def read(self, number: int) -> Stage:
-        """The stage at a position."""
-        head = self.heads[number]
-        own = self._sort(number)
-        return Stage(
-            name=head.name,
-            line=head.line,
-            base=head.base,
-            needed=head.needed or bool(own),
-            steps=tuple(self._steps[each] for each in own),
-            inherited=self._inherit(number, self._owned[number]),
-            next_line=head.next_line,
-        )
+    def _find_stages(self, step: RecordedStep) -> set[int]:
+        """The positions of the stages that contain a step, by its lines or else by its stage."""
+        named = self._named.get(step.stage, ())
+        found = {at for at in named if self._heads[at].line is None or not step.lines}
+        for line in step.lines:
+            last = bisect_right(self._lined, (line, len(self._heads))) - 1
+            if last >= 0 and self._heads[self._lined[last][1]].covers(line):
+                found.add(self._lined[last][1])
+        return found
 
-    def _sort(self, number: int) -> list[int]:
-        head = self.heads[number]
+    def read(self) -> Iterator[Stage]:
+        """The stages in order."""
+        for number, head in enumerate(self._heads):
+            own = sorted(self._own[number], key=partial(self._place, head))
+            yield replace(
+                head,
+                needed=head.needed or bool(own),
+                steps=tuple(self._steps[each] for each in own),
+                inherited=self._inherit(number),
+            )
 
-        def place(position: int) -> tuple[int, float, int]:
-            step = self._steps[position]
-            lines = [line for line in step.lines if _covers(head, line)]
-            rank = min((self._rank(each) for each in step.platforms), default=0)
-            return rank, min(lines, default=0), position
+    def _place(self, head: Stage, position: int) -> tuple[int, float, int]:
+        step, known = self._steps[position], self._platforms
+        ranks = (known.index(each) if each in known else len(known) for each in step.platforms)
+        return min(ranks, default=0), min(filter(head.covers, step.lines), default=0), position
 
-        return sorted(self._own[number], key=place)
-
-    def _rank(self, platform: str) -> int:
-        known = platform in self._platforms
-        return self._platforms.index(platform) if known else len(self._platforms)
-
-    def _inherit(self, number: int, own: AbstractSet[int]) -> tuple[RecordedStep, ...]:
+    def _inherit(self, number: int) -> tuple[RecordedStep, ...]:
         """The steps below a stage's own, from the bottom, platform by platform."""
         found: dict[int, RecordedStep] = {}
         for platform in self._platforms:
             for position in self._descend(number, platform):
-                if position not in own:
+                if position not in self._own[number]:
                     owner = self._find_owner(number, position)
                     found[position] = self._steps[position].model_copy(update={"stage": owner})
         return tuple(found.values())
@@ -279,16 +264,16 @@ class _StageReader:
     def _find_owner(self, number: int, position: int) -> str:
         """The stage that an inherited step comes from."""
         base = self._bases[number]
-        while base is not None and position not in self._owned[base]:
+        while base is not None and position not in self._own[base]:
             base = self._bases[base]
-        return self._steps[position].stage if base is None else self.heads[base].name
+        return self._steps[position].stage if base is None else self._heads[base].name
 
     def _descend(self, number: int, platform: str | None) -> list[int]:
         """The positions of all steps of a stage, from the bottom."""
         top: int | None = None
         stage: int | None = number
         while top is None and stage is not None:
-            own = (at for at in self._own[stage] if _is_for(self._steps[at], (platform,)))
+            own = (at for at in self._own[stage] if is_for(self._steps[at], (platform,)))
             top, stage = max(own, default=None), self._bases[stage]
         path: list[int] = []
         while top is not None:
@@ -297,57 +282,81 @@ class _StageReader:
         return path[::-1]
 
 
-def _list_heads(record: Record) -> Iterator[_Head]:
-    ends = [*(stage.line for stage in record.stages[1:]), float("inf")]
+def _list_heads(record: Record) -> Iterator[Stage]:
+    """The stages without their steps."""
+    ends = [*(stage.line for stage in record.stages[1:]), inf]
     for stage, end in zip(record.stages, ends, strict=False):
-        yield _Head(stage.name, stage.line, end, stage.base, stage.needed)
+        yield Stage(stage.name, stage.line, stage.base, stage.needed, next_line=end)
     known = {stage.name for stage in record.stages}
     # An old buildx, or a failed build, reports only the names.
-    named = [step for step in record.steps if not (step.lines and known) and step.stage]
-    names = dict.fromkeys(step.stage for step in named)
-    began = _find_beginnings(named)
-    for name in sorted(names, key=lambda each: began.get(each, float("inf"))):
+    began: dict[str, float] = {}
+    for step in record.steps:
+        if step.stage and not (step.lines and known):
+            moment = step.began if step.kind == "instruction" and step.began is not None else inf
+            began[step.stage] = min(moment, began.get(step.stage, inf))
+    for name in sorted(began, key=lambda each: began[each]):
         if name not in known:
-            yield _Head(name)
+            yield Stage(name)
 
 
-def _find_beginnings(steps: Iterable[RecordedStep]) -> dict[str, float]:
-    """When the first instruction of each stage began, if known."""
-    found: dict[str, float] = {}
-    for step in steps:
-        if step.kind == "instruction" and step.began is not None:
-            found[step.stage] = min(step.began, found.get(step.stage, step.began))
-    return found
-
-
-class _HeadFinder:
-    """Finds the stages of a step without a search through all stages."""
-
-    def __init__(self, heads: Sequence[_Head]) -> None:
-        self._named: dict[str, list[int]] = defaultdict(list)
-        for number, head in enumerate(heads):
-            self._named[head.name].append(number)
-        lined = [(head.line, number) for number, head in enumerate(heads) if head.line is not None]
-        self._lined = sorted(lined)
-        self._heads = heads
-
-    def find(self, step: RecordedStep) -> list[int]:
-        """The positions of the stages that contain a step, by its lines or else by its stage."""
-        found = {at for line in step.lines for at in self._find_line(line)}
-        for number in self._named.get(step.stage, ()):
-            if self._heads[number].line is None or not step.lines:
-                found.add(number)
-        return sorted(found)
-
-    def _find_line(self, line: int) -> Iterator[int]:
-        last = bisect_right(self._lined, (line, len(self._heads))) - 1
-        if last >= 0 and _covers(self._heads[self._lined[last][1]], line):
-            yield self._lined[last][1]
-
-
-def _covers(head: _Head, line: int) -> bool:
-    return head.line is not None and head.line <= line < head.next_line
-
-
-def _is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
+def is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
+    """Whether a step is for one of these platforms; None stands for any."""
     return not step.platforms or not {*platforms} - {None} or bool({*step.platforms} & {*platforms})
+
+
+@dataclass(frozen=True)
+class StageDifference:
+    """A stage in two builds; `before` or `after` is None if that build did not need it.
+
+    Attributes:
+        name: the stage's name.
+        gone: the layers that only the first has.
+        new: the layers that only the second has.
+        kept: the layers that both have.
+    """
+
+    name: str
+    before: Stage | None
+    after: Stage | None
+    gone: tuple[RecordedLayer, ...]
+    new: tuple[RecordedLayer, ...]
+    kept: tuple[RecordedLayer, ...]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both builds have the stage with the same layers."""
+        return None not in (self.before, self.after) and not (self.gone or self.new)
+
+    @property
+    def gone_bytes(self) -> int:
+        """The size of the layers that only the first build has."""
+        return sum(layer.size for layer in self.gone)
+
+    @property
+    def new_bytes(self) -> int:
+        """The size of the layers that only the second build has."""
+        return sum(layer.size for layer in self.new)
+
+
+def compare_stages(before: Iterable[Stage], after: Iterable[Stage]) -> tuple[StageDifference, ...]:
+    """The stages of two builds by their names, in the order of the second, then of the first.
+
+    A stage that a build did not need counts as absent there.
+    """
+    first = {stage.name: stage for stage in before if stage.needed}
+    second = {stage.name: stage for stage in after if stage.needed}
+    return tuple(_compare(name, first.get(name), second.get(name)) for name in second | first)
+
+
+def _compare(name: str, before: Stage | None, after: Stage | None) -> StageDifference:
+    first = before.layers if before is not None else ()
+    second = after.layers if after is not None else ()
+    had, has = ({layer.digest for layer in layers} for layers in (first, second))
+    return StageDifference(
+        name=name,
+        before=before,
+        after=after,
+        gone=tuple(layer for layer in first if layer.digest not in has),
+        new=tuple(layer for layer in second if layer.digest not in had),
+        kept=tuple(layer for layer in second if layer.digest in had),
+    )

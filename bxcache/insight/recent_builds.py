@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,7 +27,7 @@ from bxcache.config.loading import find_cache_folder
 from bxcache.errors import RecordError, StoreError
 from bxcache.insight.record import parse_record
 from bxcache.oci.documents import MOST_RECORDS
-from bxcache.store.records import LARGEST_FILE
+from bxcache.store.journal import LARGEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -47,12 +47,7 @@ _OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """Where builds run.
-
-    Attributes:
-        directory: the working directory.
-        owner: the branch or tag that is checked out, from the CI system or git.
-    """
+    """Where builds run: a working directory, and the branch or tag that is checked out there."""
 
     directory: Path
     owner: Owner
@@ -90,9 +85,7 @@ def add_build(checkout: Checkout, record: bytes) -> None:
 def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[bytes]:
     """The records of the last builds of a directory, the last one first.
 
-    Args:
-        checkout: where the builds ran.
-        any_checkout: include builds of other branches and tags.
+    Those of other branches and tags are included on request.
     """
     where, what = checkout.keys
     with suppress(OSError), _open_folder(find_folder()) as handle:
@@ -119,13 +112,16 @@ class RecentHolder:
                 found.append((parse_record(data, self.name), data))
         return tuple(found)
 
+    def _list_of(self, scope: str) -> list[tuple[Record, bytes]]:
+        return [each for each in self.builds if each[0].scope.name == scope]
+
     def list_scopes(self) -> list[str]:
         """The scopes of the builds, the last one first."""
         return list(dict.fromkeys(record.scope.name for record, _ in self.builds))
 
     def read(self, scope: str) -> Content | None:
         """The records of a scope; None if there are none."""
-        found = [data for record, data in self.builds if record.scope.name == scope]
+        found = [data for _, data in self._list_of(scope)]
         return Content(scope, None, lambda: iter(found), _refuse_config) if found else None
 
     def is_in(self, content: Content, backend: Mapping[str, Any]) -> bool:
@@ -135,17 +131,17 @@ class RecentHolder:
             content: the content of the scope in the cache.
             backend: the backend of the cache, as the configuration declares it.
         """
-        last = next((each for each in self.builds if each[0].scope.name == content.scope), None)
-        if last is None:
+        own = self._list_of(content.scope)
+        if not own:
             return True
-        record, data = last
+        record, data = own[0]
         saved = {cache.place for cache in record.caches if cache.exported}
         place = backend.get("dir") or backend.get("ref")
         return not saved or place in saved or data in content.records()
 
     def complete(self, content: Content) -> Content:
         """Add the builds here to the records of a scope that are kept elsewhere."""
-        own = [each for each in self.builds if each[0].scope.name == content.scope]
+        own = self._list_of(content.scope)
         return replace(content, records=lambda: _merge(content.records(), own)) if own else content
 
     def locate(self, digest: str) -> str:  # noqa: ARG002  # there are no layers
@@ -206,11 +202,10 @@ def _list_names(handle: int) -> list[re.Match[str]]:
 
 
 def _remove_oldest(handle: int) -> None:
-    kept: dict[tuple[str, str], int] = {}
-    size = 0
+    kept, size = Counter[tuple[str, str]](), 0
     for number, each in enumerate(_list_names(handle)):
         key = each["where"], each["what"]
-        kept[key] = kept.get(key, 0) + 1
+        kept[key] += 1
         with suppress(FileNotFoundError):
             size += os.stat(each[0], dir_fd=handle, follow_symlinks=False).st_size
             if number >= MOST_BUILDS or size > MOST_BYTES or kept[key] > MOST_RECORDS:

@@ -6,7 +6,7 @@ Sizes are bytes, times seconds; moments are seconds since 1970.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -16,7 +16,13 @@ from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.errors import RecordError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 VERSION = 1
+_LENGTHS = (400, 100, 40)
+"""The longest text in each attempt to shorten a record, in characters."""
+_MOST_WARNINGS = 100
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -96,6 +102,21 @@ class RecordedStep(ReportedStep):
     parent: int | None = None
     """The position of the step below; None if there is none or it is unknown."""
 
+    @property
+    def forms(self) -> tuple[tuple[RecordedLayer, ...], ...]:
+        """Its layers, and then the alternatives."""
+        return self.layers, *self.alternatives
+
+    def shortened(self, longest: int) -> RecordedStep:
+        """A copy with texts of a number of characters at most."""
+        update = {
+            "text": shorten(self.text, longest),
+            "error": shorten(self.error, longest),
+            "log": self.log[-longest:] if self.outcome is Outcome.FAILED else "",
+            "alternatives": (),
+        }
+        return self.model_copy(update=update)
+
 
 class RecordedStage(_Part):
     """A stage of the Dockerfile."""
@@ -130,6 +151,11 @@ class RecordedArguments(_Part):
 
     values: dict[Text, str | None] = Field(default_factory=dict)
     """By name: the beginning of the HMAC-SHA256 of the value, or None if it is not recorded."""
+
+    def list_different(self, later: RecordedArguments) -> tuple[str, ...]:
+        """The names of the arguments that differ from those of a build with the same key."""
+        different = {name for name, _ in self.values.items() ^ later.values.items()}
+        return tuple(name for name in self.values | later.values if name in different)
 
 
 class RecordedPlace(_Part):
@@ -253,41 +279,65 @@ class Record(_Part):
         """The record as one line, without default values."""
         return self.model_dump_json(exclude_defaults=True).encode() + b"\n"
 
+    def fit(self, most: int) -> Record:
+        """Shorten it to a size in bytes, which only a build of thousands of steps exceeds.
+
+        First go the logs of steps that did not fail, other forms of layers, and the end of each
+        long text; the layers go last. A record that stays larger is returned as short as it gets.
+        """
+        record = self
+        for longest in _LENGTHS:
+            if len(record.to_json()) <= most:
+                return record
+            record = record._shortened(longest)
+        if len(record.to_json()) <= most:
+            return record
+        steps = (step.model_copy(update={"layers": ()}) for step in record.steps)
+        return record.model_copy(update={"steps": tuple(steps)})
+
+    def _shortened(self, longest: int) -> Record:
+        update = {
+            "steps": tuple(step.shortened(longest) for step in self.steps),
+            "warnings": _shorten_each(self.warnings, longest),
+            "build_warnings": _shorten_each(self.build_warnings, longest),
+        }
+        return self.model_copy(update=update)
+
+
+def _shorten_each(texts: Iterable[str], longest: int) -> tuple[str, ...]:
+    return tuple(shorten(text, longest) for text in texts)[:_MOST_WARNINGS]
+
+
+def shorten(text: str, longest: int) -> str:
+    """Cut a text to a number of characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
 
 class _Head(BaseModel):
     version: int = VERSION
 
 
 def parse_record(data: bytes, source: str) -> Record:
-    """Parse a record.
-
-    Args:
-        data: one JSON document.
-        source: where it comes from, for the error.
+    """Parse a record; an error names its source.
 
     Raises:
         RecordError: the record is damaged, or a later bxcache wrote it.
     """
     try:
         version = _Head.model_validate_json(data).version
-    except ValueError as error:
-        raise _damaged(source, error) from error
-    if version > VERSION:
-        raise RecordError(
-            f"the record of {source} has version {version}; this bxcache reads up to {VERSION}",
-            hint="update bxcache, or build again with this one to get a record that it can read",
-        )
-    try:
+        if version > VERSION:
+            raise RecordError(
+                f"the record of {source} has version {version}; this bxcache reads up to {VERSION}",
+                hint="update bxcache, or build again with this one to get a record "
+                "that it can read",
+            )
         record = Record.model_validate_json(data)
     except ValueError as error:
         raise _damaged(source, error) from error
-    if any(not _precedes(step.parent, at) for at, step in enumerate(record.steps)):
+    parents = ((at, step.parent) for at, step in enumerate(record.steps))
+    if not all(parent is None or 0 <= parent < at for at, parent in parents):
         raise _damaged(source, ValueError("a step builds on one that comes after it"))
     return record
-
-
-def _precedes(parent: int | None, position: int) -> bool:
-    return parent is None or 0 <= parent < position
 
 
 def _damaged(source: str, error: ValueError) -> RecordError:

@@ -1,32 +1,50 @@
-"""Writes the steps and stages of a record from the stream and the metadata of a build.
+"""Writes the parts of a record: steps and stages from the stream and the metadata, build arguments.
 
 A step of the record is an operation of BuildKit, joined with its events in the stream.
 """
 
 from __future__ import annotations
 
+import hmac
+import re
 from collections import defaultdict
 from dataclasses import dataclass
+from hashlib import sha256
 from math import inf
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.dockerfile import list_needed, list_stages
+from bxcache.buildx.extra_flags import find_values
+from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.bases import IMAGES, find_base_lines
-from bxcache.insight.record import RecordedImage, RecordedLayer, RecordedStage, RecordedStep
+from bxcache.insight.record import (
+    RecordedArguments,
+    RecordedImage,
+    RecordedLayer,
+    RecordedStage,
+    RecordedStep,
+    shorten,
+)
+from bxcache.redaction import is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
+    from bxcache.buildx.stream.names import StepName
     from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
+    from bxcache.insight.record import Record
     from bxcache.redaction import Redactor
 
 _ROOM_FOR_TEXTS = 100_000
 _SHORTEST_TEXT, _LONGEST_TEXT = 400, 4_000
 _ROOM_FOR_LOGS, _LONGEST_LOG = 60_000, 4_000
+_HASH_LENGTH = 16
 _FROM = "FROM "
-_USUAL = ("docker.io/library/", "docker.io/")
+_Key = tuple[object, ...]
+_OMITTED = re.compile(r"^docker\.io/(?:library/)?")
+"""The part of an image's name that docker omits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +90,16 @@ def list_recorded_images(metadata: Metadata, redact: Redactor) -> tuple[Recorded
         for operation in definition.operations:
             if operation.source.startswith(IMAGES):
                 name, _, digest = operation.source.partition("://")[2].partition("@")
-                known = digest or definition.images.get(_shorten_name(name))
+                known = digest or definition.images.get(_OMITTED.sub("", name))
                 found[operation.source] = RecordedImage(name=redact(name), digest=known or None)
     return tuple(found.values())
-
-
-def _shorten_name(name: str) -> str:
-    """An image's name without the parts that docker omits."""
-    for usual in _USUAL:
-        if name.startswith(usual):
-            return name.removeprefix(usual)
-    return name
 
 
 def list_recorded_steps(account: Account, redact: Redactor) -> tuple[RecordedStep, ...]:
     """The steps of a build, each after the step that it builds on."""
     writer = _StepWriter(account, redact)
     if not account.metadata.definitions:
-        return tuple(writer.write_without_metadata())
+        return writer.write_without_metadata()
     for definition in account.metadata.definitions:
         writer.write(definition)
     return (*writer.steps.values(), *writer.write_elsewhere(account.metadata))
@@ -103,8 +113,7 @@ class _StepWriter:
         self._positions: dict[str, int] = {}
         self._heads: dict[int, DockerfileStage] = {}
         self._redact = redact
-        self._begun = account.built.began
-        self._detailed, self._target = account.detailed, account.target
+        self._account, self._detailed = account, account.detailed
         self._traced = {each: step for step in account.detailed.steps for each in step.digests}
         self._sources = {source.digest: source for source in account.detailed.sources}
         self._built = _match_steps(account.built, account.detailed)
@@ -116,7 +125,7 @@ class _StepWriter:
     def write(self, definition: Definition) -> None:
         """Write the steps of one platform."""
         known = {each.vertex: each for each in definition.operations}
-        bases = find_base_lines(definition, self._sources, self._target)
+        bases = find_base_lines(definition, self._sources, self._account.target)
         # The upper side of a merge is not a step, but the first half of a `COPY --link`.
         halves = {each.beside for each in definition.operations if each.lines or each.is_linked}
         self._heads = {stage.line: stage for stage in list_stages(definition.dockerfile)}
@@ -125,15 +134,13 @@ class _StepWriter:
             vertex = operation.vertex
             if vertex in self.steps:
                 both = tuple(dict.fromkeys((*self.steps[vertex].platforms, *platforms)))
-                update = {"platforms": both}
-                self.steps[vertex] = self.steps[vertex].model_copy(update=update)
+                self.steps[vertex] = self.steps[vertex].model_copy(update={"platforms": both})
             elif vertex not in halves:
                 step = self._describe(operation, bases.get(vertex, ()))
                 if step is not None:
-                    parent = self._find_parent(operation, known)
-                    known_to = {"platforms": platforms, "parent": parent}
+                    update = {"platforms": platforms, "parent": self._find_parent(operation, known)}
                     self._positions[vertex] = len(self.steps)
-                    self.steps[vertex] = step.model_copy(update=known_to)
+                    self.steps[vertex] = step.model_copy(update=update)
 
     def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
         # The result of another build stands for all its operations.
@@ -146,22 +153,21 @@ class _StepWriter:
         return self._positions.get(below) if below is not None else None
 
     def _describe(self, operation: Operation, bases: Sequence[int]) -> RecordedStep | None:
-        if bases:
-            layers, *others = dict.fromkeys(map(_write_layers, operation.chains)) or [()]
-            source, lines = self._sources.get(operation.vertex), bases
-            step = (
-                self._write_linked(self._heads[bases[0]])
-                if operation.is_linked
-                else self._write_base(source, operation.source)
-            )
+        vertex, lines = operation.vertex, bases or operation.lines
+        traced = self._traced.get(vertex) or self._traced.get(operation.beside or "")
+        if bases and operation.is_linked:
+            head = self._heads[bases[0]]
+            text = self._shorten(f"{_FROM}{head.base}")
+            step = RecordedStep(kind="from", text=text, stage=head.name)
+        elif bases:
+            step = self._write_base(self._sources.get(vertex), operation.source)
+        elif traced is None or operation.source or operation.is_linked:
+            # An internal operation, such as loading the context, or a step of another build.
+            return None
         else:
-            traced = self._traced.get(operation.vertex) or self._traced.get(operation.beside or "")
-            if traced is None or operation.source or operation.is_linked:
-                # An internal operation, such as loading the context, or a step of another build.
-                return None
-            tops = (chain[-1:] for chain in operation.chains)
-            layers, *others = dict.fromkeys(map(_write_layers, tops)) or [()]
-            step, lines = self._write_instruction(traced), operation.lines
+            step = self._write_instruction(traced)
+        chains = (chain if bases else chain[-1:] for chain in operation.chains)
+        layers, *others = dict.fromkeys(map(_write_layers, chains)) or [()]
         found = {"lines": tuple(sorted({*lines})), "layers": layers, "alternatives": tuple(others)}
         return step.model_copy(update=found)
 
@@ -171,6 +177,7 @@ class _StepWriter:
             text=self._shorten(traced.name.text),
             stage=traced.name.stage,
             lines=traced.lines,
+            platforms=_list_platforms(traced.name),
             outcome=built.outcome,
             seconds=round(built.seconds, 3),
             began=self._find_offset(built.began),
@@ -186,57 +193,43 @@ class _StepWriter:
             log = log.partition("\n")[2] or log[self._redact.longest :]
         return log[-self._longest_log :]
 
-    def _write_base(self, source: TracedSource | None, identifier: str) -> RecordedStep:
-        named = source.step if source is not None else None
+    def _write_base(self, source: TracedSource | None, identifier: str = "") -> RecordedStep:
+        name = source.step if source is not None else None
         text = source.text if source is not None else ""
         image = identifier.partition("://")[2] or identifier
         return RecordedStep(
             kind="from",
             text=self._shorten(text if text.startswith(_FROM) else f"{_FROM}{image}"),
-            stage=named.stage if named is not None else "",
+            stage=name.stage if name is not None else "",
+            platforms=_list_platforms(name) if name is not None else (),
             seconds=round(source.seconds, 3) if source is not None else 0.0,
             began=self._find_offset(source.began) if source is not None else None,
         )
 
-    def _write_linked(self, head: DockerfileStage) -> RecordedStep:
-        text = self._shorten(f"{_FROM}{head.base}")
-        return RecordedStep(kind="from", text=text, stage=head.name)
-
     def _find_offset(self, began: float | None) -> float | None:
         """A moment in seconds from the beginning of the build; None for a run that only saves."""
-        first = self._begun
-        if began is None or first is None or began < first:
-            return None
-        return round(began - first, 3)
+        first = self._account.built.began
+        return None if began is None or first is None or began < first else round(began - first, 3)
 
     def write_elsewhere(self, metadata: Metadata) -> Iterator[RecordedStep]:
         """Write the steps of other nodes of the builder: the metadata describes only one node."""
         for step in self._detailed.steps:
-            if not any(digest in metadata.operations for digest in step.digests):
-                platforms = (step.name.platform,) if step.name.platform else ()
-                written = self._write_instruction(step)
-                yield written.model_copy(update={"platforms": platforms})
+            if metadata.operations.keys().isdisjoint(step.digests):
+                yield self._write_instruction(step)
 
-    def write_without_metadata(self) -> Iterator[RecordedStep]:
+    def write_without_metadata(self) -> tuple[RecordedStep, ...]:
         """Write the steps from the stream alone, without layers and lines."""
-        found = [
-            (base.step, self._write_base(base, ""))
-            for base in self._detailed.sources
-            if base.step is not None
-        ]
+        bases = ((base.step, self._write_base(base)) for base in self._detailed.sources)
+        found = [(name, step) for name, step in bases if name is not None]
         found += [(step.name, self._write_instruction(step)) for step in self._detailed.steps]
         order = self._order_stages()
         found.sort(key=lambda each: (order[each[0].stage], each[0].platform or "", each[0].index))
-        for name, step in found:
-            platforms = (name.platform,) if name.platform else ()
-            yield step.model_copy(update={"platforms": platforms})
+        return tuple(step for _, step in found)
 
     def _order_stages(self) -> Mapping[str, tuple[float, int]]:
-        """The order of the stages, by the beginning of their first instructions.
-
-        The stream lists stages that were not needed, because a later result was found, all at once,
-        the last one first.
-        """
+        """The order of the stages, by the beginning of their first instructions."""
+        # Stages that were not needed, because a later result was found, are listed all at once,
+        # the last one first.
         order = defaultdict[str, tuple[float, int]](lambda: (inf, 0))
         for at, step in enumerate(self._detailed.steps):
             own = inf if step.began is None else step.began
@@ -245,8 +238,11 @@ class _StepWriter:
         return order
 
     def _shorten(self, text: str) -> str:
-        shown = self._redact(text)
-        return shown if len(shown) <= self._longest else f"{shown[: self._longest - 1]}…"
+        return shorten(self._redact(text), self._longest)
+
+
+def _list_platforms(name: StepName) -> tuple[str, ...]:
+    return (name.platform,) if name.platform else ()
 
 
 def _match_steps(built: Trace, detailed: Trace) -> dict[tuple[str, ...], TracedStep]:
@@ -263,3 +259,67 @@ def _match_steps(built: Trace, detailed: Trace) -> dict[tuple[str, ...], TracedS
 
 def _write_layers(layers: Iterable[Layer]) -> tuple[RecordedLayer, ...]:
     return tuple(RecordedLayer(digest=layer.digest, size=layer.size) for layer in layers)
+
+
+def recall_seconds(
+    steps: Iterable[RecordedStep], earlier: Iterable[Record]
+) -> tuple[RecordedStep, ...]:
+    """Return steps, with the time of the last execution in those that were reused.
+
+    The records of earlier builds begin with the last one.
+    """
+    builds = [_list_times(record) for record in earlier]
+
+    def recall(step: RecordedStep) -> RecordedStep:
+        if step.outcome is not Outcome.REUSED or step.saved is not None:
+            return step
+        keys = [*_list_keys(step)]
+        found = next((times[key] for times in builds for key in keys if key in times), None)
+        return step.model_copy(update={"saved": found})
+
+    return tuple(map(recall, steps))
+
+
+def _list_times(record: Record) -> dict[_Key, float]:
+    """The time of the last execution of each step, as far as a build knows it, by all its keys."""
+    times: dict[_Key, float] = {}
+    for step in record.steps:
+        took = step.seconds if step.outcome is Outcome.EXECUTED else step.saved
+        if took is not None:
+            for key in _list_keys(step):
+                times.setdefault(key, took)
+    return times
+
+
+def _list_keys(step: RecordedStep) -> Iterator[_Key]:
+    """The keys that identify a step in other builds, best first: its layers, or stage and text."""
+    # Two steps can make the same layer, such as a `RUN` and a `COPY` of its whole result.
+    forms = [tuple(layer.digest for layer in form) for form in step.forms if form]
+    named = (step.stage, step.text, step.platforms)
+    yield from ((*named, digests) for digests in forms)
+    kind = step.text.partition(" ")[0]
+    yield from ((kind, digests) for digests in forms)
+    yield named
+
+
+def hash_arguments(
+    arguments: Sequence[str], environment: Mapping[str, str], key: str
+) -> RecordedArguments:
+    """The build arguments of a command, their values hashed with a key in hex."""
+    values: dict[str, str | None] = {}
+    for pair in list_build_arguments(arguments):
+        name, equals, value = pair.partition("=")
+        known = value if equals else environment.get(name)
+        values[name] = None if known is None or is_secret_name(name) else _hash(known, key)
+    return RecordedArguments(key=key, values=values)
+
+
+def list_build_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The build arguments of a command, as `NAME=value` or `NAME`."""
+    return tuple(filter(None, find_values(arguments, "--build-arg")))
+
+
+def _hash(value: str, key: str) -> str:
+    # A value may come from a variable, which can hold bytes that are not UTF-8.
+    data = value.encode(errors="surrogateescape")
+    return hmac.new(bytes.fromhex(key), data, sha256).hexdigest()[:_HASH_LENGTH]

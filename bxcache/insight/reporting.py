@@ -6,9 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.insight.history import Stage, list_layers, view_stages
-from bxcache.insight.past import Past
+from bxcache.insight.history import Stage, is_for, list_layers, view_stages
 from bxcache.insight.record import ReportedStep
+from bxcache.insight.record_steps import recall_seconds
 from bxcache.insight.report import (
     Report,
     ReportedBuild,
@@ -44,34 +44,21 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
         RecordError: the build was not for that platform.
     """
     record, *earlier = records
+    record = record.model_copy(update={"steps": recall_seconds(record.steps, earlier)})
     views = view_stages(record, platform)
-    chosen = _choose_steps(record, platform)
-    past = Past(earlier)
-    steps = tuple(_report_step(step, past) for step in chosen)
-    stages = tuple(_report_stages(views, chosen, steps))
+    steps = _choose_steps(record, platform)
     own = (each for each in records if each.scope.name == record.scope.name)
-    return Report(
-        scope=record.scope,
-        started=record.started,
-        seconds=record.seconds,
-        exit_status=record.exit_status,
-        counts=count_steps(steps),
-        shared_steps=count_shared(each.steps for each in views),
-        bytes=_measure_layers(chosen),
-        stages=stages,
-        steps=steps,
-        slowest=_find_slowest(steps),
-        caches=record.caches,
-        pulled_bytes=record.pulled_bytes,
-        sent_bytes=record.sent_bytes,
-        warnings=record.warnings,
-        build_warnings=record.build_warnings,
-        gates=record.gates,
-        images=record.images,
-        tools=record.tools,
-        place=record.place,
-        trend=tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
-    )
+    figures = {
+        "version": "1",
+        "counts": count_steps(steps),
+        "shared_steps": count_shared(each.steps for each in views),
+        "bytes": _measure_layers(steps),
+        "stages": tuple(_report_stages(views, steps)),
+        "steps": [ReportedStep(**dict(step)) for step in steps],
+        "slowest": _find_slowest(steps),
+        "trend": tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
+    }
+    return Report.model_validate(dict(record) | figures)
 
 
 def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
@@ -79,13 +66,13 @@ def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
     listed = [*steps]
     counts = Counter(step.outcome for step in listed if step.outcome is not None)
     reused = counts[Outcome.REUSED]
-    known = [step.saved for step in listed if step.outcome is Outcome.REUSED]
-    saved = [seconds for seconds in known if seconds is not None]
+    timed = (step.saved for step in listed if step.outcome is Outcome.REUSED)
+    saved = [seconds for seconds in timed if seconds is not None]
     return ReportedCounts(
         reused=reused,
         executed=counts[Outcome.EXECUTED],
         failed=counts[Outcome.FAILED],
-        hit_ratio=_divide(reused, counts.total()),
+        hit_ratio=round(reused / counts.total(), 4) if counts else None,
         spent=round(sum(step.seconds for step in listed), 3),
         saved=round(sum(saved), 3),
         unknown=reused - len(saved),
@@ -98,43 +85,27 @@ def count_shared(stages: Iterable[Iterable[RecordedStep]]) -> int:
     return sum(count > 1 for count in having.values())
 
 
-def _divide(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
-
-
 def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, ...]:
-    return tuple(
-        step
-        for step in record.steps
-        if platform is None or not step.platforms or platform in step.platforms
-    )
-
-
-def _report_step(step: RecordedStep, past: Past) -> ReportedStep:
-    fields = {name: getattr(step, name) for name in ReportedStep.model_fields}
-    if step.outcome is Outcome.REUSED and step.saved is None:
-        fields["saved"] = past.find_seconds(step)
-    return ReportedStep(**fields)
+    return tuple(each for each in record.steps if is_for(each, (platform,)))
 
 
 def _report_stages(
-    views: Iterable[Stage], chosen: Sequence[RecordedStep], steps: Sequence[ReportedStep]
+    views: Iterable[Stage], steps: Sequence[RecordedStep]
 ) -> Iterator[ReportedStage]:
     """The stages, and finally the steps of unknown stages."""
     # Steps that look alike can be different ones.
-    places = {id(step): position for position, step in enumerate(chosen)}
+    places = {id(step): position for position, step in enumerate(steps)}
     left, known = set(places.values()), set[str]()
     for view in views:
         positions = tuple(places[id(step)] for step in view.steps)
         left.difference_update(positions)
         yield _report_stage(view, positions, steps, known)
     if left:
-        nameless = Stage("", None, "", needed=True, steps=(), inherited=())
-        yield _report_stage(nameless, tuple(sorted(left)), steps, known)
+        yield _report_stage(Stage(""), tuple(sorted(left)), steps, known)
 
 
 def _report_stage(
-    view: Stage, positions: tuple[int, ...], steps: Sequence[ReportedStep], known: set[str]
+    view: Stage, positions: tuple[int, ...], steps: Sequence[RecordedStep], known: set[str]
 ) -> ReportedStage:
     layers = tuple(_report_layers(positions, steps, known))
     return ReportedStage(
@@ -162,12 +133,9 @@ def _report_layers(
 
 
 def _find_slowest(steps: Sequence[ReportedStep]) -> tuple[int, ...]:
-    worked = [
-        at
-        for at, step in enumerate(steps)
-        if step.outcome in _WORKED and step.seconds >= _LEAST_SECONDS
-    ]
-    return tuple(sorted(worked, key=lambda at: (-steps[at].seconds, at))[:_MOST_SLOWEST])
+    worked = (at for at, step in enumerate(steps) if step.outcome in _WORKED)
+    slow = [at for at in worked if steps[at].seconds >= _LEAST_SECONDS]
+    return tuple(sorted(slow, key=lambda at: -steps[at].seconds)[:_MOST_SLOWEST])
 
 
 def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
@@ -178,12 +146,11 @@ def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
 
 def _report_build(record: Record, platform: str | None) -> ReportedBuild:
     chosen = _choose_steps(record, platform)
-    counts = Counter(step.outcome for step in chosen if step.outcome is not None)
     return ReportedBuild(
         started=record.started,
         seconds=record.seconds,
         exit_status=record.exit_status,
         refused=not record.exit_status and any(gate.fails for gate in record.gates),
-        hit_ratio=_divide(counts[Outcome.REUSED], counts.total()),
+        hit_ratio=count_steps(chosen).hit_ratio,
         bytes=_measure_layers(chosen),
     )

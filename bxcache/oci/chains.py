@@ -6,11 +6,10 @@ can be in several chains: it is lost when all of them are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
     from collections.abc import Set as AbstractSet
 
     from bxcache.oci.documents import CacheConfig
@@ -56,59 +55,9 @@ def find_lost(links: Iterable[tuple[str, int]], broken: AbstractSet[str]) -> set
         broken: the broken layers.
     """
     dead: list[bool] = []
+    lost: set[str] = set()
     alive: set[str] = set()
-    seen: set[str] = set()
     for blob, below in links:
-        gone = blob in broken or (below != BOTTOM and dead[below])
-        dead.append(gone)
-        seen.add(blob)
-        if not gone:
-            alive.add(blob)
-    return (seen - alive) | set(broken)
-
-
-@dataclass(slots=True)
-class Node:
-    """A layer in one chain, shared by all scopes with the same chain.
-
-    Attributes:
-        blob: its digest.
-        parent: the node below it, or None.
-        children: the nodes above it.
-        last_used: when one of its scopes was last used, in seconds since the epoch.
-        bytes: its share of the blob's size, and of all above it.
-        seconds: its share of the work that the blob saves, and of all above it, if known.
-        unknown: the part of `bytes` whose work is unknown.
-        count: the number of nodes from it upwards.
-    """
-
-    blob: str
-    parent: Node | None
-    children: dict[str, Node] = field(default_factory=dict)
-    last_used: float = 0.0
-    bytes: float = 0.0
-    seconds: float = 0.0
-    unknown: float = 0.0
-    count: int = 1
-    dead: bool = False
-
-    def weigh(self, usual: float) -> tuple[float, float, int, str]:
-        """A sort key, least valuable first: seconds per byte, then last use, then count.
-
-        Args:
-            usual: the seconds per byte to assume where unknown.
-        """
-        if not self.bytes:
-            return float("inf"), self.last_used, self.count, self.blob
-        # If all of it is unknown, this is exactly `usual`, so the ages decide.
-        ratio = self.seconds / self.bytes + usual * (self.unknown / self.bytes)
-        return ratio, self.last_used, self.count, self.blob
-
-    def upwards(self) -> Iterator[Node]:
-        """This node and all live nodes above it, lower ones first."""
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
-            if not node.dead:
-                yield node
-                waiting.extend(node.children.values())
+        dead.append(blob in broken or (below != BOTTOM and dead[below]))
+        (lost if dead[-1] else alive).add(blob)
+    return (lost - alive).union(broken)

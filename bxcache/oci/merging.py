@@ -26,10 +26,7 @@ class Merged:
 
 
 def merge_caches(caches: Sequence[tuple[CacheManifest, bytes]]) -> Merged:
-    """Merge caches into one.
-
-    Args:
-        caches: each cache's manifest with its config.
+    """Merge caches, each a manifest with its config, into one.
 
     Raises:
         StoreError: one is not in BuildKit's format, or the merged config is too large.
@@ -40,13 +37,9 @@ def merge_caches(caches: Sequence[tuple[CacheManifest, bytes]]) -> Merged:
         raise StoreError(f"a cache config is not in BuildKit's format: {error}") from error
     if len(config) > LARGEST_CONFIG:
         raise StoreError("the merged cache of the builder's nodes is too large")
-    first, _ = caches[0]
-    layers = {
-        digest: manifest.blobs[digest]
-        for manifest, _ in caches
-        for digest in sorted(manifest.layer_sizes)
-    }
-    return Merged(_write_manifest(first, [*layers.values()], config), config)
+    manifests = [manifest for manifest, _ in caches]
+    layers = {each: found.blobs[each] for found in manifests for each in sorted(found.layer_sizes)}
+    return Merged(_write_manifest(manifests[0], [*layers.values()], config), config)
 
 
 def _merge_configs(configs: Sequence[dict[str, Any]]) -> bytes:
@@ -84,7 +77,6 @@ def _shift_record(record: dict[str, Any], links: int, layers: int) -> dict[str, 
 
 
 def _write_manifest(first: CacheManifest, layers: list[Descriptor], config: bytes) -> bytes:
-    """The manifest in the form of the first one."""
     if first.cache_config is None:
         raise StoreError("the manifest has no cache config")
     digest = compute_digest(config)

@@ -13,65 +13,46 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
-from bxcache.buildx.command import VARIABLES
+from bxcache.buildx.driver import Docker
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata
 from bxcache.buildx.run import RunResult, read_metadata, run_docker
-from bxcache.buildx.secrets import find_secrets, redact_argv
+from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import EXPORTS
 from bxcache.pipeline.bake_definition import define_bake, guard_bake
 from bxcache.pipeline.bake_targets import (
+    Bake,
     BakeRequest,
-    Baking,
     describe_arguments,
-    list_words,
-    note_folders,
     plan_target,
     prepare_target,
-    render_bake,
-    render_question,
-    repeat_target,
+    render_words,
 )
-from bxcache.pipeline.build import build_targets, redacting
-from bxcache.pipeline.metadata_file import leave_metadata, note_metadata
-from bxcache.pipeline.opening import open_build
-from bxcache.pipeline.prepare import (
-    list_notes,
-    make_folder,
-    make_runner,
-    open_backends,
-    prepare,
-)
+from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, redacting
+from bxcache.pipeline.entry import ask_docker
+from bxcache.pipeline.finish import leave_metadata
+from bxcache.pipeline.prepare import prepare, read_setup
+from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from bxcache.buildx.bake.definition import BakeTarget
-    from bxcache.buildx.driver import Docker
     from bxcache.buildx.stream.events import Event
     from bxcache.buildx.stream.trace import Trace
     from bxcache.pipeline.batch import ImageObserver
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
-    from bxcache.pipeline.request import BuildRequest
     from bxcache.pipeline.result import ImageOutcome
-
-_MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BakePreview:
-    """A preview of a bake.
-
-    Attributes:
-        command: the command, secrets masked, after the variables it needs.
-        plans: the caches of each target, with the reasons.
-        notes: notes for the user about all targets.
-    """
+    """A bake's command, secrets masked, the caches of each target, and notes about all of them."""
 
     command: tuple[str, ...]
     plans: Mapping[str, BuildPlan]
@@ -101,19 +82,20 @@ def bake_targets(
         EngineError: docker cannot do it; nothing was built.
     """
     # Saving runs in threads, which signals do not reach.
-    request = replace(request, build=replace(request.build, stop=request.build.stop or Stop()))
-    with open_build(request.build) as opening:
-        base = prepare(opening, boot=True)
-    request = replace(request, build=replace(request.build, extra=base.request.extra))
+    stop = request.build.stop or Stop()
+    request = replace(request, build=replace(request.build, stop=stop))
+    request, base = _prepare(request, boot=True)
     with ExitStack() as stack:
-        make_folder(base, stack)
-        request, base, targets = define_bake(request, base)
-        if not targets:
+        base.make_folder(stack)
+        bake = define_bake(request, base)
+        if not bake.targets:
             return {}
         if accept is not None:
-            accept(tuple(targets))
-        bake = _Bake(request, base, targets, observe)
-        return build_targets(bake, bake.open(stack))
+            accept(tuple(bake.targets))
+        run = _Run(bake, bake.find_secrets(), observe)
+        own = {name for name, each in bake.targets.items() if each.keeps_cache}
+        job = Job("bake", base.docker, stop, run.run, partial(leave_metadata, base, own))
+        return build_targets(job, run.open(stop, stack))
 
 
 def preview_bake(request: BakeRequest) -> BakePreview:
@@ -122,150 +104,107 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     Raises:
         BxcacheError: as `bake_targets` does before it starts docker.
     """
-    with open_build(request.build) as opening:
-        base = prepare(opening, boot=False)
-    request = replace(request, build=replace(request.build, extra=base.request.extra))
+    request, base = _prepare(request, boot=False)
     with ExitStack() as stack:
         if base.setup.is_guarded:
-            make_folder(base, stack)
-        request, base, targets = define_bake(request, base)
-    bake = _Bake(request, base, targets, None)
-    prepared = bake.prepare_all()
-    for _, own in prepared:
-        open_backends(own, None)
-    bakings = [bake.plan(*each) for each in prepared]
-    arguments = render_bake(request, base, base.metadata_file, bakings)
-    command = (*base.docker.command, *arguments)
-    variables = (f"{name}={value}" for name, value in VARIABLES.items())
-    return BakePreview(
-        command=(*variables, *redact_argv(command, bake.redact)),
-        plans={each.target.name: each.plan for each in bakings},
-        notes=(
-            *base.notes,
-            *note_metadata(base),
-            *_note_backends(bakings),
-            *note_folders(request, bakings),
-        ),
+            base.make_folder(stack)
+        bake = define_bake(request, base)
+    prepared = _prepare_all(bake)
+    for own in prepared.values():
+        own.open_backends(None)
+    plans = {name: plan_target(bake.targets[name], own) for name, own in prepared.items()}
+    words = (*base.docker.command, *bake.render(plans, base.metadata_file))
+    notes = (
+        *bake.base.notes,
+        *base.note_metadata(),
+        *_note_backends(prepared.values()),
+        *bake.note_folders(plans),
     )
+    return BakePreview(show_command(words, bake.find_secrets()), plans, notes)
 
 
 def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str = "plain") -> int:
-    """Have bake answer a question behind `--`, such as `--print`, instead of building.
+    """Have bake answer a question behind `--`, such as `--print`; return docker's exit status.
 
-    This uses no cache.
-
-    Args:
-        request: the bake, in which `find_question` finds a question.
-        report: gets each line that docker writes to stderr, secrets masked.
-        progress: the value of docker's `--progress`.
-
-    Returns:
-        Docker's exit status.
+    This builds nothing and uses no cache. Each line that docker writes to stderr is reported, with
+    secrets masked; the progress is a value of docker's `--progress`.
 
     Raises:
         ConfigError: the configuration is wrong.
         EngineError: there is no docker.
     """
     build = request.build
-    with open_build(build) as opening:
-        docker, setup = opening.docker, opening.setup
+    build.check_extra()
+    setup, docker = read_setup(build)[0], Docker.find()
     with ExitStack() as stack:
         if setup.is_guarded:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bxcache-"))
             request, notes = guard_bake(request, docker, Path(folder))
             for note in notes:
                 report(f"note: {note}")
-        return _ask(docker, render_question(request, setup, progress), build, report)
+        words = render_words(request, setup, progress)
+        redact = Redactor(find_secrets((*docker.command, *words), os.environ, build.directory))
+        with docker.build(
+            words, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
+        ) as process:
+            for line in process.read_lines():
+                report(redact(line))
+            return process.wait()
 
 
-def _ask(
-    docker: Docker, arguments: Sequence[str], build: BuildRequest, report: Callable[[str], None]
-) -> int:
-    redact = Redactor(find_secrets((*docker.command, *arguments), os.environ, build.directory))
-    with docker.build(
-        arguments, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
-    ) as process:
-        for line in process.read_lines():
-            report(redact(line))
-        return process.wait()
+def _prepare(request: BakeRequest, *, boot: bool) -> tuple[BakeRequest, Prepared]:
+    """Prepare what all targets share."""
+    with ask_docker(request.build) as ahead:
+        base = prepare(request.build, ahead, boot=boot)
+    return replace(request, build=replace(request.build, extra=base.request.extra)), base
 
 
-class _Bake:
-    """One bake: a job whose targets docker builds in one run."""
+def _prepare_all(bake: Bake) -> dict[str, Prepared]:
+    return {n: prepare_target(bake.base, bake.request, each) for n, each in bake.targets.items()}
 
-    what = "bake"
 
-    def __init__(
-        self,
-        request: BakeRequest,
-        base: Prepared,
-        targets: Mapping[str, BakeTarget],
-        observe: ImageObserver | None,
-    ) -> None:
-        self._request, self._base, self._targets = request, base, targets
-        self._observe, self.stop = observe, request.build.stop or Stop()
-        self.docker, self.bakings = base.docker, dict[str, Baking]()
-        words = [word for each in targets.values() for word in list_words(each)]
-        words += [word for text in request.sets for word in ("--set", text)]
-        words += [*request.build.extra, *base.docker.command]
-        self.redact = Redactor(find_secrets(words, os.environ, request.build.directory))
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The run of docker that bakes all targets."""
 
-    def prepare_all(self) -> list[tuple[BakeTarget, Prepared]]:
-        """Prepare every target."""
-        every = self._targets.values()
-        return [(each, prepare_target(self._base, self._request, each)) for each in every]
+    bake: Bake
+    redact: Redactor
+    observe: ImageObserver | None
 
-    def plan(self, target: BakeTarget, prepared: Prepared) -> Baking:
-        """Choose the caches of a target."""
-        return Baking(target, prepared, plan_target(target, prepared))
-
-    def open(self, stack: ExitStack) -> dict[str, Target]:
+    def open(self, stop: Stop, stack: ExitStack) -> dict[str, Target]:
         """Open the backends of each target, then look up the caches of all targets at once."""
-        prepared = self.prepare_all()
-        for _, own in prepared:
-            make_folder(own, stack)
-            open_backends(own, stack)
-        with open_pool(self.stop, _MOST_AT_ONCE) as pool:
-            self.bakings = {
-                each.target.name: each for each in pool.map(self.plan, *zip(*prepared, strict=True))
-            }
-        targets = {name: self._make_target(each) for name, each in self.bakings.items()}
-        for note in (*self._base.notes, *_note_backends(self.bakings.values())):
+        declared, prepared = self.bake.targets.values(), _prepare_all(self.bake).values()
+        for own in prepared:
+            own.make_folder(stack)
+            own.open_backends(stack)
+        with open_pool(stop, MOST_AT_ONCE) as pool:
+            plans = [*pool.map(plan_target, declared, prepared)]
+        targets = [*map(self._make_target, declared, prepared, plans)]
+        for note in (*self.bake.base.notes, *_note_backends(prepared)):
             self._report_for("")(Noted(note))
-        for each in targets.values():
+        for each in targets:
             for note in each.plan.notes:
                 each.runner.report(Noted(note))
-        return targets
+        return {each.name: each for each in targets}
 
-    def _make_target(self, baking: Baking) -> Target:
-        report = self._report_for(baking.target.name)
-        repeat = partial(repeat_target, self._request, self._targets, baking)
-        return Target(
-            prepared=baking.prepared,
-            plan=baking.plan,
-            runner=make_runner(baking.prepared, self.redact, report, repeat),
-            arguments=describe_arguments(baking.target),
-            name=baking.target.name,
-            call=baking.target.call,
-            earlier=begin_earlier(baking.prepared, baking.plan),
-        )
+    def _make_target(self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan) -> Target:
+        name, report = declared.name, self._report_for(declared.name)
+        runner = prepared.make_runner(self.redact, report, partial(self.bake.repeat, name))
+        arguments, earlier = describe_arguments(declared), begin_earlier(prepared, plan)
+        return Target(prepared, plan, runner, arguments, name, declared.call, earlier)
 
     def _report_for(self, name: str) -> Callable[[Event], None]:
-        observe = self._observe
-        if observe is None:
-            return lambda _: None
-        return redacting(lambda event: observe(name, event), self.redact)
+        observe = self.observe
+        return redacting(None if observe is None else partial(observe, name), self.redact)
 
     def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
         """Run the bake, and report its events."""
-        bakings = [replace(self.bakings[name], plan=each.plan) for name, each in targets.items()]
-        stages = {each.target.name: each.target.settings.target for each in bakings}
+        plans = {name: each.plan for name, each in targets.items()}
+        stages = {name: self.bake.targets[name].settings.target for name in targets}
         reader = BakeReader(tuple(targets), stages)
-        report = {
-            "": self._report_for(""),
-            **{name: each.runner.report for name, each in targets.items()},
-        }
-        file = self._base.metadata_file
+        report = {name: each.runner.report for name, each in targets.items()}
+        report[""] = self._report_for("")
+        docker, file = self.bake.base.docker, self.bake.base.metadata_file
         begun = time.monotonic()
 
         def take(line: str) -> None:
@@ -274,53 +213,48 @@ class _Bake:
 
         # All runners share the settings of the bake; use the first.
         first = next(iter(targets.values())).runner
-        status = run_docker(first, render_bake(self._request, self._base, file, bakings), take)
+        status = run_docker(first, self.bake.render(plans, file), take)
         for name, event in reader.end():
             report[name](event)
         seconds = time.monotonic() - begun
         metadata = parse_bake_metadata("" if status else read_metadata(file), targets)
         if not status:
-            metadata = {n: complete_metadata(self.docker, each) for n, each in metadata.items()}
+            metadata = {name: complete_metadata(docker, each) for name, each in metadata.items()}
         ran = {
             name: read_result(each, reader, metadata[name], status, seconds)
-            for name, each in zip(targets, bakings, strict=True)
+            for name, each in targets.items()
         }
         if status and not any(each.exit_status for each in ran.values()):
             # No target failed, but bake did: any target may be incomplete.
             return {name: replace(each, exit_status=status) for name, each in ran.items()}
         return ran
 
-    def leave_metadata(self) -> str:
-        """Write the metadata file that the caller wants."""
-        own = {name for name, each in self._targets.items() if each.keeps_cache}
-        return leave_metadata(self._base, own)
-
 
 def read_result(
-    baking: Baking, reader: BakeReader, metadata: Metadata, status: int, seconds: float
+    target: Target, reader: BakeReader, metadata: Metadata, status: int, seconds: float
 ) -> RunResult:
     """The result of a target: a completed one does not fail with the others."""
-    trace = reader.finish(baking.target.name, metadata.operations)
+    trace = reader.finish(target.name, metadata.operations)
     failed = any(step.outcome is Outcome.FAILED for step in trace.steps)
-    ended_well = not failed and _has_ended(baking, reader, trace)
+    ended_well = not failed and _has_ended(target, reader, trace)
     return RunResult(0 if ended_well else status, trace, metadata, seconds)
 
 
-def _has_ended(baking: Baking, reader: BakeReader, trace: Trace) -> bool:
+def _has_ended(target: Target, reader: BakeReader, trace: Trace) -> bool:
     """Whether a target completed: buildx reports that, or has exported its cache, which is last."""
-    settings, builder = baking.prepared.setup.config.build, baking.prepared.capabilities.builder
+    settings, builder = target.prepared.setup.config.build, target.prepared.capabilities.builder
     # With several nodes, each reports its own end, and a target may not use all nodes.
     if len(builder.nodes) <= 1 or len(settings.platforms) <= 1:
-        ended = reader.find_end(baking.target.name)
+        ended = reader.find_end(target.name)
         if ended is not None:
             return ended
-    return bool(baking.plan.exports) and any(
+    return bool(target.plan.exports) and any(
         transfer.digest and not transfer.error
         for kind in EXPORTS.values()
         for transfer in trace.find_transfers(kind)
     )
 
 
-def _note_backends(bakings: Iterable[Baking]) -> dict[str, None]:
+def _note_backends(prepared: Iterable[Prepared]) -> dict[str, None]:
     """The notes of the backends, once for all targets."""
-    return dict.fromkeys(note for each in bakings for note in list_notes(each.prepared))
+    return dict.fromkeys(note for each in prepared for note in each.list_notes())

@@ -3,6 +3,11 @@
 Bake's files can read every environment variable, so they are evaluated with only the variables
 that docker needs. The result, without keys that ask for more than is allowed, is the only file to
 bake from then on; the caller's `--set` applies on top of it.
+
+When bake evaluates a Compose file, it opens the files named there (`env_file`, `include`,
+`extends`, and `.env` beside it), and prints the lines that it cannot parse. No check of the result
+can keep a file of the runner out of it, so Compose files are left out. HCL and JSON have no such
+feature. https://docs.docker.com/build/bake/compose-file/
 """
 
 from __future__ import annotations
@@ -13,29 +18,28 @@ import socket
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.bake.definition import parse_definition
-from bxcache.buildx.bake.entitlements import read_allowed
+from bxcache.buildx.bake.entitlements import READ, read_allowed
 from bxcache.buildx.bake.guard import Limits, guard_target
 from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.config.environment import BAKE_VARIABLES
 from bxcache.config.guard import find_checkout
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
-from bxcache.pipeline.bake_files import choose_files
 from bxcache.pipeline.bake_targets import (
+    Bake,
     check_files,
-    explain_definition,
     find_set,
     print_definition,
     read_targets,
+    render_files,
 )
 from bxcache.pipeline.destinations import check_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bxcache.buildx.bake.definition import BakeTarget
     from bxcache.buildx.driver import Docker
@@ -52,42 +56,41 @@ _NEEDED = (
     *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "DOCKER_CONFIG", "BUILDX_CONFIG"),
     "BUILDX_EXPERIMENTAL",
 )
+# https://github.com/docker/buildx/blob/v0.29.1/bake/bake.go (`defaultFilenames`)
+_COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+_ENDINGS = (".json", ".hcl", ".override.json", ".override.hcl")
+_BAKE = tuple(f"docker-bake{each}" for each in _ENDINGS)
+_EVALUATED = (".hcl", ".json")
+"""The suffixes of files that buildx never reads as Compose, whatever their content."""
+_WHY_COMPOSE = "a Compose file can read any file of the runner, and the build is not trusted"
+_WHY_LINK = "a link leads out of the checkout, and the build is not trusted"
+_REFUSED = (
+    "what the bake file says does not count in a build that is not trusted: {keys}; set it with "
+    "`--set`, or let the file have it with `-- --allow`; it reads no variables but those that "
+    "`{variables}` names"
+)
+_OTHER_FILES = (
+    "describe the targets in `docker-bake.hcl` or `docker-bake.json`, or let the files read "
+    "everything of the runner with `-- --allow fs.read=*`"
+)
 _SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
 """The keys that newer releases of buildx escape when they print them, and older ones do not."""
 
 
-def define_bake(
-    request: BakeRequest, base: Prepared
-) -> tuple[BakeRequest, Prepared, dict[str, BakeTarget]]:
-    """Read the targets of a bake, and guard its definition if it is not trusted.
-
-    Raises:
-        ConfigError: bake rejects its arguments, its files cannot be guarded, or its targets would
-            write into a store.
-        EngineError: docker does not answer.
-    """
+def define_bake(request: BakeRequest, base: Prepared) -> Bake:
+    """Read the targets of a bake, and guard its definition if it is not trusted."""
     if base.setup.is_guarded:
         request, notes = guard_bake(request, base.docker, base.folder)
         base = replace(base, notes=(*base.notes, *notes))
     targets = read_targets(request, base.docker)
     check_targets(targets, base.setup, request.build.directory)
-    return request, base, targets
+    return Bake(request, base, targets)
 
 
 def guard_bake(
     request: BakeRequest, docker: Docker, folder: Path
 ) -> tuple[BakeRequest, tuple[str, ...]]:
-    """Replace the files of a bake with a guarded definition; add notes on the ignored keys.
-
-    Args:
-        request: the bake.
-        docker: evaluates its files.
-        folder: the directory for the definition.
-
-    Raises:
-        ConfigError: bake rejects its arguments, or its files cannot be guarded.
-        EngineError: docker does not answer.
-    """
+    """Replace the files of a bake with a guarded definition in a folder; add notes on the rest."""
     check_files(request)
     _check_sources(request)
     directory = request.build.directory
@@ -98,28 +101,63 @@ def guard_bake(
     refused: list[str] = []
     targets = {}
     for name, target in evaluated.items():
-        targets[name], keys = guard_target(target, limits)
+        targets[name], keys = guard_target(target.printed, limits)
         refused += [f"{name}.{key}" for key in keys if not _is_set(request, name, key)]
     path = folder / _NAME
     guarded = replace(request, files=(str(path),))
     _write(path, {"group": groups, "target": targets}, guarded, docker)
-    return guarded, (*notes, _explain_refused(refused)) if refused else notes
+    if not refused:
+        return guarded, notes
+    shown = ", ".join(f"`{key}`" for key in refused)
+    return guarded, (*notes, _REFUSED.format(keys=shown, variables=BAKE_VARIABLES))
+
+
+def choose_files(
+    named: Sequence[str], limits: Limits, environment: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Choose the files to evaluate, with a note on those that are left out.
+
+    The caller names files, or a variable of the environment does, or bake looks for them. One that
+    cannot be guarded is a `ConfigError`.
+    """
+    separator = environment.get("BUILDX_BAKE_FILE_SEPARATOR") or os.pathsep
+    by_variable = environment.get("BUILDX_BAKE_FILE", "").split(separator)
+    found, left_out = [*(named or filter(None, by_variable))], list[str]()
+    free = limits.allowed.covers(READ, Path("/"))
+    if not found and not free:
+        directory = limits.checkout.directory
+        found = [name for name in _BAKE if (directory / name).exists()]
+        left_out = [name for name in _COMPOSE if (directory / name).exists()]
+    problems = [] if free else [*_find_problems(found or left_out, limits)]
+    if problems:
+        raise ConfigError(problems, hint=_OTHER_FILES)
+    shown = ", ".join(f"`{name}`" for name in left_out)
+    return tuple(found), (f"{shown} is not read: {_WHY_COMPOSE}",) if left_out else ()
+
+
+def _find_problems(files: Sequence[str], limits: Limits) -> Iterator[Problem]:
+    checkout, allowed = limits.checkout, limits.allowed
+    for file in files:
+        if not file.lower().endswith(_EVALUATED):
+            yield Problem(file, "", _WHY_COMPOSE)
+        elif checkout.leads_out(file) and not allowed.reaches(READ, file, checkout.directory):
+            yield Problem(file, "", _WHY_LINK)
 
 
 def _evaluate(
     request: BakeRequest, docker: Docker, folder: Path
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, BakeTarget], dict[str, Any]]:
     """Evaluate the files with only the allowed variables; return their targets and groups."""
     allowed = os.environ.get(BAKE_VARIABLES, "").split(",")
     names = {*_NEEDED, *map(str.strip, allowed)} & os.environ.keys()
     environment = {name: os.environ[name] for name in names}
-    words = (*(word for file in request.files for word in ("--file", file)), *request.targets)
+    words = (*render_files(replace(request, sets=())), *request.targets)
     with _standing_in(folder) as agent:
         try:
-            text = print_definition(request, words, docker, {**environment, **agent})
+            targets, text = print_definition(request, words, docker, {**environment, **agent})
         except ConfigError as error:
             raise ConfigError(error.problems, hint=_HINT) from error
-    return _parse(text)
+    return targets, json.loads(text).get("group") or {}
 
 
 @contextmanager
@@ -132,15 +170,6 @@ def _standing_in(folder: Path) -> Iterator[dict[str, str]]:
             agent.bind(str(path))
             known = {"SSH_AUTH_SOCK": str(path)}
         yield known
-
-
-def _parse(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parse the targets and the groups of a definition."""
-    try:
-        targets = {name: each.printed for name, each in parse_definition(text).items()}
-    except ValueError as error:
-        raise explain_definition(error) from error
-    return targets, json.loads(text).get("group") or {}
 
 
 def _check_sources(request: BakeRequest) -> None:
@@ -160,15 +189,6 @@ def _is_set(request: BakeRequest, target: str, key: str) -> bool:
     return any(
         fnmatchcase(target, pattern) and name.removesuffix("s") == key.removesuffix("s")
         for pattern, name in map(find_set, sets)
-    )
-
-
-def _explain_refused(refused: list[str]) -> str:
-    keys = ", ".join(f"`{key}`" for key in refused)
-    return (
-        f"what the bake file says does not count in a build that is not trusted: {keys}; set it "
-        "with `--set`, or let the file have it with `-- --allow`; it reads no variables but those "
-        f"that `{BAKE_VARIABLES}` names"
     )
 
 

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bxcache.backends.declared import list_backends
 from bxcache.buildx.bake.contexts import give_own_paths
@@ -21,20 +21,13 @@ from bxcache.buildx.bake.entitlements import (
 )
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command, Saving, render_build, render_pair
-from bxcache.buildx.extra_flags import (
-    INLINE,
-    LAYERLESS,
-    adds_inline,
-    drop_flags,
-    find_values,
-)
+from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, drop_flags, find_values
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.config.paths import is_remote
 from bxcache.errors import ConfigError, Problem
-from bxcache.pipeline.choose import list_candidates
-from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.prepare import plan_build
+from bxcache.pipeline.choose import plan_build
+from bxcache.pipeline.plan import BuildPlan, list_candidates
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.image_name import path_in
 from bxcache.place.scope import Scope
@@ -42,7 +35,7 @@ from bxcache.redaction import Redactor
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bxcache.buildx.driver import Docker
@@ -77,41 +70,22 @@ class BakeRequest:
     sets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Baking:
-    """A target with its chosen caches.
-
-    Attributes:
-        target: the target, as bake defines it.
-        prepared: the target, prepared like a separate build.
-        plan: the plan for its caches.
-    """
-
-    target: BakeTarget
-    prepared: Prepared
-    plan: BuildPlan
-
-
-def find_question(extra: Sequence[str]) -> str:
-    """Find a flag behind `--` that asks bake a question instead of building, or an empty string.
+def find_question(extra: Sequence[str]) -> str | None:
+    """Find a flag behind `--` that asks bake a question instead of building.
 
     >>> find_question(["--set", "a.b=c", "--list=targets"]), find_question(["--call", "build"])
-    ('--list', '')
+    ('--list', None)
     """
     for word, following in pairwise((*extra, "")):
         flag, equals, value = word.partition("=")
         given = following if flag == "--call" and not equals else value
         if flag in _QUESTIONS and given not in _UNASKED:
             return flag
-    return ""
+    return None
 
 
 def check_files(request: BakeRequest) -> None:
-    """Make sure that the bake files can be read twice.
-
-    Raises:
-        ConfigError: a file cannot be read twice.
-    """
+    """Refuse bake files that cannot be read twice, with a `ConfigError`."""
     if "-" in request.files:
         why = "bake reads its files twice here; `-` can be read only once"
         raise ConfigError([Problem("--file", "", why)])
@@ -120,30 +94,18 @@ def check_files(request: BakeRequest) -> None:
 def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     """Read the targets that a bake would build, including those that others need.
 
-    Raises:
-        ConfigError: bake rejects its arguments.
-        EngineError: docker does not answer.
+    A question, a wrong argument and a target that needs more than is allowed are a `ConfigError`.
     """
     check_files(request)
     question = find_question(request.build.extra)
-    if question:
+    if question is not None:
         why = "bake builds nothing with it, so no cache has a part in it"
         hint = "`docker buildx bake` answers it, and `bxcache bake` without `--json` or `--dry-run`"
         raise ConfigError([Problem("--", question, why)], hint=hint)
-    words = (*_render_files(request, request.sets), *request.build.extra, *request.targets)
-    text = print_definition(request, words, docker)
-    try:
-        targets = parse_definition(text)
-    except ValueError as error:
-        raise explain_definition(error) from error
-    _check_entitlements(request, targets, docker)
+    words = (*render_files(request), *request.build.extra, *request.targets)
+    targets, _ = print_definition(request, words, docker)
+    _check_needs(request, targets, docker)
     return targets
-
-
-def explain_definition(error: ValueError) -> ConfigError:
-    """The error for a definition that cannot be parsed."""
-    why = f"what `--print` shows is not understood: {error}"
-    return ConfigError([Problem("docker buildx bake", "", why)])
 
 
 def print_definition(
@@ -151,36 +113,26 @@ def print_definition(
     words: Sequence[str],
     docker: Docker,
     environment: Mapping[str, str] | None = None,
-) -> str:
-    """Have bake print the definition from its files, as JSON.
+) -> tuple[dict[str, BakeTarget], str]:
+    """Have bake print the definition from its files; return its targets, and all of it as JSON.
 
-    Args:
-        request: the bake.
-        words: the arguments for files, values and targets.
-        docker: evaluates them.
-        environment: the only variables that the files may read; None for all.
-
-    Raises:
-        ConfigError: bake rejects its arguments.
-        EngineError: docker does not answer.
+    The files may read only the variables of the environment, if one is given.
     """
-    answer = docker.print_bake(words, request.build.directory, environment)
+    source, directory = "docker buildx bake", request.build.directory
+    answer = docker.print_bake(words, directory, environment)
     if answer.status:
         hint = "`docker buildx bake --print` shows what bake makes of its files"
-        redact = Redactor(find_secrets(words, os.environ, request.build.directory))
-        problem = Problem("docker buildx bake", "", redact(_find_why(answer.stderr)))
-        raise ConfigError([problem], hint=hint)
-    return answer.stdout
+        redact = Redactor(find_secrets(words, os.environ, directory))
+        raise ConfigError([Problem(source, "", redact(_find_why(answer.stderr)))], hint=hint)
+    try:
+        return parse_definition(answer.stdout), answer.stdout
+    except ValueError as error:
+        why = f"what `--print` shows is not understood: {error}"
+        raise ConfigError([Problem(source, "", why)]) from error
 
 
-def _check_entitlements(
-    request: BakeRequest, targets: Mapping[str, BakeTarget], docker: Docker
-) -> None:
-    """Check that the targets need only what the caller allows, as plain bake does.
-
-    Raises:
-        ConfigError: they need more.
-    """
+def _check_needs(request: BakeRequest, targets: Mapping[str, BakeTarget], docker: Docker) -> None:
+    """Check that the targets need only what the caller allows, as plain bake does."""
     extra, directory = request.build.extra, request.build.directory
     sets = (*request.sets, *find_values(extra, "--set"))
     missing = list_missing(targets, find_values(extra, "--allow"), sets, directory)
@@ -205,29 +157,20 @@ def _find_why(stderr: str) -> str:
 
 
 def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> Prepared:
-    """Prepare one target like a separate build.
-
-    Args:
-        base: the values that all targets share.
-        request: the bake.
-        target: the target.
-    """
+    """Prepare one target like a separate build, from what all targets share."""
     config, options = base.setup.config, request.build.options
-    settings = target.settings.model_copy(
-        update={
-            "builder": config.build.builder,
-            "no_cache": target.settings.no_cache or bool(options.get("no_cache")),
-            "push": bool(options.get("push")),
-        }
-    )
-    name = _name_image(base, target.name)
+    no_cache = target.settings.no_cache or bool(options.get("no_cache"))
+    own = {"builder": config.build.builder, "no_cache": no_cache, "push": bool(options.get("push"))}
+    settings = target.settings.model_copy(update=own)
     config = config.model_copy(update={"build": settings})
     platforms = settings.platforms or (base.capabilities.default_platform,)
     trust, setup = base.trust, replace(base.setup, config=config)
     backends = list_backends(setup)
     if target.keeps_cache:
         trust, backends = replace(trust, writes=False, reason=""), ()
-    scope = Scope(name, None, platforms, trust.owner)
+    # Any folder may have bake files, so the path from the root is in the name of the image.
+    image = PurePosixPath(path_in(base.setup.root, base.request.directory)) / target.name
+    scope = Scope(str(image), None, platforms, trust.owner)
     return replace(
         base,
         request=replace(base.request, extra=(*target.extra, *_as_flags(request.build.extra))),
@@ -242,18 +185,9 @@ def prepare_target(base: Prepared, request: BakeRequest, target: BakeTarget) -> 
 
 
 def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
-    """The caller's arguments for bake as arguments of a build: behind `--`, where they are opaque.
-
-    Flags for permissions, debugging and image metadata are dropped: they do not affect layers.
-    """
+    """The caller's arguments for bake that may affect layers, opaque behind the `--` of a build."""
     rest = drop_flags(words, _HARMLESS)
     return ("--", *rest) if rest else ()
-
-
-def _name_image(base: Prepared, target: str) -> str:
-    """A target's image name, with its path from the root: any folder may have bake files."""
-    folder = path_in(base.setup.root, base.request.directory)
-    return str(PurePosixPath(folder) / target)
 
 
 def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
@@ -268,127 +202,103 @@ def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
     return plan
 
 
-def render_bake(
-    request: BakeRequest, base: Prepared, metadata: Path, bakings: Iterable[Baking]
+@dataclass(frozen=True, slots=True)
+class Bake:
+    """A bake whose targets are known, each as bake defines it, and what they all share."""
+
+    request: BakeRequest
+    base: Prepared
+    targets: Mapping[str, BakeTarget]
+
+    def find_secrets(self) -> Redactor:
+        """Find the secrets in all that bake evaluates or gets."""
+        words = [*self.request.build.extra, *self.base.docker.command]
+        words += [word for text in self.request.sets for word in ("--set", text)]
+        for each in self.targets.values():
+            words += render_build(
+                each.settings, cache_options=(), metadata_file="", extra=each.extra
+            )
+            words += (*each.cache_from, *each.cache_to)
+        return Redactor(find_secrets(words, os.environ, self.request.build.directory))
+
+    def render(self, plans: Mapping[str, BuildPlan], metadata: Path) -> tuple[str, ...]:
+        """Render the arguments of `docker` for the bake with its caches."""
+        sets = [*self.request.sets]
+        for name, plan in plans.items():
+            sets += _render_caches(self.targets[name], plan)
+        asked = replace(self.request, sets=(*sets, *self._give_own_paths(plans)))
+        return render_words(asked, self.base.setup, metadata=metadata)
+
+    def repeat(self, name: str, saving: Saving) -> Command:
+        """Render a run that only saves the result of one of the targets."""
+        request, platform = self.request, saving.platform
+        own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
+        sets = [each for each in request.sets if find_set(each)[1] not in own]
+        sets += [f"{name}.output=type=cacheonly", f"{name}.tags="]
+        sets += [f"{name}.platform={platform}"] if platform else []
+        sets += [f"{name}.cache-from={each}" for each in self.targets[name].cache_from]
+        sets += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in saving.options]
+        build = replace(
+            request.build,
+            options={"pull": request.build.options.get("pull")},
+            extra=drop_flags(request.build.extra, LAYERLESS),
+        )
+        asked = replace(request, build=build, sets=tuple(sets), targets=(name,))
+        arguments = render_words(asked, self.base.setup, metadata=saving.metadata)
+        return Command(arguments, saving.metadata, targets=list_linked(self.targets, name))
+
+    def note_folders(self, plans: Mapping[str, BuildPlan]) -> Iterator[str]:
+        """Note why targets get their own paths for shared folders, if they do."""
+        if any(self._give_own_paths(plans)):
+            yield (
+                "each target reads the folders that it shares with others by its own path, "
+                "since BuildKit misses cached steps of targets that share one"
+            )
+
+    def _give_own_paths(self, plans: Mapping[str, BuildPlan]) -> Iterator[str]:
+        """Give each target its own path for a shared folder, if a cache is imported."""
+        remote = any(map(is_remote, self.request.targets))
+        if not remote and any(plan.imports for plan in plans.values()):
+            read = {name: self.targets[name].settings for name in plans}
+            yield from give_own_paths(read, self.request.build.directory)
+
+
+def render_words(
+    request: BakeRequest, setup: Setup, progress: str = "rawjson", *, metadata: Path | None = None
 ) -> tuple[str, ...]:
-    """Render the arguments of `docker` for a bake."""
-    bakings = tuple(bakings)
-    sets = [text for each in bakings for text in _render_caches(each)]
-    sets += _give_own_paths(request, bakings)
-    return (
-        *_begin(metadata),
-        *_render_builder(base.setup),
-        *_render_files(request, (*request.sets, *sets)),
-        *_render_switches(request.build.options),
-        *request.build.extra,
-        *request.targets,
-    )
-
-
-def render_question(request: BakeRequest, setup: Setup, progress: str) -> tuple[str, ...]:
-    """Render the arguments of `docker` for a question to bake."""
+    """Render the arguments of `docker` for a bake exactly as requested, or a question to it."""
+    builder = setup.config.build.builder
     return (
         *("buildx", "bake", "--progress", progress),
-        *_render_builder(setup),
-        *_render_files(request, request.sets),
-        *_render_switches(request.build.options),
+        *(("--metadata-file", str(metadata)) if metadata is not None else ()),
+        *(("--builder", builder) if builder else ()),
+        *render_files(request),
+        *(flag for name, flag in _SWITCHES.items() if request.build.options.get(name)),
         *request.build.extra,
         *request.targets,
     )
 
 
-def repeat_target(
-    request: BakeRequest,
-    targets: Mapping[str, BakeTarget],
-    baking: Baking,
-    saving: Saving,
-) -> Command:
-    """Render a run that only saves the result of a target.
-
-    Args:
-        request: the bake.
-        targets: all targets.
-        baking: the target.
-        saving: the caches to save.
-    """
-    name, platform = baking.target.name, saving.platform
-    own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
-    kept = [each for each in request.sets if find_set(each)[1] not in own]
-    nothing = [f"{name}.output=type=cacheonly", f"{name}.tags="]
-    nothing += [f"{name}.platform={platform}"] if platform else []
-    caches = [f"{name}.cache-from={each}" for each in baking.target.cache_from]
-    caches += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in saving.options]
-    arguments = (
-        *_begin(saving.metadata),
-        *_render_builder(baking.prepared.setup),
-        *_render_files(request, (*kept, *nothing, *caches)),
-        *_render_switches({"pull": request.build.options.get("pull")}),
-        *drop_flags(request.build.extra, LAYERLESS),
-        name,
-    )
-    return Command(arguments, saving.metadata, targets=list_linked(targets, name))
+def render_files(request: BakeRequest) -> Iterator[str]:
+    """Render the bake files, and the values that override them."""
+    yield from (word for file in request.files for word in ("--file", file))
+    yield from (word for text in request.sets for word in ("--set", text))
 
 
 def describe_arguments(target: BakeTarget) -> tuple[str, ...]:
     """A target's build arguments as command-line arguments, for its record."""
-    return tuple(
-        word
-        for name, value in target.settings.build_args.items()
-        for word in ("--build-arg", render_pair(name, value))
-    )
+    pairs = (render_pair(*pair) for pair in target.settings.build_args.items())
+    return tuple(word for pair in pairs for word in ("--build-arg", pair))
 
 
-def list_words(target: BakeTarget) -> Iterator[str]:
-    """List a target's values that can contain secrets, as command-line arguments."""
-    yield from render_build(target.settings, cache_options=(), metadata_file="", extra=target.extra)
-    yield from (*target.cache_from, *target.cache_to)
-
-
-def _begin(metadata: Path) -> Iterator[str]:
-    yield from ("buildx", "bake", "--progress", "rawjson", "--metadata-file", str(metadata))
-
-
-def _render_builder(setup: Setup) -> Iterator[str]:
-    builder = setup.config.build.builder
-    yield from ("--builder", builder) if builder else ()
-
-
-def _render_files(request: BakeRequest, sets: Sequence[str]) -> Iterator[str]:
-    yield from (word for file in request.files for word in ("--file", file))
-    yield from (word for text in sets for word in ("--set", text))
-
-
-def _render_switches(options: Mapping[str, Any]) -> Iterator[str]:
-    yield from (flag for name, flag in _SWITCHES.items() if options.get(name))
-
-
-def _render_caches(baking: Baking) -> Iterator[str]:
+def _render_caches(target: BakeTarget, plan: BuildPlan) -> Iterator[str]:
     """Render the caches of a target for bake's `--set`: the first one replaces the file's."""
-    name, plan = baking.target.name, baking.plan
     if plan.imports:
-        imports = (*baking.target.cache_from, *(use.option[1] for use in plan.imports))
-        yield from (f"{name}.cache-from={text}" for text in imports)
-    settings, extra = baking.prepared.setup.config.build, baking.prepared.request.extra
-    by_itself = [INLINE] if adds_inline(settings, extra) else []
+        imports = (*target.cache_from, *(use.option[1] for use in plan.imports))
+        yield from (f"{target.name}.cache-from={text}" for text in imports)
+    by_itself = [INLINE] if adds_inline(target.settings, target.extra) else []
     exports = (use.option[1] for use in plan.exports)
-    yield from (f"{name}.cache-to={text}" for text in exports if text not in by_itself)
-
-
-def _give_own_paths(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
-    """Give each target its own path for a shared folder, if a cache is imported."""
-    remote = any(map(is_remote, request.targets))
-    if not remote and any(each.plan.imports for each in bakings):
-        read = {each.target.name: each.target.settings for each in bakings}
-        yield from give_own_paths(read, request.build.directory)
-
-
-def note_folders(request: BakeRequest, bakings: Sequence[Baking]) -> Iterator[str]:
-    """Note why targets get their own paths for shared folders, if they do."""
-    if any(_give_own_paths(request, bakings)):
-        yield (
-            "each target reads the folders that it shares with others by its own path, "
-            "since BuildKit misses cached steps of targets that share one"
-        )
+    yield from (f"{target.name}.cache-to={text}" for text in exports if text not in by_itself)
 
 
 def find_set(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,8 @@ from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.stream.events import Event
 from bxcache.config.loading import explain_unknown
 from bxcache.config.reference import Reference
-from bxcache.errors import (
-    BxcacheError,
-    ConfigError,
-    Problem,
-    ResultError,
-    StoppedError,
-)
-from bxcache.pipeline.destinations import check_build
+from bxcache.errors import BxcacheError, ConfigError, Problem, ResultError, StoppedError
+from bxcache.pipeline.destinations import FILES, check_build
 from bxcache.pipeline.entry import run_build
 from bxcache.pipeline.result import ImageOutcome
 from bxcache.place.trust import load_guarded
@@ -36,10 +30,6 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 4
 """How many images are built at once by default."""
-
-_FILES = frozenset(("--metadata-file", "--iidfile"))
-"""Arguments for docker that name a file that every build would write."""
-
 ImageObserver = Callable[[str, Event], None]
 """A callback for the events of several builds, each with its image's name; the name is
 empty for an event of all builds."""
@@ -89,54 +79,43 @@ def build_batch(
         The outcome of each image, by its name, in the order of the names.
 
     Raises:
-        ConfigError: the configuration is wrong, or two images would write to the same place;
-            nothing was built.
+        ConfigError: the configuration is wrong, or two images would write to the same place.
     """
     _check_destinations(_load_setups(request, names), request)
     stop = Stop()
-    build = partial(_build, replace(request, stop=stop), stop, observe, fail_fast)
+    request = replace(request, stop=stop)
+
+    def build(name: str) -> ImageOutcome:
+        if stop.is_set:
+            return ImageOutcome(name, error=StoppedError("the build was not begun"))
+        outcome = _build(request, name, observe)
+        if fail_fast and outcome.error is not None:
+            stop.set()
+        return outcome
+
     with open_pool(stop, jobs) as pool:
-        waiting = {name: pool.submit(build, name) for name in names}
-        return {name: outcome.result() for name, outcome in waiting.items()}
+        return dict(zip(names, pool.map(build, names), strict=True))
 
 
-def _build(
-    request: BuildRequest,
-    stop: Stop,
-    observe: ImageObserver | None,
-    fail_fast: bool,  # noqa: FBT001  # bound once, by position
-    name: str,
-) -> ImageOutcome:
-    if stop.is_set:
-        return ImageOutcome(name, error=StoppedError("the build was not begun"))
+def _build(request: BuildRequest, name: str, observe: ImageObserver | None) -> ImageOutcome:
     report = partial(observe, name) if observe is not None else None
-    result: Any = None
     try:
         return ImageOutcome(name, run_build(replace(request, image=name), report))
-    except ResultError as error:
-        result = error.result
-        outcome = ImageOutcome(name, result, error)
     except BxcacheError as error:
-        outcome = ImageOutcome(name, None, error)
-    if fail_fast:
-        stop.set()
-    return outcome
+        result: Any = error.result if isinstance(error, ResultError) else None
+        return ImageOutcome(name, result, error)
 
 
 def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup]:
     """Load the configuration of each image; raise the problems of all together."""
     setups: dict[str, Setup] = {}
     problems: dict[Problem, None] = {}
+    directory, flags, file = request.directory, request.to_layer(), request.config_file
     for name in names:
         try:
-            setups[name] = load_guarded(
-                request.directory,
-                os.environ,
-                flags=request.to_layer(),
-                file=request.config_file,
-                image=name,
-            )
-            check_build(setups[name], request.extra, request.directory)
+            setup = load_guarded(directory, os.environ, flags=flags, file=file, image=name)
+            check_build(setup, request.extra, directory)
+            setups[name] = setup
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
@@ -146,36 +125,28 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """A destination that two images must not share.
+    """What two images must not share: the same if its place is, a kind with a normalized name.
 
-    Attributes:
-        key: the config key or flag that declares it.
-        place: its kind and normalized name, for comparison.
-        shown: the declared name.
-        verb: what a build does with it, as a participle.
-        hint: how to give each image its own.
+    The key is the config key or flag that declares it, and the verb a participle.
     """
 
-    key: str
     place: tuple[str, str]
-    shown: str
-    verb: str = "written"
-    hint: str = "give each image one of its own in `[images.NAME]`"
+    key: str = field(compare=False)
+    shown: str = field(compare=False)
+    verb: str = field(default="written", compare=False)
+    hint: str = field(default="give each image one of its own in `[images.NAME]`", compare=False)
 
 
 def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> None:
     """Refuse images that would overwrite each other's output."""
-    found: dict[tuple[str, str], _Destination] = {}
-    writers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    writers: dict[_Destination, list[str]] = defaultdict(list)
     for name, setup in setups.items():
-        own = {each.place: each for each in _list_destinations(setup, request)}
-        found = own | found
-        for place in own:
-            writers[place].append(name)
-    twice = [each for place, each in found.items() if len(writers[place]) > 1]
+        for each in dict.fromkeys(_list_destinations(setup, request)):
+            writers[each].append(f"`{name}`")
+    twice = {each: names for each, names in writers.items() if len(names) > 1}
     problems = []
-    for each in twice:
-        why = f"`{each.shown}` would be {each.verb} by {_join(writers[each.place])}"
+    for each, (*others, last) in twice.items():
+        why = f"`{each.shown}` would be {each.verb} by {', '.join(others)} and {last}"
         problems.append(Problem(each.key, "", why))
     if problems:
         raise ConfigError(problems, hint=";\n".join(dict.fromkeys(each.hint for each in twice)))
@@ -183,23 +154,19 @@ def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> N
 
 def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destination]:
     """List the destinations of a build that another build could share; its scopes are its own."""
-    for flag in _FILES.intersection(list_flags(request.extra)):
-        yield _Destination(flag, ("file", flag), f"the file of {flag}")
-    yield from _list_caches(setup)
-    for tag in setup.config.build.tags:
-        yield _Destination("build.tags", ("image", _name_image(tag)), tag)
-    for output in setup.config.build.outputs:
-        for kind, shown in list_destinations(output):
-            place = _name_image(shown) if kind == "image" else str(request.directory / shown)
-            yield _Destination("build.outputs", (kind, place), shown)
-
-
-def _list_caches(setup: Setup) -> Iterator[_Destination]:
+    for flag in set(list_flags(request.extra)).intersection(FILES):
+        yield _Destination(("file", flag), flag, f"the file of {flag}")
     for backend in list_backends(setup):
         shared = backend.find_shared_ref()
         if shared is not None:
             ref, verb, hint = shared
-            yield _Destination("cache.backends", ("cache", _name_image(ref)), ref, verb, hint)
+            yield _Destination(("cache", _name_image(ref)), "cache.backends", ref, verb, hint)
+    for tag in setup.config.build.tags:
+        yield _Destination(("image", _name_image(tag)), "build.tags", tag)
+    for output in setup.config.build.outputs:
+        for kind, shown in list_destinations(output):
+            place = _name_image(shown) if kind == "image" else str(request.directory / shown)
+            yield _Destination((kind, place), "build.outputs", shown)
 
 
 def _name_image(text: str) -> str:
@@ -209,8 +176,3 @@ def _name_image(text: str) -> str:
     except ValueError:
         return text
     return f"{found.host}/{found.path}:{found.tag or 'latest'}"
-
-
-def _join(names: Sequence[str]) -> str:
-    shown = [f"`{name}`" for name in names]
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -8,7 +8,6 @@ that a trusted build with the same steps reuses, and saves for others.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
     from bxcache.buildx.metadata import Metadata, Operation
@@ -33,27 +32,15 @@ _ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The layers that trusted builds have saved.
-
-    Attributes:
-        layers: their digests.
-        doubt: why the set may be incomplete, or an empty string.
-    """
+    """The digests of the layers that trusted builds have saved; why they may be incomplete."""
 
     layers: AbstractSet[str]
-    doubt: str = ""
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BorrowedStep:
-    """A step whose result came from the builder's own cache.
-
-    Attributes:
-        label: the stage and the number of the step.
-        text: the instruction.
-        line: its line in the Dockerfile; None if unknown.
-        layers: the digests of its layers; empty if unknown.
-    """
+    """A step whose result came from the builder's own cache, with the digests of its layers."""
 
     label: str
     text: str
@@ -66,25 +53,20 @@ class Borrowing:
     """The results that a build took from the builder's own cache, and the layers it can trust.
 
     Attributes:
-        steps: the steps whose results came from there.
         sound: the digests of the layers that came from a known cache or a base image, or from
             steps that the build executed on top of only such layers.
-        doubt: why the origin of some results is unknown, or an empty string.
+        doubt: why the origin of some results is unknown; None if all are known.
     """
 
     steps: tuple[BorrowedStep, ...] = ()
     sound: AbstractSet[str] = field(default_factory=frozenset)
-    doubt: str = ""
+    doubt: str | None = None
 
-    def warn(self, saved: AbstractSet[str]) -> str:
-        """The warning about borrowed layers that were saved, or an empty string.
-
-        Args:
-            saved: the digests of the saved layers.
-        """
+    def warn(self, saved: AbstractSet[str]) -> str | None:
+        """The warning about borrowed layers among the saved ones, by their digests, if any."""
         steps = [each for each in self.steps if each.layers & saved]
         if self.doubt or not steps:
-            return ""
+            return None
         layers = {layer for each in steps for layer in each.layers & saved}
         return (
             f"{format_count(len(layers), 'layer')} that the build saved came from the builder's "
@@ -114,79 +96,46 @@ class Borrowing:
 def find_borrowing(ran: RunResult, metadata: Metadata, known: Known) -> Borrowing:
     """Find the results that a build took from the builder's own cache.
 
-    Args:
-        ran: the result of the build.
-        metadata: the metadata with its layers.
-        known: the layers that trusted builds have saved.
+    The metadata has the layers of the build, from all of its runs. A step without a layer was not
+    needed, or its layer is not exported yet: it counts as borrowed only if an unknown result
+    depends on it.
     """
     reused = any(step.outcome is Outcome.REUSED for step in ran.trace.steps)
     if reused and not metadata.definitions:
         return Borrowing(sound=known.layers, doubt="buildx does not report what its steps made")
-    steps = {vertex: step for step in ran.trace.steps for vertex in step.digests}
-    reader = _Reader(metadata.operations, steps, known.layers)
-    borrowed = (
-        step
-        for step in ran.trace.steps
-        if any(reader.is_borrowed(vertex) for vertex in step.digests)
-    )
-    described = (_describe(step, metadata) for step in borrowed)
+    operations = metadata.operations
+    outcomes = {vertex: step.outcome for step in ran.trace.steps for vertex in step.digests}
+    images = (chain for each in operations.values() if each.source for chain in each.chains)
+    layers = known.layers | {layer.digest for chain in images for layer in chain}
+    unknown = {vertex: each for vertex, each in operations.items() if not _is_known(each, layers)}
+    needed = {below for each in unknown.values() for below in each.inputs}
+    borrowed = {
+        vertex
+        for vertex, each in unknown.items()
+        if outcomes.get(vertex) is Outcome.REUSED and (each.chains or vertex in needed)
+    }
+    steps = (step for step in ran.trace.steps if not borrowed.isdisjoint(step.digests))
+    described = (_describe(step, metadata) for step in steps)
     named = tuple(sorted(described, key=lambda each: (each.line or inf, each.label)))
-    doubt = known.doubt if named else ""
-    return Borrowing(named, reader.list_sound(), doubt)
+    sound: set[str] = set()
+    # Every operation comes after its inputs.
+    for vertex, each in operations.items():
+        made = outcomes.get(vertex, Outcome.EXECUTED) is Outcome.EXECUTED
+        rests = all(below in sound or below not in operations for below in each.inputs)
+        if vertex not in unknown or (made and rests):
+            sound.add(vertex)
+    own = {layer.digest for vertex in sound for layer in operations[vertex].layers}
+    return Borrowing(named, layers | own, known.doubt if named else None)
+
+
+def _is_known(operation: Operation, known: AbstractSet[str]) -> bool:
+    """Whether all layers of a result are known: one blob can sit on top of several others."""
+    return any(all(layer.digest in known for layer in chain) for chain in operation.chains)
 
 
 def _describe(step: TracedStep, metadata: Metadata) -> BorrowedStep:
     layers = frozenset(layer.digest for layer in find_layers(step, metadata))
     return BorrowedStep(step.name.label, step.name.text, find_line(step, metadata), layers)
-
-
-class _Reader:
-    """Follows the operations of a build down to the sources of their files."""
-
-    def __init__(
-        self,
-        operations: Mapping[str, Operation],
-        steps: Mapping[str, TracedStep],
-        known: AbstractSet[str],
-    ) -> None:
-        self._operations, self._steps = operations, steps
-        images = (chain for each in operations.values() if each.source for chain in each.chains)
-        self._known = known | {layer.digest for chain in images for layer in chain}
-
-    def is_borrowed(self, vertex: str) -> bool:
-        """Whether the result of a step came from the builder's own cache.
-
-        A step without a layer was not needed, or its layer is not exported yet: it counts as
-        borrowed only if an unknown result depends on it.
-        """
-        step, operation = self._steps.get(vertex), self._operations.get(vertex)
-        if step is None or operation is None or step.outcome is not Outcome.REUSED:
-            return False
-        return not self._is_known(operation) and (bool(operation.chains) or vertex in self._needed)
-
-    def _is_known(self, operation: Operation) -> bool:
-        """Whether all layers of a result are known: one blob can sit on top of several others."""
-        return any(
-            all(layer.digest in self._known for layer in chain) for chain in operation.chains
-        )
-
-    @cached_property
-    def _needed(self) -> AbstractSet[str]:
-        """The operations that an unknown result depends on."""
-        unknown = [each for each in self._operations.values() if not self._is_known(each)]
-        return {below for each in unknown for below in each.inputs}
-
-    def list_sound(self) -> AbstractSet[str]:
-        """List the known layers, and those that the build made from only sound ones."""
-        sound: dict[str, bool] = {}
-        # Every operation comes after its inputs.
-        for vertex, operation in self._operations.items():
-            step = self._steps.get(vertex)
-            made = step is None or step.outcome is Outcome.EXECUTED
-            rests = all(sound.get(each, True) for each in operation.inputs)
-            sound[vertex] = self._is_known(operation) or (made and rests)
-        own = (layer for v, each in self._operations.items() if sound[v] for layer in each.layers)
-        return self._known | {layer.digest for layer in own}
 
 
 def _name_all(steps: Sequence[BorrowedStep]) -> str:

@@ -9,61 +9,43 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from bxcache.backends.base import Candidate, SavePlan
+from bxcache.backends.base import SavePlan, Wish
+from bxcache.buildx.bake.stages import explain_unbaked
+from bxcache.buildx.capabilities import explain_inline_only
+from bxcache.buildx.command import explain_once, exports_image
 from bxcache.pipeline.plan import BuildPlan, Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from bxcache.backends.base import Backend, CacheUse, Sight, Wish
-    from bxcache.config.models import Config
-    from bxcache.place.scope import Scope
-    from bxcache.place.trust import Trust
+    from bxcache.backends.base import Backend, CacheUse, Candidate, Sight
+    from bxcache.pipeline.prepare import Prepared
 
 
-def list_candidates(
-    config: Config,
-    scope: Scope,
-    trust: Trust,
-    backends: Sequence[Backend],
-    donor: str = "",
-) -> tuple[Candidate, ...]:
-    """List the caches that a build may import, best first.
-
-    A target without its own cache imports that of the whole image, which has all stages.
-
-    Args:
-        config: the configuration.
-        scope: the scope that the build saves.
-        trust: decides whose caches it may read.
-        backends: the declared backends.
-        donor: the one scope to import instead of all others.
-    """
-    if donor:
-        return tuple(Candidate(each, donor, "the scope that is named") for each in backends)
-    owners = tuple(trust.list_owners(config.cache.read))
-    named = (
-        Candidate(backend, each.name, what)
-        for owner, what in owners
-        for backend in backends
-        for each in dict.fromkeys((scope.of_owner(owner), scope.of_owner(owner).whole))
+def plan_build(prepared: Prepared) -> BuildPlan:
+    """Choose the caches; look up over the network the candidates that decide the choice."""
+    config, extra = prepared.setup.config, prepared.request.extra
+    wish = Wish(
+        scope=prepared.scope,
+        makes_image=exports_image(config.build, prepared.capabilities.builder.driver),
+        once=explain_once(config.build, extra),
+        unbaked=explain_unbaked(config.build, extra),
+        inline_only=explain_inline_only(prepared.capabilities),
+        refuses_borrowed=prepared.refuses_borrowed,
     )
-    reads_all = config.cache.read_all
-    others = (
-        each
-        for backend in backends
-        for each in backend.list_others(scope, owners, reads_all=reads_all)
-    )
-    found: dict[str, Candidate] = {}
-    for each in (*named, *others):
-        found.setdefault(each.name, each)
-    return tuple(found.values())
+    if not config.build.no_cache:
+        _look(prepared.candidates, reads_all=config.cache.read_all)
+    plan = make_plan(prepared, wish)
+    if plan.imports or config.build.no_cache or prepared.request.donor:
+        return plan
+    return _look_further(prepared, wish, plan)
 
 
-def look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
+def _look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
     """Look candidates up over the network if the donor depends on them, all backends at once."""
     asked: dict[Backend, list[Candidate]] = {}
     for each in candidates:
@@ -76,87 +58,65 @@ def look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
             backend.look(own)
         return
     with ThreadPoolExecutor(len(asked)) as pool:
-        jobs = [pool.submit(backend.look, own) for backend, own in asked.items()]
-        for job in jobs:
-            job.result()
+        list(pool.map(lambda backend: backend.look(asked[backend]), asked))
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """The inputs of a build's plan.
-
-    Attributes:
-        config: the configuration.
-        trust: where the build runs, and which caches it may read and save.
-        backends: the declared backends.
-        candidates: the caches that it may import, best first.
-        wish: the properties of the build that matter for saving.
-    """
-
-    config: Config
-    trust: Trust
-    backends: tuple[Backend, ...]
-    candidates: tuple[Candidate, ...]
-    wish: Wish
-
-    def saves_to(self, backend: Backend) -> bool:
-        """Whether the build saves to a backend."""
-        return self.trust.writes and backend.read_only is None
-
-
-def make_plan(outlook: Outlook) -> BuildPlan:
-    """Choose the caches to import and the scopes to save."""
-    notes: list[str] = []
-    unread = tuple(
+def make_plan(prepared: Prepared, wish: Wish) -> BuildPlan:
+    """Choose the caches to import, from what was looked up, and the scopes to save."""
+    backends, trust = prepared.backends, prepared.trust
+    troubles = [
         trouble
-        for each in sorted(outlook.backends, key=lambda each: each.is_remote)
-        for trouble in each.list_troubles(saves=outlook.saves_to(each))
-    )
-    imports, choices = _choose_imports(outlook)
-    if outlook.config.build.no_cache:
+        for each in sorted(backends, key=lambda each: each.is_remote)
+        for trouble in each.list_troubles(saves=trust.writes and each.read_only is None)
+    ]
+    imports, choices = _choose_imports(prepared)
+    notes = []
+    if prepared.setup.config.build.no_cache:
         notes.append("no cache is imported: `--no-cache`")
-    elif not imports and not unread:
-        notes.append(f"no cache is imported: {_explain_nothing(outlook)}")
-    saving = _plan_saves(outlook, imports)
+    elif not imports and not troubles:
+        notes.append(f"no cache is imported: {_explain_nothing(backends, wish.scope.name)}")
+    saving = _plan_saves(prepared, wish, imports)
+    if saving.unsaved and wish.inline_only:
+        kinds = " or ".join(sorted({f"`{use.backend.kind}`" for use in saving.unsaved}))
+        troubles.append(f"no {kinds} cache is saved: {wish.inline_only}")
     return BuildPlan(
-        scope=outlook.wish.scope,
+        scope=wish.scope,
         imports=imports,
         saves=saving.saves,
         notes=(*notes, *saving.notes),
         choices=choices,
-        troubles=(*unread, *_explain_unsaved(outlook, saving.unsaved)),
+        troubles=tuple(troubles),
         unsaved=saving.unsaved,
     )
 
 
-def look_further(outlook: Outlook, plan: BuildPlan) -> BuildPlan:
+def _look_further(prepared: Prepared, wish: Wish, plan: BuildPlan) -> BuildPlan:
     """Extend a plan without imports with caches for other platforms."""
-    owners = tuple(outlook.trust.list_owners(outlook.config.cache.read))
-    found = [each.look_further(outlook.wish.scope, owners) for each in outlook.backends]
+    owners = tuple(prepared.trust.list_owners(prepared.setup.config.cache.read))
+    found = [each.look_further(wish.scope, owners) for each in prepared.backends]
     further = tuple(each for candidates, _ in found for each in candidates)
     if further:
-        plan = make_plan(replace(outlook, candidates=(*outlook.candidates, *further)))
+        candidates = (*prepared.candidates, *further)
+        plan = make_plan(replace(prepared, candidates=candidates), wish)
     return replace(plan, notes=(*plan.notes, *(note for _, notes in found for note in notes)))
 
 
-def _explain_nothing(outlook: Outlook) -> str:
+def _explain_nothing(backends: Sequence[Backend], scope: str) -> str:
     """Why there is nothing to import. A cache that could not be looked up is not called absent."""
-    name = outlook.wish.scope.name
-    error = next(filter(None, (each.find_error() for each in outlook.backends)), None)
+    error = next(filter(None, (each.find_error() for each in backends)), None)
     if error is not None:
-        return f"none was seen for the scope `{name}`; {error}"
-    return f"the scope `{name}` has none yet"
+        return f"none was seen for the scope `{scope}`; {error}"
+    return f"the scope `{scope}` has none yet"
 
 
-def _choose_imports(outlook: Outlook) -> tuple[tuple[CacheUse, ...], tuple[Choice, ...]]:
-    config, candidates = outlook.config, outlook.candidates
+def _choose_imports(prepared: Prepared) -> tuple[tuple[CacheUse, ...], tuple[Choice, ...]]:
+    config, candidates = prepared.setup.config, prepared.candidates
     if config.build.no_cache:
         return (), ()
     sights = [each.backend.judge(each) for each in candidates]
-    taken = [n for n, sight in enumerate(sights) if sight.there]
-    if not taken:
-        # The engine may reach a registry that is unreachable from here; it reports the result.
-        taken = [n for n, sight in enumerate(sights) if sight.there is None]
+    # The engine may reach a registry that is unreachable from here; it reports the result.
+    wanted = True if any(sight.there for sight in sights) else None
+    taken = [n for n, sight in enumerate(sights) if sight.there is wanted]
     if not config.cache.read_all:
         taken = taken[:1]
     choices = tuple(
@@ -176,24 +136,17 @@ def _explain_choice(sight: Sight, *, taken: bool) -> str:
     return sight.verdict
 
 
-def _plan_saves(outlook: Outlook, imports: tuple[CacheUse, ...]) -> SavePlan:
-    if not outlook.trust.writes:
-        return SavePlan(notes=tuple(filter(None, [outlook.trust.reason])))
-    plans = []
-    for backend in sorted(outlook.backends, key=lambda each: not each.is_remote):
-        if backend.read_only is not None:
-            plans.append(SavePlan(notes=(backend.read_only,)))
-        else:
-            plans.append(backend.plan_save(outlook.wish, imports))
+def _plan_saves(prepared: Prepared, wish: Wish, imports: tuple[CacheUse, ...]) -> SavePlan:
+    if not prepared.trust.writes:
+        return SavePlan(notes=tuple(filter(None, [prepared.trust.reason])))
+    plans = [
+        SavePlan(notes=(each.read_only,))
+        if each.read_only is not None
+        else each.plan_save(wish, imports)
+        for each in sorted(prepared.backends, key=lambda each: not each.is_remote)
+    ]
     return SavePlan(
-        saves=tuple(each for plan in plans for each in plan.saves),
-        unsaved=tuple(each for plan in plans for each in plan.unsaved),
-        notes=tuple(each for plan in plans for each in plan.notes),
+        saves=tuple(chain.from_iterable(plan.saves for plan in plans)),
+        unsaved=tuple(chain.from_iterable(plan.unsaved for plan in plans)),
+        notes=tuple(chain.from_iterable(plan.notes for plan in plans)),
     )
-
-
-def _explain_unsaved(outlook: Outlook, unsaved: tuple[CacheUse, ...]) -> Iterator[str]:
-    """Yield a warning if the builder prevents saving."""
-    if unsaved and outlook.wish.inline_only:
-        kinds = " or ".join(sorted({f"`{use.backend.kind}`" for use in unsaved}))
-        yield f"no {kinds} cache is saved: {outlook.wish.inline_only}"

@@ -6,6 +6,7 @@ Other builds read a store and trust its content.
 from __future__ import annotations
 
 import os.path
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from bxcache.buildx.bake.definition import BakeTarget
     from bxcache.config.loading import Setup
 
-_FILES = ("--metadata-file", "--iidfile")
+FILES = ("--metadata-file", "--iidfile")
+"""Arguments for docker that name a file that every build writes."""
 _LAYOUT = ("index.json", "oci-layout", "ingest", "blobs", "blobs/sha256")
 """The paths of a layout in a folder; a write follows any links that already exist there."""
 _HINT = "name a place outside of the store; what a store holds is read by other builds"
@@ -32,13 +34,7 @@ _HINT = "name a place outside of the store; what a store holds is read by other 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A path that a build writes.
-
-    Attributes:
-        source: the flag, file or target that names it.
-        path: the path.
-        is_tree: whether it is a directory with any content, not one file.
-    """
+    """A path that a build writes, with `is_tree` a folder of any content, and what names it."""
 
     source: str
     path: Path
@@ -46,15 +42,7 @@ class Destination:
 
 
 def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()) -> None:
-    """Refuse destinations inside a store.
-
-    Args:
-        found: the destinations.
-        stores: the known stores; others are recognized by their marker file.
-
-    Raises:
-        ConfigError: a destination is in a store; lists each with its source.
-    """
+    """Raise a `ConfigError` that lists each destination in a store: a known or a marked one."""
     known = [Path(os.path.realpath(each)) for each in stores]
     problems = [
         Problem(each.source, "", f"`{each.path}` would be written into the store `{store}`")
@@ -67,10 +55,9 @@ def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()
 
 def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
     inner = (each.path / name for name in _LAYOUT) if each.is_tree else ()
-    for path in (each.path, *inner):
-        marked = find_store(path)
-        if marked is not None:
-            return marked
+    marked = next(filter(None, map(find_store, (each.path, *inner))), None)
+    if marked is not None:
+        return marked
     there = Path(os.path.realpath(each.path))
     for store in known:
         if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there)):
@@ -78,54 +65,36 @@ def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
     return None
 
 
-def list_stores(setup: Setup) -> list[Path]:
+def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
+    """Raise a `ConfigError` if a build would write into a store, apart from its caches."""
+    source = str(setup.source_of(("build", "outputs")))
+    outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
+    files = (Destination(n, directory / path) for n in FILES for path in find_values(extra, n))
+    found = (
+        *_list_outputs(source, setup.config.build.outputs, directory),
+        *files,
+        *_list_outputs("--output", outputs, directory),
+        *_list_caches("--cache-to", find_values(extra, "--cache-to"), directory),
+    )
+    check_destinations(found, _list_stores(setup))
+
+
+def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Path) -> None:
+    """Raise a `ConfigError` if a target would write into a store, apart from its caches."""
+    found: list[Destination] = []
+    for name, target in targets.items():
+        found += _list_outputs(f"target `{name}`", target.settings.outputs, directory)
+        found += _list_caches(f"target `{name}`", target.cache_to, directory)
+    check_destinations(found, _list_stores(setup))
+
+
+def _list_stores(setup: Setup) -> list[Path]:
     """List the stores of a configuration: its own, and the folder of all default stores."""
     location = find_location(setup)
     return [find_cache_folder(), *([location.store.path] if location is not None else [])]
 
 
-def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
-    """Refuse a build that would write into a store, apart from its caches.
-
-    Args:
-        setup: the configuration.
-        extra: arguments for docker.
-        directory: the working directory.
-
-    Raises:
-        ConfigError: its settings or the caller's flags name a path in a store.
-    """
-    check_destinations(_list_all(setup, extra, directory), list_stores(setup))
-
-
-def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Path) -> None:
-    """Refuse a bake whose targets would write into a store, apart from their caches.
-
-    Raises:
-        ConfigError: a target names a path in a store.
-    """
-    found = [
-        each
-        for name, target in targets.items()
-        for each in (
-            *list_outputs(f"target `{name}`", target.settings.outputs, directory),
-            *list_caches(f"target `{name}`", target.cache_to, directory),
-        )
-    ]
-    check_destinations(found, list_stores(setup))
-
-
-def _list_all(setup: Setup, extra: Sequence[str], directory: Path) -> Iterator[Destination]:
-    source = str(setup.source_of(("build", "outputs")))
-    yield from list_outputs(source, setup.config.build.outputs, directory)
-    for flag in _FILES:
-        yield from (Destination(flag, directory / path) for path in find_values(extra, flag))
-    outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
-    yield from list_outputs("--output", outputs, directory)
-    yield from list_caches("--cache-to", find_values(extra, "--cache-to"), directory)
-
-
-def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:
+def _list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterator[Destination]:
     """List the local paths that docker writes for `--output`."""
     for text in outputs:
         path, is_tree = find_path(text)
@@ -133,12 +102,10 @@ def list_outputs(source: str, outputs: Iterable[str], directory: Path) -> Iterat
             yield Destination(source, directory / path, is_tree)
 
 
-def list_caches(source: str, caches: Iterable[str], directory: Path) -> Iterator[Destination]:
+def _list_caches(source: str, caches: Iterable[str], directory: Path) -> Iterator[Destination]:
     """List the local paths that docker writes for `--cache-to`."""
     for text in caches:
-        try:
+        with suppress(ValueError):
             path = dict(parse_options(text)).get("dest", "")
-        except ValueError:
-            continue
-        if path:
-            yield Destination(source, directory / path, is_tree=True)
+            if path:
+                yield Destination(source, directory / path, is_tree=True)

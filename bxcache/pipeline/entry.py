@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.pipeline.opening import open_build
+from bxcache.buildx.driver import ask_ahead
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from bxcache.buildx.driver import Probe
     from bxcache.buildx.stream.events import Observer
     from bxcache.pipeline.preview import Preview
     from bxcache.pipeline.request import BuildRequest
@@ -19,10 +22,6 @@ if TYPE_CHECKING:
 def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
     """Build an image; restore every stage from the caches, and save it to them.
 
-    Args:
-        request: the build.
-        observe: gets each event as it happens.
-
     Raises:
         ConfigError: the configuration is wrong; nothing was built.
         EngineError: docker cannot do it; nothing was built.
@@ -30,23 +29,25 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
         CacheError: a cache failed and `strict` is on; the image was built.
         OutputError: docker's metadata file cannot be written; the image was built.
     """
-    with open_build(request) as opening:
+    with ask_docker(request) as ahead:
         from bxcache.pipeline.build import build_image  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415
 
-        prepared = prepare(opening, boot=True, observe=observe)
+        prepared = prepare(request, ahead, boot=True, observe=observe)
     return build_image(prepared, observe)
 
 
 def preview_build(request: BuildRequest) -> Preview:
-    """Preview `run_build`, without writing anything or starting a builder.
-
-    Raises:
-        BxcacheError: as `run_build` does before it starts docker.
-    """
-    with open_build(request) as opening:
+    """Preview `run_build`, without writing anything or starting a builder; raise what it does."""
+    with ask_docker(request) as ahead:
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.preview import make_preview  # noqa: PLC0415
 
-        prepared = prepare(opening, boot=False)
+        prepared = prepare(request, ahead, boot=False)
     return make_preview(prepared)
+
+
+def ask_docker(request: BuildRequest) -> AbstractContextManager[Probe | None]:
+    """Ask docker about itself meanwhile, or raise a `ConfigError` for an argument it cannot get."""
+    request.check_extra()
+    return ask_ahead(str(request.options.get("builder", "")))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.option_text import render_options
 from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.errors import RecordError
-from bxcache.insight.arguments import hash_arguments, list_different
+from bxcache.insight.record_steps import hash_arguments
 from bxcache.pipeline.entry import run_build
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.trust import load_guarded
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.stream.events import Observer
     from bxcache.config.loading import Setup
+    from bxcache.insight.find import HistoryRequest
     from bxcache.insight.history import History
     from bxcache.insight.record import Record
-    from bxcache.insight.request import HistoryRequest
     from bxcache.pipeline.result import BuildResult
 
 _NAME = "bxcache-export"
@@ -43,50 +42,31 @@ _OWN = ("--provenance=false",)
 """Without this, docker would also write attestations beside the files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """A stage to extract, and its destination.
-
-    Attributes:
-        history: the history of the scope.
-        stage: the stage's name.
-        folder: the destination: an empty folder, or a new one.
-        extra: arguments for docker, the same as for the build.
-    """
-
-    history: History
-    stage: str
-    folder: Path
-    extra: tuple[str, ...] = ()
-
-
-def extract_stage(
-    request: HistoryRequest, extraction: Extraction, observe: Observer | None = None
+def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files go
+    request: HistoryRequest,
+    history: History,
+    stage: str,
+    folder: Path,
+    *,
+    extra: tuple[str, ...] = (),
+    observe: Observer | None = None,
 ) -> BuildResult:
-    """Write the files of a stage.
+    """Write the files of a stage to a new or empty folder.
 
     Args:
         request: the query that found the scope; its directory has the build context.
-        extraction: the stage and its destination.
-        observe: gets each event as it happens.
+        extra: arguments for docker, the same as for the build.
 
     Raises:
         RecordError: the folder is not empty, or the stage no longer exists here.
         BxcacheError: as `run_build` does.
     """
-    folder = request.directory / extraction.folder
+    folder = request.directory / folder
     if folder.is_symlink():
         raise RecordError(f"`{folder}` is a link, and nothing is written through one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecordError(f"`{folder}` is not an empty directory; refusing to overwrite it")
-    record = extraction.history.record
-    if record is None:
-        raise RecordError("this cache has no record, so its stages have no names")
-    if not extraction.history.backend:
-        raise RecordError(
-            "no declared backend has a cache of that build to take files from",
-            hint="`--from` names a store or a registry's repository that has one",
-        )
+    record = _find_record(history)
     file = request.config_file
     setup, image = load_guarded(request.directory, os.environ, file=file), None
     if record.scope.image in setup.config.images:
@@ -94,39 +74,43 @@ def extract_stage(
         setup = load_guarded(request.directory, os.environ, file=file, image=image)
     context, dockerfile = _find_sources(setup.root, record)
     text = read_dockerfile(dockerfile)
-    stage = _find_stage(text, extraction.stage, dockerfile)
-    _check_arguments(setup, extraction.extra, record)
-    _check_network(setup, extraction.extra, record)
-    platform = request.platform
-    options = _choose_options(extraction.history, record, platform) | {
+    found = _find_stage(text, stage, dockerfile)
+    _check_arguments(setup, extra, record)
+    _check_network(setup, extra, record)
+    options = _choose_options(history, record, request.platform) | {
         "context": str(context),
         "file": str(dockerfile),
-        "target": stage.name,
+        "target": found.name,
         "outputs": [render_options((("type", "local"), ("dest", str(folder))))],
     }
     with tempfile.TemporaryDirectory(prefix="bxcache-") as name:
-        if not stage.is_named:
+        if not found.is_named:
             options["target"] = _NAME
-            options["file"] = str(copy_dockerfile(dockerfile, text, {stage: _NAME}, Path(name)))
-        return run_build(
-            BuildRequest(
-                options=options,
-                extra=(*_OWN, *extraction.extra),
-                image=image,
-                config_file=file,
-                directory=request.directory,
-                donor=extraction.history.scope,
-            ),
-            observe,
+            options["file"] = str(copy_dockerfile(dockerfile, text, {found: _NAME}, Path(name)))
+        build = BuildRequest(
+            options=options,
+            extra=(*_OWN, *extra),
+            image=image,
+            config_file=file,
+            directory=request.directory,
+            donor=history.scope,
         )
+        return run_build(build, observe)
+
+
+def _find_record(history: History) -> Record:
+    if history.record is None:
+        raise RecordError("this cache has no record, so its stages have no names")
+    if not history.backend:
+        raise RecordError(
+            "no declared backend has a cache of that build to take files from",
+            hint="`--from` names a store or a registry's repository that has one",
+        )
+    return history.record
 
 
 def _find_sources(root: Path, record: Record) -> tuple[Path, Path]:
-    """Find the build context and the Dockerfile of a build, in the current project.
-
-    Raises:
-        RecordError: one of them is missing or outside the project, possibly through a link.
-    """
+    """Find the build context and the Dockerfile of a build in the current project, nowhere else."""
     if is_remote(record.context) or "-" in (record.context, record.file):
         raise RecordError("the build context is not on this machine")
     if "\0" in record.context or "\0" in (record.file or ""):
@@ -160,7 +144,7 @@ def _find_stage(text: str, name: str, dockerfile: Path) -> DockerfileStage:
 def _check_arguments(setup: Setup, extra: tuple[str, ...], record: Record) -> None:
     given = render_build(setup.config.build, cache_options=(), metadata_file="", extra=extra)
     now = hash_arguments(given, os.environ, record.arguments.key or _ANY_KEY)
-    different = list_different(record.arguments, now)
+    different = record.arguments.list_different(now)
     if different:
         names = ", ".join(f"`{name}`" for name in different)
         raise RecordError(
@@ -181,8 +165,8 @@ def _check_network(setup: Setup, extra: tuple[str, ...], record: Record) -> None
 
 def _choose_options(history: History, record: Record, platform: str | None) -> dict[str, Any]:
     """The options of a build that imports a scope and saves nothing."""
-    return {
-        **({"network": record.network} if record.network in _CLOSED_NETWORKS[1:] else {}),
+    network = {"network": record.network} if record.network in _CLOSED_NETWORKS[1:] else {}
+    return network | {
         "platforms": [platform] if platform else list(record.scope.platforms),
         "tags": [],
         "push": False,

@@ -1,25 +1,32 @@
-"""Finish a target after docker: save its caches, write the record, judge the gates."""
+"""Finish a target after docker: save its caches, write its files, judge the gates."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.definition import LINK
 from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.metadata_file import limit_metadata
 from bxcache.buildx.positions import locate_steps
+from bxcache.buildx.run import read_metadata
 from bxcache.buildx.stream.events import Noted, Outcome, Warned
 from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.record import is_wanted, make_record, remember_build
-from bxcache.pipeline.result import BuildResult, list_steps
+from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
 from bxcache.pipeline.save import save_build
+from bxcache.store.folders import Folder
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+    from collections.abc import Set as AbstractSet
+
     from bxcache.buildx.run import RunResult
-    from bxcache.errors import ResultError
     from bxcache.insight.record import Record
+    from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
 
@@ -28,29 +35,31 @@ _PATIENCE = 2.0
 _CANCELED = "context canceled"
 
 
-def finish_target(target: Target, ran: RunResult, started: float, buildx: str) -> BuildResult:
+def finish_target(
+    target: Target, ran: RunResult, *, started: float, buildx: str, failed: AbstractSet[str]
+) -> ImageOutcome:
     """Save the caches, write the record, check the gates, build the result.
 
     Args:
-        target: the build.
-        ran: the result of its run.
-        started: when it began, in seconds since 1970.
+        started: when the build began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
-
-    Raises:
-        BuildFailedError: docker's build failed.
-        CacheError: a cache failed and `strict` is on; the image was built.
-        GateError: a gate of `[gate]` failed; the image was built and the caches are saved.
+        failed: the targets that are known to have failed themselves.
     """
-    for backend in target.prepared.backends:
-        ran = backend.finish_export(target.runner, target.plan.uses, ran)
-    ran = _locate(target, ran)
-    caches = save_build(target, ran)
-    earlier = _wait_for_earlier(target)
-    record = make_record(target, ran, caches, started, buildx, earlier)
-    record = _judge(target, record, earlier)
-    caches = _keep_record(target, record, caches)
-    return _make_result(target, ran, caches, record, earlier)
+    try:
+        for backend in target.prepared.backends:
+            ran = backend.finish_export(target.runner, target.plan.uses, ran)
+        ran = _locate(target, ran)
+        caches = save_build(target, ran)
+        # Optional records are not worth a long wait.
+        patience = None if is_wanted(target.prepared) else _PATIENCE
+        earlier = target.earlier.wait(patience) if target.earlier is not None else ()
+        record = make_record(target, ran, caches, started, buildx, earlier)
+        record = _judge(target, record, earlier)
+        caches = _keep_record(target, record, caches)
+    except BxcacheError as error:
+        return ImageOutcome(target.name, error=error)
+    result = _make_result(target, ran, caches, record, earlier)
+    return ImageOutcome(target.name, result, _find_error(target, ran, caches, result, failed))
 
 
 def _locate(target: Target, ran: RunResult) -> RunResult:
@@ -60,29 +69,19 @@ def _locate(target: Target, ran: RunResult) -> RunResult:
     settings, runner = target.runner.settings, target.runner
     # In both cases, steps may be in another Dockerfile.
     linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
-    elsewhere = linked or not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
+    elsewhere = not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
+    text = ""
     if runner.stdin is not None and not linked:
         text = runner.stdin.decode(errors="replace")
-    elif elsewhere:
-        text = ""
-    else:
+    elif not (linked or elsewhere):
         text = read_dockerfile(runner.directory, settings.context, settings.file)
     return replace(ran, trace=locate_steps(ran.trace, text))
-
-
-def _wait_for_earlier(target: Target) -> tuple[Record, ...]:
-    if target.earlier is None:
-        return ()
-    # Optional records are not worth a long wait.
-    return target.earlier.wait(None if is_wanted(target.prepared) else _PATIENCE)
 
 
 def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Record:
     """Check the gates, and report those that only warn."""
     gate = target.prepared.setup.config.gate
-    if not gate.is_set:
-        return record
-    verdicts = judge_gates(gate, record, earlier)
+    verdicts = judge_gates(gate, record, earlier) if gate.is_set else ()
     for each in verdicts:
         if not each.fails:
             target.runner.report(Warned(str(each)))
@@ -95,75 +94,56 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
     runner, prepared = target.runner, target.prepared
     trouble = remember_build(prepared, record)
     for backend in prepared.backends if prepared.trust.writes else ():
-        kept = backend.keep_record(
-            prepared.scope, data, record.arguments.key, caches.saved.get(backend)
-        )
+        saved = caches.saved.get(backend)
+        kept = backend.keep_record(prepared.scope, data, record.arguments.key, saved)
         is_kept |= kept.is_kept
         caches = caches.after_record(backend, kept)
         for note in kept.notes:
             runner.report(Noted(note))
     if trouble and not is_kept:
         runner.report(Noted(trouble))
-    caches = replace(
-        caches,
-        warnings=tuple(map(runner.redact, caches.warnings)),
-        advice=tuple(map(runner.redact, caches.advice)),
-    )
-    for warning in (*caches.warnings, *caches.advice):
+    warnings, advice = (tuple(map(runner.redact, e)) for e in (caches.warnings, caches.advice))
+    for warning in (*warnings, *advice):
         if warning != runner.redact(target.reason or ""):
             runner.report(Warned(warning))
-    return caches
+    return replace(caches, warnings=warnings, advice=advice)
 
 
 def _make_result(
     target: Target, ran: RunResult, caches: Caches, record: Record, earlier: tuple[Record, ...]
 ) -> BuildResult:
-    config, redact = target.prepared.setup.config, target.runner.redact
-    result = BuildResult(
+    redact, results = target.runner.redact, caches.results
+    shown = (replace(each, place=redact(each.place), where=redact(each.where)) for each in results)
+    return BuildResult(
         exit_status=ran.exit_status,
         digest=ran.metadata.image_digest,
-        tags=config.build.tags,
+        tags=target.prepared.setup.config.build.tags,
         steps=list_steps(ran.trace, caches.complete(ran.metadata), redact),
-        caches=tuple(
-            replace(each, place=redact(each.place), where=redact(each.where))
-            for each in caches.results
-        ),
+        caches=tuple(shown),
         warnings=(*caches.warnings, *caches.advice),
         seconds=round(ran.seconds, 3),
         record=record,
         earlier=earlier,
         gates=record.gates,
     )
+
+
+def _find_error(
+    target: Target, ran: RunResult, caches: Caches, result: BuildResult, failed: AbstractSet[str]
+) -> BxcacheError | None:
+    """The error of a target; one that did not complete may not have failed itself."""
     if ran.exit_status:
-        why = redact(ran.error)
-        raise BuildFailedError(why, exit_status=ran.exit_status, result=result)
-    if config.cache.strict and caches.warnings:
-        raise CacheError("; ".join(caches.warnings), result=result)
-    failed = [each for each in result.gates if each.fails]
-    if failed:
-        raise GateError(failed, result=result)
-    return result
-
-
-def explain_end(
-    target: Target, ran: RunResult, error: ResultError, *, stopped: bool
-) -> BxcacheError:
-    """The error of a target that did not complete, but may not have failed itself.
-
-    Args:
-        target: the build.
-        ran: the result of its run.
-        error: the error of its result.
-        stopped: another target failed, so this one was stopped unless it failed itself.
-    """
-    if not isinstance(error, BuildFailedError) or has_failed(ran):
-        return error
-    if stopped:
-        return StoppedError("it was stopped, since another target failed")
-    if target.call:
-        why = f"{error.message}; what its `call` found is on docker's stdout"
-        return BuildFailedError(why, exit_status=error.exit_status, result=error.result)
-    return error
+        why = target.runner.redact(ran.error)
+        if target.name not in failed:
+            if failed:
+                return StoppedError("it was stopped, since another target failed")
+            if target.call:
+                why = f"{why}; what its `call` found is on docker's stdout"
+        return BuildFailedError(why, exit_status=ran.exit_status, result=result)
+    if target.prepared.setup.config.cache.strict and caches.warnings:
+        return CacheError("; ".join(caches.warnings), result=result)
+    gates = [each for each in result.gates if each.fails]
+    return GateError(gates, result=result) if gates else None
 
 
 def has_failed(ran: RunResult) -> bool:
@@ -173,3 +153,23 @@ def has_failed(ran: RunResult) -> bool:
     failed = [step for step in ran.trace.steps if step.outcome is Outcome.FAILED]
     own = any(not step.error.endswith(_CANCELED) for step in failed)
     return own or (not failed and ran.trace.says_why)
+
+
+def leave_metadata(prepared: Prepared, caching: Container[str]) -> str | None:
+    """Write docker's metadata to the caller's file, as plain buildx would; return why that failed.
+
+    A failed build has no metadata, and an earlier file stays unchanged. The caller exports a cache
+    for the targets named in `caching`; the name of a single build is empty.
+    """
+    path, text = prepared.metadata_wish, read_metadata(prepared.metadata_file)
+    if path is None or not text:
+        return None
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            return f"the metadata file `{path}` was not written: it is not a regular file"
+        limited = limit_metadata(text, os.environ, caching).encode()
+        Folder(path.parent).write(path.name, limited, mode=0o644, durable=False)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        return f"the metadata file `{path}` was not written: {why}"
+    return None

@@ -1,13 +1,19 @@
-"""The plan of a build, as a value."""
+"""The caches that a build may use, and its plan for them, as values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bxcache.backends.base import Candidate
+
 if TYPE_CHECKING:
-    from bxcache.backends.base import CacheUse, Candidate, Save
+    from collections.abc import Sequence
+
+    from bxcache.backends.base import Backend, CacheUse, Save
+    from bxcache.config.models import Config
     from bxcache.place.scope import Scope
+    from bxcache.place.trust import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,8 @@ class BuildPlan:
     """The caches that a build will import and save.
 
     Attributes:
-        scope: the build's scope.
-        imports: the flags of the imported caches.
         saves: the scopes to save, by the build itself or after it.
         notes: why a declared cache is not used.
-        choices: every candidate.
         troubles: which caches could not be used, and why.
         unsaved: the flags of the caches that cannot be saved now.
     """
@@ -53,3 +56,32 @@ class BuildPlan:
     def uses(self) -> tuple[CacheUse, ...]:
         """The cache flags of the build, in order."""
         return (*self.imports, *self.exports)
+
+
+def list_candidates(
+    config: Config,
+    scope: Scope,
+    trust: Trust,
+    backends: Sequence[Backend],
+    donor: str | None = None,
+) -> tuple[Candidate, ...]:
+    """List the caches that a build may import, best first.
+
+    A target without its own cache imports that of the whole image, which has all stages. A donor
+    is the one scope to import instead of all others.
+    """
+    if donor:
+        return tuple(Candidate(each, donor, "the scope that is named") for each in backends)
+    owners, reads_all = tuple(trust.list_owners(config.cache.read)), config.cache.read_all
+    found = [
+        Candidate(backend, each.name, what)
+        for owner, what in owners
+        for backend in backends
+        for each in (scope.of_owner(owner), scope.of_owner(owner).whole)
+    ]
+    for backend in backends:
+        found += backend.list_others(scope, owners, reads_all=reads_all)
+    first: dict[str, Candidate] = {}
+    for each in found:
+        first.setdefault(each.name, each)
+    return tuple(first.values())

@@ -1,47 +1,45 @@
-"""Everything that is decided before docker runs: checks, backends, plan and arguments."""
+"""Everything before docker runs but the plan: configuration, checks, backends, arguments."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bxcache.backends.base import CacheUse, Candidate, Wish
 from bxcache.backends.declared import list_backends
-from bxcache.buildx.bake.stages import explain_unbaked
-from bxcache.buildx.capabilities import check_reachable, explain_inline_only
-from bxcache.buildx.command import (
-    Command,
-    Saving,
-    as_repetition,
-    explain_once,
-    exports_image,
-    render_build,
-)
+from bxcache.buildx.capabilities import check_reachable
+from bxcache.buildx.command import Command, Saving, as_repetition, render_build, writes_stdout
+from bxcache.buildx.driver import Docker
 from bxcache.buildx.extra_flags import LAYERLESS, METADATA_FILE, drop_flags, find_values
 from bxcache.buildx.run import METADATA, Runner, locate_folder
 from bxcache.buildx.stream.events import Event, Noted
-from bxcache.pipeline.choose import Outlook, list_candidates, look, look_further, make_plan
+from bxcache.errors import ConfigError, Problem
+from bxcache.pipeline.destinations import check_build
+from bxcache.pipeline.plan import list_candidates
+from bxcache.pipeline.request import STDOUT, BuildRequest
 from bxcache.place.image_name import find_image
 from bxcache.place.scope import Scope
+from bxcache.place.trust import Trust, open_setup
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import ExitStack
     from pathlib import Path
 
-    from bxcache.backends.base import Backend
+    from bxcache.backends.base import Backend, CacheUse, Candidate
     from bxcache.buildx.capabilities import Capabilities
-    from bxcache.buildx.driver import Docker
+    from bxcache.buildx.driver import Probe
     from bxcache.buildx.stream.events import Observer
     from bxcache.config.loading import Setup
-    from bxcache.pipeline.opening import Opening
-    from bxcache.pipeline.plan import BuildPlan
-    from bxcache.pipeline.request import BuildRequest
-    from bxcache.place.trust import Trust
     from bxcache.redaction import Redactor
+
+_NO_STDOUT = (
+    "the image would go to stdout, which `--json`, `--layers`, `--quiet` and Python keep for "
+    "themselves; give it a `dest`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +47,9 @@ class Prepared:
     """A build that is ready to run, before anything is written.
 
     Attributes:
-        trust: where it runs, and which caches it may read and save.
-        backends: the declared backends.
+        setup: the configuration, guarded for the place where the build runs.
         candidates: the caches that it may import, best first.
         name: the build's own name, for its staging layout and its small files.
-        notes: notes for the user.
         metadata_wish: the path where the caller wants docker's metadata file, or None.
     """
 
@@ -85,32 +81,105 @@ class Prepared:
         """The path where docker writes its metadata, in full; the caller may want less."""
         return self.folder / METADATA
 
+    def make_folder(self, stack: ExitStack) -> None:
+        """Create the build's own folder for small files, until the stack closes."""
+        self.folder.mkdir(mode=0o700)
+        stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
 
-def make_folder(prepared: Prepared, stack: ExitStack) -> None:
-    """Create the build's own folder for small files, until the stack closes."""
-    prepared.folder.mkdir(mode=0o700)
-    stack.callback(shutil.rmtree, prepared.folder, ignore_errors=True)
+    def open_backends(self, stack: ExitStack | None) -> None:
+        """Open the backends, until the stack closes; without a stack, write nothing."""
+        for backend in self.backends:
+            own = [each for each in self.candidates if each.backend is backend]
+            backend.prepare(own, self.name, reads_all=self.setup.config.cache.read_all)
+            backend.open(stack, notes_denied=self.trust.writes)
+
+    def list_notes(self) -> Iterator[str]:
+        """List the notes of the backends before the build."""
+        settings, directory = self.setup.config.build, self.request.directory
+        for backend in self.backends:
+            yield from backend.list_notes(settings, directory)
+
+    def note_metadata(self) -> Iterator[str]:
+        """Note that bxcache writes the caller's metadata file, since docker writes another one."""
+        if self.metadata_wish is not None:
+            yield f"after the build: {self.metadata_wish}: what plain buildx writes there"
+
+    def render_arguments(self, uses: Iterable[CacheUse]) -> tuple[str, ...]:
+        """Render the arguments of `docker` for this build."""
+        return render_build(
+            self.setup.config.build,
+            cache_options=[use.option for use in uses],
+            metadata_file=str(self.metadata_file),
+            extra=self.request.extra,
+        )
+
+    def render_save(self, saving: Saving) -> Command:
+        """Render a run of docker that only saves the finished build."""
+        arguments = render_build(
+            as_repetition(self.setup.config.build, saving.platform),
+            cache_options=saving.options,
+            metadata_file=str(saving.metadata),
+            extra=drop_flags(self.request.extra, LAYERLESS),
+        )
+        return Command(arguments, saving.metadata)
+
+    def make_runner(
+        self,
+        redact: Redactor,
+        report: Callable[[Event], None],
+        repeat: Callable[[Saving], Command],
+        stdin: bytes | None = None,
+    ) -> Runner:
+        """Create the runner that all runs of docker in this build share."""
+        return Runner(
+            docker=self.docker,
+            capabilities=self.capabilities,
+            settings=self.setup.config.build,
+            directory=self.request.directory,
+            extra=self.request.extra,
+            folder=self.folder,
+            redact=redact,
+            report=report,
+            repeat=repeat,
+            stdin=stdin,
+            stdout=self.request.stdout,
+            stop=self.request.stop,
+            raw=self.request.raw,
+        )
 
 
-def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) -> Prepared:
+def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
+    """Read the configuration that counts here, or raise a `ConfigError` with all problems."""
+    flags, file, image = request.to_layer(), request.config_file, request.image
+    setup, trust = open_setup(request.directory, os.environ, flags=flags, file=file, image=image)
+    if request.stdout != STDOUT and writes_stdout(setup.config.build):
+        source = str(setup.source_of(("build", "outputs")))
+        raise ConfigError([Problem(source, "build.outputs", _NO_STDOUT)])
+    check_build(setup, request.extra, request.directory)
+    return setup, trust
+
+
+def prepare(
+    request: BuildRequest, ahead: Probe | None, *, boot: bool, observe: Observer | None = None
+) -> Prepared:
     """Check everything that can be checked before anything is written.
 
     Args:
-        opening: the build.
+        request: the build.
+        ahead: the early query to docker, if docker exists.
         boot: start the builder if it is not running.
         observe: gets an event if the builder takes long to start.
 
     Raises:
-        EngineError: docker cannot build.
+        ConfigError: the configuration is wrong.
+        EngineError: docker was not found, or cannot build.
     """
-    request, setup = opening.request, opening.setup
+    setup, trust = read_setup(request)
+    docker, settings = Docker.find(), setup.config.build
     wish = "".join(find_values(request.extra, METADATA_FILE)[-1:])
     request = replace(request, extra=drop_flags(request.extra, (METADATA_FILE,)))
-    settings = setup.config.build
-    capabilities = opening.docker.learn(
-        opening.ahead, settings.builder, boot=boot, on_slow=partial(_report_waiting, observe)
-    )
-    trust = opening.trust
+    on_slow = partial(_report_waiting, observe)
+    capabilities = docker.learn(ahead, settings.builder, boot=boot, on_slow=on_slow)
     if request.donor:
         trust = replace(trust, writes=False, reason="")
     check_reachable(capabilities)
@@ -120,7 +189,7 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     return Prepared(
         request=request,
         setup=setup,
-        docker=opening.docker,
+        docker=docker,
         capabilities=capabilities,
         trust=trust,
         scope=scope,
@@ -132,97 +201,6 @@ def prepare(opening: Opening, *, boot: bool, observe: Observer | None = None) ->
     )
 
 
-def list_notes(prepared: Prepared) -> tuple[str, ...]:
-    """List the notes of the backends before the build."""
-    settings, directory = prepared.setup.config.build, prepared.request.directory
-    return tuple(
-        note for each in prepared.backends for note in each.list_notes(settings, directory)
-    )
-
-
 def _report_waiting(observe: Observer | None) -> None:
     if observe is not None:
         observe(Noted("waiting for the builder to start"))
-
-
-def open_backends(prepared: Prepared, stack: ExitStack | None) -> None:
-    """Open the backends of the build, until the stack closes.
-
-    Without a stack, write nothing.
-    """
-    for backend in prepared.backends:
-        own = [each for each in prepared.candidates if each.backend is backend]
-        backend.prepare(own, prepared.name, reads_all=prepared.setup.config.cache.read_all)
-        backend.open(stack, notes_denied=prepared.trust.writes)
-
-
-def plan_build(prepared: Prepared) -> BuildPlan:
-    """Choose the caches; look up over the network the candidates that decide the choice."""
-    config, extra = prepared.setup.config, prepared.request.extra
-    outlook = Outlook(
-        config=config,
-        trust=prepared.trust,
-        backends=prepared.backends,
-        candidates=prepared.candidates,
-        wish=Wish(
-            scope=prepared.scope,
-            makes_image=exports_image(config.build, prepared.capabilities.builder.driver),
-            once=explain_once(config.build, extra),
-            unbaked=explain_unbaked(config.build, extra),
-            inline_only=explain_inline_only(prepared.capabilities),
-            refuses_borrowed=prepared.refuses_borrowed,
-        ),
-    )
-    if not config.build.no_cache:
-        look(prepared.candidates, reads_all=config.cache.read_all)
-    plan = make_plan(outlook)
-    if plan.imports or config.build.no_cache or prepared.request.donor:
-        return plan
-    return look_further(outlook, plan)
-
-
-def render_arguments(prepared: Prepared, uses: Iterable[CacheUse]) -> tuple[str, ...]:
-    """Render the arguments of `docker` for this build."""
-    return render_build(
-        prepared.setup.config.build,
-        cache_options=[use.option for use in uses],
-        metadata_file=str(prepared.metadata_file),
-        extra=prepared.request.extra,
-    )
-
-
-def make_runner(
-    prepared: Prepared,
-    redact: Redactor,
-    report: Callable[[Event], None],
-    repeat: Callable[[Saving], Command],
-    stdin: bytes | None = None,
-) -> Runner:
-    """Create the runner that all runs of docker in this build share."""
-    request = prepared.request
-    return Runner(
-        docker=prepared.docker,
-        capabilities=prepared.capabilities,
-        settings=prepared.setup.config.build,
-        directory=request.directory,
-        extra=request.extra,
-        folder=prepared.folder,
-        redact=redact,
-        report=report,
-        repeat=repeat,
-        stdin=stdin,
-        stdout=request.stdout,
-        stop=request.stop,
-        raw=request.raw,
-    )
-
-
-def render_save(prepared: Prepared, saving: Saving) -> Command:
-    """Render a run of docker that only saves the finished build."""
-    arguments = render_build(
-        as_repetition(prepared.setup.config.build, saving.platform),
-        cache_options=saving.options,
-        metadata_file=str(saving.metadata),
-        extra=drop_flags(prepared.request.extra, LAYERLESS),
-    )
-    return Command(arguments, saving.metadata)

@@ -9,29 +9,19 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
-from bxcache.pipeline.metadata_file import note_metadata
-from bxcache.pipeline.prepare import (
-    list_notes,
-    open_backends,
-    plan_build,
-    render_arguments,
-)
+from bxcache.pipeline.choose import plan_build
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A preview of a build.
-
-    Attributes:
-        command: the command, secrets masked, after the variables it needs.
-        plan: the caches, with the reasons.
-        notes: notes for the user.
-    """
+    """A preview of a build: its command, secrets masked, and its caches, with the reasons."""
 
     command: tuple[str, ...]
     plan: BuildPlan
@@ -39,26 +29,23 @@ class Preview:
 
 
 def make_preview(prepared: Prepared) -> Preview:
-    """Preview the build.
-
-    Raises:
-        EngineError: buildx is too old.
-    """
+    """Preview the build; raise `EngineError` if buildx is too old."""
     check_buildx(prepared.docker.ask_buildx_version())
-    open_backends(prepared, None)
+    prepared.open_backends(None)
     plan = plan_build(prepared)
-    arguments = render_arguments(prepared, plan.uses)
-    command = (*prepared.docker.command, *arguments)
+    command = (*prepared.docker.command, *prepared.render_arguments(plan.uses))
     redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
-    variables = (f"{name}={value}" for name, value in VARIABLES.items())
-    return Preview(
-        command=(*variables, *redact_argv(command, redact)),
-        plan=plan,
-        notes=(
-            *prepared.notes,
-            *note_metadata(prepared),
-            *list_notes(prepared),
-            *(each for backend in prepared.backends for each in backend.list_warnings()),
-            *plan.notes,
-        ),
+    notes = (
+        *prepared.notes,
+        *prepared.note_metadata(),
+        *prepared.list_notes(),
+        *(each for backend in prepared.backends for each in backend.list_warnings()),
+        *plan.notes,
     )
+    return Preview(show_command(command, redact), plan, notes)
+
+
+def show_command(command: Sequence[str], redact: Redactor) -> tuple[str, ...]:
+    """A command with secrets masked, after the variables it needs."""
+    variables = (f"{name}={value}" for name, value in VARIABLES.items())
+    return (*variables, *redact_argv(command, redact))

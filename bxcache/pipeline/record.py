@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
-from bxcache.insight.arguments import hash_arguments, list_build_arguments
-from bxcache.insight.fitting import fit_record
-from bxcache.insight.past import recall_seconds
+from bxcache.insight.earlier import EarlierBuilds, EarlierQuery
 from bxcache.insight.recent_builds import Checkout, add_build, find_folder
 from bxcache.insight.record import (
     Record,
@@ -26,12 +25,15 @@ from bxcache.insight.record import (
 )
 from bxcache.insight.record_steps import (
     Account,
+    hash_arguments,
+    list_build_arguments,
     list_recorded_images,
     list_recorded_stages,
     list_recorded_steps,
+    recall_seconds,
 )
 from bxcache.place.trust import find_owner
-from bxcache.store.records import LARGEST_RECORD
+from bxcache.store.journal import LARGEST_RECORD
 from bxcache.version import __version__
 
 if TYPE_CHECKING:
@@ -39,11 +41,11 @@ if TYPE_CHECKING:
 
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.run import RunResult
-    from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
+    from bxcache.redaction import Redactor
 
 
 def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about a build
@@ -57,20 +59,23 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
     """Make the record of a build, with secrets masked.
 
     Args:
-        target: the build.
-        ran: the result of its run.
-        caches: its caches after the build.
         started: when it began, in seconds since 1970.
         buildx: buildx's version; empty if unknown.
         earlier: the records of earlier builds, newest first.
     """
     prepared, redact = target.prepared, target.runner.redact
-    settings = prepared.setup.config.build
+    settings, scope = prepared.setup.config.build, prepared.scope
     account = _choose_account(ran, caches, settings.target)
     steps = recall_seconds(list_recorded_steps(account, redact), earlier)
     record = Record(
         version=1,
-        scope=_describe_scope(prepared),
+        scope=RecordedScope(
+            name=scope.name,
+            image=scope.image,
+            target=scope.target,
+            platforms=scope.platforms,
+            branch=str(scope.owner) or None,
+        ),
         started=round(started, 3),
         seconds=round(ran.seconds, 3),
         exit_status=ran.exit_status,
@@ -81,58 +86,47 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
         context=redact(_find_path(prepared, settings.context)),
         file=redact(_find_path(prepared, settings.file)) if settings.file else "",
         network=redact(settings.network or ""),
-        place=_describe_place(prepared),
+        place=RecordedPlace.model_validate(prepared.trust.place, from_attributes=True),
         tools=_describe_tools(prepared, buildx),
-        caches=tuple(
-            RecordedCache(
-                backend=each.backend,
-                place=redact(each.place),
-                scope=each.scope,
-                digest=each.digest,
-                bytes=each.bytes,
-                new_bytes=each.new_bytes,
-                imported=each.imported,
-                exported=each.exported,
-                unsaved=_list_unsaved(steps, each),
-            )
-            for each in caches.results
-        ),
+        caches=tuple(_describe_cache(each, steps, redact) for each in caches.results),
         pulled_bytes=ran.trace.moved.get(Transfer.PULL, 0),
         sent_bytes=ran.trace.moved.get(Transfer.SEND, 0),
         warnings=tuple(map(redact, (*caches.warnings, *caches.advice))),
         build_warnings=tuple(map(redact, ran.trace.warnings)),
-        why_unknown=redact(_explain_unknown(buildx, ran, account)),
+        why_unknown=redact(_explain_unknown(buildx, ran, account) or ""),
     )
-    return fit_record(record, LARGEST_RECORD)
+    return record.fit(LARGEST_RECORD)
 
 
-def _list_unsaved(steps: Iterable[RecordedStep], cache: CacheResult) -> tuple[str, ...] | None:
+def _describe_cache(
+    cache: CacheResult, steps: Iterable[RecordedStep], redact: Redactor
+) -> RecordedCache:
+    masked = replace(cache, place=redact(cache.place))
+    found = RecordedCache.model_validate(masked, from_attributes=True)
     if cache.contents is None:
-        return None
-    forms = (form for step in steps for form in (step.layers, *step.alternatives))
-    digests = {layer.digest for form in forms for layer in form}
-    return tuple(sorted(digests - cache.contents))
+        return found
+    digests = {layer.digest for step in steps for form in step.forms for layer in form}
+    return found.model_copy(update={"unsaved": tuple(sorted(digests - cache.contents))})
 
 
-def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str:
+def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str | None:
     if ran.exit_status:
-        return ""
+        return None
     platforms = {each.name.platform for each in account.built.steps if each.name.platform}
     return explain_unknown(buildx, account.metadata, len(platforms))
 
 
-def remember_build(prepared: Prepared, record: Record) -> str:
+def remember_build(prepared: Prepared, record: Record) -> str | None:
     """Store a record as the last build of its directory, even if the build saved no cache.
 
-    Returns:
-        Why it could not be stored, or an empty string.
+    It returns why that failed; None if it did not.
     """
     if prepared.request.donor:
         # This build only inspects a cache.
-        return ""
+        return None
     trust = prepared.trust
     checkout = Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
-    why, folder = "", find_folder()
+    why, folder = None, find_folder()
     context = prepared.setup.config.build.context
     sent = checkout.directory / context
     if not is_remote(context) and folder.resolve().is_relative_to(sent.resolve()):
@@ -143,15 +137,17 @@ def remember_build(prepared: Prepared, record: Record) -> str:
             add_build(checkout, record.to_json())
         except OSError as error:
             why = error.strerror or str(error)
-    return f"`bxcache history` will not know this build: {why}" if why else ""
+    return f"`bxcache history` will not know this build: {why}" if why else None
 
 
 def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Account:
     """Choose the run that reports the most layers: only an export reports the layers of a step."""
-    runs = (ran, *(each.run for each in caches.saved.values() if each.run is not None))
-    best = max(
-        runs, key=lambda each: sum(bool(op.chains) for op in each.metadata.operations.values())
-    )
+
+    def count_known(run: RunResult) -> int:
+        return sum(bool(each.chains) for each in run.metadata.operations.values())
+
+    saving = (each.run for each in caches.saved.values() if each.run is not None)
+    best = max((ran, *saving), key=count_known)
     return Account(ran.trace, best.trace, best.metadata, target)
 
 
@@ -160,29 +156,6 @@ def _find_path(prepared: Prepared, path: str) -> str:
     if path == "-" or is_remote(path):
         return path
     return os.path.relpath(prepared.request.directory / path, prepared.setup.root)
-
-
-def _describe_scope(prepared: Prepared) -> RecordedScope:
-    scope = prepared.scope
-    return RecordedScope(
-        name=scope.name,
-        image=scope.image,
-        target=scope.target,
-        platforms=scope.platforms,
-        branch=str(scope.owner) or None,
-    )
-
-
-def _describe_place(prepared: Prepared) -> RecordedPlace:
-    place = prepared.trust.place
-    return RecordedPlace(
-        provider=place.provider,
-        branch=place.branch,
-        tag=place.tag,
-        base=place.base,
-        pull_request=place.pull_request,
-        trusted=place.trusted,
-    )
 
 
 def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
@@ -200,16 +173,13 @@ def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
 def _describe_arguments(target: Target, caches: Caches) -> RecordedArguments:
     if not list_build_arguments(target.arguments):
         return RecordedArguments()
-    return hash_arguments(target.arguments, os.environ, _find_key(target, caches))
-
-
-def _find_key(target: Target, caches: Caches) -> str:
-    """The hash key of earlier records, so that their hashes are comparable; else a new key."""
     plan = target.plan
     scopes = (plan.scope.name, *(use.scope for use in plan.imports))
+    # Hashes with the key of earlier records can be compared with theirs.
     stored = (key for each in target.prepared.backends for key in each.read_keys(scopes))
     labels = (each.key for each in caches.saved.values() if each.key)
-    return next(chain(stored, labels), secrets.token_hex(16))
+    key = next(chain(stored, labels), secrets.token_hex(16))
+    return hash_arguments(target.arguments, os.environ, key)
 
 
 def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
@@ -220,8 +190,6 @@ def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
     """
     if not (prepared.trust.writes or plan.imports):
         return None
-    from bxcache.insight.earlier import EarlierBuilds, EarlierQuery  # noqa: PLC0415  # loads all holders
-
     scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
     last = EarlierQuery(scopes, now, most=1, everywhere=False)
     return EarlierBuilds(prepared.setup, EarlierQuery(scopes, now) if is_wanted(prepared) else last)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
-from bxcache.errors import Problem
+from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from bxcache.process import Stop
@@ -61,17 +61,8 @@ _SECTIONS = {
     **dict.fromkeys(("branch", "git_tag", "base_branch", "default_branch", "trusted"), "place"),
 }
 _KEYS = {"git_tag": "tag", "base_branch": "base", "default_branch": "default"}
-_FLAGS = {
-    "context": "PATH",
-    "tags": "--tag",
-    "platforms": "--platform",
-    "build_args": "--build-arg",
-    "build_contexts": "--build-context",
-    "labels": "--label",
-    "secrets": "--secret",
-    "outputs": "--output",
-    "backends": "--backend",
-}
+_OWN = ("--progress", "--quiet", "-q")
+"""The flags of docker that bxcache sets itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +74,6 @@ class BuildRequest:
         extra: arguments for docker, passed on unchanged.
         image: one of the config file's `[images]`.
         config_file: the config file to use instead of searching for one.
-        directory: the working directory.
         raw: pass BuildKit's stream to the observer line by line.
         stdout: the file descriptor for docker's stdout; None discards it.
         with_earlier: also return the records of earlier builds, for a report.
@@ -99,8 +89,15 @@ class BuildRequest:
     raw: bool = False
     stdout: int | None = None
     with_earlier: bool = False
-    donor: str = ""
+    donor: str | None = None
     stop: Stop | None = None
+
+    def check_extra(self) -> None:
+        """Raise a `ConfigError` if an argument for docker is one that bxcache sets itself."""
+        names = [name for name in (word.partition("=")[0] for word in self.extra) if name in _OWN]
+        if names:
+            why = "bxcache reads the stream; give `{}` before the `--`"
+            raise ConfigError(Problem("--", name, why.format(name)) for name in names)
 
     def to_layer(self) -> Layer:
         """The options as the topmost layer of the configuration."""
@@ -111,36 +108,23 @@ class BuildRequest:
                 continue
             section = _SECTIONS.get(name, "build")
             values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(value)
-        sources: dict[Key, Source] = {
-            key: Source(Origin.FLAG, name_flag(key)) for key, _ in find_leaves(values)
-        }
-        return Layer(values, sources)
+        leaves = (key for key, _ in find_leaves(values))
+        return Layer(values, {key: Source(Origin.FLAG, _name_flag(key)) for key in leaves})
 
 
 STDOUT, STDERR = 1, 2
 """The file descriptors of a process's streams."""
 
-_OWN_FLAGS = {
-    "--progress": "bxcache reads the stream; give `--progress` before the `--`",
-    "--quiet": "bxcache reads the stream; give `--quiet` before the `--`",
-    "-q": "bxcache reads the stream; give `-q` before the `--`",
-}
 
-
-def check_extra(extra: Sequence[str]) -> list[Problem]:
-    """List the arguments that docker cannot get, because bxcache sets them itself."""
-    names = [word.partition("=")[0] for word in extra]
-    return [Problem("--", name, _OWN_FLAGS[name]) for name in names if name in _OWN_FLAGS]
-
-
-def name_flag(key: Key) -> str:
+def _name_flag(key: Key) -> str:
     """The command-line name of a config key."""
     name = key[1]
     if key[0] == "gate":
         return f"--gate {name}"
     if key[0] == "place":
         name = next((option for option, inner in _KEYS.items() if inner == name), name)
-    return _FLAGS.get(name) or f"--{name.replace('_', '-')}"
+    # The key of a flag that can be given several times is a plural.
+    return "PATH" if name == "context" else f"--{name.removesuffix('s').replace('_', '-')}"
 
 
 def _plain(value: object) -> object:

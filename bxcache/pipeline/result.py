@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.steps import find_layers, find_line, is_linked
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.metadata import Layer, Metadata
-    from bxcache.buildx.stream.trace import Trace
+    from bxcache.buildx.stream.trace import Trace, TracedStep
     from bxcache.insight.history import Stage
     from bxcache.insight.record import Record, Verdict
     from bxcache.insight.report import Report
@@ -30,7 +32,6 @@ class Step:
         stage: the stage's name; `stage-N` for an unnamed one.
         text: the instruction, as BuildKit shows it.
         line: its first line in the Dockerfile; None if unknown.
-        outcome: `reused`, `executed` or `failed`.
         seconds: its duration, including the transfer of reused layers.
         layers: the layers it made; empty if unknown, as for a failed build.
         platform: the platform; None unless the build has several.
@@ -57,9 +58,7 @@ class BuildResult:
         tags: the image's names.
         steps: every step that was reused, executed or failed, by stage.
         caches: the imported and saved caches.
-        warnings: warnings for the user.
         seconds: how long `docker buildx build` took.
-        record: the record of the build.
         gates: the gates that it failed.
         earlier: the records of earlier builds, newest first, if requested.
     """
@@ -115,13 +114,7 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """The outcome of one of several images.
-
-    Attributes:
-        image: its name.
-        result: the result of the build; None if it did not get that far.
-        error: the error, or None.
-    """
+    """The outcome of one of several images; there is no result of a build that did not run."""
 
     image: str
     result: BuildResult | None = None
@@ -142,10 +135,8 @@ def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
     return min(failed, key=_rank_failure).exit_status if failed else 0
 
 
-def _rank_failure(outcome: ImageOutcome) -> int:
-    if isinstance(outcome.error, BuildFailedError):
-        return 0
-    return 2 if isinstance(outcome.error, StoppedError) else 1
+def _rank_failure(outcome: ImageOutcome) -> tuple[bool, bool]:
+    return not isinstance(outcome.error, BuildFailedError), isinstance(outcome.error, StoppedError)
 
 
 def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step, ...]:
@@ -155,18 +146,14 @@ def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step
     """
     own = (step for step in trace.steps if not is_linked(step, metadata))
     found = [(step, find_line(step, metadata)) for step in own]
-    first: dict[str, float] = {}
+    first = defaultdict[str, float](lambda: inf)
     for step, line in found:
-        stage = step.name.stage
-        first[stage] = min(line or float("inf"), first.get(stage, float("inf")))
-    found.sort(
-        key=lambda each: (
-            first[each[0].name.stage],
-            each[0].name.stage,
-            each[0].name.platform or "",
-            each[0].name.index,
-        )
-    )
+        first[step.name.stage] = min(line or inf, first[step.name.stage])
+
+    def place(each: tuple[TracedStep, int | None]) -> tuple[float, str, str, int]:
+        name = each[0].name
+        return first[name.stage], name.stage, name.platform or "", name.index
+
     return tuple(
         Step(
             stage=step.name.stage,
@@ -178,5 +165,5 @@ def list_steps(trace: Trace, metadata: Metadata, redact: Redactor) -> tuple[Step
             platform=step.name.platform,
             error=redact(step.error),
         )
-        for step, line in found
+        for step, line in sorted(found, key=place)
     )

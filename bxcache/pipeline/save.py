@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.backends.base import Built
@@ -10,8 +11,7 @@ from bxcache.backends.transfers import ABSENT, find_import_error, find_imports, 
 from bxcache.buildx.extra_flags import find_exports
 from bxcache.buildx.stream.events import Noted
 from bxcache.buildx.stream.names import CacheVertex
-from bxcache.pipeline.borrowing import find_borrowing
-from bxcache.pipeline.known_layers import find_known
+from bxcache.pipeline.borrowing import Known, find_borrowing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from bxcache.buildx.metadata import Metadata
     from bxcache.buildx.run import RunResult
     from bxcache.buildx.stream.trace import CacheTransfer
-    from bxcache.pipeline.borrowing import Borrowing, Known
+    from bxcache.pipeline.borrowing import Borrowing
     from bxcache.pipeline.plan import BuildPlan
+    from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.target import Target
 
 _NEVER_OWN = (CacheVertex.EXPORT_GHA, CacheVertex.EXPORT_S3, CacheVertex.EXPORT_AZURE)
@@ -30,14 +31,7 @@ _NEVER_OWN = (CacheVertex.EXPORT_GHA, CacheVertex.EXPORT_S3, CacheVertex.EXPORT_
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """The caches after the build.
-
-    Attributes:
-        results: the result of each cache.
-        saved: the saved scopes, by backend.
-        warnings: a warning for each failed cache.
-        advice: warnings about caches that did not fail.
-    """
+    """The caches after the build, with a warning for each failed one, and advice about others."""
 
     results: tuple[CacheResult, ...] = ()
     saved: Mapping[Backend, SavedScope] = field(default_factory=dict)
@@ -45,10 +39,7 @@ class Caches:
     advice: tuple[str, ...] = ()
 
     def complete(self, metadata: Metadata) -> Metadata:
-        """Complete the metadata of the build with that of the runs that saved it.
-
-        If only later runs export a step, only they report its layers.
-        """
+        """Add the layers of steps that only the runs which saved the build have exported."""
         runs = (each.run for each in self.saved.values())
         return metadata.completed(run.metadata for run in runs if run is not None)
 
@@ -57,8 +48,11 @@ class Caches:
         before = self.saved.get(backend)
         if kept.saved is None or before is None:
             return self
+        place, scope = before.result.place, before.result.scope
         results = tuple(
-            replace(kept.saved.result, imported=each.imported) if _is_same(each, before) else each
+            replace(kept.saved.result, imported=each.imported)
+            if (each.place, each.scope) == (place, scope)
+            else each
             for each in self.results
         )
         more = kept.saved.warnings[len(before.warnings) :]
@@ -66,23 +60,15 @@ class Caches:
         return replace(self, results=results, saved=saved, warnings=(*self.warnings, *more))
 
 
-def _is_same(result: CacheResult, saved: SavedScope) -> bool:
-    return (result.place, result.scope) == (saved.result.place, saved.result.scope)
-
-
 def save_build(target: Target, ran: RunResult) -> Caches:
-    """Save the build; a failed build saves nothing and leaves the caches unchanged.
-
-    Args:
-        target: the build.
-        ran: the result of its run.
-    """
+    """Save the build; a failed build saves nothing and leaves the caches unchanged."""
     plan, runner = target.plan, target.runner
     given = find_exports(target.prepared.request.extra)
     warnings = [*plan.troubles]
     for backend in target.prepared.backends:
         warnings += backend.list_warnings()
-    warnings += [target.reason] if target.reason else []
+    if target.reason is not None:
+        warnings.append(target.reason)
     imported = [*judge_imports(plan, ran, warnings)]
     for note in list_absent(plan, ran):
         runner.report(Noted(note))
@@ -91,25 +77,16 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     known = find_known(target.prepared, plan, ran)
     refused = _find_refused(target, ran, known)
     transfers = match_exports(plan.exports, ran, given)
+    sound = refused.sound if refused is not None else None
     saved: dict[Backend, SavedScope] = {}
     # Save the build's own exports before the slower separate runs.
     for save in sorted(plan.saves, key=lambda each: each.apart):
-        built = Built(
-            runner=runner,
-            imports=plan.imports,
-            ran=ran,
-            transfers=tuple(transfers.get(save.use.place, ())),
-            sound=refused.sound if refused is not None else None,
-        )
+        own = tuple(transfers.get(save.use.place, ()))
+        built = Built(runner, plan.imports, ran, transfers=own, sound=sound)
         found = saved[save.use.backend] = save.use.backend.save(save, built)
         warnings += found.warnings
-    results = _merge(
-        [
-            *imported,
-            *(use.result for use in plan.unsaved),
-            *(each.result for each in saved.values()),
-        ]
-    )
+    unsaved = [use.result for use in plan.unsaved]
+    results = _merge([*imported, *unsaved, *(each.result for each in saved.values())])
     caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)))
     advice = refused.refuse() if refused is not None else _advise(ran, known, caches)
     return replace(caches, advice=(advice,) if advice else ())
@@ -176,6 +153,30 @@ def _name_given(transfer: CacheTransfer) -> str:
     return f"the cache `{transfer.name.removeprefix(CacheVertex.IMPORT)}` that docker was given"
 
 
+def find_known(prepared: Prepared, plan: BuildPlan, ran: RunResult) -> Known | None:
+    """Find the layers that trusted builds have saved; None if the origin of layers does not matter.
+
+    Nothing is looked up for a build whose imports explain all reused steps.
+    """
+    wanted = prepared.setup.config.cache.shared_builder
+    if not prepared.trust.is_guarded or wanted == "trust" or ran.exit_status:
+        return None
+    backends = sorted(prepared.backends, key=lambda each: each.is_remote)
+    imports = {each: [use for use in plan.imports if use.backend is each] for each in backends}
+    known: set[str] = set()
+    for contents in chain(
+        (each.read_imports(own) for each, own in imports.items()),
+        (each.read_trusted(own) for each, own in imports.items()),
+    ):
+        for content in contents:
+            if content is None:
+                return Known(known, "what the build started from cannot be read here")
+            known |= content.layer_sizes.keys()
+        if not find_borrowing(ran, ran.metadata, Known(known)).steps:
+            break
+    return Known(known)
+
+
 def _find_refused(target: Target, ran: RunResult, known: Known | None) -> Borrowing | None:
     """What a build took from the builder's own cache, if the build must not save it; else None."""
     if known is None or not target.prepared.refuses_borrowed:
@@ -184,11 +185,11 @@ def _find_refused(target: Target, ran: RunResult, known: Known | None) -> Borrow
     return found if found.is_unsound else None
 
 
-def _advise(ran: RunResult, known: Known | None, caches: Caches) -> str:
-    """The warning about saved results from the builder's own cache, or an empty string."""
+def _advise(ran: RunResult, known: Known | None, caches: Caches) -> str | None:
+    """The warning about saved results from the builder's own cache, if any."""
     saved = [each.contents for each in caches.results if each.exported or each.aliased]
     if known is None or not saved:
-        return ""
+        return None
     metadata = caches.complete(ran.metadata)
     # The content of an inline cache is not read back.
     layers = {layer for own in saved for layer in (metadata.layers if own is None else own)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.faults import blames_process, find_cache_fault
+
 if TYPE_CHECKING:
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.insight.earlier import EarlierBuilds
@@ -17,9 +19,6 @@ class Target:
     """An image that docker is about to build.
 
     Attributes:
-        prepared: the prepared build.
-        plan: the plan for its caches.
-        runner: runs docker for it.
         arguments: the arguments of `docker`, as far as the record needs them.
         name: its name among others; empty for a single build.
         call: the check that docker runs instead of a build; empty for a build.
@@ -44,6 +43,16 @@ class Target:
                 saves = tuple(s for s in self.plan.saves if s.apart or s.use in uses)
                 return replace(self, plan=replace(self.plan, saves=saves))
         return self
+
+    def mend_caches(self, ran: RunResult) -> str | None:
+        """Explain how a cache made the build fail, after its repair on this machine; else None."""
+        if not ran.exit_status or not self.plan.imports or blames_process(ran.trace):
+            return None
+        fault = find_cache_fault(ran.trace)
+        if not fault and not ran.trace.unloaded:
+            return None
+        notes = [note for backend in self.prepared.backends for note in backend.mend()]
+        return "; ".join(filter(None, (fault, *notes))) or None
 
     def without_caches(self, reason: str | None) -> Target:
         """A copy that is built without imports."""

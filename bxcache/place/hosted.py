@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bxcache.place.statement import (
@@ -15,6 +16,7 @@ from bxcache.place.statement import (
     Statement,
     Verdict,
     compare,
+    drop_tag_from_branch,
     is_request_ref,
     split_ref,
     strip_prefixes,
@@ -30,9 +32,13 @@ _BITBUCKET = Verdict(
 )
 _CIRCLE_UNKNOWN = Verdict(trusted=False, reason="CircleCI does not mark forks in such a project")
 
-# Names of merge request variables after `CI_`: GitLab's own, and those of a mirrored repository.
-_MERGE_REQUEST = ("MERGE_REQUEST", "SOURCE_PROJECT_ID", "PROJECT_ID")
-_EXTERNAL = ("EXTERNAL_PULL_REQUEST", "SOURCE_REPOSITORY", "TARGET_REPOSITORY")
+# The ends of the variables that describe a merge request. The last two differ between GitLab's own,
+# and those of a mirrored repository.
+_PARTS = ("IID", "SOURCE_BRANCH_NAME", "TARGET_BRANCH_NAME")
+_REQUESTS = (
+    ("MERGE_REQUEST", "SOURCE_PROJECT_ID", "PROJECT_ID"),
+    ("EXTERNAL_PULL_REQUEST", "SOURCE_REPOSITORY", "TARGET_REPOSITORY"),
+)
 # Another project's pipeline, or the holder of a trigger token, decides by variables what is built.
 # A child pipeline has the ref and the variables of its parent.
 # https://docs.gitlab.com/ci/jobs/job_rules/#ci_pipeline_source-predefined-variable
@@ -47,39 +53,28 @@ def read_gitlab(variables: Variables) -> Statement:
 
     https://docs.gitlab.com/ci/variables/predefined_variables/
     """
-    for names in (_MERGE_REQUEST, _EXTERNAL):
-        parts = ("IID", "SOURCE_BRANCH_NAME", names[1])
-        if any(variables.get(f"CI_{names[0]}_{part}") for part in parts):
-            return _read_merge_request(variables, *names)
-    branch = variables.find("CI_COMMIT_BRANCH")
-    tag = variables.find("CI_COMMIT_TAG")
-    return Statement(
-        STARTED if variables.get("CI_PIPELINE_SOURCE") in _STARTED_BY_OTHERS else PUSH,
-        branch=branch or (None if tag else variables.find("CI_COMMIT_REF_NAME")),
-        tag=tag,
-        default=variables.find("CI_DEFAULT_BRANCH"),
-        doubts=tuple(_doubt_gitlab(variables)),
-    )
-
-
-def _read_merge_request(variables: Variables, kind: str, head: str, base: str) -> Statement:
-    number, source, target = (
-        f"CI_{kind}_{part}" for part in ("IID", "SOURCE_BRANCH_NAME", "TARGET_BRANCH_NAME")
-    )
-    heads = (f"CI_{kind}_{head}", f"CI_{kind}_{base}")
-    doubts = [*variables.find_missing(number, source, target, *heads)]
-    # Branch pipelines set these; pipelines of external pull requests do too.
-    if variables.get("CI_COMMIT_TAG") or (
-        variables.get("CI_COMMIT_BRANCH") not in ("", variables.get(source))
-    ):
-        doubts.append(f"{number} and the variables of a branch or a tag contradict each other")
-    return Statement(
-        compare(variables.get(heads[0]), variables.get(heads[1])),
-        branch=variables.find(source),
-        base=variables.find(target),
-        default=variables.find("CI_DEFAULT_BRANCH"),
-        pull_request=variables.find(number),
-        doubts=tuple(doubts),
+    default = "CI_DEFAULT_BRANCH"
+    for kind, *repositories in _REQUESTS:
+        names = [f"CI_{kind}_{part}" for part in (*_PARTS, *repositories)]
+        number, source, target, head, base = names
+        if not variables.find(number, source, head):
+            continue
+        doubts = [*variables.find_missing(*names)]
+        # Branch pipelines set these; pipelines of external pull requests do too.
+        own = variables.get(source)
+        if variables.get("CI_COMMIT_TAG") or variables.differs("CI_COMMIT_BRANCH", own):
+            doubts.append(f"{number} and the variables of a branch or a tag contradict each other")
+        verdict = compare(variables.get(head), variables.get(base))
+        fields = {"branch": source, "base": target, "default": default, "pull_request": number}
+        return variables.state(verdict, doubts, **fields)
+    is_started = variables.get("CI_PIPELINE_SOURCE") in _STARTED_BY_OTHERS
+    has_tag = variables.get("CI_COMMIT_TAG")
+    return variables.state(
+        STARTED if is_started else PUSH,
+        _doubt_gitlab(variables),
+        branch="CI_COMMIT_BRANCH" if has_tag else ("CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME"),
+        tag="CI_COMMIT_TAG",
+        default=default,
     )
 
 
@@ -88,10 +83,8 @@ def _doubt_gitlab(variables: Variables) -> Iterator[str]:
     yield from variables.find_stray(
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_NAME"
     )
-    if variables.get("CI_PIPELINE_SOURCE") in (
-        "merge_request_event",
-        "external_pull_request_event",
-    ):
+    events = ("merge_request_event", "external_pull_request_event")
+    if variables.get("CI_PIPELINE_SOURCE") in events:
         yield "CI_PIPELINE_SOURCE names a merge request, but its variables are not set"
     if not variables.find("CI_COMMIT_BRANCH", "CI_COMMIT_TAG"):
         yield "neither CI_COMMIT_BRANCH nor CI_COMMIT_TAG is set"
@@ -108,24 +101,17 @@ def read_circleci(variables: Variables) -> Statement:
     """
     fork = ("CIRCLE_PR_NUMBER", "CIRCLE_PR_REPONAME", "CIRCLE_PR_USERNAME")
     number = variables.find(fork[0]) or _find_circleci_number(variables)
-    branch = variables.find("CIRCLE_BRANCH")
-    if variables.find(*fork) or (branch and is_request_ref(branch.value)):
+    branch = variables.get("CIRCLE_BRANCH")
+    doubts, remarks = [*variables.find_blank(*fork)], []
+    if variables.find(*fork) or (branch and is_request_ref(branch)):
         verdict = FORK
+        doubts += variables.find_missing(*fork)
     elif not variables.get("CIRCLE_PROJECT_REPONAME"):
-        verdict = _CIRCLE_UNKNOWN
+        verdict, remarks = _CIRCLE_UNKNOWN, ["CIRCLE_PROJECT_REPONAME is not set"]
     else:
         verdict = SAME if number else PUSH
-    doubts = [*variables.find_blank(*fork)]
-    if verdict is FORK:
-        doubts += variables.find_missing(*fork)
-    return Statement(
-        verdict,
-        branch=branch,
-        tag=variables.find("CIRCLE_TAG"),
-        pull_request=number,
-        doubts=tuple(doubts),
-        remarks=("CIRCLE_PROJECT_REPONAME is not set",) if verdict is _CIRCLE_UNKNOWN else (),
-    )
+    statement = variables.state(verdict, doubts, branch="CIRCLE_BRANCH", tag="CIRCLE_TAG")
+    return replace(statement, pull_request=number, remarks=tuple(remarks))
 
 
 def _find_circleci_number(variables: Variables) -> Found | None:
@@ -150,14 +136,8 @@ def read_bitbucket(variables: Variables) -> Statement:
         verdict, doubts = _BITBUCKET, [*variables.find_missing(base)]
     else:
         verdict, doubts = PUSH, [*variables.find_blank(number), *variables.find_stray(base)]
-    return Statement(
-        verdict,
-        branch=variables.find("BITBUCKET_BRANCH"),
-        tag=variables.find("BITBUCKET_TAG"),
-        base=variables.find(base),
-        pull_request=variables.find(number),
-        doubts=tuple(doubts),
-    )
+    names = {"branch": "BITBUCKET_BRANCH", "tag": "BITBUCKET_TAG"}
+    return variables.state(verdict, doubts, **names, base=base, pull_request=number)
 
 
 def read_travis(variables: Variables) -> Statement:
@@ -169,30 +149,22 @@ def read_travis(variables: Variables) -> Statement:
     """
     number, head = "TRAVIS_PULL_REQUEST", "TRAVIS_PULL_REQUEST_BRANCH"
     slugs = ("TRAVIS_PULL_REQUEST_SLUG", "TRAVIS_REPO_SLUG")
-    if variables.get(number) not in ("", "false"):
-        doubts = [*variables.find_missing(head, "TRAVIS_BRANCH", *slugs)]
-        return Statement(
-            compare(*(variables.get(name) for name in slugs)),
-            branch=variables.find(head),
-            tag=variables.find("TRAVIS_TAG"),
-            base=variables.find("TRAVIS_BRANCH"),
-            pull_request=variables.find(number),
-            doubts=tuple(doubts),
-        )
+    branch, tag = "TRAVIS_BRANCH", "TRAVIS_TAG"
+    if variables.differs(number, "false"):
+        fields = {"branch": head, "tag": tag, "base": branch, "pull_request": number}
+        missing = variables.find_missing(head, branch, *slugs)
+        return variables.state(compare(*map(variables.get, slugs)), missing, **fields)
     doubts = [*variables.find_missing(number), *variables.find_stray(head, slugs[0])]
     if variables.get("TRAVIS_EVENT_TYPE") == "pull_request":
         doubts.append("TRAVIS_EVENT_TYPE and TRAVIS_PULL_REQUEST contradict each other")
-    branch, tag = variables.find("TRAVIS_BRANCH"), variables.find("TRAVIS_TAG")
-    # For a tag, both hold the tag.
-    if branch and tag and branch.value == tag.value:
-        branch = None
-    return Statement(PUSH, branch=branch, tag=tag, doubts=tuple(doubts))
+    return drop_tag_from_branch(variables.state(PUSH, doubts, branch=branch, tag=tag))
 
 
+_AZURE = "SYSTEM_PULLREQUEST_"
 # A pipeline started by another one; see `Build.Reason` in
 # https://learn.microsoft.com/en-us/azure/devops/pipelines/build/variables
 _AZURE_STARTED = ("BuildCompletion", "ResourceTrigger")
-_AZURE_REQUEST = re.compile(r"refs/(?:pull|pull-requests)/(?P<number>[0-9]+)(?:/.*)?")
+_AZURE_REQUEST = re.compile(r"refs/(?:pull|pull-requests)/[0-9]+(?:/.*)?")
 
 
 def read_azure(variables: Variables) -> Statement:
@@ -203,39 +175,34 @@ def read_azure(variables: Variables) -> Statement:
     https://learn.microsoft.com/en-us/azure/devops/pipelines/build/variables
     """
     ref = variables.find("BUILD_SOURCEBRANCH")
-    request = _AZURE_REQUEST.fullmatch(ref.value) if ref else None
-    prefix = "SYSTEM_PULLREQUEST_"
-    number = variables.find(f"{prefix}PULLREQUESTNUMBER", f"{prefix}PULLREQUESTID")
+    request = ref is not None and _AZURE_REQUEST.fullmatch(ref.value) is not None
+    number = variables.find(f"{_AZURE}PULLREQUESTNUMBER", f"{_AZURE}PULLREQUESTID")
     if request or number or variables.get("BUILD_REASON") == "PullRequest":
-        return Statement(
-            _judge_azure(variables),
-            branch=strip_prefixes(variables.find(f"{prefix}SOURCEBRANCH"), "refs/heads/"),
-            base=strip_prefixes(variables.find(f"{prefix}TARGETBRANCH"), "refs/heads/"),
-            pull_request=number,
-            doubts=tuple(_doubt_azure(variables, request=request is not None, number=number)),
-        )
+        return _read_azure_request(variables, number, has_ref=request)
     branch, tag = split_ref(ref)
     # Repositories outside Azure and GitHub give the bare name; `$/` is a TFVC path.
     if ref and not ref.value.startswith(("refs/", "$/")):
         branch = ref
-    stray = variables.find_stray(f"{prefix}SOURCEBRANCH", f"{prefix}TARGETBRANCH")
+    stray = variables.find_stray(f"{_AZURE}SOURCEBRANCH", f"{_AZURE}TARGETBRANCH")
     follows = variables.get("BUILD_REASON") in _AZURE_STARTED
     verdict = STARTED if follows or variables.get("BUILD_TRIGGEREDBY_BUILDID") else PUSH
     return Statement(verdict, branch=branch, tag=tag, doubts=tuple(stray))
 
 
-def _judge_azure(variables: Variables) -> Verdict:
-    known = {"true": FORK, "false": SAME}
-    return known.get(variables.get("SYSTEM_PULLREQUEST_ISFORK").lower(), MAYBE_FORK)
-
-
-def _doubt_azure(variables: Variables, *, request: bool, number: Found | None) -> Iterator[str]:
-    if _judge_azure(variables) is MAYBE_FORK:
-        yield "SYSTEM_PULLREQUEST_ISFORK is neither True nor False"
-    if not request:
-        yield "BUILD_SOURCEBRANCH is not a pull request's, but other variables are"
-    if number is None:
-        yield "the pull request's number is missing"
-    yield from variables.find_missing(
-        "SYSTEM_PULLREQUEST_SOURCEBRANCH", "SYSTEM_PULLREQUEST_TARGETBRANCH"
+def _read_azure_request(variables: Variables, number: Found | None, *, has_ref: bool) -> Statement:
+    source, target = f"{_AZURE}SOURCEBRANCH", f"{_AZURE}TARGETBRANCH"
+    is_fork = (variables.get(f"{_AZURE}ISFORK") or "").lower()
+    verdict = {"true": FORK, "false": SAME}.get(is_fork, MAYBE_FORK)
+    known = {
+        f"{_AZURE}ISFORK is neither True nor False": verdict is not MAYBE_FORK,
+        "BUILD_SOURCEBRANCH is not a pull request's, but other variables are": has_ref,
+        "the pull request's number is missing": number is not None,
+    }
+    doubts = [doubt for doubt, is_known in known.items() if not is_known]
+    return Statement(
+        verdict,
+        branch=strip_prefixes(variables.find(source), "refs/heads/"),
+        base=strip_prefixes(variables.find(target), "refs/heads/"),
+        pull_request=number,
+        doubts=(*doubts, *variables.find_missing(source, target)),
     )

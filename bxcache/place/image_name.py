@@ -36,13 +36,7 @@ def find_image(setup: Setup, directory: Path) -> str:
 
 
 def name_image(root: Path, directory: Path, context: str, file: str | None) -> str:
-    """Name an image that the config file does not name, by where its Dockerfile is.
-
-    Args:
-        root: the project's top folder.
-        directory: the working directory.
-        context: the build context.
-        file: the value of `--file`, if given.
+    """Name an image by where its Dockerfile is; `root` is the project's top folder.
 
     >>> name_image(Path("/p"), Path("/p"), "services/api", None)
     'services/api'
@@ -58,8 +52,8 @@ def name_image(root: Path, directory: Path, context: str, file: str | None) -> s
     if is_remote(context):
         return _name_remote(root, context, file)
     folder = directory / context
-    path = folder / _USUAL if file in (None, "", _STDIN) else directory / file
-    is_url = file not in (None, "", _STDIN) and is_remote(file)
+    path = directory / file if file and file != _STDIN else folder / _USUAL
+    is_url = file and file != _STDIN and is_remote(file)
     shown = _OUTSIDE if is_url else path_in(root, path)
     inside = path_in(root, folder)
     if folder not in (path.parent, root) and {shown, inside} != {_OUTSIDE}:

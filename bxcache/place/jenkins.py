@@ -6,20 +6,22 @@ https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variable
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bxcache.place.statement import (
     FORK,
     MAYBE_FORK,
     PUSH,
+    REQUEST_REF,
     SAME,
     STARTED,
     Found,
     Statement,
     Verdict,
-    compare,
+    compare_urls,
+    drop_tag_from_branch,
     is_request_ref,
-    name_repository,
     strip_prefixes,
 )
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 # Branch sources name the projects of change requests like this: `PR-12`, `MR-12-merge`.
 _CHANGE = re.compile(r"(?:PR|MR)-[0-9]+(?:-(?:head|merge))?")
-_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
 # Set by a plugin in a job that another job starts; Jenkins itself sets nothing:
 # https://plugins.jenkins.io/envinject/
 _UPSTREAM = "BUILD_CAUSE_UPSTREAMTRIGGER"
@@ -54,12 +55,7 @@ def read_jenkins(variables: Variables) -> Statement:
         return _read_ghprb(variables)
     for number, head, base in _UNMARKED:
         if variables.get(number):
-            return Statement(
-                MAYBE_FORK,
-                branch=variables.find(head),
-                base=variables.find(base),
-                pull_request=variables.find(number),
-            )
+            return variables.state(MAYBE_FORK, branch=head, base=base, pull_request=number)
     return _read_branch(variables)
 
 
@@ -71,56 +67,44 @@ def _read_change(variables: Variables) -> Statement:
 
     https://github.com/jenkinsci/branch-api-plugin
     """
-    doubts = [
-        *variables.find_missing("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET"),
-        *variables.find_blank("CHANGE_FORK"),
-    ]
-    return Statement(
+    names = {"branch": "CHANGE_BRANCH", "base": "CHANGE_TARGET", "pull_request": "CHANGE_ID"}
+    missing = variables.find_missing("CHANGE_ID", "CHANGE_BRANCH", "CHANGE_TARGET")
+    return variables.state(
         FORK if variables.get("CHANGE_FORK") else SAME,
-        branch=variables.find("CHANGE_BRANCH"),
-        tag=variables.find("TAG_NAME"),
-        base=variables.find("CHANGE_TARGET"),
-        pull_request=variables.find("CHANGE_ID"),
-        doubts=tuple(doubts),
+        (*missing, *variables.find_blank("CHANGE_FORK")),
+        **names,
+        tag="TAG_NAME",
     )
 
 
 def _read_ghprb(variables: Variables) -> Statement:
-    """Read the variables of the GitHub pull request builder.
-
-    https://plugins.jenkins.io/ghprb/
-    """
-    head, base = "ghprbAuthorRepoGitUrl", "ghprbGhRepository"
-    return Statement(
-        compare(name_repository(variables.get(head)), name_repository(variables.get(base))),
-        branch=variables.find("ghprbSourceBranch"),
-        base=variables.find("ghprbTargetBranch"),
-        pull_request=variables.find("ghprbPullId"),
-        doubts=tuple(variables.find_missing("ghprbSourceBranch", "ghprbTargetBranch", head, base)),
-    )
+    """Read the GitHub pull request builder: https://plugins.jenkins.io/ghprb/."""
+    names = ("ghprbSourceBranch", "ghprbTargetBranch", "ghprbAuthorRepoGitUrl", "ghprbGhRepository")
+    branch, base, head, own = names
+    fields = {"branch": branch, "base": base, "pull_request": "ghprbPullId"}
+    verdict = compare_urls(variables.get(head), variables.get(own))
+    return variables.state(verdict, variables.find_missing(*names), **fields)
 
 
 def _read_branch(variables: Variables) -> Statement:
     branch, tag = _find_branch(variables), variables.find("TAG_NAME")
-    primary = variables.is_on("BRANCH_IS_PRIMARY")
-    default = variables.find("BRANCH_NAME") if primary else None
+    default = variables.get("BRANCH_NAME") if variables.is_on("BRANCH_IS_PRIMARY") else None
     if branch and branch.value.startswith("refs/tags/"):
         tag, branch = tag or strip_prefixes(branch, "refs/tags/"), None
-    # In a multibranch project, both hold the tag.
-    if branch and tag and branch.value == tag.value:
-        branch = None
-    return Statement(
-        _judge_branch(variables, branch),
+    statement = Statement(
+        PUSH,
         branch=branch,
         tag=tag,
-        default=Found(default.value, "BRANCH_NAME with BRANCH_IS_PRIMARY") if default else None,
+        default=Found(default, "BRANCH_NAME with BRANCH_IS_PRIMARY") if default else None,
         doubts=tuple(_doubt(variables)),
     )
+    statement = drop_tag_from_branch(statement)
+    return replace(statement, verdict=_judge_branch(variables, statement.branch))
 
 
 def _judge_branch(variables: Variables, branch: Found | None) -> Verdict:
     if branch and is_request_ref(branch.value):
-        return _REF
+        return REQUEST_REF
     return STARTED if variables.is_on(_UPSTREAM) else PUSH
 
 
@@ -132,9 +116,11 @@ def _find_branch(variables: Variables) -> Found | None:
     https://plugins.jenkins.io/git/#plugin-content-environment-variables
     """
     found = variables.find("BRANCH_NAME", "GIT_LOCAL_BRANCH", "GIT_BRANCH")
-    if found and found.source != "BRANCH_NAME" and found.value == "detached":
+    if found is None or found.source == "BRANCH_NAME":
+        return found
+    if found.value == "detached":
         return None
-    if found and found.source == "GIT_BRANCH":
+    if found.source == "GIT_BRANCH":
         return strip_prefixes(found, "refs/remotes/origin/", "refs/heads/", "origin/")
     return found
 
@@ -142,5 +128,5 @@ def _find_branch(variables: Variables) -> Found | None:
 def _doubt(variables: Variables) -> Iterator[str]:
     yield from variables.find_blank("CHANGE_ID", "CHANGE_FORK", "ghprbPullId")
     yield from variables.find_stray("ghprbSourceBranch", "gitlabMergeRequestId")
-    if _CHANGE.fullmatch(variables.get("BRANCH_NAME")):
+    if _CHANGE.fullmatch(variables.get("BRANCH_NAME") or ""):
         yield "BRANCH_NAME is a change request's, but CHANGE_ID is not set"

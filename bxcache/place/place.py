@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bxcache.place.providers import UNREAD, read_provider
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bxcache.place.statement import Found, Statement
+    from bxcache.place.statement import Found
 
 _NO_PROVIDER = ("git", "none")
-_FIELDS = ("branch", "tag", "base", "default", "pull_request")
+FIELDS = ("branch", "tag", "base", "default", "pull_request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +64,26 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
     """Read where a build runs from the environment, and from git what that leaves open.
 
     It never fails: what cannot be read is None, with a note if that is unexpected.
-
-    Args:
-        environment: the variables.
-        directory: a directory, in a checkout or not.
-        ask_git: runs git.
     """
     variables = Variables(environment)
     provider, statement = read_provider(variables)
     repository = Repository(directory, ask_git)
-    statement = _complete(statement, repository, is_ci=bool(provider))
+    fields: dict[str, Found | None] = {name: getattr(statement, name) for name in FIELDS}
+    # Git never overrides a provider. A pull request's HEAD does not show its head branch: it is a
+    # merge, or has a made-up name.
+    if not any(fields[name] for name in ("branch", "tag", "pull_request")):
+        fields["branch"] = repository.find_branch()
+        # A CI checkout is detached at any commit; only the provider knows whether that is a tag.
+        if fields["branch"] is None and provider is None:
+            fields["tag"] = repository.find_tag()
+    fields["default"] = fields["default"] or repository.find_default()
     checkout, nothing = _NO_PROVIDER
-    fallback = checkout if repository.is_there else nothing
-    found = {name: value for name in _FIELDS if (value := _get(statement, name)) is not None}
-    values = {name: found[name].value if name in found else None for name in _FIELDS}
     return Place(
-        provider=provider or fallback,
-        **values,
+        provider=provider or (checkout if repository.is_there else nothing),
+        **{name: found.value if found else None for name, found in fields.items()},
         trusted=statement.verdict.trusted,
         reason=statement.verdict.reason,
-        sources={name: value.source for name, value in found.items()},
+        sources={name: found.source for name, found in fields.items() if found},
         notes=(*statement.doubts, *statement.remarks, *repository.notes),
         consulted=tuple(sorted(variables.consulted)),
     )
@@ -92,22 +92,3 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
 def read_trust(environment: Mapping[str, str]) -> bool:
     """Whether a build is trusted; this does not depend on git."""
     return read_provider(Variables(environment))[1].verdict.trusted
-
-
-def _get(statement: Statement, name: str) -> Found | None:
-    found: Found | None = getattr(statement, name)
-    return found
-
-
-def _complete(statement: Statement, repository: Repository, *, is_ci: bool) -> Statement:
-    """Ask git for what a provider does not say. Git never overrides a provider."""
-    branch, tag, default = statement.branch, statement.tag, statement.default
-    # A pull request's HEAD does not show its head branch: it is a merge, or has a made-up name.
-    if branch is None and tag is None and statement.pull_request is None:
-        branch = repository.find_branch()
-        # A CI checkout is detached at any commit; only the provider knows whether that is a tag.
-        if branch is None and not is_ci:
-            tag = repository.find_tag()
-    if default is None:
-        default = repository.find_default()
-    return replace(statement, branch=branch, tag=tag, default=default)

@@ -27,27 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A CI provider.
-
-    Attributes:
-        name: bxcache's name for it.
-        is_marked: whether it set its mark in an environment.
-        read: reads what it says about a build.
-        traces: variables that only it sets. Without its mark, only part of its environment is
-            there, as in a container.
-    """
+    """A CI provider: how it is recognized, and how to read what it says about a build."""
 
     name: str
     is_marked: Callable[[Variables], bool]
     read: Callable[[Variables], Statement]
-    traces: tuple[str, ...]
 
 
 def _is_jenkins(variables: Variables) -> bool:
     """Whether Jenkins runs the build; a person may set `JENKINS_URL` for its command line."""
-    url = bool(variables.get("JENKINS_URL") or variables.get("JENKINS_HOME"))
-    tag = variables.get("BUILD_TAG").startswith("jenkins-")
-    return bool(variables.get("BUILD_ID") or variables.get("BUILD_NUMBER")) and (url or tag)
+    url = variables.find("JENKINS_URL", "JENKINS_HOME")
+    tag = (variables.get("BUILD_TAG") or "").startswith("jenkins-")
+    return bool(variables.find("BUILD_ID", "BUILD_NUMBER") and (url or tag))
 
 
 def _is_woodpecker(variables: Variables) -> bool:
@@ -60,70 +51,47 @@ def _is_drone(variables: Variables) -> bool:
     return drone and not _is_woodpecker(variables)
 
 
+def _on(name: str) -> Callable[[Variables], bool]:
+    return lambda variables: variables.is_on(name)
+
+
+def _set(name: str) -> Callable[[Variables], bool]:
+    return lambda variables: variables.get(name) is not None
+
+
 PROVIDERS = (
-    Provider(
-        "github",
-        # Also set by Gitea and Forgejo.
-        lambda variables: variables.is_on("GITHUB_ACTIONS"),
-        read_github,
-        ("GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_HEAD_REF"),
-    ),
-    Provider(
-        "gitlab",
-        lambda variables: variables.is_on("GITLAB_CI"),
-        read_gitlab,
-        ("CI_PIPELINE_SOURCE", "CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"),
-    ),
-    Provider(
-        "circleci",
-        lambda variables: variables.is_on("CIRCLECI"),
-        read_circleci,
-        ("CIRCLE_BRANCH", "CIRCLE_TAG", "CIRCLE_PR_NUMBER", "CIRCLE_SHA1"),
-    ),
-    Provider(
-        "buildkite",
-        lambda variables: variables.is_on("BUILDKITE"),
-        read_buildkite,
-        ("BUILDKITE_BRANCH", "BUILDKITE_PULL_REQUEST", "BUILDKITE_JOB_ID"),
-    ),
-    Provider("jenkins", _is_jenkins, read_jenkins, ("CHANGE_ID", "CHANGE_FORK", "ghprbPullId")),
-    Provider(
-        "azure",
-        lambda variables: variables.is_on("TF_BUILD"),
-        read_azure,
-        ("BUILD_SOURCEBRANCH", "SYSTEM_PULLREQUEST_ISFORK", "SYSTEM_PULLREQUEST_SOURCEBRANCH"),
-    ),
-    Provider(
-        "bitbucket",
-        lambda variables: bool(variables.get("BITBUCKET_BUILD_NUMBER")),
-        read_bitbucket,
-        ("BITBUCKET_BRANCH", "BITBUCKET_TAG", "BITBUCKET_PR_ID", "BITBUCKET_COMMIT"),
-    ),
-    Provider(
-        "travis",
-        lambda variables: variables.is_on("TRAVIS"),
-        read_travis,
-        ("TRAVIS_BRANCH", "TRAVIS_PULL_REQUEST", "TRAVIS_EVENT_TYPE"),
-    ),
-    Provider(
-        "woodpecker",
-        _is_woodpecker,
-        read_woodpecker,
-        ("CI_PIPELINE_EVENT", "CI_COMMIT_PULL_REQUEST"),
-    ),
-    Provider(
-        "drone", _is_drone, read_drone, ("DRONE_BUILD_EVENT", "DRONE_BRANCH", "DRONE_COMMIT_REF")
-    ),
-    Provider(
-        "teamcity",
-        lambda variables: bool(variables.get("TEAMCITY_VERSION")),
-        read_teamcity,
-        ("TEAMCITY_BUILD_PROPERTIES_FILE",),
-    ),
+    Provider("github", _on("GITHUB_ACTIONS"), read_github),  # Gitea and Forgejo, too
+    Provider("gitlab", _on("GITLAB_CI"), read_gitlab),
+    Provider("circleci", _on("CIRCLECI"), read_circleci),
+    Provider("buildkite", _on("BUILDKITE"), read_buildkite),
+    Provider("jenkins", _is_jenkins, read_jenkins),
+    Provider("azure", _on("TF_BUILD"), read_azure),
+    Provider("bitbucket", _set("BITBUCKET_BUILD_NUMBER"), read_bitbucket),
+    Provider("travis", _on("TRAVIS"), read_travis),
+    Provider("woodpecker", _is_woodpecker, read_woodpecker),
+    Provider("drone", _is_drone, read_drone),
+    Provider("teamcity", _set("TEAMCITY_VERSION"), read_teamcity),
 )
-# Set by providers that bxcache does not read, some of which do not set `CI`: AWS CodeBuild, Bamboo,
-# GoCD, AppVeyor, Cirrus, Semaphore, Bitrise, Codefresh, Prow, Taskcluster, Heroku.
-_OTHERS = (
+TRACES = {
+    "github": ("GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_HEAD_REF"),
+    "gitlab": ("CI_PIPELINE_SOURCE", "CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"),
+    "circleci": ("CIRCLE_BRANCH", "CIRCLE_TAG", "CIRCLE_PR_NUMBER", "CIRCLE_SHA1"),
+    "buildkite": ("BUILDKITE_BRANCH", "BUILDKITE_PULL_REQUEST", "BUILDKITE_JOB_ID"),
+    "jenkins": ("CHANGE_ID", "CHANGE_FORK", "ghprbPullId"),
+    "azure": (
+        "BUILD_SOURCEBRANCH",
+        "SYSTEM_PULLREQUEST_ISFORK",
+        "SYSTEM_PULLREQUEST_SOURCEBRANCH",
+    ),
+    "bitbucket": ("BITBUCKET_BRANCH", "BITBUCKET_TAG", "BITBUCKET_PR_ID", "BITBUCKET_COMMIT"),
+    "travis": ("TRAVIS_BRANCH", "TRAVIS_PULL_REQUEST", "TRAVIS_EVENT_TYPE"),
+    "woodpecker": ("CI_PIPELINE_EVENT", "CI_COMMIT_PULL_REQUEST"),
+    "drone": ("DRONE_BUILD_EVENT", "DRONE_BRANCH", "DRONE_COMMIT_REF"),
+    "teamcity": ("TEAMCITY_BUILD_PROPERTIES_FILE",),
+}
+"""Variables that only one provider sets. Without its mark, only part of its environment is there,
+as in a container."""
+UNREAD = (
     "CODEBUILD_BUILD_ID",
     "bamboo_buildKey",
     "GO_PIPELINE_NAME",
@@ -135,13 +103,17 @@ _OTHERS = (
     "PROW_JOB_ID",
     "TASKCLUSTER_ROOT_URL",
     "HEROKU_TEST_RUN_ID",
+    "CI",
+    "CONTINUOUS_INTEGRATION",
 )
-UNREAD = (*_OTHERS, "CI", "CONTINUOUS_INTEGRATION")
-"""Variables that mark a CI system that bxcache does not read."""
+"""Variables that mark a CI system that bxcache does not read: AWS CodeBuild, Bamboo, GoCD,
+AppVeyor, Cirrus, Semaphore, Bitrise, Codefresh, Prow, Taskcluster, Heroku, or any other."""
 
 _PERSON = Verdict(trusted=True, reason="no CI provider runs it")
 _UNKNOWN = Verdict(trusted=False, reason="the CI provider is unknown")
-_TRACES = Verdict(trusted=False, reason="some variables of a CI provider are set, but not its mark")
+_MARKLESS = Verdict(
+    trusted=False, reason="some variables of a CI provider are set, but not its mark"
+)
 _SEVERAL = Verdict(trusted=False, reason="several CI providers claim to run it")
 _DOUBTED = "the CI provider's variables are incomplete or contradict each other"
 _NUMBER = re.compile(r"[0-9]{1,19}")
@@ -152,29 +124,28 @@ def name_providers(variables: Variables) -> tuple[str, ...]:
     return tuple(provider.name for provider in PROVIDERS if provider.is_marked(variables))
 
 
-def read_provider(variables: Variables) -> tuple[str, Statement]:
-    """Return the provider's name, empty if there is none, and its checked statement."""
+def read_provider(variables: Variables) -> tuple[str | None, Statement]:
+    """Return the provider's name, None if there is none, and its checked statement."""
     marked = [provider for provider in PROVIDERS if provider.is_marked(variables)]
     if not marked:
-        return "", _read_unmarked(variables)
+        return None, _read_unmarked(variables)
     provider = marked[0]
     statement = provider.read(variables)
     if len(marked) > 1:
-        names = " and ".join(name_providers(variables))
+        names = " and ".join(each.name for each in marked)
         note = f"{names} all claim to run this build; using {provider.name}"
         statement = replace(statement, verdict=_SEVERAL, doubts=(note, *statement.doubts))
     return provider.name, _conclude(provider.name, statement)
 
 
 def _read_unmarked(variables: Variables) -> Statement:
-    traces = tuple(
-        f"{name} is set, but no other variable shows that {provider.name} runs this build"
-        for provider in PROVIDERS
-        for name in provider.traces
-        if variables.get(name)
-    )
+    traces = [
+        f"{name} is set, but no other variable shows that {provider} runs this build"
+        for provider, names in TRACES.items()
+        for name in filter(variables.get, names)
+    ]
     if traces:
-        return Statement(_TRACES, remarks=traces[:1])
+        return Statement(_MARKLESS, remarks=(traces[0],))
     for name in UNREAD:
         if variables.is_on(name):
             return Statement(_UNKNOWN, remarks=(f"{name} is set, but the provider is unknown",))

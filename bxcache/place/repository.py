@@ -1,4 +1,4 @@
-"""Git's view of a checkout.
+"""Git's view of a checkout and of its remote.
 
 https://git-scm.com/docs/git-symbolic-ref, https://git-scm.com/docs/git-for-each-ref
 
@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from bxcache.errors import PlaceError
 from bxcache.place.statement import Found
 from bxcache.process import Answer, ask
+from bxcache.redaction import mask_url
 
 Ask = Callable[[Sequence[str], Path], Answer]
 """Runs git with arguments in a directory; raises OSError, or TimeoutError if git hangs."""
 
 _SECONDS = 5
+_REMOTE_SECONDS = 60.0
+_HINT = "`git ls-remote --heads --tags {remote}` shows the full error; `--remote` names another"
 _COMMAND = (
     *("git", "--no-pager", "--no-optional-locks"),
     *("-c", "safe.bareRepository=explicit"),
@@ -44,33 +49,23 @@ def ask_git(arguments: Sequence[str], directory: Path) -> Answer:
     """Run git with a short time limit.
 
     Raises:
-        OSError: git or the directory does not exist.
-        TimeoutError: git did not end within five seconds.
+        OSError: git or the directory does not exist; a TimeoutError if git did not end in time.
     """
-    return run_git(arguments, directory, seconds=_SECONDS, variables=_NO_TRANSPORT)
+    return _run_git(arguments, directory, _SECONDS, _NO_TRANSPORT)
 
 
-def run_git(
-    arguments: Sequence[str],
-    directory: Path,
-    *,
-    seconds: float,
-    variables: Mapping[str, str] | None = None,
+def _run_git(
+    arguments: Sequence[str], directory: Path, seconds: float, variables: Mapping[str, str]
 ) -> Answer:
     """Run git in the checkout around a folder, or without a repository if there is no checkout.
 
     `GIT_DIR` in the environment names another repository, as for git itself.
-
-    Raises:
-        OSError: git or the directory does not exist.
-        TimeoutError: git did not end in time.
     """
-    known = dict(variables or {})
     if "GIT_DIR" not in os.environ:
         checkout = _find_checkout(directory)
-        known |= _NO_REPOSITORY if checkout is None else {}
+        variables = variables if checkout else {**variables, **_NO_REPOSITORY}
         directory = checkout or directory
-    return ask((*_COMMAND, *arguments), variables=known, directory=directory, seconds=seconds)
+    return ask((*_COMMAND, *arguments), variables=variables, directory=directory, seconds=seconds)
 
 
 def _find_checkout(directory: Path) -> Path | None:
@@ -125,26 +120,54 @@ class Repository:
             answer = self._ask(arguments, self._directory)
         except OSError as error:
             self.is_there = False
-            self.notes += _explain_failure(error)
+            if isinstance(error, TimeoutError):
+                self.notes.append(f"git did not answer within {_SECONDS} seconds")
+            elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+                self.notes.append(f"git cannot be run: {error.strerror}")
             return None
         self.is_there = answer.status in (0, fine)
-        if not self.is_there:
-            self.notes += self._explain_refusal(answer)
+        # Git's messages are localized; the setting's name is not.
+        if not self.is_there and "safe.directory" in answer.stderr:
+            note = "git cannot read this checkout: it belongs to another user (safe.directory)"
+            self.notes.append(note)
+        elif not self.is_there and _find_checkout(self._directory):
+            self.notes.append("git cannot read this checkout, although it has a .git")
         return answer.stdout.rstrip("\n") if answer.status == 0 else None
 
-    def _explain_refusal(self, answer: Answer) -> tuple[str, ...]:
-        """Explain why git refused. Its messages are localized; the setting's name is not."""
-        if "safe.directory" in answer.stderr:
-            return ("git cannot read this checkout: it belongs to another user (safe.directory)",)
-        if _find_checkout(self._directory) is not None:
-            return ("git cannot read this checkout, although it has a .git",)
-        return ()
+
+@dataclass(frozen=True, slots=True)
+class RemoteRefs:
+    """The branches and tags of a remote, by their short names."""
+
+    branches: frozenset[str]
+    tags: frozenset[str]
 
 
-def _explain_failure(error: OSError) -> tuple[str, ...]:
-    """Explain why git could not run; a missing git needs no explanation."""
-    if isinstance(error, TimeoutError):
-        return (f"git did not answer within {_SECONDS} seconds",)
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return ()
-    return (f"git cannot be run: {error.strerror}",)
+def list_remote(directory: Path, remote: str) -> RemoteRefs:
+    """List the branches and tags of a remote, given by name or URL.
+
+    A clone knows only what it fetched, often one branch.
+
+    Raises:
+        PlaceError: git fails, or the remote has no branches.
+    """
+    hint = _HINT.format(remote=mask_url(remote))
+    # Without `--`, a remote that begins with a dash would be an option.
+    words = ("ls-remote", "--heads", "--tags", "--refs", "--", remote)
+    try:
+        answer = _run_git(words, directory, _REMOTE_SECONDS, {})
+    except TimeoutError as error:
+        raise PlaceError(f"git did not answer within {_REMOTE_SECONDS:.0f} s", hint=hint) from error
+    except OSError as error:
+        raise PlaceError("cannot list the remote's branches: there is no `git` on PATH") from error
+    if answer.status != 0:
+        said = mask_url(" ".join(answer.stderr.split())) or f"exit status {answer.status}"
+        raise PlaceError(f"git cannot list the remote's branches: {said}", hint=hint)
+    names = [line.partition("\t")[2] for line in answer.stdout.splitlines()]
+    branches, tags = (
+        frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        for prefix in ("refs/heads/", "refs/tags/")
+    )
+    if not branches:
+        raise PlaceError("the git remote has no branches; refusing to remove anything", hint=hint)
+    return RemoteRefs(branches, tags)

@@ -51,14 +51,12 @@ class Kind(StrEnum):
     NONE = "none"
 
 
+_MARKED = (Kind.TAG, Kind.UNTRUSTED)
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The owner of a cache.
-
-    Attributes:
-        kind: its kind.
-        text: the name of the branch or tag, or the identity of an untrusted build.
-    """
+    """The owner of a cache: a branch, a tag, or an untrusted build by its identity."""
 
     kind: Kind = Kind.NONE
     text: str = ""
@@ -72,14 +70,13 @@ class Owner:
     def parse(cls, text: str) -> Owner:
         """Parse an owner as `str` shows it. Git allows no `:` in a branch's name."""
         kind, colon, rest = text.partition(":")
-        if colon and kind in (Kind.TAG, Kind.UNTRUSTED):
+        if colon and kind in _MARKED:
             return cls(Kind(kind), rest)
         return cls.of_branch(text or None)
 
     def __str__(self) -> str:
         """Show the owner: a branch by its name, others with their kind in front."""
-        marked = self.kind in (Kind.TAG, Kind.UNTRUSTED)
-        return f"{self.kind}:{self.text}" if marked else self.text
+        return f"{self.kind}:{self.text}" if self.kind in _MARKED else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,6 @@ class Scope:
         image: the image's name in the project, not docker's name for it.
         target: the stage to build, or None for the last one.
         platforms: the platforms to build, such as `linux/amd64`.
-        owner: the owner of the cache.
     """
 
     image: str
@@ -139,20 +135,15 @@ class Scope:
         return replace(self, owner=owner)
 
     def list_overlapping(self, names: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
-        """List scopes that differ only in platforms and share some with this one.
+        """List scopes that differ only in platforms and share some with this one, best first.
 
-        Args:
-            names: names of existing scopes, possibly among other tags.
-
-        Returns:
-            Their names and platforms, most shared platforms first.
+        `names` are existing scopes, possibly among other tags.
         """
-        own, around = {*self.platforms}, (self.head, write_owner(self.owner))
+        own, around = {*self.platforms}, [*self.head, write_owner(self.owner)]
         found = []
         for name in names:
             *head, written, last = ("", *name.split("."))
-            same = (tuple(head[1:]), last) == around
-            platforms = _read_platforms(written) if same else frozenset()
+            platforms = _read_platforms(written) if [*head[1:], last] == around else frozenset()
             if own & platforms and own != platforms:
                 found.append((name, tuple(sorted(platforms))))
         return sorted(found, key=lambda each: (-len(own & {*each[1]}), len(each[1]), each[0]))
@@ -160,14 +151,9 @@ class Scope:
     def list_related(
         self, owners: Iterable[tuple[Owner, str]], names: Collection[str]
     ) -> Iterator[tuple[str, str]]:
-        """The scopes for other platforms, some of which are this one's, best first.
+        """List these owners' scopes that overlap in platforms, each with what it is to the build.
 
-        Args:
-            owners: whose scopes are wanted, each with what it is to the build.
-            names: the names of scopes that exist, and other tags.
-
-        Returns:
-            Their names, each with what it is to the build.
+        Each owner comes with what it is to the build; the best scopes are first.
         """
         for owner, what in owners:
             own = self.of_owner(owner)
@@ -190,10 +176,6 @@ def write_owner(owner: Owner) -> str:
 
 def name_stage(scope: str, stage: str) -> str:
     """Return the tag of a stage's image, beside the scope's own.
-
-    Args:
-        scope: the scope's name.
-        stage: the stage's name.
 
     >>> name_stage("image.linux-amd64.main", "build")
     'image.linux-amd64.main.build'

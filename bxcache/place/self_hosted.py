@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.place.statement import (
+    ANY_EVENT,
     MAYBE_FORK,
     PUSH,
     SAME,
     STARTED,
-    Found,
-    Statement,
-    Verdict,
-    compare,
-    name_repository,
+    compare_urls,
+    drop_tag_from_branch,
     split_ref,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bxcache.place.statement import Found, Statement
     from bxcache.place.variables import Variables
 
-_ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")
 _TRIGGERED = "BUILDKITE_TRIGGERED_FROM_BUILD_ID"
 
 
@@ -37,52 +36,43 @@ def read_buildkite(variables: Variables) -> Statement:
     https://buildkite.com/docs/pipelines/configure/environment-variables
     """
     number, base = "BUILDKITE_PULL_REQUEST", "BUILDKITE_PULL_REQUEST_BASE_BRANCH"
-    repositories = ("BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_REPO")
-    default = variables.find("BUILDKITE_PIPELINE_DEFAULT_BRANCH")
-    branch, tag = variables.find("BUILDKITE_BRANCH"), variables.find("BUILDKITE_TAG")
-    foreign = branch is not None and ":" in branch.value
-    if variables.get(number) not in ("", "false"):
-        verdict = compare(*(name_repository(variables.get(name)) for name in repositories))
-        doubts = [*variables.find_missing("BUILDKITE_BRANCH", base, *repositories)]
+    head, own = "BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_REPO"
+    branch = "BUILDKITE_BRANCH"
+    names = {"tag": "BUILDKITE_TAG", "default": "BUILDKITE_PIPELINE_DEFAULT_BRANCH"}
+    foreign = ":" in (variables.get(branch) or "")
+    if variables.differs(number, "false"):
+        verdict = compare_urls(variables.get(head), variables.get(own))
+        doubts = [*variables.find_missing(branch, base, head, own)]
         if foreign and verdict is SAME:
-            doubts.append("BUILDKITE_BRANCH is a fork's, but BUILDKITE_PULL_REQUEST_REPO is not")
-        return Statement(
-            verdict,
-            branch=branch,
-            tag=tag,
-            base=variables.find(base),
-            default=default,
-            pull_request=variables.find(number),
-            doubts=tuple(doubts),
+            doubts.append(f"{branch} is a fork's, but {head} is not")
+        return variables.state(
+            verdict, doubts, **names, branch=branch, base=base, pull_request=number
         )
-    doubts = [*variables.find_missing(number), *variables.find_stray(base, repositories[0])]
+    doubts = [*variables.find_missing(number), *variables.find_stray(base, head)]
     if foreign:
-        doubts.append("BUILDKITE_BRANCH is a fork's, but BUILDKITE_PULL_REQUEST is not set")
-    # For a tag, both hold the tag.
-    if branch and tag and branch.value == tag.value:
-        branch = None
-    queue = variables.find("BUILDKITE_MERGE_QUEUE_BASE_BRANCH")
+        doubts.append(f"{branch} is a fork's, but {number} is not set")
     triggered = variables.get("BUILDKITE_SOURCE") == "trigger_job"
     verdict = STARTED if triggered or variables.get(_TRIGGERED) else PUSH
-    return Statement(
-        verdict, branch=branch, tag=tag, base=queue, default=default, doubts=tuple(doubts)
-    )
+    queue = "BUILDKITE_MERGE_QUEUE_BASE_BRANCH"
+    statement = variables.state(verdict, doubts, **names, branch=branch, base=queue)
+    return drop_tag_from_branch(statement)
 
 
 @dataclass(frozen=True, slots=True)
 class _Names:
     """The variable names of Drone or Woodpecker, its descendant."""
 
-    event: tuple[str, ...]
+    events: tuple[str, ...]
     ref: str
     branch: str
     source: str
     target: str
     tag: str
-    number: tuple[str, ...]
+    number: str
     default: str
 
 
+# https://docs.drone.io/pipeline/environment/reference/
 _DRONE = _Names(
     ("DRONE_BUILD_EVENT",),
     "DRONE_COMMIT_REF",
@@ -90,9 +80,10 @@ _DRONE = _Names(
     "DRONE_SOURCE_BRANCH",
     "DRONE_TARGET_BRANCH",
     "DRONE_TAG",
-    ("DRONE_PULL_REQUEST",),
+    "DRONE_PULL_REQUEST",
     "DRONE_REPO_BRANCH",
 )
+# https://woodpecker-ci.org/docs/usage/environment
 _WOODPECKER = _Names(
     # The second is from releases before 1.0.
     ("CI_PIPELINE_EVENT", "CI_BUILD_EVENT"),
@@ -101,7 +92,7 @@ _WOODPECKER = _Names(
     "CI_COMMIT_SOURCE_BRANCH",
     "CI_COMMIT_TARGET_BRANCH",
     "CI_COMMIT_TAG",
-    ("CI_COMMIT_PULL_REQUEST",),
+    "CI_COMMIT_PULL_REQUEST",
     "CI_REPO_DEFAULT_BRANCH",
 )
 _OWN = frozenset(
@@ -109,26 +100,19 @@ _OWN = frozenset(
 )
 
 
-def read_drone(variables: Variables) -> Statement:
-    """Read Drone's variables. None marks a fork, so pull requests are not trusted.
-
-    https://docs.drone.io/pipeline/environment/reference/
-    """
-    return _read(variables, _DRONE)
-
-
-def read_woodpecker(variables: Variables) -> Statement:
-    """Read Woodpecker's variables. None marks a fork, so pull requests are not trusted.
-
-    https://woodpecker-ci.org/docs/usage/environment
-    """
-    return _read(variables, _WOODPECKER)
-
-
 def _read(variables: Variables, names: _Names) -> Statement:
-    event = variables.find(*names.event)
+    """Read the variables of either. None marks a fork, so pull requests are not trusted."""
+    event = variables.find(*names.events)
     if event and event.value.startswith("pull_request"):
-        return _read_pull_request(variables, names)
+        return variables.state(
+            MAYBE_FORK,
+            variables.find_missing(names.number),
+            branch=names.source,
+            # For a pull request, both set the branch to the base branch.
+            base=(names.target, names.branch),
+            default=names.default,
+            pull_request=names.number,
+        )
     branch, tag = split_ref(variables.find(names.ref))
     if not variables.get(names.ref):
         tag = variables.find(names.tag)
@@ -136,35 +120,22 @@ def _read(variables: Variables, names: _Names) -> Statement:
     known = event is not None and event.value in _OWN
     doubts = [*_doubt(variables, names, branch, tag)]
     if not known:
-        doubts.append(f"{names.event[0]} is not a known event")
-    return Statement(
-        PUSH if known else _ANY_EVENT,
-        branch=branch,
-        tag=tag,
-        default=variables.find(names.default),
-        doubts=tuple(doubts),
-    )
+        doubts.append(f"{names.events[0]} is not a known event")
+    statement = variables.state(PUSH if known else ANY_EVENT, doubts, default=names.default)
+    return replace(statement, branch=branch, tag=tag)
 
 
 def _doubt(
     variables: Variables, names: _Names, branch: Found | None, tag: Found | None
 ) -> Iterator[str]:
-    yield from variables.find_stray(*names.number)
-    if tag and variables.get(names.tag) not in ("", tag.value):
+    yield from variables.find_stray(names.number)
+    if tag and variables.differs(names.tag, tag.value):
         yield f"{names.ref} and {names.tag} contradict each other"
     if branch and variables.get(names.tag):
         yield f"{names.ref} is a branch, but {names.tag} is set"
-    if branch and variables.get(names.branch) not in ("", branch.value):
+    if branch and variables.differs(names.branch, branch.value):
         yield f"{names.ref} and {names.branch} contradict each other"
 
 
-def _read_pull_request(variables: Variables, names: _Names) -> Statement:
-    return Statement(
-        MAYBE_FORK,
-        branch=variables.find(names.source),
-        # For a pull request, both set the branch to the base branch.
-        base=variables.find(names.target, names.branch),
-        default=variables.find(names.default),
-        pull_request=variables.find(*names.number),
-        doubts=tuple(variables.find_missing(*names.number)),
-    )
+read_drone = partial(_read, names=_DRONE)
+read_woodpecker = partial(_read, names=_WOODPECKER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,17 @@ PUSH = Verdict(trusted=True, reason="a build of the repository itself")
 SAME = Verdict(trusted=True, reason="a pull request of the same repository")
 FORK = Verdict(trusted=False, reason="a pull request from a fork")
 MAYBE_FORK = Verdict(trusted=False, reason="a pull request that may be from a fork")
+REQUEST_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
+ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")
 STARTED = Verdict(trusted=False, reason="another build started it, possibly with a fork's code")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a provider says about a build.
+    """What a provider says about a build, with the fields of `Place`.
 
     Attributes:
         verdict: whether the code is trusted, if the provider is right.
-        branch: the branch being built; a pull request's head branch.
-        tag: the tag being built.
-        base: a pull request's base branch.
-        default: the repository's default branch.
-        pull_request: a pull request's number.
         doubts: what is missing or contradictory; any doubt removes trust.
         remarks: oddities that do not change the verdict.
     """
@@ -60,24 +57,25 @@ def strip_prefixes(found: Found | None, *prefixes: str) -> Found | None:
     >>> strip_prefixes(Found("refs/heads/main", "X"), "refs/heads/", "refs/tags/")
     Found(value='main', source='X')
     """
-    if found is None:
-        return None
-    for prefix in prefixes:
-        if found.value.startswith(prefix):
-            rest = found.value.removeprefix(prefix)
-            return Found(rest, found.source) if rest else None
-    return found
+    prefix = next((each for each in prefixes if found and found.value.startswith(each)), "")
+    rest = found.value.removeprefix(prefix) if found else ""
+    return Found(rest, found.source) if found and rest else None
 
 
 def split_ref(found: Found | None) -> tuple[Found | None, Found | None]:
     """Split a full ref, such as `refs/heads/main`, into a branch and a tag; at most one is set."""
-    if found is None:
-        return None, None
-    if found.value.startswith("refs/tags/"):
-        return None, strip_prefixes(found, "refs/tags/")
-    if found.value.startswith("refs/heads/"):
-        return strip_prefixes(found, "refs/heads/"), None
-    return None, None
+    branch, tag = (
+        strip_prefixes(found, prefix) if found and found.value.startswith(prefix) else None
+        for prefix in ("refs/heads/", "refs/tags/")
+    )
+    return branch, tag
+
+
+def drop_tag_from_branch(statement: Statement) -> Statement:
+    """Remove a branch with the tag's name; some providers give a tag as both."""
+    branch, tag = statement.branch, statement.tag
+    same = branch is not None and tag is not None and branch.value == tag.value
+    return replace(statement, branch=None) if same else statement
 
 
 _REQUEST = re.compile(
@@ -96,13 +94,18 @@ def is_request_ref(text: str) -> bool:
     return _REQUEST.fullmatch(text) is not None
 
 
-def compare(head: str, base: str) -> Verdict:
-    """Judge a pull request by its two repositories' names; an empty name means unknown."""
+def compare(head: str | None, base: str | None) -> Verdict:
+    """Judge a pull request by its two repositories' names, if both are known."""
     if not head or not base:
         return MAYBE_FORK
     # Hosts ignore the case of ASCII letters; other similar letters differ.
     names = [name.encode(errors="surrogatepass").lower() for name in (head, base)]
     return SAME if names[0] == names[1] else FORK
+
+
+def compare_urls(head: str | None, base: str | None) -> Verdict:
+    """Judge a pull request by its two repositories' URLs, if both are known."""
+    return compare(*(url and name_repository(url) for url in (head, base)))
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/")

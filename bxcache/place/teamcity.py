@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bxcache.place.files import read_file
 from bxcache.place.statement import (
     MAYBE_FORK,
     PUSH,
+    REQUEST_REF,
     Found,
     Statement,
-    Verdict,
     is_request_ref,
     strip_prefixes,
 )
+from bxcache.place.variables import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 _FILE = "TEAMCITY_BUILD_PROPERTIES_FILE"
 _SECOND_FILE = "teamcity.configuration.properties.file"
+_BRANCH = "teamcity.build.branch"
 _VCS_BRANCH = "teamcity.build.vcs.branch."
 _NAMELESS = "<default>"
-_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
 _LINE = re.compile(r"\s*(?P<key>(?:\\.|[^\\\s=:])+)\s*[=:]?\s*(?P<value>.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<letter>.))", re.DOTALL)
 _LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
@@ -54,43 +54,29 @@ def read_teamcity(variables: Variables) -> Statement:
             pull_request=number,
             doubts=(*troubles, *missing),
         )
-    branch = _find_branch(properties)
+    refs = {key: ref for key, ref in properties.items() if ref and key.startswith(_VCS_BRANCH)}
+    shown = properties.get(_BRANCH, "")
+    if len({*refs.values()}) == 1:
+        # A single VCS root has the branch's full name.
+        found = find(next(iter(refs)))
+    else:
+        found = find(_BRANCH) if shown != _NAMELESS else None
+    branch = strip_prefixes(found, "refs/heads/")
+    # TeamCity shows what a branch specification leaves of a ref.
+    is_request = any(is_request_ref(ref) or ref.isdecimal() for ref in (*refs.values(), shown))
     is_default = properties.get("teamcity.build.branch.is_default") == "true"
     return Statement(
-        _judge(properties),
+        REQUEST_REF if is_request else PUSH,
         branch=branch,
         default=branch if is_default else None,
         doubts=tuple(troubles),
     )
 
 
-def _find_branch(properties: dict[str, str]) -> Found | None:
-    """Find the branch; a single VCS root has its full name."""
-    roots = [key for key in properties if key.startswith(_VCS_BRANCH) and properties[key]]
-    names = {properties[key] for key in roots}
-    if len(names) == 1:
-        found = Found(names.pop(), f"{roots[0]} in {_FILE}")
-        return strip_prefixes(found, "refs/heads/")
-    shown = properties.get("teamcity.build.branch", "")
-    if shown in ("", _NAMELESS):
-        return None
-    return strip_prefixes(Found(shown, f"teamcity.build.branch in {_FILE}"), "refs/heads/")
-
-
-def _judge(properties: dict[str, str]) -> Verdict:
-    """Judge a build by its refs; TeamCity shows what a branch specification leaves of them."""
-    names = [
-        value
-        for key, value in properties.items()
-        if key.startswith(_VCS_BRANCH) or key == "teamcity.build.branch"
-    ]
-    return _REF if any(is_request_ref(name) or name.isdecimal() for name in names) else PUSH
-
-
 def _read_files(variables: Variables) -> tuple[dict[str, str], list[str]]:
     """Read the build's properties, and the configuration parameters that they refer to."""
     path = variables.get(_FILE)
-    if not path:
+    if path is None:
         return {}, [f"{_FILE} is not set"]
     try:
         properties = parse_properties(read_file(path))
@@ -111,12 +97,8 @@ def parse_properties(data: bytes) -> dict[str, str]:
     >>> parse_properties(b"#x\na.b=refs\\:heads\\=1\nc : d \\\n  e\n")
     {'a.b': 'refs:heads=1', 'c': 'd e'}
     """
-    pairs = {}
-    for line in _join_lines(data.decode("latin-1")):
-        match = _LINE.fullmatch(line)
-        if match:
-            pairs[_unescape(match["key"])] = _unescape(match["value"])
-    return pairs
+    matches = filter(None, map(_LINE.fullmatch, _join_lines(data.decode("latin-1"))))
+    return {_unescape(match["key"]): _unescape(match["value"]) for match in matches}
 
 
 def _join_lines(text: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bxcache.config.guard import guard_setup
 from bxcache.config.loading import load_setup
 from bxcache.config.sources import Origin
-from bxcache.place.place import read_place, read_trust
+from bxcache.place.place import FIELDS, read_place, read_trust
 from bxcache.place.scope import Kind, Owner
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ class Trust:
     """What a build may do with caches, as decided from its place and its configuration.
 
     Attributes:
-        place: where the build runs.
         writes: whether it saves its cache.
         reason: why it saves its cache, or why not.
-        notes: notes for people.
         refused: settings of the config file that do not count.
         found: the place according to the CI system and git alone, without the configuration.
     """
@@ -69,20 +67,19 @@ class Trust:
     def list_owners(self, read: tuple[Donor, ...]) -> Iterator[tuple[Owner, str]]:
         """List whose caches the build may import, best first, with a description of each."""
         place = self.place
-        found: dict[Donor, list[tuple[Owner, str]]] = {
-            "branch": [(self.owner, _describe_own(place))],
-            "base": [(Owner.of_branch(place.base), "the pull request's base branch")],
-            "default": [(Owner.of_branch(place.default), "the default branch")],
+        branches: dict[Donor, tuple[str | None, str]] = {
+            "branch": (None if place.trusted else place.branch, "the branch of the same name"),
+            "base": (place.base, "the pull request's base branch"),
+            "default": (place.default, "the default branch"),
         }
-        if not place.trusted and place.branch is not None:
-            found["branch"].append((Owner.of_branch(place.branch), "the branch of the same name"))
-        seen: set[Owner] = set()
+        found: dict[Owner, str] = {}
         for donor in read:
-            for owner, what in found[donor]:
-                unknown = owner.kind is Kind.NONE and donor != "branch"
-                if owner not in seen and not unknown:
-                    seen.add(owner)
-                    yield owner, what
+            if donor == "branch":
+                found.setdefault(self.owner, _describe_own(place))
+            branch, what = branches[donor]
+            if branch is not None:
+                found.setdefault(Owner.of_branch(branch), what)
+        yield from found.items()
 
 
 def find_owner(place: Place) -> Owner:
@@ -112,13 +109,7 @@ def open_setup(
     file: Path | None = None,
     image: str | None = None,
 ) -> tuple[Setup, Trust]:
-    """Load the settings that count in a directory, and decide what the build may do.
-
-    The arguments are those of `load_setup`.
-
-    Raises:
-        ConfigError: all problems of all sources at once.
-    """
+    """Load the settings that count, with `load_setup`, and decide what the build may do."""
     setup = load_setup(directory, environment, flags=flags, file=file, image=image)
     return decide_trust(read_place(environment, directory), setup, directory)
 
@@ -150,19 +141,12 @@ def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
     """List what is known of the place: each value with its key and source."""
     place = trust.place
     variables = ", ".join(place.consulted) or "no CI variable is set"
-    shown = {
-        "branch": place.branch,
-        "tag": place.tag,
-        "base": place.base,
-        "default": place.default,
-        "pull_request": place.pull_request,
-    }
-    rows: list[tuple[str, Any, str]] = [
-        (f"{_TABLE}.{name}", value, place.sources.get(name, "")) for name, value in shown.items()
-    ]
     return [
         (f"{_TABLE}.provider", place.provider, variables),
-        *rows,
+        *(
+            (f"{_TABLE}.{each}", getattr(place, each), place.sources.get(each, ""))
+            for each in FIELDS
+        ),
         (f"{_TABLE}.trusted", place.trusted, place.reason),
         ("saves", trust.writes, trust.reason),
     ]

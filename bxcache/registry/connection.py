@@ -17,24 +17,18 @@ from urllib.parse import unquote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies, parse_http_list, parse_keqv_list, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import (
-    HTTPError,
-    InsecureRequestWarning,
-    MaxRetryError,
-    NewConnectionError,
-)
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as LateError
 from urllib3.util import Retry, Timeout, make_headers
 
 from bxcache.config.reference import HUB
-from bxcache.registry.certificates import make_context
-from bxcache.registry.credentials import find_login
-from bxcache.registry.faults import DENIED, Reply, explain_failure, explain_reply, explain_token
+from bxcache.errors import RegistryError, Trouble
+from bxcache.registry.credentials import find_login, make_context
+from bxcache.registry.faults import DENIED, Reply, explain_failure, explain_reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.errors import RegistryError
     from bxcache.registry.credentials import Login
 
 _HUB_ADDRESS = "registry-1.docker.io"
@@ -77,19 +71,16 @@ class Query:
     """One request.
 
     Attributes:
-        method: the HTTP method.
         path: the path on the registry, or a URL from the registry.
         operation: what the request does, for errors.
         expected: the statuses that are not errors.
         access: what a token must allow, such as `repository:app:pull`.
-        headers: the request's headers.
-        body: the request's body.
     """
 
     method: str
     path: str
     operation: str
-    expected: tuple[int, ...]
+    expected: tuple[int, ...] = (_OK,)
     access: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
@@ -99,13 +90,7 @@ class Connection:
     """A connection to one registry. Several threads may use it at once."""
 
     def __init__(self, host: str, environment: Mapping[str, str], *, insecure: bool) -> None:
-        """Nothing is asked yet.
-
-        Args:
-            host: the registry as a reference names it.
-            environment: the process's variables, for docker's settings.
-            insecure: plain HTTP and unverified TLS are allowed.
-        """
+        """Create the connection to a reference's host, without a request."""
         self.host = host
         self._environment = environment
         self._loopback = _LOOPBACK.fullmatch(host) is not None
@@ -113,23 +98,21 @@ class Connection:
         self._address = _HUB_ADDRESS if host == HUB else host
         self._schemes = ["http", "https"] if self._loopback else ["https", *(["http"] * insecure)]
         self._lock = Lock()
-        self._login: Login | None = None
-        self._asked_login = False
         self._access: dict[str, str] = {}
 
     @property
     def login(self) -> Login | None:
         """Docker's login to the registry, looked up once, when needed."""
         with self._lock:
-            if not self._asked_login:
-                self._login = find_login(self.host, self._environment)
-                self._asked_login = True
-            return self._login
+            return self._found_login
+
+    @cached_property
+    def _found_login(self) -> Login | None:
+        return find_login(self.host, self._environment)
 
     @cached_property
     def _pool(self) -> urllib3.PoolManager:
-        verify = not (self._insecure or self._loopback)
-        return _make_pool(self.host, verify=verify)
+        return _make_pool(self.host, verify=not (self._insecure or self._loopback))
 
     def ask(self, query: Query) -> Reply:
         """Send a request, with credentials if the registry asks for them.
@@ -157,7 +140,7 @@ class Connection:
 
     def _try_schemes(self, query: Query, granted: str | None) -> Reply:
         """Try each scheme, and keep the first that works."""
-        *others, last = list(self._schemes)
+        *others, last = self._schemes
         for scheme in others:
             try:
                 reply = self._speak(scheme, query, granted)
@@ -210,13 +193,12 @@ class Connection:
         """
         scheme, _, rest = reply.headers.get("WWW-Authenticate", "").partition(" ")
         if scheme.lower() == "basic" and self.login is not None and not self.login.is_token:
-            granted = self.login.basic
+            self._access[query.access] = self.login.basic
         elif scheme.lower() == "bearer":
-            granted = self._fetch_token(_parse_challenge(rest), query)
+            self._access[query.access] = self._fetch_token(_parse_challenge(rest), query)
         else:
             return None
-        self._access[query.access] = granted
-        return granted
+        return self._access[query.access]
 
     def _fetch_token(self, challenge: Mapping[str, str], query: Query) -> str:
         realm = urljoin(f"{self._schemes[0]}://{self._address}", challenge.get("realm", ""))
@@ -241,7 +223,8 @@ class Connection:
             raise self._refuse(query, answer)
         token = _read_token(answer.body)
         if not token:
-            raise explain_token(self.host, query.operation)
+            cause = "its token server did not return a token"
+            raise RegistryError(self.host, query.operation, cause, trouble=Trouble.SICK)
         return f"Bearer {token}"
 
 
@@ -251,9 +234,9 @@ def _find_origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _is_late(error: MaxRetryError) -> bool:
-    late = isinstance(error.reason, LateError)
     # For urllib3, a refused connection is a timeout, too.
-    return late and not isinstance(error.reason, NewConnectionError)
+    refused = isinstance(error.reason, NewConnectionError)
+    return isinstance(error.reason, LateError) and not refused
 
 
 def _is_wrong_scheme(reply: Reply) -> bool:
@@ -273,14 +256,12 @@ def _make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
         urllib3.disable_warnings(InsecureRequestWarning)
     proxy = _find_proxy(host)
     if not proxy:
-        return urllib3.PoolManager(ssl_context=context, maxsize=_MOST_AT_ONCE)
+        return urllib3.PoolManager(maxsize=_MOST_AT_ONCE, ssl_context=context)
     user = urlsplit(proxy)
     login = f"{unquote(user.username)}:{unquote(user.password or '')}" if user.username else None
+    headers = make_headers(proxy_basic_auth=login)
     return urllib3.ProxyManager(
-        proxy,
-        proxy_headers=make_headers(proxy_basic_auth=login),
-        ssl_context=context,
-        maxsize=_MOST_AT_ONCE,
+        proxy, maxsize=_MOST_AT_ONCE, proxy_headers=headers, ssl_context=context
     )
 
 

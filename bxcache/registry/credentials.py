@@ -1,16 +1,17 @@
-"""Docker's login to a registry, from its config file or a credential helper.
+"""What docker has for a registry: a login, in its config file or a helper, and certificates.
 
 https://docs.docker.com/reference/cli/docker/login/#credential-stores
 https://github.com/docker/docker-credential-helpers#development
+https://docs.docker.com/engine/security/certificates/
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +25,15 @@ _HUB_KEY = "https://index.docker.io/v1/"
 _NO_USER = "<token>"
 _SECONDS_FOR_HELPER = 20.0
 _LARGEST_FILE = 1 << 20
+_CERTIFICATES = Path("/etc/docker/certs.d")
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Credentials for a registry.
-
-    Attributes:
-        user: the user name; empty if `secret` is an identity token.
-        secret: the password or the identity token; never part of the repr.
-    """
+    """Credentials for a registry; without a user, the secret is an identity token."""
 
     user: str
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"Login(user={self.user!r})"
+    secret: str = field(repr=False)
 
     @property
     def is_token(self) -> bool:
@@ -54,26 +48,17 @@ class Login:
 
 
 def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
-    """Docker's login to a registry, or None.
-
-    Args:
-        host: the registry as in a reference, with the port if it has one.
-        environment: the process's variables.
-    """
+    """Docker's login to a registry, named as in a reference; None without one."""
     settings = _read_settings(_find_folder(environment) / "config.json")
     key = _HUB_KEY if host == HUB else host
-    helpers = _table(settings, "credHelpers")
+    helpers = _as_table(settings.get("credHelpers"))
     named = (helpers[name] for name in (key, host) if name in helpers)
-    helper = next(named, settings.get("credsStore"))
-    if isinstance(helper, str) and helper:
-        found = _ask_helper(helper, key)
-        if found is not None:
-            return found
-    entries = _table(settings, "auths")
+    found = [_ask_helper(next(named, settings.get("credsStore")), key)]
+    entries = _as_table(settings.get("auths"))
     # Old docker versions wrote URLs.
     names = (key, *(name for name in entries if _find_host(name) == host))
-    found_entries = (_parse_entry(entries.get(name)) for name in names)
-    return next((found for found in found_entries if found is not None), None)
+    found += (_parse_entry(entries.get(name)) for name in names)
+    return next((each for each in found if each is not None), None)
 
 
 def _find_host(key: str) -> str:
@@ -87,43 +72,58 @@ def _find_folder(environment: Mapping[str, str]) -> Path:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     # Docker itself reports an unreadable file.
-    with suppress(OSError, ValueError, RecursionError):
-        with path.open("rb") as file:
-            document = json.loads(file.read(_LARGEST_FILE))
-        return document if isinstance(document, dict) else {}
+    with suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
+        return _as_table(json.loads(file.read(_LARGEST_FILE)))
     return {}
 
 
-def _table(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    found = settings.get(name)
-    return found if isinstance(found, dict) else {}
+def _as_table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _ask_helper(name: str, key: str) -> Login | None:
+def _ask_helper(name: object, key: str) -> Login | None:
+    if not isinstance(name, str) or not name:
+        return None
     with suppress(OSError, TimeoutError, ValueError, RecursionError):
         answer = ask([f"docker-credential-{name}", "get"], stdin=key, seconds=_SECONDS_FOR_HELPER)
-        document = json.loads(answer.stdout) if answer.status == 0 else None
-        if isinstance(document, dict):
-            return _make_login(document.get("Username"), document.get("Secret"))
+        document = _as_table(json.loads(answer.stdout)) if answer.status == 0 else {}
+        return _make_login(document.get("Username"), document.get("Secret"))
     return None
 
 
-def _parse_entry(entry: object) -> Login | None:
-    if not isinstance(entry, dict):
-        return None
+def _parse_entry(value: object) -> Login | None:
+    entry = _as_table(value)
     token = entry.get("identitytoken")
     if isinstance(token, str) and token:
         return Login("", token)
-    with suppress(binascii.Error, ValueError):
-        text = base64.b64decode(str(entry.get("auth") or ""), validate=True).decode()
-        user, _, secret = text.partition(":")
-        found = _make_login(user, secret.rstrip("\0"))
-        if found is not None:
-            return found
-    return _make_login(entry.get("username"), entry.get("password"))
+    user, _, secret = _decode(str(entry.get("auth") or "")).partition(":")
+    found = _make_login(user, secret.rstrip("\0"))
+    return found or _make_login(entry.get("username"), entry.get("password"))
+
+
+def _decode(text: str) -> str:
+    with suppress(ValueError):
+        return base64.b64decode(text, validate=True).decode()
+    return ""
 
 
 def _make_login(user: object, secret: object) -> Login | None:
     if not isinstance(user, str) or not isinstance(secret, str) or not user or not secret:
         return None
     return Login("" if user == _NO_USER else user, secret)
+
+
+def make_context(host: str, *, verify: bool) -> ssl.SSLContext:
+    """The TLS context for a registry: the system's certificates, and docker's for this host."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    for folder in (_CERTIFICATES / host, Path.home() / ".docker" / "certs.d" / host):
+        # Docker itself reports unreadable files.
+        with suppress(OSError, ssl.SSLError):
+            for file in sorted(folder.glob("*.crt")):
+                context.load_verify_locations(file)
+            for file in sorted(folder.glob("*.cert")):
+                context.load_cert_chain(file, file.with_suffix(".key"))
+    return context

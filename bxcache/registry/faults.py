@@ -7,16 +7,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ProxySchemeUnknown,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3 import exceptions as http
 
 from bxcache.errors import RegistryError, Trouble
 from bxcache.redaction import mask_url
@@ -27,14 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A registry's answer.
-
-    Attributes:
-        status: the HTTP status.
-        headers: the answer's headers.
-        body: its content, up to a limit.
-        url: its URL after all redirects.
-    """
+    """A registry's answer, its body up to a limit, its URL after all redirects."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,7 +26,13 @@ class Reply:
     url: str
 
 
-_UNREACHED = (NewConnectionError, NameResolutionError, SSLError, ProxyError, ProxySchemeUnknown)
+_UNREACHED = (
+    http.NewConnectionError,
+    http.NameResolutionError,
+    http.SSLError,
+    http.ProxyError,
+    http.ProxySchemeUnknown,
+)
 DENIED = (401, 403)
 """The statuses of a missing authorization."""
 _UNSUPPORTED = (405, 501)
@@ -51,7 +41,7 @@ _LONGEST_CAUSE = 200
 
 def explain_failure(host: str, operation: str, error: Exception) -> RegistryError:
     """The error of a request without an answer."""
-    while isinstance(error, MaxRetryError) and error.reason is not None:
+    while isinstance(error, http.MaxRetryError) and error.reason is not None:
         error = error.reason
     trouble = Trouble.UNREACHABLE if isinstance(error, _UNREACHED) else Trouble.SICK
     return RegistryError(host, operation, _name_failure(error), trouble=trouble)
@@ -59,51 +49,36 @@ def explain_failure(host: str, operation: str, error: Exception) -> RegistryErro
 
 def _name_failure(error: Exception) -> str:
     match error:
-        case NameResolutionError():
+        case http.NameResolutionError():
             return "its host name is unknown"
-        case NewConnectionError():
+        case http.NewConnectionError():
             return "connection refused" if "refused" in str(error) else _shorten(str(error))
-        case ConnectTimeoutError():
+        case http.ConnectTimeoutError():
             return "the connection timed out"
-        case ReadTimeoutError():
+        case http.ReadTimeoutError():
             return "it did not answer in time"
-        case SSLError(args=[ssl.SSLCertVerificationError() as cause, *_]):
+        case http.SSLError(args=[ssl.SSLCertVerificationError() as cause, *_]):
             return f"its certificate is not trusted: {_shorten(str(cause))}"
-        case SSLError():
+        case http.SSLError():
             return f"the TLS connection failed: {_shorten(str(error.args[0]))}"
-        case ProxyError():
+        case http.ProxyError():
             return "the proxy refused the connection"
     return _shorten(str(error))
 
 
 def explain_reply(host: str, operation: str, reply: Reply, *, known: bool) -> RegistryError:
-    """The error of a request with an unexpected status.
-
-    Args:
-        host: the registry.
-        operation: the request.
-        reply: its answer.
-        known: docker has a login to this registry.
-    """
-    message = _read_errors(reply.body)
-    cause = f"{reply.status} {message}".strip()
-    if reply.status in DENIED:
-        hint = (
-            f"docker's login does not allow this; run `docker login {host}` with another account"
-            if known
-            else f"docker is not logged in to this registry; run `docker login {host}`"
-        )
-        return RegistryError(host, operation, cause, trouble=Trouble.DENIED, hint=hint)
+    """The error of a request with an unexpected status; `known`: docker has a login there."""
+    cause, hint = f"{reply.status} {_read_errors(reply.body)}".strip(), ""
     sick = reply.status >= 500 and reply.status not in _UNSUPPORTED  # noqa: PLR2004
     sick = sick or reply.status == 429  # noqa: PLR2004  # too many requests
     trouble = Trouble.SICK if sick else Trouble.REFUSED
-    return RegistryError(host, operation, cause, trouble=trouble)
-
-
-def explain_token(host: str, operation: str) -> RegistryError:
-    """The error of a registry whose token server did not return a token."""
-    cause = "its token server did not return a token"
-    return RegistryError(host, operation, cause, trouble=Trouble.SICK)
+    if reply.status in DENIED:
+        trouble = Trouble.DENIED
+        hint = f"docker is not logged in to this registry; run `docker login {host}`"
+        if known:
+            why = "docker's login does not allow this"
+            hint = f"{why}; run `docker login {host}` with another account"
+    return RegistryError(host, operation, cause, trouble=trouble, hint=hint)
 
 
 def _read_errors(body: bytes) -> str:

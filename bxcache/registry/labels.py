@@ -41,7 +41,6 @@ class Label:
     """The metadata of a scope in a registry.
 
     Attributes:
-        scope: the scope.
         digest: the manifest that was written under the scope's tag.
         created: when the cache was written, in seconds since 1970.
         used: when a build that may write last wrote or read it, in seconds since 1970.
@@ -135,39 +134,36 @@ def parse_label(body: bytes) -> Label | None:
         document = json.loads(body)
         if document["artifactType"] != ARTIFACT_TYPE:
             return None
-        notes = {str(k): str(v) for k, v in document["annotations"].items()}
-        scope = Scope(
-            notes[f"{_PREFIX}image"],
-            notes[f"{_PREFIX}target"] or None,
-            tuple(filter(None, notes[f"{_PREFIX}platforms"].split(","))),
-            _read_owner(notes),
+        notes = {
+            name.removeprefix(_PREFIX): str(value)
+            for name, value in document["annotations"].items()
+            if name.startswith((_PREFIX, _CREATED))
+        }
+        branch = notes["branch"]
+        owner = Owner(Kind.BRANCH, branch) if "owner" in notes else Owner.parse(branch)
+        platforms = tuple(filter(None, notes["platforms"].split(",")))
+        stages, layers = json.loads(notes.get("stages", "{}")), document.get("layers")
+        return Label(
+            scope=Scope(notes["image"], notes["target"] or None, platforms, owner),
+            digest=notes["digest"],
+            created=_read_time(notes[_CREATED]),
+            used=_read_time(notes["used"]),
+            records=tuple(_read_records(layers if isinstance(layers, list) else ())),
+            key=notes.get("key", ""),
+            stages=tuple(_read_stages(stages if isinstance(stages, dict) else {})),
         )
-        created, used = (_read_time(notes[key]) for key in (_CREATED, f"{_PREFIX}used"))
-        records = tuple(_read_records(document.get("layers")))
-        key = notes.get(f"{_PREFIX}key", "")
-        stages = tuple(_read_stages(json.loads(notes.get(f"{_PREFIX}stages", "{}"))))
-        return Label(scope, notes[f"{_PREFIX}digest"], created, used, records, key, stages)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
 
-def _read_owner(notes: Mapping[str, str]) -> Owner:
-    text = notes[f"{_PREFIX}branch"]
-    return Owner(Kind.BRANCH, text) if f"{_PREFIX}owner" in notes else Owner.parse(text)
-
-
-def _read_records(layers: object) -> Iterator[Descriptor]:
-    listed = layers if isinstance(layers, list) else []
-    for each in listed:
+def _read_records(layers: Iterable[object]) -> Iterator[Descriptor]:
+    for each in layers:
         if isinstance(each, dict) and each.get("mediaType") == RECORD_TYPE:
             yield Descriptor.model_validate(each)
 
 
-def _read_stages(document: object) -> Iterator[tuple[str, str]]:
-    listed = document if isinstance(document, dict) else {}
-    for part, digest in listed.items():
-        if isinstance(digest, str):
-            yield part, digest
+def _read_stages(stages: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    return ((part, digest) for part, digest in stages.items() if isinstance(digest, str))
 
 
 def _write_time(seconds: float) -> str:

@@ -21,13 +21,7 @@ _MOST_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The result of looking up a ref.
-
-    Attributes:
-        repository: the ref's repository.
-        manifest: its manifest; None if it does not exist.
-        error: why the lookup failed, or None.
-    """
+    """A ref after it was looked up; without a manifest, it does not exist or the lookup failed."""
 
     repository: Repository
     manifest: RemoteManifest | None = None
@@ -49,24 +43,20 @@ def probe_refs(refs: Mapping[str, bool], environment: Mapping[str, str]) -> dict
         refs: the refs, each with whether its registry may be insecure.
         environment: the process's variables, for docker's settings.
     """
-    if not refs:
-        return {}
     repositories: dict[tuple[str, bool], Repository] = {}
-    for ref, insecure in refs.items():
-        parsed = Reference.parse(ref)
-        key = parsed.name, insecure
-        if key not in repositories:
-            repositories[key] = open_repository(parsed, environment, insecure=insecure)
-    with ThreadPoolExecutor(min(len(refs), _MOST_AT_ONCE)) as pool:
-        jobs = {
-            ref: pool.submit(_look, repositories[Reference.parse(ref).name, insecure], ref)
-            for ref, insecure in refs.items()
-        }
-        return {ref: job.result() for ref, job in jobs.items()}
+    jobs = {}
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        for ref, insecure in refs.items():
+            parsed = Reference.parse(ref)
+            key = parsed.name, insecure
+            if key not in repositories:
+                repositories[key] = open_repository(parsed, environment, insecure=insecure)
+            jobs[ref] = pool.submit(_look, repositories[key], parsed.tag or "latest")
+    return {ref: job.result() for ref, job in jobs.items()}
 
 
-def _look(repository: Repository, ref: str) -> Sighting:
+def _look(repository: Repository, tag: str) -> Sighting:
     try:
-        return Sighting(repository, repository.read_manifest(Reference.parse(ref).tag or "latest"))
+        return Sighting(repository, repository.read_manifest(tag))
     except RegistryError as error:
         return Sighting(repository, error=error)

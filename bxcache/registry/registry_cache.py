@@ -14,16 +14,12 @@ from bxcache.oci.documents import compute_digest
 from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_artifact
 from bxcache.registry.probing import open_repository
 from bxcache.registry.retention import Removal, Retention, choose_removed
-from bxcache.registry.scopes import (
-    RemoteScope,
-    find_own,
-    list_scopes,
-    read_digests,
-    remove_scope,
-)
+from bxcache.registry.scopes import find_own, list_scopes, read_digests, remove_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from bxcache.registry.scopes import RemoteScope
 
 _NO_DELETING = (
     "set `REGISTRY_STORAGE_DELETE_ENABLED=true` in docker's own registry; a hosted one needs a "
@@ -33,13 +29,9 @@ _NO_DELETING = (
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result of pruning.
+    """The result of pruning, with the size of the layers that only removed scopes had.
 
-    Attributes:
-        removed: the removed scopes, and why.
-        kept: the kept scopes.
-        freed_bytes: the size of the layers that only removed scopes had. The registry's next
-            garbage collection frees the space.
+    The registry's next garbage collection frees the space.
     """
 
     removed: tuple[Removal, ...]
@@ -57,24 +49,21 @@ class RegistryCache:
     """
 
     def __init__(self, ref: str, *, insecure: bool = False) -> None:
-        """Create the cache without a request.
+        """Create the cache of a reference, whose tag is ignored, without a request.
 
         Args:
-            ref: the repository; a tag is ignored.
+            ref: the repository.
             insecure: allow plain HTTP and unverified TLS.
 
         Raises:
             ValueError: it is not a reference.
         """
-        self.name = Reference.parse(ref).name
-        self._repository = open_repository(Reference(self.name), os.environ, insecure=insecure)
+        reference = Reference.parse(ref)
+        self.name = reference.name
+        self._repository = open_repository(reference, os.environ, insecure=insecure)
 
     def list_scopes(self) -> list[RemoteScope]:
-        """Every scope that bxcache has written, sorted by tag.
-
-        Raises:
-            RegistryError: a request failed.
-        """
+        """Every scope that bxcache has written, by tag; RegistryError if a request fails."""
         return list_scopes(self._repository)
 
     def prune(
@@ -114,7 +103,10 @@ class RegistryCache:
         if removals and not dry_run:
             self._check_deleting()
             self._remove([removal.scope for removal in removals])
-        return Pruned(tuple(removals), kept, _measure_freed(removals, kept))
+        stays = {digest for scope in kept for digest in scope.layers}
+        goes = {d: size for each in removals for d, size in each.scope.layers.items()}
+        freed = sum(size for digest, size in goes.items() if digest not in stays)
+        return Pruned(tuple(removals), kept, freed)
 
     def _check_deleting(self) -> None:
         """Check, with a throwaway manifest, that the registry allows deletion."""
@@ -127,12 +119,9 @@ class RegistryCache:
         except RegistryError as error:
             if error.trouble is not Trouble.REFUSED:
                 raise
+            cause = f"it does not allow deletion ({error.cause}); nothing was removed"
             raise RegistryError(
-                error.registry,
-                error.operation,
-                f"it does not allow deletion ({error.cause}); nothing was removed",
-                trouble=error.trouble,
-                hint=_NO_DELETING,
+                error.registry, error.operation, cause, trouble=error.trouble, hint=_NO_DELETING
             ) from error
 
     def _remove(self, scopes: list[RemoteScope]) -> None:
@@ -143,9 +132,3 @@ class RegistryCache:
         shared = read_digests(self._repository, staying)
         for scope in scopes:
             remove_scope(self._repository, scope, shared)
-
-
-def _measure_freed(removals: list[Removal], kept: tuple[RemoteScope, ...]) -> int:
-    stays = {digest for scope in kept for digest in scope.layers}
-    goes = {d: size for removal in removals for d, size in removal.scope.layers.items()}
-    return sum(size for digest, size in goes.items() if digest not in stays)

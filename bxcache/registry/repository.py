@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -32,18 +33,13 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _ACCEPT = {"Accept": ", ".join(sorted(MANIFEST_TYPES))}
 _PAUSES = (0.2, 0.5)
 """How long to wait before retrying a refused request, in seconds."""
+_ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "pull,push,delete"}
 _OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteManifest:
-    """A manifest in a registry.
-
-    Attributes:
-        digest: its digest.
-        media_type: its media type, according to the registry.
-        body: its bytes.
-    """
+    """A manifest in a registry, with the media type that the registry gives it."""
 
     digest: str
     media_type: str
@@ -51,32 +47,27 @@ class RemoteManifest:
 
     def parse(self) -> CacheManifest | None:
         """Its content; None if it is not a build cache."""
-        try:
-            found = CacheManifest.model_validate_json(self.body)
-        except ValueError:
-            return None
-        return None if found.find_problem() else found
+        found = self.parse_any()
+        return None if found is None or found.find_problem() else found
 
     def parse_image(self) -> CacheManifest | None:
         """Its content; None if it is not an image for one platform."""
-        try:
-            found = CacheManifest.model_validate_json(self.body)
-        except ValueError:
-            return None
-        is_image = found.config is not None and found.config.media_type in IMAGE_CONFIG_TYPES
-        return found if is_image and found.layers else None
+        found = self.parse_any()
+        config = found.config if found is not None and found.layers else None
+        return found if config is not None and config.media_type in IMAGE_CONFIG_TYPES else None
+
+    def parse_any(self) -> CacheManifest | None:
+        """Its content, whatever it is of; None if it is not a manifest."""
+        with suppress(ValueError):
+            return CacheManifest.model_validate_json(self.body)
+        return None
 
 
 class Repository:
-    """One repository of a registry."""
+    """One repository of a registry. All methods raise RegistryError if a request fails."""
 
     def __init__(self, connection: Connection, path: str) -> None:
-        """Create the repository without a request.
-
-        Args:
-            connection: the connection to its registry.
-            path: its name there.
-        """
+        """Create the repository, whose name in its registry is `path`, without a request."""
         self._connection = connection
         self._path = path
 
@@ -91,54 +82,33 @@ class Repository:
         return f"{self.host}/{self._path}"
 
     def read_manifest(self, reference: str) -> RemoteManifest | None:
-        """The manifest of a tag or digest; None if it does not exist.
-
-        Raises:
-            RegistryError: the request failed.
-        """
-        operation = f"looking up `{self._path}:{reference}`"
-        expected = (_OK, _NOT_FOUND)
-        path = self._below(f"manifests/{reference}")
-        reply = self._ask(Query("GET", path, operation, expected, headers=_ACCEPT))
-        if reply.status == _NOT_FOUND:
+        """The manifest of a tag or digest; None if it does not exist."""
+        reply = self._look_up("GET", reference)
+        if reply is None:
             return None
-        digest = compute_digest(reply.body)
         kind = reply.headers.get("Content-Type", "").partition(";")[0]
-        return RemoteManifest(digest, kind, reply.body)
+        return RemoteManifest(compute_digest(reply.body), kind, reply.body)
 
     def read_digest(self, reference: str) -> str | None:
-        """The digest of a tag's manifest; None if the tag does not exist.
-
-        Raises:
-            RegistryError: the request failed.
-        """
-        path = self._below(f"manifests/{reference}")
-        operation = f"looking up `{self._path}:{reference}`"
-        expected = (_OK, _NOT_FOUND)
-        reply = self._ask(Query("HEAD", path, operation, expected, headers=_ACCEPT))
-        if reply.status == _NOT_FOUND:
+        """The digest of a tag's manifest; None if the tag does not exist."""
+        reply = self._look_up("HEAD", reference)
+        if reply is None:
             return None
-        announced = reply.headers.get("Docker-Content-Digest", "")
+        announced = reply.headers.get("Docker-Content-Digest")
         if announced:
             return announced
         found = self.read_manifest(reference)
         return found.digest if found is not None else None
 
     def list_tags(self, most_pages: int | None = None) -> list[str]:
-        """Every tag; empty if the repository does not exist.
-
-        Args:
-            most_pages: the maximum number of pages, each of up to 1000 tags. Default: all.
-
-        Raises:
-            RegistryError: the request failed.
-        """
+        """Every tag on so many pages, each of up to 1000; empty if there is no repository."""
         path = self._below(f"tags/list?{urlencode({'n': 1000})}")
         tags: list[str] = []
         for _ in range(most_pages or _MOST_PAGES):
-            operation = f"listing `{self._path}`"
-            reply = self._ask(Query("GET", path, operation, (_OK, _NOT_FOUND)))
-            tags += _read_tags(reply)
+            reply = self._read(Query("GET", path, f"listing `{self._path}`"))
+            if reply is None:
+                break
+            tags += _read_tags(reply.body)
             following = _NEXT.search(reply.headers.get("Link", ""))
             if following is None:
                 break
@@ -146,14 +116,9 @@ class Repository:
         return tags
 
     def write_manifest(self, reference: str, body: bytes, media_type: str) -> None:
-        """Write a manifest under a tag or its digest; its blobs must exist.
-
-        Raises:
-            RegistryError: the registry refused it.
-        """
+        """Write a manifest under a tag or its digest; its blobs must exist."""
         operation = f"writing `{self._path}:{reference}`"
-        path = self._below(f"manifests/{reference}")
-        kind = {"Content-Type": media_type}
+        path, kind = self._below(f"manifests/{reference}"), {"Content-Type": media_type}
         expected = (_OK, _CREATED, _ACCEPTED)
         self._ask(Query("PUT", path, operation, expected, headers=kind, body=body))
 
@@ -164,9 +129,6 @@ class Repository:
 
         If two clients upload one blob at once, docker's own registry may report it as missing to
         both. So a refused write is retried.
-
-        Raises:
-            RegistryError: the registry refused it.
         """
         for pause in (*_PAUSES, None):
             try:
@@ -180,15 +142,10 @@ class Repository:
                 return
 
     def read_blob(self, digest: str) -> bytes | None:
-        """A small blob, with its digest checked; None if it does not exist.
-
-        Raises:
-            RegistryError: the request failed, or the blob does not match its digest.
-        """
+        """A small blob, with its digest checked; None if it does not exist."""
         operation = f"reading `{self._path}@{digest}`"
-        expected = (_OK, _NOT_FOUND)
-        reply = self._ask(Query("GET", self._below(f"blobs/{digest}"), operation, expected))
-        if reply.status == _NOT_FOUND:
+        reply = self._read(Query("GET", self._below(f"blobs/{digest}"), operation))
+        if reply is None:
             return None
         if compute_digest(reply.body) != digest:
             cause = "it does not match its digest"
@@ -196,11 +153,7 @@ class Repository:
         return reply.body
 
     def write_blob(self, data: bytes) -> None:
-        """Upload a small blob.
-
-        Raises:
-            RegistryError: the registry refused it.
-        """
+        """Upload a small blob."""
         operation = f"writing to `{self._path}`"
         begun = self._ask(Query("POST", self._below("blobs/uploads/"), operation, (_ACCEPTED,)))
         target = begun.headers.get("Location", "")
@@ -210,19 +163,11 @@ class Repository:
         self._ask(Query("PUT", path, operation, (_CREATED,), headers=kind, body=data))
 
     def delete_manifest(self, digest: str) -> None:
-        """Delete a manifest and every tag that names it.
-
-        Raises:
-            RegistryError: the registry refused it.
-        """
+        """Delete a manifest and every tag that names it."""
         self._delete(digest, (_OK, _ACCEPTED, _NOT_FOUND))
 
     def delete_tag(self, tag: str) -> bool:
-        """Delete a tag but not its manifest; whether the registry supports that.
-
-        Raises:
-            RegistryError: access is denied, or the request failed.
-        """
+        """Delete a tag but not its manifest; whether the registry supports that."""
         try:
             self._delete(tag, (_OK, _ACCEPTED))
         except RegistryError as error:
@@ -238,18 +183,24 @@ class Repository:
     def _below(self, path: str) -> str:
         return f"/v2/{self._path}/{path}"
 
+    def _look_up(self, method: str, reference: str) -> Reply | None:
+        operation = f"looking up `{self._path}:{reference}`"
+        path = self._below(f"manifests/{reference}")
+        return self._read(Query(method, path, operation, headers=_ACCEPT))
+
+    def _read(self, query: Query) -> Reply | None:
+        """The answer; None if what was asked for does not exist."""
+        reply = self._ask(replace(query, expected=(_OK, _NOT_FOUND)))
+        return reply if reply.status == _OK else None
+
     def _ask(self, query: Query) -> Reply:
-        actions = {"GET": "pull", "HEAD": "pull", "DELETE": "pull,push,delete"}.get(
-            query.method, "pull,push"
-        )
+        actions = _ACTIONS.get(query.method, "pull,push")
         return self._connection.ask(replace(query, access=f"repository:{self._path}:{actions}"))
 
 
-def _read_tags(reply: Reply) -> Iterator[str]:
-    if reply.status == _NOT_FOUND:
-        return
+def _read_tags(body: bytes) -> Iterator[str]:
     try:
-        tags = json.loads(reply.body).get("tags")
+        tags = json.loads(body).get("tags")
     except (ValueError, AttributeError, RecursionError):
         return
     yield from (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()

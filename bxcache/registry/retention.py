@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_age
@@ -12,20 +13,12 @@ from bxcache.place.scope import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bxcache.place.scope import Owner
     from bxcache.registry.scopes import RemoteScope
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which scopes to keep.
-
-    Attributes:
-        max_age: how long to keep an unused scope, in seconds; None means forever.
-        branches: the existing branches; None keeps scopes of deleted branches, too.
-        tags: the existing git tags; None keeps scopes of deleted tags, too.
-        keep: shell patterns of branches, and of tags in the registry, that are always kept.
-    """
+    """Which scopes to keep, as `RegistryCache.prune` takes it."""
 
     max_age: int | None = None
     branches: frozenset[str] | None = None
@@ -44,39 +37,22 @@ class Removal:
 def choose_removed(
     scopes: Iterable[RemoteScope], retention: Retention, now: float
 ) -> list[Removal]:
-    """The scopes to remove, in order.
-
-    Args:
-        scopes: all scopes that bxcache has written there.
-        retention: which scopes to keep.
-        now: the time, in seconds since 1970.
-    """
+    """The scopes to remove of all that bxcache has written, at a time in seconds since 1970."""
     judged = ((scope, _judge(scope, retention, now)) for scope in scopes)
     return [Removal(scope, reason) for scope, reason in judged if reason]
 
 
 def _judge(scope: RemoteScope, retention: Retention, now: float) -> str | None:
     """Why to remove a scope, or None."""
-    owner = scope.label.scope.owner
+    owner, unused = scope.label.scope.owner, now - scope.label.used
     names = (str(owner), scope.tag)
-    if scope.changed or any(
-        fnmatchcase(name, pattern) for pattern in retention.keep for name in names
-    ):
+    if scope.changed or any(fnmatchcase(*each) for each in product(names, retention.keep)):
         return None
     if scope.lost:
         return "its cache no longer exists"
-    gone = _find_gone(owner, retention)
-    if gone:
-        return gone
-    unused = now - scope.label.used
+    known = {Kind.BRANCH: retention.branches, Kind.TAG: retention.tags}.get(owner.kind)
+    if known is not None and owner.text not in known:
+        return f"the {owner.kind} `{owner.text}` no longer exists"
     if retention.max_age is not None and unused > retention.max_age:
         return f"unused for {format_age(int(unused))}"
     return None
-
-
-def _find_gone(owner: Owner, retention: Retention) -> str | None:
-    """Report that the branch or tag of a scope no longer exists, or None."""
-    known = {Kind.BRANCH: retention.branches, Kind.TAG: retention.tags}.get(owner.kind)
-    if known is None or owner.text in known:
-        return None
-    return f"the {owner.kind} `{owner.text}` no longer exists"

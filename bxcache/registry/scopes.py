@@ -1,4 +1,7 @@
-"""The scopes in a repository: label, copy, list, remove."""
+"""The scopes in a repository: label, copy, list, remove.
+
+All functions raise RegistryError if a request fails or the registry refuses it.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,6 @@ class RemoteScope:
     """A scope that bxcache has written.
 
     Attributes:
-        tag: the cache's tag.
-        label: its label.
         layers: the size in bytes of each layer, by digest; empty if the cache no longer exists.
         changed: why the tag is left alone: not bxcache wrote it last.
         lost: the label exists, but the cache does not.
@@ -63,18 +64,9 @@ def write_label(
     *,
     is_first: bool = False,
 ) -> None:
-    """Write a scope's label.
+    """Write a scope's label, with the record of the build that wrote it added to its records.
 
-    Args:
-        repository: the scope's repository.
-        tag: its tag.
-        label: the label.
-        record: the record of the build that wrote it; added to the label's records.
-        is_first: the label may be the repository's first, so upload the blob that all labels
-            share.
-
-    Raises:
-        RegistryError: the registry refused it.
+    If it may be the repository's first label, the blob that all labels share is uploaded, too.
     """
     name = name_label(tag)
     if name is None:
@@ -96,22 +88,14 @@ def write_label(
 
 
 def read_label(repository: Repository, tag: str) -> Label | None:
-    """The label of a tag, or None.
-
-    Raises:
-        RegistryError: the request failed.
-    """
+    """The label of a tag, or None."""
     name = name_label(tag)
     found = repository.read_manifest(name) if name is not None else None
     return parse_label(found.body) if found is not None else None
 
 
 def copy_scope(repository: Repository, manifest: RemoteManifest, tag: str) -> None:
-    """Give a cache in the repository another tag; no layer is copied.
-
-    Raises:
-        RegistryError: the registry refused it.
-    """
+    """Give a cache in the repository another tag; no layer is copied."""
     repository.write_manifest(tag, manifest.body, manifest.media_type or MANIFEST_TYPE)
 
 
@@ -119,7 +103,6 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
     """Merge several caches under a tag, and return the digest of the result.
 
     Raises:
-        RegistryError: a request failed, or the registry refused the result.
         StoreError: one is missing or not a cache, or the merged cache is too large.
     """
     caches = []
@@ -138,13 +121,9 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
 
 
 def list_scopes(repository: Repository) -> list[RemoteScope]:
-    """Every scope that bxcache has written, sorted by tag.
-
-    Raises:
-        RegistryError: a request failed.
-    """
+    """Every scope that bxcache has written, sorted by tag."""
     tags = frozenset(repository.list_tags())
-    labelled = [tag for tag in map(find_labelled, sorted(tags)) if tag is not None]
+    labelled = filter(None, map(find_labelled, sorted(tags)))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda tag: _read_scope(repository, tag, tags), labelled)
         return [scope for scope in found if scope is not None]
@@ -158,37 +137,31 @@ def _read_scope(repository: Repository, tag: str, tags: Collection[str]) -> Remo
     stages = tuple(name for part, _ in label.stages if (name := f"{tag}.{part}") in tags)
     if manifest is None or is_leaving(manifest.body):
         return RemoteScope(tag, label, {}, lost=True, stages=stages)
-    content, image = manifest.parse(), manifest.parse_image()
+    content = manifest.parse() or manifest.parse_image()
     changed = "" if manifest.digest == label.digest else "another client has overwritten it"
-    layers = next((dict(each.layer_sizes) for each in (content, image) if each), {})
-    return RemoteScope(tag, label, layers, changed, stages=stages)
+    return RemoteScope(
+        tag, label, dict(content.layer_sizes if content else {}), changed, stages=stages
+    )
 
 
 def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:
     """The scope with only the images that bxcache wrote.
 
     A tag that another client created or overwrote belongs to that client.
-
-    Raises:
-        RegistryError: a request failed.
     """
     written = {f"{scope.tag}.{part}": digest for part, digest in scope.label.stages}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = zip(scope.stages, pool.map(repository.read_manifest, scope.stages), strict=True)
-        own = [
+        own = tuple(
             name
             for name, each in found
             if each is not None and (each.digest == written[name] or is_leaving(each.body))
-        ]
-    return replace(scope, stages=tuple(own))
+        )
+    return replace(scope, stages=own)
 
 
 def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:
-    """The digests of tags.
-
-    Raises:
-        RegistryError: a request failed.
-    """
+    """The digests of tags."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return {digest for digest in pool.map(repository.read_digest, tags) if digest}
 
@@ -198,14 +171,7 @@ def remove_scope(repository: Repository, scope: RemoteScope, shared: Collection[
 
     Deleting a manifest deletes all its tags. So a manifest that another tag needs is kept, and only
     the tag is deleted: directly if the registry supports that, otherwise by first overwriting it.
-
-    Args:
-        repository: the scope's repository.
-        scope: the scope.
-        shared: the digests of the tags to keep.
-
-    Raises:
-        RegistryError: the registry refused it.
+    The tags to keep have the digests `shared`.
     """
     for stage in scope.stages:
         digest = repository.read_digest(stage)

@@ -11,7 +11,10 @@ from __future__ import annotations
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bxcache.errors import RegistryError, Trouble
@@ -36,29 +39,19 @@ INLINE = "moby.buildkit.cache.v0"
 """The key of the inline cache in an image's config; its records are in base64:
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/inline/inline.go"""
 _MOST_AT_ONCE = 8
+_DOCKER, _OCI = "application/vnd.docker", "application/vnd.oci.image"
 _DOCKER_TO_OCI = {
-    "application/vnd.docker.distribution.manifest.v2+json": (
-        "application/vnd.oci.image.manifest.v1+json"
-    ),
-    "application/vnd.docker.container.image.v1+json": "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": (
-        "application/vnd.oci.image.layer.v1.tar+gzip"
-    ),
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": (
-        "application/vnd.oci.image.layer.v1.tar+zstd"
-    ),
+    f"{_DOCKER}.distribution.manifest.v2+json": f"{_OCI}.manifest.v1+json",
+    f"{_DOCKER}.container.image.v1+json": f"{_OCI}.config.v1+json",
+    f"{_DOCKER}.image.rootfs.diff.tar": f"{_OCI}.layer.v1.tar",
+    f"{_DOCKER}.image.rootfs.diff.tar.gzip": f"{_OCI}.layer.v1.tar+gzip",
+    f"{_DOCKER}.image.rootfs.diff.tar.zstd": f"{_OCI}.layer.v1.tar+zstd",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class StageImage:
-    """An image for one platform.
-
-    Attributes:
-        manifest: its manifest.
-        config: the content of its config.
-    """
+    """An image for one platform, with the content of its config."""
 
     manifest: CacheManifest
     config: dict[str, Any]
@@ -69,7 +62,6 @@ class Joined:
     """The joined inline caches of several images.
 
     Attributes:
-        manifest: the joined image.
         layers: its layers, by the digests of their uncompressed content.
         images: the layers of each image, from the bottom, by its tag or digest; without images
             for several platforms.
@@ -83,95 +75,81 @@ class Joined:
 
 
 def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Joined | None:
-    """Join the inline caches of several images under a tag.
-
-    Args:
-        repository: the images' repository.
-        tag: the tag to write.
-        images: the tags or digests of the images.
-
-    Returns:
-        the joined image; None if no image has a cache.
+    """Join the inline caches of images, named by tag or digest, under a tag; None without any.
 
     Raises:
         RegistryError: a request failed, or the registry refused the result.
     """
     names = tuple(images)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        heads = list(pool.map(repository.read_manifest, names))
-        read = list(pool.map(lambda each: list(_read_images(repository, each)), heads))
+        heads = dict(zip(names, pool.map(repository.read_manifest, names), strict=True))
+        read = list(pool.map(lambda each: list(_read_images(repository, each)), heads.values()))
     found = [image for several in read for image in several if INLINE in image.config]
     if not found:
         return None
     operation = f"writing `{repository.name}:{tag}`"
     try:
         merged = merge_images(found)
-        layers = dict(_list_layers(found))
+        layers = {
+            diff_id: layer
+            for image in found
+            for diff_id, layer in zip(_read_ids(image), image.manifest.layers, strict=True)
+        }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         cause = f"an image's config is not in BuildKit's format: {error}"
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED) from error
-    if len(merged.manifest) > LARGEST_CONFIG:
-        cause = (
-            f"the manifest of all layers has {len(merged.manifest)} bytes, more than BuildKit reads"
-        )
+    size = len(merged.manifest)
+    if size > LARGEST_CONFIG:
+        cause = f"the manifest of all layers has {size} bytes, more than BuildKit reads"
         raise RegistryError(repository.host, operation, cause, trouble=Trouble.REFUSED)
     kind = json.loads(merged.manifest)["mediaType"]
     repository.write_with_config(tag, merged.manifest, kind, merged.config)
-    digest = compute_digest(merged.manifest)
-    own = {
-        name: several[0].manifest.layers
-        for name, several in zip(names, read, strict=True)
-        if len(several) == 1
-    }
-    known = {name: each.digest for name, each in zip(names, heads, strict=True) if each is not None}
-    return Joined(RemoteManifest(digest, kind, merged.manifest), layers, own, known)
+    return Joined(
+        manifest=RemoteManifest(compute_digest(merged.manifest), kind, merged.manifest),
+        layers=layers,
+        images={
+            name: several[0].manifest.layers
+            for name, several in zip(heads, read, strict=True)
+            if len(several) == 1
+        },
+        digests={name: each.digest for name, each in heads.items() if each is not None},
+    )
 
 
-def list_chains(repository: Repository, found: RemoteManifest) -> Iterator[tuple[str, ...]]:
-    """The digests of an image's layers, from the bottom, for each platform.
+def list_chains(repository: Repository, found: RemoteManifest) -> list[tuple[str, ...]]:
+    """The digests of an image's layers, from the bottom, for each platform."""
+    manifests = _list_manifests(repository, found)
+    return [tuple(layer.digest for layer in each.layers) for each in manifests]
 
-    Args:
-        repository: its repository.
-        found: its manifest.
 
-    Raises:
-        RegistryError: a request failed.
-    """
-    try:
-        content = CacheManifest.model_validate_json(found.body)
-    except ValueError:
+def _list_manifests(
+    repository: Repository, found: RemoteManifest | None
+) -> Iterator[CacheManifest]:
+    """The manifest of an image for each platform."""
+    content = found.parse_any() if found is not None else None
+    if content is None:
         return
-    if content.layers:
-        yield tuple(layer.digest for layer in content.layers)
     for each in content.manifests:
-        below = repository.read_manifest(each.digest)
-        if below is not None:
-            yield from list_chains(repository, below)
-
-
-def _list_layers(images: Iterable[StageImage]) -> Iterator[tuple[str, Descriptor]]:
-    for image in images:
-        yield from zip(image.config["rootfs"]["diff_ids"], image.manifest.layers, strict=True)
+        yield from _list_manifests(repository, repository.read_manifest(each.digest))
+    if content.layers:
+        yield content
 
 
 def _read_images(repository: Repository, found: RemoteManifest | None) -> Iterator[StageImage]:
     """The image of each platform; empty if it is not an image."""
-    try:
-        content = CacheManifest.model_validate_json(found.body) if found is not None else None
-    except ValueError:
-        return
-    if content is None:
-        return
-    for each in content.manifests:
-        yield from _read_images(repository, repository.read_manifest(each.digest))
-    data = repository.read_blob(content.config.digest) if content.config is not None else None
-    if data is not None and content.layers:
-        try:
-            config = json.loads(data)
-        except (ValueError, RecursionError):
-            return
+    for content in _list_manifests(repository, found):
+        data = repository.read_blob(content.config.digest) if content.config is not None else None
+        config = None
+        with suppress(ValueError, RecursionError):
+            config = json.loads(data or b"")
         if isinstance(config, dict):
             yield StageImage(content, config)
+
+
+def _read_ids(image: StageImage) -> Sequence[str]:
+    """The digests of the uncompressed layers."""
+    ids: Sequence[str] = image.config["rootfs"]["diff_ids"]
+    return ids
 
 
 def merge_images(images: Sequence[StageImage]) -> Merged:
@@ -181,24 +159,62 @@ def merge_images(images: Sequence[StageImage]) -> Merged:
     `importInlineCache` and `ParseConfig` in
     https://github.com/moby/buildkit/tree/v0.25.2/cache/remotecache
 
-    Args:
-        images: the images; each has an inline cache.
-
     Raises:
         ValueError: one is not in BuildKit's format; or LookupError, TypeError.
     """
-    writer = _Writer()
+    layers: dict[str, tuple[Descriptor, str, dict[str, Any]]] = {}
+    records: dict[str, _Record] = {}
     for image in images:
-        writer.add(image)
-    return writer.write(images)
+        made = [each for each in image.config["history"] if not each.get("empty_layer")]
+        for each in zip(image.manifest.layers, _read_ids(image), made, strict=True):
+            layers.setdefault(each[0].digest, each)
+        positions = {digest: position for position, digest in enumerate(layers)}
+        places = [positions[layer.digest] for layer in image.manifest.layers]
+        _add_records(records, json.loads(base64.b64decode(image.config[INLINE])), places)
+    at = {name: position for position, name in enumerate(records)}
+    first = images[0]
+    kept = {key: first.config[key] for key in ("architecture", "os") if key in first.config}
+    document = kept | {
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [each for _, each, _ in layers.values()]},
+        "history": [each for _, _, each in layers.values()],
+        INLINE: base64.b64encode(_dump([each.write(at) for each in records.values()])).decode(),
+    }
+    config = _dump(document)
+    mixed = len({image.manifest.media_type for image in images}) > 1
+    described = [layer for layer, _, _ in layers.values()]
+    return Merged(_write_manifest(first.manifest, described, config, mixed=mixed), config)
+
+
+def _write_manifest(
+    first: CacheManifest, layers: Iterable[Descriptor], config: bytes, *, mixed: bool
+) -> bytes:
+    """The manifest in the form of the first image, or in OCI's if forms are mixed."""
+    kind = first.config.media_type if first.config is not None else ""
+
+    def translate(media_type: str) -> str:
+        return _DOCKER_TO_OCI.get(media_type, media_type) if mixed else media_type
+
+    return _dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": translate(first.media_type),
+            "config": {
+                "mediaType": translate(kind),
+                "digest": compute_digest(config),
+                "size": len(config),
+            },
+            "layers": [
+                each.model_dump(by_alias=True, exclude_unset=True)
+                | {"mediaType": translate(each.media_type)}
+                for each in layers
+            ],
+        }
+    )
 
 
 def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     """How the layers of a joined image build on each other.
-
-    Args:
-        manifest: the image's manifest.
-        config: the content of its config.
 
     Raises:
         ValueError: it is not a joined image; or LookupError, TypeError.
@@ -208,9 +224,9 @@ def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     chains = {layers for record in records for layers, _ in _list_chains(record, every)}
     at: dict[tuple[int, ...], int] = {(): BOTTOM}
     links: list[ConfigLayer] = []
-    for chain in sorted(chains):
-        for length in range(1, len(chain) + 1):
-            below, upto = chain[: length - 1], chain[:length]
+    for layers in sorted(chains):
+        for length in range(1, len(layers) + 1):
+            below, upto = layers[: length - 1], layers[:length]
             if upto not in at:
                 at[upto] = len(links)
                 blob = manifest.layers[upto[-1]].digest
@@ -218,85 +234,25 @@ def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     return CacheConfig(layers=tuple(links))
 
 
-class _Writer:
-    """Builds the joined image."""
-
-    def __init__(self) -> None:
-        self._layers: dict[str, int] = {}
-        self._described: list[tuple[Descriptor, str, dict[str, Any]]] = []
-        self._records: dict[str, _Record] = {}
-
-    def add(self, image: StageImage) -> None:
-        """Add an image's new layers and records."""
-        ids = image.config["rootfs"]["diff_ids"]
-        made = [each for each in image.config["history"] if not each.get("empty_layer")]
-        places = []
-        for layer, diff_id, history in zip(image.manifest.layers, ids, made, strict=True):
-            if layer.digest not in self._layers:
-                self._layers[layer.digest] = len(self._layers)
-                self._described.append((layer, diff_id, history))
-            places.append(self._layers[layer.digest])
-        records = json.loads(base64.b64decode(image.config[INLINE]))
-        names = _name_records(records)
-        for name, record in zip(names, records, strict=True):
-            known = self._records.setdefault(name, _Record(record["digest"], _link(record, names)))
-            known.chains |= dict(_list_chains(record, places))
-
-    def write(self, images: Sequence[StageImage]) -> Merged:
-        """The documents of the joined image."""
-        at = {name: position for position, name in enumerate(self._records)}
-        records = [record.write(at) for record in self._records.values()]
-        first = images[0]
-        kept = {key: first.config[key] for key in ("architecture", "os") if key in first.config}
-        document = kept | {
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [each for _, each, _ in self._described]},
-            "history": [each for _, _, each in self._described],
-            INLINE: base64.b64encode(_dump(records)).decode(),
-        }
-        config = _dump(document)
-        kinds = {image.manifest.media_type for image in images}
-        return Merged(self._write_manifest(first.manifest, config, mixed=len(kinds) > 1), config)
-
-    def _write_manifest(self, first: CacheManifest, config: bytes, *, mixed: bool) -> bytes:
-        """The manifest in the form of the first image, or in OCI's if forms are mixed."""
-        translate = _DOCKER_TO_OCI if mixed else {}
-        written = {"digest": compute_digest(config), "size": len(config)}
-        kind = first.config.media_type if first.config is not None else ""
-        layers = []
-        for layer, _, _ in self._described:
-            described = layer.model_dump(by_alias=True, exclude_unset=True)
-            media_type = translate.get(layer.media_type, layer.media_type)
-            layers.append({**described, "mediaType": media_type})
-        return _dump(
-            {
-                "schemaVersion": 2,
-                "mediaType": translate.get(first.media_type, first.media_type),
-                "config": {"mediaType": translate.get(kind, kind), **written},
-                "layers": layers,
-            }
-        )
-
-
+@dataclass(slots=True)
 class _Record:
     """A cache key with its results, and the names of its input records."""
 
-    def __init__(self, digest: str, inputs: list[list[dict[str, Any]]]) -> None:
-        self.chains: dict[tuple[int, ...], str | None] = {}
-        self._digest = digest
-        self._inputs = inputs
+    digest: str
+    inputs: list[list[dict[str, Any]]]
+    chains: dict[tuple[int, ...], str | None] = field(default_factory=dict)
 
     def write(self, at: dict[str, int]) -> dict[str, Any]:
         """The record, with links to other records' positions."""
-        document: dict[str, Any] = {"digest": self._digest}
+        document: dict[str, Any] = {"digest": self.digest}
         if self.chains:
             document["chains"] = [
                 {"layers": list(layers), **({"createdAt": created} if created else {})}
                 for layers, created in self.chains.items()
             ]
-        if self._inputs:
+        if self.inputs:
             document["inputs"] = [
-                [{**each, "link": at[each["link"]]} for each in ways] for ways in self._inputs
+                [{**each, "link": at[each["link"]]} for each in ways] for ways in self.inputs
             ]
         return document
 
@@ -322,49 +278,36 @@ def _check_position(position: int, within: Sequence[object]) -> None:
         raise IndexError(f"{position} is not a position in a list of {len(within)}")
 
 
-def _link(record: dict[str, Any], names: Sequence[str]) -> list[list[dict[str, Any]]]:
+def _read_inputs(record: dict[str, Any]) -> list[list[dict[str, Any]]]:
     return [
-        [{**each, "link": names[each.get("link", 0)]} for each in ways or ()]
+        [{**each, "link": each.get("link", 0)} for each in ways or ()]
         for ways in record.get("inputs") or ()
     ]
 
 
-def _name_records(records: Sequence[dict[str, Any]]) -> list[str]:
-    """A name for each record, from its digest and inputs, so that equal records share a name.
+def _add_records(
+    known: dict[str, _Record], records: Sequence[dict[str, Any]], places: Sequence[int]
+) -> None:
+    """Add the records of an image whose layers have these places in the joined one.
+
+    Each has a name from its digest and inputs, so that equal records share a name.
 
     Raises:
         ValueError: a record is its own input; or LookupError: an input is missing.
     """
+    inputs = [_read_inputs(record) for record in records]
+    links = {at: {each["link"] for each in chain(*own)} for at, own in enumerate(inputs)}
+    for link in chain(*links.values()):
+        _check_position(link, records)
     names: dict[int, str] = {}
-    for start in range(len(records)):
-        waiting, open_ = [start], set[int]()
-        while waiting:
-            at = waiting[-1]
-            links = {
-                each.get("link", 0)
-                for ways in records[at].get("inputs") or ()
-                for each in ways or ()
-            }
-            for link in links:
-                _check_position(link, records)
-            missing = links - names.keys()
-            if at in names or not missing:
-                names.setdefault(at, _name_record(records[at], names))
-                waiting.pop()
-            elif at in open_ or missing & open_:
-                raise ValueError("a record is its own input")
-            else:
-                open_.add(at)
-                waiting += missing
-    return [names[at] for at in range(len(records))]
-
-
-def _name_record(record: dict[str, Any], names: dict[int, str]) -> str:
-    inputs = [
-        sorted({(each.get("selector", ""), names[each.get("link", 0)]) for each in ways or ()})
-        for ways in record.get("inputs") or ()
-    ]
-    return compute_digest(_dump([record["digest"], inputs]))
+    for at in TopologicalSorter(links).static_order():
+        digest, own = records[at]["digest"], inputs[at]
+        ways = [sorted({(e.get("selector", ""), names[e["link"]]) for e in each}) for each in own]
+        names[at] = compute_digest(_dump([digest, ways]))
+    for at, record in enumerate(records):
+        named = [[{**each, "link": names[each["link"]]} for each in ways] for ways in inputs[at]]
+        added = known.setdefault(names[at], _Record(record["digest"], named))
+        added.chains |= dict(_list_chains(record, places))
 
 
 def _dump(document: object) -> bytes:

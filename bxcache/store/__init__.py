@@ -26,7 +26,7 @@ store if the mount shares `flock` between them (NFS since Linux 2.6.12, unless m
 or `local_lock`). If it does not, two machines can overwrite each other's change; no running build
 loses its layout.
 
-From the ground up: `folders` and `locks`; the formats in `layout`, `journal` and `records`;
-`catalog` changes these three together; `eviction` decides; `staging`, `committing`, `repair`,
-`collection`, `verification`, `archive` with `packing`, and `adoption` act; `store` is the door.
+From the ground up: `folders` and `locks`; the formats in `layout` and `journal`; `catalog` changes
+these together; `eviction` decides; `staging`, `collection`, `verification`, `adoption` and
+`archive` with `packing` act; `store` is the door.
 """

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """The result of adopting a directory.
+    """A directory that was adopted, with the repairs that were made.
 
-    Attributes:
-        scopes: the names of its scopes, which are the tags that buildx exported with.
-        notes: the repairs that were made.
-        dead_bytes: the size of unused blobs; the next collection removes them.
+    The names of its scopes are the tags that buildx exported with; the next collection removes its
+    `dead_bytes`.
     """
 
     scopes: tuple[str, ...]
@@ -36,7 +34,6 @@ def read_foreign_index(layout: Layout) -> Index:
 
     Raises:
         StoreError: the directory cannot be adopted; the message lists every reason.
-        OSError: a file cannot be read.
     """
     try:
         index = read_index(layout)
@@ -58,6 +55,5 @@ def _check_entry(layout: Layout, entry: Descriptor) -> Iterator[str]:
         yield error.message
     # A broken manifest is repaired later.
     with suppress(StoreError):
-        problem = read_manifest(layout, entry).find_problem()
-        if problem:
+        if problem := read_manifest(layout, entry).find_problem():
             yield f"the tag `{entry.ref_name}`: {problem}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -56,15 +56,10 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file to write.
+    """A regular file to write, from a file or from bytes; compressed bytes are only stored.
 
-    Attributes:
-        name: its path in the archive: printable ASCII, separated by `/`, below 100 bytes.
-        size: its size in bytes.
-        source: the file to read, or its bytes.
-        mtime: its modification time, in whole seconds since the epoch.
-        compressed: its bytes are compressed already, so they are only stored.
-        opener: opens the file; as in the built-in `open`.
+    Its name is its path in the archive: printable ASCII, separated by `/`, below 100 bytes.
+    `opener` is as in the built-in `open`; `mtime` is in whole seconds since the epoch.
     """
 
     name: str
@@ -75,41 +70,51 @@ class Member:
     opener: Callable[[str, int], int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
-    """A regular file while it is read.
+    """A regular file while it is read: its path, its size in bytes, and its time in whole seconds.
 
     Its bytes come from the archive's stream: they can be read once, before the next entry;
     afterwards, reading raises RuntimeError.
-
-    Attributes:
-        name: its path in the archive, without parts such as `..`.
-        size: its size in bytes.
-        mtime: its modification time, in whole seconds since the epoch.
     """
 
-    name: str
-    size: int
-    mtime: int
-    _content: _Content = field(repr=False, compare=False)
+    def __init__(self, stream: _Stream, header: tarfile.TarInfo) -> None:
+        self.name, self.size, self.mtime = header.name, header.size, int(header.mtime)
+        self._stream = stream
+        self._padding = -self.size % _BLOCK
+        self._left = self.size + self._padding
+        self._begun = False
+        self._gone = False
 
     def chunks(self) -> Iterator[bytes]:
-        """Its bytes in order, at most 128 KiB at a time.
+        """Its bytes in order, at most 128 KiB at a time."""
+        if self._begun:
+            raise RuntimeError(f"the bytes of `{self.name}` have already been read or skipped")
+        self._begun = True
+        return self._iterate()
 
-        Raises:
-            StoreError: the archive is damaged or truncated here.
-        """
-        return self._content.chunks()
+    def _iterate(self) -> Iterator[bytes]:
+        while self._left > self._padding:
+            yield self._take(self._left - self._padding)
+        if self._gone:
+            raise RuntimeError(f"the rest of `{self.name}` has already been skipped")
+
+    def _take(self, most: int) -> bytes:
+        piece = self._stream.demand(most, f"in `{self.name}`")
+        self._left -= len(piece)
+        return piece
 
     def read(self, most: int) -> bytes:
-        """All its bytes, at most `most`.
-
-        Raises:
-            StoreError: it is larger, or the archive is damaged or truncated here.
-        """
+        """All its bytes; a StoreError if they are more than `most`."""
         if self.size > most:
             raise _damage(f"`{self.name}` has {self.size} bytes; at most {most} expected")
         return b"".join(self.chunks())
+
+    def skip(self) -> None:
+        """Move the stream to the next header."""
+        self._begun = True
+        self._gone = self._left > self._padding
+        while self._left:
+            self._take(self._left)
 
 
 def write_archive(target: BinaryIO, members: Iterable[Member]) -> None:
@@ -120,11 +125,11 @@ def write_archive(target: BinaryIO, members: Iterable[Member]) -> None:
     Raises:
         StoreError: a source is missing, unreadable, or not of its member's size; or an archive
             cannot hold a member's name, size or time.
-        OSError: the target cannot be written.
     """
-    names, frames = _Names(), _Frames(target)
+    frames = _Frames(target)
+    names: set[str] = set()
     for member in members:
-        names.add(member.name)
+        _add_name(names, member.name)
         frames.write(_build_header(member), stored=member.compressed)
         _write_data(frames, member)
     frames.write(bytes(2 * _BLOCK), stored=True)
@@ -134,23 +139,21 @@ def write_archive(target: BinaryIO, members: Iterable[Member]) -> None:
 def read_archive(source: BinaryIO, check: Callable[[str, int], None]) -> Iterator[Entry]:
     """Iterate over the entries; bytes that the caller does not read are skipped.
 
-    Args:
-        source: the archive, read once from its current position to its end.
-        check: gets each entry's name and size before its bytes; raises to refuse it.
+    `check` gets each entry's name and size before its bytes, and raises to refuse it.
 
     Raises:
         StoreError: it is not such an archive, is damaged or truncated, continues after its end, or
             has links, directories, extensions, duplicate names or names that lead elsewhere, more
             than 1,000,000 entries, or windows above 128 MiB.
-        OSError: the source cannot be read.
     """
-    names, stream = _Names(_HINT), _Stream(_decompress(source))
+    stream = _Stream(_decompress(source))
+    names: set[str] = set()
     while (header := _read_header(stream)) is not None:
-        names.add(header.name)
+        _add_name(names, header.name, _HINT)
         check(header.name, header.size)
-        content = _Content(stream, header.name, header.size)
-        yield Entry(header.name, header.size, int(header.mtime), content)
-        content.skip()
+        entry = Entry(stream, header)
+        yield entry
+        entry.skip()
     _read_end(stream)
 
 
@@ -166,30 +169,25 @@ def _load_zstd() -> ModuleType:
     return zstd
 
 
-class _Names:
-    """The names in an archive so far."""
+def _add_name(seen: set[str], name: str, hint: str = "") -> None:
+    """Add a name to those in an archive so far; a StoreError if it does not belong there."""
+    if problem := _find_problem(seen, name):
+        raise StoreError(problem, hint=hint)
+    seen.add(name)
 
-    def __init__(self, hint: str = "") -> None:
-        self._seen: set[str] = set()
-        self._hint = hint
 
-    def add(self, name: str) -> None:
-        if problem := self._find_problem(name):
-            raise StoreError(problem, hint=self._hint)
-        self._seen.add(name)
-
-    def _find_problem(self, name: str) -> str | None:
-        if not (name.isascii() and name.isprintable()) or "\\" in name:
-            return f"the name {name!a} has characters that are not allowed in an archive"
-        if len(name) > _LONGEST_NAME:
-            return f"the name `{name}` is longer than {_LONGEST_NAME} bytes"
-        if {"", ".", ".."} & set(name.split("/")):
-            return f"the name `{name}` is not a plain path inside the archive"
-        if name in self._seen:
-            return f"`{name}` is in the archive twice"
-        if len(self._seen) == _MOST_ENTRIES:
-            return f"the archive has more than {_MOST_ENTRIES:,} entries"
-        return None
+def _find_problem(seen: set[str], name: str) -> str | None:
+    if not (name.isascii() and name.isprintable()) or "\\" in name:
+        return f"the name {name!a} has characters that are not allowed in an archive"
+    if len(name) > _LONGEST_NAME:
+        return f"the name `{name}` is longer than {_LONGEST_NAME} bytes"
+    if {"", ".", ".."} & set(name.split("/")):
+        return f"the name `{name}` is not a plain path inside the archive"
+    if name in seen:
+        return f"`{name}` is in the archive twice"
+    if len(seen) == _MOST_ENTRIES:
+        return f"the archive has more than {_MOST_ENTRIES:,} entries"
+    return None
 
 
 class _Frames:
@@ -201,7 +199,6 @@ class _Frames:
         self._current: ZstdCompressor | None = None
 
     def write(self, data: bytes | memoryview, *, stored: bool) -> None:
-        """Add data, stored or compressed."""
         if stored not in self._kinds:
             self._kinds[stored] = _make_compressor(stored=stored)
         compressor = self._kinds[stored]
@@ -211,7 +208,6 @@ class _Frames:
         self._target.write(compressor.compress(data))
 
     def finish(self) -> None:
-        """End the current frame."""
         if self._current is not None:
             self._target.write(self._current.flush())
 
@@ -299,7 +295,6 @@ class _Stream:
         raise _damage(f"the archive is truncated {where}")
 
     def demand_block(self, where: str) -> bytes:
-        """The next 512 bytes."""
         block = b""
         while len(block) < _BLOCK:
             block += self.demand(_BLOCK - len(block), where)
@@ -308,15 +303,13 @@ class _Stream:
 
 def _decompress(source: BinaryIO) -> Iterator[bytes]:
     feed = _Stream(iter(lambda: source.read(_CHUNK), b""))
-    frames = 0
-    while first := feed.take(_FIRST_FEED):
-        frames += 1
-        if frames > _MOST_FRAMES:
+    for number, first in enumerate(iter(lambda: feed.take(_FIRST_FEED), b"")):
+        if number == _MOST_FRAMES:
             raise _damage(f"the archive has more than {_MOST_FRAMES:,} zstd frames")
         try:
             yield from _decompress_frame(feed, first)
         except _load_zstd().ZstdError as error:
-            if frames == 1 and not first.startswith(_ZSTD_MAGIC):
+            if number == 0 and not first.startswith(_ZSTD_MAGIC):
                 raise _damage("not an archive: it does not start with a zstd frame") from error
             raise _damage(f"the archive is damaged: {error}") from error
 
@@ -336,42 +329,6 @@ def _decompress_frame(feed: _Stream, piece: bytes) -> Iterator[bytes]:
             return
         step = min(2 * step, _CHUNK)
         piece = feed.demand(step, "inside its frames") if decoder.needs_input else b""
-
-
-class _Content:
-    """The unread bytes of one entry in the stream."""
-
-    def __init__(self, stream: _Stream, name: str, size: int) -> None:
-        self._stream = stream
-        self._name = name
-        self._left = size + -size % _BLOCK
-        self._padding = -size % _BLOCK
-        self._begun = False
-        self._gone = False
-
-    def chunks(self) -> Iterator[bytes]:
-        if self._begun:
-            raise RuntimeError(f"the bytes of `{self._name}` have already been read or skipped")
-        self._begun = True
-        return self._iterate()
-
-    def _iterate(self) -> Iterator[bytes]:
-        while self._left > self._padding:
-            yield self._take(self._left - self._padding)
-        if self._gone:
-            raise RuntimeError(f"the rest of `{self._name}` has already been skipped")
-
-    def _take(self, most: int) -> bytes:
-        piece = self._stream.demand(most, f"in `{self._name}`")
-        self._left -= len(piece)
-        return piece
-
-    def skip(self) -> None:
-        """Move the stream to the next header."""
-        self._begun = True
-        self._gone = self._left > self._padding
-        while self._left:
-            self._take(self._left)
 
 
 def _read_header(stream: _Stream) -> tarfile.TarInfo | None:

@@ -6,7 +6,6 @@ the old index or the new one, and the journal can rebuild either.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,14 +13,11 @@ from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
 from bxcache.oci.documents import INDEX_NAME, Descriptor, Index
 from bxcache.store.directory import DAMAGED_NAME, Directory
-from bxcache.store.journal import Journal, Page, is_ahead, name_page
+from bxcache.store.journal import Journal, Page, Records, is_ahead, name_page
 from bxcache.store.layout import read_index, write_index
-from bxcache.store.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-logger = logging.getLogger("bxcache.store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,11 @@ class Change:
 class Catalog:
     """The index, the journal and the records of a store.
 
-    It holds open folders, so each operation creates its own.
+    It holds open folders, so each operation creates its own. Whoever changes it holds the store's
+    lock. A damaged index raises a StoreError if the journal is empty.
+
+    Attributes:
+        notes: the repairs that were made, for people.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -43,72 +43,49 @@ class Catalog:
         self.layout = directory.layout
         self.journal = Journal(directory.scopes)
         self.records = Records(directory.records)
+        self.notes: list[str] = []
 
     def read(self) -> Index:
-        """The index; if damaged, one rebuilt from the journal in memory.
-
-        Raises:
-            StoreError: it is damaged, and the journal is empty.
-        """
+        """The index; if damaged, one rebuilt from the journal in memory."""
         return self._read()[0]
 
-    def _read(self) -> tuple[Index, str]:
+    def _read(self) -> tuple[Index, str | None]:
+        """The index, and what is wrong with its file."""
         try:
-            return read_index(self.layout), ""
+            return read_index(self.layout), None
         except FileNotFoundError:
             rebuilt = self.journal.rebuild_index(self.layout)
-            if not rebuilt.manifests:
-                return Index(), ""
-            return rebuilt, f"the store `{self.layout.path}` had no {INDEX_NAME}"
+            missing = f"the store `{self.layout.path}` had no {INDEX_NAME}"
+            return (rebuilt, missing) if rebuilt.manifests else (Index(), None)
         except StoreError as error:
             rebuilt = self.journal.rebuild_index(self.layout)
             if not rebuilt.manifests:
                 raise
             return rebuilt, error.message
 
-    def recover(self) -> tuple[Index, str]:
-        """The index, repaired if needed, and what was repaired; the caller holds the store's lock.
-
-        A damaged index is kept beside the one rebuilt from the journal.
-
-        Raises:
-            StoreError: it is damaged, and the journal is empty.
-            OSError: it cannot be written.
-        """
+    def recover(self) -> Index:
+        """The index, repaired if needed; a damaged file is kept beside the new one."""
         index, damage = self._read()
-        if not damage:
-            return index, ""
-        kept = f"; the damaged file is kept as `{DAMAGED_NAME}`" if self._keep_damaged() else ""
-        write_index(self.layout, index)
-        count = len(index.manifests)
-        back = f"{format_count(count, 'scope')} {'is' if count == 1 else 'are'} back"
-        return index, f"{damage}; {back} from the journal{kept}"
+        if damage:
+            kept = f"; the damaged file is kept as `{DAMAGED_NAME}`" if self._keep_damaged() else ""
+            write_index(self.layout, index)
+            count = len(index.manifests)
+            back = f"{format_count(count, 'scope')} {'is' if count == 1 else 'are'} back"
+            self.notes.append(f"{damage}; {back} from the journal{kept}")
+        return index
 
-    def recover_or_set_aside(self, notes: list[str]) -> Index:
-        """The index, repaired if needed; one beyond repair is set aside for an empty one.
-
-        The caller holds the store's lock; repairs are added to `notes`.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+    def recover_or_set_aside(self) -> Index:
+        """The index, repaired if needed; one beyond repair is set aside for an empty one."""
         try:
-            index, note = self.recover()
+            return self.recover()
         except StoreError as error:
             self._keep_damaged()
             write_index(self.layout, Index().with_entries({}))
-            notes.append(f"{error.message}; it was set aside, and the store is now empty")
+            self.notes.append(f"{error.message}; it was set aside, and the store is now empty")
             return self.read()
-        if note:
-            notes.append(note)
-        return index
 
     def _keep_damaged(self) -> bool:
-        """Rename the index, which leaves the store without one.
-
-        Returns:
-            Whether there was one.
-        """
+        """Rename the index, which leaves the store without one; whether there was one."""
         root = self.layout.root
         if root.look(INDEX_NAME) is None:
             return False
@@ -117,12 +94,7 @@ class Catalog:
         return True
 
     def change(self, index: Index, changes: Mapping[str, Change | None]) -> Index:
-        """Change scopes, or remove those with None; the caller holds the store's lock.
-
-        Raises:
-            OSError: a file cannot be written; the index is the old one or the new one.
-        """
-        before = index.by_name()
+        """Change scopes, or remove those with None; after an OSError the index is old or new."""
         entries: dict[str, Descriptor | None] = {}
         for name, change in changes.items():
             entries[name] = change.page.manifest if change else None
@@ -131,10 +103,11 @@ class Catalog:
         changed = index.with_entries(entries)
         if changed.manifests != index.manifests:
             write_index(self.layout, changed)
+        before = index.by_name()
         for name, entry in entries.items():
             old = before.get(name)
             if old is not None and (entry is None or entry.digest != old.digest):
-                self.journal.remove(old)
+                self.journal.remove(name_page(old))
             if entry is None:
                 self.records.remove(name)
         return changed
@@ -142,11 +115,9 @@ class Catalog:
     def reconcile(self, index: Index) -> None:
         """Leave exactly one page for each scope."""
         strays = self.journal.list_files()
-        files = [
-            strays.pop(name_page(entry.ref_name, entry.digest), None) for entry in index.manifests
-        ]
+        files = [strays.pop(name_page(entry), None) for entry in index.manifests]
         for name in strays:
-            self.journal.remove_file(name)
+            self.journal.remove(name)
         for entry, file in zip(index.manifests, files, strict=True):
             # A power cut can leave an empty file.
             if file is None or not file.st_size:
@@ -157,11 +128,7 @@ class Catalog:
 
 
 def check_known(index: Index, scopes: Iterable[str]) -> None:
-    """Check that an index has these scopes.
-
-    Raises:
-        StoreError: it lacks one; the hint lists the scopes that it has.
-    """
+    """Raise a StoreError if an index lacks one of these scopes; the hint lists those it has."""
     known = index.by_name()
     unknown = [scope for scope in scopes if scope not in known]
     if unknown:

@@ -13,32 +13,27 @@ from bxcache.store.folders import TEMPORARY
 from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
     from pathlib import Path
-
-    from bxcache.store.folders import Folder
 
 _Result = TypeVar("_Result")
 
 VERSION = "1"
 _OWN_FOLDER = ".bxcache"
-_IGNORED = frozenset({"lost+found"})
-"""Names to ignore: they are in the root of a mounted volume."""
+_IGNORED = frozenset({"lost+found"})  # in the root of a mounted volume
 DAMAGED_NAME = f"{INDEX_NAME}.damaged"
 """The name of a damaged index that was set aside."""
 _TAG_NAME = "CACHEDIR.TAG"
-_GITIGNORE = ".gitignore"
 _RESERVE = 64 << 10
-"""In bytes, enough for an index of a few hundred scopes."""
+"""The space to free for a change on a full disk, in bytes: an index of a few hundred scopes."""
 _ELSEWHERE = "set another directory as `dir` of the local backend"
 _CACHE_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This directory is a bxcache store: layers of docker builds. It can be removed at any time\n"
     "# that no build runs. See https://bford.info/cachedir/ for what this file is.\n"
 )
-_OWN_FILES = {_TAG_NAME: _CACHE_TAG, _GITIGNORE: "*\n"}
-"""The files that bxcache writes beside the layout."""
+_OWN_FILES = {_TAG_NAME: _CACHE_TAG, ".gitignore": "*\n"}
 
 LOSS_WARNING = (
     "the store `%s` lacks its folder `.bxcache`: its caches are usable, but the records of builds "
@@ -59,10 +54,10 @@ class Directory:
         self.staging = self.own.below("staging")
         self.scopes = self.own.below("scopes")
         self.records = self.own.below("records")
+        self._small = (self.scopes, self.records)
 
     @property
     def is_store(self) -> bool:
-        """Whether it is marked as a store."""
         return os.path.lexists(self.own.path) or self.lacks_own_folder
 
     @property
@@ -78,10 +73,9 @@ class Directory:
 
     def _has_own(self, name: str) -> bool:
         """Whether a file exists with the content that bxcache writes."""
-        try:
+        with suppress(OSError, StoreError):
             return self.layout.root.read(name, 1 << 10) == _OWN_FILES[name].encode()
-        except (OSError, StoreError):
-            return False
+        return False
 
     def _list_strangers(self, names: AbstractSet[str]) -> set[str]:
         """The names that neither buildx nor bxcache creates beside a layout."""
@@ -89,52 +83,48 @@ class Directory:
         return set(names - LAYOUT_NAMES - _IGNORED - own - {DAMAGED_NAME})
 
     def check(self, *, adopting: bool = False) -> None:
-        """Check that it is a store, or can become one, without writing to it.
+        """Raise a StoreError if it is not a store and cannot become one, without writing to it.
 
-        Args:
-            adopting: accept a directory that plain buildx exported to.
-
-        Raises:
-            StoreError: it is a file, has other content, or is not readable; or it is not a store
-                yet and not writable.
+        If `adopting`, it may be a directory that plain buildx exported to.
         """
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"the store `{self.path}` is not a directory", hint=_ELSEWHERE)
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not nearest.is_dir():
             raise StoreError(f"`{nearest}`, above the store, is not a directory", hint=_ELSEWHERE)
-        if not os.access(nearest, os.R_OK | os.X_OK):
-            raise StoreError(_describe_denied(self.path, nearest), hint=_ELSEWHERE)
+        self._check_access([nearest], os.R_OK | os.X_OK)
         if nearest == self.path and self.is_store:
             self._check_store()
             return
-        if not os.access(nearest, os.W_OK):
-            raise StoreError(_describe_denied(self.path, nearest), hint=_ELSEWHERE)
+        self._check_access([nearest], os.W_OK)
         if nearest == self.path:
             self._check_strangers(adopting=adopting)
 
-    def find_denied(self) -> str:
-        """Why a store is not writable, or an empty string."""
-        for path in self._list_folders():
-            if path.exists() and not os.access(path, os.W_OK):
-                return _describe_denied(self.path, path)
-        return ""
+    def find_denied(self) -> str | None:
+        """Why a store is not writable, or None."""
+        return self._find_denied(self._list_folders(), os.W_OK)
+
+    def _find_denied(self, paths: Iterable[Path], access: int) -> str | None:
+        for path in paths:
+            if path.exists() and not os.access(path, access):
+                owner = path.stat().st_uid
+                whose = "" if owner == os.geteuid() else f" (owner: user id {owner})"
+                what = f"no permission to read and write `{path}`{whose}"
+                return f"the store `{self.path}` cannot be used: {what}"
+        return None
+
+    def _check_access(self, paths: Iterable[Path], access: int) -> None:
+        if denied := self._find_denied(paths, access):
+            raise StoreError(denied, hint=_ELSEWHERE)
 
     def _list_folders(self) -> tuple[Path, ...]:
         blobs = self.layout.blobs.path
         own = (self.own.path, self.staging.path, *(folder.path for folder in self._small))
         return (self.path, *own, blobs.parent, blobs)
 
-    @property
-    def _small(self) -> tuple[Folder, ...]:
-        """The folders of pages and records."""
-        return (self.scopes, self.records)
-
     def _check_store(self) -> None:
         self._check_links()
-        for path in self._list_folders():
-            if path.exists() and not os.access(path, os.R_OK | os.X_OK):
-                raise StoreError(_describe_denied(self.path, path), hint=_ELSEWHERE)
+        self._check_access(self._list_folders(), os.R_OK | os.X_OK)
         self._check_version()
 
     def _check_links(self) -> None:
@@ -184,61 +174,36 @@ class Directory:
         return True
 
     def make(self) -> None:
-        """Create the folder of the lock, so that it can be taken.
-
-        Raises:
-            StoreError: something else is in its place.
-            OSError: it cannot be created.
-        """
+        """Create the folder of the lock."""
         self.layout.root.make()
         self.own.make()
 
     def mark(self) -> None:
-        """Turn it into a store, each file whole or absent; the caller holds the lock.
-
-        Raises:
-            StoreError: it is a store of another version, or a folder's place is taken.
-            OSError: it cannot be written.
-        """
+        """Turn it into a store, each file whole or absent; the caller holds the lock."""
         for folder in (self.staging, *self._small):
             folder.make()
         self.layout.make()
         if not self._check_version():
             self.own.write("version", f"{VERSION}\n".encode())
-        self._make_reserve()
+        if self.own.look("reserve") is None:
+            with suppress(OSError):
+                self.own.write("reserve", bytes(_RESERVE), durable=False)
         for name, text in {**_OWN_FILES, "oci-layout": OCI_LAYOUT}.items():
             if not self.layout.root.has_file(name):
                 self.layout.root.write(name, text.encode())
 
-    def _make_reserve(self) -> None:
-        """Reserve space for the change that frees space on a full disk."""
-        if self.own.look("reserve") is None:
-            with suppress(OSError):
-                self.own.write("reserve", bytes(_RESERVE), durable=False)
-
-    def _release_reserve(self) -> bool:
-        """Free the reserve; the next change reserves it again.
-
-        Returns:
-            Whether there was one.
-        """
-        if not self.own.has_file("reserve"):
-            return False
-        self.own.remove("reserve")
-        return True
-
     def with_room(self, change: Callable[[], _Result]) -> _Result:
         """Make a change that frees space; if the disk is full, free the reserve and retry.
 
-        Raises:
-            OSError: it fails all the same.
+        The next change reserves it again.
         """
         try:
             return change()
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if not full or not self._release_reserve():
+            if not full or not self.own.has_file("reserve"):
                 raise
+            self.own.remove("reserve")
         return change()
 
     def sweep(self) -> None:
@@ -248,9 +213,3 @@ class Directory:
                 # A leftover file does no harm, so it is not worth an error.
                 with suppress(OSError):
                     folder.remove(name)
-
-
-def _describe_denied(store: Path, path: Path) -> str:
-    owner = path.stat().st_uid
-    whose = "" if owner == os.geteuid() else f" (owner: user id {owner})"
-    return f"the store `{store}` cannot be used: no permission to read and write `{path}`{whose}"

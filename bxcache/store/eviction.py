@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bxcache.oci.chains import BOTTOM, Node
+from bxcache.oci.chains import BOTTOM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,8 @@ class Holding:
     """One scope's layers, for the choice.
 
     Attributes:
-        scope: its name.
         last_used: in seconds since the epoch.
-        links: its chains, from `chains.list_chains`.
+        links: its chains, from `list_chains`.
         seconds: how long each layer's step took, by digest, if known; 0 counts as known.
         sizes: the size of each of its layers in bytes, by digest.
     """
@@ -39,10 +38,7 @@ class Holding:
 
 
 def choose_evicted(holdings: Iterable[Holding], excess: int) -> dict[str, set[str]]:
-    """The layers to evict from each scope, to free at least `excess` bytes.
-
-    All layers, if together they have fewer bytes.
-    """
+    """The layers to evict from each scope, to free at least `excess` bytes, or all layers."""
     forest = _Forest()
     for holding in holdings:
         forest.add(holding)
@@ -50,25 +46,71 @@ def choose_evicted(holdings: Iterable[Holding], excess: int) -> dict[str, set[st
     return forest.prune(excess)
 
 
+@dataclass(slots=True)
+class _Node:
+    """A layer in one chain, shared by all scopes with the same chain; its parent is below it.
+
+    Attributes:
+        last_used: when one of its scopes was last used, in seconds since the epoch.
+        bytes: its share of the blob's size, and of all above it.
+        seconds: its share of the work that the blob saves, and of all above it, if known.
+        unknown: the part of `bytes` whose work is unknown.
+        count: the number of nodes from it upwards.
+    """
+
+    blob: str
+    parent: _Node | None
+    children: dict[str, _Node] = field(default_factory=dict)
+    last_used: float = 0.0
+    bytes: float = 0.0
+    seconds: float = 0.0
+    unknown: float = 0.0
+    count: int = 1
+    dead: bool = False
+
+    def weigh(self, usual: float) -> tuple[float, float, int, str]:
+        """A sort key, least valuable first; `usual` is the seconds per byte where unknown."""
+        ratio = float("inf")
+        if self.bytes:
+            # If all of it is unknown, this is exactly `usual`, so the ages decide.
+            ratio = self.seconds / self.bytes + usual * (self.unknown / self.bytes)
+        return ratio, self.last_used, self.count, self.blob
+
+    def upwards(self) -> Iterator[_Node]:
+        """This node and all live nodes above it, lower ones first."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            if not node.dead:
+                yield node
+                waiting.extend(node.children.values())
+
+    def add(self, other: _Node, sign: int = 1) -> None:
+        self.bytes += sign * other.bytes
+        self.seconds += sign * other.seconds
+        self.unknown += sign * other.unknown
+        self.count += sign * other.count
+
+
 class _Forest:
     """The chains of all scopes, with common prefixes merged."""
 
     def __init__(self) -> None:
-        self._roots: dict[str, Node] = {}
-        self._nodes: list[Node] = []
+        self._roots: dict[str, _Node] = {}
+        self._nodes: list[_Node] = []
         self._sizes: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
-        self._scopes: dict[str, list[Node]] = {}
+        self._scopes: dict[str, list[_Node]] = {}
         self._usual = 0.0
 
     def add(self, holding: Holding) -> None:
-        nodes: list[Node] = []
+        nodes: list[_Node] = []
         for blob, below in holding.links:
             parent = None if below == BOTTOM else nodes[below]
             siblings = self._roots if parent is None else parent.children
             node = siblings.get(blob)
             if node is None:
-                node = siblings[blob] = Node(blob, parent)
+                node = siblings[blob] = _Node(blob, parent)
                 self._nodes.append(node)
             node.last_used = max(node.last_used, holding.last_used)
             nodes.append(node)
@@ -86,7 +128,7 @@ class _Forest:
             node.unknown = 0.0 if node.blob in self._seconds else node.bytes
         for node in reversed(self._nodes):
             if node.parent is not None:
-                _add(node.parent, node, 1)
+                node.parent.add(node)
         known = sum(self._sizes[blob] for blob in self._seconds)
         self._usual = sum(self._seconds.values()) / known if known else 0.0
 
@@ -107,10 +149,10 @@ class _Forest:
             excess -= self._cut(node, left)
         return self._list_evicted()
 
-    def _cut(self, node: Node, left: Counter[str]) -> int:
+    def _cut(self, node: _Node, left: Counter[str]) -> int:
         below = node.parent
         while below is not None:
-            _add(below, node, -1)
+            below.add(node, -1)
             below = below.parent
         freed = 0
         for each in list(node.upwards()):
@@ -121,17 +163,8 @@ class _Forest:
         return freed
 
     def _list_evicted(self) -> dict[str, set[str]]:
-        evicted: dict[str, set[str]] = {}
-        for scope, nodes in self._scopes.items():
-            alive = {node.blob for node in nodes if not node.dead}
-            gone = {node.blob for node in nodes} - alive
-            if gone:
-                evicted[scope] = gone
-        return evicted
-
-
-def _add(node: Node, other: Node, sign: int) -> None:
-    node.bytes += sign * other.bytes
-    node.seconds += sign * other.seconds
-    node.unknown += sign * other.unknown
-    node.count += sign * other.count
+        evicted = {
+            scope: {node.blob for node in nodes} - {node.blob for node in nodes if not node.dead}
+            for scope, nodes in self._scopes.items()
+        }
+        return {scope: gone for scope, gone in evicted.items() if gone}

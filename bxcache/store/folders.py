@@ -13,13 +13,13 @@ import re
 import secrets
 import shutil
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 LARGEST_DOCUMENT = 16 << 20
@@ -28,22 +28,22 @@ TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")
 """The name of a file while it is written."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""The errors of file systems that cannot fsync a folder."""
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of a folder, in some file systems
 
 
 class Folder:
     """A folder, opened on first use and closed when garbage-collected.
 
-    File system errors are OSErrors with the full path.
+    File system errors are OSErrors with the full path. If a link or something else is in the place
+    of a folder or file, every operation raises a StoreError.
 
     Attributes:
         path: its path, for messages and for programs that need one.
-        above: the folder that contains it; None for one that is opened by its path.
+        above: the folder that contains it; None for one that is opened by its path, which may be a
+            link.
     """
 
     def __init__(self, path: Path, above: Folder | None = None) -> None:
-        """A folder at a path, which may be a link only if `above` is None."""
         self.path = path
         self.above = above
         self._handle: int | None = None
@@ -58,13 +58,7 @@ class Folder:
 
     @property
     def handle(self) -> int:
-        """The folder's file descriptor, opened on first use.
-
-        Raises:
-            FileNotFoundError: it does not exist.
-            StoreError: a link or something else is in its place.
-            OSError: it cannot be opened.
-        """
+        """The folder's file descriptor, opened on first use."""
         if self._handle is None:
             self._handle = self._open()
         return self._handle
@@ -78,8 +72,8 @@ class Folder:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise _refuse(self.path, self.above.look(self.path.name), "folder") from error
-            self._name(error)
-            raise
+            with self._naming():
+                raise
 
     @property
     def mode(self) -> int:
@@ -93,46 +87,32 @@ class Folder:
 
     @property
     def file_mode(self) -> int:
-        """The permissions of new files in it."""
         return 0o600 | (self.mode & 0o066)
 
     def make(self) -> Folder:
-        """Create it if needed, and open it.
-
-        Raises:
-            StoreError: a link or something else is in its place.
-            OSError: it cannot be created or opened.
-        """
+        """Create it if needed, and open it."""
         if self.above is None:
             self.path.mkdir(parents=True, exist_ok=True)
             return self
-        try:
+        with self._naming(), suppress(FileExistsError):
             os.mkdir(self.path.name, dir_fd=self.above.handle)
-        except FileExistsError:
-            self._handle = self.handle
-        except OSError as error:
-            self._name(error)
-            raise
-        else:
             if stat.S_IMODE(os.fstat(self.handle).st_mode) != self.mode:
                 with suppress(OSError):
                     os.fchmod(self.handle, self.mode)
+        self._handle = self.handle
         return self
 
     def list_files(self) -> dict[str, os.stat_result]:
         """Its content, by name; empty if the folder does not exist."""
-        try:
-            with os.scandir(self.handle) as entries:
-                return {each.name: each.stat(follow_symlinks=False) for each in entries}
-        except FileNotFoundError:
-            return {}
+        with suppress(FileNotFoundError), os.scandir(self.handle) as entries:
+            return {each.name: each.stat(follow_symlinks=False) for each in entries}
+        return {}
 
     def list_names(self) -> list[str]:
         """The names in it; empty if the folder does not exist."""
-        try:
+        with suppress(FileNotFoundError):
             return os.listdir(self.handle)
-        except FileNotFoundError:
-            return []
+        return []
 
     def look(self, name: str) -> os.stat_result | None:
         """The status of a name, without following a link; None if it does not exist."""
@@ -140,38 +120,29 @@ class Folder:
             return os.stat(name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            self._name(error, name)
-            raise
+        except OSError:
+            with self._naming(name):
+                raise
 
     def has_file(self, name: str) -> bool:
-        """Whether a regular file has this name."""
         status = self.look(name)
         return status is not None and stat.S_ISREG(status.st_mode)
 
     def has_size(self, name: str, size: int) -> bool:
         """Whether a name exists and has this size in bytes."""
-        try:
-            return os.stat(name, dir_fd=self.handle, follow_symlinks=False).st_size == size
-        except FileNotFoundError:
-            return False
+        status = self.look(name)
+        return status is not None and status.st_size == size
 
     def open_file(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file without blocking.
-
-        Raises:
-            FileNotFoundError: it does not exist.
-            StoreError: a link or something else is in its place.
-            OSError: it cannot be opened.
-        """
+        """Open a regular file without blocking."""
         try:
             mode = self.file_mode if flags & os.O_CREAT else 0
             handle = os.open(name, flags | _FILE, mode, dir_fd=self.handle)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
                 raise _refuse(self.path / name, self.look(name), "regular file") from error
-            self._name(error, name)
-            raise
+            with self._naming(name):
+                raise
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             os.close(handle)
@@ -179,13 +150,7 @@ class Folder:
         return handle
 
     def read(self, name: str, most: int = LARGEST_DOCUMENT) -> bytes:
-        """The bytes of a regular file.
-
-        Raises:
-            FileNotFoundError: it does not exist.
-            StoreError: it is larger than `most` bytes, a link, or not a file.
-            OSError: it cannot be read.
-        """
+        """The bytes of a regular file; a StoreError if they are more than `most`."""
         with open(self.open_file(name), "rb") as stream:
             # Python allocates as much as is requested.
             data = stream.read(min(os.fstat(stream.fileno()).st_size, most) + 1)
@@ -198,49 +163,38 @@ class Folder:
     ) -> None:
         """Replace a file atomically: a reader sees the whole old content or the whole new one.
 
-        Args:
-            name: the file.
-            data: its content.
-            mode: its permissions. Default: `file_mode`.
-            durable: make that hold after a power cut, too.
+        Its mode is `file_mode` by default. If `durable`, that holds after a power cut, too.
         """
-        self._write({name: data}, mode, durable=durable)
+        self.write_together({name: data}, mode=mode, durable=durable)
 
-    def write_together(self, files: Mapping[str, bytes], mode: int) -> None:
-        """Write files durably; faster than one by one, since all are written before the first sync.
-
-        Each file is whole or absent; when this returns, all exist.
-
-        Args:
-            files: their contents, by name.
-            mode: their permissions.
-        """
-        self._write(files, mode, durable=True)
-
-    def _write(self, files: Mapping[str, bytes], mode: int | None, *, durable: bool) -> None:
+    def write_together(
+        self, files: Mapping[str, bytes], *, mode: int | None = None, durable: bool = True
+    ) -> None:
+        """Write files as `write` does; faster, since all are written before the first sync."""
         temporaries = {name: f".{name}.{os.getpid()}.tmp" for name in files}
         mode = self.file_mode if mode is None else mode
-        name = ""
         try:
             for name, data in files.items():
-                self._put(temporaries[name], data, mode)
+                with self._naming(name):
+                    self._put(temporaries[name], data, mode)
             for name, temporary in temporaries.items():
-                if durable:
-                    _sync_file(temporary, self.handle)
-                self.rename(temporary, name)
-        except OSError as error:
-            self._name(error, name)
-            raise
+                with self._naming(name):
+                    if durable:
+                        with open(self.open_file(temporary), "rb") as stream:
+                            os.fsync(stream.fileno())
+                    self.rename(temporary, name)
         finally:
             for temporary in temporaries.values():
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=self.handle)
+                self._discard(temporary)
         if durable and files:
             self.sync()
 
-    def _put(self, name: str, data: bytes, mode: int) -> None:
+    def _discard(self, name: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.handle)
+
+    def _put(self, name: str, data: bytes, mode: int) -> None:
+        self._discard(name)
         with open(self.create_file(name), "wb") as stream:
             stream.write(data)
             os.fchmod(stream.fileno(), mode)
@@ -251,69 +205,55 @@ class Folder:
         return os.open(name, flags, 0o600, dir_fd=self.handle)
 
     def rename(self, name: str, new: str) -> None:
-        """Rename a file, replacing any file with the new name."""
         os.replace(name, new, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
     def touch(self, name: str, when: float | None = None) -> None:
-        """Set a file's modification time, in seconds since the epoch. Default: now.
-
-        Raises:
-            OSError: the file does not exist or belongs to another user.
-        """
+        """Set a file's modification time, in seconds since the epoch. Default: now."""
         times = None if when is None else (when, when)
         os.utime(name, times, dir_fd=self.handle, follow_symlinks=False)
 
     def remove(self, name: str) -> None:
         """Remove a file or an empty folder, if it exists."""
         try:
-            os.unlink(name, dir_fd=self.handle)
-        except FileNotFoundError:
-            return
-        except OSError as error:
+            self._discard(name)
+        except OSError:
             # The error of an unlink of a folder differs between systems.
-            status = self.look(name)
-            if status is None or not stat.S_ISDIR(status.st_mode):
-                self._name(error, name)
-                raise
-            try:
+            with self._naming(name):
+                status = self.look(name)
+                if status is None or not stat.S_ISDIR(status.st_mode):
+                    raise
                 os.rmdir(name, dir_fd=self.handle)
-            except OSError as other:
-                self._name(other, name)
-                raise
 
     def empty(self, depth: int) -> None:
-        """Remove its content, down to `depth` folders deep; anything deeper stays.
-
-        Raises:
-            OSError: something could not be removed.
-        """
+        """Remove its content, down to `depth` folders deep; an OSError if something is left."""
         for name, status in self.list_files().items():
             if depth and stat.S_ISDIR(status.st_mode):
                 self.below(name).empty(depth - 1)
             self.remove(name)
 
     def remove_all(self, depth: int) -> None:
-        """Remove it and its content, down to `depth` folders deep, if it exists.
-
-        Raises:
-            OSError: something could not be removed.
-        """
+        """Remove it, if it exists, with its content, as `empty` does."""
         self.empty(depth)
         if self.above is not None:
             self.above.remove(self.path.name)
 
     def sync(self) -> None:
         """Make its directory entries durable, if the file system supports it."""
-        try:
-            os.fsync(self.handle)
-        except OSError as error:
-            if error.errno not in _CANNOT_SYNC:
-                self._name(error)
-                raise
+        with self._naming():
+            try:
+                os.fsync(self.handle)
+            except OSError as error:
+                if error.errno not in _CANNOT_SYNC:
+                    raise
 
-    def _name(self, error: OSError, name: str = "") -> None:
-        """Set the full path in an error."""
-        error.filename, error.filename2 = str(self.path / name), None
+    @contextmanager
+    def _naming(self, name: str = "") -> Iterator[None]:
+        """Set the full path in an OSError."""
+        try:
+            yield
+        except OSError as error:
+            error.filename, error.filename2 = str(self.path / name), None
+            raise
 
 
 def _refuse(path: Path, status: os.stat_result | None, wanted: str) -> StoreError:
@@ -325,29 +265,13 @@ def _refuse(path: Path, status: os.stat_result | None, wanted: str) -> StoreErro
     return StoreError(f"`{path}` is not a {wanted}", hint="bxcache did not create it; remove it")
 
 
-def _sync_file(name: str, folder: int) -> None:
-    handle = os.open(name, os.O_RDONLY | _FILE, dir_fd=folder)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def link_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
     """Hard-link a blob into another folder; copy it if the file system has no hard links.
 
-    Args:
-        source: the folder that has it.
-        target: the folder that gets it. A file with its name but another size is damaged and gets
-            replaced.
-        name: the blob's name in both.
-        size: its size in bytes.
+    A file with its name but another size is damaged and gets replaced.
 
     Returns:
         Whether the target lacked it.
-
-    Raises:
-        OSError: it can be neither linked nor copied.
     """
     here, there = source.handle, target.handle
     try:
@@ -357,9 +281,9 @@ def link_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
             return False
         target.remove(name)
         return link_blob(source, target, name, size)
-    except FileNotFoundError as error:
-        source._name(error, name)  # noqa: SLF001  # of this module
-        raise
+    except FileNotFoundError:
+        with source._naming(name):  # noqa: SLF001  # of this module
+            raise
     except OSError:
         return _copy_blob(source, target, name, size)
     return True
@@ -370,19 +294,16 @@ def _copy_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
         return False
     temporary = f"{name}.{secrets.token_hex(6)}.tmp"
     try:
-        with (
-            open(source.open_file(name), "rb") as read,
-            open(target.create_file(temporary), "wb") as written,
-        ):
-            shutil.copyfileobj(read, written, 1 << 20)
-            written.flush()
-            os.fchmod(written.fileno(), 0o444)
-            os.fsync(written.fileno())
-        target.rename(temporary, name)
-    except OSError as error:
-        target._name(error, name)  # noqa: SLF001  # of this module
-        raise
+        with target._naming(name):  # noqa: SLF001  # of this module
+            with (
+                open(source.open_file(name), "rb") as read,
+                open(target.create_file(temporary), "wb") as written,
+            ):
+                shutil.copyfileobj(read, written, 1 << 20)
+                written.flush()
+                os.fchmod(written.fileno(), 0o444)
+                os.fsync(written.fileno())
+            target.rename(temporary, name)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=target.handle)
+        target._discard(temporary)  # noqa: SLF001  # of this module
     return True

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
@@ -29,30 +30,22 @@ class ScopeState:
     """A scope and the blobs that it needs.
 
     Attributes:
-        name: its name.
-        entry: its entry in the index.
-        config: the digest of its cache config, or an empty string.
+        config: the digest of its cache config.
         sizes: the size in bytes of every blob that it needs, including its manifest, by digest.
         last_used: in seconds since the epoch.
-        damage: why it is unusable, or an empty string.
+        damage: why it is unusable.
     """
 
     name: str
     entry: Descriptor
-    config: str
+    config: str | None
     sizes: Mapping[str, int]
     last_used: float
-    damage: str = ""
+    damage: str | None = None
 
     @property
     def layers(self) -> Iterator[str]:
-        """The digests of its layers."""
         return (each for each in self.sizes if each not in (self.entry.digest, self.config))
-
-    @property
-    def bytes(self) -> int:
-        """The size of all its blobs."""
-        return sum(self.sizes.values())
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,6 @@ class Inventory:
     """The content of a store.
 
     Attributes:
-        scopes: every scope.
         files: the file names in the folder of blobs.
         overhead: the size of the index, the journal and the records in bytes.
     """
@@ -89,31 +81,21 @@ class Inventory:
         return frozenset([digest for digest in self.sizes if digest[7:] not in self.files])
 
     def count_uses(self) -> Counter[str]:
-        """How many scopes need each blob."""
-        uses: Counter[str] = Counter()
-        for scope in self.scopes:
-            uses.update(scope.sizes.keys())
-        return uses
+        return Counter(chain.from_iterable(scope.sizes for scope in self.scopes))
 
 
 def read_inventory(index: Index, catalog: Catalog) -> Inventory:
-    """Read a store's content.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
     pages = catalog.journal.list_files()
     now = time.time()
     known: dict[str, str] = {}
     scopes = []
     for entry in index.manifests:
-        page = pages.get(name_page(entry.ref_name, entry.digest))
+        page = pages.get(name_page(entry))
         last_used = min(page.st_mtime, now) if page else now
         scopes.append(_read_scope(catalog.layout, entry, last_used, known))
-    own = (*pages.values(), *catalog.records.list_files().values())
-    overhead = sum(status.st_size for status in own)
-    written = catalog.layout.root.look(INDEX_NAME)
-    overhead += written.st_size if written else 0
+    records, written = catalog.records.list_files(), catalog.layout.root.look(INDEX_NAME)
+    own = (*pages.values(), *records.values(), written)
+    overhead = sum(status.st_size for status in own if status)
     return Inventory(tuple(scopes), frozenset(catalog.layout.blobs.list_names()), overhead)
 
 
@@ -121,13 +103,13 @@ def _read_scope(
     layout: Layout, entry: Descriptor, last_used: float, known: dict[str, str]
 ) -> ScopeState:
     try:
-        outline = read_outline(layout, entry)
+        config, listed = read_outline(layout, entry)
     except StoreError as error:
-        return ScopeState(entry.ref_name, entry, "", {}, last_used, error.message)
+        return ScopeState(entry.ref_name, entry, None, {}, last_used, error.message)
     # Thousands of scopes share layers: keep one string for each digest.
-    sizes = {known.setdefault(each, each): size for each, size in outline.sizes.items()}
+    sizes = {known.setdefault(each, each): size for each, size in listed.items()}
     sizes[entry.digest] = entry.size
-    return ScopeState(entry.ref_name, entry, outline.config, sizes, last_used)
+    return ScopeState(entry.ref_name, entry, config, sizes, last_used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +117,7 @@ class ScopeUsage:
     """A scope for `store ls` and `store du`. Sizes are bytes, times seconds since the epoch.
 
     Attributes:
-        name: its name.
         digest: its manifest's digest.
-        bytes: the size of all its blobs.
         own_bytes: the size of the blobs that only this scope needs; removing it frees them.
         layers: how many distinct layers it has.
         steps: how many steps its build has; None if unknown.
@@ -164,10 +144,9 @@ class ScopeUsage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The size of a store and its scopes. Sizes are bytes.
+    """The size of a store and its scopes.
 
     Attributes:
-        scopes: every scope, by name.
         bytes: the size of all blobs in use, each counted once.
         shared_bytes: the part of it that several scopes need.
         dead_bytes: the size of unused blobs; the next collection removes them.
@@ -180,7 +159,6 @@ class Usage:
 
 
 def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
-    """Measure each scope, alone and with others."""
     shared = {digest for digest, count in inventory.count_uses().items() if count > 1}
     return Usage(
         scopes=tuple(_measure_scope(each, shared, catalog) for each in inventory.scopes),
@@ -191,18 +169,18 @@ def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
 
 
 def _measure_scope(scope: ScopeState, shared: AbstractSet[str], catalog: Catalog) -> ScopeUsage:
-    steps, saved = catalog.journal.read_head(scope.entry)
-    whole = scope.bytes
+    page = catalog.journal.read_or_make(scope.entry)
+    whole = sum(scope.sizes.values())
     return ScopeUsage(
         name=scope.name,
         digest=scope.entry.digest,
         bytes=whole,
         own_bytes=whole - sum(scope.sizes[digest] for digest in scope.sizes.keys() & shared),
-        layers=len(scope.sizes.keys() - {scope.entry.digest, scope.config}),
-        steps=steps or None,
-        saved=saved or None,
+        layers=sum(1 for _ in scope.layers),
+        steps=page.steps or None,
+        saved=page.saved or None,
         last_used=scope.last_used,
-        damage=scope.damage,
+        damage=scope.damage or "",
     )
 
 

@@ -1,12 +1,14 @@
-"""The journal of a store: one page per scope, beside the layout.
+"""The journal of a store, with one page per scope, and the records of each scope's builds.
 
 ::
 
     DIR/.bxcache/scopes/NAME@DIGEST.json
+    DIR/.bxcache/records/NAME.jsonl     one JSON document per line, the last build's at the end
 
 `NAME` is the scope, shortened if it is long or unusual, `DIGEST` the start of its manifest's
-digest, so file names alone show which pages belong to the index. A file's modification time is
-the scope's last use. The index can be rebuilt from the pages.
+digest, so file names alone show which pages belong to the index. A page's modification time is
+the scope's last use. The index can be rebuilt from the pages. Records are opaque lines;
+`schemas/bxcache-record.schema.json` describes one.
 """
 
 from __future__ import annotations
@@ -20,20 +22,26 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bxcache.config.quantities import WrittenMoment, WrittenSeconds, WrittenSize
+from bxcache.config.quantities import WrittenMoment, WrittenSeconds, WrittenSize, format_size
 from bxcache.errors import StoreError
-from bxcache.oci.documents import Descriptor, Index
+from bxcache.oci.documents import MOST_RECORDS, Descriptor, Index
 from bxcache.store.layout import Layout, read_manifest
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from bxcache.store.folders import Folder
 
 _PAGE_NAME = re.compile(r"[^/]+@[0-9a-f]{12}\.json")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-LARGEST_PAGE = 4 << 20
+LARGEST_FILE = 4 << 20
+"""The maximum size of a page, and of a scope's records together, in bytes."""
+LARGEST_RECORD = 2_000_000
+"""The maximum size of one record, which leaves room for another to compare it with."""
+_SUFFIX = ".jsonl"
+_STRAYS_STAY = 30 * 86_400
+"""How long to keep records of a scope without a cache (its builds failed), in seconds."""
 _MOST_AHEAD = 3600
 """The tolerated difference between two machines' clocks, in seconds."""
 
@@ -53,27 +61,26 @@ class Work:
 
 
 class Page(BaseModel):
-    """A scope's page. Keys of later versions are kept."""
+    """A scope's page. Keys of later versions are kept.
+
+    Attributes:
+        manifest: the scope's entry in the index.
+        saved: when it was saved, in seconds since the epoch; 0 if unknown.
+        steps: how many steps the saving build has; 0 if unknown.
+        seconds: how long each layer's steps took when executed, by the layer's digest; 0 for the
+            layers of base images. Unknown for layers that are not listed.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     version: Literal[1] = 1
     scope: str
     manifest: Descriptor
-    """The scope's entry in the index."""
-
     saved: WrittenMoment = 0.0
-    """When it was saved, in seconds since the epoch."""
-
     steps: WrittenSize = 0
-    """How many steps the saving build has; 0 if unknown."""
-
     seconds: dict[str, WrittenSeconds] = Field(default_factory=dict)
-    """How long each layer's steps took when executed, by the layer's digest; 0 for the layers of
-    base images. Unknown for layers that are not listed."""
 
     def to_json(self) -> bytes:
-        """The content of the page's file."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
     def renewed(self, entry: Descriptor) -> Page:
@@ -112,19 +119,8 @@ def spell_scope(scope: str) -> str:
     return f"{plain}+{hashlib.sha256(scope.encode()).hexdigest()[:16]}"
 
 
-def name_page(scope: str, digest: str) -> str:
-    """The file name of a page."""
-    return f"{spell_scope(scope)}@{digest.partition(':')[2][:12]}.json"
-
-
-class _Head(BaseModel):
-    """The first fields of a page, which can list thousands of layers."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    version: Literal[1] = 1
-    saved: WrittenMoment = 0.0
-    steps: WrittenSize = 0
+def name_page(entry: Descriptor) -> str:
+    return f"{spell_scope(entry.ref_name)}@{entry.digest[7:19]}.json"
 
 
 class Journal:
@@ -135,29 +131,21 @@ class Journal:
 
     def read(self, entry: Descriptor) -> Page | None:
         """The page of an entry; None if it is missing or unreadable."""
-        return self._read(_name_entry(entry))
+        return parse_page(self._read(name_page(entry)))
 
-    def _read(self, name: str) -> Page | None:
-        data = self._read_bytes(name)
-        return parse_page(data) if data is not None else None
+    def read_or_make(self, entry: Descriptor) -> Page:
+        """The page of an entry, or one that only names it."""
+        return self.read(entry) or Page(scope=entry.ref_name, manifest=entry)
 
-    def _read_bytes(self, name: str) -> bytes | None:
-        try:
-            return self._folder.read(name, LARGEST_PAGE)
-        except (OSError, StoreError):
-            return None
-
-    def read_head(self, entry: Descriptor) -> tuple[int, float]:
-        """An entry's number of steps and time of saving; 0 if unknown."""
-        try:
-            head = _Head.model_validate_json(self._read_bytes(_name_entry(entry)) or b"")
-        except ValueError:
-            return 0, 0.0
-        return head.steps, head.saved
+    def _read(self, name: str) -> bytes:
+        """The content of a page; empty if it is missing or unreadable."""
+        with suppress(OSError, StoreError):
+            return self._folder.read(name, LARGEST_FILE)
+        return b""
 
     def write(self, page: Page, last_used: float | None = None) -> None:
         """Write a page; `last_used` defaults to now."""
-        name = _name_entry(page.manifest.named(page.scope))
+        name = name_page(page.manifest.named(page.scope))
         # A power cut may lose a page, but not the index.
         self._folder.make().write(name, page.to_json(), durable=False)
         if last_used is not None:
@@ -166,28 +154,22 @@ class Journal:
 
     def find_last_use(self, entry: Descriptor) -> float | None:
         """When a scope was last used, in seconds since the epoch; None if unknown."""
-        status = self._folder.look(_name_entry(entry))
+        status = self._folder.look(name_page(entry))
         return status.st_mtime if status is not None else None
 
     def touch(self, entry: Descriptor) -> None:
         """Set a scope's last use to now."""
         try:
-            self._folder.touch(_name_entry(entry))
+            self._folder.touch(name_page(entry))
         except OSError:
             # It is missing, or belongs to another user.
             with suppress(OSError):
-                self.write(self.read(entry) or Page(scope=entry.ref_name, manifest=entry))
+                self.write(self.read_or_make(entry))
 
-    def remove(self, entry: Descriptor) -> None:
-        """Remove the page of an entry."""
-        self.remove_file(_name_entry(entry))
-
-    def remove_file(self, name: str) -> None:
-        """Remove a page by its file name."""
+    def remove(self, name: str) -> None:
         self._folder.remove(name)
 
     def list_files(self) -> dict[str, os.stat_result]:
-        """All pages, by file name."""
         files = self._folder.list_files()
         return {name: status for name, status in files.items() if _PAGE_NAME.fullmatch(name)}
 
@@ -197,21 +179,14 @@ class Journal:
         If a change was interrupted, a scope has two pages; the newer one counts.
         """
         files = self.list_files()
-        found: dict[str, Descriptor] = {}
+        found: dict[str, Descriptor | None] = {}
         for name in sorted(files, key=lambda each: files[each].st_mtime):
-            page = self._read(name)
-            if page is None:
-                continue
-            try:
-                read_manifest(layout, page.manifest)
-            except StoreError:
-                continue
-            found[page.scope] = page.manifest.named(page.scope)
-        return Index().with_entries(dict(found))
-
-
-def _name_entry(entry: Descriptor) -> str:
-    return name_page(entry.ref_name, entry.digest)
+            page = parse_page(self._read(name))
+            if page is not None:
+                with suppress(StoreError):
+                    read_manifest(layout, page.manifest)
+                    found[page.scope] = page.manifest.named(page.scope)
+        return Index().with_entries(found)
 
 
 def is_ahead(when: float) -> bool:
@@ -221,7 +196,66 @@ def is_ahead(when: float) -> bool:
 
 def parse_page(data: bytes) -> Page | None:
     """Parse a page; None if it is not a page, or one of a later version."""
-    try:
+    with suppress(ValueError):
         return Page.model_validate_json(data)
-    except ValueError:
-        return None
+    return None
+
+
+class Records:
+    """The records of a store. A caller that changes them holds the store's lock."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def read(self, scope: str) -> tuple[bytes, ...]:
+        """The records of a scope, the last build's at the end; empty if they cannot be read."""
+        with suppress(OSError, StoreError):
+            return split_records(self._folder.read(name_file(scope), LARGEST_FILE))
+        return ()
+
+    def add(self, scope: str, records: Iterable[bytes]) -> None:
+        """Add records of later builds, and drop the oldest beyond the limits.
+
+        If a record is too large, it raises a StoreError, and the file is unchanged.
+        """
+        added = tuple(records)
+        if any(len(each) > LARGEST_FILE for each in added):
+            raise StoreError(
+                f"the build record is larger than {format_size(LARGEST_FILE)}",
+                hint="a build with fewer steps has a smaller record; the cache works without it",
+            )
+        kept = [each for each in self.read(scope) if each not in added]
+        lines = [*kept, *added][-MOST_RECORDS:]
+        while sum(map(len, lines)) > LARGEST_FILE:
+            del lines[0]
+        # The cache works without records, so do not wait for the disk.
+        self._folder.make().write(name_file(scope), b"".join(lines), durable=False)
+
+    def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
+        """When each of these scopes was last built, if it has records."""
+        files = self.list_files()
+        names = {scope: name_file(scope) for scope in scopes}
+        return {scope: files[name].st_mtime for scope, name in names.items() if name in files}
+
+    def remove(self, scope: str) -> None:
+        self._folder.remove(name_file(scope))
+
+    def sweep(self, scopes: Collection[str]) -> None:
+        """Remove old records that do not belong to a scope."""
+        kept = {name_file(scope) for scope in scopes}
+        for name, status in self.list_files().items():
+            if name not in kept and time.time() - status.st_mtime > _STRAYS_STAY:
+                self._folder.remove(name)
+
+    def list_files(self) -> dict[str, os.stat_result]:
+        files = self._folder.list_files()
+        return {name: status for name, status in files.items() if name.endswith(_SUFFIX)}
+
+
+def name_file(scope: str) -> str:
+    return f"{spell_scope(scope)}{_SUFFIX}"
+
+
+def split_records(data: bytes) -> tuple[bytes, ...]:
+    """Split a file into records, each with its line break."""
+    return tuple(line + b"\n" for line in data.split(b"\n") if line.strip())

@@ -1,5 +1,6 @@
 """Read and write the documents and blobs of an OCI layout.
 
+What is missing, changed or not in its format raises a StoreError, what cannot be read an OSError.
 https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 """
 
@@ -15,7 +16,6 @@ from bxcache.oci.documents import (
     CacheManifest,
     Descriptor,
     Index,
-    Outline,
     compute_digest,
     first_line,
     parse_index,
@@ -32,17 +32,10 @@ _Parsed = TypeVar("_Parsed")
 OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
 LAYOUT_NAMES = frozenset({INDEX_NAME, "oci-layout", "blobs", "ingest", f"{INDEX_NAME}.lock"})
 """The names that buildx creates in the directory of an export."""
-_INGEST_DEPTH = 1
-"""BuildKit writes blobs in `ingest/ID`."""
 
 
 class Layout:
-    """The folders of a layout.
-
-    Attributes:
-        root: the layout's folder.
-        blobs: the folder of its blobs, each named by the 64 digits of its digest.
-    """
+    """The folders of a layout; in `blobs`, each is named by the 64 digits of its digest."""
 
     def __init__(self, root: Folder) -> None:
         self.root = root
@@ -50,12 +43,10 @@ class Layout:
 
     @classmethod
     def at(cls, path: Path) -> Layout:
-        """The layout at a path."""
         return cls(Folder(path))
 
     @property
     def path(self) -> Path:
-        """Its path."""
         return self.root.path
 
     def locate(self, digest: str) -> Path:
@@ -65,22 +56,16 @@ class Layout:
     def remove_ingest(self) -> None:
         """Remove what interrupted exports left; it would make BuildKit fail."""
         with suppress(OSError, StoreError):
-            self.root.below("ingest").remove_all(_INGEST_DEPTH)
+            self.root.below("ingest").remove_all(depth=1)  # BuildKit writes in `ingest/ID`
 
     def make(self) -> None:
-        """Create missing folders."""
         self.root.make()
         self.root.below("blobs").make()
         self.blobs.make()
 
 
 def read_index(layout: Layout) -> Index:
-    """Read the index of a layout.
-
-    Raises:
-        FileNotFoundError: it has no index.
-        StoreError: the index is damaged.
-    """
+    """Read the index of a layout; a FileNotFoundError if there is none."""
     try:
         return parse_index(layout.root.read(INDEX_NAME))
     except FileNotFoundError:
@@ -98,22 +83,12 @@ def write_index(layout: Layout, index: Index) -> None:
 
 
 def read_manifest(layout: Layout, entry: Descriptor) -> CacheManifest:
-    """Read the manifest of an entry, and check its digest.
-
-    Raises:
-        StoreError: it is missing, changed, or not a manifest.
-        OSError: it cannot be read.
-    """
+    """Read the manifest of an entry, and check its digest."""
     return _read_parsed(layout, entry, CacheManifest.model_validate_json)
 
 
-def read_outline(layout: Layout, entry: Descriptor) -> Outline:
-    """Read the outline of an entry's manifest, and check its digest.
-
-    Raises:
-        StoreError: it is missing, changed, or not a manifest.
-        OSError: it cannot be read.
-    """
+def read_outline(layout: Layout, entry: Descriptor) -> tuple[str | None, dict[str, int]]:
+    """Read the outline of an entry's manifest, and check its digest."""
     return _read_parsed(layout, entry, parse_outline)
 
 
@@ -127,12 +102,7 @@ def _read_parsed(layout: Layout, entry: Descriptor, parse: Callable[[bytes], _Pa
 
 
 def read_config(layout: Layout, manifest: CacheManifest) -> bytes:
-    """Read the cache config of a manifest, and check its digest.
-
-    Raises:
-        StoreError: it is missing or changed.
-        OSError: it cannot be read.
-    """
+    """Read the cache config of a manifest, and check its digest."""
     entry = manifest.cache_config
     if entry is None:
         raise StoreError("the manifest has no cache config")
@@ -140,12 +110,7 @@ def read_config(layout: Layout, manifest: CacheManifest) -> bytes:
 
 
 def read_config_blob(layout: Layout, digest: str, size: int) -> bytes:
-    """Read a cache config, and check its digest and size.
-
-    Raises:
-        StoreError: it is missing or changed.
-        OSError: it cannot be read.
-    """
+    """Read a cache config, and check its digest and size."""
     return _read_checked(layout, digest, size, LARGEST_CONFIG)
 
 

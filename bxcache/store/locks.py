@@ -12,6 +12,7 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
@@ -32,16 +33,7 @@ logger = logging.getLogger("bxcache.store")
 
 @contextmanager
 def hold_lock(folder: Folder, purpose: str) -> Iterator[None]:
-    """Hold a store's lock; processes that wait for it report the purpose.
-
-    Args:
-        folder: the store's own folder.
-        purpose: why it is held, such as `saving the scope app`.
-
-    Raises:
-        StoreError: something else is in the lock's place.
-        OSError: the folder cannot be written.
-    """
+    """Hold a store's lock in its own folder; processes that wait for it report the purpose."""
     handle = _open(folder, "lock", os.O_CREAT)
     try:
         if not _wait_briefly(handle):
@@ -85,65 +77,39 @@ def _try(handle: int) -> bool:
 
 
 def _read_holder(folder: Folder) -> str:
-    try:
+    with suppress(OSError, StoreError):
         note = folder.read("holder", 4 * _LONGEST_NOTE).decode(errors="replace")[:_LONGEST_NOTE]
-    except (OSError, StoreError):
-        note = ""
-    return note if _NOTE.fullmatch(note) else "another process is changing it"
+        if _NOTE.fullmatch(note):
+            return note
+    return "another process is changing it"
 
 
+@dataclass(frozen=True, slots=True)
 class Lock:
-    """A locked file; the lock ends with this process or with the file."""
+    """A locked file, open for reading and writing; the lock ends with this process."""
 
-    def __init__(self, folder: Folder, name: str, handle: int) -> None:
-        self._folder = folder
-        self._name = name
-        self._handle = handle
-
-    def write(self, data: bytes) -> None:
-        """Write to the file."""
-        os.write(self._handle, data)
-
-    def read(self, most: int) -> bytes:
-        """Read up to `most` bytes of the file."""
-        return os.pread(self._handle, most, 0)
-
-    @property
-    def status(self) -> os.stat_result:
-        """The file's status."""
-        return os.fstat(self._handle)
+    folder: Folder
+    name: str
+    handle: int
 
     def release(self) -> None:
         """Release the lock and keep the file."""
-        os.close(self._handle)
+        os.close(self.handle)
 
     def remove(self) -> None:
         """Remove the file, then release the lock."""
         with suppress(OSError):
-            self._folder.remove(self._name)
+            self.folder.remove(self.name)
         self.release()
 
 
 def claim_lock(folder: Folder, name: str, *, make: bool = False) -> Lock | None:
-    """Take a lock; None if a living process of this machine holds it.
-
-    Args:
-        folder: the folder of its file.
-        name: the file.
-        make: create the file if needed.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-        StoreError: something else is in its place.
-        OSError: it cannot be opened.
-    """
+    """Take the lock of a file, created if `make`; None if a process of this machine holds it."""
     handle = _open(folder, name, os.O_CREAT if make else 0)
+    held = False
     try:
         held = _try(handle)
-    except BaseException:
-        os.close(handle)
-        raise
-    if held:
-        return Lock(folder, name, handle)
-    os.close(handle)
-    return None
+    finally:
+        if not held:
+            os.close(handle)
+    return Lock(folder, name, handle) if held else None

@@ -28,31 +28,30 @@ from bxcache.oci.documents import (
 from bxcache.store.archive import Entry, Member, read_archive, write_archive
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.folders import LARGEST_DOCUMENT
-from bxcache.store.journal import LARGEST_PAGE, Journal, Page, is_ahead, name_page, parse_page
+from bxcache.store.journal import (
+    LARGEST_FILE,
+    Page,
+    is_ahead,
+    name_file,
+    name_page,
+    parse_page,
+    split_records,
+)
 from bxcache.store.layout import OCI_LAYOUT, Layout, read_manifest
-from bxcache.store.records import LARGEST_FILE, Records, name_file, split_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
 _DAY = 86_400
 _PAGES = ".bxcache/scopes/"
 _RECORDS = ".bxcache/records/"
 _BLOBS = "blobs/sha256/"
-_COMPRESSED = ("+gzip", "+zstd", ".gzip")
-"""The suffixes of compressed layers' media types."""
+_COMPRESSED = ("+gzip", "+zstd", ".gzip")  # of layers' media types
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The content of an archive.
-
-    Attributes:
-        scopes: the names of its scopes.
-        blobs: the number of its blobs.
-        bytes: their size.
-    """
+    """The content of an archive: the names of its scopes, and the number and size of its blobs."""
 
     scopes: tuple[str, ...]
     blobs: int
@@ -60,83 +59,60 @@ class Packed:
 
 
 def write_pack(target: BinaryIO, layout: Layout, index: Index, catalog: Catalog) -> Packed:
-    """Write a layout as an archive; the same layout gives the same bytes.
-
-    Args:
-        target: the archive to write.
-        layout: has all blobs that `index` needs.
-        index: the scopes to pack.
-        catalog: the store's.
-
-    Raises:
-        StoreError: a blob is missing or broken.
-        OSError: a file cannot be read or written.
-    """
+    """Write an index, and its blobs from a layout, as an archive; the same gives the same bytes."""
     blobs = _list_blobs(layout, index)
-    data = index.to_json()
-    members = [
-        Member("oci-layout", len(OCI_LAYOUT), OCI_LAYOUT.encode()),
-        Member(INDEX_NAME, len(data), data),
-        *_list_pages(index, catalog.journal),
-        *_list_records(index, catalog.records),
-        *blobs,
-    ]
-    write_archive(target, members)
+    write_archive(target, [*_list_documents(index, catalog), *blobs])
     names = tuple(entry.ref_name for entry in index.manifests)
     return Packed(names, len(blobs), sum(blob.size for blob in blobs))
 
 
-def _list_blobs(layout: Layout, index: Index) -> list[Member]:
-    """The blobs in the order in which a reader needs them."""
-    found: dict[str, tuple[int, bool, Member]] = {}
-
-    def add(rank: int, blob: Descriptor) -> None:
-        compressed = blob.media_type.endswith(_COMPRESSED)
-        name, path = f"{_BLOBS}{blob.digest[7:]}", layout.locate(blob.digest)
-        member = Member(name, blob.size, path, compressed=compressed, opener=_open(layout, path))
-        found.setdefault(blob.digest, (rank, compressed, member))
-
+def _list_documents(index: Index, catalog: Catalog) -> Iterator[Member]:
+    yield _wrap("oci-layout", OCI_LAYOUT.encode())
+    yield _wrap(INDEX_NAME, index.to_json())
+    files = catalog.journal.list_files()
     for entry in index.manifests:
-        manifest = read_manifest(layout, entry)
-        add(0, entry)
-        if manifest.cache_config is not None:
-            add(1, manifest.cache_config)
-        for digest in manifest.layer_sizes:
-            add(2, manifest.blobs[digest])
-    ordered = sorted(found.values(), key=lambda each: (each[0], each[1], each[2].name))
-    return [member for _, _, member in ordered]
-
-
-def _open(layout: Layout, path: Path) -> Callable[[str, int], int]:
-    return lambda _path, _flags: layout.blobs.open_file(path.name)
-
-
-def _list_pages(index: Index, journal: Journal) -> Iterator[Member]:
-    files = journal.list_files()
-    for entry in index.manifests:
-        name = name_page(entry.ref_name, entry.digest)
-        page = journal.read(entry) or Page(scope=entry.ref_name, manifest=entry)
-        data = page.to_json()
+        name = name_page(entry)
         # Rounded up to the end of the day: packing never makes a scope look older.
         used = math.ceil(files[name].st_mtime / _DAY) * _DAY if name in files else 0
-        yield Member(f"{_PAGES}{name}", len(data), data, mtime=used)
-
-
-def _list_records(index: Index, records: Records) -> Iterator[Member]:
+        yield _wrap(f"{_PAGES}{name}", catalog.journal.read_or_make(entry).to_json(), used)
     for entry in index.manifests:
-        data = b"".join(records.read(entry.ref_name))
-        if data:
-            yield Member(f"{_RECORDS}{name_file(entry.ref_name)}", len(data), data)
+        if data := b"".join(catalog.records.read(entry.ref_name)):
+            yield _wrap(f"{_RECORDS}{name_file(entry.ref_name)}", data)
+
+
+def _wrap(name: str, data: bytes, mtime: int = 0) -> Member:
+    return Member(name, len(data), data, mtime)
+
+
+def _list_blobs(layout: Layout, index: Index) -> list[Member]:
+    """The blobs in the order in which a reader needs them: manifests, configs, layers."""
+    found: dict[str, tuple[int, Member]] = {}
+    for entry in index.manifests:
+        manifest = read_manifest(layout, entry)
+        layers = ((2, manifest.blobs[digest]) for digest in manifest.layer_sizes)
+        for rank, blob in ((0, entry), (1, manifest.cache_config), *layers):
+            if blob is not None:
+                found.setdefault(blob.digest, (rank, _pack_blob(layout, blob)))
+    ordered = sorted(found.values(), key=lambda each: (each[0], each[1].compressed, each[1].name))
+    return [member for _, member in ordered]
+
+
+def _pack_blob(layout: Layout, blob: Descriptor) -> Member:
+    name = blob.digest[7:]
+    return Member(
+        f"{_BLOBS}{name}",
+        blob.size,
+        layout.locate(blob.digest),
+        compressed=blob.media_type.endswith(_COMPRESSED),
+        opener=lambda _path, _flags: layout.blobs.open_file(name),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """The result of unpacking an archive.
+    """The scopes that a store took from an archive, and those that it has in a later version.
 
-    Attributes:
-        scopes: the scopes that the store took.
-        kept: the scopes that the store already had in a later version.
-        new_bytes: the size of the blobs that the store did not have.
+    `new_bytes` is the size of the blobs that it did not have.
     """
 
     scopes: tuple[str, ...]
@@ -150,11 +126,9 @@ class Unpacking:
 
     Attributes:
         layout: the destination of its blobs.
-        index: its index; None until it is read.
-        named: the entries of the index, by the file name of their pages.
+        named: the entries of the index, by the members that have their pages and records.
         listed: the entries of the index, by the digest of their manifests.
         pages: each scope's page, with the scope's last use.
-        built: the scopes of the index, by the file name of their records.
         records: the records of each scope's builds.
         sizes: the sizes of all blobs that the index and its manifests list, by digest.
         missing: the sizes of blobs that are not read yet.
@@ -166,26 +140,20 @@ class Unpacking:
     named: dict[str, Descriptor] = field(default_factory=dict)
     listed: dict[str, list[Descriptor]] = field(default_factory=dict)
     pages: dict[str, Change] = field(default_factory=dict)
-    built: dict[str, str] = field(default_factory=dict)
     records: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
     needed: int = 0
 
     def read(self, source: BinaryIO) -> Index:
-        """Read an archive into the layout, checking everything.
-
-        Raises:
-            StoreError: it is damaged or incomplete, or has content that does not belong there.
-            OSError: a file cannot be read or written.
-        """
+        """Read an archive into the layout, checking everything, and return its index."""
         for entry in read_archive(source, self.check):
             if entry.name == INDEX_NAME:
                 self._take_index(entry)
             elif entry.name.startswith(_PAGES):
                 self._take_page(entry)
             elif entry.name.startswith(_RECORDS):
-                scope = self.built[entry.name.removeprefix(_RECORDS)]
+                scope = self.named[entry.name].ref_name
                 self.records[scope] = split_records(entry.read(LARGEST_FILE))
             elif entry.name.startswith(_BLOBS):
                 self._take_blob(entry)
@@ -200,41 +168,32 @@ class Unpacking:
         return self.index
 
     def check(self, name: str, size: int) -> None:
-        """Refuse a member that does not belong here, before reading it.
-
-        Raises:
-            StoreError: it is unknown, too large, or not of the size listed before.
-        """
+        """Raise a StoreError for a member that is unknown, too large, or not of its listed size."""
+        expected = None
         if self.index is None:
-            most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name, -1)
-        elif name.startswith(_PAGES):
-            most = LARGEST_PAGE if name.removeprefix(_PAGES) in self.named else -1
-        elif name.startswith(_RECORDS):
-            most = LARGEST_FILE if name.removeprefix(_RECORDS) in self.built else -1
+            most = {"oci-layout": 1 << 10, INDEX_NAME: LARGEST_DOCUMENT}.get(name)
+        elif name in self.named:
+            most = LARGEST_FILE
         else:
-            digest = f"sha256:{name.removeprefix(_BLOBS)}"
-            expected = self.missing.get(digest) if name.startswith(_BLOBS) else None
-            if expected is not None and expected != size:
-                raise StoreError(
-                    f"`{name}` has {size} bytes in the archive but should have {expected}"
-                )
-            most = -1 if expected is None else size
-        if most < 0:
+            expected = self.missing.get(f"sha256:{name.removeprefix(_BLOBS)}")
+            most = expected if name.startswith(_BLOBS) else None
+        if most is None:
             raise StoreError(
                 f"the archive contains `{name}`, which does not belong there",
                 hint="only archives made by `bxcache store pack` can be unpacked",
             )
+        if expected not in (None, size):
+            raise StoreError(f"`{name}` has {size} bytes in the archive but should have {expected}")
         if size > most:
             raise StoreError(f"`{name}` has {size} bytes in the archive; the limit is {most}")
 
-    def list_changes(self, index: Index, journal: Journal) -> dict[str, Change]:
-        """The changes to a store with this index and journal."""
+    def list_changes(self, index: Index, catalog: Catalog) -> dict[str, Change]:
         changes = {}
         for entry in (self.index or Index()).manifests:
             name = entry.ref_name
             change = self.pages.get(name) or Change(Page(scope=name, manifest=entry))
             present = index.find(name)
-            page = journal.read(present) if present else None
+            page = catalog.journal.read(present) if present else None
             if page is None or is_ahead(page.saved) or page.saved <= change.page.saved:
                 changes[name] = change
         return changes
@@ -246,8 +205,8 @@ class Unpacking:
             raise StoreError(f"the archive's index is invalid: {first_line(error)}") from error
         for each in self.index.manifests:
             check_scope_name(each.ref_name)
-            self.named[name_page(each.ref_name, each.digest)] = each
-            self.built[name_file(each.ref_name)] = each.ref_name
+            self.named[f"{_PAGES}{name_page(each)}"] = each
+            self.named[f"{_RECORDS}{name_file(each.ref_name)}"] = each
             self.listed.setdefault(each.digest, []).append(each)
             self._expect(each)
             if each.size > LARGEST_DOCUMENT:
@@ -270,8 +229,8 @@ class Unpacking:
             )
 
     def _take_page(self, entry: Entry) -> None:
-        page = parse_page(entry.read(LARGEST_PAGE))
-        listed = self.named[entry.name.removeprefix(_PAGES)]
+        page = parse_page(entry.read(LARGEST_FILE))
+        listed = self.named[entry.name]
         own = (listed.ref_name, listed.digest)
         if page is not None and (page.scope, page.manifest.digest) == own:
             now = float(round(time.time()))
@@ -300,8 +259,7 @@ class Unpacking:
 
     def _take_manifest(self, listed: Descriptor) -> None:
         manifest = read_manifest(self.layout, listed)
-        problem = manifest.find_problem()
-        if problem:
+        if problem := manifest.find_problem():
             raise StoreError(f"the archive's scope `{listed.ref_name}` is not a cache: {problem}")
         for blob in manifest.blobs.values():
             self._expect(blob)

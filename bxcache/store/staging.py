@@ -1,28 +1,41 @@
-"""A running build's own layout, which shares blobs with the store."""
+"""A running build's own layout, which shares blobs with the store, and how its export is saved."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import secrets
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.oci.documents import CacheManifest, Descriptor
+from bxcache.oci.chains import find_lost, list_chains
+from bxcache.oci.documents import CacheManifest, Descriptor, compute_digest, parse_config
+from bxcache.oci.merging import merge_caches
+from bxcache.store.catalog import Catalog, Change
 from bxcache.store.folders import TEMPORARY, Folder, link_blob
-from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout, read_index, read_manifest
+from bxcache.store.journal import Work, make_page
+from bxcache.store.layout import (
+    LAYOUT_NAMES,
+    OCI_LAYOUT,
+    Layout,
+    read_config,
+    read_index,
+    read_manifest,
+)
 from bxcache.store.locks import Lock, claim_lock
+from bxcache.store.verification import find_broken, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 _LOCK_NAME = re.compile(r"([0-9a-f]{12})\.lock")
-_DEPTH = 3
-"""The depth of a layout's folders: `blobs/sha256`, `ingest/ID`."""
+_DEPTH = 3  # of a layout's folders: `blobs/sha256`, `ingest/ID`
 _LONGEST_MACHINE = 200
 _LONGEST_BUILD = 86_400
 """How long to keep a layout of another machine, or from before this machine's last boot, after its
@@ -48,7 +61,6 @@ class Staging:
 
     @property
     def path(self) -> Path:
-        """Its path."""
         return self.folder.path
 
     @property
@@ -58,7 +70,7 @@ class Staging:
 
     @property
     def donor(self) -> Descriptor | None:
-        """The best donor, or None without an import."""
+        """The best donor."""
         return next(iter(self.donors), None)
 
     def empty(self) -> None:
@@ -95,22 +107,17 @@ def sweep_staging(folder: Folder) -> tuple[str, ...]:
 
 
 def _sweep(folder: Folder, name: str) -> bool:
-    try:
-        lock = claim_lock(folder, f"{name}.lock")
-        if lock is None:
-            return False
-    except (OSError, StoreError):
-        return False
     layout = folder.below(name)
-    try:
-        if _is_dead(layout, lock):
-            layout.remove_all(_DEPTH)
-            lock.remove()
-            return True
-    except (OSError, StoreError):
-        # It belongs to another user or is not a layout: keep it; it does no harm.
-        pass
-    lock.release()
+    # One that belongs to another user or is not a layout stays; it does no harm.
+    with suppress(OSError, StoreError), ExitStack() as stack:
+        lock = claim_lock(folder, f"{name}.lock")
+        if lock is not None:
+            stack.callback(lock.release)
+            if _is_dead(layout, lock):
+                layout.remove_all(_DEPTH)
+                stack.pop_all()
+                lock.remove()
+                return True
     return False
 
 
@@ -121,19 +128,16 @@ def _is_dead(layout: Folder, lock: Lock) -> bool:
         return True
     if not all(name in LAYOUT_NAMES or TEMPORARY.fullmatch(name) for name in files):
         return False
-    if lock.read(_LONGEST_MACHINE).partition(b"\n")[0] == _read_boot():
+    if os.pread(lock.handle, _LONGEST_MACHINE, 0).partition(b"\n")[0] == _read_boot():
         return True
     # Another machine may not share its locks, and writing a blob can take long.
-    found = (lock.status, *files.values(), layout.below("blobs").look("sha256"))
+    found = (os.fstat(lock.handle), *files.values(), layout.below("blobs").look("sha256"))
     changed = max(status.st_mtime for status in found if status is not None)
     return time.time() - changed > _LONGEST_BUILD
 
 
 def _read_boot() -> bytes:
-    """An ID of this machine's current boot.
-
-    https://man7.org/linux/man-pages/man4/random.4.html
-    """
+    """This machine's boot: https://man7.org/linux/man-pages/man4/random.4.html"""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     except OSError:
@@ -146,17 +150,10 @@ def create_staging(
     name: str,
     donors: Sequence[tuple[Descriptor, CacheManifest]] = (),
 ) -> Staging:
-    """Create a staging layout, and link the live sets of scopes into it.
-
-    Args:
-        folder: the store's folder of staging layouts.
-        source: the store's layout.
-        name: the staging layout's name.
-        donors: each scope's entry and manifest; the store has all their blobs.
+    """Create a staging layout, and link the live sets of scopes in the store into it.
 
     Raises:
         StoreError: another build uses the name.
-        OSError: the layout cannot be written.
     """
     made = folder.below(name)
     lock = claim_lock(folder, f"{name}.lock", make=True)
@@ -164,7 +161,7 @@ def create_staging(
         raise StoreError(f"the staging layout `{made.path}` belongs to another build")
     staging = Staging(made, tuple(entry for entry, _ in donors), (), (), lock)
     try:
-        lock.write(_read_boot() + b"\n" + platform.node().encode() + b"\n")
+        os.write(lock.handle, _read_boot() + b"\n" + platform.node().encode() + b"\n")
         _fill_layout(staging.layout)
         for number, (entry, manifest) in enumerate(donors):
             # Only an earlier donor can have linked a blob already.
@@ -184,19 +181,12 @@ def _fill_layout(layout: Layout) -> None:
 def link_blobs(
     source: Layout, target: Layout, sizes: Mapping[str, int], *, look_first: bool = False
 ) -> list[str]:
-    """Link blobs of one layout into another.
+    """Link blobs of one layout into another; `sizes` has their bytes by digest.
 
-    Args:
-        source: the layout that has them.
-        target: the layout that gets them.
-        sizes: the blobs' sizes in bytes, by digest.
-        look_first: check for existing blobs first; faster if the target has most of them.
+    With `look_first`, it checks for existing blobs first: faster if the target has most of them.
 
     Returns:
         The blobs that the target lacked.
-
-    Raises:
-        OSError: a blob can be neither linked nor copied.
     """
     here, there = source.blobs, target.blobs
     return [
@@ -208,20 +198,10 @@ def link_blobs(
 
 
 def find_export(layout: Layout, scope: str, digest: str | None) -> Descriptor:
-    """The entry of a scope that buildx exported to a layout.
-
-    Args:
-        layout: the staging layout.
-        scope: the export's tag.
-        digest: the manifest that BuildKit reported; it takes precedence over the index.
-
-    Raises:
-        StoreError: the scope was not exported.
-    """
-    try:
+    """The entry of a scope that buildx exported; BuildKit's digest overrides that of the index."""
+    listed = None
+    with suppress(FileNotFoundError):
         listed = read_index(layout).find(scope)
-    except FileNotFoundError:
-        listed = None
     if listed is None:
         raise StoreError(f"buildx did not export a cache for the scope `{scope}`")
     if digest is None or digest == listed.digest:
@@ -229,7 +209,87 @@ def find_export(layout: Layout, scope: str, digest: str | None) -> Descriptor:
     status = layout.blobs.look(digest[7:])
     if status is None:
         return listed
-    size = status.st_size
-    document = read_manifest(layout, listed.model_copy(update={"digest": digest, "size": size}))
-    kind = document.media_type or listed.media_type
-    return Descriptor(media_type=kind, digest=digest, size=size).named(scope)
+    kind, size = listed.media_type, status.st_size
+    entry = Descriptor(media_type=kind, digest=digest, size=size).named(scope)
+    return entry.model_copy(update={"media_type": read_manifest(layout, entry).media_type or kind})
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a commit saved.
+
+    Attributes:
+        digest: the digest of the scope's manifest.
+        bytes: the size of the scope's blobs, each counted once.
+        new_bytes: the size of the blobs that the store did not have.
+        unchanged: the scope already had this manifest.
+        contents: the digests of its layers.
+    """
+
+    digest: str
+    bytes: int
+    new_bytes: int
+    layers: int
+    unchanged: bool
+    contents: frozenset[str]
+
+
+def read_export(
+    layout: Layout,
+    scope: str,
+    digest: str | None,
+    others: Sequence[str],
+    sound: AbstractSet[str] | None,
+) -> tuple[Descriptor, CacheManifest]:
+    """Read a scope's future entry and its manifest; a StoreError if a part was not exported.
+
+    If only some layers are sound, the rest is left out, with all layers above it.
+    """
+    entry = find_export(layout, scope, digest)
+    if others:
+        entry = _join_exports(layout, entry, others)
+    manifest = read_manifest(layout, entry)
+    for why in find_broken(layout, manifest).values():
+        raise StoreError(f"the exported cache is incomplete: {why}")
+    unsound = set() if sound is None else manifest.layer_sizes.keys() - sound
+    if not unsound:
+        return entry, manifest
+    links = list_chains(parse_config(read_config(layout, manifest)), manifest.layer_sizes)
+    cut = manifest.without(find_lost(links, unsound))
+    return write_manifest(layout, entry, cut), cut
+
+
+def _join_exports(layout: Layout, entry: Descriptor, others: Sequence[str]) -> Descriptor:
+    """Merge the manifests that a builder's nodes exported, and write the result beside them."""
+    entries = [entry, *(find_export(layout, entry.ref_name, each) for each in others)]
+    manifests = [read_manifest(layout, each) for each in entries]
+    merged = merge_caches([(each, read_config(layout, each)) for each in manifests])
+    digests = {compute_digest(data): data for data in (merged.config, merged.manifest)}
+    layout.blobs.write_together({d[7:]: data for d, data in digests.items()}, mode=0o444)
+    *_, digest = digests
+    return entry.model_copy(update={"digest": digest, "size": len(merged.manifest)})
+
+
+def take_export(
+    catalog: Catalog, staging: Staging, entry: Descriptor, manifest: CacheManifest, work: Work
+) -> Saved:
+    """Link the blobs into the store and change its index; the caller holds the store's lock.
+
+    After an OSError, the scope is unchanged.
+    """
+    scope, layers, sizes = entry.ref_name, manifest.layer_sizes, manifest.list_sizes(entry)
+    index = catalog.recover()
+    before = index.find(scope)
+    new = link_blobs(staging.layout, catalog.layout, sizes, look_first=True)
+    catalog.layout.blobs.sync()
+    earlier = [*staging.donors, *([before] if before else [])]
+    known = [each for each in map(catalog.journal.read, earlier) if each]
+    catalog.change(index, {scope: Change(make_page(scope, entry, layers, work, known))})
+    return Saved(
+        digest=entry.digest,
+        bytes=sum(sizes.values()),
+        new_bytes=sum(sizes[digest] for digest in new),
+        layers=len(layers),
+        unchanged=before is not None and before.digest == entry.digest,
+        contents=frozenset(layers),
+    )

@@ -14,25 +14,30 @@ from bxcache.oci.documents import Descriptor, Index
 from bxcache.store.adoption import Adopted, read_foreign_index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
-from bxcache.store.committing import Saved, cut_export, read_export, take_export
 from bxcache.store.directory import LOSS_WARNING, Directory
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
 from bxcache.store.locks import hold_lock
 from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
-from bxcache.store.repair import Repairer, find_broken, is_whole
 from bxcache.store.staging import (
+    Saved,
     Staging,
     create_staging,
     draw_name,
     link_blobs,
+    read_export,
     sweep_staging,
+    take_export,
 )
 from bxcache.store.verification import (
     Verification,
     confirm,
+    find_broken,
     find_spoiled,
+    is_whole,
+    list_donors,
+    repair_scope,
     verify_scopes,
     verify_store,
 )
@@ -49,7 +54,8 @@ class Store:
     """A local store at a directory. Creating the object does not access the disk.
 
     Any number of processes can use a store at once. The lock is held only during changes, never
-    while a build runs.
+    while a build runs. Operations raise a StoreError if the directory cannot be used, if its
+    index is damaged and the journal is empty, or if a file cannot be read or changed.
 
     >>> store = Store("/var/cache/app")  # doctest: +SKIP
     >>> store.collect(max_size=5_000_000_000).freed_bytes  # doctest: +SKIP
@@ -64,15 +70,11 @@ class Store:
         """The store's current state; its folders are closed when it is garbage-collected."""
         return Catalog(Directory(self.path))
 
-    def check(self) -> None:
+    def check(self, *, adopting: bool = False) -> None:
         """Check that the directory is a store, or can become one, without writing to it.
 
-        Raises:
-            StoreError: it is a file, has other content, or lacks permissions.
+        If `adopting`, it may be a directory that plain buildx exported to.
         """
-        self._check()
-
-    def _check(self, *, adopting: bool = False) -> None:
         directory = Directory(self.path)
         directory.check(adopting=adopting)
         self._warn_of_loss(directory)
@@ -82,16 +84,12 @@ class Store:
             self._has_warned = True
             logger.warning(LOSS_WARNING, self.path)
 
-    def find_denied(self) -> str:
-        """Why an existing store is not writable, or an empty string."""
+    def find_denied(self) -> str | None:
+        """Why an existing store is not writable, or None."""
         return Directory(self.path).find_denied()
 
     def find_whole(self, scopes: Iterable[str]) -> Descriptor | None:
-        """The first of the scopes that exists with all its blobs, without changing the store.
-
-        Raises:
-            StoreError: the index is damaged, or a file cannot be read.
-        """
+        """The first of the scopes that exists with all its blobs, without changing the store."""
         with _naming_store(self.path, "read"):
             catalog = self._open()
             known, layout = catalog.read().by_name(), catalog.layout
@@ -103,11 +101,7 @@ class Store:
         return Directory(self.path).is_store
 
     def read_scopes(self) -> dict[str, Descriptor]:
-        """The manifest of each scope, by scope name.
-
-        Raises:
-            StoreError: the index is damaged, and the journal is empty.
-        """
+        """The manifest of each scope, by scope name."""
         return self._open().read().by_name()
 
     def staging_path(self, name: str) -> Path:
@@ -126,21 +120,16 @@ class Store:
             name: the staging layout's name, from `draw_name`.
             donors: the scopes to import, best first; the first usable one is imported.
             every: import all usable donors.
-
-        Raises:
-            StoreError: the directory is unusable, or the index is damaged.
         """
         with self._changing("starting a build") as catalog:
             directory = catalog.directory
             directory.sweep()
             swept = sweep_staging(directory.staging)
-            index, note = catalog.recover()
-            notes = [note] if note else []
-            found = Repairer(catalog).list_donors(index, donors, notes)
+            found = list_donors(catalog, catalog.recover(), donors)
             chosen = list(found if every else islice(found, 1))
             staging = create_staging(directory.staging, catalog.layout, name, chosen)
         try:
-            yield replace(staging, notes=tuple(notes), swept=swept)
+            yield replace(staging, notes=tuple(catalog.notes), swept=swept)
         finally:
             staging.remove()
 
@@ -168,18 +157,17 @@ class Store:
             sound: the only layers to save; layers above others are left out with them.
 
         Raises:
-            StoreError: nothing was exported, the export is incomplete, the donor is damaged, or the
-                disk is full.
+            StoreError: nothing was exported, the export is incomplete, or the donor is damaged.
         """
-        export = read_export(staging, scope, digest, others)
-        export = export if sound is None else cut_export(staging, export, sound)
+        layout = staging.layout
+        entry, manifest = read_export(layout, scope, digest, others, sound)
         for donor in staging.donors:
-            spoiled = find_spoiled(staging.layout, donor, export.manifest, suspect=suspect)
+            spoiled = find_spoiled(layout, donor, manifest, suspect=suspect)
             if spoiled:
                 notes = self.repair(full=True, scopes=[donor.ref_name]) or spoiled
                 raise StoreError(f"the imported cache is damaged: {'; '.join(notes)}")
         with self._changing(f"saving the scope `{scope}`") as catalog:
-            return take_export(catalog, staging, export, work or Work())
+            return take_export(catalog, staging, entry, manifest, work or Work())
 
     def read_records(self, scope: str) -> tuple[bytes, ...]:
         """The records of a scope's builds, the last one's at the end."""
@@ -190,14 +178,10 @@ class Store:
         return self._open().records.list_last_builds(scopes)
 
     def add_record(self, scope: str, record: bytes) -> None:
-        """Keep a build's record; the scope need not have a cache yet.
-
-        Args:
-            scope: the scope's name.
-            record: one line.
+        """Keep a build's record, one line; the scope need not have a cache yet.
 
         Raises:
-            StoreError: it cannot be written, or is too large.
+            StoreError: it is too large.
         """
         with self._changing(f"recording a build of `{scope}`") as catalog:
             catalog.records.add(scope, [record])
@@ -209,18 +193,17 @@ class Store:
             StoreError: a scope does not exist; none is removed.
         """
         with self._changing("removing scopes") as catalog:
-            check_known(catalog.recover()[0], scopes)
-            catalog.directory.with_room(
-                lambda: catalog.change(catalog.recover()[0], dict.fromkeys(scopes))
-            )
+            check_known(catalog.recover(), scopes)
+            removed = dict.fromkeys(scopes)
+            catalog.directory.with_room(lambda: catalog.change(catalog.recover(), removed))
 
     def adopt(self) -> Adopted:
         """Turn a directory that plain buildx exported to into a store, in place.
 
         Raises:
-            StoreError: it has other content, or cannot be adopted; it is unchanged.
+            StoreError: it cannot be adopted; it is unchanged.
         """
-        self._check(adopting=True)
+        self.check(adopting=True)
         with _naming_store(self.path, "read"):
             index = read_foreign_index(self._open().layout)
         with self._changing("adopting the directory") as catalog:
@@ -228,8 +211,7 @@ class Store:
             catalog.reconcile(index)
         notes = self.repair()
         usage = self.usage()
-        names = tuple(scope.name for scope in usage.scopes)
-        return Adopted(names, notes, usage.dead_bytes)
+        return Adopted(tuple(scope.name for scope in usage.scopes), notes, usage.dead_bytes)
 
     def pack(self, target: BinaryIO, scopes: Sequence[str] = ()) -> Packed:
         """Write the store, or some of its scopes, as one `tar.zst` archive.
@@ -237,12 +219,8 @@ class Store:
         The same content gives the same bytes: the archive has only the day of a scope's last use.
         Concurrent builds and collections do not affect it.
 
-        Args:
-            target: the archive to write.
-            scopes: the scopes to pack. Default: all.
-
         Raises:
-            StoreError: a scope is unknown or broken, or a file cannot be read.
+            StoreError: a scope is unknown or broken.
             OSError: the archive cannot be written.
         """
         with self.snapshot(draw_name()) as staging:
@@ -252,7 +230,7 @@ class Store:
     def _pin(self, staging: Staging, scopes: Sequence[str]) -> Index:
         """Link scopes into a staging layout, so that nothing can remove their blobs."""
         with self._changing("packing") as catalog:
-            index, _ = catalog.recover()
+            index = catalog.recover()
             check_known(index, scopes)
             chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
             for entry in chosen:
@@ -268,14 +246,10 @@ class Store:
     def unpack(self, source: BinaryIO) -> Unpacked:
         """Take the scopes of an archive into the store, all or nothing, checking every digest.
 
-        A scope that the store has in a later version is unchanged.
-
-        Args:
-            source: the archive, read once from its beginning.
+        The archive is read once. A scope that the store has in a later version is unchanged.
 
         Raises:
-            StoreError: it is not a packed store, is damaged or unreadable; or the store cannot be
-                changed.
+            StoreError: it is not a packed store, or is damaged or unreadable.
         """
         self.check()
         with self.snapshot(draw_name()) as staging:
@@ -283,10 +257,10 @@ class Store:
             with _naming_store(self.path, "filled"):
                 packed = unpacking.read(source)
             with self._changing("unpacking") as catalog:
-                index, _ = catalog.recover()
+                index = catalog.recover()
                 new = link_blobs(unpacking.layout, catalog.layout, unpacking.sizes)
                 catalog.layout.blobs.sync()
-                changes = unpacking.list_changes(index, catalog.journal)
+                changes = unpacking.list_changes(index, catalog)
                 catalog.change(index, changes)
                 for scope in changes.keys() & unpacking.records.keys():
                     catalog.records.add(scope, unpacking.records[scope])
@@ -295,11 +269,7 @@ class Store:
         return Unpacked(tuple(changes), kept, sum(unpacking.sizes[each] for each in new))
 
     def usage(self) -> Usage:
-        """Measure the store and its scopes.
-
-        Raises:
-            StoreError: the index is damaged, or a file cannot be read.
-        """
+        """Measure the store and its scopes."""
         with _naming_store(self.path, "read"):
             catalog = self._open()
             return measure_usage(read_inventory(catalog.read(), catalog), catalog)
@@ -317,29 +287,21 @@ class Store:
             max_size: the store's maximum size in bytes.
             max_age: how long an unused scope is kept, in seconds.
             dry_run: only report what would be dropped.
-
-        Raises:
-            StoreError: the index is damaged, or a file cannot be read or changed.
         """
         limits = Limits(max_size, max_age)
         if dry_run:
             with _naming_store(self.path, "read"):
                 catalog = self._open()
-                return Collector(catalog).preview(catalog.read(), limits)
+                return Collector(catalog, catalog.read(), limits).preview()
         with self._changing("collecting") as catalog:
             catalog.directory.sweep()
             sweep_staging(catalog.directory.staging)
-            return catalog.directory.with_room(lambda: Collector(catalog).recover(limits))
+            return catalog.directory.with_room(
+                lambda: Collector(catalog, catalog.recover(), limits).collect()
+            )
 
     def verify(self, *, full: bool = False) -> Verification:
-        """Look for damage, without changing the store.
-
-        Args:
-            full: read every blob and compare its digest, on all cores.
-
-        Raises:
-            StoreError: a file exists but cannot be read.
-        """
+        """Look for damage, with `full` by hashing every blob; the store does not change."""
         with _naming_store(self.path, "read"):
             return verify_store(self._open(), full=full)
 
@@ -354,23 +316,21 @@ class Store:
 
         Returns:
             What was repaired, for people.
-
-        Raises:
-            StoreError: a file cannot be read or changed.
         """
-        notes: list[str] = []
         with self._changing("repairing the index") as catalog:
-            index = catalog.recover_or_set_aside(notes)
+            index = catalog.recover_or_set_aside()
         chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
         with _naming_store(self.path, "read"):
             checked = index.model_copy(update={"manifests": tuple(chosen)})
             found = verify_scopes(self._open().layout, checked, full=full)
+        notes = catalog.notes
         if found.damages:
             with self._changing("cutting out broken layers") as catalog:
-                index, _ = catalog.recover()
+                index = catalog.recover()
                 broken = confirm(catalog.layout, index, found).broken
                 for entry in index.manifests:
-                    index, _ = Repairer(catalog).repair(index, entry, broken, notes)
+                    index, _ = repair_scope(catalog, index, entry, broken)
+            notes += catalog.notes
         return tuple(notes)
 
     @contextmanager

@@ -1,36 +1,34 @@
-"""Verify a store's blobs against their names, without changes and without a lock."""
+"""Find damage in a store, and cut it out, so that BuildKit misses it instead of failing.
+
+Blobs are verified against their names without changes and without a lock; a repair needs the lock.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
-from bxcache.oci.documents import parse_config
+from bxcache.oci.chains import find_lost, list_chains
+from bxcache.oci.documents import CacheManifest, Descriptor, compute_digest, parse_config
+from bxcache.store.catalog import Catalog, Change
 from bxcache.store.layout import Layout, read_config, read_index, read_manifest
-from bxcache.store.repair import check_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from bxcache.oci.documents import CacheManifest, Descriptor, Index
-    from bxcache.store.catalog import Catalog
-
-_NO_DIGEST = ""
+    from bxcache.oci.documents import Index
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A damaged blob or index.
-
-    Attributes:
-        scopes: the affected scopes; empty for the index.
-        digest: the blob; empty for the index.
-        why: what is wrong.
-    """
+    """A damaged blob and the scopes that it affects; both are empty for a damaged index."""
 
     scopes: tuple[str, ...]
     digest: str
@@ -39,14 +37,9 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of verifying a store.
+    """The result of verifying a store: how many scopes, and how many blobs of which size they need.
 
-    Attributes:
-        scopes: the number of scopes.
-        blobs: the number of blobs that they need.
-        bytes: the size of these blobs.
-        full: every blob was read and hashed, not only manifests and configs.
-        damages: what is damaged.
+    If `full`, every blob was read and hashed, not only manifests and configs.
     """
 
     scopes: int
@@ -62,51 +55,32 @@ class Verification:
 
 
 def verify_store(catalog: Catalog, *, full: bool) -> Verification:
-    """Verify a store that others may change meanwhile.
-
-    Args:
-        catalog: the store's.
-        full: read and hash every blob, on all cores.
-
-    Raises:
-        StoreError: the index is missing, and the journal is empty.
-        OSError: a file exists but cannot be read.
-    """
+    """Verify a store that others may change meanwhile."""
     try:
         index = read_index(catalog.layout)
     except FileNotFoundError:
         index = catalog.read()
     except StoreError as error:
-        return Verification(0, 0, 0, full, (Damage((), _NO_DIGEST, error.message),))
+        return Verification(0, 0, 0, full, (Damage((), "", error.message),))
     found = verify_scopes(catalog.layout, index, full=full)
     return confirm(catalog.layout, catalog.read(), found) if found.damages else found
 
 
 def verify_scopes(layout: Layout, index: Index, *, full: bool) -> Verification:
-    """Verify all scopes of an index.
-
-    Args:
-        layout: the store's.
-        index: its index.
-        full: read and hash every blob, on all cores.
-
-    Raises:
-        OSError: a file exists but cannot be read.
-    """
+    """Verify all scopes of an index; if `full`, hash every blob."""
     sizes: dict[str, int] = {}
     users: dict[str, list[str]] = {}
     broken: dict[str, str] = {}
     for entry in index.manifests:
-        users.setdefault(entry.digest, []).append(entry.ref_name)
-        sizes[entry.digest] = entry.size
+        listed = {entry.digest: entry.size}
         try:
             manifest = read_manifest(layout, entry)
+            listed = manifest.list_sizes(entry)
+            _check_config(layout, manifest, entry, broken)
         except StoreError as error:
             broken[entry.digest] = error.message
-            continue
-        _check_config(layout, manifest, entry, broken)
-        for digest, blob in manifest.blobs.items():
-            sizes[digest] = blob.size
+        sizes |= listed
+        for digest in listed:
             users.setdefault(digest, []).append(entry.ref_name)
     rest = [digest for digest in sizes if digest not in broken]
     broken |= _check_files(layout, sizes, rest, full=full)
@@ -119,8 +93,7 @@ def verify_scopes(layout: Layout, index: Index, *, full: bool) -> Verification:
 def _check_config(
     layout: Layout, manifest: CacheManifest, entry: Descriptor, broken: dict[str, str]
 ) -> None:
-    problem = manifest.find_problem()
-    if problem:
+    if problem := manifest.find_problem():
         broken[entry.digest] = f"the scope `{entry.ref_name}`: {problem}"
     try:
         parse_config(read_config(layout, manifest))
@@ -168,15 +141,7 @@ def find_spoiled(
 
     BuildKit trusts a blob that is in the layout, and silently omits everything that follows from a
     layer it cannot read. Without a sign of that, no layer is read.
-
-    Args:
-        layout: the staging layout.
-        donor: the import.
-        exported: the manifest of the export.
-        suspect: a part of the donor failed to load.
-
-    Raises:
-        OSError: a file exists but cannot be read.
+    `suspect` is one: a part of the donor failed to load.
     """
     if not layout.blobs.has_file(donor.digest[7:]):
         return []
@@ -187,20 +152,110 @@ def find_spoiled(
 
 
 def confirm(layout: Layout, index: Index, first: Verification) -> Verification:
-    """The result without blobs that were removed or repaired in the meantime.
-
-    Args:
-        layout: the store's.
-        index: the current index.
-        first: the earlier result.
-    """
+    """An earlier result without blobs that were removed or repaired in the meantime."""
     sizes: dict[str, int] = {}
     for entry in index.manifests:
-        sizes[entry.digest] = entry.size
         with suppress(StoreError):
-            sizes |= {each: blob.size for each, blob in read_manifest(layout, entry).blobs.items()}
+            sizes |= read_manifest(layout, entry).list_sizes(entry)
     suspects = [digest for digest in first.broken if digest in sizes]
     still = _check_files(layout, sizes, suspects, full=True)
     entries = {entry.digest for entry in index.manifests}
     kept = tuple(d for d in first.damages if d.digest in still or d.digest in entries)
     return replace(first, damages=kept)
+
+
+def find_broken(layout: Layout, manifest: CacheManifest) -> dict[str, str]:
+    """The blobs that are missing or differ in size from the manifest, and what is wrong."""
+    checked = ((each, check_size(layout, each, b.size)) for each, b in manifest.blobs.items())
+    return {digest: why for digest, why in checked if why}
+
+
+def is_whole(layout: Layout, entry: Descriptor) -> bool:
+    """Whether all blobs of a scope exist with the right size."""
+    try:
+        manifest = read_manifest(layout, entry)
+        read_config(layout, manifest)
+    except StoreError:
+        return False
+    return not find_broken(layout, manifest)
+
+
+def check_size(layout: Layout, digest: str, size: int) -> str | None:
+    """Why a blob's file is missing or has the wrong size, or None."""
+    status = layout.blobs.look(digest[7:])
+    if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size:
+        return None
+    path = layout.locate(digest)
+    if status is None:
+        return f"`{path}`: {os.strerror(errno.ENOENT)}"
+    if not stat.S_ISREG(status.st_mode):
+        return f"`{path}` is not a regular file"
+    return f"`{path}` has {status.st_size} bytes instead of {size}"
+
+
+def list_donors(
+    catalog: Catalog, index: Index, names: Iterable[str]
+) -> Iterator[tuple[Descriptor, CacheManifest]]:
+    """The usable scopes among these, repaired, with their last use set to now."""
+    for name in names:
+        entry = index.find(name)
+        if entry is not None:
+            index, repaired = repair_scope(catalog, index, entry, {})
+            if repaired is not None:
+                catalog.journal.touch(repaired[0])
+                yield repaired
+
+
+def repair_scope(
+    catalog: Catalog, index: Index, entry: Descriptor, known: Mapping[str, str]
+) -> tuple[Index, tuple[Descriptor, CacheManifest] | None]:
+    """Cut broken layers out of a scope and the index, and remove their files.
+
+    Its layers are not read; `known` says which blobs are known to be broken, and why.
+
+    Returns:
+        The new index, and the scope if it is still usable.
+    """
+    layout, name = catalog.layout, entry.ref_name
+    try:
+        if entry.digest in known:
+            raise StoreError(known[entry.digest])  # noqa: TRY301  # like one found here
+        manifest = read_manifest(layout, entry)
+        broken = find_broken(layout, manifest)
+        broken |= {digest: why for digest, why in known.items() if digest in manifest.blobs}
+        config = read_config(layout, manifest)
+        if not broken:
+            return index, (entry, manifest)
+        lost = find_lost(list_chains(parse_config(config), manifest.layer_sizes), broken.keys())
+    except StoreError as error:
+        catalog.notes.append(f"the scope `{name}` was dropped: {error.message}")
+        return catalog.change(index, {name: None}), None
+    catalog.notes.append(_describe_loss(name, broken, len(lost) - len(broken)))
+    cut = manifest.without(lost)
+    renewed = write_manifest(layout, entry, cut)
+    page = catalog.journal.read_or_make(entry).renewed(renewed)
+    index = catalog.change(index, {name: Change(page, catalog.journal.find_last_use(entry))})
+    for digest in broken:
+        layout.blobs.remove(digest[7:])
+    return index, (renewed, cut)
+
+
+def _describe_loss(scope: str, broken: Mapping[str, str], taken: int) -> str:
+    count, why = len(broken), next(iter(broken.values()))
+    more = "" if count == 1 else f" (and {count - 1} more)"
+    verb = "is" if count == 1 else "are"
+    note = f"{format_count(count, 'layer')} of the scope `{scope}` {verb} broken: {why}{more}"
+    return f"{note}; left out with {format_count(taken, 'layer')} on top of it" if taken else note
+
+
+def write_manifest(layout: Layout, entry: Descriptor, manifest: CacheManifest) -> Descriptor:
+    """Write a changed manifest as a blob, and return its entry."""
+    renewed, data = renew_entry(entry, manifest)
+    layout.blobs.write(renewed.digest[7:], data, mode=0o444)
+    return renewed
+
+
+def renew_entry(entry: Descriptor, manifest: CacheManifest) -> tuple[Descriptor, bytes]:
+    data = manifest.to_json()
+    digest = compute_digest(data)
+    return entry.model_copy(update={"digest": digest, "size": len(data)}), data

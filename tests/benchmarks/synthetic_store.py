@@ -17,9 +17,8 @@ from typing import Any
 
 from bxcache.oci.documents import Descriptor
 from bxcache.store.directory import Directory
-from bxcache.store.journal import Journal, Work, make_page
+from bxcache.store.journal import Journal, Records, Work, make_page
 from bxcache.store.layout import read_index, read_manifest
-from bxcache.store.records import Records
 from tests.support.layouts import (
     CONFIG_TYPE,
     LAYER_TYPE,

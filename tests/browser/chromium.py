@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 PACKAGES = ("chromium", "chromium-driver")
 PROGRAMS = ("chromium", "chromedriver")
+STARTS = 3
 APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
 # A browser that asks nobody for anything by itself; root may not use its sandbox.
 FLAGS = (
@@ -84,9 +86,16 @@ def start_browser(browser: Browser) -> Iterator[Chrome]:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         for flag in (*FLAGS, f"--user-data-dir={folder}", "--window-size=1200,900"):
             options.add_argument(flag)
-        service = ChromeService(executable_path=str(browser.driver))
-        driver = Chrome(options=options, service=service)
+        driver = _start_driver(browser, options)
         try:
             yield driver
         finally:
             driver.quit()
+
+
+def _start_driver(browser: Browser, options: ChromeOptions) -> Chrome:
+    """Start the browser; on a busy machine its first start can exceed the driver's own limit."""
+    for _ in range(STARTS - 1):
+        with suppress(WebDriverException):
+            return Chrome(options=options, service=ChromeService(str(browser.driver)))
+    return Chrome(options=options, service=ChromeService(str(browser.driver)))

@@ -1,8 +1,7 @@
-"""Tests of a report's page in a real browser: quiet, fast, by keyboard, narrow, dark, on paper."""
+"""Tests of a report's page in a browser: quiet, complete, by keyboard, narrow, dark, printed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from tests.unit.test_report_escaping import fill
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 NARROW = 360
-MOST_MS = 5_000.0
 ATTACK = (
     "<script>window.hit = 1</script><img src=x onerror='window.hit = 2'>"
     "\"><svg onload='window.hit = 3'></a><iframe src=http://example.com></iframe>"
@@ -45,15 +43,9 @@ def test_a_page_is_quiet(kind: str, window: Window) -> None:
     assert window.read_logs("browser") == []
 
 
-def test_a_page_of_300_steps_is_ready_at_once(
-    large: Window, record_property: Callable[[str, object], None]
-) -> None:
-    """The browser measures the loading time, including the script."""
-    timing = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
-    took = large.run(timing)
-    record_property("milliseconds", took)
+def test_a_page_of_300_steps_shows_every_step(large: Window) -> None:
+    """The page of a large build has an element for each step; a benchmark measures its loading."""
     assert len(large.run("return [...document.querySelectorAll('details.step')]")) == 300
-    assert 0 < took < MOST_MS
 
 
 def test_a_step_is_opened_by_keyboard(large: Window) -> None:

@@ -23,7 +23,7 @@ Details = TypeVar("Details")
 PREFIX = "bxe-"
 # A unix socket's path has at most 107 bytes, and containerd's sockets lie deep in the folder.
 LONGEST_BASE = 40
-READY_WITHIN = 60.0
+READY_WITHIN = 120.0
 STOPPED_WITHIN = 45.0
 ABANDONED_AFTER = 60.0
 
@@ -51,12 +51,16 @@ class Server:
         It ends with this process at the latest, however that one ends.
         """
         folder = new_folder()
+        # Preparing fetches the engines where they are missing, which takes minutes.
+        lock = _claim(folder)
         try:
             launch = prepare(folder)
-            server = cls(folder, _start_keeper(folder, launch))
+            server = cls(folder, _start_keeper(folder, launch, lock))
         except BaseException:
             keeper.clear(folder)
             raise
+        finally:
+            os.close(lock)
         try:
             server.wait_for_start(name, launch.is_ready)
         except BaseException:
@@ -156,21 +160,17 @@ def sweep(base: Path) -> None:
             keeper.clear(folder)
 
 
-def _start_keeper(folder: Path, launch: Launch) -> "subprocess.Popen[bytes]":
+def _start_keeper(folder: Path, launch: Launch, lock: int) -> "subprocess.Popen[bytes]":
     script = str(Path(keeper.__file__).resolve())
-    lock = _claim(folder)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-I", script, str(folder), *bound(launch.command)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=dict(launch.environment),
-            cwd=folder,
-            pass_fds=[lock],
-            start_new_session=True,
-        )
-    finally:
-        os.close(lock)
+    return subprocess.Popen(
+        [sys.executable, "-I", script, str(folder), *bound(launch.command)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=dict(launch.environment),
+        cwd=folder,
+        pass_fds=[lock],
+        start_new_session=True,
+    )
 
 
 def _claim(folder: Path) -> int:

@@ -6,6 +6,7 @@ Nothing here runs bxcache.
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import ssl
 import subprocess
@@ -40,6 +41,7 @@ from tests.engines.faults import (
     writing_manifests,
 )
 from tests.engines.registry import Answer as Reply
+from tests.engines.servers import Launch, Server, sweep
 from tests.real.conftest import MakeMachine
 from tests.real.machines import Machine
 
@@ -357,3 +359,20 @@ def test_a_build_fails_where_its_upload_does(
     assert done.returncode != 0
     assert "403" in done.stderr
     assert {one.method for one in proxy.requests if one.spoiled} == {"PUT"}
+
+
+def test_a_server_that_is_being_prepared_keeps_its_folder() -> None:
+    """Preparing a server can take minutes, and nobody sweeps its folder meanwhile."""
+    seen: list[bool] = []
+
+    def prepare(folder: Path) -> Launch:
+        os.utime(folder, (0, 0))
+        sweep(folder.parent)
+        seen.append(folder.exists())
+        return Launch(["sleep", "60"], os.environ, lambda: True)
+
+    server = Server.start("a test's server", prepare)
+    sweep(server.folder.parent)
+    assert (seen, server.folder.exists()) == ([True], True)
+    server.stop()
+    assert not server.folder.exists()

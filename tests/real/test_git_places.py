@@ -10,7 +10,7 @@ import pytest
 
 from bxcache.errors import PlaceError
 from bxcache.place.place import Place, read_place
-from bxcache.place.remote import list_remote
+from bxcache.place.repository import list_remote
 from tests.real.repositories import git, isolate_git
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bxcache.cli.main import run
 from bxcache.errors import PlaceError
-from bxcache.place.remote import RemoteRefs, list_remote
+from bxcache.place.repository import RemoteRefs, list_remote
 from tests.real.repositories import git, isolate_git
 
 
@@ -141,7 +141,7 @@ def test_a_git_that_does_not_end_is_ended(
     script = tmp_path / "slow"
     script.write_text("#!/bin/sh\nexec sleep 3\n")
     script.chmod(0o755)
-    monkeypatch.setattr("bxcache.place.remote._SECONDS", 0.3)
+    monkeypatch.setattr("bxcache.place.repository._REMOTE_SECONDS", 0.3)
     git(work, "config", "remote.origin.uploadpack", str(script))
     with pytest.raises(PlaceError, match="did not answer within"):
         list_remote(work, "origin")

@@ -5,21 +5,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from bxcache.config.schema import render_schema
-from bxcache.insight.schema import render_report_schema
-from bxcache.insight.schema import render_schema as render_record_schema
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from bxcache.config.schema import read_docstrings, render_schema
+from bxcache.insight import record, report
 from tests.bootstrap import ROOT
 from tests.support.golden import BUILDS, SUFFIXES, render_golden
+
+
+def _render_record_schema() -> str:
+    return _render(record, record.Record.model_json_schema(), "bxcache record")
+
+
+def _render_report_schema() -> str:
+    # A reader can rely on every key, also on one that has a default.
+    document = report.Report.model_json_schema(mode="serialization")
+    return _render(report, document, "bxcache report")
+
+
+def _render(module: ModuleType, document: dict[str, Any], title: str) -> str:
+    for name, node in {document["title"]: document, **document["$defs"]}.items():
+        for model in getattr(module, name, object).__mro__:
+            own = issubclass(model, BaseModel) and model is not BaseModel
+            for field, text in (read_docstrings(model) if own else {}).items():
+                node["properties"][field]["description"] = text
+    document |= {"$schema": GenerateJsonSchema.schema_dialect, "title": title}
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
 
 SCHEMAS, GOLDEN = Path("schemas"), Path("tests/golden")
 GENERATED: dict[Path, Callable[[], str]] = {
     SCHEMAS / "bxcache.schema.json": render_schema,
-    SCHEMAS / "bxcache-record.schema.json": render_record_schema,
-    SCHEMAS / "bxcache-report.schema.json": render_report_schema,
+    SCHEMAS / "bxcache-record.schema.json": _render_record_schema,
+    SCHEMAS / "bxcache-report.schema.json": _render_report_schema,
     **{
         GOLDEN / f"{name}.{suffix}": partial(render_golden, name, suffix)
         for name in BUILDS

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bxcache.store.committing import Saved
 from bxcache.store.journal import Work
-from bxcache.store.staging import draw_name
+from bxcache.store.staging import Saved, draw_name
 from bxcache.store.store import Store
 
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace
 from bxcache.config.loading import load_setup
 from bxcache.config.sources import Layer
-from bxcache.pipeline.prepare import Prepared, make_runner, render_save
+from bxcache.pipeline.prepare import Prepared
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.place import Place
 from bxcache.place.scope import Scope
@@ -204,7 +203,7 @@ def declare_store(store: Store) -> Layer:
 def make_silent_runner(prepared: Prepared) -> Runner:
     """What runs docker for it, and gives no events."""
     redact = Redactor(["correct horse battery staple"])
-    return make_runner(prepared, redact, lambda _event: None, partial(render_save, prepared))
+    return prepared.make_runner(redact, lambda _event: None, prepared.render_save)
 
 
 def _make_place(branch: str | None) -> Place:

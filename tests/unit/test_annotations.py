@@ -32,7 +32,7 @@ def failed(*steps: Step, file: str = "", context: str = ".") -> BuildResult:
     return BuildResult(1, None, (), steps, (), (), 1.0, record=record)
 
 
-def position(each: Annotation) -> tuple[str, int | None]:
+def position(each: Annotation) -> tuple[str | None, int | None]:
     return each.file, each.line
 
 
@@ -43,13 +43,13 @@ def position(each: Annotation) -> tuple[str, int | None]:
         ("", "api", "api/Dockerfile"),
         ("docker/api.Dockerfile", "api", "docker/api.Dockerfile"),
         # A page cannot show files outside the repository.
-        ("../Dockerfile", ".", ""),
-        ("", "https://example.com/x.git", ""),
-        ("-", ".", ""),
-        ("", "", ""),
+        ("../Dockerfile", ".", None),
+        ("", "https://example.com/x.git", None),
+        ("-", ".", None),
+        ("", "", None),
     ],
 )
-def test_a_failed_step_has_its_file_and_line(file: str, context: str, expected: str) -> None:
+def test_a_failed_step_has_its_file_and_line(file: str, context: str, expected: str | None) -> None:
     """The line is the one that docker quotes, and the file is relative to the repository."""
     [note] = annotate_failure(failed(STEP, file=file, context=context), "it broke", WORDS)
     assert note == Annotation("exit code: 2", True, "[build] RUN make", expected, 17)  # noqa: FBT003
@@ -75,7 +75,7 @@ def test_an_error_without_a_failed_step_is_reported() -> None:
     [note] = annotate_failure(failed(), "unknown instruction: RUNN", WORDS, "api")
     assert note == Annotation("unknown instruction: RUNN", True, "api: bxcache", "Dockerfile", 17)  # noqa: FBT003
     [note] = annotate_failure(failed(), "no space left", ())
-    assert position(note) == ("", None)
+    assert position(note) == (None, None)
     assert list(annotate_failure(replace(failed(STEP), exit_status=0), "", ())) == []
 
 

@@ -584,7 +584,7 @@ def test_after_an_error_there_is_no_more() -> None:
     with pytest.raises(StoreError):
         list(chunks)
     with pytest.raises(StoreError, match="truncated in `blob`"):
-        list(entry._content._iterate())
+        list(entry._iterate())
 
 
 # Any bytes at all

@@ -13,8 +13,7 @@ from bxcache.buildx.bake.guard import KEYS, Limits, guard_target
 from bxcache.buildx.driver import Docker
 from bxcache.config.trust import Checkout
 from bxcache.errors import ConfigError
-from bxcache.pipeline.bake_definition import guard_bake
-from bxcache.pipeline.bake_files import choose_files
+from bxcache.pipeline.bake_definition import choose_files, guard_bake
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.request import BuildRequest
 from bxcache.process import Answer

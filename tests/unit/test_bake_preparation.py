@@ -18,20 +18,17 @@ from bxcache.buildx.driver import Docker
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
 from bxcache.pipeline.bake_targets import (
+    Bake,
     BakeRequest,
-    Baking,
     describe_arguments,
     find_question,
-    note_folders,
     plan_target,
     prepare_target,
     read_targets,
-    render_bake,
-    render_question,
-    repeat_target,
+    render_words,
 )
 from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.prepare import Prepared, open_backends
+from bxcache.pipeline.prepare import Prepared
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.scope import Owner, Scope
 from bxcache.process import Answer
@@ -71,8 +68,16 @@ def target(name: str, **declared: Any) -> BakeTarget:  # noqa: ANN401
     return parse_definition(json.dumps({"target": {name: keys}}))[name]
 
 
-def baking(base: Prepared, declared: BakeTarget, *uses: CacheUse) -> Baking:
-    return Baking(declared, base, plan_uses(base.scope, uses))
+Planned = tuple[BakeTarget, BuildPlan]
+
+
+def planned(base: Prepared, declared: BakeTarget, *uses: CacheUse) -> Planned:
+    return declared, plan_uses(base.scope, uses)
+
+
+def render(request: BakeRequest, base: Prepared, *targets: Planned) -> tuple[str, ...]:
+    plans = {each.name: plan for each, plan in targets}
+    return Bake(request, base, {each.name: each for each, _ in targets}).render(plans, METADATA)
 
 
 def sets(arguments: tuple[str, ...]) -> list[str]:
@@ -89,9 +94,9 @@ def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
         options={"push": True, "pull": True, "no_cache": True},
         extra=("--allow", "network.host"),
     )
-    api = baking(base, target("api"), use(EXPORT, "local", "type=local,dest=/s/api"))
-    web = baking(base, target("web"), use(EXPORT, "local", "type=local,dest=/s/web"))
-    assert list(render_bake(request, base, METADATA, [api, web])) == [
+    api = planned(base, target("api"), use(EXPORT, "local", "type=local,dest=/s/api"))
+    web = planned(base, target("web"), use(EXPORT, "local", "type=local,dest=/s/web"))
+    assert list(render(request, base, api, web)) == [
         *BEGIN,
         *("--file", "a.hcl", "--file", "b.hcl"),
         *("--set", "*.args.A=1", "--set", "web.tags=x"),
@@ -107,25 +112,24 @@ def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
     """The first `--set` replaces the file's imports, so they are repeated before ours."""
     declared = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
     ours = use(IMPORT, "local", "type=local,src=/s"), use(IMPORT, "registry", "type=registry,ref=r")
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared, *ours)])) == [
+    assert sets(render(ask(base), base, planned(base, declared, *ours))) == [
         "api.cache-from=type=registry,ref=r/own",
         "api.cache-from=type=local,src=c",
         "api.cache-from=type=local,src=/s",
         "api.cache-from=type=registry,ref=r",
     ]
     # Without our imports they are not repeated.
-    assert sets(render_bake(ask(base), base, METADATA, [baking(base, declared)])) == []
+    assert sets(render(ask(base), base, planned(base, declared))) == []
 
 
 def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
     """Bake uses the project's builder, like a build."""
     (base.request.directory / "bxcache.toml").write_text('[build]\nbuilder = "big"\n')
     base = replace(base, setup=load_setup(base.request.directory, {}))
-    arguments = render_bake(ask(base), base, METADATA, [])
+    arguments = render(ask(base), base)
     assert list(arguments) == [*BEGIN, "--builder", "big"]
     api = target("api")
-    own = Baking(api, prepare_target(base, ask(base), api), BuildPlan(base.scope))
-    saved = repeat_target(ask(base), {"api": api}, own, Saving((), METADATA))
+    saved = Bake(ask(base), base, {"api": api}).repeat("api", Saving((), METADATA))
     assert list(saved.arguments[len(BEGIN) :][:2]) == ["--builder", "big"]
 
 
@@ -151,11 +155,12 @@ def test_folders_in_common_have_paths_of_their_own(
     """With an import, targets get their own paths, and a note gives the reason."""
     request = ask(base, targets=targets)
     both = [
-        baking(base, target(name), *([IMPORTED] if imported else [])) for name in ("api", "web")
+        planned(base, target(name), *([IMPORTED] if imported else [])) for name in ("api", "web")
     ]
-    given = [each for each in sets(render_bake(request, base, METADATA, both)) if "context" in each]
+    given = [each for each in sets(render(request, base, *both)) if "context" in each]
     assert [each.partition("=")[0] for each in given] == (["web.context"] if apart else [])
-    assert bool(list(note_folders(request, both))) == apart
+    bake = Bake(request, base, {each.name: each for each, _ in both})
+    assert bool(list(bake.note_folders({each.name: plan for each, plan in both}))) == apart
 
 
 SAVED = ("--cache-from", "type=registry,ref=r:a"), ("--cache-to", "type=registry,ref=r:b")
@@ -176,7 +181,7 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
         extra=("--allow", "network.host"),
     )
     api = target("api", cache_from=["type=registry,ref=r/own"])
-    command = repeat_target(request, {"api": api}, baking(base, api), Saving(SAVED, METADATA))
+    command = Bake(request, base, {"api": api}).repeat("api", Saving(SAVED, METADATA))
     assert list(command.arguments) == [
         *BEGIN,
         *("--file", "a.hcl"),
@@ -197,7 +202,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
     api = target("api", platforms=["linux/amd64", "linux/arm64"])
     request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
     saving = Saving((), METADATA, "linux/arm64")
-    command = repeat_target(request, {"api": api}, baking(base, api), saving)
+    command = Bake(request, base, {"api": api}).repeat("api", saving)
     sets = [each for each in command.arguments if "platform" in each or "args" in each]
     assert sets == ["*.args.A=1", "api.platform=linux/arm64"]
 
@@ -205,7 +210,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
 def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
     """Needed targets are listed too, the target itself last: each reports its own layers."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
-    command = repeat_target(ask(base), targets, baking(base, targets["app"]), Saving((), METADATA))
+    command = Bake(ask(base), base, targets).repeat("app", Saving((), METADATA))
     assert command.arguments[-1] == "app"
     assert command.targets == ("base", "app")
 
@@ -271,8 +276,8 @@ def test_an_inline_cache_is_asked_for_once(
     declared = target("api", args=args)
     prepared = prepare_target(base, ask(base), declared)
     use = CacheUse(EXPORT, make_local(), "r/app", prepared.scope.name, (("type", "inline"),), "why")
-    baking = Baking(declared, prepared, BuildPlan(prepared.scope, saves=(Save(use),)))
-    words = render_bake(ask(base), base, Path("m.json"), [baking])
+    plan = BuildPlan(prepared.scope, saves=(Save(use),))
+    words = render(ask(base), base, (declared, plan))
     assert ("api.cache-to=type=inline" in words) == asked
 
 
@@ -281,10 +286,10 @@ def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -
     declared = target("api", cache_from=["type=local,src=c"])
     prepared = prepare_target(base, ask(base), declared)
     note = "it has a `cache-from` of its own, which is imported too"
-    open_backends(prepared, None)
+    prepared.open_backends(None)
     assert note not in plan_target(declared, prepared).notes
     build(store, prepared.scope.name, b"x")
-    open_backends(prepared, None)
+    prepared.open_backends(None)
     assert note in plan_target(declared, prepared).notes
 
 
@@ -319,7 +324,7 @@ def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
 @pytest.mark.parametrize(
     ("extra", "question"),
     [
-        ((), ""),
+        ((), None),
         (("--print",), "--print"),
         (("--allow", "network.host", "--print"), "--print"),
         (("--list=targets",), "--list"),
@@ -328,18 +333,20 @@ def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
         (("--check",), "--check"),
         (("--call=outline",), "--call"),
         (("--call", "outline"), "--call"),
-        (("--call=build",), ""),
-        (("--call", "build"), ""),
-        (("--print=false",), ""),
-        (("--set", "*.args.A=--print", "--push"), ""),
+        (("--call=build",), None),
+        (("--call", "build"), None),
+        (("--print=false",), None),
+        (("--set", "*.args.A=--print", "--push"), None),
     ],
 )
-def test_a_question_is_not_built(base: Prepared, extra: tuple[str, ...], question: str) -> None:
+def test_a_question_is_not_built(
+    base: Prepared, extra: tuple[str, ...], question: str | None
+) -> None:
     """`--print` and the like are refused before docker runs, with a hint."""
     docker = Asked(Answer(0, '{"target": {"api": {}}}', ""))
     request = ask(base, extra=extra)
     assert find_question(extra) == question
-    if not question:
+    if question is None:
         assert list(read_targets(request, docker)) == ["api"]
         return
     with pytest.raises(ConfigError, match=question) as caught:
@@ -358,7 +365,7 @@ def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
         options={"pull": True},
         extra=("--print",),
     )
-    assert list(render_question(request, base.setup, "plain")) == [
+    assert list(render_words(request, base.setup, "plain")) == [
         *("buildx", "bake", "--progress", "plain", "--file", "a.hcl", "--set", "a.b=c"),
         *("--pull", "--print", "api"),
     ]

@@ -21,18 +21,18 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.trace import Trace, TracedStep
-from bxcache.config.models import BuildSettings
 from bxcache.pipeline import bake as bake_module
 from bxcache.pipeline import bake_definition
 from bxcache.pipeline.bake import bake_targets, read_result
-from bxcache.pipeline.bake_targets import BakeRequest, Baking
-from bxcache.pipeline.build import run_again
+from bxcache.pipeline.bake_targets import BakeRequest
+from bxcache.pipeline.build import Job, run_again
 from bxcache.pipeline.request import BuildRequest
+from bxcache.pipeline.target import Target
 from bxcache.place.scope import Owner, Scope
 from bxcache.process import Stop, open_pool
 from bxcache.store.store import Store
 from tests.support.backends import make_local, plan_uses
-from tests.support.synthetic_build import make_prepared
+from tests.support.synthetic_build import make_prepared, make_silent_runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def declare(
     read_targets: Callable[[BakeRequest], dict[str, BakeTarget]],
 ) -> BakeRequest:
     """A bake whose targets are these; docker is not asked."""
-    monkeypatch.setattr(bake_module, "open_build", lambda _: nullcontext())
+    monkeypatch.setattr(bake_module, "ask_docker", lambda _: nullcontext())
     monkeypatch.setattr(bake_module, "prepare", lambda *_, **__: base)
     monkeypatch.setattr(bake_definition, "read_targets", lambda request, _: read_targets(request))
     return BakeRequest(BuildRequest(directory=base.request.directory))
@@ -75,8 +75,8 @@ def statuses(prepared: Prepared, name: str, *uses: CacheUse) -> dict[str, int]:
     reader = read(name)
     found = {}
     for target in ("fast", "bad", "slow"):
-        told = BakeTarget(target, BuildSettings())
-        each = Baking(told, prepared, plan_uses(prepared.scope, uses))
+        plan, runner = plan_uses(prepared.scope, uses), make_silent_runner(prepared)
+        each = Target(prepared, plan, runner, name=target)
         found[target] = read_result(each, reader, Metadata(), 1, 2.0).exit_status
     return found
 
@@ -182,9 +182,7 @@ def test_no_target_is_no_bake(base: Prepared, monkeypatch: pytest.MonkeyPatch) -
     assert bake_targets(request, accept=lambda _: pytest.fail("asked")) == {}
 
 
-def test_what_the_first_of_two_runs_executed_was_executed(
-    base: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_first_of_two_runs_executed_was_executed(base: Prepared) -> None:
     """The second finds it built; a target that ended well has not failed with the second."""
 
     def hear(outcome: Outcome, status: int) -> RunResult:
@@ -192,9 +190,8 @@ def test_what_the_first_of_two_runs_executed_was_executed(
         step = TracedStep(name, ("v",), outcome, 1.0)
         return RunResult(status, Trace(steps=(step,)), Metadata(), 2.0)
 
-    bake = bake_module._Bake(BakeRequest(), base, {}, None)
     second = {"api": hear(Outcome.REUSED, 0), "web": hear(Outcome.REUSED, 1)}
-    monkeypatch.setattr(bake, "run", lambda _: second)
+    bake = Job("bake", base.docker, Stop(), lambda _: second, lambda: None)
     first = {"api": hear(Outcome.EXECUTED, 1), "web": hear(Outcome.EXECUTED, 0)}
     ran = run_again(bake, {}, first)
     assert [each.outcome for each in ran["api"].trace.steps] == [Outcome.EXECUTED]

@@ -301,7 +301,7 @@ def test_each_line_has_its_image_in_front(capsys: pytest.CaptureFixture[str]) ->
     """Also those of a text of several lines."""
     import sys  # noqa: PLC0415
 
-    progress = BatchProgress(sys.stderr, NAMES, quiet=False)
+    progress = BatchProgress(sys.stderr, NAMES)
     event: Event = Noted("one\ntwo")
     progress("api", event)
     progress("worker", Noted("three"))

@@ -87,8 +87,9 @@ def test_the_warning_names_what_was_saved_of_it() -> None:
     """Stage, line and instruction on one line; nothing where none of it was saved."""
     ran, metadata = hear("rre", CHAINS)
     found = find_borrowing(ran, metadata, Known(set()))
-    assert found.warn({"i", "l"}) == ""
+    assert found.warn({"i", "l"}) is None
     text = found.warn({"m", "i"})
+    assert text is not None
     assert text.startswith("1 layer that the build saved came from the builder's own cache")
     assert "[s 1/3] line 2 `RUN make\\ x`" in text
     assert "line 3" not in text
@@ -99,11 +100,12 @@ def test_the_warning_names_what_was_saved_of_it() -> None:
 def test_a_doubt_refuses_and_does_not_warn(silent: bool) -> None:  # noqa: FBT001
     """A warning says what was seen; what is to be refused must be known to be sound."""
     ran, metadata = hear("rrr", CHAINS)
-    known = Known({*"im"}, "" if silent else "the donor is out of reach")
+    known = Known({*"im"}, None if silent else "the donor is out of reach")
     found = find_borrowing(ran, Metadata() if silent else metadata, known)
-    assert found.warn({*"imcl"}) == ""
+    assert found.warn({*"imcl"}) is None
     assert found.is_unsound
     assert found.sound == {*"im"}
+    assert found.doubt
     assert found.doubt in found.refuse()
 
 

@@ -20,9 +20,8 @@ from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stream.events import Event, Outcome, Said, StepFinished, Streamed, Warned
 from bxcache.buildx.stream.names import StepName
 from bxcache.cli.main import run
-from bxcache.console.document import describe_result
 from bxcache.console.progress import DocumentLog, format_seconds
-from bxcache.console.summary import render_totals
+from bxcache.console.summary import describe_result, render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.insight.record import Verdict
 from bxcache.pipeline.request import BuildRequest

@@ -12,7 +12,7 @@ import pytest
 
 from bxcache.cli.main import run
 from bxcache.errors import PlaceError
-from bxcache.place.remote import RemoteRefs
+from bxcache.place.repository import RemoteRefs
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label, render_label
 from tests.support.registries import MemoryRegistry, cache_manifest, digest_of
@@ -29,7 +29,7 @@ CREATED, USED = NOW - 50 * DAY, NOW - 40 * DAY
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MemoryRegistry]:
     """Three scopes and a foreign tag, in a registry that the project's configuration names."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("registry.registry_cache", "console.registry"):
+    for name in ("registry.registry_cache", "console.tables"):
         clock = SimpleNamespace(time=lambda: NOW)
         monkeypatch.setattr(f"bxcache.{name}.time", clock)
     project = tmp_path / "project"

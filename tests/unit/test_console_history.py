@@ -14,8 +14,7 @@ from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
 from bxcache.console.tables import render_document, show_text
 from bxcache.insight.chains import Chain
-from bxcache.insight.comparison import compare_stages
-from bxcache.insight.history import History
+from bxcache.insight.history import History, compare_stages
 from bxcache.insight.record import (
     Record,
     RecordedArguments,
@@ -63,7 +62,7 @@ RECORD = make_record(*STEPS, stages=STAGES, seconds=83.2)
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the clock to three minutes after the build began."""
-    monkeypatch.setattr("bxcache.console.history.time", SimpleNamespace(time=lambda: STARTED + 185))
+    monkeypatch.setattr("bxcache.console.tables.time", SimpleNamespace(time=lambda: STARTED + 185))
 
 
 def show(

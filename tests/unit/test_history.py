@@ -8,8 +8,7 @@ import pytest
 
 from bxcache.errors import RecordError
 from bxcache.insight.chains import read_chains
-from bxcache.insight.comparison import compare_stages
-from bxcache.insight.history import History, Stage, list_platforms, view_stages
+from bxcache.insight.history import History, Stage, compare_stages, list_platforms, view_stages
 from bxcache.insight.record import Record, RecordedLayer, RecordedScope, RecordedStep
 from bxcache.oci.documents import parse_config
 from tests.support.histories import (

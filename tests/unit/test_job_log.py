@@ -119,7 +119,7 @@ def test_a_job_is_known_by_the_variables_of_its_provider(
     monkeypatch.setenv("CI", "true")
     unknown = find_job_log()
     assert unknown is not None
-    assert (unknown.provider, unknown.folds) == ("", False)
+    assert (unknown.provider, unknown.folds) == (None, False)
     for name, value in read_recording(provider).write(tmp_path).items():
         monkeypatch.setenv(name, value)
     log = find_job_log()
@@ -130,12 +130,15 @@ def test_a_job_is_known_by_the_variables_of_its_provider(
 @pytest.mark.parametrize("provider", FOLDING)
 def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
     """The section has its title, and a token that no step can guess."""
-    begun = [[*log.begin("docker buildx build"), *log.stop()] for log in [JobLog(provider)] * 2]
+    begun = [
+        [*log.mark("begin", "docker buildx build"), *log.mark("stop")]
+        for log in [JobLog(provider)] * 2
+    ]
     assert begun[0] == begun[1]
     assert re.fullmatch(BEGINNINGS[provider], "".join(f"{line}\n" for line in begun[0]))
     other = JobLog(provider)
     named = "[0-9a-f]" in BEGINNINGS[provider]
-    assert ([*other.begin("docker buildx build"), *other.stop()] != begun[0]) is named
+    assert ([*other.mark("begin", "docker buildx build"), *other.mark("stop")] != begun[0]) is named
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

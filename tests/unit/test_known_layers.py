@@ -16,8 +16,8 @@ from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.config.reference import Reference
 from bxcache.pipeline.borrowing import Known, find_borrowing
-from bxcache.pipeline.known_layers import find_known
 from bxcache.pipeline.plan import BuildPlan
+from bxcache.pipeline.save import find_known
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository
@@ -93,7 +93,7 @@ def push(registry: MemoryRegistry, scope: Scope, data: bytes | None) -> None:
 
 def is_borrowed(known: Known | None) -> bool:
     assert known is not None
-    assert known.doubt == ""
+    assert known.doubt is None
     return bool(find_borrowing(hear(), hear().metadata, known).steps)
 
 

@@ -19,16 +19,14 @@ from bxcache.buildx.stream.instructions import Reads
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace
-from bxcache.console.board import Board
-from bxcache.console.live import draw_board, fit_lines
+from bxcache.console.live import Board, draw_board, fit_lines
 from bxcache.console.report.rendering import render_report
 from bxcache.errors import StoreError
-from bxcache.insight.fitting import fit_record
 from bxcache.insight.record import Record, parse_record
 from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
 from bxcache.insight.reporting import make_report
 from bxcache.redaction import Redactor
-from bxcache.store.records import LARGEST_FILE, LARGEST_RECORD
+from bxcache.store.journal import LARGEST_FILE, LARGEST_RECORD
 from bxcache.store.store import Store
 from tests.benchmarks.recording_once import SCOPE, record_build
 from tests.support.histories import make_record
@@ -183,8 +181,8 @@ def test_a_record_that_has_room_is_left_as_it_is() -> None:
     """Of as many bytes as there may be; of one less it is shortened."""
     found = record(50)
     size = len(found.to_json())
-    assert fit_record(found, size) is found
-    assert len(fit_record(found, size - 1).to_json()) < size
+    assert found.fit(size) is found
+    assert len(found.fit(size - 1).to_json()) < size
 
 
 def test_a_record_that_is_too_large_is_refused_and_leaves_the_others(tmp_path: Path) -> None:

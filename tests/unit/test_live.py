@@ -23,8 +23,7 @@ from bxcache.buildx.stream.events import (
 from bxcache.buildx.stream.names import StepName, Transfer
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.cli.progress import is_live
-from bxcache.console.board import Board
-from bxcache.console.live import draw_board, fit_lines
+from bxcache.console.live import Board, draw_board, fit_lines
 from bxcache.console.progress import PlainProgress
 from tests.support.replay import STREAMS
 
@@ -177,8 +176,8 @@ def test_bytes_that_moved_are_added_up_by_layer() -> None:
     for layer, current, total in [("a", 10, 100), ("b", 5, 50), ("a", 60, 100), ("b", 50, 50)]:
         board.take(Transferred(Transfer.PULL, layer, current, total, current == total), 1.0)
     movement = board.movements[Transfer.PULL]
-    assert sum(movement.current.values()) == 110
-    assert sum(movement.total.values()) == 150
+    assert sum(each.current for each in movement.items.values()) == 110
+    assert sum(each.total for each in movement.items.values()) == 150
     assert not movement.is_done
     board.take(Transferred(Transfer.PULL, "a", 100, 100, done=True), 2.0)
     assert movement.is_done

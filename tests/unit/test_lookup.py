@@ -10,7 +10,7 @@ import pytest
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, RegistryError
-from bxcache.insight.find import find_history, find_report
+from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.insight.record import (
     Record,
     RecordedCache,
@@ -19,7 +19,6 @@ from bxcache.insight.record import (
     RecordedStage,
     RecordedStep,
 )
-from bxcache.insight.request import HistoryRequest
 from bxcache.place.scope import Owner, Scope, guess_platform
 from bxcache.registry.labels import EMPTY, Label
 from bxcache.registry.probing import open_repository

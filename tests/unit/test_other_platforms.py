@@ -9,8 +9,8 @@ import pytest
 
 from bxcache.backends.declared import list_backends
 from bxcache.config.loading import load_setup
-from bxcache.pipeline.choose import list_candidates
-from bxcache.pipeline.prepare import plan_build
+from bxcache.pipeline.choose import plan_build
+from bxcache.pipeline.plan import list_candidates
 from bxcache.place.scope import Owner, Scope
 from tests.support.registries import MemoryRegistry, cache_manifest, refuse
 from tests.support.synthetic_build import make_prepared

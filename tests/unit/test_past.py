@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.insight.past import recall_seconds
+from bxcache.insight.record_steps import recall_seconds
 from tests.support.histories import make_record, make_step
 
 REUSED, EXECUTED = Outcome.REUSED, Outcome.EXECUTED

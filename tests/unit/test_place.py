@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bxcache.place.place import Place, read_place
-from bxcache.place.providers import PROVIDERS
+from bxcache.place.providers import PROVIDERS, TRACES, Provider
 from bxcache.place.statement import compare, is_request_ref, name_repository
 from bxcache.place.teamcity import parse_properties
 from bxcache.place.variables import Variables
@@ -70,10 +70,9 @@ def test_a_command_lines_setting_is_no_jenkins() -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
-def test_traces_of_a_provider_without_its_mark_are_not_trusted(provider: object) -> None:
+def test_traces_of_a_provider_without_its_mark_are_not_trusted(provider: Provider) -> None:
     """Some of a provider's variables without its mark, as in a container, remove trust."""
-    assert provider in PROVIDERS
-    for name in next(p.traces for p in PROVIDERS if p is provider):
+    for name in TRACES[provider.name]:
         place = read_place({name: "x"}, HERE, ask_git=make_clone())
         assert (place.provider, place.trusted) == ("git", False)
         assert place.notes[0].startswith(name)

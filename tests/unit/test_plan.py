@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from bxcache.buildx.option_text import parse_options
 from bxcache.config.models import Config
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
-from bxcache.pipeline.choose import Outlook, list_candidates, make_plan
-from bxcache.pipeline.plan import BuildPlan
+from bxcache.pipeline.choose import make_plan
+from bxcache.pipeline.plan import BuildPlan, list_candidates
 from bxcache.place.place import Place
 from bxcache.place.scope import Owner, Scope
 from bxcache.place.trust import Trust
@@ -82,22 +83,21 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
             each._list_stored = lambda: given.get("stored", ())  # type: ignore[method-assign]
         elif isinstance(each, RemoteBackend):
             each.sightings = {**seen, **given.get("seen", {})}
-    return make_plan(
-        Outlook(
-            config=settings,
-            trust=trust,
-            backends=declared,
-            candidates=list_candidates(settings, scope, trust, declared),
-            wish=Wish(
-                scope=scope,
-                makes_image=given.get("makes_image", True),
-                once=given.get("once"),
-                unbaked=given.get("unbaked"),
-                inline_only=given.get("inline_only"),
-                refuses_borrowed=trust.is_guarded and settings.cache.shared_builder == "refuse",
-            ),
-        )
+    prepared: Any = SimpleNamespace(
+        setup=SimpleNamespace(config=settings),
+        trust=trust,
+        backends=declared,
+        candidates=list_candidates(settings, scope, trust, declared),
     )
+    wish = Wish(
+        scope=scope,
+        makes_image=given.get("makes_image", True),
+        once=given.get("once"),
+        unbaked=given.get("unbaked"),
+        inline_only=given.get("inline_only"),
+        refuses_borrowed=trust.is_guarded and settings.cache.shared_builder == "refuse",
+    )
+    return make_plan(prepared, wish)
 
 
 def options(found: BuildPlan) -> list[tuple[str, dict[str, str]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,10 +50,9 @@ def test_no_more_is_read_than_is_wanted(pipe: int) -> None:
 
 def test_who_waits_for_stdin_can_be_stopped(pipe: int) -> None:
     """Another thread can stop a read from a silent stdin."""
-    stop, begun = Stop(), time.monotonic()
+    stop = Stop()
     threading.Timer(0.05, stop.set).start()
     assert read_stdin(100, stop) == b""
-    assert time.monotonic() - begun < 5
     os.close(pipe)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bxcache.errors import RecordError
 from bxcache.insight import recent_builds
-from bxcache.insight.find import find_history, find_report
+from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.insight.recent_builds import Checkout, add_build, read_builds
 from bxcache.insight.record import (
     Record,
@@ -22,9 +22,8 @@ from bxcache.insight.record import (
     RecordedStep,
     parse_record,
 )
-from bxcache.insight.request import HistoryRequest
 from bxcache.oci.documents import MOST_RECORDS
-from bxcache.pipeline.extract import Extraction, extract_stage
+from bxcache.pipeline.extract import extract_stage
 from bxcache.pipeline.record import remember_build
 from bxcache.place.scope import Owner, Scope, guess_platform
 from tests.support.layouts import build
@@ -135,7 +134,7 @@ def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
     assert "no configured backend has its cache; this is the record of the build" in history.notes
     assert not store.path.exists()
     with pytest.raises(RecordError, match="no declared backend has a cache"):
-        extract_stage(request, Extraction(history, "build", project / "out"))
+        extract_stage(request, history, "build", project / "out")
     cache = RecordedCache(
         backend="local", place="/other", scope=DEFAULT.name, digest="sha256:d", exported=True
     )
@@ -226,13 +225,13 @@ def test_what_would_change_the_build_context_is_not_written(
     """A copy of all of it would be executed anew with each build; why it is not known is told."""
     prepared = make_prepared(project, store, DEFAULT)
     told = parse_record(record(DEFAULT, 2), "")
-    assert remember_build(prepared, told) == ""
+    assert remember_build(prepared, told) is None
     assert find(project)[1] == 2
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / ".cache"))
-    assert "lies in the build context" in remember_build(prepared, told)
+    assert "lies in the build context" in str(remember_build(prepared, told))
     assert not (project / ".cache").exists()
     monkeypatch.setattr(recent_builds, "find_cache_folder", lambda: Path("~/.cache"))
-    assert "no home folder" in remember_build(prepared, told)
+    assert "no home folder" in str(remember_build(prepared, told))
 
 
 def checkout(name: str = "a") -> Checkout:

@@ -17,11 +17,11 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace
-from bxcache.insight.arguments import hash_arguments, list_different
 from bxcache.insight.history import list_layers, view_stages
 from bxcache.insight.record import Record, RecordedScope, RecordedStep
 from bxcache.insight.record_steps import (
     Account,
+    hash_arguments,
     list_recorded_images,
     list_recorded_stages,
     list_recorded_steps,
@@ -328,8 +328,8 @@ def test_values_of_build_arguments_can_be_compared_and_not_read() -> None:
     assert hash_arguments(words, {}, key) == first
     assert hash_arguments(words, {}, other).values != first.values
     changed = hash_arguments((*words[:3], "MODE=debug", *words[4:]), {}, key)
-    assert list_different(first, changed) == ("MODE",)
-    assert list_different(first, hash_arguments((), {}, key)) == ("MODE", "LEVEL")
+    assert first.list_different(changed) == ("MODE",)
+    assert first.list_different(hash_arguments((), {}, key)) == ("MODE", "LEVEL")
 
 
 def test_a_hash_is_the_beginning_of_an_hmac() -> None:

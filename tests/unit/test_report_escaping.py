@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import FORMS, render_report
-from bxcache.console.report.texts import clean_log, clean_text
+from bxcache.console.tables import clean_log, clean_text
 from bxcache.insight.record import (
     RecordedCache,
     RecordedImage,

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.console.report.charts import draw_sizes
+from bxcache.console.report.charts import draw_sizes, list_marks, measure_time, place_bars
 from bxcache.console.report.rendering import render_report
-from bxcache.console.report.timeline import list_marks, measure_time, place_bars
 from bxcache.insight.reporting import make_report
 from tests.support.histories import make_record, make_stages, make_step
 from tests.support.synthetic_report import make_builds

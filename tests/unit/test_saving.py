@@ -40,6 +40,7 @@ def save(found: RemoteManifest | None, ref: str) -> TagSave:
     return TagSave(
         use=CacheUse(EXPORT, make_registry("r.example.com/c"), OWN, "topic", (), ""),
         apart=True,
+        reference=Reference.parse(OWN),
         owner=Scope("image", None, ("linux/amd64",), Owner.of_branch("topic")),
         source=Sighting(repository, found),
         source_ref=ref,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Event, Semaphore
 
 import pytest
 
-from bxcache.backends.inline_push import BuiltStage, Turn, group_stages
+from bxcache.backends.inline_push import BuiltStage, group_stages
 from bxcache.backends.inline_stages import label_stages, list_built
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
@@ -16,7 +14,6 @@ from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.trace import Trace, TracedStep
-from bxcache.errors import StoppedError
 
 TEXT = """\
 FROM scratch AS Base
@@ -183,14 +180,3 @@ def test_stages_that_read_the_same_of_the_context_are_pushed_together() -> None:
     twin = replace(stages[0], stage=replace(stages[0].stage, name="twin"), is_last=False)
     groups = [[each.stage.name for each in group] for group in group_stages([*stages, twin])]
     assert groups == [["twin", "app"], ["deps"], ["lint"], ["tools"]]
-
-
-def test_nobody_waits_for_a_turn_that_does_not_come() -> None:
-    """However many there are, and though only two may have the context."""
-    is_over, places = Event(), Semaphore(2)
-    is_over.set()
-    turns = [Turn(is_over, Event(), places, is_over) for _ in range(5)]
-    with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(each.wait) for each in turns]
-        errors = [each.exception(timeout=30) for each in waiting]
-    assert all(isinstance(each, StoppedError) for each in errors)

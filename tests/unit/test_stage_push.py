@@ -2,46 +2,92 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from bxcache.backends.inline_push import Export, _bake_all, _StageFiles, restore_names
+from bxcache.backends.inline_push import _bake_all, _StageFiles, restore_names
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.dockerfile_copy import name_stages
 from bxcache.buildx.metadata import Definition, Metadata
 from bxcache.buildx.run import RunResult
-from bxcache.buildx.stream.events import Outcome
-from bxcache.buildx.stream.names import parse_step_name
+from bxcache.buildx.stream.events import Outcome, Transferred
+from bxcache.buildx.stream.names import Transfer, parse_step_name
 from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
-from bxcache.errors import RegistryError, StoppedError, Trouble
+from bxcache.errors import RegistryError
 from bxcache.place.scope import Owner, Scope
 from bxcache.store.store import Store
+from tests.support.backends import make_registry
 from tests.support.synthetic_build import make_prepared, make_silent_runner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-REFUSED = RegistryError("r.example.com", "saving", "502", trouble=Trouble.SICK)
-NOT_BEGUN = StoppedError("the stages before it were not saved")
+    from bxcache.backends.base import CacheUse
+    from bxcache.buildx.run import Runner
+    from bxcache.buildx.stream.events import Event
+
+REF = "r.example.com/app:main"
+USE: CacheUse = cast("Any", SimpleNamespace(place=REF, backend=make_registry(REF)))
+DONE, FAILED = ((RunResult(status, Trace(), Metadata(), 1.0), "") for status in (0, 1))
 
 
-@pytest.mark.parametrize("order", [(REFUSED, NOT_BEGUN), (NOT_BEGUN, REFUSED)])
-def test_the_registry_is_to_blame_and_not_who_waited(
-    order: Sequence[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whichever comes first: what is told is a warning, and not that the build was stopped."""
+def make_classic_runner(folder: Path) -> Runner:
+    """One for an engine with the classic image store."""
     scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
-    runner = make_silent_runner(make_prepared(tmp_path, Store(tmp_path / "store"), scope))
-    export = Export(runner, cast("Any", None), cast("Any", None), cast("Any", None), "main", "")
+    runner = make_silent_runner(make_prepared(folder, Store(folder / "store"), scope))
+    docker = SimpleNamespace(remove_images=lambda *_: None)
+    builder = SimpleNamespace(is_classic=True, name="default")
+    capabilities = cast("Any", SimpleNamespace(builder=builder))
+    return replace(runner, capabilities=capabilities, docker=cast("Any", docker))
 
-    def fail(_export: object, document: dict[str, Any], _turn: object) -> None:
-        raise order[document["number"]]
 
-    monkeypatch.setattr("bxcache.backends.inline_push._bake", fail)
-    with pytest.raises(RegistryError, match="502"):
-        _bake_all(export, [{"number": cast("Any", number)} for number in range(2)])
+@pytest.mark.parametrize("failing", [0, 1, 4])
+def test_the_registry_is_to_blame_and_not_who_waited(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told is a warning, and not that the build was stopped; nobody waits forever for those
+    before that failed, nor is given anything to bake."""
+    runner = make_classic_runner(tmp_path)
+    baked: list[int] = []
+
+    def bake(*_: object, feed: Callable[[], str], **__: object) -> tuple[RunResult, str]:
+        (name,) = json.loads(feed())["target"]
+        baked.append(int(name))
+        return FAILED if baked[-1] == failing else DONE
+
+    monkeypatch.setattr("bxcache.backends.inline_push.run_quietly", bake)
+    documents = [{"target": {str(number): {"tags": [REF]}}} for number in range(5)]
+    with pytest.raises(RegistryError, match="saving"):
+        _bake_all(runner, USE, cast("Any", documents))
+    assert baked == [*range(failing + 1)]
+
+
+def test_a_push_without_the_context_does_not_hold_up_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an engine with the classic image store, which has released the context by then."""
+    runner = make_classic_runner(tmp_path)
+    second_began = threading.Event()
+
+    def bake(
+        *_: object, feed: Callable[[], str], observe: Callable[[Event], None], **__: object
+    ) -> tuple[RunResult, str]:
+        (name,) = json.loads(feed())["target"]
+        if name == "1":
+            second_began.set()
+        observe(Transferred(Transfer.PUSH, "layer", 1, 2, done=False))
+        assert second_began.wait(30)
+        return DONE
+
+    monkeypatch.setattr("bxcache.backends.inline_push.run_quietly", bake)
+    documents = [{"target": {str(number): {"tags": [REF]}}} for number in range(2)]
+    assert len(_bake_all(runner, USE, cast("Any", documents))) == 2
 
 
 def test_what_a_copy_has_for_names_is_not_told() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bxcache.errors import StoreError
 from bxcache.oci.documents import MOST_RECORDS
 from bxcache.store.folders import Folder
-from bxcache.store.records import LARGEST_FILE, Records
+from bxcache.store.journal import LARGEST_FILE, Records
 from bxcache.store.store import Store
 from tests.support.layouts import build
 

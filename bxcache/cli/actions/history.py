@@ -19,15 +19,13 @@ from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
 from bxcache.console.tables import defuse_json, show_text
 from bxcache.errors import RecordError
-from bxcache.insight.comparison import compare_stages
-from bxcache.insight.find import find_history, find_report
-from bxcache.insight.request import HistoryRequest
+from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.history import compare_stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.insight.comparison import StageDifference
-    from bxcache.insight.history import History
+    from bxcache.insight.history import History, StageDifference
 
 
 def show_history(  # noqa: PLR0913  # click gives each option by itself
@@ -52,12 +50,14 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     _print_notes(history)
     chosen = history.find_stages(stages)
     if folder is not None:
-        from bxcache.pipeline.extract import Extraction, extract_stage  # noqa: PLC0415  # only here
+        from bxcache.pipeline.extract import extract_stage  # noqa: PLC0415  # only here
 
-        extraction = Extraction(history, chosen[0].name, Path(folder), find_extra())
-        result = extract_stage(request, extraction, PlainProgress(sys.stderr))
+        stage, observe = chosen[0].name, PlainProgress(sys.stderr)
+        result = extract_stage(
+            request, history, stage, Path(folder), extra=find_extra(), observe=observe
+        )
         done = f"{result.reused} steps reused, {result.executed} executed"
-        click.echo(f"the files of the stage `{extraction.stage}` are in {folder}: {done}", err=True)
+        click.echo(f"the files of the stage `{stage}` are in {folder}: {done}", err=True)
     elif quiet:
         digests = render_digests(history, chosen, chain=chain)
         click.echo(digests, nl=bool(digests))

@@ -12,7 +12,7 @@ from bxcache.backends.location import choose_registries
 from bxcache.cli.job_log import say, show
 from bxcache.console.registry import describe_pruned, describe_scopes, render_pruned, render_scopes
 from bxcache.console.tables import render_document
-from bxcache.place.remote import list_remote
+from bxcache.place.repository import list_remote
 
 
 def list_scopes(

@@ -18,7 +18,7 @@ from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
 from bxcache.config.quantities import format_size
 from bxcache.console import store as console
-from bxcache.console.cache_key import STYLES
+from bxcache.console.cache_key import render_key
 from bxcache.errors import StoreError
 from bxcache.place.scope import Owner
 from bxcache.place.trust import load_guarded, open_setup
@@ -161,4 +161,4 @@ def print_key(
         owner = open_setup(here, os.environ, file=config_file, image=image)[1].owner
     key = make_cache_key(setup, here, store.read_scopes(), owner)
     path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
-    say(STYLES[style](key, path), err=False)
+    say(render_key(key, path, style), err=False)

@@ -11,25 +11,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from bxcache.console.progress import format_seconds
-from bxcache.console.report.sections import (
-    Table,
-    explain_failure,
-    is_refused,
-    label_stage,
-    list_failed,
-    list_refusals,
-    list_unneeded,
-    list_warnings,
-    summarize_build,
-    summarize_counts,
-    summarize_saved,
-    tabulate_caches,
-    tabulate_slowest,
-    tabulate_stages,
-    tabulate_trend,
-)
-from bxcache.console.report.texts import UNKNOWN, Quoted, clean_text
-from bxcache.console.tables import cut_text
+from bxcache.console.report import sections
+from bxcache.console.report.sections import UNKNOWN, Quoted
+from bxcache.console.tables import clean_text, cut_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,27 +32,28 @@ def render_markdown(report: Report) -> str:
 
 
 def _list_blocks(report: Report) -> Iterator[str]:
-    mark = "❌" if report.exit_status or is_refused(report) else "✅"
-    yield f"### {mark} {quote(report.scope.name)} {summarize_build(report)}"
-    parts = (f"**{summarize_counts(report.counts)}**", summarize_saved(report.counts))
-    yield "; ".join(filter(None, parts))
-    yield from (f"❌ {quote(refusal)}" for refusal in list_refusals(report)[:_MOST_ROWS])
-    yield from (f"⚠️ {quote(warning)}" for warning in list_warnings(report)[:_MOST_ROWS])
-    yield from (_render_failed(report.steps[at]) for at in [*list_failed(report)][:_MOST_FAILED])
-    yield from _render_tables(tabulate_stages(report))
-    unneeded = ", ".join(map(quote, list_unneeded(report)[:_MOST_ROWS]))
+    refusals = sections.list_refusals(report)
+    mark = "❌" if report.exit_status or refusals else "✅"
+    yield f"### {mark} {quote(report.scope.name)} {sections.summarize_build(report)}"
+    counts = f"**{sections.summarize_counts(report.counts)}**"
+    yield "; ".join(filter(None, (counts, sections.summarize_saved(report.counts))))
+    yield from (f"❌ {quote(refusal)}" for refusal in refusals[:_MOST_ROWS])
+    yield from (f"⚠️ {quote(each)}" for each in sections.list_warnings(report)[:_MOST_ROWS])
+    yield from map(_render_failed, sections.list_failed(report)[:_MOST_FAILED])
+    yield from _render_tables(sections.tabulate_stages(report))
+    unneeded = ", ".join(map(quote, sections.list_unneeded(report)[:_MOST_ROWS]))
     if unneeded:
         yield f"Not part of this build: {unneeded}"
-    yield from _render_tables(tabulate_slowest(report))
-    yield from _render_tables(tabulate_caches(report))
+    yield from _render_tables(sections.tabulate_slowest(report))
+    yield from _render_tables(sections.tabulate_caches(report))
     if len(report.trend) > 1:
-        trend = tabulate_trend(report)
+        trend = sections.tabulate_trend(report)
         yield f"<details><summary>{trend.title}</summary>"
         yield _render_table(trend)
         yield "</details>"
 
 
-def _render_tables(table: Table) -> Iterator[str]:
+def _render_tables(table: sections.Table) -> Iterator[str]:
     """Render a table, if it has rows."""
     if table.rows:
         yield f"**{table.title}**"
@@ -80,9 +65,9 @@ def _render_tables(table: Table) -> Iterator[str]:
             yield table.note
 
 
-def _render_table(table: Table) -> str:
+def _render_table(table: sections.Table) -> str:
     rule = ["---" if at < table.texts else "--:" for at in range(len(table.head))]
-    rows = [[_render_cell(cell) for cell in row] for row in table.rows[:_MOST_ROWS]]
+    rows = [map(_render_cell, row) for row in table.rows[:_MOST_ROWS]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.head, rule, *rows))
 
 
@@ -111,11 +96,11 @@ def _longest_run(sign: str, text: str) -> int:
 
 def _render_failed(step: ReportedStep) -> str:
     """Render a failed step, with the end of its log folded."""
-    texts = (label_stage(step.stage, step.platforms), step.text)
+    texts = (sections.label_stage(step.stage, step.platforms), step.text)
     label, name = (escape(cut_text(clean_text(each), _LONGEST)) for each in texts)
     took = f"failed after {format_seconds(step.seconds)}"
     head = f"{took} in <code>{label}</code>: <code>{name}</code>"
-    log = explain_failure(step)
+    log = sections.explain_failure(step)
     fence = "~" * max(3, _longest_run("~", log) + 1)
     block = f"{fence}text\n{log}\n{fence}"
     return f"<details open><summary>{head}</summary>\n\n{block}\n\n</details>"

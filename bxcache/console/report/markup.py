@@ -30,3 +30,8 @@ def element(name: str, *children: str, **attributes: str | int | None) -> Markup
 def join(*children: str) -> Markup:
     """Concatenate markup and texts."""
     return Markup("".join(each if isinstance(each, Markup) else escape(each) for each in children))
+
+
+def section(title: str, *content: str, **attributes: str) -> Markup:
+    """Return a section with its title."""
+    return element("section", element("h2", title), *content, **attributes)

@@ -13,45 +13,21 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count
+from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
-from bxcache.console.report.charts import draw_patterns, draw_sizes, draw_trend
-from bxcache.console.report.details import draw_failed, draw_steps
-from bxcache.console.report.markup import Markup, element, join
-from bxcache.console.report.sections import (
-    Table,
-    is_refused,
-    list_facts,
-    list_needed,
-    list_refusals,
-    list_unneeded,
-    list_warnings,
-    summarize_build,
-    tabulate_caches,
-    tabulate_slowest,
-    tabulate_stages,
-    tabulate_trend,
-)
-from bxcache.console.report.texts import (
-    UNKNOWN,
-    Quoted,
-    clean_text,
-    format_known_ratio,
-    format_known_size,
-    format_moment,
-)
-from bxcache.console.report.timeline import draw_timeline
+from bxcache.console.report import sections
+from bxcache.console.report.charts import draw_sizes, draw_timeline, draw_trend
+from bxcache.console.report.markup import Markup, element, join, section
+from bxcache.console.tables import clean_log, clean_text
 
 if TYPE_CHECKING:
-    from bxcache.insight.report import Report, ReportedCounts
+    from collections.abc import Iterator
 
-_LEGEND = (
-    ("reused", "reused"),
-    ("executed", "executed"),
-    ("failed", "failed"),
-    ("from", "base image"),
-    ("waiting", "waiting"),
-)
+    from bxcache.insight.record import RecordedLayer, ReportedStep
+    from bxcache.insight.report import Report, ReportedCounts, ReportedStage
+
+_LEGEND = ("reused", "executed", "failed", "from", "waiting")
+_SIGNS = {"reused": "↺", "executed": "▶", "failed": "✕", "from": "◇", "unknown": "?"}
 
 
 def render_page(report: Report) -> str:
@@ -61,9 +37,15 @@ def render_page(report: Report) -> str:
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    title = element("title", f"{clean_text(report.scope.name)} {summarize_build(report)}")
+    words = f"{clean_text(report.scope.name)} {sections.summarize_build(report)}"
     return Template(_read("page.html")).substitute(
-        policy=policy, title=title, style=style, script=script, body=_draw_body(report)
+        policy=policy,
+        title=element("title", words),
+        style=style,
+        script=script,
+        patterns="".join(map(str.strip, _read("patterns.svg").splitlines())),
+        head=_draw_head(report),
+        main=element("main", *_list_sections(report)),
     )
 
 
@@ -77,66 +59,58 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _draw_body(report: Report) -> Markup:
-    return join(
-        draw_patterns(),
-        _draw_head(report),
-        element("main", *_list_sections(report)),
-        element("div", id="tip", hidden="", role="status"),
-    )
-
-
-def _list_sections(report: Report) -> list[Markup]:
-    sections = [draw_failed(report)]
+def _list_sections(report: Report) -> Iterator[Markup]:
+    yield _draw_failures(report)
     if report.steps:
-        sections.append(_draw_section("Timeline", _draw_legend(), draw_timeline(report)))
-    sections += [
-        _draw_table(tabulate_slowest(report)),
-        _draw_table(tabulate_stages(report), _draw_unneeded(report)),
-    ]
+        yield section("Timeline", _draw_legend(), draw_timeline(report))
+    yield _draw_table(sections.tabulate_slowest(report))
+    unneeded = ", ".join(map(clean_text, sections.list_unneeded(report)))
+    note = element("p", f"Not part of this build: {unneeded}") if unneeded else ""
+    yield _draw_table(sections.tabulate_stages(report), note)
     if report.bytes:
-        sections.append(_draw_section("Size of the layers", draw_sizes(report)))
+        yield section("Size of the layers", draw_sizes(report))
     if len(report.trend) > 1:
-        trend = tabulate_trend(report)
-        sections.append(_draw_section(trend.title, draw_trend(report), _fold(trend)))
-    sections += [_draw_table(tabulate_caches(report)), draw_steps(report), _draw_facts(report)]
-    return sections
+        trend = sections.tabulate_trend(report)
+        table = element("details", element("summary", "as a table"), _draw_cells(trend))
+        yield section(trend.title, draw_trend(report), table)
+    yield _draw_table(sections.tabulate_caches(report))
+    yield _draw_steps(report)
+    facts = (_draw_pair(name, clean_text(value)) for name, value in sections.list_facts(report))
+    yield section("Where and with what", element("dl", *facts, class_="facts"))
 
 
 def _draw_head(report: Report) -> Markup:
-    failed, refused = bool(report.exit_status), is_refused(report)
-    words = "✕ failed" if failed else "✕ built, gate failed" if refused else "✓ built"
-    badge = element("span", words, class_=f"badge {'failed' if failed or refused else 'built'}")
-    started = element("p", f"{summarize_build(report)}, {format_moment(report.started)}")
-    notes = [
-        *(
-            element("p", f"Failed: {clean_text(each)}", class_="failed")
-            for each in list_refusals(report)
-        ),
-        *(element("p", f"Warning: {clean_text(each)}") for each in list_warnings(report)),
-    ]
-    shown = [element("div", *notes, class_="warnings", role="note")] if notes else []
+    failed, refusals = bool(report.exit_status), sections.list_refusals(report)
+    words = "✕ failed" if failed else "✕ built, gate failed" if refusals else "✓ built"
+    badge = element("span", words, class_=f"badge {'failed' if failed or refusals else 'built'}")
     title = element("h1", badge, " ", clean_text(report.scope.name))
-    return element("header", title, started, _draw_tiles(report), *shown)
+    end = f"{sections.summarize_build(report)}, {sections.format_moment(report.started)}"
+    notes = [
+        *(element("p", f"Failed: {clean_text(each)}", class_="failed") for each in refusals),
+        *(element("p", f"Warning: {clean_text(each)}") for each in sections.list_warnings(report)),
+    ]
+    shown = element("div", *notes, class_="warnings", role="note") if notes else ""
+    return element("header", title, element("p", end), _draw_tiles(report), shown)
 
 
 def _draw_tiles(report: Report) -> Markup:
     counts = report.counts
-    saved = format_seconds(counts.saved) if counts.reused > counts.unknown else UNKNOWN
+    saved = sections.show_saved(counts) or sections.UNKNOWN
     steps = format_count(counts.reused + counts.executed + counts.failed, "step")
     layers = {layer.digest for stage in report.stages for layer in stage.layers}
-    stages = format_count(len(list_needed(report)), "stage")
+    stages = format_count(len(sections.list_needed(report)), "stage")
     tiles = (
         ("Time", format_seconds(report.seconds), f"{format_seconds(counts.spent)} of work"),
-        ("Reused", format_known_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
+        ("Reused", sections.format_known_ratio(counts.hit_ratio), f"{counts.reused} of {steps}"),
         ("Saved", saved, _explain_unknown(counts)),
-        ("Layers", format_known_size(report.bytes), f"{len(layers)} in {stages}"),
+        ("Layers", sections.format_known_size(report.bytes), f"{len(layers)} in {stages}"),
     )
-    drawn = (
-        element("div", element("dt", name), element("dd", element("b", value), " ", more))
-        for name, value, more in tiles
-    )
+    drawn = (_draw_pair(name, element("b", value), " ", more) for name, value, more in tiles)
     return element("dl", *drawn, class_="tiles")
+
+
+def _draw_pair(name: str, *value: str) -> Markup:
+    return element("div", element("dt", name), element("dd", *value))
 
 
 def _explain_unknown(counts: ReportedCounts) -> str:
@@ -146,73 +120,103 @@ def _explain_unknown(counts: ReportedCounts) -> str:
     return f"{known}, unknown for {counts.unknown}" if counts.unknown else known
 
 
-def _draw_section(title: str, *content: Markup, **attributes: str) -> Markup:
-    return element("section", element("h2", title), *content, **attributes)
-
-
 def _draw_legend() -> Markup:
     signs = (
-        element("li", element("span", class_=f"key {name}", aria_hidden="true"), text)
-        for name, text in _LEGEND
+        element("li", element("span", class_=f"key {kind}", aria_hidden="true"), words)
+        for kind, words in ((kind, sections.name_outcome(kind)) for kind in _LEGEND)
     )
     return element("ul", *signs, class_="legend")
 
 
-def _draw_table(table: Table, *more: Markup) -> Markup:
-    note = [element("p", table.note)] if table.note else []
-    return _draw_section(table.title, _draw_cells(table), *note, *more) if table.rows else Markup()
+def _draw_table(table: sections.Table, *more: str) -> Markup:
+    note = element("p", table.note) if table.note else ""
+    return section(table.title, _draw_cells(table), note, *more) if table.rows else Markup()
 
 
-def _fold(table: Table) -> Markup:
-    return element("details", element("summary", "as a table"), _draw_cells(table))
-
-
-def _draw_cells(table: Table) -> Markup:
+def _draw_cells(table: sections.Table) -> Markup:
     kinds = [None if at < table.texts else "figure" for at in range(len(table.head))]
     head = (
         element("th", name, class_=kind, scope="col")
         for name, kind in zip(table.head, kinds, strict=True)
     )
     rows = (
-        element(
-            "tr",
-            *(
-                element("td", _draw_cell(cell), class_=kind)
-                for cell, kind in zip(row, kinds, strict=True)
-            ),
-        )
+        element("tr", *(_draw_cell(*each) for each in zip(row, kinds, strict=True)))
         for row in table.rows
     )
-    return element(
-        "div",
-        element("table", element("thead", element("tr", *head)), element("tbody", *rows)),
-        class_="scroll",
-        tabindex=0,
-        role="region",
-        aria_label=table.title,
+    cells = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
+    title = table.title
+    return element("div", cells, class_="scroll", tabindex=0, role="region", aria_label=title)
+
+
+def _draw_cell(cell: str, kind: str | None) -> Markup:
+    shown = element("code", clean_text(cell)) if isinstance(cell, sections.Quoted) else cell
+    return element("td", shown, class_=kind)
+
+
+def _draw_failures(report: Report) -> Markup:
+    blocks = [*map(_draw_failure, sections.list_failed(report))]
+    return section("What failed", *blocks) if blocks else Markup()
+
+
+def _draw_failure(step: ReportedStep) -> Markup:
+    label = clean_text(sections.label_stage(step.stage, step.platforms))
+    where = f" after {format_seconds(step.seconds)} in stage {label}"
+    badge = element("span", "✕ failed", class_="badge failed")
+    text = element("p", element("code", clean_text(step.text)))
+    error = element("p", clean_text(step.error))
+    return join(element("p", badge, where), text, error, _draw_log(step))
+
+
+def _draw_steps(report: Report) -> Markup:
+    """Draw the steps by stage; a step of several stages is drawn in the first."""
+    known: set[int] = set()
+    stages = [_draw_stage(report, stage, known) for stage in sections.list_needed(report)]
+    return section("Steps", *stages, id="steps") if report.steps else Markup()
+
+
+def _draw_stage(report: Report, stage: ReportedStage, known: set[int]) -> Markup:
+    here = [at for at in stage.steps if at not in known]
+    again = len(stage.steps) - len(here)
+    known.update(here)
+    base = element("small", f"FROM {clean_text(stage.base)}") if stage.base else ""
+    name = element("h3", clean_text(stage.name) or sections.NO_STAGE, " ", base)
+    more = "step is" if again == 1 else "steps are"
+    note = element("p", f"{again} more {more} shown above.") if again else ""
+    return element("div", name, *(_draw_step(at, report.steps[at]) for at in here), note)
+
+
+def _draw_step(at: int, step: ReportedStep) -> Markup:
+    kind = sections.name_kind(step)
+    took = f"{format_seconds(step.saved)} saved" if step.saved else format_seconds(step.seconds)
+    summary = element(
+        "summary",
+        element("span", f"{_SIGNS[kind]} {sections.name_outcome(kind)}", class_=f"badge {kind}"),
+        element("code", clean_text(step.text)),
+        element("span", took, class_="took"),
     )
+    opened = "" if kind == "failed" else None
+    content = (summary, _draw_step_facts(step), _draw_log(step))
+    return element("details", *content, id=f"s{at}", class_="step", open=opened)
 
 
-def _draw_cell(cell: str) -> str:
-    return element("code", clean_text(cell)) if isinstance(cell, Quoted) else cell
+def _draw_step_facts(step: ReportedStep) -> Markup:
+    facts = [
+        ("Dockerfile", f"line {', '.join(map(str, step.lines))}" if step.lines else ""),
+        ("Platforms", ", ".join(map(clean_text, step.platforms))),
+        ("Began after", format_seconds(step.began) if step.began is not None else ""),
+        ("Took before", format_seconds(step.saved) if step.saved is not None else ""),
+        ("Printed", format_size(step.log_bytes) if step.log_bytes else ""),
+        *(("Layer", _show_layer(layer)) for layer in step.layers),
+        ("Error", clean_text(step.error)),
+    ]
+    shown = (join(element("dt", name), element("dd", value)) for name, value in facts if value)
+    return element("dl", *shown)
 
 
-def _draw_unneeded(report: Report) -> Markup:
-    names = ", ".join(map(clean_text, list_unneeded(report)))
-    return element("p", f"Not part of this build: {names}") if names else Markup()
+def _show_layer(layer: RecordedLayer) -> str:
+    return f"{layer.digest}, {format_size(layer.size) if layer.size else 'size unknown'}"
 
 
-def _draw_facts(report: Report) -> Markup:
-    facts = (
-        element("div", element("dt", name), element("dd", clean_text(value)))
-        for name, value in list_facts(report)
-    )
-    images = (
-        element("div", element("dt", "Base image"), element("dd", _name_image(*each)))
-        for each in ((image.name, image.digest) for image in report.images)
-    )
-    return _draw_section("Where and with what", element("dl", *facts, *images, class_="facts"))
-
-
-def _name_image(name: str, digest: str | None) -> str:
-    return clean_text(f"{name}@{digest}" if digest else name)
+def _draw_log(step: ReportedStep) -> str:
+    log = clean_log(step.log)
+    return element("pre", log, tabindex=0, role="region", aria_label="log") if log else ""

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import compress
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count, format_size
+from bxcache.buildx.stream.events import Outcome
+from bxcache.config.quantities import format_count, format_ratio, format_size
 from bxcache.console.progress import format_seconds
-from bxcache.console.report.texts import (
-    Quoted,
-    clean_log,
-    format_known_ratio,
-    format_known_size,
-    format_moment,
-)
-from bxcache.console.tables import cut_text
+from bxcache.console.tables import clean_log, cut_text, pick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections import Counter
+    from collections.abc import Sequence
 
     from bxcache.insight.record import RecordedCache, ReportedStep, Verdict
     from bxcache.insight.report import Report, ReportedBuild, ReportedCounts, ReportedStage
 
+NO_STAGE = "(no stage)"
+UNKNOWN = "-"
+"""Shown for an unknown figure."""
 _LONGEST_STEP = 100
+
+
+class Quoted(str):
+    """A text from a Dockerfile, a log or a name, which may contain anything."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose first columns are texts and whose others are figures.
-
-    Attributes:
-        title: its title.
-        head: the names of the columns.
-        rows: the cells; foreign texts are `Quoted`.
-        texts: the number of text columns.
-        note: a note about the figures.
-    """
+    """A table whose first columns are texts and whose others are figures."""
 
     title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """Foreign texts are `Quoted`."""
     texts: int = 1
-    note: str = ""
+    """The number of columns with texts."""
+    note: str | None = None
 
 
 def summarize_build(report: Report) -> str:
@@ -50,11 +50,6 @@ def summarize_build(report: Report) -> str:
     refusals = len(list_refusals(report))
     end = f", failed by {format_count(refusals, 'gate')}" if refusals else ""
     return f"{verb} {format_seconds(report.seconds)}{end}"
-
-
-def is_refused(report: Report) -> bool:
-    """Whether a gate failed a build that succeeded otherwise."""
-    return any(gate.fails for gate in report.gates)
 
 
 def list_refusals(report: Report) -> list[str]:
@@ -77,32 +72,51 @@ def summarize_counts(counts: ReportedCounts) -> str:
     total = counts.reused + counts.executed + counts.failed
     if not total:
         return "no steps"
-    ratio = f" ({format_known_ratio(counts.hit_ratio)})"
-    parts = [
-        f"{counts.reused} of {format_count(total, 'step')} reused{ratio}",
-        f"{counts.executed} executed",
-        *([f"{counts.failed} failed"] if counts.failed else []),
-    ]
-    return ", ".join(parts)
+    reused = f"{counts.reused} of {format_count(total, 'step')} reused"
+    failed = f", {counts.failed} failed" if counts.failed else ""
+    ratio = format_known_ratio(counts.hit_ratio)
+    return f"{reused} ({ratio}), {counts.executed} executed{failed}"
 
 
-def explain_shared(count: int) -> str:
-    """Explain why the stages' counts exceed the build's steps; empty if they do not."""
+def show_outcomes(counts: Counter[Outcome]) -> str:
+    """Show how many steps had each outcome; a build without failed ones needs no word of them."""
+    shown = [each for each in Outcome if counts[each] or each is not Outcome.FAILED]
+    return ", ".join(f"{counts[each]} {each}" for each in shown)
+
+
+def explain_shared(count: int) -> str | None:
+    """Explain why the stages' counts exceed the build's steps, if they do."""
     if not count:
-        return ""
+        return None
     verb = "is" if count == 1 else "are"
     return f"{format_count(count, 'step')} {verb} shared by several stages and counted in each"
 
 
-def summarize_saved(counts: ReportedCounts) -> str:
-    """Show the time that the reused steps saved; empty if none was reused."""
+def show_saved(counts: ReportedCounts) -> str | None:
+    """Show the time that the reused steps saved, if it is known for any."""
+    return format_seconds(counts.saved) if counts.reused > counts.unknown else None
+
+
+def summarize_saved(counts: ReportedCounts) -> str | None:
+    """Show the time that the reused steps saved, and for how many it is unknown."""
     if not counts.reused:
-        return ""
-    known = f"{format_seconds(counts.saved)} saved"
+        return None
     if counts.unknown == counts.reused:
         return "time saved unknown: no record of a build that executed them"
     unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
-    return f"{known}{unknown}"
+    return f"{format_seconds(counts.saved)} saved{unknown}"
+
+
+def name_kind(step: ReportedStep) -> str:
+    """Return the kind of a step: its outcome, `from` for a base image, or `unknown`."""
+    if step.kind == "from":
+        return "from"
+    return step.outcome or "unknown"
+
+
+def name_outcome(kind: str) -> str:
+    """Name the outcome of steps of a kind."""
+    return "base image" if kind == "from" else kind
 
 
 def explain_failure(step: ReportedStep) -> str:
@@ -125,14 +139,9 @@ def list_needed(report: Report) -> list[ReportedStage]:
     return [stage for stage in report.stages if stage.needed]
 
 
-def name_stage(stage: ReportedStage) -> str:
-    """Name a stage, or a placeholder."""
-    return Quoted(stage.name) if stage.name else "(no stage)"
-
-
 def tabulate_stages(report: Report) -> Table:
     """Tabulate the stages with their steps' outcomes."""
-    rows = tuple(_write_stage(stage) for stage in list_needed(report))
+    rows = [_write_stage(stage) for stage in list_needed(report)]
     head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
     return _drop_empty(Table("Stages", head, rows, note=explain_shared(report.shared_steps)))
 
@@ -141,20 +150,20 @@ def tabulate_work(report: Report) -> Table:
     """Tabulate the stages without their contents."""
     whole = tabulate_stages(report)
     count = sum(name not in ("Layers", "Size") for name in whole.head)
-    return replace(whole, head=whole.head[:count], rows=tuple(row[:count] for row in whole.rows))
+    return replace(whole, head=whole.head[:count], rows=[row[:count] for row in whole.rows])
 
 
 def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
     counts = stage.counts
-    saved = format_seconds(counts.saved) if counts.reused > counts.unknown else ""
+    saved = (show_saved(counts), "?" if counts.unknown else None)
     more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
     return (
-        name_stage(stage),
+        Quoted(stage.name) if stage.name else NO_STAGE,
         str(counts.reused),
         str(counts.executed),
         str(counts.failed or ""),
         format_seconds(counts.spent),
-        f"{saved} + ?" if saved and counts.unknown else saved or ("?" if counts.unknown else ""),
+        " + ".join(filter(None, saved)),
         str(len(stage.layers) or ""),
         f"{format_size(stage.bytes)}{more}" if stage.layers else "",
     )
@@ -162,41 +171,39 @@ def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
 
 def tabulate_slowest(report: Report) -> Table:
     """Tabulate the slowest steps."""
-    rows = tuple(
+    rows = [
         (
             Quoted(cut_text(step.text, _LONGEST_STEP)),
             Quoted(label_stage(step.stage, step.platforms)),
-            step.outcome.value if step.outcome is not None else "",
+            step.outcome or "",
             format_seconds(step.seconds),
         )
         for step in (report.steps[at] for at in report.slowest)
-    )
+    ]
     return Table("Slowest steps", ("Step", "Stage", "Outcome", "Time"), rows, 3)
 
 
 def tabulate_caches(report: Report) -> Table:
     """Tabulate the caches and their use."""
-    rows = tuple(
+    rows = [
         (
-            Quoted(each.place),
-            Quoted(each.backend),
-            Quoted(each.scope),
+            *map(Quoted, (each.place, each.backend, each.scope)),
             _show_cache(each),
-            format_known_size(each.bytes) if each.bytes is not None else "",
+            format_size(each.bytes) if each.bytes is not None else "",
         )
         for each in report.caches
-    )
+    ]
     return _drop_empty(Table("Caches", ("Place", "Kind", "Scope", "What", "Size"), rows, 4))
 
 
 def _show_cache(cache: RecordedCache) -> str:
-    done = (("imported", cache.imported), ("saved", cache.exported))
-    return " and ".join(word for word, is_so in done if is_so) or "not written"
+    uses = compress(("imported", "saved"), (cache.imported, cache.exported))
+    return " and ".join(uses) or "not written"
 
 
 def tabulate_trend(report: Report) -> Table:
     """Tabulate the last builds, this one first."""
-    rows = tuple(
+    rows = [
         (
             format_moment(each.started),
             name_end(each),
@@ -205,7 +212,7 @@ def tabulate_trend(report: Report) -> Table:
             format_known_size(each.bytes),
         )
         for each in reversed(report.trend)
-    )
+    ]
     return Table("Last builds", ("Started", "Outcome", "Time", "Reused", "Size"), rows, 2)
 
 
@@ -216,34 +223,29 @@ def name_end(build: ReportedBuild) -> str:
     return "gate failed" if build.refused else "built"
 
 
-def list_facts(report: Report) -> tuple[tuple[str, str], ...]:
+def list_facts(report: Report) -> list[tuple[str, str]]:
     """List where and with what the image was built, as far as known."""
     scope, place, tools = report.scope, report.place, report.tools
     found = (
         ("Scope", scope.name),
         ("Started", format_moment(report.started)),
         ("Image", scope.image),
-        ("Target", scope.target or ""),
+        ("Target", scope.target),
         ("Platforms", ", ".join(scope.platforms)),
-        ("Branch", scope.branch or place.branch or ""),
-        ("Tag", place.tag or ""),
-        ("Pull request", place.pull_request or ""),
-        ("Base branch", place.base or ""),
+        ("Branch", scope.branch or place.branch),
+        ("Tag", place.tag),
+        ("Pull request", place.pull_request),
+        ("Base branch", place.base),
         ("Built on", place.provider),
-        ("Fetched", _show_bytes(report.pulled_bytes)),
-        ("Context sent", _show_bytes(report.sent_bytes)),
-        ("bxcache", tools.bxcache),
-        ("docker", tools.docker),
-        ("engine", tools.engine),
-        ("buildx", tools.buildx),
+        ("Fetched", format_size(report.pulled_bytes) if report.pulled_bytes else None),
+        ("Context sent", format_size(report.sent_bytes) if report.sent_bytes else None),
+        *pick(tools, "bxcache", "docker", "engine", "buildx").items(),
         ("BuildKit", tools.buildkit),
         ("Driver", tools.driver),
     )
-    return tuple((name, Quoted(value)) for name, value in found if value)
-
-
-def _show_bytes(size: int) -> str:
-    return format_size(size) if size else ""
+    images = [f"{each.name}@{each.digest}" if each.digest else each.name for each in report.images]
+    known = [(name, value) for name, value in found if value]
+    return [*known, *(("Base image", image) for image in images)]
 
 
 def list_unneeded(report: Report) -> list[str]:
@@ -251,18 +253,35 @@ def list_unneeded(report: Report) -> list[str]:
     return [stage.name for stage in report.stages if not stage.needed]
 
 
-def list_failed(report: Report) -> Iterator[int]:
-    """Yield the positions of failed steps."""
-    return (at for at, step in enumerate(report.steps) if step.outcome == "failed")
+def list_failed(report: Report) -> list[ReportedStep]:
+    """List the steps that failed."""
+    return [step for step in report.steps if step.outcome is Outcome.FAILED]
 
 
 def _drop_empty(table: Table) -> Table:
     """Drop columns without any content."""
-    kept = [at for at in range(len(table.head)) if any(row[at] for row in table.rows)]
+    kept = [*map(any, zip(*table.rows, strict=True))]
+    head, *rows = (tuple(compress(cells, kept)) for cells in (table.head, *table.rows))
+    return replace(table, head=head, rows=rows, texts=sum(kept[: table.texts]))
 
-    def choose(cells: Sequence[str]) -> tuple[str, ...]:
-        return tuple(cells[at] for at in kept)
 
-    texts = sum(at < table.texts for at in kept)
-    rows = tuple(map(choose, table.rows))
-    return replace(table, head=choose(table.head), rows=rows, texts=texts)
+def format_moment(seconds: float) -> str:
+    """Format a time in UTC.
+
+    >>> format_moment(1_700_000_000)
+    '2023-11-14 22:13 UTC'
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s after 1970"
+
+
+def format_known_ratio(ratio: float | None) -> str:
+    """Format a ratio, or show that it is unknown."""
+    return UNKNOWN if ratio is None else format_ratio(ratio)
+
+
+def format_known_size(size: int | None) -> str:
+    """Format a size, or show that it is unknown."""
+    return UNKNOWN if size is None else format_size(size)

@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bxcache.console.report.sections import label_stage
-from bxcache.console.report.texts import clean_log, clean_text
-from bxcache.console.report.timeline import name_class
+from bxcache.console.report.sections import NO_STAGE, label_stage, name_kind
+from bxcache.console.tables import clean_log, clean_text, pick
 from bxcache.place.trace_context import parse_traceparent
 
 if TYPE_CHECKING:
@@ -23,6 +21,10 @@ if TYPE_CHECKING:
     from bxcache.insight.report import Report
     from bxcache.place.trace_context import TraceContext
 
+    _Track = tuple[str, list[int]]
+    """A name, and the positions of steps, in order of time: steps of one stage and the same
+    platforms that do not overlap."""
+
 _PROCESS = 1
 _BUILD = 1
 """The track of the whole build. Perfetto first shows the track named like the process."""
@@ -30,31 +32,14 @@ _BUILD = 1
 _MICROSECONDS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Track:
-    """Steps of one stage and the same platforms that do not overlap.
-
-    Attributes:
-        name: the track's name.
-        steps: their positions, in order of time.
-    """
-
-    name: str
-    steps: tuple[int, ...]
-
-
-def render_trace(report: Report, traceparent: str = "") -> str:
+def render_trace(report: Report, traceparent: str | None = None) -> str:
     """Render a build as a JSON document in the Trace Event Format.
 
     The build and each step with a known beginning are events; `steps_left_out` counts the others.
-    Times are microseconds since 1970.
-
-    Args:
-        report: the build's report.
-        traceparent: the W3C trace and span that the build belongs to; each event then has its own
-            span id. A malformed one is ignored.
+    Times are microseconds since 1970. A `traceparent` is the W3C trace and span that the build
+    belongs to; each event then has its own span id. A malformed one is ignored.
     """
-    context = parse_traceparent(traceparent)
+    context = parse_traceparent(traceparent) if traceparent else None
     tracks = [*_list_tracks(report)]
     about = _describe_build(report, tracks, context)
     document = {
@@ -80,24 +65,23 @@ def _list_tracks(report: Report) -> Iterator[_Track]:
                 groups.setdefault(step.platforms, []).append(at)
                 seen.add(at)
         for platforms, positions in groups.items():
-            name = clean_text(label_stage(stage.name or "(no stage)", platforms))
+            name = clean_text(label_stage(stage.name or NO_STAGE, platforms))
             for number, lane in enumerate(_split(report.steps, positions), 1):
-                yield _Track(name if number == 1 else f"{name} {number}", lane)
+                yield name if number == 1 else f"{name} {number}", lane
 
 
-def _split(steps: Sequence[ReportedStep], positions: Iterable[int]) -> list[tuple[int, ...]]:
+def _split(steps: Sequence[ReportedStep], positions: Iterable[int]) -> list[list[int]]:
     """Split steps into as few lanes without overlaps as possible."""
     lanes: list[list[int]] = []
-    ends: list[int] = []
     for at in sorted(positions, key=lambda at: _find_span(steps[at])):
-        begins, took = _find_span(steps[at])
-        lane = next((lane for lane, end in enumerate(ends) if end <= begins), len(ends))
-        if lane == len(ends):
-            lanes.append([])
-            ends.append(0)
-        lanes[lane].append(at)
-        ends[lane] = begins + took
-    return [*map(tuple, lanes)]
+        begins, _ = _find_span(steps[at])
+        free = (lane for lane in lanes if sum(_find_span(steps[lane[-1]])) <= begins)
+        lane = next(free, None)
+        if lane is None:
+            lanes.append([at])
+        else:
+            lane.append(at)
+    return lanes
 
 
 def _find_span(step: ReportedStep) -> tuple[int, int]:
@@ -113,22 +97,15 @@ def _to_microseconds(seconds: float) -> int:
 def _describe_build(
     report: Report, tracks: Iterable[_Track], context: TraceContext | None
 ) -> dict[str, Any]:
-    """Describe the whole build."""
-    scope, counts = report.scope, report.counts
     of_trace = {"trace_id": context.trace_id, "parent_span_id": context.span_id} if context else {}
     return {
-        "scope": scope.name,
-        "image": scope.image,
+        "scope": report.scope.name,
+        "image": report.scope.image,
         "bxcache": report.tools.bxcache,
-        "started": report.started,
-        "seconds": report.seconds,
-        "exit_status": report.exit_status,
-        "reused": counts.reused,
-        "executed": counts.executed,
-        "failed": counts.failed,
-        "hit_ratio": counts.hit_ratio,
+        **pick(report, "started", "seconds", "exit_status"),
+        **pick(report.counts, "reused", "executed", "failed", "hit_ratio"),
         "bytes": report.bytes,
-        "steps_left_out": len(report.steps) - sum(len(track.steps) for track in tracks),
+        "steps_left_out": len(report.steps) - sum(len(steps) for _, steps in tracks),
         **of_trace,
     }
 
@@ -150,7 +127,7 @@ def _name_span(report: Report, context: TraceContext, step: int | None) -> str:
 def _name_tracks(report: Report, tracks: Iterable[_Track]) -> Iterator[dict[str, Any]]:
     """Yield the metadata events that name the process and the tracks, and order the tracks."""
     yield _make_metadata(_BUILD, "process_name", name=clean_text(report.scope.name))
-    names = ("whole build", *(track.name for track in tracks))
+    names = ("whole build", *(name for name, _ in tracks))
     for number, name in enumerate(names, _BUILD):
         yield _make_metadata(number, "thread_name", name=name)
         yield _make_metadata(number, "thread_sort_index", sort_index=number)
@@ -162,33 +139,29 @@ def _make_metadata(track: int, what: str, **args: object) -> dict[str, Any]:
 
 def _draw_build(report: Report, tracks: Iterable[_Track], args: dict[str, Any]) -> dict[str, Any]:
     """Return the event of the whole build, which lasts at least as long as its steps."""
-    spans = (_find_span(report.steps[at]) for track in tracks for at in track.steps)
+    spans = (_find_span(report.steps[at]) for _, steps in tracks for at in steps)
     took = max(_to_microseconds(report.seconds), *map(sum, spans), 0)
-    name = clean_text(f"build {report.scope.image}")
     kind = "failed" if report.exit_status else "built"
-    return _draw(_BUILD, name, kind, (_to_microseconds(report.started), took), args)
+    span = (_to_microseconds(report.started), took)
+    return _draw(_BUILD, f"build {report.scope.image}", kind, span, args)
 
 
 def _draw_steps(
     report: Report, tracks: Iterable[_Track], context: TraceContext | None
 ) -> Iterator[dict[str, Any]]:
     started = _to_microseconds(report.started)
-    for number, track in enumerate(tracks, _BUILD + 1):
-        for at in track.steps:
-            step = report.steps[at]
+    for number, (_, steps) in enumerate(tracks, _BUILD + 1):
+        for at, step in ((at, report.steps[at]) for at in steps):
             begins, took = _find_span(step)
             args = _describe_step(step) | _identify(report, context, at)
-            span = (started + begins, took)
-            yield _draw(number, clean_text(step.text), name_class(step), span, args)
+            yield _draw(number, step.text, name_kind(step), (started + begins, took), args)
 
 
 def _draw(
     track: int, name: str, kind: str, span: tuple[int, int], args: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a complete event."""
-    begins, took = span
-    timing = {"pid": _PROCESS, "tid": track, "ts": begins, "dur": took}
-    return {"name": name, "cat": kind, "ph": "X", **timing, "args": args}
+    timing = {"pid": _PROCESS, "tid": track, "ts": span[0], "dur": span[1]}
+    return {"name": clean_text(name), "cat": kind, "ph": "X", **timing, "args": args}
 
 
 def _describe_step(step: ReportedStep) -> dict[str, Any]:
@@ -196,12 +169,10 @@ def _describe_step(step: ReportedStep) -> dict[str, Any]:
     values = {
         "outcome": step.outcome,
         "stage": clean_text(step.stage),
-        "lines": step.lines,
-        "platforms": step.platforms,
+        **pick(step, "lines", "platforms"),
         "bytes": sum(layer.size for layer in step.layers) or None,
-        "layers": [{"digest": layer.digest, "size": layer.size} for layer in step.layers],
-        "log_bytes": step.log_bytes,
-        "saved": step.saved,
+        "layers": [pick(layer, "digest", "size") for layer in step.layers],
+        **pick(step, "log_bytes", "saved"),
         "error": clean_log(step.error),
     }
     return {key: value for key, value in values.items() if value not in (None, "", (), [])}
