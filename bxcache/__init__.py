@@ -14,197 +14,109 @@ from typing import TYPE_CHECKING
 from bxcache.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from bxcache.api import bake, build, build_images, history, report
-    from bxcache.backends.cache_result import CacheResult
-    from bxcache.buildx.metadata import Layer
-    from bxcache.buildx.stream.events import (
-        Event,
-        Noted,
-        Observer,
-        Outcome,
-        RunStarted,
-        Said,
-        StepFinished,
-        StepLogged,
-        StepShown,
-        StepStarted,
-        StepStopped,
-        Streamed,
-        Transferred,
-        Warned,
-    )
-    from bxcache.buildx.stream.names import Transfer
-    from bxcache.console.report.rendering import render_report
-    from bxcache.console.report.trace_events import render_trace
-    from bxcache.errors import (
-        BuildFailedError,
-        BxcacheError,
-        CacheError,
-        ConfigError,
-        EngineError,
-        GateError,
-        OutputError,
-        PlaceError,
-        Problem,
-        RecordError,
-        RegistryError,
-        StoppedError,
-        StoreError,
-    )
-    from bxcache.insight.chains import Chain
-    from bxcache.insight.history import History, Stage
-    from bxcache.insight.record import Record, RecordedLayer, RecordedStep, Verdict
-    from bxcache.insight.report import Report
-    from bxcache.insight.reporting import make_report
-    from bxcache.pipeline.batch import ImageObserver
-    from bxcache.pipeline.request import BakeOptions, BuildOptions
-    from bxcache.pipeline.result import BuildResult, ImageOutcome, Step
-    from bxcache.registry.registry_cache import Pruned, RegistryCache
-    from bxcache.registry.retention import Removal
-    from bxcache.registry.scopes import RemoteScope
-    from bxcache.store.adoption import Adopted
-    from bxcache.store.collection import Collected
-    from bxcache.store.inventory import ScopeUsage, Usage
-    from bxcache.store.packing import Packed, Unpacked
-    from bxcache.store.store import Store
-    from bxcache.store.verification import Damage, Verification
+    from bxcache.api import bake as bake
+    from bxcache.api import build as build
+    from bxcache.api import build_images as build_images
+    from bxcache.api import history as history
+    from bxcache.api import report as report
+    from bxcache.backends.cache_result import CacheResult as CacheResult
+    from bxcache.buildx.metadata import Layer as Layer
+    from bxcache.buildx.stream.events import Event as Event
+    from bxcache.buildx.stream.events import Noted as Noted
+    from bxcache.buildx.stream.events import Observer as Observer
+    from bxcache.buildx.stream.events import Outcome as Outcome
+    from bxcache.buildx.stream.events import RunStarted as RunStarted
+    from bxcache.buildx.stream.events import Said as Said
+    from bxcache.buildx.stream.events import StepFinished as StepFinished
+    from bxcache.buildx.stream.events import StepLogged as StepLogged
+    from bxcache.buildx.stream.events import StepShown as StepShown
+    from bxcache.buildx.stream.events import StepStarted as StepStarted
+    from bxcache.buildx.stream.events import StepStopped as StepStopped
+    from bxcache.buildx.stream.events import Streamed as Streamed
+    from bxcache.buildx.stream.events import Transferred as Transferred
+    from bxcache.buildx.stream.events import Warned as Warned
+    from bxcache.buildx.stream.names import Transfer as Transfer
+    from bxcache.console.report.rendering import render_report as render_report
+    from bxcache.console.report.trace_events import render_trace as render_trace
+    from bxcache.errors import BuildFailedError as BuildFailedError
+    from bxcache.errors import BxcacheError as BxcacheError
+    from bxcache.errors import CacheError as CacheError
+    from bxcache.errors import ConfigError as ConfigError
+    from bxcache.errors import EngineError as EngineError
+    from bxcache.errors import GateError as GateError
+    from bxcache.errors import OutputError as OutputError
+    from bxcache.errors import PlaceError as PlaceError
+    from bxcache.errors import Problem as Problem
+    from bxcache.errors import RecordError as RecordError
+    from bxcache.errors import RegistryError as RegistryError
+    from bxcache.errors import StoppedError as StoppedError
+    from bxcache.errors import StoreError as StoreError
+    from bxcache.insight.chains import Chain as Chain
+    from bxcache.insight.history import History as History
+    from bxcache.insight.history import Stage as Stage
+    from bxcache.insight.record import Record as Record
+    from bxcache.insight.record import RecordedLayer as RecordedLayer
+    from bxcache.insight.record import RecordedStep as RecordedStep
+    from bxcache.insight.record import Verdict as Verdict
+    from bxcache.insight.report import Report as Report
+    from bxcache.insight.reporting import make_report as make_report
+    from bxcache.pipeline.batch import ImageObserver as ImageObserver
+    from bxcache.pipeline.request import BakeOptions as BakeOptions
+    from bxcache.pipeline.request import BuildOptions as BuildOptions
+    from bxcache.pipeline.result import BuildResult as BuildResult
+    from bxcache.pipeline.result import ImageOutcome as ImageOutcome
+    from bxcache.pipeline.result import Step as Step
+    from bxcache.registry.registry_cache import Pruned as Pruned
+    from bxcache.registry.registry_cache import RegistryCache as RegistryCache
+    from bxcache.registry.retention import Removal as Removal
+    from bxcache.registry.scopes import RemoteScope as RemoteScope
+    from bxcache.store.adoption import Adopted as Adopted
+    from bxcache.store.collection import Collected as Collected
+    from bxcache.store.inventory import ScopeUsage as ScopeUsage
+    from bxcache.store.inventory import Usage as Usage
+    from bxcache.store.packing import Packed as Packed
+    from bxcache.store.packing import Unpacked as Unpacked
+    from bxcache.store.store import Store as Store
+    from bxcache.store.verification import Damage as Damage
+    from bxcache.store.verification import Verification as Verification
 
 # Each name is loaded on first use, so the command line starts in a fraction of the time.
-_HOMES = {
-    "bake": "bxcache.api",
-    "build": "bxcache.api",
-    "build_images": "bxcache.api",
-    "history": "bxcache.api",
-    "report": "bxcache.api",
-    "ImageObserver": "bxcache.pipeline.batch",
-    "ImageOutcome": "bxcache.pipeline.result",
-    "Event": "bxcache.buildx.stream.events",
-    "Observer": "bxcache.buildx.stream.events",
-    "Outcome": "bxcache.buildx.stream.events",
-    "Noted": "bxcache.buildx.stream.events",
-    "RunStarted": "bxcache.buildx.stream.events",
-    "Said": "bxcache.buildx.stream.events",
-    "StepFinished": "bxcache.buildx.stream.events",
-    "StepLogged": "bxcache.buildx.stream.events",
-    "StepShown": "bxcache.buildx.stream.events",
-    "StepStarted": "bxcache.buildx.stream.events",
-    "StepStopped": "bxcache.buildx.stream.events",
-    "Streamed": "bxcache.buildx.stream.events",
-    "Transfer": "bxcache.buildx.stream.names",
-    "Transferred": "bxcache.buildx.stream.events",
-    "Warned": "bxcache.buildx.stream.events",
-    "Layer": "bxcache.buildx.metadata",
-    "render_report": "bxcache.console.report.rendering",
-    "render_trace": "bxcache.console.report.trace_events",
-    "BuildFailedError": "bxcache.errors",
-    "BxcacheError": "bxcache.errors",
-    "CacheError": "bxcache.errors",
-    "ConfigError": "bxcache.errors",
-    "EngineError": "bxcache.errors",
-    "GateError": "bxcache.errors",
-    "OutputError": "bxcache.errors",
-    "PlaceError": "bxcache.errors",
-    "Problem": "bxcache.errors",
-    "RecordError": "bxcache.errors",
-    "RegistryError": "bxcache.errors",
-    "StoppedError": "bxcache.errors",
-    "StoreError": "bxcache.errors",
-    "Chain": "bxcache.insight.chains",
-    "Verdict": "bxcache.insight.record",
-    "History": "bxcache.insight.history",
-    "Stage": "bxcache.insight.history",
-    "Record": "bxcache.insight.record",
-    "RecordedLayer": "bxcache.insight.record",
-    "RecordedStep": "bxcache.insight.record",
-    "Report": "bxcache.insight.report",
-    "make_report": "bxcache.insight.reporting",
-    "Pruned": "bxcache.registry.registry_cache",
-    "RegistryCache": "bxcache.registry.registry_cache",
-    "Removal": "bxcache.registry.retention",
-    "RemoteScope": "bxcache.registry.scopes",
-    "BakeOptions": "bxcache.pipeline.request",
-    "BuildOptions": "bxcache.pipeline.request",
-    "BuildResult": "bxcache.pipeline.result",
-    "CacheResult": "bxcache.backends.cache_result",
-    "Step": "bxcache.pipeline.result",
-    "Adopted": "bxcache.store.adoption",
-    "Collected": "bxcache.store.collection",
-    "ScopeUsage": "bxcache.store.inventory",
-    "Usage": "bxcache.store.inventory",
-    "Packed": "bxcache.store.packing",
-    "Unpacked": "bxcache.store.packing",
-    "Store": "bxcache.store.store",
-    "Damage": "bxcache.store.verification",
-    "Verification": "bxcache.store.verification",
+_NAMES = {
+    "api": "bake build build_images history report",
+    "backends.cache_result": "CacheResult",
+    "buildx.metadata": "Layer",
+    "buildx.stream.events": (
+        "Event Noted Observer Outcome RunStarted Said StepFinished StepLogged StepShown "
+        "StepStarted StepStopped Streamed Transferred Warned"
+    ),
+    "buildx.stream.names": "Transfer",
+    "console.report.rendering": "render_report",
+    "console.report.trace_events": "render_trace",
+    "errors": (
+        "BuildFailedError BxcacheError CacheError ConfigError EngineError GateError "
+        "OutputError PlaceError Problem RecordError RegistryError StoppedError StoreError"
+    ),
+    "insight.chains": "Chain",
+    "insight.history": "History Stage",
+    "insight.record": "Record RecordedLayer RecordedStep Verdict",
+    "insight.report": "Report",
+    "insight.reporting": "make_report",
+    "pipeline.batch": "ImageObserver",
+    "pipeline.request": "BakeOptions BuildOptions",
+    "pipeline.result": "BuildResult ImageOutcome Step",
+    "registry.registry_cache": "Pruned RegistryCache",
+    "registry.retention": "Removal",
+    "registry.scopes": "RemoteScope",
+    "store.adoption": "Adopted",
+    "store.collection": "Collected",
+    "store.inventory": "ScopeUsage Usage",
+    "store.packing": "Packed Unpacked",
+    "store.store": "Store",
+    "store.verification": "Damage Verification",
 }
+_HOMES = {name: f"bxcache.{home}" for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "Adopted",
-    "BakeOptions",
-    "BuildFailedError",
-    "BuildOptions",
-    "BuildResult",
-    "BxcacheError",
-    "CacheError",
-    "CacheResult",
-    "Chain",
-    "Collected",
-    "ConfigError",
-    "Damage",
-    "EngineError",
-    "Event",
-    "GateError",
-    "History",
-    "ImageObserver",
-    "ImageOutcome",
-    "Layer",
-    "Noted",
-    "Observer",
-    "Outcome",
-    "OutputError",
-    "Packed",
-    "PlaceError",
-    "Problem",
-    "Pruned",
-    "Record",
-    "RecordError",
-    "RecordedLayer",
-    "RecordedStep",
-    "RegistryCache",
-    "RegistryError",
-    "RemoteScope",
-    "Removal",
-    "Report",
-    "RunStarted",
-    "Said",
-    "ScopeUsage",
-    "Stage",
-    "Step",
-    "StepFinished",
-    "StepLogged",
-    "StepShown",
-    "StepStarted",
-    "StepStopped",
-    "StoppedError",
-    "Store",
-    "StoreError",
-    "Streamed",
-    "Transfer",
-    "Transferred",
-    "Unpacked",
-    "Usage",
-    "Verdict",
-    "Verification",
-    "Warned",
-    "bake",
-    "build",
-    "build_images",
-    "history",
-    "make_report",
-    "render_report",
-    "render_trace",
-    "report",
-]
+__all__ = sorted(_HOMES)  # noqa: PLE0605  # whoever checks types reads the imports above
 
 
 def __getattr__(name: str) -> object:

@@ -174,7 +174,7 @@ class Problem:
         source: where it is: a file's path, a variable's name, a flag.
         key: the dotted path of the key, such as `cache.backends[0].ref`; may be empty.
         message: what is wrong, and what is valid.
-        line: the line in the file, counted from 1, if known.
+        line: counted from 1, if known.
     """
 
     source: str
@@ -194,7 +194,6 @@ class ConfigError(BxcacheError):
 
     def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
         self.problems = tuple(problems)
-        count = len(self.problems)
-        count_text = "a problem" if count == 1 else f"{count} problems"
-        title = f"the configuration has {count_text}:"
+        count = "a problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        title = f"the configuration has {count}:"
         super().__init__("\n  ".join([title, *map(str, self.problems)]), hint=hint)

@@ -51,14 +51,7 @@ class Question:
         stdin: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the command.
-
-        Args:
-            command: the program and its arguments.
-            variables: what to add to the environment.
-            directory: the working directory.
-            stdin: the text for its stdin.
-            environment: its environment. Default: this process's own.
+        """Start the command; `variables` are added to its environment, by default this process's.
 
         Raises:
             OSError: the program does not exist.
@@ -77,11 +70,9 @@ class Question:
 
     def is_answered_within(self, seconds: float) -> bool:
         """Wait for the command to end; whether it ended in time."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self._process.returncode is not None
 
     def wait(self, seconds: float) -> Answer:
         """Wait for the command to end, and return its answer.
@@ -99,11 +90,7 @@ class Question:
         """Kill the command if it still runs, and close its streams."""
         if self._process.poll() is None:
             self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                # A command that has ended does not read the rest.
-                with suppress(BrokenPipeError):
-                    stream.close()
+        _close(self._process)
         self._process.wait()
 
 
@@ -219,12 +206,7 @@ def read_stdin(most: int, stop: Stop | None = None) -> bytes:
 
 @contextmanager
 def open_pool(stop: Stop, threads: int) -> Iterator[ThreadPoolExecutor]:
-    """A thread pool; an error in the block stops its commands and cancels waiting jobs.
-
-    Args:
-        stop: stops the commands.
-        threads: the number of threads.
-    """
+    """A thread pool; an error in the block stops its commands and cancels waiting jobs."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # 10 ms, for several builds
 
     pool = ThreadPoolExecutor(max(1, threads))
@@ -292,12 +274,8 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
     """Run a long command, and stop it when the block ends.
 
     Args:
-        command: the program and its arguments.
         variables: what to add to the environment.
-        directory: the working directory.
         stdout: the file descriptor for its stdout, or None to drop it.
-        seconds: the time limit.
-        stop: stops it from another thread.
         fed: its stdin comes from `RunningProcess.feed`.
     """
     process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
@@ -336,10 +314,8 @@ def _limit(
         _signal(process, number)
 
     grace = _SECONDS_TO_STOP[0][1]
-    timers = (
-        Timer(seconds, end, [signal.SIGINT]),
-        Timer(seconds + grace, end, [signal.SIGKILL]),
-    )
+    late = ((seconds, signal.SIGINT), (seconds + grace, signal.SIGKILL))
+    timers = tuple(Timer(after, end, [number]) for after, number in late)
     for timer in timers:
         timer.daemon = True
         timer.start()
@@ -354,8 +330,13 @@ def _stop(process: subprocess.Popen[str]) -> None:
         # A second Ctrl-C moves on to the stronger signal.
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             _drain(process, seconds)
-    for stream in (process.stdin, process.stderr):
+    _close(process)
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
+            # A command that has ended does not read the rest.
             with suppress(BrokenPipeError):
                 stream.close()
 

@@ -60,15 +60,7 @@ _LEFT_ALONE = ("", "/", "!~*'()", "$&+=:@")
 """What percent-encoding leaves unchanged besides letters and digits: by default, in Python, in
 JavaScript, and in Go's paths."""
 _GO_ESCAPES = {
-    "\a": r"\a",
-    "\b": r"\b",
-    "\f": r"\f",
-    "\n": r"\n",
-    "\r": r"\r",
-    "\t": r"\t",
-    "\v": r"\v",
-    "\\": r"\\",
-    '"': r"\"",
+    sign: rf"\{letter}" for sign, letter in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"', strict=True)
 }
 
 

@@ -1,22 +1,215 @@
-"""`bxcache build`."""
+"""`bxcache build` and `bxcache bake`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
+from click import Choice, option
 
-from bxcache.cli.build_options import with_build_options
-from bxcache.cli.commands import deferred
-from bxcache.cli.completion import complete_images
+from bxcache.cli.commands import command
+from bxcache.cli.completion import complete_gates, complete_images, complete_stages
+from bxcache.cli.files import to_file, to_report_file
+from bxcache.cli.options import BRANCH, CONFIG, IMAGE, flag, read_with, repeated, together
+
+_MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
 
 
-@click.command("build")
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
+def _join(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    return _split(",".join(values))
+
+
+def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    pairs = [value.partition("=") for value in values]
+    if parameter.name == "build_contexts" and not all(equals for _, equals, _ in pairs):
+        raise click.BadParameter("write it `NAME=PATH`")
+    # Docker takes a build argument without a value from the environment.
+    missing = None if parameter.name == "build_args" else ""
+    return {name: value if equals else missing for name, equals, value in pairs}
+
+
+def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+    gate: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise click.BadParameter("write it `NAME=VALUE`, such as `max_size=2GB`")
+        if name in ("require_cached", "warn"):
+            gate[name] = [*gate.get(name, []), *_split(text)]
+        else:
+            gate[name] = _READERS.get(name, str)(text)
+    return gate
+
+
+def _read_ratio(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"`{text}` is not a ratio; write it like 0.8") from error
+
+
+def _read_switch(text: str) -> Any:  # noqa: ANN401  # a bool
+    """A switch in the spelling of its environment variable."""
+    from bxcache.config.environment import parse_text  # noqa: PLC0415  # only an option needs it
+
+    try:
+        return parse_text(("gate", "first"), text)
+    except ValueError as error:
+        raise click.BadParameter(f"`first` {error}") from error
+
+
+_READERS = {"min_hit_ratio": _read_ratio, "first": _read_switch}
+
+_RUN_OPTIONS = together(
+    flag("--push", default=None, help="Push the image."),
+    flag("--load", default=None, help="Load the image into docker."),
+    flag("--pull", default=None, help="Look for newer base images."),
+    flag("--no-cache", default=None, help="Import nothing, but still save the result."),
+    option("--builder", metavar="NAME", help="The buildx builder."),
+    repeated(
+        "--backend",
+        "backends",
+        type=read_with("environment.parse_backend"),
+        metavar="SPEC",
+        help="Cache backend, instead of the configured ones: `type=registry,ref=…`.",
+    ),
+    option(
+        "--write",
+        type=Choice(("always", "trusted", "never")),
+        help="Which builds save their cache.",
+    ),
+    option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
+    option(
+        "--shared-builder",
+        type=Choice(("warn", "refuse", "trust")),
+        help="How to treat layers that untrusted builds may have left in the builder.",
+    ),
+    option(
+        "--read",
+        type=_split,
+        metavar="LIST",
+        help="Whose caches to import, in this order: branch,base,default.",
+    ),
+    option(
+        "--read-all/--read-first",
+        default=None,
+        help="Import every existing cache, not only the first.",
+    ),
+    repeated(
+        "--gate",
+        callback=_gates,
+        shell_complete=complete_gates,
+        metavar="NAME=VALUE",
+        help="A requirement of the build, such as `min_hit_ratio=0.8`; see [gate].",
+    ),
+    BRANCH,
+    option("--git-tag", metavar="NAME", help="The git tag, likewise."),
+    option("--base-branch", metavar="NAME", help="The branch that a pull request targets."),
+    option("--default-branch", metavar="NAME", help="The repository's default branch."),
+    option(
+        "--trusted/--untrusted", default=None, help="Whether other builds may import its cache."
+    ),
+    CONFIG,
+    option(
+        "--progress",
+        type=Choice(_MODES),
+        default="auto",
+        envvar="BUILDKIT_PROGRESS",
+        show_default=True,
+        help="How to show progress.",
+    ),
+    option(
+        "--log",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write BuildKit's stream to a file.",
+    ),
+    flag("-q", "--quiet", help="Print only the image's digest."),
+    flag("--dry-run", help="Print the command with reasons, and run nothing."),
+    flag("--json", "as_json", help="Print the result as JSON on stdout."),
+    flag("--layers", help="Print the layers of every stage at the end."),
+    repeated(
+        "--report",
+        "reports",
+        type=to_report_file,
+        metavar="FILE",
+        help="Write a report to a .json, .md or .html file; can be repeated.",
+    ),
+    option(
+        "--trace",
+        type=to_file,
+        metavar="FILE",
+        help="Write the build to a file as a trace for Perfetto.",
+    ),
+)
+
+_BUILD_OPTIONS = together(
+    repeated("-t", "--tag", "tags", metavar="NAME", help="Name for the image."),
+    option("-f", "--file", metavar="FILE", help="The Dockerfile."),
+    option("--target", metavar="STAGE", shell_complete=complete_stages, help="The stage to build."),
+    repeated(
+        "--platform", "platforms", callback=_join, metavar="LIST", help="Platforms to build for."
+    ),
+    repeated(
+        "--build-arg", "build_args", callback=_pairs, metavar="NAME[=VALUE]", help="Build argument."
+    ),
+    repeated("--secret", "secrets", metavar="SPEC", help="Secret for RUN steps."),
+    repeated("--ssh", metavar="SPEC", help="SSH agent or keys for RUN steps."),
+    repeated(
+        "--build-context",
+        "build_contexts",
+        callback=_pairs,
+        metavar="NAME=PATH",
+        help="Named context.",
+    ),
+    repeated(
+        "--label", "labels", callback=_pairs, metavar="NAME[=VALUE]", help="Label of the image."
+    ),
+    repeated("-o", "--output", "outputs", metavar="SPEC", help="Output."),
+    option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
+    _RUN_OPTIONS,
+    IMAGE,
+    flag("--all", "every", help="Build all images of the config file."),
+    option(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="How many images to build at once. Default: 4.",
+    ),
+    flag("--fail-fast", help="Stop the other images when one fails."),
+)
+
+_BAKE_OPTIONS = together(
+    repeated("-f", "--file", "files", metavar="FILE", help="A bake file."),
+    repeated("--set", "sets", metavar="KEY=VALUE", help="Override a value of the bake file."),
+    _RUN_OPTIONS,
+)
+
+
+@command("build:build")
 @click.argument("words", nargs=-1, metavar="[PATH | IMAGE...]", shell_complete=complete_images)
-@with_build_options
-@click.pass_obj
-@deferred("build:build")
+@_BUILD_OPTIONS
 def build_command() -> None:
     """Build an image with docker buildx, importing every stage from the caches and saving it there.
 
     PATH is the build context, as for docker. IMAGE is one of the config file's [images]; several
     images, or --all, build side by side. Arguments after `--` are passed to docker unchanged.
+    """
+
+
+@command("bake:bake")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]")
+@_BAKE_OPTIONS
+def bake_command() -> None:
+    """Build the targets of a bake file with docker buildx bake, each from a cache of its own.
+
+    The bake file alone says what is built; bxcache adds the caches. A target with a `cache-to` of
+    its own stays as it is. Arguments after `--` are passed to bake unchanged, including flags
+    that make it answer instead of build, such as `--print`.
     """

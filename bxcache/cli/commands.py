@@ -17,22 +17,23 @@ def _load(home: str) -> Any:  # noqa: ANN401  # any object can be loaded
     return getattr(import_module(f"bxcache.cli.{module}"), name)
 
 
-def deferred(action: str) -> Callable[[Callable[[], None]], Callable[..., Any]]:
-    """Make a declared command run an action, which is imported only then.
+def command(action: str) -> Callable[[Callable[[], None]], click.Command]:
+    """Declare a command that runs an action of `cli.actions`, which is imported only then."""
 
-    Args:
-        action: its module in `bxcache.cli.actions` and its name there.
-    """
-
-    def declare(declared: Callable[[], None]) -> Callable[..., Any]:
+    def declare(declared: Callable[[], None]) -> click.Command:
         @wraps(declared)
-        def run(*arguments: Any, **values: Any) -> Any:  # noqa: ANN401  # click's options
-            _load("library_log:print_library_log")()
-            return _load(f"actions.{action}")(*arguments, **values)
+        def run(**values: Any) -> Any:  # noqa: ANN401  # click's options
+            _load("job_log:print_library_log")()
+            return _load(f"actions.{action}")(**values)
 
-        return run
+        return click.command(declared.__name__.removesuffix("_command"))(run)
 
     return declare
+
+
+def find_extra() -> tuple[str, ...]:
+    """The arguments after `--`, which are docker's."""
+    return click.get_current_context().obj or ()
 
 
 COMMANDS = {
@@ -142,7 +143,7 @@ COMMANDS = {
 }
 """By name, without the program's: the line in lists of commands, then the examples of the help."""
 
-_SHARED = {"diff": "history"}
+_SHARED = {"bake": "build", "diff": "history", "key": "store", "report": "history"}
 """The modules that are not named as their commands."""
 
 GROUPS = {
@@ -172,8 +173,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Import the command that the arguments name."""
         name, command, rest = super().resolve_command(ctx, args)
-        words = (*ctx.command_path.split()[1:], name)
-        path = " ".join(filter(None, words))
+        path = " ".join(filter(None, (*ctx.command_path.split()[1:], name)))
         return name, load_command(path) if path in COMMANDS else command, rest
 
 

@@ -45,29 +45,27 @@ def complete_images(
     _context: click.Context, _parameter: click.Parameter, word: str
 ) -> list[CompletionItem]:
     """The images of the config file, and folders."""
-    names: list[str] = []
+    # Bash ignores everything before the folders.
+    found = [CompletionItem(word, type="dir")]
     # The command reports errors when it runs.
     with suppress(Exception):
         from bxcache.place.trust import load_guarded  # noqa: PLC0415  # a shell waits
 
-        names = list(load_guarded(Path.cwd(), os.environ).config.images)
-    found = [CompletionItem(name) for name in names if name.startswith(word)]
-    # Bash ignores everything before the folders.
-    return [CompletionItem(word, type="dir"), *found]
+        names = load_guarded(Path.cwd(), os.environ).config.images
+        found += [CompletionItem(name) for name in names if name.startswith(word)]
+    return found
 
 
 def complete_stages(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
     """The named stages of the Dockerfile."""
-    file = context.params.get("file")
     words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
     with suppress(OSError):
         from bxcache.buildx.dockerfile import list_stages, read_dockerfile  # noqa: PLC0415
         from bxcache.config.paths import find_dockerfile  # noqa: PLC0415  # a shell waits
 
-        path = find_dockerfile(Path(), words[0] if words else ".", file)
+        path = find_dockerfile(Path(), words[0] if words else ".", context.params.get("file"))
         stages = list_stages(read_dockerfile(path))
-        names = [stage.name for stage in stages if stage.is_named]
-        return [name for name in names if name.startswith(word)]
+        return [each.name for each in stages if each.is_named and each.name.startswith(word)]
     return []
 
 
@@ -82,9 +80,9 @@ def complete_kept_stages(
         # A registry would keep the shell waiting.
         store = choose_location(Path.cwd(), os.environ).store
         given = context.params
-        request = HistoryRequest(
-            name=given.get("name") or given.get("after"),
-            source=str(store.path),
+        request = HistoryRequest.of(
+            given.get("name") or given.get("after"),
+            source=store.path,
             target=given.get("target"),
             branch=given.get("branch"),
         )
@@ -107,8 +105,7 @@ def complete_scopes(context: click.Context, _parameter: click.Parameter, word: s
     with suppress(Exception):
         from bxcache.backends.location import choose_location  # noqa: PLC0415  # a shell waits
 
-        given = context.params.get("folder")
-        chosen = Path(given) if given else None
+        chosen = context.params.get("folder")
         store = choose_location(Path.cwd(), os.environ, chosen=chosen).store
         return [each for each in store.read_scopes() if each.startswith(word)]
     return []

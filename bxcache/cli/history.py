@@ -1,28 +1,15 @@
-"""`bxcache history` and `bxcache diff`."""
+"""`bxcache history`, `bxcache diff` and `bxcache report`: what past builds left."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from bxcache.cli.commands import deferred
+from bxcache.cli import options
+from bxcache.cli.commands import command
 from bxcache.cli.completion import complete_kept_stages, complete_scopes, complete_stages
-from bxcache.cli.options import CONFIG, JSON
+from bxcache.cli.files import to_file, to_report_file
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-_OPTIONS = (
-    click.option(
-        "--stage",
-        "stages",
-        multiple=True,
-        shell_complete=complete_kept_stages,
-        metavar="NAME",
-        help="Show only this stage; can be repeated.",
-    ),
+_WHICH = options.together(
     click.option("--platform", metavar="NAME", help="Show only this platform."),
     click.option(
         "--target",
@@ -30,9 +17,17 @@ _OPTIONS = (
         metavar="STAGE",
         help="The stage that was built, if not the last.",
     ),
-    click.option(
-        "--branch", metavar="NAME", help="The branch, if not the one that CI or git reports."
+    options.BRANCH,
+)
+_SHARED = options.together(
+    options.repeated(
+        "--stage",
+        "stages",
+        shell_complete=complete_kept_stages,
+        metavar="NAME",
+        help="Show only this stage; can be repeated.",
     ),
+    _WHICH,
     click.option(
         "--from",
         "source",
@@ -40,32 +35,24 @@ _OPTIONS = (
         help="A store, a directory that buildx exported to, or a registry's repository. "
         "Default: the backends of the configuration.",
     ),
-    click.option("--no-trunc", "full", is_flag=True, help="Do not truncate the output."),
-    JSON,
-    CONFIG,
+    options.flag("--no-trunc", "full", help="Do not truncate the output."),
+    options.JSON,
+    options.CONFIG,
 )
 
 
-def _with_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
-@click.command("history")
+@command("history:show_history")
 @click.argument("name", required=False, shell_complete=complete_scopes)
-@_with_options
-@click.option("--chain", is_flag=True, help="Also show what each stage builds on.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the digests of the layers only.")
-@click.option("--blobs", "places", is_flag=True, help="Show where each layer is stored.")
+@_SHARED
+@options.flag("--chain", help="Also show what each stage builds on.")
+@options.flag("-q", "--quiet", help="Print the digests of the layers only.")
+@options.flag("--blobs", "places", help="Show where each layer is stored.")
 @click.option(
     "--export",
     "folder",
     metavar="DIR",
     help="Write the files of the --stage from the cache to DIR and print nothing.",
 )
-@click.pass_obj
-@deferred("history:show_history")
 def history_command() -> None:
     """Show the layers of each stage after the last build, and the steps that made them.
 
@@ -75,14 +62,46 @@ def history_command() -> None:
     """
 
 
-@click.command("diff")
+@command("history:show_difference")
 @click.argument("before", default="~1", shell_complete=complete_scopes)
 @click.argument("after", required=False, shell_complete=complete_scopes)
-@_with_options
-@deferred("history:show_difference")
+@_SHARED
 def diff_command() -> None:
     """Compare the layers of two builds by stage, and show the steps behind those that differ.
 
     BEFORE and AFTER are names as for `bxcache history`. By default, the build before the last one
     is compared with the last one.
+    """
+
+
+@command("history:show_report")
+@click.argument("name", required=False, shell_complete=complete_scopes)
+@options.repeated(
+    "-o",
+    "--output",
+    "outputs",
+    type=to_report_file,
+    metavar="FILE",
+    help="Write the report to a .json, .md or .html file and print nothing; can be repeated.",
+)
+@click.option(
+    "--trace",
+    type=to_file,
+    metavar="FILE",
+    help="Write the build to a file as a trace for Perfetto and print nothing.",
+)
+@_WHICH
+@click.option(
+    "--from",
+    "source",
+    metavar="DIR|REF",
+    help="A store, or a registry's repository. Default: the backends of the configuration.",
+)
+@options.JSON
+@options.CONFIG
+def report_command() -> None:
+    """Report on a past build: time, reused steps, time saved, slowest steps and layers.
+
+    NAME is an image or a scope; `~1` after it, or alone, is the build before the last one. The
+    default is the last build in this directory, of any image. Failed builds count too.
     """

@@ -1,23 +1,17 @@
-"""Output for a CI job: its own syntax for warnings and annotations, and no accidental commands."""
+"""Text on stdout and stderr, which contains no accidental commands to a CI job."""
 
 from __future__ import annotations
 
+import logging
 import os
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from bxcache.cli.progress import QUIET, is_shown
 from bxcache.console.job_log import JobLog
-from bxcache.console.tables import show_line
+from bxcache.console.tables import render_document, show_line
 from bxcache.place.providers import name_providers
 from bxcache.place.variables import Variables
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bxcache.pipeline.result import BuildResult
 
 
 def find_job_log() -> JobLog | None:
@@ -27,63 +21,28 @@ def find_job_log() -> JobLog | None:
     return JobLog(provider) if provider or variables.is_on("CI") else None
 
 
-def say(text: str, log: JobLog | None, *, err: bool = True) -> None:
+def say(text: str, *, err: bool = True) -> None:
     """Print untrusted text without its control characters and without commands to a CI job."""
+    log = find_job_log()
     show = show_line if log is None else log.defuse
     click.echo("\n".join(map(show, text.split("\n"))), err=err)
 
 
-def print_warnings(mode: str, log: JobLog | None, result: BuildResult, name: str = "") -> None:
-    """Print the warnings of a finished build, if they were not shown or are folded.
-
-    Args:
-        mode: how progress was shown.
-        log: the log of the CI job, if any.
-        result: the result of the build.
-        name: the image, if there are several.
-    """
-    shown, folded = is_shown(mode), log is not None and log.folds
-    if mode == QUIET or (shown and not folded):
-        return
-    head = f"{name}: warning:" if name else "warning:"
-    for text in dict.fromkeys(_list_warnings(result, with_builds=not shown)):
-        say(f"{head} {text}", log)
+def show(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a document on stdout, or the untrusted text that says the same."""
+    if as_json:
+        click.echo(render_document(document))
+    else:
+        say(text, err=False)
 
 
-def _list_warnings(result: BuildResult, *, with_builds: bool) -> Iterator[str]:
-    # The summary mentions BuildKit's warnings, which were printed before.
-    built = result.record.build_warnings if with_builds and result.record is not None else ()
-    gates = (str(each) for each in result.gates if not each.fails)
-    return chain(built, result.warnings, gates)
+class _Printer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
-def annotate(
-    log: JobLog | None,
-    result: BuildResult,
-    error: str = "",
-    words: Sequence[str] = (),
-    name: str = "",
-) -> None:
-    """Annotate a CI job with the failed gates and the failed steps.
-
-    Args:
-        log: the log of the CI job, if any.
-        result: the result of the build.
-        error: why the build failed, if it did.
-        words: the last lines that docker printed.
-        name: the image, if there are several.
-    """
-    if log is None:
-        return
-    from bxcache.console.annotations import (  # noqa: PLC0415  # only a CI job needs it
-        annotate_failure,
-        annotate_gates,
-        render_annotations,
-    )
-
-    notes = (
-        *annotate_gates(result.gates, name),
-        *annotate_failure(result, error, words, name),
-    )
-    for line in render_annotations(notes, log.provider):
-        click.echo(line, err=True)
+def print_library_log() -> None:
+    """Print the library's log messages, such as what it is waiting for."""
+    logger = logging.getLogger("bxcache")
+    if not logger.handlers:
+        logger.addHandler(_Printer())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -11,12 +12,11 @@ import click
 
 from bxcache.cli.commands import LazyGroup, add_commands
 from bxcache.cli.streams import open_streams
-from bxcache.errors import EXIT_INTERRUPTED, BxcacheError, StoreError
+from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 from bxcache.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
     from bxcache.cli.streams import Sink
 
@@ -57,11 +57,7 @@ def handle_signals() -> None:
     """Stop in good order on SIGTERM and SIGHUP, unless the caller ignores them, as nohup does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+            signal.signal(number, signal.default_int_handler)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -69,8 +65,6 @@ def run(argv: Sequence[str]) -> int:
     own, extra = split_extra(argv)
     try:
         status = cli.main(list(own), prog_name="bxcache", standalone_mode=False, obj=extra)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -83,19 +77,15 @@ def run(argv: Sequence[str]) -> int:
         where = f": `{error.filename}`" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", StoreError.exit_code)
     except Exception:  # noqa: BLE001  # the last boundary: anything else is a bug
-        from bxcache.cli.failing import show_bug  # noqa: PLC0415  # only a bug needs it
+        from traceback import format_exc  # noqa: PLC0415  # only a bug needs it
 
-        return show_bug()
+        words = "this is a bug in bxcache; please report it with these lines"
+        return _fail(f"{words}\n\n{format_exc()}", EXIT_BUG)
     return status if isinstance(status, int) else 0
 
 
 def judge_output(status: int, output: Sink) -> int:
-    """The exit status, which takes failed writes to stdout into account.
-
-    Args:
-        status: the exit status of the command.
-        output: the file behind stdout.
-    """
+    """The exit status of a command, which takes failed writes to stdout into account."""
     sys.stdout.flush()
     trouble = output.trouble
     if status or trouble is None:
@@ -113,13 +103,16 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     (('build', '.'), ('--ulimit', 'nofile=9'))
     """
     words = tuple(argv)
-    if "--" not in words:
-        return words, ()
-    at = words.index("--")
+    at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
 
 
 def _fail(message: str, status: int) -> int:
-    from bxcache.cli.failing import show_error  # noqa: PLC0415  # only a failure needs it
+    """Print an error without its secrets, and return the exit status."""
+    from bxcache.buildx.secrets import find_mentioned, find_secrets  # noqa: PLC0415  # only here
+    from bxcache.cli.job_log import say  # noqa: PLC0415  # the same
+    from bxcache.redaction import Redactor  # noqa: PLC0415  # the same
 
-    return show_error(message, status)
+    secrets = (*find_secrets(sys.argv, os.environ), *find_mentioned(message, os.environ))
+    say(f"{click.style('error:', fg='red')} {Redactor(secrets)(message)}")
+    return status

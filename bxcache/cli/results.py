@@ -1,12 +1,14 @@
-"""The result of one image as text or JSON."""
+"""The results of builds as text or JSON, and their notes for a CI job."""
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from bxcache.cli.job_log import say
+from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.progress import QUIET, is_shown
 from bxcache.console.history import render_history
 from bxcache.console.progress import QuietProgress
 from bxcache.console.summary import describe_result, render_summary
@@ -14,30 +16,67 @@ from bxcache.console.tables import render_document
 from bxcache.insight.history import History
 
 if TYPE_CHECKING:
-    from bxcache.console.job_log import JobLog
+    from collections.abc import Sequence
+
+    from bxcache.errors import BxcacheError
     from bxcache.pipeline.result import BuildResult
 
 
 def print_result(
-    result: BuildResult, observer: object, log: JobLog | None, *, quiet: bool, as_json: bool
-) -> list[str]:
+    result: BuildResult, observer: object, *, quiet: bool, as_json: bool
+) -> Sequence[str]:
     """Print the result of a build, and return what docker said that nothing has shown so far."""
     said = observer.said if isinstance(observer, QuietProgress) else []
     if isinstance(observer, QuietProgress) and result.exit_status:
-        say("\n".join(said), log)
+        say("\n".join(said))
     if as_json:
         click.echo(render_document(describe_result(result)))
-    if quiet and not as_json and result.digest:
+    elif quiet and result.digest:
         click.echo(result.digest)
     if not quiet:
-        say(render_summary(result), log)
+        say(render_summary(result))
     return said
 
 
-def print_layers(result: BuildResult, log: JobLog | None) -> None:
+def print_layers(result: BuildResult) -> None:
     """Print the layers of every stage."""
     stages = tuple(result.stages.values())
     place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
     scope = result.record.scope.name if result.record is not None else ""
     history = History(scope, place, record=result.record, stages=stages)
-    say(render_history(history, stages, chain=False, full=False, places=False), log, err=False)
+    say(render_history(history, stages, chain=False, full=False, places=False), err=False)
+
+
+def print_warnings(mode: str, result: BuildResult, name: str | None = None) -> None:
+    """Print the warnings of a finished build, if its progress did not show them or folded them."""
+    shown, log = is_shown(mode), find_job_log()
+    if mode == QUIET or (shown and not (log is not None and log.folds)):
+        return
+    # The summary mentions BuildKit's warnings, which were printed before.
+    built = () if shown or result.record is None else result.record.build_warnings
+    gates = (str(each) for each in result.gates if not each.fails)
+    head = "warning:" if name is None else f"{name}: warning:"
+    for text in dict.fromkeys(chain(built, result.warnings, gates)):
+        say(f"{head} {text}")
+
+
+def annotate(
+    result: BuildResult, error: BxcacheError | None, words: Sequence[str], name: str = ""
+) -> None:
+    """Annotate a CI job with the failed gates and the failed steps.
+
+    Args:
+        error: why the build failed.
+        words: the last lines that docker printed.
+        name: the image, if there are several.
+    """
+    log = find_job_log()
+    if log is None:
+        return
+    from bxcache.console import annotations  # noqa: PLC0415  # only a CI job needs it
+
+    why = error.message if error is not None else ""
+    gates = annotations.annotate_gates(result.gates, name)
+    failures = annotations.annotate_failure(result, why, words, name)
+    for line in annotations.render_annotations((*gates, *failures), log.provider):
+        click.echo(line, err=True)

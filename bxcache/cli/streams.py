@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_INPUT, _ERROR = 0, 2
-
 
 class Sink(io.FileIO):
     """A file that accepts data even if it cannot write it.
@@ -26,10 +24,8 @@ class Sink(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         """Write as much as possible, and report all of it as written."""
         try:
-            written = self._try_writing(data)
-            while written is None:
+            while (written := self._try_writing(data)) is None:
                 select.select((), (self,), ())
-                written = self._try_writing(data)
         except OSError as error:
             self.trouble = self.trouble or error
             return memoryview(data).nbytes
@@ -49,15 +45,14 @@ def open_streams() -> Sink:
         the file behind stdout: lost data has to fail the command.
     """
     _fill_gaps()
-    output, error = _open_sink(sys.stdout), _open_sink(sys.stderr)
-    sys.stdout = _open_text(output, sys.stdout)
-    sys.stderr = _open_text(error, sys.stderr)
+    output, sys.stdout = _open(sys.stdout)
+    _, sys.stderr = _open(sys.stderr)
     return output
 
 
 def _fill_gaps() -> None:
     """Keep files that are opened later from taking the number of a standard stream."""
-    for number in range(_INPUT, _ERROR + 1):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
@@ -65,20 +60,13 @@ def _fill_gaps() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003
 
 
-def _open_sink(stream: TextIO | None) -> Sink:
-    if stream is None:
-        return Sink(os.devnull, "w")
-    return Sink(stream.fileno(), "w", closefd=False)
-
-
-def _open_text(sink: Sink, like: TextIO | None) -> TextIO:
-    buffer = io.BufferedWriter(sink)
-    if not isinstance(like, io.TextIOWrapper):
-        return io.TextIOWrapper(buffer, "utf-8", "backslashreplace", line_buffering=True)
-    return io.TextIOWrapper(
-        buffer,
-        like.encoding,
-        like.errors,
-        line_buffering=like.line_buffering,
-        write_through=like.write_through,
+def _open(stream: TextIO | None) -> tuple[Sink, TextIO]:
+    """Open a stream anew, in its encoding; also return the file behind it."""
+    sink = Sink(os.devnull, "w") if stream is None else Sink(stream.fileno(), "w", closefd=False)
+    return sink, io.TextIOWrapper(
+        io.BufferedWriter(sink),
+        getattr(stream, "encoding", "utf-8"),
+        getattr(stream, "errors", "backslashreplace"),
+        line_buffering=getattr(stream, "line_buffering", True),
+        write_through=getattr(stream, "write_through", False),
     )

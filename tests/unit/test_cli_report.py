@@ -51,7 +51,7 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Knows one build, and makes the same again."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.cli.actions.report.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.cli.actions.history.find_report", stand_in.find)
     monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -160,7 +160,7 @@ def test_a_report_that_cannot_be_written_after_all_costs_no_failed_build_its_sta
     def fail(path: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("bxcache.cli.report_files.open_destination", fail)
+    monkeypatch.setattr("bxcache.cli.files.open_destination", fail)
     assert run(["build", "--report", str(tmp_path / "r.md")]) == 74
     assert "No space left on device" in capsys.readouterr().err
     library.outcome = BuildFailedError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bxcache.cli.destinations import open_destination
+from bxcache.cli.files import open_destination
 from bxcache.cli.main import run
 from bxcache.console.report.trace_events import render_trace
 from bxcache.errors import BuildFailedError
@@ -50,7 +50,7 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Knows one build, and makes the same again."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.cli.actions.report.find_report", stand_in.find)
+    monkeypatch.setattr("bxcache.cli.actions.history.find_report", stand_in.find)
     monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("TRACEPARENT", raising=False)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome, Streamed
-from bxcache.cli.destinations import open_destination
-from bxcache.cli.image_files import name_file
+from bxcache.cli.actions.several import name_file
+from bxcache.cli.files import open_destination
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
 from bxcache.pipeline.result import BuildResult, ImageOutcome
@@ -58,7 +58,7 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     """Two images, `api` and `worker`."""
     stand_in = Library()
-    monkeypatch.setattr("bxcache.cli.actions.build_images.build_batch", stand_in.build)
+    monkeypatch.setattr("bxcache.cli.actions.several.build_batch", stand_in.build)
     monkeypatch.setattr("bxcache.cli.actions.bake.bake_targets", stand_in.build)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -265,7 +265,7 @@ def test_one_report_that_fails_leaves_the_others(
             raise OSError(28, "No space left on device", str(path))
         return open_destination(path)
 
-    monkeypatch.setattr("bxcache.cli.report_files.open_destination", refuse)
+    monkeypatch.setattr("bxcache.cli.files.open_destination", refuse)
     assert run(["build", "--all", "--report", "r.md"]) == 74
     assert "r.worker.md" in list_files()
     err = capsys.readouterr().err
@@ -276,8 +276,8 @@ def test_one_report_that_fails_leaves_the_others(
 
 def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to report of."""
-    monkeypatch.setattr("bxcache.cli.actions.build_images.preview_build", lambda _: None)
-    monkeypatch.setattr("bxcache.cli.actions.build_images.render_preview", lambda _: "")
+    monkeypatch.setattr("bxcache.cli.actions.several.preview_build", lambda _: None)
+    monkeypatch.setattr("bxcache.cli.actions.several.render_preview", lambda _: "")
     assert run(["build", "--all", "--report", "r.json", "--log", "b.log", "--dry-run"]) == 0
     assert list_files() == []
     assert library.requests == []

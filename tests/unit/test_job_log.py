@@ -99,7 +99,7 @@ def job(
             return outcome
 
         monkeypatch.setattr("bxcache.cli.actions.build.run_build", build)
-        monkeypatch.setattr("bxcache.cli.actions.build_images.build_batch", build_all)
+        monkeypatch.setattr("bxcache.cli.actions.several.build_batch", build_all)
         monkeypatch.setattr("bxcache.cli.actions.bake.bake_targets", build_all)
         capsys.readouterr()
         assert run(words) == status

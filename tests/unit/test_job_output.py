@@ -112,7 +112,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             lambda asked: older if asked.name == "~1" else history,
         )
         monkeypatch.setattr(
-            "bxcache.cli.actions.report.find_report", lambda _: make_report(RECORDS)
+            "bxcache.cli.actions.history.find_report", lambda _: make_report(RECORDS)
         )
         yield folder
 

@@ -149,6 +149,17 @@ def test_exports_are_deliberate() -> None:
     package = importlib.import_module("bxcache")
     assert list(package.__all__) == sorted(package.__all__)
     assert set(package.__all__) == set(package._HOMES)
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    typed = {alias.asname: node.module for node in imports for alias in node.names if alias.asname}
+    assert typed == {**package._HOMES, "__version__": "bxcache.version"}
+    imports = [
+        n
+        for n in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text()))
+        if isinstance(n, ast.ImportFrom)
+    ]
+    typed = {alias.asname: n.module for n in imports for alias in n.names if alias.asname}
+    assert typed == {**package._HOMES, "__version__": "bxcache.version"}
     for name in package.__all__:
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="no attribute `bild`"):

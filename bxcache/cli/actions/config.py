@@ -1,4 +1,4 @@
-"""`bxcache config`: show, check, schema."""
+"""The actions of `bxcache config`; `cli/config.py` has their help."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from bxcache.buildx.command import render_build
 from bxcache.buildx.secrets import find_secrets
-from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.job_log import say
 from bxcache.config.loading import check_file, describe
 from bxcache.config.schema import render_schema
 from bxcache.console.settings import render_settings
@@ -17,10 +17,8 @@ from bxcache.place.trust import describe_place, open_setup
 from bxcache.redaction import Redactor
 
 
-def show(config_file: str | None, image: str | None) -> None:
-    """Print every value and where it comes from."""
-    file = Path(config_file) if config_file else None
-    setup, placement = open_setup(Path.cwd(), os.environ, file=file, image=image)
+def show(config_file: Path | None, image: str | None) -> None:
+    setup, placement = open_setup(Path.cwd(), os.environ, file=config_file, image=image)
     rows = [(key, value, str(source)) for key, value, source in describe(setup)]
     rows += [
         (each.key, each.value, f"{each.source}, does not count here: {each.why}")
@@ -28,18 +26,15 @@ def show(config_file: str | None, image: str | None) -> None:
     ]
     command = render_build(setup.config.build, cache_options=(), metadata_file="")
     redact = Redactor(find_secrets(command, os.environ))
-    log = find_job_log()
-    say(render_settings([*rows, *describe_place(placement)], redact), log, err=False)
+    say(render_settings([*rows, *describe_place(placement)], redact), err=False)
     for note in (*setup.notes, *placement.notes):
-        say(f"note: {redact(note)}", log)
+        say(f"note: {redact(note)}")
 
 
 def check(file: Path) -> None:
-    """Check one config file and print all its problems."""
     check_file(file)
-    say(f"{file} is valid", find_job_log(), err=False)
+    say(f"{file} is valid", err=False)
 
 
 def print_schema() -> None:
-    """Print the JSON Schema of the config file."""
     click.echo(render_schema(), nl=False)

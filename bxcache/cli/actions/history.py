@@ -1,4 +1,4 @@
-"""`bxcache history` and `bxcache diff`."""
+"""`bxcache history`, `bxcache diff` and `bxcache report`."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.job_log import find_job_log, say
+from bxcache.cli.commands import find_extra
+from bxcache.cli.files import check_alone, write_files
+from bxcache.cli.job_log import say, show
 from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
 from bxcache.console.progress import PlainProgress
-from bxcache.console.tables import render_document, show_text
+from bxcache.console.report.plain import render_plain
+from bxcache.console.report.rendering import render_report
+from bxcache.console.tables import defuse_json, show_text
 from bxcache.errors import RecordError
-from bxcache.insight.find import HistoryRequest, find_history
+from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.insight.history import compare_stages
-from bxcache.pipeline.extract import extract_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from bxcache.insight.history import History, StageDifference
 
 
 def show_history(  # noqa: PLR0913  # click gives each option by itself
-    extra: tuple[str, ...] | None,
-    /,
     name: str | None,
     *,
     folder: str | None,
@@ -49,24 +50,21 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     _print_notes(history)
     chosen = history.find_stages(stages)
     if folder is not None:
-        _export(request, history, chosen[0].name, folder, extra or ())
-    elif as_json:
-        click.echo(render_document(describe_history(history, chosen, chain=chain)))
+        from bxcache.pipeline.extract import extract_stage  # noqa: PLC0415  # only here
+
+        stage, observe = chosen[0].name, PlainProgress(sys.stderr)
+        result = extract_stage(
+            request, history, stage, Path(folder), extra=find_extra(), observe=observe
+        )
+        done = f"{result.reused} steps reused, {result.executed} executed"
+        click.echo(f"the files of the stage `{stage}` are in {folder}: {done}", err=True)
     elif quiet:
         digests = render_digests(history, chosen, chain=chain)
         click.echo(digests, nl=bool(digests))
     else:
+        document = describe_history(history, chosen, chain=chain)
         text = render_history(history, chosen, chain=chain, full=full, places=places)
-        say(text, find_job_log(), err=False)
-
-
-def _export(
-    request: HistoryRequest, history: History, stage: str, folder: str, extra: tuple[str, ...]
-) -> None:
-    observe = PlainProgress(sys.stderr)
-    result = extract_stage(request, history, stage, Path(folder), extra=extra, observe=observe)
-    done = f"{result.reused} steps reused, {result.executed} executed"
-    click.echo(f"the files of the stage `{stage}` are in {folder}: {done}", err=True)
+        show(document, text, as_json=as_json)
 
 
 def show_difference(
@@ -84,11 +82,8 @@ def show_difference(
     first, second = (_find_recorded(each, given) for each in (before, last))
     _print_notes(first, second)
     differences = _compare(first, second, stages)
-    if as_json:
-        click.echo(render_document(describe_difference(first, second, differences)))
-    else:
-        text = render_difference(first, second, differences, full=full)
-        say(text, find_job_log(), err=False)
+    document = describe_difference(first, second, differences)
+    show(document, render_difference(first, second, differences, full=full), as_json=as_json)
 
 
 def _find_recorded(name: str, given: dict[str, Any]) -> History:
@@ -112,6 +107,23 @@ def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[
 
 
 def _print_notes(*histories: History) -> None:
-    notes: Iterable[str] = dict.fromkeys(note for each in histories for note in each.notes)
-    for note in notes:
-        say(f"note: {show_text(note)}", find_job_log())
+    for note in dict.fromkeys(note for each in histories for note in each.notes):
+        say(f"note: {show_text(note)}")
+
+
+def show_report(
+    name: str | None,
+    *,
+    outputs: tuple[Path, ...],
+    trace: Path | None,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401  # click's options
+) -> None:
+    """Print the report of a past build, or write it to files."""
+    check_alone((*outputs, trace))
+    report = find_report(HistoryRequest.of(name, **given))
+    write_files(report, outputs, trace)
+    if as_json:
+        click.echo(defuse_json(render_report(report, "json")), nl=False)
+    elif not outputs and trace is None:
+        say(render_plain(report), err=False)

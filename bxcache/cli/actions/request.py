@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from bxcache.cli.report_files import is_wanted
+import click
+
+from bxcache.cli.commands import find_extra
+from bxcache.cli.files import check_alone, is_wanted
 from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest
 
 
-def to_request(
-    values: dict[str, Any], extra: tuple[str, ...], path: str | None = None
-) -> BuildRequest:
+def check_options(values: dict[str, Any]) -> None:
+    """Check options that exclude each other, and the output files.
+
+    Raises:
+        click.UsageError: options exclude each other, or two name one file.
+        ConfigError: a file is inside a store.
+    """
+    if values["layers"] and (values["as_json"] or choose_mode(values) == "quiet"):
+        raise click.UsageError(
+            "`--layers` cannot be combined with `--json` (which includes them) or `--quiet`"
+        )
+    check_alone((*values["reports"], values["trace"], values["log"]))
+
+
+def to_request(values: dict[str, Any], path: str | None = None) -> BuildRequest:
     """The request that the options make, for a build context where one is named."""
     options = {
         name: values[name]
@@ -20,15 +34,15 @@ def to_request(
     }
     if path is not None:
         options["context"] = path
-    own = values["as_json"] or values["layers"] or choose_mode(values) == "quiet"
+    mode = choose_mode(values)
     return BuildRequest(
         options=options,
-        extra=extra,
+        extra=find_extra(),
         image=values.get("image"),
-        config_file=Path(values["config_file"]) if values["config_file"] else None,
-        raw=choose_mode(values) == "rawjson" or values["log"] is not None,
-        stdout=STDERR if own else STDOUT,
-        with_earlier=is_wanted(values.get("reports", ())),
+        config_file=values["config_file"],
+        raw=mode == "rawjson" or values["log"] is not None,
+        stdout=STDERR if values["as_json"] or values["layers"] or mode == "quiet" else STDOUT,
+        with_earlier=is_wanted(values["reports"]),
     )
 
 

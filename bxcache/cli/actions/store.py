@@ -1,4 +1,4 @@
-"""`bxcache store`: ls, du, collect, verify, repair, pack, unpack, adopt, rm."""
+"""The actions of `bxcache store` and `bxcache key`; `cli/store.py` has their help."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import os
 import secrets
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from bxcache.backends.location import choose_location
-from bxcache.cli.job_log import find_job_log, say
-from bxcache.cli.report_files import check_outside
+from bxcache.backends.cache_key import make_cache_key
+from bxcache.backends.location import choose_location, require_location
+from bxcache.cli.files import check_outside
+from bxcache.cli.job_log import say, show
 from bxcache.config.quantities import format_size
-from bxcache.console.store import (
-    describe_collected,
-    describe_usage,
-    describe_verification,
-    render_adopted,
-    render_collected,
-    render_packed,
-    render_scopes,
-    render_unpacked,
-    render_usage,
-    render_verification,
-)
-from bxcache.console.tables import render_document
+from bxcache.console import store as console
+from bxcache.console.cache_key import render_key
 from bxcache.errors import StoreError
+from bxcache.place.scope import Owner
+from bxcache.place.trust import load_guarded, open_setup
 from bxcache.store.store import Store
 
 if TYPE_CHECKING:
@@ -40,13 +33,8 @@ if TYPE_CHECKING:
 _DASH = "-"
 
 
-def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = True) -> Location:
-    location = choose_location(
-        Path.cwd(),
-        os.environ,
-        chosen=Path(folder) if folder else None,
-        file=Path(config_file) if config_file else None,
-    )
+def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool = True) -> Location:
+    location = choose_location(Path.cwd(), os.environ, chosen=folder, file=config_file)
     location.store.check()
     if must_exist and not location.store.exists():
         raise StoreError(
@@ -56,88 +44,73 @@ def _locate(folder: str | None, config_file: str | None, *, must_exist: bool = T
     return location
 
 
-def _say(text: str, *, err: bool = False) -> None:
-    say(text, find_job_log(), err=err)
-
-
-def list_scopes(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
-    """List the scopes: size, age, last use, steps."""
+def list_scopes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     store = _locate(folder, config_file).store
     usage = store.usage()
-    if as_json:
-        click.echo(render_document(describe_usage(store, usage)))
-    else:
-        _say(render_scopes(usage))
+    show(console.describe_usage(store, usage), console.render_scopes(usage), as_json=as_json)
 
 
-def show_sizes(folder: str | None, config_file: str | None, *, as_json: bool) -> None:
-    """Show the size of each scope, alone and shared with others."""
+def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     location = _locate(folder, config_file)
     usage = location.store.usage()
-    if as_json:
-        click.echo(render_document(describe_usage(location.store, usage)))
-    else:
-        _say(render_usage(usage, location.limits))
+    show(
+        console.describe_usage(location.store, usage),
+        console.render_usage(usage, location.limits),
+        as_json=as_json,
+    )
 
 
-def collect(  # noqa: PLR0913  # click gives each option by itself
-    folder: str | None,
-    config_file: str | None,
+def collect(
+    folder: Path | None,
+    config_file: Path | None,
     *,
-    max_size: int | None,
-    max_age: int | None,
     dry_run: bool,
     as_json: bool,
+    **asked: int | None,
 ) -> None:
     """Remove unneeded blobs, unused scopes, and what exceeds the budget."""
     location = _locate(folder, config_file)
-    limits = location.limits
+    given = {name: limit for name, limit in asked.items() if limit is not None}
+    limits = replace(location.limits, **given)
     collected = location.store.collect(
-        max_size=limits.max_size if max_size is None else max_size,
-        max_age=limits.max_age if max_age is None else max_age,
-        dry_run=dry_run,
+        max_size=limits.max_size, max_age=limits.max_age, dry_run=dry_run
     )
     for note in collected.notes:
-        _say(f"note: {note}", err=True)
-    if as_json:
-        click.echo(render_document(describe_collected(collected, dry_run=dry_run)))
-    else:
-        _say(render_collected(collected, dry_run=dry_run))
+        say(f"note: {note}")
+    show(
+        console.describe_collected(collected, dry_run=dry_run),
+        console.render_collected(collected, dry_run=dry_run),
+        as_json=as_json,
+    )
 
 
-def verify(folder: str | None, config_file: str | None, *, full: bool, as_json: bool) -> int:
+def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json: bool) -> int:
     """Check the store for damage; return exit status 74 if there is any."""
     found = _locate(folder, config_file).store.verify(full=full)
-    if as_json:
-        click.echo(render_document(describe_verification(found)))
-    else:
-        _say(render_verification(found))
+    show(console.describe_verification(found), console.render_verification(found), as_json=as_json)
     return StoreError.exit_code if found.damages else 0
 
 
-def repair(folder: str | None, config_file: str | None, *, full: bool) -> None:
-    """Remove damaged blobs, so that builds miss there instead of failing."""
+def repair(folder: Path | None, config_file: Path | None, *, full: bool) -> None:
     notes = _locate(folder, config_file).store.repair(full=full)
     for note in notes:
-        _say(note)
+        say(note, err=False)
     if not notes:
         click.echo("nothing was broken")
 
 
-def remove(folder: str | None, config_file: str | None, scopes: tuple[str, ...]) -> None:
-    """Remove scopes, and the blobs that no other scope needs."""
+def remove(folder: Path | None, config_file: Path | None, scopes: tuple[str, ...]) -> None:
     store = _locate(folder, config_file).store
     store.remove(*scopes)
     click.echo(f"removed {len(scopes)}, {format_size(store.collect().freed_bytes)} freed")
 
 
-def pack(folder: str | None, config_file: str | None, file: str, scopes: tuple[str, ...]) -> None:
-    """Write the store as one file; `-` is stdout. The same content gives the same bytes."""
+def pack(folder: Path | None, config_file: Path | None, file: str, scopes: tuple[str, ...]) -> None:
     store = _locate(folder, config_file).store
     with _open_target(file) as target:
         packed = store.pack(target, scopes)
     size = None if file == _DASH else Path(file).stat().st_size
-    _say(render_packed(packed, file, size), err=True)
+    say(console.render_packed(packed, file, size))
 
 
 @contextmanager
@@ -160,17 +133,32 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def unpack(folder: str | None, config_file: str | None, file: str) -> None:
-    """Add the scopes of a packed file to the store; `-` is stdin."""
+def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
     store = _locate(folder, config_file, must_exist=False).store
-    if file == _DASH:
-        unpacked = store.unpack(sys.stdin.buffer)
-    else:
-        with Path(file).open("rb") as source:
-            unpacked = store.unpack(source)
-    _say(render_unpacked(unpacked, store.path))
+    with click.open_file(file, "rb") as source:
+        unpacked = store.unpack(source)  # type: ignore[arg-type]  # it is binary
+    say(console.render_unpacked(unpacked, store.path), err=False)
 
 
 def adopt(folder: str) -> None:
     """Turn a cache that plain buildx exported into a store, in place."""
-    _say(render_adopted(Store(folder).adopt(), folder))
+    say(console.render_adopted(Store(folder).adopt(), folder), err=False)
+
+
+def print_key(
+    folder: Path | None,
+    config_file: Path | None,
+    *,
+    style: str,
+    branch: str | None,
+    image: str | None,
+) -> None:
+    here = Path.cwd()
+    setup = load_guarded(here, os.environ, file=config_file, image=image)
+    store = Store(here / folder) if folder else require_location(setup).store
+    owner = Owner.of_branch(branch or None)
+    if branch is None:
+        owner = open_setup(here, os.environ, file=config_file, image=image)[1].owner
+    key = make_cache_key(setup, here, store.read_scopes(), owner)
+    path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
+    say(render_key(key, path, style), err=False)

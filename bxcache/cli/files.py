@@ -1,14 +1,15 @@
-"""The files for reports and traces, and the summary page of a CI job."""
+"""The files that a caller names: reports, traces and logs; and the summary page of a CI job."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from bxcache.cli.destinations import check_destination, open_destination
 from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.errors import StoreError
 
@@ -27,54 +28,76 @@ TRACEPARENT = "TRACEPARENT"
 https://opentelemetry.io/docs/specs/otel/context/env-carriers/
 """
 
+_LINK = "it is a link, and bxcache does not write through links"
+_STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+"""Directories whose links belong to the system, such as /dev/stderr."""
 
-def check_files(
-    _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[Path, ...]:
-    """The files for reports.
+
+def to_report_file(text: str) -> Path:
+    """The type of an option that names a file for a report.
 
     Raises:
-        click.BadParameter: a file has an unknown suffix, or cannot be written.
+        click.BadParameter: the file has an unknown suffix, or cannot be written.
     """
-    paths = tuple(map(Path, values))
-    for path in paths:
-        _check_file(path, parameter)
-    return paths
-
-
-def _check_file(path: Path, parameter: click.Parameter) -> None:
-    if _name_form(path) not in FORMS:
+    if _name_form(Path(text)) not in FORMS:
         known = ", ".join(f"`.{form}`" for form in FORMS)
-        raise click.BadParameter(f"`{path}` must end in one of {known}", param=parameter)
-    _check_writable(path, parameter)
+        raise click.BadParameter(f"`{Path(text)}` must end in one of {known}")
+    return to_file(text)
 
 
-def check_trace(
-    _context: click.Context, parameter: click.Parameter, value: str | None
-) -> Path | None:
-    """The file for the trace.
+def to_file(text: str | Path) -> Path:
+    """The type of an option that names a file to write, which stays as it is.
 
     Raises:
-        click.BadParameter: the file cannot be written.
+        click.BadParameter: the file cannot be written, or `open_destination` would refuse it.
     """
-    if value is None:
-        return None
-    path = Path(value)
-    _check_writable(path, parameter)
+    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
+
+    path = Path(text)
+    # `check_outside` refuses a file in a store; until then it stays untouched.
+    if find_store(path) is None:
+        existed = os.path.lexists(path)
+        try:
+            os.close(_open(path, os.O_CREAT | os.O_APPEND))
+            if not existed:
+                path.unlink()
+        except OSError as error:
+            why = f"`{path}` cannot be written: {error.strerror or error}"
+            raise click.BadParameter(why) from error
     return path
 
 
-def check_paths(paths: Iterable[Path]) -> None:
-    """Check that files can be written.
+def open_destination(path: Path) -> TextIO:
+    """Create or empty a file, and open it for text.
+
+    The author of the checkout may have placed a link there. It is followed only to something
+    without content to lose, such as a terminal.
 
     Raises:
-        click.BadParameter: a file cannot be written.
-        ConfigError: a file is inside a store.
+        OSError: the file cannot be written, or is such a link.
     """
-    known = list(paths)
-    check_outside(known)
-    for path in known:
-        _check_writable(path)
+    handle = _open(path, os.O_CREAT | os.O_TRUNC)
+    return os.fdopen(handle, "w", encoding="utf-8", errors="replace")
+
+
+def _open(path: Path, flags: int) -> int:
+    plain = os.O_WRONLY | os.O_CLOEXEC
+    follow = 0 if path.parent in _STREAMS else os.O_NOFOLLOW
+    try:
+        return os.open(path, plain | flags | follow, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    refused = OSError(errno.ELOOP, _LINK, str(path))
+    try:
+        handle = os.open(path, plain)
+    except OSError as error:
+        raise refused from error
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        os.close(handle)
+        raise refused
+    return handle
 
 
 def check_outside(paths: Iterable[Path]) -> None:
@@ -88,19 +111,6 @@ def check_outside(paths: Iterable[Path]) -> None:
         from bxcache.pipeline.destinations import Destination, check_destinations  # noqa: PLC0415  # few
 
         check_destinations(Destination("", path) for path in named)
-
-
-def _check_writable(path: Path, parameter: click.Parameter | None = None) -> None:
-    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
-
-    if find_store(path) is not None:
-        # `check_outside` refuses it; until then it stays untouched.
-        return
-    try:
-        check_destination(path)
-    except OSError as error:
-        why = f"`{path}` cannot be written: {error.strerror or error}"
-        raise click.BadParameter(why, param=parameter) from error
 
 
 def check_alone(paths: Iterable[Path | None]) -> None:
@@ -134,46 +144,29 @@ def write_files(
 ) -> None:
     """Write a report to each file, in the format of its suffix, and the trace.
 
-    Args:
-        report: the report.
-        paths: the files for reports.
-        trace: the file for the trace.
-        traceparent: the enclosing trace and span, if any.
-
     Raises:
         OSError: a file cannot be written, which the error names; the others are written.
     """
-    from bxcache.console.report.trace_events import render_trace  # noqa: PLC0415  # only `--trace` needs it
-
-    troubles = [
-        _try_writing(path, render_report(report, _name_form(path)))  # type: ignore[arg-type]  # it was checked
-        for path in paths
-    ]
+    texts = [(path, render_report(report, _name_form(path))) for path in paths]  # type: ignore[arg-type]  # it was checked
     if trace is not None:
-        troubles.append(_try_writing(trace, render_trace(report, traceparent)))
-    for error in filter(None, troubles):
-        raise error
+        from bxcache.console.report.trace_events import render_trace  # noqa: PLC0415  # only here
 
-
-def _try_writing(path: Path, text: str) -> OSError | None:
-    """Write a file; return the error, with the file's name, if that fails."""
-    try:
-        with open_destination(path) as file:
-            file.write(text)
-    except OSError as error:
-        # The error of a full disk does not name the file.
-        error.filename = error.filename or str(path)
-        return error
-    return None
+        texts.append((trace, render_trace(report, traceparent)))
+    trouble: OSError | None = None
+    for path, text in texts:
+        try:
+            with open_destination(path) as file:
+                file.write(text)
+        except OSError as error:
+            # The error of a full disk does not name the file.
+            error.filename = error.filename or str(path)
+            trouble = trouble or error
+    if trouble is not None:
+        raise trouble
 
 
 def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None = None) -> None:
     """Write the reports of a finished build, and add one to the summary page of the CI job.
-
-    Args:
-        result: the result of the build.
-        paths: the files for reports.
-        trace: the file for the trace, which belongs to the trace that the environment names.
 
     Raises:
         StoreError: the build succeeded but a file cannot be written; the others are written.
@@ -181,7 +174,7 @@ def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None 
     report = result.report if trace or is_wanted(paths) else None
     if report is None:
         return
-    add_summary(report)
+    _add_summary(report)
     try:
         write_files(report, paths, trace, os.environ.get(TRACEPARENT, ""))
     except OSError as error:
@@ -192,7 +185,7 @@ def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None 
         click.echo(f"warning: {why}", err=True)
 
 
-def add_summary(report: Report) -> None:
+def _add_summary(report: Report) -> None:
     """Add a report to the summary page of the job, which only GitHub Actions has."""
     place = os.environ.get(SUMMARY)
     if not place:
