@@ -205,7 +205,6 @@ class Backend(ABC):
     read_only: str | None = None
 
     def __init__(self, settings: Any, setup: Setup) -> None:  # noqa: ANN401  # each kind has its own
-        """Take the declared settings of this backend, and the whole configuration."""
         self.settings = settings
         self.setup = setup
 

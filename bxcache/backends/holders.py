@@ -79,12 +79,10 @@ class DirectoryHolder:
             return {}
 
     def list_scopes(self) -> list[str]:
-        """List its scopes, the most recently built first."""
         last = self._store.list_last_builds(self._entries)
         return sorted(self._entries, key=lambda name: (-last.get(name, 0.0), name))
 
     def read(self, scope: str) -> Content | None:
-        """Read a scope; None if it does not exist."""
         entry = self._entries.get(scope)
         records = self._store.read_records(scope)
         if entry is None and not records:
@@ -99,11 +97,9 @@ class DirectoryHolder:
         )
 
     def locate(self, digest: str) -> str:
-        """The location of a layer."""
         return str(self._layout.locate(digest))
 
     def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # one store has all scopes
-        """The config declaration of a backend that has a scope."""
         return {"type": "local", "dir": str(self._path)}
 
 
@@ -130,7 +126,6 @@ class RegistryHolder:
         return [each.tag for each in sorted(found, key=lambda each: -each.label.used)]
 
     def read(self, scope: str) -> Content | None:
-        """Read a scope; None if it does not exist."""
         from bxcache.registry.scopes import read_label  # noqa: PLC0415
 
         label = read_label(self._repository, scope)
@@ -166,11 +161,9 @@ class RegistryHolder:
             raise RecordError(f"`{self.name}` has an image that is not a cache: {error}") from error
 
     def locate(self, digest: str) -> str:
-        """The location of a layer."""
         return f"{self._repository.name}@{digest}"
 
     def declare(self, scope: str) -> dict[str, Any]:
-        """The config declaration of a backend that has a scope."""
         return {"type": "registry", "ref": self._name_tag(scope), "insecure": self._insecure}
 
 

@@ -27,7 +27,6 @@ class InlineBackend(RemoteBackend):
 
     @property
     def keeps_all(self) -> bool:
-        """Whether it stores every stage under tags of the scope, not only the image's chain."""
         return self.settings.keeps_all
 
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:

@@ -86,7 +86,6 @@ class LocalBackend(Backend):
     settings: LocalSettings
 
     def __init__(self, settings: LocalSettings, setup: Setup) -> None:
-        """Take the declared settings."""
         super().__init__(settings, setup)
         location = locate_store(setup, settings)
         self.store, self.limits = location.store, location.limits
@@ -99,11 +98,9 @@ class LocalBackend(Backend):
             self.read_only = self.explain_read_only(settings.dir)
 
     def find_place(self, scope: str) -> str:  # noqa: ARG002  # one store has all scopes
-        """The store's directory."""
         return str(self.store.path)
 
     def name_cache(self, scope: str) -> str:
-        """The scope in the store."""
         return f"`{scope}` in {self.store.path}"
 
     def list_others(
@@ -123,7 +120,6 @@ class LocalBackend(Backend):
         return ()
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        """Take the scopes that the build may import."""
         self._donors = tuple(each.scope for each in candidates)
         self._name, self._reads_all = name, reads_all
 
@@ -189,12 +185,10 @@ class LocalBackend(Backend):
         """Do nothing: `prepare` and `open` have already looked."""
 
     def judge(self, candidate: Candidate) -> Sight:
-        """Whether the store has a scope."""
         there = candidate.scope in self.state.donors
         return Sight(there, "it is there" if there else "there is none")
 
     def list_troubles(self, *, saves: bool) -> Iterator[str]:  # noqa: ARG002  # the same for both
-        """Explain why the store is not used."""
         if self.state.trouble is not None:
             yield f"the local cache `{self.store.path}` was not used: {self.state.trouble}"
 
@@ -208,7 +202,6 @@ class LocalBackend(Backend):
         yield from (f"in the store `{self.store.path}`: {note}" for note in self.state.notes)
 
     def import_flag(self, candidate: Candidate) -> CacheUse:
-        """The flag that imports a scope from the staging layout."""
         digest = self.state.donors[candidate.scope]
         attributes = (("type", "local"), ("src", str(self.state.folder)), ("digest", digest))
         reason = f"the store has the scope `{candidate.scope}`, {candidate.what}"
@@ -232,7 +225,6 @@ class LocalBackend(Backend):
         return SavePlan(saves=(Save(use),)) if usable else SavePlan(unsaved=(use,))
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
-        """The warning about a failed transfer."""
         what = "could not be read" if operation == "reading" else "was not saved"
         return f"the local cache `{place}` {what}: {error}"
 
@@ -253,7 +245,6 @@ class LocalBackend(Backend):
         return next(((self.staging, use) for use in own if self.staging is not None), None)
 
     def mend(self) -> tuple[str, ...]:
-        """Verify the imported scopes and repair them."""
         donors = self.staging.donors if self.staging is not None else ()
         with suppress(StoreError):
             if donors:
@@ -261,12 +252,10 @@ class LocalBackend(Backend):
         return ()
 
     def drop_imports(self) -> None:
-        """Empty the staging layout."""
         if self.staging is not None:
             self.staging.empty()
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
-        """Read the imported caches; None for an unreadable one."""
         if imports and self.staging is not None:
             layout = self.staging.layout
             for donor in self.staging.donors:
@@ -313,7 +302,6 @@ class LocalBackend(Backend):
         return SavedScope(replace(result, exported=True, **asdict(saved)))
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
-        """Read the hash keys in the records of scopes, newest first."""
         if self._trouble is None:
             for scope in scopes:
                 yield from read_keys(reversed(self.store.read_records(scope)))
@@ -336,5 +324,4 @@ class LocalBackend(Backend):
         return KeptRecord(is_kept=True, saved=saved, notes=(*notes, *collected))
 
     def open_holder(self) -> DirectoryHolder:
-        """Open the store as a holder."""
         return DirectoryHolder(self.store.path)

@@ -56,7 +56,6 @@ class RemoteBackend(Backend):
     _keeper = "the registry"
 
     def __init__(self, settings: RegistrySettings | InlineSettings, setup: Setup) -> None:
-        """Take the declared settings."""
         super().__init__(settings, setup)
         self.reference = Reference.parse(settings.ref)
         self.sightings: dict[str, Sighting] = {}
@@ -74,7 +73,6 @@ class RemoteBackend(Backend):
         return None
 
     def find_place(self, scope: str) -> str:
-        """The ref of a scope's cache."""
         return str(self.find_reference(scope))
 
     def find_reference(self, scope: str) -> Reference:
@@ -83,12 +81,10 @@ class RemoteBackend(Backend):
         return Reference(self.reference.name, tag)
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        """Take the candidates; `look` looks them up later."""
         del name, reads_all
         self._candidates = tuple(candidates)
 
     def look(self, candidates: Sequence[Candidate]) -> None:
-        """Look candidates up in the registry."""
         self._look_up([each.name for each in candidates])
 
     def look_further(
@@ -109,7 +105,6 @@ class RemoteBackend(Backend):
         return found, ()
 
     def judge(self, candidate: Candidate) -> Sight:
-        """Whether a cache exists, as far as it was looked up."""
         sighting = self.sightings.get(candidate.name)
         if sighting is None:
             return Sight(there=False, verdict="not asked: there is a better one")
@@ -129,7 +124,6 @@ class RemoteBackend(Backend):
         return [each.error for each in self.sightings.values() if each.error is not None]
 
     def find_error(self) -> str | None:
-        """The first error of a lookup; None if all succeeded."""
         return next(map(str, self._errors), None)
 
     def list_troubles(self, *, saves: bool) -> Iterator[str]:
@@ -146,7 +140,6 @@ class RemoteBackend(Backend):
             yield f"a cache was not used; {worst}"
 
     def import_flag(self, candidate: Candidate) -> CacheUse:
-        """The flag that imports a ref."""
         ref, sight = self.find_place(candidate.scope), self.judge(candidate)
         attributes = (("type", "registry"), ("ref", ref), *self._list_insecure())
         reason = f"{self._keeper} has a cache there, {candidate.what}"
@@ -177,11 +170,9 @@ class RemoteBackend(Backend):
         return SavePlan(saves=(save,))
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
-        """The warning about a failed transfer."""
         return str(explain_transfer(place, operation, error))
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
-        """Read the imported caches; None for an unreadable one."""
         self._look_up_unseen([use.place for use in imports])
         return (_parse(self.sightings[use.place].manifest) for use in imports)
 
@@ -237,7 +228,6 @@ class RemoteBackend(Backend):
         return KeptRecord(is_kept=True, saved=saved, notes=(note,) if note else ())
 
     def open_holder(self) -> RegistryHolder | None:
-        """Open the repository, or its declared tag, as a holder."""
         if not self.keeps_all:
             return None
         return RegistryHolder(self.reference, insecure=self.settings.insecure)
@@ -276,7 +266,6 @@ class RegistryBackend(RemoteBackend):
         return save_tag(expect_tag(save), built)
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
-        """The declared tag."""
         if self.reference.tag is None:
             return None
         hint = "leave the tag out of the `ref` of a cache: bxcache makes one for each image"

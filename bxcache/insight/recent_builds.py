@@ -116,11 +116,9 @@ class RecentHolder:
         return [each for each in self.builds if each[0].scope.name == scope]
 
     def list_scopes(self) -> list[str]:
-        """The scopes of the builds, the last one first."""
         return list(dict.fromkeys(record.scope.name for record, _ in self.builds))
 
     def read(self, scope: str) -> Content | None:
-        """The records of a scope; None if there are none."""
         found = [data for _, data in self._list_of(scope)]
         return Content(scope, None, lambda: iter(found), _refuse_config) if found else None
 
@@ -145,11 +143,9 @@ class RecentHolder:
         return replace(content, records=lambda: _merge(content.records(), own)) if own else content
 
     def locate(self, digest: str) -> str:  # noqa: ARG002  # there are no layers
-        """Where a layer is stored: nowhere."""
         return ""
 
     def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # not a backend
-        """The declaration of the backend: empty, because this is not a backend."""
         return {}
 
 
