@@ -42,7 +42,6 @@ class CacheUse:
         flag: `--cache-from` or `--cache-to`.
         place: the store's directory or the ref, for display.
         attributes: the flag's value, as pairs.
-        reason: why the build uses this cache.
     """
 
     flag: str
@@ -54,7 +53,6 @@ class CacheUse:
 
     @property
     def option(self) -> tuple[str, str]:
-        """The flag with its value."""
         return self.flag, render_options(self.attributes)
 
     @property
@@ -74,7 +72,6 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """A unique display name."""
         return self.backend.name_cache(self.scope)
 
 
@@ -107,12 +104,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """A scope that a build saves.
-
-    Attributes:
-        use: the flag that saves it.
-        apart: whether a separate run after the build saves it, not the build itself.
-    """
+    """A scope that a build saves: itself, or `apart`, in a separate run after it."""
 
     use: CacheUse
     apart: bool = False
@@ -124,13 +116,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class SavePlan:
-    """How a backend saves a build.
-
-    Attributes:
-        saves: the scopes to save.
-        unsaved: the flags of scopes that cannot be saved now.
-        notes: why the backend saves nothing.
-    """
+    """How a backend saves a build; some scopes cannot be saved now, and notes explain why."""
 
     saves: tuple[Save, ...] = ()
     unsaved: tuple[CacheUse, ...] = ()
@@ -142,7 +128,6 @@ class Built:
     """A successful build, as its backends save it.
 
     Attributes:
-        runner: runs docker again.
         transfers: the build's own exports to this cache.
         sound: the digests of the layers that may be saved; None if all may.
     """
@@ -165,7 +150,6 @@ class SavedScope:
     """A scope after it was saved.
 
     Attributes:
-        result: its state, for the caller of the API.
         run: the separate run that saved it, if any.
         warnings: why saving failed.
         key: the hash key of its last record; None if unknown.
@@ -226,12 +210,8 @@ class Backend(ABC):
     ) -> Iterator[Candidate]:
         """List more candidates, beyond those that the build of a scope looks up by name.
 
-        Args:
-            scope: the scope that the build saves.
-            owners: the owners of the caches that it may read, each with its relation in words.
-            reads_all: the build imports every existing cache.
+        The owners are those of the caches that it may read, each with its relation in words.
         """
-        del scope, owners, reads_all
         return iter(())
 
     def prepare(  # noqa: B027  # some backends have no state to prepare
@@ -242,9 +222,8 @@ class Backend(ABC):
     def open(self, stack: ExitStack | None, *, notes_denied: bool) -> None:  # noqa: B027
         """Prepare the directories that the build reads and writes on this machine.
 
-        Args:
-            stack: removes them at the end of the build; None to only look and write nothing.
-            notes_denied: warn if the store is not writable.
+        The stack removes them at the end of the build; without one, only look and write nothing.
+        On request, warn if the store is not writable.
         """
 
     @abstractmethod
@@ -255,7 +234,6 @@ class Backend(ABC):
         self, scope: Scope, owners: Sequence[tuple[Owner, str]]
     ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
         """Find more candidates if none of the others exists, with notes about the search."""
-        del scope, owners
         return (), ()
 
     @abstractmethod
@@ -268,12 +246,10 @@ class Backend(ABC):
 
     def list_troubles(self, *, saves: bool) -> Iterator[str]:
         """Explain why a build, which may save to this backend, does not use it."""
-        del saves
         return iter(())
 
     def list_notes(self, settings: BuildSettings, directory: Path) -> Iterator[str]:
         """List notes for the user before a build with these settings in a directory."""
-        del settings, directory
         return iter(())
 
     def list_warnings(self) -> Iterator[str]:
@@ -296,12 +272,10 @@ class Backend(ABC):
         self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult
     ) -> tuple[CacheUse, ...] | None:
         """The flags for another run if the build failed because of its own export; else None."""
-        del runner, uses, ran
         return None
 
     def finish_export(self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult) -> RunResult:
         """Complete the export here, with more runs if needed; the run's result after that."""
-        del runner, uses
         return ran
 
     def mend(self) -> tuple[str, ...]:
@@ -317,7 +291,6 @@ class Backend(ABC):
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
         """Read the caches that trusted builds saved here."""
-        del imports
         return iter(())
 
     @abstractmethod
@@ -326,7 +299,6 @@ class Backend(ABC):
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
         """Read the hash keys of earlier records, best first."""
-        del scopes
         return iter(())
 
     def keep_record(
@@ -336,14 +308,12 @@ class Backend(ABC):
 
         The record has hashes with a key. A failed build saved no scope.
         """
-        del scope, record, key
         return KeptRecord(saved=saved)
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
         """The one ref that the builds of all images would write; None if each has its own.
 
-        Returns:
-            the ref, what a build does with it, and how to give each image its own.
+        With what a build does with it, and how to give each image its own.
         """
         return None
 

@@ -26,13 +26,7 @@ _EMPTY = "empty"
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """A key and its parts.
-
-    Attributes:
-        project: the prefix of all keys of the image on this platform.
-        branch: the part for the branch, if there is one.
-        content: the part that depends on the store's content.
-    """
+    """A key and its parts; `project` is the prefix of all keys of the image on this platform."""
 
     project: str
     branch: str | None
@@ -40,7 +34,6 @@ class CacheKey:
 
     @property
     def key(self) -> str:
-        """The key to save under."""
         return f"{self.prefixes[0]}{self.content}"
 
     @property

@@ -99,7 +99,7 @@ class DirectoryHolder:
     def locate(self, digest: str) -> str:
         return str(self._layout.locate(digest))
 
-    def declare(self, scope: str) -> dict[str, Any]:  # noqa: ARG002  # one store has all scopes
+    def declare(self, scope: str) -> dict[str, Any]:
         return {"type": "local", "dir": str(self._path)}
 
 
@@ -188,11 +188,6 @@ def _expect(manifest: CacheManifest | None) -> CacheManifest:
     if manifest is None:
         raise StoreError("the cache is gone")
     return manifest
-
-
-def name_holders(holders: Iterable[Holder]) -> str:
-    """Join their names for display."""
-    return ", ".join(f"`{holder.name}`" for holder in holders)
 
 
 def is_trusted(record: bytes | None) -> bool:

@@ -260,6 +260,5 @@ def _bake(
 
 
 def refuse(save: TagSave, why: str, hint: str) -> RegistryError:
-    """The error for stages that cannot be saved."""
     operation, trouble = f"saving `{save.use.place}`", Trouble.REFUSED
     return RegistryError(save.reference.host, operation, why, trouble=trouble, hint=hint)

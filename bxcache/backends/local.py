@@ -66,7 +66,6 @@ class StoreState:
         donors: the scopes that can be imported, each with its manifest's digest.
         trouble: why the store cannot be used; None if it can.
         notes: repairs that were made, or why the store is only read.
-        is_writable: whether a build can save to it.
     """
 
     folder: Path
@@ -97,7 +96,7 @@ class LocalBackend(Backend):
         if setup.is_guarded and settings.dir is not None and not setup.is_callers(DECLARED):
             self.read_only = self.explain_read_only(settings.dir)
 
-    def find_place(self, scope: str) -> str:  # noqa: ARG002  # one store has all scopes
+    def find_place(self, scope: str) -> str:
         return str(self.store.path)
 
     def name_cache(self, scope: str) -> str:
@@ -188,7 +187,7 @@ class LocalBackend(Backend):
         there = candidate.scope in self.state.donors
         return Sight(there, "it is there" if there else "there is none")
 
-    def list_troubles(self, *, saves: bool) -> Iterator[str]:  # noqa: ARG002  # the same for both
+    def list_troubles(self, *, saves: bool) -> Iterator[str]:
         if self.state.trouble is not None:
             yield f"the local cache `{self.store.path}` was not used: {self.state.trouble}"
 
@@ -207,7 +206,7 @@ class LocalBackend(Backend):
         reason = f"the store has the scope `{candidate.scope}`, {candidate.what}"
         return CacheUse(IMPORT, self, self.find_place(""), candidate.scope, attributes, reason)
 
-    def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:  # noqa: ARG002
+    def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
         """Plan an export by the build itself to the staging layout."""
         attributes = (
             ("type", "local"),
@@ -310,7 +309,6 @@ class LocalBackend(Backend):
         self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
     ) -> KeptRecord:
         """Store the record of any build, and collect garbage after a save."""
-        del key
         if self.staging is None:
             return KeptRecord(saved=saved)
         notes: tuple[str, ...] = ()

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A store with its limits."""
-
     store: Store
     limits: Limits
 
@@ -37,7 +35,6 @@ def find_location(setup: Setup) -> Location | None:
 
 
 def locate_store(setup: Setup, settings: LocalSettings) -> Location:
-    """Locate the store of a declared backend."""
     path = Path(settings.dir) if settings.dir else default_store(setup.root)
     # An untrusted build does not know the limits that trusted builds use.
     limits = Limits(settings.max_size, settings.max_age)
@@ -62,11 +59,7 @@ def choose_location(
 
 
 def require_location(setup: Setup) -> Location:
-    """Find the local store that a configuration declares.
-
-    Raises:
-        ConfigError: it does not declare a store.
-    """
+    """Find the local store that a configuration declares; ConfigError if it declares none."""
     found = find_location(setup)
     if found is None:
         raise _refuse(setup, "no local store is declared; name one with `--dir`")
@@ -82,14 +75,10 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
     writes: bool = False,
     file: Path | None = None,
 ) -> list[RegistryCache]:
-    """Choose the registries that a command works on.
+    """Choose the registries that a command works on, or changes if it `writes`.
 
     Args:
-        directory: the working directory.
-        environment: the process's variables.
-        chosen: the repository, if the caller names one.
-        insecure: whether the registry of `chosen` may be insecure.
-        writes: whether the command changes the registry.
+        chosen: the repository, if the caller names one, whose registry may be `insecure`.
         file: the config file to read instead of looking for one.
 
     Raises:

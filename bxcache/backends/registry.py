@@ -81,11 +81,10 @@ class RemoteBackend(Backend):
         return Reference(self.reference.name, tag)
 
     def prepare(self, candidates: Sequence[Candidate], name: str, *, reads_all: bool) -> None:
-        del name, reads_all
         self._candidates = tuple(candidates)
 
     def look(self, candidates: Sequence[Candidate]) -> None:
-        self._look_up([each.name for each in candidates])
+        self._look_up(each.name for each in candidates)
 
     def look_further(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]]
@@ -178,7 +177,6 @@ class RemoteBackend(Backend):
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
         """Read the candidates, and the other scopes that trusted builds saved."""
-        del imports
         places = [self.find_place(each.scope) for each in self._candidates]
         self._look_up_unseen(places)
         yield from filter(None, (_parse(self.sightings[place].manifest) for place in places))
@@ -219,7 +217,6 @@ class RemoteBackend(Backend):
         self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
     ) -> KeptRecord:
         """Write the tag's label, with the record."""
-        del scope
         from bxcache.backends.registry_save import label_scope  # noqa: PLC0415  # loads HTTP
 
         if not isinstance(saved, SavedTag) or saved.digest is None:

@@ -54,7 +54,6 @@ class Need(Enum):
 
 
 def choose_need(save: TagSave, ran: RunResult) -> Need:
-    """Choose how to save the build's own scope."""
     known = _read_known(save)
     if known is None or not ran.trace.steps:
         return Need.EXPORT
@@ -67,7 +66,6 @@ def choose_need(save: TagSave, ran: RunResult) -> Need:
 
 
 def save_tag(save: TagSave, built: Built) -> SavedTag:
-    """Save a successful build to a registry's scope."""
     if built.sound is not None:
         # An export to a registry cannot leave out layers.
         return SavedTag(save.use.result, save=save)

@@ -36,7 +36,6 @@ class TagSave(Save):
 
     @property
     def tag(self) -> str:
-        """The scope's tag."""
         return self.reference.tag or self.use.scope
 
     @property
@@ -45,7 +44,6 @@ class TagSave(Save):
         return self.source_ref.removeprefix(f"{self.reference.name}:") or None
 
     def from_nothing(self) -> TagSave:
-        """A copy for a build without imports."""
         return replace(self, source=None, source_ref="")
 
 
@@ -54,7 +52,6 @@ class SavedTag(SavedScope):
     """A scope of a registry after it was saved.
 
     Attributes:
-        save: how it was saved, and its state before.
         digest: the digest of the tag's new manifest; None if the tag was left alone.
         label: the tag's previous label; None if there was none, or if unknown.
         stages: the image digests of its stages, by tag.

@@ -61,7 +61,6 @@ class EarlierBuilds:
     """Reads the records of earlier builds in the background."""
 
     def __init__(self, setup: Setup, query: EarlierQuery) -> None:
-        """Start to read the configured backends."""
         self._found: tuple[Record, ...] = ()
         # A registry that does not answer must not keep the process from ending.
         self._thread = Thread(target=self._read, args=(setup, query), daemon=True)

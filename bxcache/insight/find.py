@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from bxcache.backends.declared import list_holders
-from bxcache.backends.holders import name_holders, open_holder
+from bxcache.backends.holders import open_holder
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.errors import RecordError, RegistryError, StoreError
@@ -297,7 +297,7 @@ class _Search:
             hint = f"{self._suggest(others[0], command)} shows another image; {hint}"
         if not known:
             hint = "there are none yet; `bxcache build` leaves one"
-        where = name_holders(self.holders)
+        where = ", ".join(f"`{holder.name}`" for holder in self.holders)
         return RecordError(f"no build of {what} is known in {where}", hint=hint)
 
     def _suggest(self, scope: str, command: str) -> str:

@@ -29,7 +29,6 @@ class Stage:
         name: its name; `stage-N` for an unnamed one.
         line: the line of its `FROM`; None if unknown.
         base: the name in its `FROM`; empty if unknown.
-        needed: whether the build needed it.
         steps: its own steps, after its base image if it has one.
         inherited: the steps of other stages below it, from the bottom; `stage` of each names the
             stage that it is inherited from.
@@ -206,8 +205,6 @@ def _choose_form(
 
 
 class _StageReader:
-    """Finds the steps of each stage."""
-
     def __init__(
         self, record: Record, steps: Sequence[RecordedStep], platforms: Sequence[str | None]
     ) -> None:
@@ -236,7 +233,6 @@ class _StageReader:
         return found
 
     def read(self) -> Iterator[Stage]:
-        """The stages in order."""
         for number, head in enumerate(self._heads):
             own = sorted(self._own[number], key=partial(self._place, head))
             yield replace(
@@ -262,7 +258,6 @@ class _StageReader:
         return tuple(found.values())
 
     def _find_owner(self, number: int, position: int) -> str:
-        """The stage that an inherited step comes from."""
         base = self._bases[number]
         while base is not None and position not in self._own[base]:
             base = self._bases[base]
@@ -308,11 +303,7 @@ def is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
 class StageDifference:
     """A stage in two builds; `before` or `after` is None if that build did not need it.
 
-    Attributes:
-        name: the stage's name.
-        gone: the layers that only the first has.
-        new: the layers that only the second has.
-        kept: the layers that both have.
+    Only the first build has the layers that are gone, only the second the new ones.
     """
 
     name: str
@@ -329,12 +320,10 @@ class StageDifference:
 
     @property
     def gone_bytes(self) -> int:
-        """The size of the layers that only the first build has."""
         return sum(layer.size for layer in self.gone)
 
     @property
     def new_bytes(self) -> int:
-        """The size of the layers that only the second build has."""
         return sum(layer.size for layer in self.new)
 
 

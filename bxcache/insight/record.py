@@ -108,7 +108,6 @@ class RecordedStep(ReportedStep):
         return self.layers, *self.alternatives
 
     def shortened(self, longest: int) -> RecordedStep:
-        """A copy with texts of a number of characters at most."""
         update = {
             "text": shorten(self.text, longest),
             "error": shorten(self.error, longest),

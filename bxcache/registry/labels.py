@@ -101,7 +101,6 @@ def render_label(label: Label) -> bytes:
 
 
 def render_artifact(annotations: Mapping[str, str], content: Iterable[Descriptor] = ()) -> bytes:
-    """The manifest of an artifact of bxcache."""
     layers = [each.model_dump(by_alias=True, exclude_unset=True) for each in content]
     document = {
         "schemaVersion": 2,

@@ -73,7 +73,6 @@ class Repository:
 
     @property
     def host(self) -> str:
-        """The registry's host."""
         return self._connection.host
 
     @property
@@ -153,7 +152,6 @@ class Repository:
         return reply.body
 
     def write_blob(self, data: bytes) -> None:
-        """Upload a small blob."""
         operation = f"writing to `{self._path}`"
         begun = self._ask(Query("POST", self._below("blobs/uploads/"), operation, (_ACCEPTED,)))
         target = begun.headers.get("Location", "")

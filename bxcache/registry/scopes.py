@@ -161,7 +161,6 @@ def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:
 
 
 def read_digests(repository: Repository, tags: Iterable[str]) -> set[str]:
-    """The digests of tags."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return {digest for digest in pool.map(repository.read_digest, tags) if digest}
 
