@@ -116,7 +116,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class SavePlan:
-    """How a backend saves a build; some scopes cannot be saved now, and notes explain why."""
+    """How a backend saves a build; some scopes are unsaved for now, and notes say why all are."""
 
     saves: tuple[Save, ...] = ()
     unsaved: tuple[CacheUse, ...] = ()
@@ -174,7 +174,6 @@ class Backend(ABC):
     """A declared cache, for one build. It keeps the state of that build.
 
     Attributes:
-        kind: the declared type.
         is_remote: whether it needs a network. Local backends are checked first and saved last:
             BuildKit writes the digest of its last export, of any kind, into the index of a local
             layout.
@@ -328,7 +327,6 @@ class Backend(ABC):
 
 
 def list_compression(settings: CompressedSettings) -> Iterator[tuple[str, str]]:
-    """List the compression attributes of a cache flag."""
     if settings.compression is not None:
         yield "compression", settings.compression
     if settings.compression_level is not None:

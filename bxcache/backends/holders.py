@@ -31,7 +31,6 @@ class Content:
         sizes: the size in bytes of each stored layer, by digest; empty if the cache is gone, None
             if no cache was stored.
         records: reads the records of its builds, newest first.
-        config: reads the chains of its layers.
     """
 
     scope: str
@@ -168,11 +167,7 @@ class RegistryHolder:
 
 
 def open_holder(source: str, directory: Path) -> Holder:
-    """Open the holder that the user names: a directory, or a reference.
-
-    Raises:
-        RecordError: the name is neither.
-    """
+    """Open the holder that the user names: a directory or a reference; RecordError if neither."""
     path = directory / Path(source).expanduser()
     if path.is_dir():
         return DirectoryHolder(path)

@@ -145,11 +145,7 @@ def export_stages(export: Export) -> tuple[Joined | None, RunResult | None]:
 
 
 def copy_stages(export: Export) -> dict[str, str]:
-    """Copy the images of all stages to the scope's own tags, after a build with nothing new.
-
-    Returns:
-        the digest of each image, by its tag.
-    """
+    """Copy the images of all stages to the scope's own tags; return their digests by tag."""
     _, _, built = _list_built(export)
     copied = _copy_stages(export, built)
     return {name_stage(export.save.tag, label): digest for label, digest in copied.items()}

@@ -172,27 +172,24 @@ class RemoteBackend(Backend):
         return str(explain_transfer(place, operation, error))
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
-        self._look_up_unseen([use.place for use in imports])
+        self._look_up(use.place for use in imports)
         return (_parse(self.sightings[use.place].manifest) for use in imports)
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
         """Read the candidates, and the other scopes that trusted builds saved."""
         places = [self.find_place(each.scope) for each in self._candidates]
-        self._look_up_unseen(places)
+        self._look_up(places)
         yield from filter(None, (_parse(self.sightings[place].manifest) for place in places))
         if self.keeps_all and self.read_only is None:
             yield from self._read_scopes()
 
-    def _look_up_unseen(self, places: Iterable[str]) -> None:
+    def _look_up(self, places: Iterable[str]) -> None:
         unseen = [place for place in places if place not in self.sightings]
         if unseen:
-            self._look_up(unseen)
+            from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
 
-    def _look_up(self, places: Iterable[str]) -> None:
-        from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
-
-        refs = dict.fromkeys(places, self.settings.insecure)
-        self.sightings |= probe_refs(refs, os.environ)
+            refs = dict.fromkeys(unseen, self.settings.insecure)
+            self.sightings |= probe_refs(refs, os.environ)
 
     def _read_scopes(self) -> Iterator[CacheManifest]:
         from bxcache.registry.probing import open_repository  # noqa: PLC0415  # loads HTTP

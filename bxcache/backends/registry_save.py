@@ -78,28 +78,23 @@ def save_tag(save: TagSave, built: Built) -> SavedTag:
 
 def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:
     """The scope after an export by the build itself."""
-    label, result = _read_label(save), save.use.result
+    saved = SavedTag(save.use.result, save=save, label=_read_label(save))
     if built.trouble is not None:
         why = explain_transfer(save.use.place, "saving", built.trouble)
-        return SavedTag(result, warnings=(str(why),) if warns else (), save=save, label=label)
+        return replace(saved, warnings=(str(why),) if warns else ())
     digest = built.transfers[0].digest
-    layers = built.ran.metadata.layers if digest else {}
-    result = replace(
-        result,
-        digest=digest,
-        bytes=sum(layers.values()) or None,
-        exported=digest is not None,
-        layers=len(layers) or None,
-    )
     if digest is None:
-        return SavedTag(result, save=save, label=label)
+        return saved
+    layers = built.ran.metadata.layers
+    size, count = sum(layers.values()) or None, len(layers) or None
+    result = replace(saved.result, digest=digest, bytes=size, exported=True, layers=count)
     exports = built.ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     try:
         own = _choose_own(save, [each.digest for each in exports if each.digest])
         digest = _join_nodes(save, own) if own else digest
     except RegistryError as failure:
-        return SavedTag(result, warnings=(str(failure),), save=save, digest=digest, label=label)
-    return SavedTag(replace(result, digest=digest), save=save, digest=digest, label=label)
+        return replace(saved, result=result, warnings=(str(failure),), digest=digest)
+    return replace(saved, result=replace(result, digest=digest), digest=digest)
 
 
 def _choose_own(save: TagSave, written: list[str]) -> list[str]:
@@ -225,8 +220,7 @@ def _join_nodes(save: TagSave, digests: list[str]) -> str:
 def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
     """Label a scope's tag with the build's record. The cache works without a label.
 
-    Returns:
-        Why the label was not written; None if it was, or if the registry is unreachable from here.
+    Return why it was not written; None if it was, or if the registry is unreachable from here.
     """
     save, source, now = saved.save, saved.save.source, time.time()
     error = source.error if source is not None else None

@@ -21,11 +21,8 @@ class TagSave(Save):
     """A scope of a registry that a build saves.
 
     Attributes:
-        owner: the scope that the cache belongs to.
-        reference: its repository and tag.
         keeps_images: whether the tag is an image with every stage's layers, not a BuildKit cache.
         source: the lookup of the imported ref, if it is in the same repository.
-        source_ref: the imported ref.
     """
 
     owner: Scope

@@ -89,8 +89,7 @@ def save_quietly(
 ) -> tuple[RunResult, list[CacheTransfer], str | None]:
     """Run docker once more to save the finished build, or one platform of it, to one cache.
 
-    Returns:
-        the result of the run, its exports, and why they are incomplete, if they are.
+    Return its result and exports, and why they are incomplete, if they are.
     """
     options = tuple(each.option for each in (*imports, use))
     saving = Saving(options, runner.name_metadata(), platform)

@@ -30,9 +30,7 @@ def find_base_lines(
 ) -> dict[str, tuple[int, ...]]:
     """The lines of the `FROM`s that use each base, by its vertex.
 
-    Args:
-        sources: the vertices that provide files, from the stream.
-        target: the stage that was built, or None for the last one.
+    The sources are the stream's vertices that provide files.
     """
     stages = list_stages(definition.dockerfile)
     below = list_bases(stages)

@@ -64,12 +64,7 @@ def find_unsaved(record: Record, backend: Mapping[str, Any]) -> frozenset[str] |
 def explain_layers(
     record: Record, present: Mapping[str, int] | None, unsaved: frozenset[str] | None
 ) -> Iterator[str]:
-    """Explain why the layers of a build are unknown or missing.
-
-    Args:
-        present: the layers in the cache with their sizes; None if unknown.
-        unsaved: the layers that the build did not save to the cache; None if unknown.
-    """
+    """Explain why the layers of a build are unknown or missing."""
     layers = {each.digest for step in record.steps for each in step.layers}
     if record.steps and not layers:
         yield f"the layers are not known: {record.why_unknown or 'the record does not say why'}"

@@ -69,7 +69,6 @@ class HistoryRequest:
     Attributes:
         name: an image or a scope; `~N` after it, or alone, is the Nth build before the last one.
             By default, and with no other option, the last build in the directory.
-        directory: the working directory.
         with_places: also find where each layer is stored.
     """
 
@@ -115,10 +114,7 @@ def find_history(request: HistoryRequest) -> History:
 
 
 def find_report(request: HistoryRequest) -> Report:
-    """Return the report of a build of a scope; failed builds count too.
-
-    It raises the errors of `find_history`.
-    """
+    """Return the report of a build, even of a failed one; raise the errors of `find_history`."""
     search, without = _Search(request), None
     for holder, content, _ in search.list_contents():
         where = f"`{content.scope}` in {holder.name}"
@@ -140,17 +136,17 @@ class _Search:
         self._name: str | None = name or None
         self.back = int(back[1:] or "1") if back else 0
 
+    def _load(self, image: str | None = None) -> Setup:
+        request = self._request
+        return load_guarded(request.directory, os.environ, file=request.config_file, image=image)
+
     @cached_property
     def _plain_setup(self) -> Setup:
-        request = self._request
-        return load_guarded(request.directory, os.environ, file=request.config_file)
+        return self._load()
 
     @cached_property
     def _setup(self) -> Setup:
-        if not self._is_image:
-            return self._plain_setup
-        request, file = self._request, self._request.config_file
-        return load_guarded(request.directory, os.environ, file=file, image=self._name)
+        return self._load(self._name) if self._is_image else self._plain_setup
 
     @property
     def _is_image(self) -> bool:

@@ -83,10 +83,8 @@ class History:
     Attributes:
         source: its location for people: the store's directory or the ref.
         backend: its location as the configuration declares it.
-        record: the record of the build that is shown; None if there is no record.
         present: the size of each layer in the cache, by digest; None if unknown.
         unsaved: the layers that the build did not save to the cache; None if unknown.
-        stages: the stages of the record, in the order of the Dockerfile.
         chains: how the layers build on each other, if there is no record.
         places: where each layer is stored, by digest; empty unless requested.
     """

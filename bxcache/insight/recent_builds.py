@@ -59,11 +59,7 @@ class Checkout:
 
 
 def add_build(checkout: Checkout, record: bytes) -> None:
-    """Store a record as the last build of its directory.
-
-    Raises:
-        OSError: the record cannot be written.
-    """
+    """Store a record as the last build of its directory; OSError if it cannot be written."""
     folder = find_folder()
     if not folder.is_absolute():
         raise FileNotFoundError("the user has no home folder")
@@ -83,10 +79,7 @@ def add_build(checkout: Checkout, record: bytes) -> None:
 
 
 def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[bytes]:
-    """The records of the last builds of a directory, the last one first.
-
-    Those of other branches and tags are included on request.
-    """
+    """The records of the last builds of a directory, of any branch on request, last one first."""
     where, what = checkout.keys
     with suppress(OSError), _open_folder(find_folder()) as handle:
         for each in _list_names(handle):
@@ -123,12 +116,7 @@ class RecentHolder:
         return Content(scope, None, lambda: iter(found), _refuse_config) if found else None
 
     def is_in(self, content: Content, backend: Mapping[str, Any]) -> bool:
-        """Whether the last build of a scope saved to this cache, and not only to another one.
-
-        Args:
-            content: the content of the scope in the cache.
-            backend: the backend of the cache, as the configuration declares it.
-        """
+        """Whether the last build of a scope saved to this cache, and not only to another one."""
         own = self._list_of(content.scope)
         if not own:
             return True

@@ -55,7 +55,6 @@ class Account:
         built: the stream of the build: outcomes, times, logs.
         detailed: the stream of the run that knows most about the layers; often the same.
         metadata: the metadata of that run.
-        target: the stage that was built, or None for the last one.
     """
 
     built: Trace
@@ -102,7 +101,7 @@ def list_recorded_steps(account: Account, redact: Redactor) -> tuple[RecordedSte
         return writer.write_without_metadata()
     for definition in account.metadata.definitions:
         writer.write(definition)
-    return (*writer.steps.values(), *writer.write_elsewhere(account.metadata))
+    return (*writer.steps.values(), *writer.write_elsewhere())
 
 
 class _StepWriter:
@@ -194,16 +193,17 @@ class _StepWriter:
         return log[-self._longest_log :]
 
     def _write_base(self, source: TracedSource | None, identifier: str = "") -> RecordedStep:
-        name = source.step if source is not None else None
-        text = source.text if source is not None else ""
         image = identifier.partition("://")[2] or identifier
+        named = f"{_FROM}{image}"
+        if source is None:
+            return RecordedStep(kind="from", text=self._shorten(named))
         return RecordedStep(
             kind="from",
-            text=self._shorten(text if text.startswith(_FROM) else f"{_FROM}{image}"),
-            stage=name.stage if name is not None else "",
-            platforms=_list_platforms(name) if name is not None else (),
-            seconds=round(source.seconds, 3) if source is not None else 0.0,
-            began=self._find_offset(source.began) if source is not None else None,
+            text=self._shorten(source.text if source.text.startswith(_FROM) else named),
+            stage=source.step.stage if source.step is not None else "",
+            platforms=_list_platforms(source.step) if source.step is not None else (),
+            seconds=round(source.seconds, 3),
+            began=self._find_offset(source.began),
         )
 
     def _find_offset(self, began: float | None) -> float | None:
@@ -211,10 +211,10 @@ class _StepWriter:
         first = self._account.built.began
         return None if began is None or first is None or began < first else round(began - first, 3)
 
-    def write_elsewhere(self, metadata: Metadata) -> Iterator[RecordedStep]:
+    def write_elsewhere(self) -> Iterator[RecordedStep]:
         """Write the steps of other nodes of the builder: the metadata describes only one node."""
         for step in self._detailed.steps:
-            if metadata.operations.keys().isdisjoint(step.digests):
+            if self._account.metadata.operations.keys().isdisjoint(step.digests):
                 yield self._write_instruction(step)
 
     def write_without_metadata(self) -> tuple[RecordedStep, ...]:

@@ -33,12 +33,10 @@ _WORKED = (Outcome.EXECUTED, Outcome.FAILED)
 
 
 def make_report(records: Sequence[Record], platform: str | None = None) -> Report:
-    """Make the report of a build.
+    """Make the report of a build, or of its part for one platform.
 
-    Args:
-        records: its record, then those of earlier builds of the same scope and of the imported
-            scopes, the last one first.
-        platform: include only the steps for this platform.
+    Its record comes first, then those of earlier builds of the same scope and of the imported
+    scopes, the last one first.
 
     Raises:
         RecordError: the build was not for that platform.

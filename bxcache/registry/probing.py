@@ -37,12 +37,7 @@ def open_repository(
 
 
 def probe_refs(refs: Mapping[str, bool], environment: Mapping[str, str]) -> dict[str, Sighting]:
-    """Look up refs in parallel.
-
-    Args:
-        refs: the refs, each with whether its registry may be insecure.
-        environment: the process's variables, for docker's settings.
-    """
+    """Look up refs in parallel, each given with whether its registry may be insecure."""
     repositories: dict[tuple[str, bool], Repository] = {}
     jobs = {}
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:

@@ -51,9 +51,7 @@ class RegistryCache:
     def __init__(self, ref: str, *, insecure: bool = False) -> None:
         """Create the cache of a reference, whose tag is ignored, without a request.
 
-        Args:
-            ref: the repository.
-            insecure: allow plain HTTP and unverified TLS.
+        An insecure one allows plain HTTP and unverified TLS.
 
         Raises:
             ValueError: it is not a reference.
