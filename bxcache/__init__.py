@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.result import Step as Step
     from bxcache.registry.registry_cache import Pruned as Pruned
     from bxcache.registry.registry_cache import RegistryCache as RegistryCache
-    from bxcache.registry.retention import Removal as Removal
+    from bxcache.registry.registry_cache import Removal as Removal
     from bxcache.registry.scopes import RemoteScope as RemoteScope
     from bxcache.store.adoption import Adopted as Adopted
     from bxcache.store.collection import Collected as Collected
@@ -104,8 +104,7 @@ _NAMES = {
     "pipeline.batch": "ImageObserver",
     "pipeline.request": "BakeOptions BuildOptions",
     "pipeline.result": "BuildResult ImageOutcome Step",
-    "registry.registry_cache": "Pruned RegistryCache",
-    "registry.retention": "Removal",
+    "registry.registry_cache": "Pruned RegistryCache Removal",
     "registry.scopes": "RemoteScope",
     "store.adoption": "Adopted",
     "store.collection": "Collected",

@@ -107,7 +107,7 @@ class RegistryHolder:
 
     def __init__(self, reference: Reference, *, insecure: bool) -> None:
         """Open the holder without any request."""
-        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # loads HTTP
+        from bxcache.registry.repository import open_repository  # noqa: PLC0415  # loads HTTP
 
         self._repository = open_repository(reference, os.environ, insecure=insecure)
         self._insecure = insecure

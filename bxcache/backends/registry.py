@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.oci.documents import CacheManifest
     from bxcache.place.scope import Owner, Scope
-    from bxcache.registry.probing import Sighting
-    from bxcache.registry.repository import RemoteManifest
+    from bxcache.registry.repository import RemoteManifest, Sighting
 
 TOO_EARLY = (
     'before it is known what came from the builder\'s own cache (`cache.shared_builder = "refuse"`)'
@@ -186,13 +185,13 @@ class RemoteBackend(Backend):
     def _look_up(self, places: Iterable[str]) -> None:
         unseen = [place for place in places if place not in self.sightings]
         if unseen:
-            from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # loads HTTP
+            from bxcache.registry.repository import probe_refs  # noqa: PLC0415  # loads HTTP
 
             refs = dict.fromkeys(unseen, self.settings.insecure)
             self.sightings |= probe_refs(refs, os.environ)
 
     def _read_scopes(self) -> Iterator[CacheManifest]:
-        from bxcache.registry.probing import open_repository  # noqa: PLC0415  # loads HTTP
+        from bxcache.registry.repository import open_repository  # noqa: PLC0415  # loads HTTP
         from bxcache.registry.scopes import list_scopes  # noqa: PLC0415  # loads HTTP
 
         insecure = self.settings.insecure

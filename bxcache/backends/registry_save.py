@@ -26,7 +26,7 @@ from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.registry.labels import Label
-from bxcache.registry.probing import open_repository, probe_refs
+from bxcache.registry.repository import open_repository, probe_refs
 from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bxcache.config.reference import Reference
     from bxcache.place.scope import Scope
     from bxcache.registry.labels import Label
-    from bxcache.registry.probing import Sighting
+    from bxcache.registry.repository import Sighting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

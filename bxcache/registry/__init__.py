@@ -1,9 +1,7 @@
 """A container registry, used through its HTTP API with docker's credentials.
 
-    retention   pure: which scopes to remove
     scopes      the scopes of a repository, by their labels: list, copy, remove
-    probing     look up several refs at once
-    repository  manifests, tags and blobs of one repository
+    repository  manifests, tags and blobs of one repository; look up several refs at once
     connection  requests: TLS, credentials, retries and errors
     credentials docker's login to a registry
 

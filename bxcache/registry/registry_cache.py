@@ -6,14 +6,17 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import product
 from typing import TYPE_CHECKING
 
+from bxcache.config.quantities import format_age
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 from bxcache.oci.documents import compute_digest
+from bxcache.place.scope import Kind
 from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_artifact
-from bxcache.registry.probing import open_repository
-from bxcache.registry.retention import Removal, Retention, choose_removed
+from bxcache.registry.repository import open_repository
 from bxcache.registry.scopes import find_own, list_scopes, read_digests, remove_scope
 
 if TYPE_CHECKING:
@@ -25,6 +28,24 @@ _NO_DELETING = (
     "set `REGISTRY_STORAGE_DELETE_ENABLED=true` in docker's own registry; a hosted one needs a "
     "permission to delete, or has its own retention rules"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which scopes to keep, as `RegistryCache.prune` takes it."""
+
+    max_age: int | None = None
+    branches: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A scope to remove, and why."""
+
+    scope: RemoteScope
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +151,27 @@ class RegistryCache:
         shared = read_digests(self._repository, staying)
         for scope in scopes:
             remove_scope(self._repository, scope, shared)
+
+
+def choose_removed(
+    scopes: Iterable[RemoteScope], retention: Retention, now: float
+) -> list[Removal]:
+    """The scopes to remove of all that bxcache has written, at a time in seconds since 1970."""
+    judged = ((scope, _judge(scope, retention, now)) for scope in scopes)
+    return [Removal(scope, reason) for scope, reason in judged if reason]
+
+
+def _judge(scope: RemoteScope, retention: Retention, now: float) -> str | None:
+    """Why to remove a scope, or None."""
+    owner, unused = scope.label.scope.owner, now - scope.label.used
+    names = (str(owner), scope.tag)
+    if scope.changed or any(fnmatchcase(*each) for each in product(names, retention.keep)):
+        return None
+    if scope.lost:
+        return "its cache no longer exists"
+    known = {Kind.BRANCH: retention.branches, Kind.TAG: retention.tags}.get(owner.kind)
+    if known is not None and owner.text not in known:
+        return f"the {owner.kind} `{owner.text}` no longer exists"
+    if retention.max_age is not None and unused > retention.max_age:
+        return f"unused for {format_age(int(unused))}"
+    return None

@@ -1,4 +1,4 @@
-"""Manifests, tags and blobs of one repository.
+"""Manifests, tags and blobs of one repository, and the lookup of several refs at once.
 
 https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#endpoints
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 from bxcache.oci.documents import (
     IMAGE_CONFIG_TYPES,
@@ -20,15 +22,15 @@ from bxcache.oci.documents import (
     CacheManifest,
     compute_digest,
 )
-from bxcache.registry.connection import Query
+from bxcache.registry.connection import Connection, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from bxcache.registry.connection import Connection
     from bxcache.registry.faults import Reply
 
 _MOST_PAGES = 1000
+_MOST_AT_ONCE = 16
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _ACCEPT = {"Accept": ", ".join(sorted(MANIFEST_TYPES))}
 _PAUSES = (0.2, 0.5)
@@ -202,3 +204,41 @@ def _read_tags(body: bytes) -> Iterator[str]:
     except (ValueError, AttributeError, RecursionError):
         return
     yield from (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A ref after it was looked up; without a manifest, it does not exist or the lookup failed."""
+
+    repository: Repository
+    manifest: RemoteManifest | None = None
+    error: RegistryError | None = None
+
+
+def open_repository(
+    reference: Reference, environment: Mapping[str, str], *, insecure: bool
+) -> Repository:
+    """The repository of a reference, without a request."""
+    connection = Connection(reference.host, environment, insecure=insecure)
+    return Repository(connection, reference.path)
+
+
+def probe_refs(refs: Mapping[str, bool], environment: Mapping[str, str]) -> dict[str, Sighting]:
+    """Look up refs in parallel, each given with whether its registry may be insecure."""
+    repositories: dict[tuple[str, bool], Repository] = {}
+    jobs = {}
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        for ref, insecure in refs.items():
+            parsed = Reference.parse(ref)
+            key = parsed.name, insecure
+            if key not in repositories:
+                repositories[key] = open_repository(parsed, environment, insecure=insecure)
+            jobs[ref] = pool.submit(_look, repositories[key], parsed.tag or "latest")
+    return {ref: job.result() for ref, job in jobs.items()}
+
+
+def _look(repository: Repository, tag: str) -> Sighting:
+    try:
+        return Sighting(repository, repository.read_manifest(tag))
+    except RegistryError as error:
+        return Sighting(repository, error=error)

@@ -125,7 +125,7 @@ def judge(name: str, told: list[list[float]], most: float) -> Finding:
 
 def compare_probes(address: str, rounds: int) -> Finding:
     """Looking up one ref at a time, and three at once."""
-    from bxcache.registry.probing import probe_refs  # noqa: PLC0415  # needs the environment
+    from bxcache.registry.repository import probe_refs  # noqa: PLC0415  # needs the environment
 
     refs = [f"{address}/docker-bxcache:image.linux-amd64.{name}" for name in ("a", "b", "main")]
 

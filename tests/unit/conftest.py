@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from bxcache.config.reference import Reference
-from bxcache.registry.probing import open_repository
+from bxcache.registry.repository import open_repository
 from bxcache.store.store import Store
 from tests.support.registries import MemoryRegistry
 

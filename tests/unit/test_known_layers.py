@@ -20,7 +20,7 @@ from bxcache.pipeline.plan import BuildPlan
 from bxcache.pipeline.save import find_known
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import EMPTY, Label
-from bxcache.registry.probing import open_repository
+from bxcache.registry.repository import open_repository
 from bxcache.registry.scopes import write_label
 from tests.support.backends import make_backend
 from tests.support.layouts import build, digest_of

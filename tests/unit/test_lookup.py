@@ -21,7 +21,7 @@ from bxcache.insight.record import (
 )
 from bxcache.place.scope import Owner, Scope, guess_platform
 from bxcache.registry.labels import EMPTY, Label
-from bxcache.registry.probing import open_repository
+from bxcache.registry.repository import open_repository
 from bxcache.registry.scopes import read_label, write_label
 from tests.support.layouts import build, digest_of, export
 from tests.support.registries import MemoryRegistry, cache_manifest

@@ -23,8 +23,7 @@ from bxcache.pipeline.plan import BuildPlan, list_candidates
 from bxcache.place.place import Place
 from bxcache.place.scope import Owner, Scope
 from bxcache.place.trust import Trust
-from bxcache.registry.probing import Sighting, open_repository
-from bxcache.registry.repository import RemoteManifest
+from bxcache.registry.repository import RemoteManifest, Sighting, open_repository
 from tests.support.backends import make_backend
 
 CACHE = json.dumps(

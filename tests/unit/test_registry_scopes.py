@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from bxcache.errors import RegistryError, Trouble
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import EMPTY, Label, parse_label, render_label
-from bxcache.registry.probing import probe_refs
 from bxcache.registry.registry_cache import RegistryCache
-from bxcache.registry.repository import RemoteManifest, Repository
+from bxcache.registry.repository import RemoteManifest, Repository, probe_refs
 from bxcache.registry.scopes import copy_scope, list_scopes, read_label, write_label
 from tests.support.registries import (
     MANIFEST,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label
-from bxcache.registry.retention import Retention, choose_removed
+from bxcache.registry.registry_cache import Retention, choose_removed
 from bxcache.registry.scopes import RemoteScope
 
 DAY = 86_400

@@ -17,8 +17,7 @@ from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.config.reference import Reference
 from bxcache.place.scope import Owner, Scope
-from bxcache.registry.probing import Sighting, open_repository
-from bxcache.registry.repository import RemoteManifest
+from bxcache.registry.repository import RemoteManifest, Sighting, open_repository
 from tests.support.backends import make_registry
 
 OWN, OTHER = "r.example.com/c:topic", "r.example.com/c:main"
