@@ -116,7 +116,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class SavePlan:
-    """How a backend saves a build; some scopes are unsaved for now, and notes say why all are."""
+    """How a backend saves a build; it cannot save `unsaved` now. Notes say why it saves nothing."""
 
     saves: tuple[Save, ...] = ()
     unsaved: tuple[CacheUse, ...] = ()
@@ -310,10 +310,7 @@ class Backend(ABC):
         return KeptRecord(saved=saved)
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
-        """The one ref that the builds of all images would write; None if each has its own.
-
-        With what a build does with it, and how to give each image its own.
-        """
+        """The ref that builds of all images share, what they do with it, and a remedy; or None."""
         return None
 
     def explain_read_only(self, place: str) -> str:

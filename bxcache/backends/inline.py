@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bxcache.backends.base import EXPORT, CacheUse, Save, SavedScope, SavePlan
 from bxcache.backends.registry import TOO_EARLY, RemoteBackend
-from bxcache.backends.registry_tag import expect_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +39,8 @@ class InlineBackend(RemoteBackend):
         if self.keeps_all:
             plan, cause = self.plan_tag(wish, imports, use), wish.once or wish.unbaked
             if plan.saves and cause:
-                why = (
-                    f"the stages are not saved: this build cannot be run again for them, as {cause}"
-                )
+                no_rerun = f"this build cannot be run again for them, as {cause}"
+                why = f"the stages are not saved: {no_rerun}"
         elif wish.refuses_borrowed:
             why = f"no inline cache is saved: it is written with the image, {TOO_EARLY}"
         elif not wish.makes_image:
@@ -52,9 +50,7 @@ class InlineBackend(RemoteBackend):
     def save(self, save: Save, built: Built) -> SavedScope:
         """Push the stages; the build itself has exported the image."""
         if self.keeps_all:
-            from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # loads HTTP
-
-            return save_tag(expect_tag(save), built)
+            return super().save(save, built)
         exported = built.ran.metadata.image_digest is not None
         where = f"the image `{save.use.place}` (the final stage)"
         return SavedScope(replace(save.use.result, exported=exported, where=where))

@@ -94,10 +94,7 @@ def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
 
 
 def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> RunResult:
-    """Push stages of a Dockerfile as images.
-
-    Returns:
-        the result of the last stage's run, with the layers that only the other runs report.
+    """Push stages of a Dockerfile as images; return the last one's run, with the layers of all.
 
     Raises:
         RegistryError: the stages cannot be pushed.
@@ -109,7 +106,8 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
         for number, each in enumerate(new)
         if not (each.stage.is_named or each.is_last)
     }
-    files = _StageFiles(file.absolute(), text, names, runner.folder)
+    stages = [each.stage for each in new]
+    files = _write_files(stages, file.absolute(), text, names, runner.folder)
     repetition = Repetition(
         settings=settings,
         context=(runner.directory / settings.context).absolute(),
@@ -132,7 +130,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
                 StageExport(
                     f"{save.reference.name}:{name_stage(save.tag, each.label)}",
                     settings.target if each.is_last else names.get(each.stage, each.stage.name),
-                    files.find(each.stage),
+                    files[each.stage],
                 )
                 for each in group
             ],
@@ -144,29 +142,25 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
     return restore_names(replace(first, metadata=metadata), text, names)
 
 
-class _StageFiles:
-    """The Dockerfiles to build stages from. Each stage has the same lines in all of them."""
-
-    def __init__(
-        self, file: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
-    ) -> None:
-        self._original, self._text, self._folder = file, text, folder
-        self._file = copy_dockerfile(file, text, names, folder) if names else file
-        self._ends = {stage.name: stage for stage in list_stages(text) if stage.is_named}
-
-    def find(self, stage: DockerfileStage) -> Path:
-        """The file in which docker finds a stage by its name.
-
-        Of several stages with one name, docker builds the last, so each other one needs a file that
-        ends with it.
-        """
-        if not stage.is_named or self._ends[stage.name] == stage:
-            return self._file
-        folder = self._folder / f"{_NAME}-{stage.line}"
-        folder.mkdir(exist_ok=True)
-        # With another stage behind it, as BuildKit does not report the name of a single one.
-        text = "\n".join([*self._text.split("\n")[: stage.last_line], "FROM scratch", ""])
-        return copy_dockerfile(self._original, text, {}, folder)
+def _write_files(
+    stages: Iterable[DockerfileStage],
+    file: Path,
+    text: str,
+    names: Mapping[DockerfileStage, str],
+    folder: Path,
+) -> dict[DockerfileStage, Path]:
+    """The Dockerfile in which docker finds each stage by its name, on the same lines in all."""
+    files = dict.fromkeys(stages, copy_dockerfile(file, text, names, folder) if names else file)
+    ends = {stage.name: stage for stage in list_stages(text) if stage.is_named}
+    for stage in files:
+        # Of several stages with one name, docker builds the last.
+        if stage.is_named and ends[stage.name] != stage:
+            own = folder / f"{_NAME}-{stage.line}"
+            own.mkdir(exist_ok=True)
+            # With another stage behind it, as BuildKit does not report the name of a single one.
+            upto = "\n".join([*text.split("\n")[: stage.last_line], "FROM scratch", ""])
+            files[stage] = copy_dockerfile(file, upto, {}, own)
+    return files
 
 
 def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str]) -> RunResult:

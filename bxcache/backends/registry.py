@@ -209,6 +209,12 @@ class RemoteBackend(Backend):
         except RegistryError:
             return
 
+    def save(self, save: Save, built: Built) -> SavedScope:
+        """Leave the tag, copy a manifest to it, or export to it."""
+        from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # loads HTTP
+
+        return save_tag(expect_tag(save), built)
+
     def keep_record(
         self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
     ) -> KeptRecord:
@@ -251,12 +257,6 @@ class RegistryBackend(RemoteBackend):
         if wish.inline_only:
             return SavePlan(unsaved=(use,))
         return self.plan_tag(wish, imports, use)
-
-    def save(self, save: Save, built: Built) -> SavedTag:
-        """Leave the tag, copy a manifest to it, or export to it."""
-        from bxcache.backends.registry_save import save_tag  # noqa: PLC0415  # loads HTTP
-
-        return save_tag(expect_tag(save), built)
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
         if self.reference.tag is None:

@@ -34,11 +34,8 @@ def judge_gates(
     stages, good = view_stages(record), [each for each in earlier if not each.exit_status]
     judged = _judge_stage_names(gate, stages)
     if gate.first or not _is_first(record, good):
-        judged = chain(
-            judged,
-            _judge_reuse(gate, record, stages),
-            _judge_limits(gate, record, good),
-        )
+        limits = _judge_limits(gate, record, good)
+        judged = chain(judged, _judge_reuse(gate, record, stages), limits)
     return tuple(
         Verdict(gate=name, reason=reason, fails=name not in gate.warn) for name, reason in judged
     )

@@ -49,7 +49,8 @@ class Login:
 
 def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
     """Docker's login to a registry, named as in a reference; None without one."""
-    settings = _read_settings(_find_folder(environment) / "config.json")
+    folder = Path(environment.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    settings = _read_settings(folder / "config.json")
     key = _HUB_KEY if host == HUB else host
     helpers = _as_table(settings.get("credHelpers"))
     named = (helpers[name] for name in (key, host) if name in helpers)
@@ -63,11 +64,6 @@ def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
 
 def _find_host(key: str) -> str:
     return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
-
-
-def _find_folder(environment: Mapping[str, str]) -> Path:
-    named = environment.get("DOCKER_CONFIG")
-    return Path(named) if named else Path.home() / ".docker"
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

@@ -16,12 +16,7 @@ from urllib.parse import urlencode
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
-from bxcache.oci.documents import (
-    IMAGE_CONFIG_TYPES,
-    MANIFEST_TYPES,
-    CacheManifest,
-    compute_digest,
-)
+from bxcache.oci.documents import IMAGE_CONFIG_TYPES, MANIFEST_TYPES, CacheManifest, compute_digest
 from bxcache.registry.connection import Connection, Query
 
 if TYPE_CHECKING:

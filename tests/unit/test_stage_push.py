@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from bxcache.backends.inline_push import _bake_all, _StageFiles, restore_names
+from bxcache.backends.inline_push import _bake_all, _write_files, restore_names
 from bxcache.buildx.dockerfile import list_stages, name_stages
 from bxcache.buildx.metadata import Definition, Metadata
 from bxcache.buildx.run import RunResult
@@ -112,10 +112,10 @@ def test_every_stage_of_a_name_can_be_built_by_it(tmp_path: Path) -> None:
     text = "FROM a AS x\nRUN 1\nFROM x AS y\nFROM b AS x\nRUN 2\nFROM x\nRUN 3"
     original = tmp_path / "Dockerfile"
     stages = list_stages(text)
-    files = _StageFiles(original, text, {}, tmp_path)
+    files = _write_files(stages, original, text, {}, tmp_path)
     for stage in stages[:3]:
-        file = files.find(stage)
+        file = files[stage]
         found = list_stages(text if file == original else file.read_text())
         assert [each for each in found if each.name == stage.name][-1].line == stage.line
         assert found[: stages.index(stage)] == stages[: stages.index(stage)]
-    assert [files.find(each) == original for each in stages] == [False, True, True, True]
+    assert [files[each] == original for each in stages] == [False, True, True, True]
