@@ -116,7 +116,7 @@ def files_of(layer: Path) -> list[str]:
 
 
 def check_image(folder: Path) -> None:
-    """Check that an image has what the Dockerfile says."""
+    """Check that an image contains what the Dockerfile specifies."""
     found = [(folder / name).read_text() for name in ("bottom", "part", "done", "top/main.c")]
     assert found == ["bottom\n", "deps\n", "done\n", "main\n"]
 
