@@ -128,7 +128,7 @@ def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_without_git_listing_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without git, the error says so."""
+    """Without git, the error names the missing program."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PlaceError, match="no `git` on PATH"):
         list_remote(tmp_path, "origin")
@@ -150,7 +150,7 @@ def test_a_git_that_does_not_end_is_ended(
 def test_prune_needs_git(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outside a repository, it asks no registry and ends with the status for git."""
+    """Outside a repository, `prune` contacts no registry and ends with the status for git."""
     monkeypatch.chdir(tmp_path)
     assert run(["registry", "prune", "--gone", "--ref", "127.0.0.1:1/app"]) == 72
     shown = capsys.readouterr()
