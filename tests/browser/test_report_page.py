@@ -190,7 +190,7 @@ def test_hostile_texts_are_shown_and_never_run(window: Window) -> None:
     assert told.startswith("<script>window.hit = 1</script>")
 
 
-def test_the_policy_stops_what_would_get_through(window: Window) -> None:
+def test_the_policy_stops_injected_scripts(window: Window) -> None:
     """A script that gets into the page does not run."""
     window.show(make_golden("cold"))
     window.run(

@@ -69,7 +69,7 @@ def test_each_backend_has_its_own_compression(
         assert count(again) == (STEPS, 0), backend
 
 
-def test_the_first_that_has_a_cache_is_read(
+def test_the_first_backend_with_a_cache_is_read(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
     """The store is read before the registry; a new store is filled from the registry's cache."""

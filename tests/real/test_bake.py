@@ -105,7 +105,7 @@ target "mx" {
 """
 
 
-def test_a_matrix_and_what_a_target_needs(machine: Machine, shop: Path) -> None:
+def test_matrix_targets_and_needed_targets_have_scopes(machine: Machine, shop: Path) -> None:
     """Matrix targets, and a target that only another one needs, have scopes and are reused."""
     (shop / "more.hcl").write_text(MORE)
     words = ("-f", "docker-bake.hcl", "-f", "more.hcl", "uses", "mx")
@@ -136,7 +136,7 @@ target "_common" {
 """
 
 
-def test_an_image_for_several_platforms_is_told_of(machine: Machine, shop: Path) -> None:
+def test_an_image_for_several_platforms_is_reported(machine: Machine, shop: Path) -> None:
     """Each step of each platform has layers, also in a target that another one is made from.
 
     The cache contains those layers.
@@ -153,7 +153,7 @@ def test_an_image_for_several_platforms_is_told_of(machine: Machine, shop: Path)
         assert told <= {each["digest"] for each in saved}, name
 
 
-def test_groups_that_overlap(machine: Machine, shop: Path) -> None:
+def test_overlapping_groups_bake_each_target_once(machine: Machine, shop: Path) -> None:
     """A target in several groups is baked once, and targets outside of them are not baked."""
     with (shop / "docker-bake.hcl").open("a") as file:
         file.write('group "one" { targets = ["api", "worker"] }\ngroup "two" { targets = ["one"] }')
@@ -178,7 +178,7 @@ def written(*words: str) -> tuple[str, ...]:
         (("--", "--set", "worker.args.WORD=behind"), "behind"),
     ],
 )
-def test_files_and_values_count_as_in_bake(
+def test_files_and_values_apply_as_in_bake(
     words: tuple[str, ...], word: str, machine: Machine, shop: Path
 ) -> None:
     """Files and values take precedence as in plain bake, as the content of the image shows."""
@@ -289,7 +289,7 @@ def test_a_dry_run_prints_what_a_shell_can_run(
         (("--", "--no-such-flag"), "unknown flag: --no-such-flag"),
     ],
 )
-def test_bakes_own_words_tell_what_is_wrong(
+def test_invalid_input_is_reported_in_bakes_words(
     words: tuple[str, ...], said: str, machine: Machine, shop: Path
 ) -> None:
     """Invalid input fails with bake's own message, before anything is built or written."""
@@ -302,14 +302,14 @@ def test_bakes_own_words_tell_what_is_wrong(
     assert sorted(shop.rglob("*")) == before
 
 
-def test_no_bake_file(machine: Machine, shop: Path) -> None:
+def test_a_missing_bake_file_is_an_error(machine: Machine, shop: Path) -> None:
     """A missing bake file is an error, as in plain bake."""
     (shop / "docker-bake.hcl").unlink()
     said = machine.run("bake", folder=shop, status=78).err
     assert "couldn't find a bake definition" in said
 
 
-def test_digests_layers_and_nothing_else(machine: Machine, shop: Path) -> None:
+def test_quiet_prints_digests_and_layers_prints_layers(machine: Machine, shop: Path) -> None:
     """`--quiet` prints docker's digest of each image; `--layers` prints the layers of all."""
     quiet = machine.run("bake", "-q", folder=shop)
     lines = dict(line.split() for line in quiet.out.splitlines())
@@ -322,7 +322,7 @@ def test_digests_layers_and_nothing_else(machine: Machine, shop: Path) -> None:
     assert len(re.findall(r"^  sha256:", shown, re.MULTILINE)) == sum(STEPS.values())
 
 
-def test_a_secret_is_never_told(machine: Machine, shop: Path) -> None:
+def test_secrets_are_never_shown_or_kept(machine: Machine, shop: Path) -> None:
     """Secrets are in no output, plan or record, whether the build succeeds or fails."""
     secret, variable = "sw0rdf1sh", "0penSesame"
     with (shop / "docker-bake.hcl").open("a") as file:

@@ -75,7 +75,7 @@ def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
     assert sum(counts(targets)["api"]) == STEPS["api"]
 
 
-def test_a_target_that_came_to_its_end_is_saved_to_a_registry(
+def test_a_finished_target_is_saved_to_a_registry(
     machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
 ) -> None:
     """When a target fails, a finished one is saved to a registry, and a running one is stopped."""
@@ -89,7 +89,7 @@ def test_a_target_that_came_to_its_end_is_saved_to_a_registry(
     assert targets["api"]["warnings"] == []
 
 
-def test_a_target_alone_that_fails(machine: Machine, shop: Path) -> None:
+def test_a_failing_target_alone(machine: Machine, shop: Path) -> None:
     """A failing target alone ends with docker's status and message, and nothing is saved."""
     replace(shop / "Dockerfile", "RUN echo $WORD", "RUN exit 3; echo $WORD")
     targets = bake(machine, shop, "worker", status=1)
@@ -252,7 +252,7 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
         assert each["exit_status"] == 75
 
 
-def test_a_warning_is_told_of_no_other_target(machine: Machine, shop: Path) -> None:
+def test_a_warning_belongs_to_its_target_only(machine: Machine, shop: Path) -> None:
     """BuildKit's warning belongs to the target of the stage that it names; docker's to none."""
     replace(shop / "Dockerfile", "COPY --link worker.txt", "WORKDIR odd\nCOPY --link worker.txt")
     missing = 'target = "worker"\n  cache-from = ["type=local,src=nowhere"]'
@@ -267,7 +267,7 @@ def test_a_warning_is_told_of_no_other_target(machine: Machine, shop: Path) -> N
     assert any(line.startswith("WARNING: local cache import at nowhere") for line in lines)
 
 
-def test_a_bake_file_has_to_be_allowed_what_lies_outside(machine: Machine, shop: Path) -> None:
+def test_access_outside_the_folder_has_to_be_allowed(machine: Machine, shop: Path) -> None:
     """Access outside of the folder is refused, as in plain bake, unless `--allow` permits it."""
     part = shop / "part"
     part.mkdir()

@@ -78,7 +78,7 @@ def test_images_are_named_on_the_command_line(machine: Machine, shop: Path) -> N
     assert "./api" in shown
 
 
-def test_one_that_fails_leaves_the_others_alone(
+def test_a_failing_image_does_not_affect_the_others(
     machine: Machine, shop: Path, tmp_path: Path
 ) -> None:
     """The other images are saved; docker's status and message are shown outside of the fold."""
@@ -126,7 +126,7 @@ def test_several_images_are_drawn_on_one_terminal(machine: Machine, shop: Path) 
     assert not terminal.is_cursor_hidden
 
 
-def test_the_others_are_stopped_where_that_is_asked_for(machine: Machine, shop: Path) -> None:
+def test_fail_fast_stops_the_others(machine: Machine, shop: Path) -> None:
     """`--fail-fast` stops the other images long before they would end."""
     for name in ("api", "web"):
         file = shop / name / "Dockerfile"
@@ -161,7 +161,7 @@ def test_ctrl_c_stops_them_all(machine: Machine, shop: Path) -> None:
     assert list((shop / ".bxcache" / ".bxcache" / "staging").iterdir()) == []
 
 
-def test_what_would_be_written_twice_is_refused(machine: Machine, shop: Path) -> None:
+def test_a_tag_for_several_images_is_refused(machine: Machine, shop: Path) -> None:
     """A tag that several images would write is refused before anything runs."""
     said = machine.run("build", "--all", *words("-t", "shop/one"), folder=shop, status=78).err
     assert "`shop/one` would be written by `api`, `worker` and `web`" in said

@@ -125,7 +125,7 @@ def test_a_fork_starts_from_the_default_branch_and_writes_nothing(
         ("buildkite", {"BUILDKITE_SOURCE": "schedule"}),
     ],
 )
-def test_the_scheduled_job_prunes_branches_that_are_gone(
+def test_the_scheduled_job_prunes_deleted_branches(
     example: str,
     schedule: dict[str, str],
     at: MakeRepository,
@@ -268,7 +268,7 @@ def test_circleci_saves_nothing_of_a_fork(
     assert (len(empty.keys), len(caches.keys)) == (0, 1)
 
 
-def test_circleci_does_not_fail_where_it_does_not_tell_forks(
+def test_circleci_saves_nothing_where_forks_cannot_be_recognized(
     at: MakeRepository, machines: MakeMachine, caches: Caches
 ) -> None:
     """A project of the GitHub App saves nothing until it is declared trusted."""
@@ -311,7 +311,7 @@ def test_jenkins_saves_nothing_of_a_fork(at: MakeRepository, machines: MakeMachi
     assert after == before
 
 
-def test_jenkins_looks_after_the_store_at_night(at: MakeRepository, machine: Machine) -> None:
+def test_jenkins_verifies_the_store_at_night(at: MakeRepository, machine: Machine) -> None:
     """A damaged layer fails the nightly build; an intact store does not."""
     repository = at("jenkins")
     run_jenkins(repository.job(machine, home="agent"), by_timer=True)

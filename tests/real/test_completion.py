@@ -78,7 +78,7 @@ def complete_in_bash(words: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_offers_what_it_was_given(tmp_path: Path) -> None:
+def test_bash_completes_images_and_folders(tmp_path: Path) -> None:
     """Bash offers images, or folders if none fits, and puts no space after an equals sign."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "bxcache.toml").write_text("[images.api]\n[images.app]\n[images.web]\n")
@@ -90,7 +90,7 @@ def test_bash_offers_what_it_was_given(tmp_path: Path) -> None:
     assert complete_in_bash("bxcache st", tmp_path) == ["store"]
 
 
-def test_a_broken_project_offers_nothing_and_says_nothing(tmp_path: Path) -> None:
+def test_a_broken_project_completes_silently(tmp_path: Path) -> None:
     """Completion in a broken project offers nothing of it and prints no error."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "bxcache.toml").write_text("[images\n")
@@ -100,7 +100,7 @@ def test_a_broken_project_offers_nothing_and_says_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_what_a_shell_reads_is_of_that_shell(shell: str) -> None:
+def test_each_shell_accepts_its_script(shell: str) -> None:
     """Each shell that is installed parses its script without an error."""
     done = subprocess.run(
         [sys.executable, "-m", "bxcache", "completion", shell],

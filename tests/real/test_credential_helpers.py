@@ -55,13 +55,13 @@ def test_a_helper_is_given_the_registry_and_gives_the_login(folder: Path) -> Non
         "head -c 1000000 /dev/zero",
     ],
 )
-def test_a_helper_that_knows_nothing_is_no_error(folder: Path, script: str) -> None:
+def test_a_helper_without_a_login_is_not_an_error(folder: Path, script: str) -> None:
     """A helper without a valid answer yields no login, however it ends."""
     install(folder, script)
     assert find(folder) is None
 
 
-def test_a_helper_that_is_missing_is_no_error(folder: Path) -> None:
+def test_a_missing_helper_is_not_an_error(folder: Path) -> None:
     """A helper that is missing or cannot be run yields no login."""
     assert find(folder) is None
     (folder / "docker-credential-tests").write_text("no program")

@@ -100,7 +100,7 @@ def test_a_status_by_signal_is_that_of_a_shell(tmp_path: Path) -> None:
     assert build(script(tmp_path, "kill -9 $$"), tmp_path)[0] == 137
 
 
-def test_what_is_no_text_is_replaced(tmp_path: Path) -> None:
+def test_invalid_utf8_is_replaced(tmp_path: Path) -> None:
     """Bytes of a step that are not valid text are replaced."""
     assert build(script(tmp_path, "printf 'a\\377b\\n' >&2"), tmp_path)[1] == ["a\ufffdb"]
 
@@ -116,7 +116,7 @@ def test_an_interrupted_build_is_stopped_in_order(tmp_path: Path) -> None:
     assert not alive(tmp_path)
 
 
-def test_a_build_that_does_not_listen_is_killed(
+def test_a_build_that_ignores_signals_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A build that ignores signals is killed after its time, even if it keeps printing."""
@@ -181,7 +181,7 @@ def test_a_sleeping_builder_is_started_for_a_build_only(
     assert lines == ["buildx inspect mine", "buildx inspect --bootstrap mine"][:asked]
 
 
-def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
+def test_an_unexpected_builder_is_inspected(tmp_path: Path) -> None:
     """Docker is asked about the builder that the config file names, even if it is not expected."""
     docker = script(tmp_path, SLEEPER.replace("LOG", str(tmp_path / "log")))
     with docker.probe("") as ahead:

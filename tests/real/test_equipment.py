@@ -92,7 +92,7 @@ def name_of(folder: Path) -> str:
     return folder.name.lower()
 
 
-def test_a_login_is_asked_for(private_registry: Registry) -> None:
+def test_a_private_registry_requires_a_login(private_registry: Registry) -> None:
     """The answer is 200 with the login, and 401 without it or with a wrong password."""
     wrong = replace(LOGIN, password="wrong")
     statuses = [status_with(private_registry, login) for login in (None, wrong, LOGIN)]
@@ -115,7 +115,7 @@ def test_only_the_authority_vouches_for_a_registry(secure_registry: Registry) ->
         unknown.request("GET", "/v2/")
 
 
-def test_a_registry_tells_what_it_was_asked(
+def test_a_registry_lists_its_requests(
     machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
     """The list has each PUT with its answer and, from a mark on, only later requests."""
@@ -255,7 +255,7 @@ def test_a_proxy_stalls_until_the_client_gives_up(proxy: FaultyProxy) -> None:
     assert proxy.requests == [Request("GET", "/v2/", 0, spoiled=True)]
 
 
-def test_a_proxy_that_stops_lets_go_of_who_waits(registry: Registry) -> None:
+def test_a_proxy_that_stops_releases_waiting_clients(registry: Registry) -> None:
     """When a proxy stops, no stalled client and no thread remains."""
     ended: list[type[BaseException]] = []
     before = threading.active_count()

@@ -106,7 +106,7 @@ def test_caches_in_a_registry(
     assert second["warnings"] == []
 
 
-def test_quickstart_is_understood(machine: Machine, tmp_path: Path) -> None:
+def test_the_quickstart_config_is_valid(machine: Machine, tmp_path: Path) -> None:
     """A dry run accepts the quickstart; `python3 -m tests.quickstart` builds it."""
     checkout = check_out("quickstart", tmp_path)
     ran = machine.run("build", "--network", "host", "--dry-run", folder=checkout)
@@ -115,7 +115,7 @@ def test_quickstart_is_understood(machine: Machine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("bxcache.toml")), ids=str)
-def test_no_key_is_without_effect(file: Path) -> None:
+def test_every_key_has_an_effect(file: Path) -> None:
     """No key in an example's config file is without effect."""
     command = [sys.executable, "-m", "bxcache", "config", "show", "--config", str(file)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -134,7 +134,7 @@ def test_release(machine: Machine, base: str, tmp_path: Path) -> None:
     assert f"saved to {machine.home}" in ran[1].stdout
 
 
-def test_a_release_says_how_it_is_used(machine: Machine, base: str, tmp_path: Path) -> None:
+def test_a_wrong_argument_prints_the_usage(machine: Machine, base: str, tmp_path: Path) -> None:
     """A word that is not a named context builds nothing and prints the usage."""
     checkout = check_out("registry", tmp_path)
     ran = run_release(machine, checkout, "1.0", base.partition("=")[0])
@@ -143,7 +143,7 @@ def test_a_release_says_how_it_is_used(machine: Machine, base: str, tmp_path: Pa
     assert "Traceback" not in ran.stderr
 
 
-def test_no_release_of_a_failed_build(machine: Machine, base: str, tmp_path: Path) -> None:
+def test_a_failed_build_is_not_released(machine: Machine, base: str, tmp_path: Path) -> None:
     """A failed build ends the release with the reason and docker's exit status."""
     checkout = check_out("registry", tmp_path)
     (checkout / "bxcache.toml").write_text('[build]\nnetwork = "none"\n')

@@ -316,7 +316,7 @@ def test_a_metadata_file_is_left_as_plain_buildx_leaves_it(machine: Machine, pro
     assert not (project / "other.json").exists()
 
 
-def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
+def test_a_failing_cache_from_dockers_own_flags_causes_a_warning(
     machine: Machine, project: Path
 ) -> None:
     """The screen and the document show docker's reason; bxcache's own cache is unaffected."""

@@ -114,7 +114,7 @@ def test_a_fork_reads_and_never_writes(
     assert not built["caches"][0]["exported"]
 
 
-def test_a_fork_that_is_told_to_write_does_not_reach_what_others_read(
+def test_a_fork_that_may_write_keeps_to_its_own_scope(
     machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
 ) -> None:
     """With `--write always`, a fork writes only its own scope, whatever its branch is called."""
@@ -150,7 +150,7 @@ def test_a_local_store_follows_the_same_policy(
     }
 
 
-def test_what_only_the_engine_remembers_is_saved(
+def test_steps_that_only_the_engine_has_are_saved(
     machine: Machine, ref: str, project: Path, tmp_path: Path
 ) -> None:
     """A build that reuses every step saves them if the registry has only an older cache."""
@@ -164,7 +164,7 @@ def test_what_only_the_engine_remembers_is_saved(
     assert again["caches"][0]["exported"]
 
 
-def test_all_donors_are_imported_when_all_are_asked_for(
+def test_read_all_imports_every_donor(
     machines: MakeMachine, ref: str, project: Path, tmp_path: Path
 ) -> None:
     """`--read-all` imports every donor, from a registry or from a store."""
@@ -183,7 +183,7 @@ def test_all_donors_are_imported_when_all_are_asked_for(
         assert [each["imported"] for each in built["caches"]].count(True) == 2
 
 
-def test_the_dry_run_tells_what_became_of_each_candidate(
+def test_the_dry_run_lists_every_candidate(
     machine: Machine, ref: str, project: Path, tmp_path: Path
 ) -> None:
     """A dry run lists each candidate and whether it is imported."""
@@ -211,7 +211,7 @@ def test_a_build_that_cannot_be_repeated_saves_while_it_builds(
     assert count(machines().build(*backend, folder=project, **here)) == (STEPS, 0)
 
 
-def test_a_private_registry_is_entered_with_dockers_login(
+def test_a_private_registry_is_used_with_dockers_login(
     machines: MakeMachine, private_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
     """The login for a private registry comes from docker's settings or its credential helper."""

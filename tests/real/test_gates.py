@@ -50,7 +50,7 @@ def test_a_gate_that_only_warns_lets_the_build_pass(machine: Machine, project: P
     assert warning in machine.run(*command, *gates, folder=project).err
 
 
-def test_an_unknown_stage_is_told_with_the_known_ones(machine: Machine, project: Path) -> None:
+def test_an_unknown_stage_is_reported_with_the_known_ones(machine: Machine, project: Path) -> None:
     """A gate on an unknown stage fails the first build already, with a list of the known stages."""
     words = ("--backend", f"type=local,dir={project.parent / 'store'}")
     ran = machine.run(
@@ -61,7 +61,7 @@ def test_an_unknown_stage_is_told_with_the_known_ones(machine: Machine, project:
     assert "there is no stage `dep`; the stages are `base`, `deps`, `build`, `check`" in ran.err
 
 
-def test_github_shows_it_beside_the_job(machine: Machine, project: Path) -> None:
+def test_github_shows_failed_gates_beside_the_job(machine: Machine, project: Path) -> None:
     """On GitHub, each failed gate has an error line of GitHub's own form."""
     gates = ("--gate", "max_seconds=1s", "--gate", "require_cached=none", "--gate", "first=1")
     with (project / "Dockerfile").open("a") as file:

@@ -184,7 +184,7 @@ def test_one_blob_of_two_instructions_is_marked(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
+def test_a_fresh_machine_reads_the_same_history_from_the_registry(
     kind: str, machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
     """A fresh machine reads the complete record, which the registry keeps beside the scope."""
@@ -232,7 +232,7 @@ def test_the_builds_of_several_machines_can_be_compared(
     assert "base" not in changed
 
 
-def test_a_store_and_a_registry_with_another_compression_tell_their_own_layers(
+def test_each_backend_lists_its_own_layers(
     machine: Machine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
     """A store with gzip layers and a registry with zstd layers list their own."""
@@ -309,7 +309,9 @@ def test_a_target_that_is_not_the_last_stage(machine: Machine, app: Path, tmp_pa
     assert "not part of this build" in said.err
 
 
-def test_the_layers_right_after_a_build(machine: Machine, app: Path, tmp_path: Path) -> None:
+def test_build_and_history_list_the_same_layers(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
     """`build --layers`, `history` and the build's document list the same layers."""
     backend = f"type=local,dir={tmp_path / 'store'}"
     (app / "bxcache.toml").write_text(
@@ -329,7 +331,7 @@ def test_the_layers_right_after_a_build(machine: Machine, app: Path, tmp_path: P
         assert quietly(machine, app, "--stage", name) == [each["digest"] for each in stages[name]]
 
 
-def test_what_differs_between_two_builds(machine: Machine, app: Path, tmp_path: Path) -> None:
+def test_diff_lists_the_layers_that_changed(machine: Machine, app: Path, tmp_path: Path) -> None:
     """`diff` lists the stages with the changed file, and the layers that differ."""
     store = tmp_path / "store"
     words = ("--backend", f"type=local,dir={store}", *base())
@@ -370,7 +372,7 @@ COPY --from=tool /bin/busybox /tool
 """
 
 
-def test_what_was_never_saved_is_not_called_evicted(
+def test_a_layer_that_was_never_saved_is_not_called_evicted(
     machine: Machine, app: Path, tmp_path: Path
 ) -> None:
     """A layer that BuildKit does not export is shown as not saved.
@@ -409,7 +411,7 @@ def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) ->
     assert "no record" in said.err
 
 
-def test_a_packed_store_tells_the_same(machine: Machine, app: Path, tmp_path: Path) -> None:
+def test_a_packed_store_keeps_its_history(machine: Machine, app: Path, tmp_path: Path) -> None:
     """A machine that unpacks a store reads the same history from it."""
     store, other, file = tmp_path / "store", tmp_path / "other", tmp_path / "cache.tar.zst"
     machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
@@ -423,7 +425,7 @@ def test_a_packed_store_tells_the_same(machine: Machine, app: Path, tmp_path: Pa
     assert here == there
 
 
-def test_an_old_buildx_tells_what_it_can(
+def test_an_old_buildx_has_a_history_without_layers(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
     """With an old buildx, history lists stages and steps, and reports that layers are unknown."""
@@ -436,7 +438,7 @@ def test_an_old_buildx_tells_what_it_can(
     assert quietly(machine, project, "--from", str(store)) == []
 
 
-def test_a_classic_engine_tells_the_final_stage(
+def test_a_classic_engine_lists_the_final_stage(
     machines: MakeMachine, project: Path, registry: Registry, tmp_path: Path
 ) -> None:
     """A classic engine lists the layers of the final stage, which is all that it can export."""
@@ -459,7 +461,7 @@ def test_a_classic_engine_tells_the_final_stage(
     assert "keeps records" in machine.run("history", folder=project, status=66, **here).err
 
 
-def test_a_classic_engine_tells_the_layers_that_it_imports(
+def test_a_classic_engine_lists_the_layers_that_it_imports(
     machines: MakeMachine, project: Path, registry: Registry, tmp_path: Path
 ) -> None:
     """A classic engine lists the registry's layers, though it knows its own by other digests."""
@@ -571,7 +573,7 @@ def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_
 
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
-def test_the_files_of_a_stage_come_out_of_the_cache(
+def test_the_files_of_a_stage_are_exported_from_the_cache(
     kind: str, machines: MakeMachine, app: Path, tmp_path: Path
 ) -> None:
     """A fresh machine exports a stage's files without executing a step; docker's are the same."""
@@ -594,7 +596,7 @@ def test_the_files_of_a_stage_come_out_of_the_cache(
     assert [len(each.read_text().splitlines()) for each in records] == [1]
 
 
-def test_a_build_is_found_again_by_where_its_files_lie(
+def test_a_build_is_found_by_its_context_and_dockerfile(
     machine: Machine, app: Path, tmp_path: Path
 ) -> None:
     """The record has the build's context and Dockerfile, relative to the project's top folder."""
@@ -620,9 +622,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_stands_in_the_way_of_an_export_is_told_before(
-    machine: Machine, app: Path, tmp_path: Path
-) -> None:
+def test_an_impossible_export_is_refused(machine: Machine, app: Path, tmp_path: Path) -> None:
     """An export is refused for a full folder, an ambiguous or unknown stage, or a forged record."""
     (app / "bxcache.toml").write_text(
         f'[[cache.backends]]\ntype = "local"\ndir = "{tmp_path / "store"}"\n'
@@ -675,7 +675,7 @@ FETCHED = textwrap.dedent(
 )
 
 
-def test_what_is_fetched_belongs_to_its_stage(
+def test_fetched_files_belong_to_their_stage(
     machine: Machine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
     """An ADD of a URL is two steps of BuildKit, and every layer of both is listed."""

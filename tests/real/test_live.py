@@ -171,7 +171,7 @@ def test_several_images_have_one_view() -> None:
     assert not terminal.is_cursor_hidden
 
 
-def test_of_several_images_the_log_of_the_one_that_failed_stands_last(tmp_path: Path) -> None:
+def test_the_log_of_a_failed_image_is_last(tmp_path: Path) -> None:
     """The log of a failed image is last and names the image, even if another one still prints."""
     name = "[build 1/1] RUN make"
     printed = b"".join(b"line %d\n" % number for number in range(500))
@@ -187,7 +187,7 @@ def test_of_several_images_the_log_of_the_one_that_failed_stands_last(tmp_path: 
     assert lines[-502] == "worker | ERROR: failed to build: exit code: 2"
 
 
-def test_what_a_step_prints_moves_no_cursor(tmp_path: Path) -> None:
+def test_control_sequences_of_a_step_are_made_visible(tmp_path: Path) -> None:
     """Control sequences are made visible, during the step and after its failure."""
     name = "[build 1/1] RUN \x1b[2Jmake"
     failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")

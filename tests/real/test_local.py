@@ -272,9 +272,7 @@ FAILURES = {
 }
 
 
-def test_the_step_that_failed_has_the_line_that_docker_tells(
-    machine: Machine, project: Path
-) -> None:
+def test_a_failed_step_has_the_line_that_docker_reports(machine: Machine, project: Path) -> None:
     """A failed step and those before it have the right lines, in a Dockerfile of any name."""
     base = (project / "Dockerfile").read_text().partition("FROM base")[0]
     file = ("--file", "odd.df")

@@ -74,7 +74,7 @@ def test_the_engine_is_down(machine: Machine, project: Path, tmp_path: Path) -> 
 CREATE = "docker buildx create --name bxcache --driver docker-container --use"
 
 
-def test_the_classic_store_builds_and_reads_and_says_what_it_cannot_save(
+def test_the_classic_store_builds_and_reads_but_saves_no_cache(
     machine: Machine, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
     """A classic engine builds and reads caches, and warns once that it cannot save any.
@@ -208,7 +208,9 @@ def test_a_bad_config_builds_nothing(machine: Machine, project: Path) -> None:
     assert sorted(project.rglob("*")) == before
 
 
-def test_a_directory_that_can_be_no_store_costs_a_warning(machine: Machine, project: Path) -> None:
+def test_a_directory_that_cannot_be_a_store_costs_a_warning(
+    machine: Machine, project: Path
+) -> None:
     """An unusable directory stays unchanged and costs a warning, which `strict` makes an error."""
     for name in ("linked", "newer", "damaged"):
         (project / name / ".bxcache").mkdir(parents=True)

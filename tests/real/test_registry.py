@@ -157,7 +157,7 @@ def test_a_registry_that_is_down_costs_a_warning(
     assert exported == {"local": True, "registry": False}
 
 
-def test_strict_makes_it_an_error(machine: Machine, project: Path) -> None:
+def test_strict_fails_without_the_registry(machine: Machine, project: Path) -> None:
     """`strict` fails with its own status, after the result is reported."""
     backend = ("--backend", f"type=registry,ref={CLOSED}/cache")
     built = machine.build(*backend, "--strict", folder=project, status=75)
@@ -165,7 +165,7 @@ def test_strict_makes_it_an_error(machine: Machine, project: Path) -> None:
     assert built["warnings"]
 
 
-def test_a_registry_without_the_cache_is_no_trouble(
+def test_an_empty_registry_costs_no_warning(
     machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
     """A first build, without anything to import, does not warn."""

@@ -49,7 +49,7 @@ def executed(document: dict[str, Any]) -> list[str]:
     return [each["text"].split()[0] for each in document["steps"] if each["outcome"] == "executed"]
 
 
-def test_what_an_untrusted_build_left_in_the_builder(
+def test_a_trusted_build_warns_of_an_untrusted_builds_steps(
     machine: Machine, machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
     """A trusted build warns of an untrusted build's steps, and saves them only if it may.

@@ -66,7 +66,7 @@ def test_stages_without_names_are_pushed_too(
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_a_stage_that_comes_in_front_takes_no_image_of_another(
+def test_a_stage_inserted_in_front_keeps_images_apart(
     kind: str, machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
     """Unnamed stages are named by position, and each has its own layers after a reordering."""
@@ -93,7 +93,7 @@ def test_a_stage_that_comes_in_front_takes_no_image_of_another(
 @pytest.mark.parametrize(
     ("words", "unneeded"), [((), "small"), (("--build-arg", "KIND=small"), "full")]
 )
-def test_a_stage_that_a_variable_names_is_one_that_is_needed(
+def test_a_stage_that_a_variable_names_is_needed(
     words: tuple[str, ...], unneeded: str, machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
     """A stage that a variable names is saved and in the history; the other one is not built."""
@@ -115,7 +115,7 @@ def test_a_stage_that_a_variable_names_is_one_that_is_needed(
 ODD = ["from", "context", "all", "as", "copy", "stage-0", "v1.2", "a_b", "bxcache", "final"]
 
 
-def test_stages_may_be_called_anything(machines: MakeMachine, shelf: Shelf, bare: Path) -> None:
+def test_stages_may_have_any_name(machines: MakeMachine, shelf: Shelf, bare: Path) -> None:
     """A stage may be named like a keyword, an unnamed stage or the label, or contain dots."""
     names = ["base", *ODD]
     stages = [
@@ -190,9 +190,7 @@ def test_two_platforms(kind: str, machines: MakeMachine, shelf: Shelf, project: 
 VALUES = ["${X}", "$${X}", "%{if}", "%%{ if }", "a b\"c'\\d", "$", "é", "a=b,c", " ", "${"]
 
 
-def test_build_arguments_arrive_as_they_are(
-    machines: MakeMachine, shelf: Shelf, bare: Path
-) -> None:
+def test_build_arguments_arrive_unchanged(machines: MakeMachine, shelf: Shelf, bare: Path) -> None:
     """Build arguments with any character, or from the environment, arrive in every stage."""
     numbered = [(f"A{number}", value) for number, value in enumerate(VALUES)]
     lines = [f'ARG {name}\nRUN printf %s "${name}" > /{name}\n' for name, _ in numbered]
@@ -206,7 +204,7 @@ def test_build_arguments_arrive_as_they_are(
 
 
 @pytest.mark.parametrize("name", [".dockerignore", "Dockerfile.dockerignore"])
-def test_what_docker_ignores_is_ignored_for_every_stage(
+def test_ignore_files_apply_to_every_stage(
     name: str, machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
     """Ignore files apply to unnamed stages too, which a copy of the Dockerfile builds."""
@@ -221,7 +219,7 @@ def test_what_docker_ignores_is_ignored_for_every_stage(
     assert told(warm) == UNCHANGED
 
 
-def test_named_contexts_are_the_stages_too(
+def test_named_contexts_can_replace_stages(
     machines: MakeMachine, shelf: Shelf, bare: Path, tmp_path: Path
 ) -> None:
     """A named context can replace a stage, which is then not pushed."""
@@ -253,7 +251,7 @@ def test_a_dockerfile_elsewhere_and_a_context_elsewhere(
         assert (told(built), built["warnings"]) == (expected, [])
 
 
-def test_one_stage_is_one_image_and_the_one_image(
+def test_a_single_stage_is_pushed_as_an_image(
     machines: MakeMachine, shelf: Shelf, bare: Path, tmp_path: Path
 ) -> None:
     """The only stage of a Dockerfile, which BuildKit does not name, is pushed on each branch."""
@@ -266,7 +264,9 @@ def test_one_stage_is_one_image_and_the_one_image(
     assert shelf.stages(main) == shelf.stages(topic) == {"base"}
 
 
-def test_no_layer_no_image(machines: MakeMachine, shelf: Shelf, project: Path) -> None:
+def test_an_image_without_layers_saves_nothing(
+    machines: MakeMachine, shelf: Shelf, project: Path
+) -> None:
     """An image without a step has nothing to save, and that causes no warning."""
     (project / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
     built = machines("docker").build(*shelf.backend(), folder=project)

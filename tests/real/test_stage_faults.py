@@ -96,7 +96,7 @@ def test_strict_fails_when_the_stages_are_not_saved(
     assert "500" in " ".join(built["warnings"])
 
 
-def test_a_registry_that_lets_nobody_in_says_how_to_log_in(
+def test_a_registry_that_denies_access_costs_advice_to_log_in(
     machines: MakeMachine, private_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
     """A registry that denies access costs a warning with advice, and the build succeeds."""
@@ -171,7 +171,7 @@ def test_a_build_leaves_nothing_behind(
     assert processes(f"TMPDIR={folder}") == []
 
 
-def test_a_registry_that_fails_for_a_moment(
+def test_a_push_is_repeated_after_a_temporary_failure(
     machines: MakeMachine, faulty: Shelf, proxy: FaultyProxy, project: Path
 ) -> None:
     """A push is repeated after a temporary failure, even if the engine itself pushes only once."""

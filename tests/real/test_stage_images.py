@@ -40,7 +40,7 @@ def test_a_fresh_machine_reuses_every_stage(
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_plain_docker_reuses_every_stage_from_the_one_image(
+def test_plain_docker_reuses_every_stage_from_one_image(
     machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
     """Plain docker reuses every stage with one flag, from the scope's image."""
@@ -75,7 +75,7 @@ def test_only_what_changed_is_pushed(
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_the_image_of_a_stage_is_what_plain_docker_makes_of_it(
+def test_the_image_of_a_stage_has_plain_dockers_layers(
     kind: str, machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
     """The image of a stage has the layers that plain docker's `--target STAGE` makes.
@@ -95,7 +95,7 @@ def test_the_image_of_a_stage_is_what_plain_docker_makes_of_it(
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_history_tells_the_layers_of_every_stage(
+def test_history_lists_the_layers_of_every_stage(
     kind: str, machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
     """History lists the layers of each stage's image in order, from the registry alone."""
@@ -113,7 +113,7 @@ def test_history_tells_the_layers_of_every_stage(
     assert listed == set(shelf.layers(SCOPE))
 
 
-def test_history_still_tells_them_when_some_were_not_pushed_again(
+def test_history_lists_layers_that_were_not_pushed_again(
     machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
     """Reused layers, which are not pushed again, have the digests that the registry has."""
@@ -188,7 +188,7 @@ def test_a_fork_pushes_nothing(
 
 
 @pytest.mark.parametrize("name", ["src/large", "deps.txt"])
-def test_at_most_one_transfer_of_the_context_more(
+def test_the_context_is_sent_at_most_once_more(
     name: str, machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
     """Stages that read different parts of the context cost at most one more transfer of it.

@@ -129,7 +129,7 @@ def test_over_budget_the_dear_steps_still_hit(
 
 
 @pytest.mark.parametrize("kind", ["docker", "oldest", "remote"])
-def test_a_scope_without_layers_is_a_miss_and_no_more(
+def test_a_scope_without_layers_is_only_a_miss(
     kind: str, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
     """A scope that lost all layers, for BuildKit an empty cache, is only a miss."""

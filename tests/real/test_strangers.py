@@ -59,7 +59,7 @@ def write(folder: Path, config: str, dockerfile: str = "") -> None:
             file.write(dockerfile)
 
 
-def test_no_output_replaces_what_is_in_a_store(
+def test_outputs_never_replace_a_stores_content(
     machine: Machine, project: Path, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
     """A stranger's output into a store is ignored, a caller's is refused; nothing is evicted."""
@@ -88,7 +88,7 @@ def test_no_output_replaces_what_is_in_a_store(
     assert again["caches"][0]["digest"] == main["caches"][0]["digest"]
 
 
-def test_no_variable_file_or_proxy_of_the_runner_is_reached(
+def test_a_stranger_reaches_no_variable_file_or_proxy_of_the_runner(
     machine: Machine, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
     """A stranger's settings that ask for them are ignored, and a caller's own flags apply."""
@@ -144,7 +144,7 @@ RUN --mount=type=secret,id=a --mount=type=secret,id=b \\
     assert (tmp_path / "own" / "host").read_text() == SECRET
 
 
-def test_no_tag_that_a_trusted_build_reads_is_written(
+def test_a_stranger_writes_no_tag_that_a_trusted_build_reads(
     machine: Machine, registry: Registry, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
     """A stranger cannot write such a tag by a push, an output or a declared cache."""
@@ -230,7 +230,7 @@ RUN --mount=type=secret,id=a --mount=type=secret,id=b \\
 """
 
 
-def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
+def test_a_strangers_bake_file_applies_where_it_is_harmless(
     machine: Machine, registry: Registry, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
     """Bake files are evaluated without the runner's variables; the caller's values apply."""

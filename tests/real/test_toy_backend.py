@@ -70,7 +70,7 @@ def test_a_backend_from_outside_works_everywhere(machine: Machine, project: Path
     assert "no registry is declared" in play(machine, project, "registry", "ls", status=78)
 
 
-def test_its_declaration_is_checked(machine: Machine, project: Path) -> None:
+def test_the_declaration_of_a_backend_is_checked(machine: Machine, project: Path) -> None:
     """An unknown key and an unregistered type are configuration errors."""
     file = project / "bxcache.toml"
     file.write_text(file.read_text().replace("folder", "directory"))
