@@ -29,7 +29,7 @@ PROBES = 15
 LATENCY = 0.02
 STAGES, STEPS = 6, 8
 WORK = 20
-"""How long the step takes that a changed line has executed, in seconds: a small compilation."""
+"""The seconds of the step that a changed line has executed: a small compilation."""
 MOST_UNCHANGED = 0.9
 MOST_CHANGED = 1.05
 MOST_PROBING = 0.05

@@ -29,7 +29,7 @@ from tests.support.listening import listen, read_transfers
 ROUNDS = 5
 LATENCY = 0.02
 STAGES = ("base", "deps", "build")
-"""Those with names, in the order of the Dockerfile; the last one has none."""
+"""The named stages, in the order of the Dockerfile; the last one has no name."""
 SIDES = ("bxcache", "by hand")
 KINDS = ("first build", "nothing changed", "source changed", "dependencies changed")
 """The commits of a round, in this order."""

@@ -20,7 +20,7 @@ STEPS = (20, 200)
 ROUNDS = 15
 MOST_MS, MOST_KB = 50.0, 200.0
 SECONDS = b'"seconds":123.4,'
-"""How long the builds took, as their records tell it."""
+"""The duration of the builds, as their records contain it."""
 
 
 def measure_records() -> list[Finding]:

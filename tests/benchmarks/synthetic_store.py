@@ -44,7 +44,7 @@ Blob = dict[str, Any]
 Link = tuple[Blob, int]
 """A layer and the position of the one below it."""
 MakeLayer = Callable[[int, random.Random], bytes]
-"""Makes the content of a layer: about so many bytes."""
+"""Makes the content of a layer with about this many bytes."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECURE_HOST = "registry.test"
-"""Resolves nowhere by itself."""
+"""A name that resolves nowhere by itself."""
 SECURE_ADDRESS = "0.0.0.0"
 """The loopback interface too, by an address whose certificates docker verifies.
 

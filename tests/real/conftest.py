@@ -39,12 +39,12 @@ from tests.support.sampling import Effort
 
 MakeMachine = Callable[..., Machine]
 _lasting = ExitStack()
-"""What lasts until the session ends."""
+"""Resources that last until the session ends."""
 ENGINES = {"machines", "machine", "registry", "private_registry", "secure_registry"}
 
 
 LONGEST = ("history", "backends", "ci_examples", "local", "stage_dockerfiles", "corruption")
-"""The files that take longest: they come first, so that no worker is left with one in the end."""
+"""The files that take longest: they run first, so that no worker is left with one at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

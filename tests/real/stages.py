@@ -81,7 +81,7 @@ class Shelf:
 
 
 STAGES = {"base", "deps", "build", "stage-4"}
-"""Those of the project of the tests that feed its image; the last has no name."""
+"""The stages of the tests' project that its image needs; the last has no name."""
 KINDS = ["classic", "docker", "docker-container", "remote"]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.engines import FaultyProxy, Registry
 
 IN_THE_BUILD = ("--", "--no-cache-filter=absent")
-"""What bxcache does not know the meaning of: such a build saves while it builds."""
+"""A flag that bxcache does not know: such a build saves its cache while it builds."""
 
 
 def words(*backends: str) -> list[str]:

@@ -110,8 +110,8 @@ ENDS = {
         {"odd": 1},
     ),
 }
-"""What is odd about the second of two targets, and their exit statuses as far as they are certain:
-some failures come when the other one may have ended."""
+"""The fault of the second of two targets, and the exit statuses that are certain:
+before some failures, the other target may have ended."""
 
 
 def test_the_exit_status_is_that_of_bake(machine: Machine, shop: Path) -> None:

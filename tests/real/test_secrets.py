@@ -15,7 +15,7 @@ from tests.real.machines import Machine, Ran
 from tests.support.secret_forms import FORMS
 
 ODD = ' "x" &<é+/$\\'
-"""What encodings write in another way, where a secret can have it."""
+"""Characters that encodings change, where a secret can contain them."""
 VARIABLES = {name: f"c4n4ry-{name.lower()}-9q{ODD}" for name in ("AUTH", "QUOTED", "FOLDED", "OWN")}
 VARIABLES |= {
     name: f"c4n4ry-{name.lower()}-9q{ODD}" for name in ("IN_CONFIG", "TYPED", "SHELL_JWT")
@@ -25,7 +25,7 @@ NESTED = "c4n4ry-nested-9q"
 ARGUMENT, ATTRIBUTE, LABEL = "c4n4ry-argument-9q", "c4n4ry-attribute-9q", "c4n4ry-label-9q"
 USER, DECLARED = "c4n4ry-user-9q", "c4n4ry-declared-9q"
 SECRETS = (*VARIABLES.values(), *FILES.values(), NESTED, ARGUMENT, ATTRIBUTE, LABEL, USER, DECLARED)
-"""Every one that docker is given, and that steps print in every form."""
+"""Every secret that docker gets; the steps print each in every form."""
 DOCKERFILE = """\
 ARG NPM_TOKEN
 ARG INDEX
