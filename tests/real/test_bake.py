@@ -253,9 +253,7 @@ def test_the_layers_are_those_of_plain_bake(machine: Machine, shop: Path, tmp_pa
         assert len(layers) == STEPS[name]
 
 
-def test_a_dry_run_prints_what_a_shell_can_run(
-    machine: Machine, shop: Path, tmp_path: Path
-) -> None:
+def test_a_dry_run_prints_runnable_commands(machine: Machine, shop: Path, tmp_path: Path) -> None:
     """A dry run prints each target with its reasons, and commands that a shell can run."""
     bake(machine, shop)
     before = snapshot(shop / "store")

@@ -146,7 +146,7 @@ def test_a_buildx_that_is_killed_has_failed(machine: Machine, shop: Path) -> Non
     assert web["error"] == "docker ended with exit status 255 and without a message"
 
 
-def test_nodes_that_meet_in_the_store_fail_no_target(
+def test_nodes_that_meet_in_the_store_do_not_fail_a_target(
     machine: Machine, shop: Path, tmp_path: Path
 ) -> None:
     """If nodes meet in the store, the targets are baked again and then saved."""
@@ -188,7 +188,7 @@ def test_ctrl_c_stops_them_all(machine: Machine, shop: Path, tmp_path: Path) -> 
     assert snapshot(shop / "store") == before
 
 
-def test_ctrl_c_ends_what_saves_to_a_registry(
+def test_ctrl_c_ends_saving_to_a_registry(
     machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C ends saving to a stalled registry at once, and leaves no process behind."""

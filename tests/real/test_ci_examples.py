@@ -255,7 +255,7 @@ def test_circleci_brings_every_step_to_a_fresh_machine(
     assert [".topic." in key for key in caches.keys] == [False, True]
 
 
-def test_circleci_saves_nothing_of_a_fork(
+def test_circleci_saves_nothing_for_a_fork(
     at: MakeRepository, machines: MakeMachine, caches: Caches
 ) -> None:
     """A fork's build saves nothing, whether it finds a cache or not, and uses what it finds."""
@@ -298,7 +298,7 @@ def test_jenkins_reuses_every_step_in_another_workspace(
     assert (first, second) == ([(0, STEPS)], [(STEPS, 0)])
 
 
-def test_jenkins_saves_nothing_of_a_fork(at: MakeRepository, machines: MakeMachine) -> None:
+def test_jenkins_saves_nothing_for_a_fork(at: MakeRepository, machines: MakeMachine) -> None:
     """A fork's build uses the store, and leaves its scopes and layers as they were."""
     repository = at("jenkins")
     main = repository.job(machines(), home="agent")

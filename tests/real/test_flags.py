@@ -71,7 +71,7 @@ def test_progress_ends_with_two_lines(machine: Machine, project: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [(), ("--", "--provenance=false")])
-def test_quiet_prints_what_names_the_image(
+def test_quiet_prints_the_name_of_the_image(
     extra: tuple[str, ...], machine: Machine, project: Path, tmp_path: Path
 ) -> None:
     """Stdout has only one line, docker's name of the image."""

@@ -148,7 +148,7 @@ def test_a_new_target_starts_from_the_whole_image(
     assert count(built) == (STEPS_OF_CHECK - 1, 1)
 
 
-def test_an_edit_executes_only_what_follows_from_it(
+def test_an_edit_executes_only_dependent_steps(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
     """An edit executes the COPY of the sources, the build, and the steps that copy from it."""
@@ -299,7 +299,7 @@ def test_a_failed_step_has_the_line_that_docker_reports(machine: Machine, projec
 
 
 @pytest.mark.parametrize("how", ["build", "export"])
-def test_nodes_that_meet_in_the_store_fail_no_build(
+def test_nodes_that_meet_in_the_store_do_not_fail_a_build(
     how: str, machine: Machine, project: Path, tmp_path: Path
 ) -> None:
     """If nodes meet in the store, what they built is saved afterwards, without a warning."""

@@ -38,14 +38,14 @@ def only(tmp_path: Path, *names: str) -> str:
     return str(folder)
 
 
-def test_no_docker(machine: Machine, project: Path, tmp_path: Path) -> None:
+def test_a_missing_docker_is_refused(machine: Machine, project: Path, tmp_path: Path) -> None:
     """Without `docker` on PATH, the build is refused."""
     error = refused(machine, folder=project, PATH=only(tmp_path))
     assert "there is no `docker` on PATH" in error
     assert "apt-get install" in error
 
 
-def test_no_buildx(machine: Machine, project: Path, tmp_path: Path) -> None:
+def test_a_missing_buildx_is_refused(machine: Machine, project: Path, tmp_path: Path) -> None:
     """A docker without the plugin is refused."""
     (tmp_path / "empty").mkdir()
     # Docker also finds a plugin installed for all users.
@@ -122,7 +122,7 @@ def expect_one_warning(document: dict[str, Any], backend: str) -> list[dict[str,
     return caches
 
 
-def test_no_such_builder(machine: Machine, project: Path) -> None:
+def test_an_unknown_builder_is_refused(machine: Machine, project: Path) -> None:
     """The error of an unknown builder names it."""
     error = refused(machine, "--builder", "nobody", folder=project)
     assert "there is no builder `nobody`" in error

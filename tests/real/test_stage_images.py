@@ -50,7 +50,7 @@ def test_plain_docker_reuses_every_stage_from_one_image(
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_only_what_changed_is_pushed(
+def test_only_changed_stages_are_pushed(
     kind: str, machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
     """Unchanged stages keep their digests, and no manifest is put under their tags again."""

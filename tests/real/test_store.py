@@ -95,7 +95,7 @@ def test_an_unpacked_store_is_reused_whole(
         assert count(machines().build(*backend(tmp_path / "c"), folder=project)) == (STEPS, 0)
 
 
-def test_over_budget_the_dear_steps_still_hit(
+def test_over_budget_expensive_steps_still_hit(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
     """Over budget, a small layer that took a second stays; a large one that took no time goes."""
