@@ -338,7 +338,7 @@ def test_a_failing_cache_from_dockers_own_flags_causes_a_warning(
 
 
 def test_images_of_a_config_file(machine: Machine, project: Path) -> None:
-    """Each image has its own scope."""
+    """Each image of a config file has its own scope."""
     (project / "bxcache.toml").write_text(
         "[build]\nnetwork = 'none'\n[images.app]\n[images.checks]\ntarget = 'check'\n"
         "[[cache.backends]]\ntype = 'local'\ndir = '.cache'\n"

@@ -120,7 +120,7 @@ def test_outside_of_a_repository_there_is_no_remote(tmp_path: Path) -> None:
 
 
 def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
-    """Neither the message nor the hint contains the password."""
+    """The password in a URL is in neither the message nor the hint."""
     with pytest.raises(PlaceError) as error:
         list_remote(tmp_path, "http://maria:only-for-tests@127.0.0.1:1/x.git")
     assert "only-for-tests" not in str(error.value)
