@@ -28,7 +28,7 @@ from tests.support.layouts import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The result of two exports of plain buildx: the first one's layers are dead."""
+    """Make the result of two exports of plain buildx, where the first one's layers are dead."""
     path = tmp_path / "cache"
     path.mkdir()
     export(path, "latest", b"base", b"old")
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_adopted_directory_is_a_store(folder: Path) -> None:
-    """The tags become scopes that can be imported; a collection drops what no tag needs."""
+    """The tags become scopes that can be imported, and a collection drops what no tag needs."""
     adopted = Store(folder).adopt()
     assert adopted.scopes == ("latest",)
     assert not adopted.notes

@@ -76,7 +76,7 @@ def expected(members: list[Member]) -> list[tuple[str, int, int, bytes]]:
 
 
 def tar_block(name: str = "blob", **fields: object) -> bytes:
-    """A header written by the standard library."""
+    """Return a header written by the standard library."""
     info = tarfile.TarInfo(name)
     for key, value in fields.items():
         setattr(info, key, value)
@@ -84,19 +84,19 @@ def tar_block(name: str = "blob", **fields: object) -> bytes:
 
 
 def sealed(block: bytes) -> bytes:
-    """A header with a corrected checksum."""
+    """Return a header with a corrected checksum."""
     total = sum(block[:148]) + sum(block[156:]) + 8 * ord(" ")
     return block[:148] + b"%06o\0 " % total + block[156:]
 
 
 def patched(at: int, data: bytes) -> bytes:
-    """A header with changed bytes and a corrected checksum."""
+    """Return a header with changed bytes and a corrected checksum."""
     block = tar_block()
     return sealed(block[:at] + data + block[at + len(data) :])
 
 
 class Trickle(io.RawIOBase):
-    """A stream that gives a few bytes at a time, and counts them."""
+    """A stream that returns a few bytes at a time."""
 
     def __init__(self, data: bytes, most: int = MIB) -> None:
         self.left = io.BytesIO(data)
@@ -239,7 +239,7 @@ def test_an_archive_of_nothing_is_an_archive() -> None:
 @pytest.mark.parametrize("size", [0, 3, 5, 2 * MIB])
 @pytest.mark.parametrize("kind", ["file", "bytes"])
 def test_a_source_of_another_size_is_refused(tmp_path: Path, kind: str, size: int) -> None:
-    """A source that differs from its member's size is an error that names the source."""
+    """A source that differs from its member's size raises an error that names the source."""
     path = tmp_path / "blob"
     path.write_bytes(b"data")
     source = path if kind == "file" else b"data"
@@ -469,7 +469,7 @@ def test_a_frame_does_not_get_any_window_it_asks_for(log: int, *, fits: bool) ->
 
 
 def zeros(size: int) -> bytes:
-    """An archive with one member of zeros, a few kB long."""
+    """Return an archive with one member of zeros, a few kB long."""
     encoder = zstd.ZstdCompressor()
     pieces = [encoder.compress(tar_block("zeros", size=size))]
     pieces += [encoder.compress(bytes(MIB)) for _ in range(size // MIB)]
@@ -614,7 +614,7 @@ OTHER = zstd.decompress(pack(member("other", b"x" * 600), member("empty", b"")))
 
 
 def mutations(*originals: bytes) -> st.SearchStrategy[bytes]:
-    """One or two texts, spliced, with a few random edits."""
+    """Draw one of the texts with a few random edits."""
 
     def edit(data: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
         for kind, where, what in edits:
@@ -638,7 +638,7 @@ def mutations(*originals: bytes) -> st.SearchStrategy[bytes]:
 
 
 def resealed(plain: bytes) -> bytes:
-    """The text with a corrected checksum in each block that looks like a header."""
+    """Return the text with a corrected checksum in each block that looks like a header."""
     blocks = [plain[at : at + BLOCK] for at in range(0, len(plain), BLOCK)]
     return b"".join(
         sealed(block) if len(block) == BLOCK and b"ustar" in block else block for block in blocks
@@ -651,7 +651,7 @@ def resealed(plain: bytes) -> bytes:
 @example(b"\x28\xb5\x2f\xfd")
 @example(b"\x50\x2a\x4d\x18\xff\xff\xff\xff")
 def test_any_bytes_are_survived(data: bytes) -> None:
-    """Any bytes, even behind a frame's magic number, are an archive or a StoreError."""
+    """Any bytes, even behind a frame's magic number, are read or raise a StoreError."""
     survive(data)
     survive(b"\x28\xb5\x2f\xfd" + data)
 
@@ -659,14 +659,14 @@ def test_any_bytes_are_survived(data: bytes) -> None:
 @settings(max_examples=500)
 @given(mutations(PACKED, PACKED + zstd.compress(OTHER)))
 def test_a_damaged_file_is_survived(data: bytes) -> None:
-    """A damaged file is an archive or a StoreError, with and without zstd's checksums."""
+    """A damaged file is read or raises a StoreError, with and without zstd's checksums."""
     survive(data)
 
 
 @settings(max_examples=500)
 @given(mutations(PLAIN, OTHER + PLAIN), st.booleans())
 def test_a_damaged_tar_is_survived(plain: bytes, seal: bool) -> None:  # noqa: FBT001
-    """A damaged tar that no checksum catches is an archive or a StoreError."""
+    """A damaged tar that no checksum catches is read or raises a StoreError."""
     survive(zstd.compress(resealed(plain) if seal else plain))
 
 

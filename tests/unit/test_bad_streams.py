@@ -111,7 +111,7 @@ def mutate(line: str, draw: st.DataObject) -> list[str]:
     at = draw.draw(st.integers(0, len(line)))
     kind = draw.draw(st.sampled_from(["cut", "torn", "twice", "left out", "other", "value"]))
     wrong = draw.draw(WRONG)
-    # It may already be damaged.
+    # The line may already be damaged.
     document = parse_status(line) if kind == "value" else None
     changed = line if document is None else json.dumps(replace_value(document, wrong, draw))
     return {
@@ -141,7 +141,7 @@ def test_no_damage_to_a_stream_breaks_what_reads_it(name: str, draw: st.DataObje
     reader.finish("app")
 
 
-# None of these is about a vertex.
+# None of these describes a vertex.
 BAD_LINES = [
     '{"vertexes":[{"digest":"sha256:cut',
     "{",
@@ -198,7 +198,7 @@ def test_a_deep_document_is_masked_or_left(depth: int) -> None:
 
 @pytest.mark.parametrize("data", [b"\xff hunter2", b"hunter2 \xc3", "hunter2é".encode()])
 def test_a_secret_among_bytes_that_are_no_text_is_masked(data: bytes) -> None:
-    """The other bytes stay unchanged."""
+    """A secret among bytes that are not UTF-8 is masked, and the other bytes stay unchanged."""
     masked = json.loads(StreamRedactor(Redactor(["hunter2"]))(log(data)))
     assert base64.b64decode(masked["logs"][0]["data"]) == data.replace(b"hunter2", b"***")
 
@@ -219,7 +219,7 @@ SPANS = st.lists(
 def test_no_time_is_negative_whatever_the_clock_says(
     spans: list[tuple[str, str, str, bool]],
 ) -> None:
-    """No event, step, record, report or drawing has a negative time."""
+    """No event, step, record, report or drawing has a negative time, whatever the clock shows."""
     lines = []
     for digest, started, completed, cached in spans:
         name = f"[{digest} 1/1] RUN make"
@@ -229,7 +229,7 @@ def test_no_time_is_negative_whatever_the_clock_says(
     assert all(event.seconds >= 0 for event in events if isinstance(event, StepFinished))
     assert all(step.seconds >= 0 and (step.began or 0) >= 0 for step in trace.steps)
     assert (trace.began or 0) >= 0
-    # Unknown times are not taken for 1970: no step lasts until today.
+    # Unknown times are not read as 1970, so no step lasts from then until today.
     assert all(step.began is not None or not step.seconds for step in trace.steps)
     steps = list_recorded_steps(Account(trace, trace, Metadata()), Redactor())
     report = make_report([parse_record(make_record(*steps).to_json(), "here")])
@@ -240,7 +240,7 @@ def test_no_time_is_negative_whatever_the_clock_says(
 
 
 def test_a_step_that_ended_before_it_began_took_no_time() -> None:
-    """A step with such a span counts only its valid spans."""
+    """A step that ended before it began counts only its valid spans."""
     back = vertex(started="2026-01-01T00:00:09Z", completed="2026-01-01T00:00:03Z")
     assert [step.seconds for step in read([back])[0].steps] == [0.0]
     again = vertex(completed="2026-01-01T00:00:04Z")
@@ -264,7 +264,7 @@ def cut_anywhere(data: bytes, draw: st.DataObject) -> list[bytes]:
 
 @given(st.text(alphabet="aé\U0001f40b\r\n", max_size=40), st.data())
 def test_lines_do_not_depend_on_how_a_log_is_cut(text: str, draw: st.DataObject) -> None:
-    """Lines are the same wherever messages are cut, and overwritten text is gone."""
+    """A log has the same lines wherever its messages are cut, and overwritten text is gone."""
     chunks = cut_anywhere(text.encode(), draw)
     lines = [vertex(), *map(log, chunks), vertex(completed="2026-01-01T00:00:01Z")]
     *whole, last = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
@@ -305,13 +305,13 @@ def measure_peak(lines: Iterable[str]) -> int:
 
 @pytest.mark.parametrize("chunk", [b"x" * 32_000, b"10%\r" * 8_000, b"word " * 6_400])
 def test_a_line_without_end_takes_bounded_memory(chunk: bytes) -> None:
-    """A line of 30 MB takes as much memory as one of a few."""
+    """A line of 30 MB takes as much memory as one of a few MB."""
     message = log(chunk)
     assert measure_peak([vertex(), *([message] * 1_000)]) < 12 * LONGEST_LINE
 
 
 def test_a_long_line_in_one_message_takes_a_few_times_as_much() -> None:
-    """A message is decoded piece by piece."""
+    """A message is decoded piece by piece, so it takes less than three times its size."""
     size = 20_000_000
     assert measure_peak([vertex(), log(b"x" * size)]) < 3 * size
 
@@ -354,7 +354,7 @@ class Process:
 def test_of_a_line_that_never_ends_the_beginning_is_read(
     monkeypatch: pytest.MonkeyPatch, length: int, end: str
 ) -> None:
-    """The beginning is read, and later lines as usual."""
+    """Only the beginning of a line that is too long is read, and later lines are read as usual."""
     monkeypatch.setattr("bxcache.process.LONGEST_LINE", 10)
     said = f"first\n\n{'x' * length}\nlast{end}".encode() + b"\xff" * bool(end)
     running = RunningProcess(cast("Any", Process(said)))
@@ -363,7 +363,7 @@ def test_of_a_line_that_never_ends_the_beginning_is_read(
 
 
 class Talker(Process):
-    """A process that keeps printing after it is asked to end."""
+    """A process that keeps printing after a signal to end."""
 
     args = "talker"
 
@@ -384,7 +384,7 @@ class Talker(Process):
 
 
 def test_what_a_command_says_when_it_is_stopped_is_dropped() -> None:
-    """The output is read, so that the command can end, but not stored."""
+    """The output of a stopped command is read, so that the command can end, but not stored."""
     process = cast("Any", Talker(50))
     tracemalloc.start()
     try:
@@ -441,7 +441,7 @@ def test_plain_lines_obey_no_control_sequence() -> None:
 
 
 def test_masking_looks_at_a_long_line_once() -> None:
-    """Masking takes linear time, though a URL's scheme could begin at any letter."""
+    """Masking scans a long line once, though a URL's scheme could begin at any letter."""
     assert mask_url("a" * 3_000_000) == "a" * 3_000_000
     text = "a" * 1_000_000 + "://me:pw@example.com/"
     assert mask_url(text) == "a" * 1_000_000 + "://***@example.com/"
