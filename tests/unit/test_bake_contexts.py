@@ -1,4 +1,4 @@
-"""Tests of separate paths for folders that several targets of a bake read."""
+"""Tests that each target of a bake reads a shared folder by its own path."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_no_two_targets_read_a_folder_by_one_path(shop: Path, directory: str) ->
 
 @given(st.integers(min_value=2, max_value=30))
 def test_there_are_paths_for_any_number_of_targets(number: int) -> None:
-    """There is no limit, because the parent of the root is the root."""
+    """The number of paths is unlimited, because the parent of the root is the root."""
     directory = Path.cwd()
     targets = read(**{f"t{each}": "." for each in range(number)})
     paths = [text.partition("=")[2] for text in give_own_paths(targets, directory)]
@@ -72,12 +72,12 @@ def test_there_are_paths_for_any_number_of_targets(number: int) -> None:
     ],
 )
 def test_what_is_no_folder_in_common_keeps_its_name(shop: Path, contexts: dict[str, str]) -> None:
-    """Folders that are not shared keep their paths."""
+    """Only a folder that several targets share gets other paths."""
     assert list(give_own_paths(read(**contexts), shop)) == []
 
 
 def test_named_contexts_count_too(shop: Path) -> None:
-    """Named contexts get their own paths, where bake may read them anyway."""
+    """Named contexts get their own paths, unless bake would need an entitlement to read them."""
     named = {"inside": "web", "outside": "../beside", "image": "docker-image://busybox"}
     targets = {
         "a": BuildSettings(context="api", build_contexts=named),

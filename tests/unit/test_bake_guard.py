@@ -1,4 +1,4 @@
-"""Tests of what a bake file may set in an untrusted build, from a table of a target's keys."""
+"""Tests of the keys that a bake file may set in an untrusted build, from a table of all keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# For each key: a value that counts, and one that asks, with the `--allow` that permits it, if any.
+# For each key: harmless values, and values that need permission, with their `--allow`, if any.
 COUNTS: dict[str, list[Any]] = {
     "context": [".", "sub", "https://example.com/app.git", "docker-image://alpine"],
     "contexts": [{"a": "sub", "b": "target:base", "c": "docker-image://alpine"}],
@@ -110,7 +110,7 @@ def guard(printed: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[st
 
 
 def test_every_key_is_decided() -> None:
-    """An unclassified key asks."""
+    """Every key is listed as harmless or as needing permission."""
     assert COUNTS.keys() | ASKS.keys() - {"what-comes-next"} == KEYS.keys()
 
 
@@ -126,7 +126,7 @@ def test_what_is_harmless_stays_as_it_is(key: str, value: object, checkout: Path
 def test_what_asks_is_left_out_unless_the_caller_lets_it(
     key: str, value: object, allow: str, checkout: Path
 ) -> None:
-    """Only the right `--allow` keeps a key."""
+    """Only the right `--allow` keeps a key that needs permission."""
     printed = {"context": ".", key: value}
     kept, (refused,) = guard(printed, checkout)
     assert not kept.get(key) or key == "context"
@@ -140,18 +140,18 @@ def test_the_dockerfile_lies_in_the_context_that_counts(checkout: Path) -> None:
     """The Dockerfile of a remote context is not a local file."""
     assert guard({"context": "sub", "dockerfile": "../link/x"}, checkout)[1] == ["dockerfile"]
     assert guard({"context": "https://a.b/c.git", "dockerfile": "x"}, checkout)[1] == []
-    # Docker still reads that from this machine.
+    # Docker still reads an absolute path from this machine.
     there = {"context": "https://a.b/c.git", "dockerfile": "/x"}
     assert guard(there, checkout)[1] == ["dockerfile"]
     assert guard({"context": "/etc", "dockerfile": "x"}, checkout)[1] == ["context"]
 
 
 class Evaluating(Docker):
-    """A docker whose bake prints one target, and reads definitions as some release of buildx does.
+    """A docker whose bake prints one target, and reads definitions as a release of buildx does.
 
     Attributes:
-        escapes: it prints texts as written in a file.
-        environments: its environment at each call.
+        escapes: whether it prints texts as written in a file.
+        environments: the environment of each call.
     """
 
     def __init__(self, printed: dict[str, Any], *, escapes: bool = False) -> None:

@@ -85,7 +85,7 @@ def sets(arguments: tuple[str, ...]) -> list[str]:
 
 
 def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
-    """The caches count whatever the caller sets, and the targets are last."""
+    """The caches take precedence over the caller's `--set`, and the targets are last."""
     request = ask(
         base,
         targets=("default", "web"),
@@ -140,7 +140,7 @@ IMPORTED = use(IMPORT, "local", "type=local,src=/s")
     ("imported", "targets", "apart"),
     [
         (True, (), True),
-        # Without a cache nothing can be missed.
+        # Without a cache, no file can be missed.
         (False, (), False),
         # The folders of a remote bake file are not local.
         (True, ("https://example.com/app.git", "api"), False),
@@ -152,7 +152,7 @@ def test_folders_in_common_have_paths_of_their_own(
     targets: tuple[str, ...],
     apart: bool,  # noqa: FBT001
 ) -> None:
-    """With an import, targets get their own paths, and a note gives the reason."""
+    """With an import, targets get separate paths, and a note gives the reason."""
     request = ask(base, targets=targets)
     both = [
         planned(base, target(name), *([IMPORTED] if imported else [])) for name in ("api", "web")
@@ -167,7 +167,7 @@ SAVED = ("--cache-from", "type=registry,ref=r:a"), ("--cache-to", "type=registry
 
 
 def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
-    """It makes no output, tag or other cache, whatever the caller sets."""
+    """A run that saves a cache makes no output, tag or other cache, whatever the caller sets."""
     request = ask(
         base,
         targets=("default",),
@@ -198,7 +198,7 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
 
 
 def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> None:
-    """The caller's own `--set` adds no other platforms."""
+    """The caller's own `--set` adds no other platform to a run that saves one."""
     api = target("api", platforms=["linux/amd64", "linux/arm64"])
     request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
     saving = Saving((), METADATA, "linux/arm64")
@@ -208,7 +208,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
 
 
 def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
-    """Needed targets are listed too, the target itself last: each reports its own layers."""
+    """Needed targets are listed too, the target itself last, since each reports its own layers."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
     command = Bake(ask(base), base, targets).repeat("app", Saving((), METADATA))
     assert command.arguments[-1] == "app"
@@ -221,7 +221,7 @@ def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
         (".", "api", {}, "api.linux-amd64.main"),
         ("services", "api", {}, "services_api.linux-amd64.main"),
         ("a/b", "api", {}, "a_b_api.linux-amd64.main"),
-        # The scope depends on the target's name, not on what it builds.
+        # The scope depends on the target's name, not on its stage.
         (".", "api", {"target": "site"}, "api.linux-amd64.main"),
         (".", "api", {"platforms": ["linux/arm64"]}, "api.linux-arm64.main"),
     ],
@@ -229,17 +229,17 @@ def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
 def test_a_target_has_a_scope_of_its_own(
     base: Prepared, folder: str, name: str, declared: dict[str, Any], scope: str
 ) -> None:
-    """The scope is named by the target and its folder in the project."""
+    """The scope contains the target's name and its folder in the project."""
     directory = base.request.directory / folder
     base = replace(base, request=replace(base.request, directory=directory))
     found = prepare_target(base, ask(base), target(name, **declared)).scope
-    # Characters invalid in a tag are replaced, and a hash is added.
+    # Characters that are invalid in a tag are replaced, and a hash is added.
     parts = found.name.split(".")
     assert ".".join([parts[0].partition("-")[0], *parts[1:]]) == scope
 
 
 def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
-    """A target has its own settings, and the caller's for all targets."""
+    """A target has its own settings, and the caller's settings for all targets."""
     declared = target("api", context="app", args={"A": "1"}, tags=["x"])
     request = ask(base, options={"no_cache": True, "push": True})
     settings = prepare_target(base, request, declared).setup.config.build
@@ -250,14 +250,14 @@ def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
 
 
 def test_each_target_has_a_name_and_a_folder_of_its_own(base: Prepared) -> None:
-    """No two targets share a staging folder."""
+    """No two targets share a build name or a staging folder."""
     prepared = [prepare_target(base, ask(base), target(name)) for name in ("api", "web")]
     assert len({each.name for each in (base, *prepared)}) == 3
     assert len({each.folder for each in (base, *prepared)}) == 3
 
 
 def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
-    """Nothing is looked up, imported or saved for it, and a note says so."""
+    """Nothing is looked up, imported or saved for a target that exports a cache; a note says so."""
     declared = target("api", cache_to=["type=inline"])
     prepared = prepare_target(base, ask(base), declared)
     assert (prepared.backends, prepared.candidates, prepared.trust.writes) == ((), (), False)
@@ -272,7 +272,7 @@ def test_an_inline_cache_is_asked_for_once(
     args: dict[str, str],
     asked: bool,  # noqa: FBT001
 ) -> None:
-    """With that build argument buildx adds an inline cache itself."""
+    """An inline cache is requested unless a build argument already makes buildx add one."""
     declared = target("api", args=args)
     prepared = prepare_target(base, ask(base), declared)
     use = CacheUse(EXPORT, make_local(), "r/app", prepared.scope.name, (("type", "inline"),), "why")
@@ -282,7 +282,7 @@ def test_an_inline_cache_is_asked_for_once(
 
 
 def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -> None:
-    """A note names its own imports, if ours are imported too."""
+    """A note reports that the target's own imports are used, if ours are imported too."""
     declared = target("api", cache_from=["type=local,src=c"])
     prepared = prepare_target(base, ask(base), declared)
     note = "it has a `cache-from` of its own, which is imported too"
@@ -294,7 +294,7 @@ def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -
 
 
 def test_build_arguments_are_shown_as_a_command_has_them() -> None:
-    """An argument without a value has that of the environment."""
+    """An argument without a value is shown by its name, so that docker reads its variable."""
     declared = target("api", args={"A": "1", "B": None, "C": ""})
     assert describe_arguments(declared) == (
         *("--build-arg", "A=1", "--build-arg", "B", "--build-arg", "C="),
@@ -314,7 +314,7 @@ class Asked(Docker):
 
 
 def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
-    """`--print` gets the same files, values and further arguments."""
+    """`--print` gets the same files, values and further arguments as the bake."""
     docker = Asked(Answer(0, '{"target": {"api": {}, "web": {}}}', ""))
     request = ask(base, targets=("api",), files=("a.hcl",), sets=("a.b=c",), extra=("--x",))
     assert sorted(read_targets(request, docker)) == ["api", "web"]
@@ -417,7 +417,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("said", "why"), REFUSALS)
 def test_bakes_own_error_is_shown(base: Prepared, said: str, why: str) -> None:
-    """The error is shown without the text around it."""
+    """Docker's error is shown without the text around it."""
     with pytest.raises(ConfigError) as caught:
         read_targets(ask(base), Asked(Answer(1, "", said)))
     [problem] = caught.value.problems
@@ -426,7 +426,7 @@ def test_bakes_own_error_is_shown(base: Prepared, said: str, why: str) -> None:
 
 @pytest.mark.parametrize("shown", ["", "nonsense", "{}"])
 def test_output_that_is_not_a_definition_is_an_error(base: Prepared, shown: str) -> None:
-    """It is reported, not treated as a bug of bxcache."""
+    """An unreadable definition is reported as an error, not as a bug of bxcache."""
     with pytest.raises(ConfigError, match="what `--print` shows is not understood"):
         read_targets(ask(base), Asked(Answer(0, shown, "")))
 

@@ -79,7 +79,7 @@ def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known:
 @pytest.mark.parametrize(
     ("name", "target", "expected"),
     [
-        # It was built before the targets that need it.
+        # `api` was built before the targets that need it.
         ("linked", "api", dict.fromkeys(A, REUSED)),
         ("linked", "uses", {**dict.fromkeys(A, REUSED), USES[-2]: EXECUTED, USES[-1]: EXECUTED}),
         # A step that another target executes is found.
@@ -99,13 +99,13 @@ def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known:
 def test_a_step_has_the_outcome_that_it_had_for_its_target(
     name: str, target: str, expected: Outcomes
 ) -> None:
-    """The outcomes are those known from how the streams were made."""
+    """The outcomes match how the streams were made."""
     assert outcomes(trace(name, target, known=True)) == expected
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_step_is_reported_with_its_target(name: str) -> None:
-    """A step's last event matches the trace."""
+    """Each step of a target's trace also has a final event."""
     reader, events = feed(name)
     for target in TARGETS[name]:
         last = {
@@ -137,7 +137,7 @@ def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
 
 
 def test_an_excerpt_has_no_target_where_several_failed() -> None:
-    """The excerpt does not name its target, but the error after it does."""
+    """The excerpt does not state its target, but the error after it does."""
     reader = BakeReader(("a", "b"))
     began, ended = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
     for name in ("a", "b"):
@@ -149,7 +149,7 @@ def test_an_excerpt_has_no_target_where_several_failed() -> None:
 
 
 def test_an_export_is_that_of_its_target() -> None:
-    """Only `fast` got as far as its export."""
+    """Only `fast`, which got as far as its export, has one."""
     reader, _ = feed("failing")
     found = {
         each: reader.finish(each).find_transfers(CacheVertex.EXPORT_LOCAL)
@@ -166,7 +166,7 @@ def test_an_export_is_that_of_its_target() -> None:
     ("name", "ended"),
     [
         ("failing", ["fast"]),
-        # An old buildx does not report it.
+        # An old buildx does not report the end.
         ("failing-old", []),
         ("linked", ["api", "uses"]),
         ("merged", ["api", "web", "other"]),
@@ -228,7 +228,7 @@ DOCUMENTS = st.dictionaries(
 
 @given(st.lists(DOCUMENTS.map(json.dumps) | st.text(), max_size=4))
 def test_any_stream_of_one_target_is_read_like_a_build(lines: list[str]) -> None:
-    """This holds for any stream."""
+    """Any stream gives the same events and trace as a build's."""
     one, other = BakeReader(("app",)), TraceReader()
     for line in lines:
         assert list(one.feed(line)) == [("app", each) for each in other.feed(line)]
@@ -252,7 +252,7 @@ STEPS = st.lists(st.tuples(STAGES, TEXTS), unique=True, max_size=5)
 
 @given(st.dictionaries(st.sampled_from(["api", "web", "mx-1", "a_b"]), STEPS, min_size=2))
 def test_names_lead_to_their_targets(builds: dict[str, list[tuple[str, str]]]) -> None:
-    """A stage named like a target and brackets in an instruction cause no confusion."""
+    """A stage named like a target, or brackets in an instruction, cause no confusion."""
     reader = BakeReader(tuple(builds))
     for target, steps in builds.items():
         for number, (stage, text) in enumerate(steps, 1):
@@ -309,7 +309,7 @@ SHARED = "FROM a AS base\nRUN a\nFROM base AS api\nRUN b\nFROM base AS web\nRUN 
         (4, "api", ["api"]),
         (6, "web", ["web"]),
         (2, "", ["api", "web"]),
-        # It concerns the shared file, but none of their stages.
+        # Line 7 belongs to the shared file, but to none of their stages.
         (7, "", ["api", "web"]),
         (None, "", ["api", "web"]),
     ],
@@ -331,14 +331,14 @@ def test_a_warning_is_that_of_the_target_that_needs_the_line(
 
 
 def test_a_warning_of_docker_has_no_target() -> None:
-    """Docker does not name the target, unless there is only one."""
+    """A warning of docker belongs to no target, unless there is only one."""
     line = "WARNING: local cache import at nowhere not found"
     assert [owner for owner, _ in BakeReader(("api", "web")).feed(line)] == [""]
     assert [owner for owner, _ in BakeReader(("api",)).feed(line)] == ["api"]
 
 
 def test_a_step_that_another_target_did_is_listed_once() -> None:
-    """It has its own name, though its own vertex is never reported as done."""
+    """The step keeps its own vertex, though only the other target's vertex is reported as done."""
     reader = BakeReader(("api", "web"))
     send(reader, vertexes=[vertex("api", "own"), vertex("web", "other")])
     send(reader, vertexes=[vertex("api", "other", **DONE), vertex("web", "other", **DONE)])
@@ -373,7 +373,7 @@ def test_an_error_is_that_of_the_target_it_names(line: str, why: dict[str, bool]
 
 
 def test_a_target_without_its_own_error_has_that_of_its_step() -> None:
-    """If several targets fail, docker reports only one error."""
+    """The error of a target's step is used if docker reports only another target's error."""
     reader = BakeReader(("api", "web"))
     for name in ("api", "web"):
         broken = vertex(name, name, **DONE, error=f"{name} broke")

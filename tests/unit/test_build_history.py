@@ -38,11 +38,11 @@ def arrange(provenance: dict[str, Any]) -> dict[str, Any]:
 
 
 class FakeDocker(Docker):
-    """A client whose builder `b` has the history of the build, in SLSA 1 shape.
+    """A client whose builder `b` has the history of the build, in SLSA 1 form.
 
     Args:
-        one: the build was for a single platform.
-        fails: questions with this word fail.
+        one: whether the build was for a single platform.
+        fails: a word that makes questions fail.
     """
 
     def __init__(self, *, one: bool = False, fails: str = "") -> None:
@@ -98,7 +98,7 @@ def test_a_single_platform_has_no_name() -> None:
 
 
 def test_a_file_that_says_it_is_enough() -> None:
-    """A complete file needs no history."""
+    """A complete file is returned unchanged, without a question to docker."""
     whole = parse_metadata(json.dumps(TWO))
     assert complete_metadata(Docker(("none",)), whole) is whole
 
@@ -112,7 +112,7 @@ def test_a_file_that_says_it_is_enough() -> None:
     ],
 )
 def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
-    """A failed question is the reason, and nothing is completed in part."""
+    """A failed question becomes the reason, and nothing is completed in part."""
     found = complete(FakeDocker(fails=fails), ref)
     assert found.definitions == ()
     assert found.why_unknown == why
@@ -130,7 +130,7 @@ def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
     ],
 )
 def test_only_the_true_cause_is_blamed(version: str, platforms: int, said: str) -> None:
-    """A version is blamed only if a later one would report the layers."""
+    """A version is named as the cause only if a later one would report the layers."""
     seen = explain_unknown(version, Metadata(why_unknown="a reason"), platforms)
     assert said in seen
     assert "a reason" in seen or "0.14" in seen
