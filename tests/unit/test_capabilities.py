@@ -1,4 +1,4 @@
-"""Tests of reading and checking what docker can do."""
+"""Tests of reading and checking the capabilities of docker."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_builder_out_of_reach_has_its_error() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "garbage", "Name\n:::\n Labels"])
 def test_any_text_gives_a_builder(text: str) -> None:
-    """Missing fields are empty."""
+    """Fields missing in the text are empty."""
     assert parse_builder(text).platform is None
 
 
@@ -107,12 +107,12 @@ def test_any_text_gives_a_builder(text: str) -> None:
     ],
 )
 def test_versions_are_read(text: str, expected: tuple[int, ...] | None) -> None:
-    """A version with numbers can be compared."""
+    """A version with numbers is parsed for comparison, and any other is unknown."""
     assert parse_version(text) == expected
 
 
 def test_the_engine_is_read() -> None:
-    """The engine is read, and its absence."""
+    """The engine's version and platform are read, and so is its absence."""
     text = json.dumps(
         {"Client": {"Version": "28"}, "Server": {"Version": "27", "Os": "linux", "Arch": "arm64"}}
     )
@@ -141,7 +141,7 @@ def test_the_engine_is_read() -> None:
 def test_a_builder_that_does_not_answer_is_refused_with_its_mend(
     found: Capabilities, message: str, command: str
 ) -> None:
-    """The error names the problem and the command that fixes it."""
+    """The error contains the problem and the command that fixes it."""
     with pytest.raises(EngineError) as caught:
         check_reachable(found)
     assert message in caught.value.message
@@ -164,7 +164,7 @@ OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
     ],
 )
 def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: str) -> None:
-    """It causes only a warning, with the command that fixes it."""
+    """A builder that cannot save a cache causes only a warning, with the command that fixes it."""
     check_reachable(found)
     seen = explain_inline_only(found)
     assert seen is not None

@@ -1,4 +1,4 @@
-"""`bxcache registry`: output and exit status."""
+"""Tests of the output and the exit status of `bxcache registry`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATED, USED = NOW - 50 * DAY, NOW - 40 * DAY
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MemoryRegistry]:
-    """Three scopes and a foreign tag, in a registry that the project's configuration names."""
+    """Start the configured registry with three scopes and a foreign tag."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("registry.registry_cache", "console.tables"):
         clock = SimpleNamespace(time=lambda: NOW)
@@ -53,7 +53,7 @@ def write(registry: MemoryRegistry, tag: str, branch: str, used: float, *layers:
 
 
 def scopes(registry: MemoryRegistry) -> set[str]:
-    """The tags of existing scopes."""
+    """Return the tags of existing scopes."""
     return registry.shelf().tags.keys() & {MAIN, OLD, TAG}
 
 
@@ -184,7 +184,7 @@ def test_prune_asks_git_what_is_gone(
     words: list[str],
     left: set[str],
 ) -> None:
-    """`prune` asks git for existing branches only on request, and keeps what patterns match."""
+    """`prune` asks git for branches only with `--gone`, and keeps tags that match a pattern."""
     asked: list[tuple[Path, str]] = []
 
     def list_refs(directory: Path, remote: str) -> RemoteRefs:
@@ -200,7 +200,7 @@ def test_prune_asks_git_what_is_gone(
 def test_a_failure_of_git_removes_nothing(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If git fails, nothing is removed, not even by age, and the exit status is git's own."""
+    """If git fails, nothing is removed, not even by age, and the exit status is 72."""
 
     def fail(*_: object) -> None:
         raise PlaceError("git does not answer", hint="ask it")
@@ -312,7 +312,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
 def test_a_strangers_file_does_not_say_what_is_removed(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An untrusted file can only be read from; what to prune comes from a flag or variable."""
+    """An untrusted file may name a registry to read, but only a flag or variable one to prune."""
     monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
     before, prune = scopes(registry), ["registry", "prune", "--max-age", "1d"]
     assert run(["registry", "ls"]) == 0

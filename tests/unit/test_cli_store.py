@@ -1,4 +1,4 @@
-"""`bxcache store` and `bxcache key`: output and exit status."""
+"""Tests of the output and the exit status of `bxcache store` and `bxcache key`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = 86_400
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The store of the project in the working directory."""
+    """Return the store of the project in the working directory."""
     project = tmp_path / "project"
     (project / ".git").mkdir(parents=True)
     monkeypatch.chdir(project)
@@ -306,7 +306,7 @@ def test_the_keys_of_two_images_do_not_meet(
 def test_each_ci_system_has_its_style(
     store: Store, style: str, expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The key has a form for each CI system, to paste or to write to its file."""
+    """The key is printed in the form of each CI system, to paste or to write to its file."""
     fill(store)
     assert run(["key", "--style", style]) == 0
     out = capsys.readouterr().out
