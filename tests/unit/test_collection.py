@@ -1,4 +1,4 @@
-"""A collection keeps a store within its limits, and keeps everything that is needed."""
+"""Tests that a collection keeps a store within its limits without losing needed blobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = 86_400
 
 
 def live_set(store: Store) -> set[str]:
-    """The blobs that the index needs, by the OCI format."""
+    """Return the blobs that the index needs, by the OCI format."""
     found = set()
     for entry in json.loads((store.path / "index.json").read_text())["manifests"]:
         manifest = json.loads((store.path / "blobs" / "sha256" / entry["digest"][7:]).read_text())
@@ -35,7 +35,7 @@ def live_set(store: Store) -> set[str]:
 
 
 def size_of(store: Store) -> int:
-    """The size of the store's files, without its marks and locks."""
+    """Return the size of the store's files, without its marks and locks."""
     own = ("version", "lock", "holder", "reserve")
     return sum(
         path.stat().st_size

@@ -1,4 +1,4 @@
-"""The completions that depend on the project."""
+"""Tests of the completions that depend on the project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = Scope("image", None, (guess_platform(),)).name
 
 @pytest.fixture
 def project(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a Dockerfile and its own store."""
+    """Make a project with a Dockerfile and its own store."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM a AS deps\nFROM deps AS dev\nFROM deps\n")
@@ -35,7 +35,7 @@ def project(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def complete(*words: str) -> list[str]:
-    """The completions of the last word."""
+    """Return the completions of the last word."""
     offered = ShellComplete(cli, {}, "bxcache", VARIABLE)
     return [each.value for each in offered.get_completions(list(words[:-1]), words[-1])]
 

@@ -1,4 +1,4 @@
-"""Configuration is found, merged, checked and shown."""
+"""Tests that configuration is found, merged, checked and shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bxcache.errors import ConfigError
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A git work tree, as far as bxcache looks."""
+    """Make a folder that bxcache takes for a git work tree."""
     (tmp_path / "repo" / ".git").mkdir(parents=True)
     (tmp_path / "repo" / "deep" / "er").mkdir(parents=True)
     return tmp_path / "repo"
@@ -90,7 +90,7 @@ def test_a_pyproject_without_the_table_is_passed_over(repo: Path) -> None:
 
 
 def test_precedence_and_sources(repo: Path) -> None:
-    """The precedence is default < file < environment < flag, and each value knows its source."""
+    """The precedence is default < file < environment < flag, and each value has its source."""
     write(
         repo / "bxcache.toml",
         "[build]\ntarget = 'file'\nnetwork = 'file'\nbuilder = 'file'\n\n"

@@ -141,7 +141,7 @@ def test_the_chain_shows_which_stage_each_layer_is_from() -> None:
 
 
 def test_a_stage_without_steps_of_its_own_says_so() -> None:
-    """The stage says so with and without its chain."""
+    """A stage without its own steps says so, with and without its chain."""
     stages = make_stages(("base", 1, "scratch"), ("alias", 3, "base"))
     history = make_history(make_record(make_step("RUN x", 2, layers="x:5"), stages=stages))
     assert show(history, "alias")[3:] == ["alias  FROM base, line 3", "  no steps of its own"]
@@ -151,7 +151,7 @@ def test_a_stage_without_steps_of_its_own_says_so() -> None:
 
 
 def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
-    """It is marked if a build argument names the base and the stage is unknown."""
+    """A layer inherited through a build argument, whose stage is unknown, is marked `?`."""
     steps = (make_step("RUN x", 2, layers="x"), make_step("RUN y", 4, layers="y", parent=0))
     stages = make_stages(("dev", 1, "scratch"), ("app", 3, "${BASE}"))
     lines = show(make_history(make_record(*steps, stages=stages)), "app", chain=True)
@@ -160,7 +160,7 @@ def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
 
 
 def test_evicted_layers_are_marked() -> None:
-    """The mark replaces the size, appears in the sum, and is explained below."""
+    """The mark replaces the size, appears in the sum, and is explained below the tables."""
     present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
     lines = show(make_history(RECORD, present=present, unsaved=set()), "build")
     assert "  evicted  " in find_line(lines, "COPY src /src")
@@ -180,7 +180,7 @@ def test_evicted_layers_are_marked() -> None:
     ],
 )
 def test_unsaved_layers_are_marked(unsaved: set[str] | None, word: str, legend: str) -> None:
-    """Their digests are not among the cache's."""
+    """A layer that is missing but not evicted has its own mark, and its digest is not printed."""
     present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
     history = make_history(RECORD, present=present, unsaved=unsaved)
     lines = show(history, "build")
@@ -193,7 +193,7 @@ def test_unsaved_layers_are_marked(unsaved: set[str] | None, word: str, legend: 
 
 
 def test_unknown_layers_are_a_dash() -> None:
-    """They are counted, and a column without any value is left out."""
+    """Steps with unknown layers are counted, and a column without any value is left out."""
     steps = (make_step("FROM alpine", stage="a"), make_step("RUN x", stage="a"))
     assert show(make_history(make_record(*steps)))[3:] == [
         "a",
@@ -220,7 +220,7 @@ AMD, ARM = "linux/amd64", "linux/arm64"
 def test_platforms_are_shown_if_there_are_several(
     shown: list[list[str]], expected: list[str] | None
 ) -> None:
-    """The platforms shown count, not those built."""
+    """The column appears only if the platforms of the shown steps differ."""
     steps = [
         make_step(f"RUN {number}", 2, layers=f"x{number}", platforms=tuple(platforms))
         for number, platforms in enumerate(shown)
@@ -250,12 +250,12 @@ def test_platforms_are_shown_if_there_are_several(
     ],
 )
 def test_the_first_line_describes_the_build(more: dict[str, Any], expected: str) -> None:
-    """It has the build's age, outcome, steps, and the branch if known."""
+    """The first line has the build's age, outcome and steps, and the branch if known."""
     assert show(make_history(make_record(make_step("RUN x"), **more)))[0] == f"{SCOPE}: {expected}"
 
 
 def test_a_failed_step_says_why() -> None:
-    """The error is below its stage."""
+    """The error of a failed step is printed below its stage."""
     failed = make_step("RUN x", 2, outcome=Outcome.FAILED, error="exit code: 3\n" + "y" * 200)
     record = make_record(failed, stages=make_stages(("a", 1, "scratch")), exit_status=1)
     lines = show(make_history(record))
@@ -296,7 +296,7 @@ def test_long_texts_are_cut_unless_all_is_wanted() -> None:
 
 
 def test_places_are_shown_on_request() -> None:
-    """They have their own column, empty if unknown."""
+    """Places have their own column, which is empty where a place is unknown."""
     place = "/store/blobs/sha256/" + name_digest("x")[7:]
     history = long_history("RUN x", places={name_digest("x"): place})
     lines = show(history, places=True)
@@ -362,7 +362,7 @@ def test_nothing_reaches_a_terminal_as_it_came(
     [("RUN é ✓ 日本", "RUN é ✓ 日本"), (r"a\nb", r"a\nb"), ("'\n'", r"'\n'"), (UGLY, VISIBLE)],
 )  # fmt: skip
 def test_what_can_be_printed_stays(text: str, shown: str) -> None:
-    """Other scripts, quotes and backslashes are unchanged."""
+    """Other scripts, quotes and backslashes are printed unchanged."""
     assert show_text(text) == shown
 
 
@@ -373,7 +373,7 @@ CHAINS = (
 
 
 def test_a_cache_without_a_record_shows_its_chains() -> None:
-    """Known values are shown in the same way; a layer of two chains counts once."""
+    """A chain is a table like a stage's, and a layer in two chains counts once."""
     assert show(make_history(None, chains=CHAINS), chain=True) == [
         f"{SCOPE}: 3 layers, 1.0 kB in 2 chains",
         "in /store",
@@ -422,7 +422,7 @@ def test_digests_are_one_a_line(
     chain: bool,  # noqa: FBT001
     expected: list[str],
 ) -> None:
-    """Whole digests are in the order of the stages from the bottom, each once."""
+    """Full digests are printed in the order of the stages, from the bottom, each once."""
     text = render_digests(history, history.find_stages(names), chain=chain)
     assert text.split("\n") == ([name_digest(name) for name in expected] or [""])
 
@@ -435,7 +435,7 @@ def read(document: dict[str, Any]) -> Any:  # noqa: ANN401  # a document
 
 
 def test_a_script_reads_all_of_a_history() -> None:
-    """The document has whole digests, bytes and seconds, but no key of arguments."""
+    """The document has full digests, bytes and seconds, but not the key of the arguments."""
     record = make_record(
         *STEPS,
         stages=STAGES,
@@ -524,7 +524,7 @@ def test_a_script_reads_the_chain_of_a_stage() -> None:
 
 
 def test_a_script_reads_chains_with_the_same_keys() -> None:
-    """Values that need a record are null or empty."""
+    """Values that need a record are null or empty in the document."""
     history = make_history(None, chains=CHAINS)
     document = read(describe_history(history, (), chain=False))
     assert document.keys() == read(describe_history(make_history(RECORD), (), chain=False)).keys()
@@ -544,7 +544,7 @@ def test_a_script_reads_chains_with_the_same_keys() -> None:
 
 
 def test_a_document_can_hold_what_is_no_text() -> None:
-    """A branch from a variable may contain bytes that are not UTF-8."""
+    """A branch from a variable may contain bytes that are not UTF-8, and stays unchanged."""
     history = ugly_history()
     assert read(describe_history(history, history.stages, chain=True))["scope"] == UGLY
 
@@ -595,7 +595,7 @@ def test_two_builds_are_compared_by_stage() -> None:
 
 
 def test_where_nothing_differs_it_says_so() -> None:
-    """No step is shown."""
+    """A comparison of equal builds shows no step and says that no layers differ."""
     assert compare(RECORD, RECORD)[3:] == [
         "base     3 -> 3             same",
         "build    2 -> 2             same",
@@ -606,7 +606,7 @@ def test_where_nothing_differs_it_says_so() -> None:
 
 
 def test_what_is_not_known_is_not_said_to_be_the_same() -> None:
-    """Layers unknown to a buildx before 0.14 are not compared."""
+    """Steps whose layers are unknown, as before buildx 0.14, are counted and not compared."""
     record = make_record(make_step("RUN x", stage="a"))
     assert compare(record, record)[-2:] == [
         "no layers differ",
@@ -617,7 +617,7 @@ def test_what_is_not_known_is_not_said_to_be_the_same() -> None:
 
 
 def test_what_became_of_a_step_stands_below_it() -> None:
-    """A base image matches despite its digest, and only for the same platform."""
+    """A base image is matched despite its digest, and a step only for the same platform."""
     stages = make_stages(("a", 1, "x"))
     before = make_record(
         make_step("FROM x@1", 1, layers="x1:1"),
@@ -642,7 +642,7 @@ def test_what_became_of_a_step_stands_below_it() -> None:
 
 
 def test_a_long_step_is_cut_in_a_comparison_too() -> None:
-    """`full` shows it whole."""
+    """A comparison has at most 120 columns, unless `full` is set."""
     stages = make_stages(("a", 1, "scratch"))
     before, after = (
         make_record(make_step("RUN " + "x" * 200, 2, layers=f"{name}:1"), stages=stages)
@@ -653,7 +653,7 @@ def test_a_long_step_is_cut_in_a_comparison_too() -> None:
 
 
 def test_a_script_reads_a_comparison() -> None:
-    """The document has whole digests, and each stage's state."""
+    """The document has full digests and each stage's state."""
     first, second = make_history(RECORD), make_history(AFTER)
     differences = compare_stages(first.stages, second.stages)
     document = read(describe_difference(first, second, differences))

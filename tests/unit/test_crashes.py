@@ -1,4 +1,4 @@
-"""Interrupted anywhere, a process leaves a valid store in which earlier caches still hit."""
+"""Tests that a process interrupted anywhere leaves a valid store whose earlier caches still hit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_process_can_be_killed_at_any_call(
     folder: Path,
     effort: Effort,
 ) -> None:
-    """Killed before any call that changes a file, each scope is whole, old or new."""
+    """Killed before any call that changes a file, a process leaves each scope whole, old or new."""
     operation = OPERATIONS[name]
     operation.prepare(folder / "before")
     before = read_entries(folder / "before") if not operation.mends else {}

@@ -1,4 +1,4 @@
-"""Docker's login to a registry, from config files of docker and others."""
+"""Tests of reading docker's login to a registry, from the config files of docker and others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "s:e:c:r:e:t"
 
 
 def encode(user: str, secret: str) -> str:
-    """Encode a login like `docker login`."""
+    """Encode a login as `docker login` does."""
     return base64.b64encode(f"{user}:{secret}".encode()).decode()
 
 
@@ -46,7 +46,7 @@ class Helper:
 
 @pytest.fixture(autouse=True)
 def helper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Helper:
-    """A helper without logins, and no config file."""
+    """Set up a helper without logins, and no config file."""
     found = Helper()
     monkeypatch.setattr("bxcache.registry.credentials.ask", found)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -94,7 +94,7 @@ def test_an_entry_of_the_config_file(tmp_path: Path, entry: object, expected: Lo
 def test_any_user_and_password_come_back(
     tmp_path_factory: pytest.TempPathFactory, user: str, secret: str
 ) -> None:
-    """Any user (without a colon) and password round-trip."""
+    """Any user without a colon and any password are read back unchanged."""
     found = find(
         tmp_path_factory.mktemp("docker"), {"auths": {HOST: {"auth": encode(user, secret)}}}
     )
@@ -206,7 +206,7 @@ def test_a_helper_can_give_an_identity_token(tmp_path: Path, helper: Helper) -> 
 def test_a_helper_that_does_not_help_leaves_the_file(
     tmp_path: Path, helper: Helper, answer: Answer | Exception
 ) -> None:
-    """After a missing, failing, late or confused helper, the file is used."""
+    """After a missing, failing, late or malformed answer of a helper, the file is used."""
     helper.answer = answer
     settings = {"credsStore": "desktop", "auths": {HOST: ENTRY}}
     assert find(tmp_path, settings) == STORED
