@@ -1,4 +1,4 @@
-"""Tests that the stages of a Dockerfile are those that BuildKit's own parser finds.
+"""Tests that a Dockerfile has the stages that BuildKit's own parser finds.
 
 https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/parser/parser.go
 """
@@ -57,7 +57,7 @@ def test_the_stages_of_the_recorded_dockerfile() -> None:
     ],
 )  # fmt: skip
 def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]]) -> None:
-    """Names are in lower case; unnamed stages are numbered."""
+    """Each `FROM` begins a stage; names are in lower case, and unnamed stages are numbered."""
     assert heads(text) == expected
 
 
@@ -70,16 +70,16 @@ def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]
         ("FROM a\nRUN x \\\nFROM b", [("stage-0", 1, "a")]),
         ("FROM a\nRUN x \\ \t\nFROM b", [("stage-0", 1, "a")]),
         ("FROM a\nRUN x \\", [("stage-0", 1, "a")]),
-        # Comments and empty lines do not end it.
+        # Comments and empty lines do not end an instruction.
         ("FROM a AS i\nRUN x \\\n# y\n\n# z\nFROM b\nFROM c", [("i", 1, "a"), ("stage-1", 7, "c")]),
-        # A comment does not continue, nor does a line that ends in an escaped backslash.
+        # A comment does not continue, and neither does a line that ends in an escaped backslash.
         ("FROM a\n# x \\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
         ("FROM a\nRUN x \\\\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
         # The first lines can choose another character.
         ("# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 2, "a")]),
         ("#syntax=x\n# Escape = ` \nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a")]),
         ("# escape=`\nFROM a\nRUN dir C:\\\nFROM b", [("stage-0", 2, "a"), ("stage-1", 4, "b")]),
-        # Not after another comment, an empty line, or an unknown directive.
+        # A directive does not count after another comment, an empty line, or an unknown directive.
         ("# x\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
         ("\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
         ("# x=y\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
@@ -88,7 +88,7 @@ def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]
 def test_an_instruction_can_have_several_lines(
     text: str, expected: list[tuple[str, int, str]]
 ) -> None:
-    """Its line is its first one."""
+    """The line of an instruction is its first one."""
     assert heads(text) == expected
 
 
@@ -200,7 +200,7 @@ USES = [
 
 @pytest.mark.parametrize(("instruction", "used"), USES)
 def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
-    """A stage needs earlier stages by name or number."""
+    """A stage needs the earlier stages that it uses by name or number."""
     stages = list_stages(f"FROM i AS a\nFROM i AS b\nFROM i AS last\n{instruction}\n")
     assert {stage.name for stage in list_needed(stages, None)} == {"last", *used}
 
@@ -234,7 +234,7 @@ def test_only_what_feeds_the_target_is_needed(target: str | None, needed: set[st
 def test_of_stages_of_one_name_the_last_one_before_is_used(
     end: str, target: str | None, lines: set[int]
 ) -> None:
-    """A target is the last stage of its name."""
+    """A target is the last stage of its name, and a base is the last earlier one."""
     stages = list_stages(f"FROM i AS x\nFROM i AS x\nFROM i\n{end}\n")
     assert {stage.line for stage in list_needed(stages, target)} == lines
 
@@ -281,7 +281,7 @@ def test_a_written_dockerfile_is_read_back(
     verb: str,
     end: str,
 ) -> None:
-    """Names, lines, last lines and bases are read back, whatever the content."""
+    """Names, lines, last lines and bases are read back, whatever the stages contain."""
     lines, expected = list(opening), []
     for number, (name, base, bodies) in enumerate(stages):
         line = len(lines) + 1

@@ -60,7 +60,7 @@ def name_all(text: str) -> str:
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES)
 def test_a_name_stands_at_the_end_of_its_from(text: str, expected: str | None) -> None:
-    """Nothing else changes, and no line moves."""
+    """Only names are added to unnamed stages, and no line moves."""
     expected = expected or text.replace("FROM a", "FROM a AS n0").replace("FROM b", "FROM b AS n1")
     named = name_all(text)
     assert named.rstrip() == expected.rstrip()
@@ -88,7 +88,7 @@ LINES = st.sampled_from(
 
 @given(st.lists(LINES, max_size=12).map("\n".join))
 def test_whatever_stands_there_no_line_moves(text: str) -> None:
-    """Removing the new names gives the original lines."""
+    """Removing the new names from a copy gives the original lines."""
     named = name_all(text)
     lines = text.split("\n")
     changed = named.split("\n")

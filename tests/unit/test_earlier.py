@@ -1,4 +1,4 @@
-"""The records of earlier builds are found in every backend, and make a report."""
+"""Tests that the records of earlier builds are found in every backend and used in a report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OTHER = "image.elsewhere.main"
 
 
 def record(scope: str, started: float, *, imported: str = "", **more: Any) -> Record:  # noqa: ANN401  # a record's fields
-    """A build of one step that took as many seconds as it began after 1970."""
+    """Return a build of one step that took as many seconds as it began after 1970."""
     outcome = Outcome.REUSED if imported else Outcome.EXECUTED
     step = make_step("RUN a", 2, layers="a:10", seconds=started, outcome=outcome)
     caches = RecordedCache(backend="local", place="/s", scope=imported, imported=True)
@@ -47,7 +47,7 @@ def keep(store: Store, *records: Record) -> None:
 
 @pytest.fixture
 def project(store: Store, tmp_path: Path) -> Path:
-    """A folder that is a project of its own, with a config file that names the store."""
+    """Make a project with a config file that contains the store."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM scratch\n")
@@ -92,7 +92,7 @@ def test_so_many_of_each_scope_as_are_asked_for(store: Store) -> None:
 
 
 def test_what_failed_does_not_hide_what_succeeded_before(store: Store) -> None:
-    """A failed build does not count, since it knows nothing of the steps after the failed one."""
+    """A failed build, which has no steps after the failed one, does not count against the limit."""
     keep(store, record(OWN, 1.0), record(OWN, 2.0))
     keep(store, *(record(OWN, started, exit_status=1) for started in (3.0, 4.0)))
     found = read_earlier([DirectoryHolder(store.path)], EarlierQuery((OWN,), 9.0, most=1))
@@ -102,7 +102,7 @@ def test_what_failed_does_not_hide_what_succeeded_before(store: Store) -> None:
 def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
     store: Store, tmp_path: Path
 ) -> None:
-    """The next place is read only for scopes that the first one does not know."""
+    """Unless everywhere is searched, a place is read only for scopes not found before."""
     copy = Store(tmp_path / "copy")
     keep(store, record(OWN, 1.0))
     keep(copy, record(OWN, 2.0), record(OTHER, 3.0))
@@ -168,6 +168,6 @@ def test_a_damaged_record_is_reported(store: Store, project: Path) -> None:
 
 
 def test_nothing_is_known_of_what_was_never_built(project: Path) -> None:
-    """The error names the searched places."""
+    """The error names the image of which no build is known."""
     with pytest.raises(RecordError, match="no build of `image` is known"):
         find_report(HistoryRequest(directory=project))
