@@ -1,4 +1,4 @@
-"""The help of the commands, and its examples."""
+"""Tests of the help of the commands and its examples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINES = [
 
 
 def list_placeholders(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
-    """The commands of a group and its subgroups, by path."""
+    """Yield the commands of a group and its subgroups, with their paths."""
     for name, command in group.commands.items():
         path = f"{above} {name}".strip()
         if isinstance(command, click.Group):
@@ -57,7 +57,7 @@ def test_a_command_is_imported_when_it_is_named(path: str) -> None:
 
 @pytest.mark.parametrize(("path", "line"), LINES, ids=[line for _, line in LINES])
 def test_an_example_is_understood(path: str, line: str) -> None:
-    """Every example parses with the flags and arguments of its command."""
+    """Every example is parsed with the flags and arguments of its command."""
     words = shlex.split(line.partition(" > ")[0])[1:]
     own, _ = split_extra(words)
     depth = len(path.split())

@@ -1,4 +1,4 @@
-"""A store may come from anywhere: a CI cache, another user, a broken disk."""
+"""Tests of stores from anywhere: a CI cache, another user or a broken disk."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_any_change_of_any_file_ends_in_a_whole_store(
 
 
 def find_safely(store: Store, part: str) -> Path | None:
-    """The part, or None if an earlier change hides it."""
+    """Return the part, or None if an earlier change hides it."""
     try:
         path = find_part(store, part)
     except (StoreError, StopIteration, KeyError):
@@ -189,7 +189,7 @@ def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) ->
 
 
 def test_a_name_that_is_listed_twice_is_found_in_time() -> None:
-    """A duplicate name is found in linear time among many names."""
+    """A duplicate name among many names is found in linear time."""
     entry = {"mediaType": "m", "digest": digest_of(b"x"), "size": 1}
     names = [*map(str, range(50_000)), "twice", "twice"]
     entries = [{**entry, "annotations": {REF_NAME: name}} for name in names]

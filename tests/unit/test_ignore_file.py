@@ -1,4 +1,4 @@
-"""Tests of the note about a store in a build context; real docker checks the rest elsewhere."""
+"""Tests of the note about a store in a build context; tests with real docker check the rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def notes(folder: Path, store: Path, **settings: object) -> list[str]:
 def test_the_line_that_the_note_names_excludes_the_store(
     file: str, name: str, ignored: str, tmp_path: Path
 ) -> None:
-    """The note names the store's path and the ignore file that counts."""
+    """The note contains the store's path, the ignore file and a line that excludes the store."""
     store, counts = tmp_path / "build" / name / "cache", tmp_path / file
     (tmp_path / "ci").mkdir()
     counts.write_text(ignored)

@@ -115,7 +115,7 @@ def test_a_repository_has_one_name(url: str) -> None:
     ],
 )
 def test_the_folder_in_a_repository_is_in_the_name(url: str, file: str | None) -> None:
-    """The folder identifies the image."""
+    """The name contains the folder in the repository, from the URL or the Dockerfile."""
     assert name(url, file) == "//github.com/docker/buildx//hack/tool"
 
 
@@ -143,5 +143,5 @@ def test_a_dockerfile_behind_a_url_is_outside() -> None:
 
 @pytest.mark.parametrize("text", ["https://[", "https://", "git@", "//", "#", "https://a?subdir=%"])
 def test_no_context_is_an_error(text: str) -> None:
-    """Any context has a valid name; docker reports what is wrong with it."""
+    """Any context has a valid name; docker reports an invalid context."""
     assert re.fullmatch(r"[A-Za-z0-9_][\w.-]*", Scope(name(text), None, ("linux/amd64",)).name)
