@@ -55,7 +55,7 @@ def test_a_failed_step_has_its_file_and_line(file: str, context: str, expected: 
     assert note == Annotation("exit code: 2", True, "[build] RUN make", expected, 17)  # noqa: FBT003
 
 
-def test_the_line_of_one_is_no_line_of_another() -> None:
+def test_a_steps_line_does_not_go_to_another_step() -> None:
     """Docker quotes only one step's line, and a step's own line comes first."""
     several = failed(STEP, replace(STEP, stage="test", line=3))
     assert [position(each) for each in annotate_failure(several, "it broke", WORDS)] == [
@@ -64,7 +64,7 @@ def test_the_line_of_one_is_no_line_of_another() -> None:
     ]
 
 
-def test_of_several_platforms_the_one_is_named() -> None:
+def test_the_platform_of_a_failed_step_is_named() -> None:
     """The platform distinguishes steps with the same text."""
     [note] = annotate_failure(failed(replace(STEP, platform="linux/arm64")), "it broke", WORDS)
     assert note.title == "[build (linux/arm64)] RUN make"
@@ -117,7 +117,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
 
 
 @given(TEXTS, TEXTS.filter(bool), TEXTS)
-def test_no_text_gets_out_of_its_place(text: str, title: str, file: str) -> None:
+def test_no_text_changes_other_parts_of_an_annotation(text: str, title: str, file: str) -> None:
     """A provider reads exactly the annotation's parts, whatever they contain."""
     note = Annotation(text, title=title, file=file, line=7)
     [github] = render_annotations([note], "github")

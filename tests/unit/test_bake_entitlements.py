@@ -85,7 +85,9 @@ HERE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("printed", HERE, ids=json.dumps)
-def test_what_is_below_the_working_directory_is_free(folder: Path, printed: dict[str, Any]) -> None:
+def test_paths_below_the_working_directory_need_no_entitlement(
+    folder: Path, printed: dict[str, Any]
+) -> None:
     """Local paths below it, remote contexts and texts that are not paths need no entitlement."""
     assert ask(folder, printed) == []
 
@@ -135,7 +137,7 @@ BEYOND: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("printed", "missing"), BEYOND, ids=json.dumps)
-def test_what_is_beyond_has_to_be_allowed(
+def test_paths_outside_the_working_directory_need_an_entitlement(
     folder: Path, printed: dict[str, Any], missing: list[str]
 ) -> None:
     """A path outside needs exactly the entitlement that is named."""
@@ -179,7 +181,7 @@ UPSTREAM: list[tuple[str, dict[str, Any], tuple[str, ...], list[str]]] = [
 
 
 @pytest.mark.parametrize(("printed", "allowed", "missing"), [each[1:] for each in UPSTREAM])
-def test_what_is_allowed_is_free(
+def test_allowed_paths_are_not_missing(
     folder: Path, printed: dict[str, Any], allowed: tuple[str, ...], missing: list[str]
 ) -> None:
     """The cases of buildx's own tests give its results."""
@@ -199,13 +201,15 @@ def test_what_is_allowed_is_free(
         ({"entitlements": ["network.host"]}, "app.entitlements=network.host"),
     ],
 )
-def test_what_a_caller_sets_is_allowed(folder: Path, printed: dict[str, Any], text: str) -> None:
+def test_values_set_by_the_caller_are_allowed(
+    folder: Path, printed: dict[str, Any], text: str
+) -> None:
     """A value of `--set` is allowed, except a context to read."""
     assert ask(folder, printed, sets=(text,)) == []
     assert ask(folder, {**printed, "context": "/"}, sets=(text, "*.context=/")) == ["fs.read=/"]
 
 
-def test_each_target_is_looked_at(folder: Path) -> None:
+def test_each_target_is_checked(folder: Path) -> None:
     """Each target is checked, and its missing entitlements state its name and the reason."""
     targets = define(a={"context": ".."}, b={}, c={"context": "..", "network": "host"})
     outside = "it reads `..` outside the working directory"
@@ -225,7 +229,7 @@ def test_the_working_directory_may_be_a_link(folder: Path) -> None:
 
 
 @given(st.lists(st.sampled_from(["..", ".", "src", "sub", "out", "lost", "x\0", "", "/"])))
-def test_no_path_gets_away(parts: list[str]) -> None:
+def test_any_path_that_leads_out_needs_an_entitlement(parts: list[str]) -> None:
     """Any path that leads out needs an entitlement, and is allowed with it."""
     path = "/".join(parts) or "."
     printed, here = {"output": [local(path)]}, Path(__file__).parent
@@ -249,7 +253,7 @@ def test_no_path_gets_away(parts: list[str]) -> None:
         ({"BAKE_ALLOW_REMOTE_FS_ACCESS": "1", "BUILDX_BAKE_ENTITLEMENTS_FS": "1"}, True, False),
     ],
 )
-def test_buildx_variables_turn_off_what_concerns_files(
+def test_buildx_variables_disable_only_file_checks(
     variables: dict[str, str],
     remote: bool,  # noqa: FBT001
     free: bool,  # noqa: FBT001
@@ -281,7 +285,7 @@ def read(folder: Path, *extra: str, docker: Docker | None = None) -> list[str]:
     return [*read_targets(request, docker or Asked(("docker",)))]
 
 
-def test_a_bake_that_asks_for_more_is_refused(
+def test_a_bake_without_its_entitlements_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error lists the entitlements and the flags that allow them."""
@@ -302,7 +306,9 @@ def test_a_bake_that_asks_for_more_is_refused(
     assert read(folder, "--allow=fs=*", "--set=*.entitlements=network.host") == ["p", "q"]
 
 
-def test_buildx_variable_lets_files_alone_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buildx_variable_keeps_checks_of_the_host(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Entitlements of the host are still checked when buildx's variable disables file checks."""
     monkeypatch.setenv("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
     with pytest.raises(ConfigError) as caught:
@@ -315,7 +321,7 @@ def test_buildx_variable_lets_files_alone_be(folder: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("version", "asks"), [("v0.16.2", False), ("v0.17.0", True), ("v0.0.0+unknown", True)]
 )
-def test_a_buildx_without_the_flag_asks_for_nothing(
+def test_a_buildx_without_allow_needs_no_entitlement(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     version: str,

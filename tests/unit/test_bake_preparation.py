@@ -84,7 +84,7 @@ def sets(arguments: tuple[str, ...]) -> list[str]:
     return [value for flag, value in pairwise(arguments) if flag == "--set"]
 
 
-def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
+def test_the_callers_values_come_before_the_caches(base: Prepared) -> None:
     """The caches take precedence over the caller's `--set`, and the targets are last."""
     request = ask(
         base,
@@ -108,7 +108,7 @@ def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
     ]
 
 
-def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
+def test_a_target_keeps_its_own_imports(base: Prepared) -> None:
     """The first `--set` replaces the file's imports, so they are repeated before ours."""
     declared = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
     ours = use(IMPORT, "local", "type=local,src=/s"), use(IMPORT, "registry", "type=registry,ref=r")
@@ -122,7 +122,7 @@ def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
     assert sets(render(ask(base), base, planned(base, declared))) == []
 
 
-def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
+def test_the_builder_is_the_projects(base: Prepared) -> None:
     """Bake uses the project's builder, like a build."""
     (base.request.directory / "bxcache.toml").write_text('[build]\nbuilder = "big"\n')
     base = replace(base, setup=load_setup(base.request.directory, {}))
@@ -146,7 +146,7 @@ IMPORTED = use(IMPORT, "local", "type=local,src=/s")
         (True, ("https://example.com/app.git", "api"), False),
     ],
 )
-def test_folders_in_common_have_paths_of_their_own(
+def test_shared_folders_have_separate_paths(
     base: Prepared,
     imported: bool,  # noqa: FBT001
     targets: tuple[str, ...],
@@ -166,7 +166,7 @@ def test_folders_in_common_have_paths_of_their_own(
 SAVED = ("--cache-from", "type=registry,ref=r:a"), ("--cache-to", "type=registry,ref=r:b")
 
 
-def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
+def test_a_saving_run_writes_nothing_else(base: Prepared) -> None:
     """A run that saves a cache makes no output, tag or other cache, whatever the caller sets."""
     request = ask(
         base,
@@ -197,7 +197,7 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
     assert (command.metadata, command.targets) == (METADATA, ("api",))
 
 
-def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> None:
+def test_a_saving_run_builds_only_its_platform(base: Prepared) -> None:
     """The caller's own `--set` adds no other platform to a run that saves one."""
     api = target("api", platforms=["linux/amd64", "linux/arm64"])
     request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
@@ -207,7 +207,7 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
     assert sets == ["*.args.A=1", "api.platform=linux/arm64"]
 
 
-def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
+def test_a_saving_run_bakes_needed_targets(base: Prepared) -> None:
     """Needed targets are listed too, the target itself last, since each reports its own layers."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
     command = Bake(ask(base), base, targets).repeat("app", Saving((), METADATA))
@@ -226,7 +226,7 @@ def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
         (".", "api", {"platforms": ["linux/arm64"]}, "api.linux-arm64.main"),
     ],
 )
-def test_a_target_has_a_scope_of_its_own(
+def test_a_target_has_its_own_scope(
     base: Prepared, folder: str, name: str, declared: dict[str, Any], scope: str
 ) -> None:
     """The scope contains the target's name and its folder in the project."""
@@ -238,7 +238,7 @@ def test_a_target_has_a_scope_of_its_own(
     assert ".".join([parts[0].partition("-")[0], *parts[1:]]) == scope
 
 
-def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
+def test_a_target_is_built_with_its_settings(base: Prepared) -> None:
     """A target has its own settings, and the caller's settings for all targets."""
     declared = target("api", context="app", args={"A": "1"}, tags=["x"])
     request = ask(base, options={"no_cache": True, "push": True})
@@ -249,7 +249,7 @@ def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
     assert (plain.no_cache, plain.push) == (True, False)
 
 
-def test_each_target_has_a_name_and_a_folder_of_its_own(base: Prepared) -> None:
+def test_each_target_has_its_own_name_and_folder(base: Prepared) -> None:
     """No two targets share a build name or a staging folder."""
     prepared = [prepare_target(base, ask(base), target(name)) for name in ("api", "web")]
     assert len({each.name for each in (base, *prepared)}) == 3
@@ -267,7 +267,7 @@ def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
 
 
 @pytest.mark.parametrize(("args", "asked"), [({}, True), ({"BUILDKIT_INLINE_CACHE": "1"}, False)])
-def test_an_inline_cache_is_asked_for_once(
+def test_an_inline_cache_is_requested_once(
     base: Prepared,
     args: dict[str, str],
     asked: bool,  # noqa: FBT001
@@ -281,7 +281,7 @@ def test_an_inline_cache_is_asked_for_once(
     assert ("api.cache-to=type=inline" in words) == asked
 
 
-def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -> None:
+def test_a_targets_own_imports_are_reported(base: Prepared, store: Store) -> None:
     """A note reports that the target's own imports are used, if ours are imported too."""
     declared = target("api", cache_from=["type=local,src=c"])
     prepared = prepare_target(base, ask(base), declared)
@@ -293,7 +293,7 @@ def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -
     assert note in plan_target(declared, prepared).notes
 
 
-def test_build_arguments_are_shown_as_a_command_has_them() -> None:
+def test_build_arguments_are_shown_as_flags() -> None:
     """An argument without a value is shown by its name, so that docker reads its variable."""
     declared = target("api", args={"A": "1", "B": None, "C": ""})
     assert describe_arguments(declared) == (
@@ -313,7 +313,7 @@ class Asked(Docker):
         return self.answer
 
 
-def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
+def test_targets_are_read_as_they_will_be_baked(base: Prepared) -> None:
     """`--print` gets the same files, values and further arguments as the bake."""
     docker = Asked(Answer(0, '{"target": {"api": {}, "web": {}}}', ""))
     request = ask(base, targets=("api",), files=("a.hcl",), sets=("a.b=c",), extra=("--x",))
@@ -355,7 +355,7 @@ def test_a_question_is_not_built(
     assert docker.words == [""]
 
 
-def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
+def test_a_question_gets_the_arguments_of_the_bake(base: Prepared) -> None:
     """The question gets the same files, values and flags, but no caches."""
     request = ask(
         base,
@@ -390,7 +390,7 @@ def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
         (("--unknown",), False),
     ],
 )
-def test_what_is_passed_on_is_judged(
+def test_unknown_arguments_prevent_a_repeated_run(
     base: Prepared,
     extra: tuple[str, ...],
     again: bool,  # noqa: FBT001

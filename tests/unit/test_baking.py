@@ -92,7 +92,7 @@ def statuses(prepared: Prepared, name: str, *uses: CacheUse) -> dict[str, int]:
         ("failing-old", (), False),
     ],
 )
-def test_a_target_that_came_to_its_end_has_not_failed(
+def test_a_finished_target_has_not_failed(
     base: Prepared,
     stream: str,
     uses: tuple[CacheUse, ...],
@@ -102,7 +102,7 @@ def test_a_target_that_came_to_its_end_has_not_failed(
     assert statuses(base, stream, *uses) == {"fast": 0 if ended else 1, "bad": 1, "slow": 1}
 
 
-def test_one_node_of_several_does_not_speak_for_all(base: Prepared) -> None:
+def test_one_node_does_not_decide_for_all(base: Prepared) -> None:
     """With several nodes, an end is not trusted: another may still build the other platform."""
     builder = base.capabilities.builder
     nodes = (*builder.nodes, Node("other", "running", "v0.25.2"))
@@ -133,7 +133,7 @@ class Insisted(Stop):
 
 
 @pytest.mark.parametrize("more", [0, 1, 5])
-def test_ctrl_c_ends_what_saves(more: int) -> None:
+def test_ctrl_c_ends_all_saves(more: int) -> None:
     """Each Ctrl-C stops the running saves again, and the waiting saves never begin."""
     stop = Insisted(more)
     begun: list[int] = []
@@ -159,9 +159,7 @@ def test_ctrl_c_ends_what_saves(more: int) -> None:
     assert [each.cancelled() for each in jobs] == [False] * 4 + [True] * 16
 
 
-def test_a_bake_can_be_stopped_in_all_that_it_runs(
-    base: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bake_can_be_stopped_completely(base: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bake's request has a stop for its runs of docker, which is the caller's own if given."""
     seen: list[Stop | None] = []
 
@@ -176,13 +174,15 @@ def test_a_bake_can_be_stopped_in_all_that_it_runs(
     assert seen[1] is own
 
 
-def test_no_target_is_no_bake(base: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bake_without_targets_does_nothing(
+    base: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without targets, the caller is not asked to accept them, and docker is not run."""
     request = declare(monkeypatch, base, lambda _: {})
     assert bake_targets(request, accept=lambda _: pytest.fail("asked")) == {}
 
 
-def test_what_the_first_of_two_runs_executed_was_executed(base: Prepared) -> None:
+def test_a_step_executed_in_the_first_of_two_runs_counts_as_executed(base: Prepared) -> None:
     """Steps executed in the first run stay executed, and a finished target stays successful."""
 
     def hear(outcome: Outcome, status: int) -> RunResult:

@@ -58,7 +58,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return replace
 
 
-def test_all_that_are_declared_are_meant_where_none_is_named(request_: BuildRequest) -> None:
+def test_all_declared_images_are_chosen_by_default(request_: BuildRequest) -> None:
     """Without names, all declared images are chosen in the file's order, else the named ones."""
     assert choose_images(request_, ()) == NAMES
     assert choose_images(request_, ("web", "api")) == ("web", "api")
@@ -72,7 +72,7 @@ def test_all_that_are_declared_are_meant_where_none_is_named(request_: BuildRequ
         (("nope", "nope"), ["`nope` is not declared", "`nope` is given twice"]),
     ],
 )
-def test_all_that_is_wrong_with_the_names_is_told(
+def test_all_wrong_names_are_reported(
     request_: BuildRequest, names: tuple[str, ...], expected: list[str]
 ) -> None:
     """Each wrong name has its own problem in the error."""
@@ -82,7 +82,7 @@ def test_all_that_is_wrong_with_the_names_is_told(
     assert all(each in str(caught.value) for each in expected)
 
 
-def test_without_images_there_is_nothing_to_build(tmp_path: Path) -> None:
+def test_without_images_a_build_is_refused(tmp_path: Path) -> None:
     """A project that declares no image gives an error that says so."""
     with pytest.raises(ConfigError, match="no image is declared"):
         choose_images(BuildRequest(directory=tmp_path), ())
@@ -131,7 +131,7 @@ def test_without_images_there_is_nothing_to_build(tmp_path: Path) -> None:
         ("[[cache.backends]]\ntype = 'local'\ndir = 'store'\n", {}, []),
     ],
 )
-def test_what_would_be_written_twice_is_refused_before_anything_runs(
+def test_duplicate_outputs_are_refused_before_anything_runs(
     request_: BuildRequest,
     builds: Callable[..., None],
     added: str,
@@ -161,7 +161,7 @@ def test_what_would_be_written_twice_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize("words", [("--metadata-file", "m.json"), ("--iidfile=id",)])
-def test_a_file_that_docker_would_write_for_each_is_refused(
+def test_a_file_that_each_image_would_write_is_refused(
     request_: BuildRequest, words: tuple[str, ...]
 ) -> None:
     """Docker's own file flags are refused for several images."""
@@ -171,7 +171,7 @@ def test_a_file_that_docker_would_write_for_each_is_refused(
         build_batch(request, NAMES)
 
 
-def test_what_is_wrong_with_any_image_is_told_at_once(request_: BuildRequest) -> None:
+def test_problems_of_all_images_are_reported_at_once(request_: BuildRequest) -> None:
     """A problem that every image has is reported once."""
     request = BuildRequest(options={"network": 7, "target": []}, directory=request_.directory)
     with pytest.raises(ConfigError) as caught:
@@ -180,7 +180,7 @@ def test_what_is_wrong_with_any_image_is_told_at_once(request_: BuildRequest) ->
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 9])
-def test_no_more_are_built_at_once_than_is_said(
+def test_the_number_of_parallel_builds_is_limited(
     request_: BuildRequest, builds: Callable[..., None], jobs: int
 ) -> None:
     """As many images are built at once as allowed, and no more."""
@@ -207,7 +207,7 @@ def test_no_more_are_built_at_once_than_is_said(
     assert most == min(jobs, len(NAMES))
 
 
-def test_one_that_fails_leaves_the_others_alone(
+def test_a_failed_image_leaves_the_others_alone(
     request_: BuildRequest, builds: Callable[..., None]
 ) -> None:
     """The overall status is that of the first failed image, and each error is kept."""
@@ -241,13 +241,13 @@ def test_one_that_fails_leaves_the_others_alone(
         ([BuildFailedError("x", exit_status=2), BuildFailedError("x", exit_status=3)], 2),
     ],
 )
-def test_what_failed_is_never_told_as_done(errors: list[BxcacheError | None], status: int) -> None:
+def test_any_failure_sets_the_status(errors: list[BxcacheError | None], status: int) -> None:
     """A failed build takes precedence over an error of bxcache, and both over a stopped build."""
     outcomes = {str(at): ImageOutcome(str(at), error=each) for at, each in enumerate(errors)}
     assert find_status(outcomes) == status
 
 
-def test_the_others_are_stopped_where_that_is_asked_for(
+def test_fail_fast_stops_the_other_images(
     request_: BuildRequest, builds: Callable[..., None]
 ) -> None:
     """Stopped images do not decide the status, and waiting images never begin."""
@@ -273,7 +273,7 @@ def test_the_others_are_stopped_where_that_is_asked_for(
     assert set(began) == {"api", "worker"}
 
 
-def test_an_interrupt_stops_them_all(request_: BuildRequest, builds: Callable[..., None]) -> None:
+def test_an_interrupt_stops_all_images(request_: BuildRequest, builds: Callable[..., None]) -> None:
     """A KeyboardInterrupt stops all running builds and reaches the caller."""
     stopped: list[bool] = []
     begun = threading.Barrier(len(NAMES))
@@ -297,7 +297,7 @@ def test_an_interrupt_stops_them_all(request_: BuildRequest, builds: Callable[..
     assert stopped == [True, True]
 
 
-def test_each_line_has_its_image_in_front(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_line_is_prefixed_with_its_image(capsys: pytest.CaptureFixture[str]) -> None:
     """Every line of a multi-line text is prefixed with its image."""
     import sys  # noqa: PLC0415
 

@@ -57,7 +57,7 @@ def hear(outcomes: str, chains: dict[str, str]) -> tuple[RunResult, Metadata]:
         ("rre", "ic", "make", "icl"),
     ],
 )
-def test_what_is_borrowed_and_what_rests_on_it(
+def test_borrowed_steps_and_the_layers_on_them_are_found(
     outcomes: str, known: str, borrowed: str, sound: str
 ) -> None:
     """Reused steps without a known layer are borrowed, and layers built on them are unsound."""
@@ -76,14 +76,14 @@ def test_a_known_layer_on_an_unknown_one_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(("known", "borrowed"), [("", [2, 3, 4]), ("icl", [])])
-def test_a_step_without_a_layer_counts_where_it_was_needed(known: str, borrowed: list[int]) -> None:
+def test_a_step_without_a_layer_counts_if_it_was_needed(known: str, borrowed: list[int]) -> None:
     """A reused step, which may have no layer before an export, is borrowed if it was needed."""
     ran, metadata = hear("rrr", {**CHAINS, "make": ""})
     found = find_borrowing(ran, metadata, Known({*known}))
     assert [each.line for each in found.steps] == borrowed
 
 
-def test_the_warning_names_what_was_saved_of_it() -> None:
+def test_the_warning_names_the_saved_layers() -> None:
     """The warning has stage, line and instruction; it is absent if no borrowed layer was saved."""
     ran, metadata = hear("rre", CHAINS)
     found = find_borrowing(ran, metadata, Known(set()))
@@ -97,7 +97,7 @@ def test_the_warning_names_what_was_saved_of_it() -> None:
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_a_doubt_refuses_and_does_not_warn(silent: bool) -> None:  # noqa: FBT001
+def test_a_doubt_refuses_without_a_warning(silent: bool) -> None:  # noqa: FBT001
     """A doubt makes the build unsound, but only known borrowing causes a warning."""
     ran, metadata = hear("rrr", CHAINS)
     known = Known({*"im"}, None if silent else "the donor is out of reach")
@@ -109,7 +109,7 @@ def test_a_doubt_refuses_and_does_not_warn(silent: bool) -> None:  # noqa: FBT00
     assert found.doubt in found.refuse()
 
 
-def test_a_doubt_about_what_was_not_needed_is_none() -> None:
+def test_a_doubt_does_not_matter_if_nothing_was_reused() -> None:
     """A build that executed everything borrowed nothing."""
     ran, metadata = hear("eee", CHAINS)
     assert not find_borrowing(ran, metadata, Known(set(), "a doubt")).is_unsound

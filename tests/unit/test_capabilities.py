@@ -138,7 +138,7 @@ def test_the_engine_is_read() -> None:
         ),
     ],
 )
-def test_a_builder_that_does_not_answer_is_refused_with_its_mend(
+def test_an_unreachable_builder_is_refused_with_a_remedy(
     found: Capabilities, message: str, command: str
 ) -> None:
     """The error contains the problem and the command that fixes it."""
@@ -163,7 +163,7 @@ OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
         ),
     ],
 )
-def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: str) -> None:
+def test_a_builder_without_cache_export_still_builds(found: Capabilities, why: str) -> None:
     """A builder that cannot save a cache causes only a warning, with the command that fixes it."""
     check_reachable(found)
     seen = explain_inline_only(found)
@@ -172,7 +172,7 @@ def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: st
     assert seen.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
 
 
-def test_a_builder_that_saves_everything_needs_no_words() -> None:
+def test_a_fully_capable_builder_causes_no_warning() -> None:
     """A containerd image store or an unknown version causes no warning."""
     assert not explain_inline_only(GOOD)
     assert not explain_inline_only(replace(GOOD, engine="dev"))
@@ -189,7 +189,7 @@ def test_a_builder_that_saves_everything_needs_no_words() -> None:
         ("docker", "running", False),
     ],
 )
-def test_a_sleeping_builder_is_one_that_a_build_starts(
+def test_a_sleeping_builder_is_accepted(
     driver: str,
     status: str,
     expected: bool,  # noqa: FBT001

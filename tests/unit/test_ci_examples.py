@@ -73,9 +73,7 @@ def test_a_file_is_valid_by_its_systems_schema(system: str) -> None:
         ("buildkite", "depends_on:", "depend_on:"),
     ],
 )
-def test_the_schema_would_tell_a_mistake(
-    system: str, right: str, wrong: str, tmp_path: Path
-) -> None:
+def test_the_schema_detects_a_mistake(system: str, right: str, wrong: str, tmp_path: Path) -> None:
     """A file with one changed word is invalid."""
     text = (EXAMPLES / system / FILES[system]).read_text()
     assert right in text
@@ -92,7 +90,7 @@ def test_all_yaml_is_clean() -> None:
     assert [problem for file in YAML for problem in lint(file)] == []
 
 
-def test_the_lint_would_tell_a_mistake(tmp_path: Path) -> None:
+def test_the_lint_detects_a_mistake(tmp_path: Path) -> None:
     """A duplicate key is reported."""
     (tmp_path / "twice.yml").write_text("a: 1\na: 2\n")
     assert len(lint(tmp_path / "twice.yml")) == 1
@@ -117,13 +115,13 @@ def test_the_jenkinsfile_is_a_declarative_pipeline() -> None:
 
 
 @pytest.mark.parametrize("text", ["pipeline {", "pipeline {}\n}", "sh 'x", "a / b"])
-def test_the_parser_of_jenkinsfiles_refuses_what_is_not_balanced(text: str) -> None:
+def test_the_parser_of_jenkinsfiles_refuses_unbalanced_text(text: str) -> None:
     """An unbalanced or unknown text raises an error, so the previous test can fail."""
     with pytest.raises(ValueError, match=r"closed|what is this"):
         parse_jenkinsfile(text)
 
 
-def test_circleci_keeps_the_store_under_the_keys_that_bxcache_prints(
+def test_circleci_uses_the_keys_that_bxcache_prints(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The example contains the output of `bxcache key --style circleci` for that repository."""
@@ -150,7 +148,7 @@ def walk(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any YAML
     return []
 
 
-def test_what_comes_from_elsewhere_has_a_version() -> None:
+def test_external_components_have_a_version() -> None:
     """Actions, images and plugins are pinned in their usual form."""
     steps = read_file("github-actions")["jobs"]["image"]["steps"]
     used = [step["uses"] for step in steps if "uses" in step]
@@ -180,12 +178,12 @@ def test_every_step_of_buildkite_logs_in() -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, *(p.parent.name for p in EXAMPLES.glob("*/Dockerfile"))])
-def test_the_list_of_examples_has_each(name: str) -> None:
+def test_the_list_contains_each_example(name: str) -> None:
     """The list has a link to the folder of each example."""
     assert f"]({name}/)" in (EXAMPLES / "README.md").read_text()
 
 
-def test_every_link_of_the_list_leads_somewhere() -> None:
+def test_every_link_of_the_list_is_valid() -> None:
     """Each link leads to an existing file or folder."""
     links = re.findall(r"\]\(([^)#]+)\)", (EXAMPLES / "README.md").read_text())
     assert len(links) >= len(FILES)

@@ -119,13 +119,15 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         (["--backend", "type=inline,ref=a/b"], {"backends": ({"type": "inline", "ref": "a/b"},)}),
     ],
 )
-def test_flags_are_options(library: Library, arguments: list[str], options: dict[str, Any]) -> None:
+def test_flags_become_options(
+    library: Library, arguments: list[str], options: dict[str, Any]
+) -> None:
     """Only given flags are set, so that a config file can set the others."""
     assert run(["build", *arguments]) == 0
     assert library.requests[0].options == options
 
 
-def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
+def test_arguments_after_two_dashes_go_to_docker(library: Library) -> None:
     """Arguments after `--` are passed on unchanged, even those that look like our flags."""
     assert run(["build", "app", "--", "--ulimit", "nofile=1", "-t", "x", "--"]) == 0
     assert library.requests[0].extra == ("--ulimit", "nofile=1", "-t", "x", "--")
@@ -150,13 +152,15 @@ def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
         ["config", "check"],
     ],
 )
-def test_usage_errors_are_2_and_build_nothing(library: Library, arguments: list[str]) -> None:
+def test_usage_errors_exit_with_2_and_build_nothing(library: Library, arguments: list[str]) -> None:
     """A wrong flag, word or value exits with 2 before anything is built."""
     assert run(arguments) == 2
     assert not library.requests
 
 
-def test_dockers_exit_status_is_ours(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_build_exits_with_dockers_status(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Docker's error is shown first, and a note that nothing was saved comes last."""
     failed = replace(RESULT, exit_status=17, digest=None)
     library.events = [Said("ERROR: it broke")]
@@ -188,7 +192,7 @@ def test_strict_failures_show_the_result_first(
     assert err.endswith("error: the registry is down\n")
 
 
-def test_a_path_that_is_not_utf8_is_json_all_the_same(
+def test_a_path_that_is_not_utf8_is_valid_json(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Invalid bytes of a path are escaped in JSON, and Python decodes them to the same path."""
@@ -202,9 +206,7 @@ def test_a_path_that_is_not_utf8_is_json_all_the_same(
     assert os.fsencode(document["caches"][0]["place"]) == b"/caf\xe9"
 
 
-def test_each_gate_that_is_not_passed_has_a_line(
-    library: Library, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_failed_gate_has_a_line(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """Several failed gates are reported on separate lines."""
     library.outcome = GateError(["the gate `a` is no", "the gate `b` is no"], result=RESULT)
     assert run(["build"]) == 65
@@ -212,7 +214,7 @@ def test_each_gate_that_is_not_passed_has_a_line(
     assert told.splitlines() == ["the gate `a` is no", "the gate `b` is no"]
 
 
-def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_exits_with_130(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """The message of an interrupt reports the state of the caches."""
     library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
     with pytest.MonkeyPatch.context() as patch:
@@ -225,7 +227,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_bug_says_that_it_is_one(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_is_reported_as_a_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """An unexpected exception is shown with its traceback and without secrets."""
     library.outcome = ZeroDivisionError("at https://me:hunter22@example.com")
     assert run(["build"]) == 70
@@ -235,7 +237,7 @@ def test_a_bug_says_that_it_is_one(library: Library, capsys: pytest.CaptureFixtu
     assert err.startswith("error: this is a bug in bxcache; please report it")
 
 
-def test_quiet_prints_the_digest_only(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_only_the_digest(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """The quiet flags print the digest on stdout and nothing on stderr."""
     library.events = [StepFinished(STEP, Outcome.REUSED, 0), Warned("careful")]
     for flag in ("-q", "--quiet", "--progress=quiet"):
@@ -243,7 +245,7 @@ def test_quiet_prints_the_digest_only(library: Library, capsys: pytest.CaptureFi
         assert capsys.readouterr() == (f"{RESULT.digest}\n", "")
 
 
-def test_plain_progress_tells_each_step(
+def test_plain_progress_shows_each_step(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A step's line has its outcome, label and first line, and two summary lines follow."""
@@ -285,7 +287,7 @@ WARNINGS = [
 
 
 @pytest.mark.parametrize("mode", ["none", "rawjson"])
-def test_warnings_that_nobody_saw_are_told_in_the_end(
+def test_warnings_that_were_not_shown_follow_at_the_end(
     mode: str, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Warnings are printed before the summary, which refers to them."""
@@ -299,7 +301,7 @@ def test_warnings_that_nobody_saw_are_told_in_the_end(
 
 
 @pytest.mark.parametrize("mode", ["plain", "quiet"])
-def test_warnings_that_were_shown_are_not_told_again(
+def test_shown_warnings_are_not_repeated(
     mode: str, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A warning is printed once with plain progress, and never with `quiet`."""
@@ -308,7 +310,7 @@ def test_warnings_that_were_shown_are_not_told_again(
     assert capsys.readouterr().err.count("warning:") == (mode == "plain")
 
 
-def test_a_stream_that_cannot_be_kept_stops_no_build(
+def test_an_unwritable_log_does_not_stop_the_build(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A log that cannot be written causes one warning, before the digest or the summary."""
@@ -328,7 +330,7 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
         | st.sampled_from(['{"vertexes":[]}', "{", "[1]", "1", '{"a":', "ERROR: x", "[" * 9999])
     )
 )
-def test_a_kept_stream_is_json_alone(lines: list[str]) -> None:
+def test_a_log_contains_only_json(lines: list[str]) -> None:
     """Whatever docker prints, each line of the log is a document, and no line is lost."""
     file = io.StringIO()
     write = DocumentLog(file)
@@ -369,7 +371,7 @@ def test_the_document_has_the_published_keys() -> None:
         ([], 0.0),
     ],
 )
-def test_seconds_saved_are_null_where_no_record_tells_them(
+def test_saved_seconds_are_null_without_a_record(
     steps: list[tuple[Outcome, float | None]], expected: float | None
 ) -> None:
     """Unknown saved seconds are null, not 0."""
@@ -419,7 +421,7 @@ def test_config_commands(
 
 
 @pytest.mark.parametrize("extra", ["--progress=plain", "--quiet", "-q"])
-def test_what_bxcache_needs_cannot_be_dockers(
+def test_flags_that_bxcache_needs_cannot_go_to_docker(
     extra: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The error says where to write the flag instead, and docker is not run."""
@@ -429,7 +431,7 @@ def test_what_bxcache_needs_cannot_be_dockers(
 
 @pytest.mark.parametrize("flag", ["--json", "-q", "--progress=quiet"])
 @pytest.mark.parametrize("output", ["-", "type=tar", "type=oci,dest=-"])
-def test_stdout_has_room_for_one_thing(
+def test_stdout_is_used_only_once(
     flag: str, output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A document and an image's archive cannot share stdout, which is checked without docker."""
@@ -446,14 +448,14 @@ def test_the_hit_ratio_is_the_share_of_reused_steps() -> None:
     assert replace(RESULT, steps=()).hit_ratio is None
 
 
-def test_trouble_with_files_is_no_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_error_is_not_a_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """A full disk is reported as such, with exit status 74."""
     library.outcome = OSError(28, "No space left on device", "/tmp/x")
     assert run(["build"]) == 74
     assert capsys.readouterr().err == "error: No space left on device: `/tmp/x`\n"
 
 
-def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     """The help of `build` lists its flags, and the main help lists the exit statuses."""
     assert run(["build", "--help"]) == 0
     shown = capsys.readouterr().out
@@ -463,7 +465,7 @@ def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Exit status" in capsys.readouterr().out
 
 
-def test_nothing_heavy_is_loaded_for_help() -> None:
+def test_help_loads_no_heavy_library() -> None:
     """Importing the command line loads no heavy library, so that help is fast."""
     assert subprocess.Popen.__name__
     heavy = {"pydantic", "python_on_whales", "platformdirs", "rich"}
@@ -480,7 +482,9 @@ def _modules_after(code: str) -> set[str]:
         return {name.split(".")[0] for name in set(sys.modules) - before}
 
 
-def test_an_error_moves_no_cursor(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_escapes_control_characters(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Quoted text may have any origin, so its control characters are escaped; line breaks stay."""
     library.outcome = EngineError("no `\x1b[2J\x07x`", hint="a\nb\rc")
     assert run(["build", "."]) == 69
@@ -492,7 +496,7 @@ def test_an_error_moves_no_cursor(library: Library, capsys: pytest.CaptureFixtur
     ("word", "image", "context"),
     [("api", "api", None), ("web", None, "web"), ("./aip", None, "./aip"), ("-", None, "-")],
 )
-def test_a_word_is_an_image_or_a_path(
+def test_an_argument_is_an_image_or_a_path(
     word: str,
     image: str | None,
     context: str | None,
@@ -510,7 +514,7 @@ def test_a_word_is_an_image_or_a_path(
     assert (request.image, request.options.get("context")) == (image, context)
 
 
-def test_a_word_that_is_neither_is_refused(
+def test_an_unknown_argument_is_refused(
     library: Library,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -68,7 +68,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         (["-f", "-", "api"], ("api",), ("-",), ()),
     ],
 )
-def test_what_is_baked(
+def test_arguments_become_a_request(
     library: Library,
     arguments: list[str],
     targets: tuple[str, ...],
@@ -95,7 +95,7 @@ def test_what_is_baked(
         (["--backend", "type=inline,ref=a/b"], {"backends": ({"type": "inline", "ref": "a/b"},)}),
     ],
 )
-def test_flags_hold_for_all_targets(
+def test_flags_apply_to_all_targets(
     library: Library, arguments: list[str], options: dict[str, Any]
 ) -> None:
     """Flags of a build that do not belong in the bake file become options."""
@@ -103,7 +103,7 @@ def test_flags_hold_for_all_targets(
     assert library.requests[0].build.options == options
 
 
-def test_what_follows_two_dashes_is_bakes(library: Library) -> None:
+def test_arguments_after_two_dashes_go_to_bake(library: Library) -> None:
     """Arguments after `--` are passed on unchanged, even those that look like our flags."""
     assert run(["bake", "api", "--", "--allow", "network.host", "--set", "a.b=c"]) == 0
     assert library.requests[0].build.extra == ("--allow", "network.host", "--set", "a.b=c")
@@ -120,13 +120,13 @@ def test_what_follows_two_dashes_is_bakes(library: Library) -> None:
         *(["--secret", "id=x"], ["--output", "x"], ["--label", "a=b"], ["--network", "none"]),
     ],
 )
-def test_wrong_words_are_refused(library: Library, arguments: list[str]) -> None:
+def test_invalid_arguments_are_refused(library: Library, arguments: list[str]) -> None:
     """Invalid arguments exit with click's status before anything is baked."""
     assert run(["bake", *arguments]) == 2
     assert library.requests == []
 
 
-def test_stdout_is_for_data(library: Library) -> None:
+def test_stdout_is_reserved_for_data(library: Library) -> None:
     """Docker's output goes to stderr if bxcache prints a document, layers or digests."""
     for arguments, descriptor in (
         ([], 1),
@@ -188,7 +188,7 @@ OUTCOMES = {
 }
 
 
-def test_each_target_is_in_the_document(
+def test_the_document_contains_each_target(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each target has its result, its status and its error, with status 71 for a stopped one."""
@@ -206,7 +206,7 @@ def test_each_target_is_in_the_document(
     assert targets["api"]["counts"] == {"reused": 1, "executed": 1, "failed": 0}
 
 
-def test_what_became_of_each_target_is_said(
+def test_the_result_of_each_target_is_shown(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each target has its own lines, and a summary of all targets follows."""
@@ -222,16 +222,16 @@ def test_what_became_of_each_target_is_said(
     assert lines[-1].startswith("3 targets: 1 built, 2 failed, in ")
 
 
-def test_quietly_only_digests_are_printed(
-    library: Library, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_quiet_prints_only_digests(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """The digests of the targets that were built are printed, one per line."""
     library.outcomes = OUTCOMES
     assert run(["bake", "-q"]) == 3
     assert capsys.readouterr().out == f"api {RESULT.digest}\n"
 
 
-def test_the_stream_is_dockers_own(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_raw_progress_is_dockers_stream(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Docker's stream is printed line by line, without bxcache's own events."""
     library.events = [("api", Streamed('{"vertexes":[]}')), ("api", Noted("hello"))]
     assert run(["bake", "--progress", "rawjson"]) == 0
@@ -241,14 +241,14 @@ def test_the_stream_is_dockers_own(library: Library, capsys: pytest.CaptureFixtu
     assert "api | note: hello" not in err
 
 
-def test_what_is_wrong_is_told(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bake_error_is_reported(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """Bake's error is shown in its words, with the exit status of an invalid configuration."""
     library.error = ConfigError([Problem("docker buildx bake", "", "failed to find target x")])
     assert run(["bake", "x"]) == 78
     assert "docker buildx bake: failed to find target x" in capsys.readouterr().err
 
 
-def test_a_dry_run_tells_each_target_and_one_command(
+def test_a_dry_run_shows_each_target_and_one_command(
     library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The reasons are comments for the shell, and nothing is baked."""

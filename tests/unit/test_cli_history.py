@@ -108,7 +108,7 @@ def test_options_become_a_request(
         (["diff", "~0", "~1"], ["~0", "~1"]),
     ],
 )
-def test_names_are_passed_on_as_they_are(known: Known, words: list[str], names: list[str]) -> None:
+def test_names_are_passed_on_unchanged(known: Known, words: list[str], names: list[str]) -> None:
     """Names reach the lookup as written, because their meaning depends on the known builds."""
     assert run(words) == 0
     assert [request.name for request in known.asked] == names
@@ -138,7 +138,7 @@ def test_each_stage_is_shown(known: Known, capsys: pytest.CaptureFixture[str]) -
         ([], [], [name_digest("a"), "WHERE", "INHERITED"]),
     ],
 )
-def test_options_choose_what_is_shown(
+def test_options_choose_the_output(
     known: Known,
     words: list[str],
     expected: list[str],
@@ -152,9 +152,7 @@ def test_options_choose_what_is_shown(
     assert not any(request.with_places for request in known.asked)
 
 
-def test_blobs_are_located_when_they_are_asked_for(
-    known: Known, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_blobs_are_located_on_request(known: Known, capsys: pytest.CaptureFixture[str]) -> None:
     """`--blobs` adds each blob's path to the table and the document, and only then looks for it."""
     known.histories[None] = make_history(LAST, places=PLACES)
     assert "/store/b" in ask(capsys, "history", "--blobs")
@@ -176,7 +174,7 @@ def test_blobs_are_located_when_they_are_asked_for(
 )
 @pytest.mark.parametrize("flag", ["-q", "--quiet"])
 @pytest.mark.usefixtures("known")
-def test_quiet_prints_digests_only(
+def test_quiet_prints_only_digests(
     flag: str, words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Digests are printed in full, one per line."""
@@ -184,7 +182,7 @@ def test_quiet_prints_digests_only(
     assert out == "".join(f"{name_digest(name)}\n" for name in expected)
 
 
-def test_quiet_prints_nothing_where_there_are_no_layers(
+def test_quiet_prints_nothing_without_layers(
     known: Known, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not even an empty line, which a script could take for a digest, is printed."""
@@ -193,7 +191,7 @@ def test_quiet_prints_nothing_where_there_are_no_layers(
 
 
 @pytest.mark.usefixtures("known")
-def test_a_script_reads_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_history_has_a_json_document(capsys: pytest.CaptureFixture[str]) -> None:
     """The document contains the requested stages, and inherited layers on request."""
     document = read(capsys, "history")
     assert [stage["name"] for stage in document["stages"]] == ["one", "two", "lint"]
@@ -247,7 +245,7 @@ def test_two_builds_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 @pytest.mark.usefixtures("known")
-def test_a_script_reads_a_comparison(
+def test_the_comparison_has_a_json_document(
     words: list[str], states: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The document contains the requested stages, even one that only one side has."""
@@ -276,7 +274,7 @@ def test_a_script_reads_a_comparison(
     ],
 )
 @pytest.mark.usefixtures("known")
-def test_what_cannot_be_done_is_one_error(
+def test_a_failure_is_one_error(
     words: list[str], status: int, messages: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A failure is one error with advice, without a traceback, and with nothing on stdout."""
@@ -287,7 +285,7 @@ def test_what_cannot_be_done_is_one_error(
     assert told.out == ""
 
 
-def test_a_usage_error_asks_nobody(known: Known) -> None:
+def test_a_usage_error_reads_no_history(known: Known) -> None:
     """A usage error is reported before any history is read, since a registry may be slow."""
     assert run(["history", "--quiet", "--json"]) == 2
     assert known.asked == []
@@ -304,7 +302,7 @@ def test_the_help_explains_how_builds_are_named(
 
 
 @pytest.mark.parametrize("command", [["history"], ["history", "unknown ##vso[task.x]"], ["diff"]])
-def test_an_instruction_is_no_command_to_a_ci_job(
+def test_an_instruction_is_not_a_command_to_a_ci_job(
     known: Known,
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,

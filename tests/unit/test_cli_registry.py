@@ -104,7 +104,7 @@ def test_an_empty_repository_has_no_scopes(
     assert read(capsys) == {"registry": ref, "scopes": []}
 
 
-def test_a_script_reads_a_document(
+def test_ls_has_a_json_document(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The JSON document has sizes in bytes and times in seconds, sorted by tag."""
@@ -178,7 +178,7 @@ def test_prune_has_a_json_document(
         (["--max-age", "2d", "--keep", "tag:*"], {MAIN, TAG}),
     ],
 )
-def test_prune_asks_git_what_is_gone(
+def test_prune_asks_git_only_on_request(
     registry: MemoryRegistry,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
@@ -234,7 +234,7 @@ def test_a_failure_of_git_removes_nothing(
         (["ls", "--all"], 2, "No such option"),
     ],
 )
-def test_what_cannot_be_done_is_one_error(
+def test_a_failure_is_one_error(
     registry: MemoryRegistry,
     words: list[str],
     status: int,
@@ -251,7 +251,7 @@ def test_what_cannot_be_done_is_one_error(
     assert registry.asked == []
 
 
-def test_without_a_registry_it_says_how_to_name_one(
+def test_without_a_registry_the_error_says_how_to_name_one(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a registry in the configuration, the error says how to name one."""
@@ -261,7 +261,7 @@ def test_without_a_registry_it_says_how_to_name_one(
     assert run(["registry", "ls", "--ref", f"{registry.address}/app"]) == 0
 
 
-def test_a_registry_without_deletes_says_what_helps(
+def test_a_registry_without_deletes_gives_advice(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A registry without deletes gives an error with advice, and nothing is removed."""
@@ -276,7 +276,7 @@ def test_a_registry_without_deletes_says_what_helps(
     assert registry.shelf().tags == before
 
 
-def test_all_registries_of_the_configuration_are_meant(
+def test_all_configured_registries_are_used(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a name, all registries of the configuration are processed in order."""
@@ -309,7 +309,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
     assert "evil" in out
 
 
-def test_a_strangers_file_does_not_say_what_is_removed(
+def test_an_untrusted_file_does_not_choose_what_is_removed(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An untrusted file may name a registry to read, but only a flag or variable one to prune."""

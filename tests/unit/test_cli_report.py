@@ -87,7 +87,7 @@ def test_a_report_is_printed(library: Library, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("library")
-def test_files_have_the_form_that_their_suffix_says(
+def test_the_suffix_of_a_file_decides_its_form(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Several files can be written at once, and then nothing is printed."""
@@ -101,7 +101,7 @@ def test_files_have_the_form_that_their_suffix_says(
 
 @pytest.mark.parametrize("words", [["report", "-o"], ["build", "--report"]], ids=["past", "build"])
 @pytest.mark.parametrize("name", ["r.pdf", "r", "nowhere/r.md", "folder.md", "-"])
-def test_a_file_that_cannot_be_is_refused_first(
+def test_an_unwritable_file_is_refused_first(
     words: list[str],
     name: str,
     library: Library,
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_is_refused_first(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.md"]
 
 
-def test_what_is_not_known_leaves_no_file(library: Library, tmp_path: Path) -> None:
+def test_an_unknown_build_leaves_no_file(library: Library, tmp_path: Path) -> None:
     """A report of an unknown build exits with 66 and writes no file."""
     assert run(["report", "unknown", "-o", "r.md"]) == 66
     assert [*tmp_path.iterdir()] == []
@@ -135,7 +135,7 @@ def test_a_build_writes_its_reports(library: Library, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(BuildFailedError, 3), (CacheError, 75)], ids=["build", "cache"]
 )
-def test_a_build_that_fails_writes_them_too(
+def test_a_failed_build_writes_its_reports(
     error: Any,  # noqa: ANN401  # a class of errors
     status: int,
     library: Library,
@@ -149,7 +149,7 @@ def test_a_build_that_fails_writes_them_too(
     assert json.loads((tmp_path / "r.json").read_text())["scope"]["name"] == SCOPE
 
 
-def test_a_report_that_cannot_be_written_after_all_costs_no_failed_build_its_status(
+def test_a_report_that_fails_late_keeps_the_status_of_a_failed_build(
     library: Library,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -185,7 +185,7 @@ def test_a_job_has_the_report_on_its_summary_page(
 
 
 @pytest.mark.usefixtures("library")
-def test_a_summary_page_that_cannot_be_written_is_a_warning(
+def test_an_unwritable_summary_page_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A summary page that cannot be written does not change the exit status."""

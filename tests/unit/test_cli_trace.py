@@ -58,7 +58,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     return stand_in
 
 
-def test_a_build_leaves_its_trace(library: Library, tmp_path: Path) -> None:
+def test_a_build_writes_its_trace(library: Library, tmp_path: Path) -> None:
     """A trace has any file name, may be written with reports, and needs no earlier builds."""
     assert run(["build", "--trace", "r.trace"]) == 0
     assert (tmp_path / "r.trace").read_text() == render_trace(REPORT)
@@ -68,7 +68,7 @@ def test_a_build_leaves_its_trace(library: Library, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r.json").read_text())["version"] == "1"
 
 
-def test_a_build_that_fails_leaves_one_too(library: Library, tmp_path: Path) -> None:
+def test_a_failed_build_writes_its_trace(library: Library, tmp_path: Path) -> None:
     """A failed build writes its trace and exits with docker's status."""
     failed = replace(RESULT, exit_status=3)
     library.outcome = BuildFailedError("it broke", exit_status=3, result=failed)
@@ -77,7 +77,7 @@ def test_a_build_that_fails_leaves_one_too(library: Library, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("library")
-def test_a_build_is_a_part_of_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_belongs_to_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`TRACEPARENT` is the parent of the current build, but not of a past one."""
     monkeypatch.setenv("TRACEPARENT", TRACEPARENT)
     assert run(["build", "--trace", "now"]) == 0
@@ -87,9 +87,7 @@ def test_a_build_is_a_part_of_its_pipeline(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("library")
-def test_a_past_build_has_one_and_nothing_is_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_past_build_has_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`report --trace` writes the trace, and prints only a requested document."""
     assert run(["report", "--trace", "t"]) == 0
     assert capsys.readouterr().out == ""
@@ -100,7 +98,7 @@ def test_a_past_build_has_one_and_nothing_is_printed(
 
 @pytest.mark.parametrize("command", ["build", "report"])
 @pytest.mark.parametrize("name", ["nowhere/t.json", "folder", ""])
-def test_a_file_that_cannot_be_is_refused_first(
+def test_an_unwritable_file_is_refused_first(
     command: str,
     name: str,
     library: Library,
@@ -126,7 +124,7 @@ def test_a_file_that_cannot_be_is_refused_first(
         ["report", "-o", "t.json", "--trace", "t.json"],
     ],
 )
-def test_one_file_does_not_hold_two_things(
+def test_two_outputs_cannot_share_a_file(
     words: list[str], library: Library, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The same file is refused in any spelling, and its content stays unchanged."""
@@ -139,7 +137,7 @@ def test_one_file_does_not_hold_two_things(
 
 
 @pytest.mark.parametrize("option", ["--trace", "--report"])
-def test_a_file_that_cannot_be_written_after_all(
+def test_a_file_that_fails_late_is_reported(
     option: str, capsys: pytest.CaptureFixture[str], library: Library
 ) -> None:
     """The error names the file; a successful build exits with 74, a failed one keeps its status."""
@@ -156,7 +154,7 @@ def test_a_file_that_cannot_be_written_after_all(
     assert "error: No space left on device: `full.md`" in capsys.readouterr().err
 
 
-def test_one_file_that_cannot_be_written_leaves_the_others(library: Library) -> None:
+def test_an_unwritable_file_does_not_prevent_the_others(library: Library) -> None:
     """The other report and the trace are still written."""
     Path("full.md").symlink_to("/dev/full")
     assert run(["build", "--report", "full.md", "--report", "r.json", "--trace", "t"]) == 74
@@ -196,7 +194,7 @@ def test_nothing_is_written_through_a_link(
 
 
 @pytest.mark.parametrize("option", ["--trace", "--report"])
-def test_a_link_that_comes_after_the_check_is_not_followed(
+def test_a_link_created_after_the_check_is_not_followed(
     option: str, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The error says that the file was not written, and the link's target stays unchanged."""

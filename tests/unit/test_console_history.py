@@ -114,7 +114,7 @@ def test_each_stage_is_a_table_of_its_layers() -> None:
     ]
 
 
-def test_only_the_stages_that_are_asked_for_are_shown() -> None:
+def test_only_the_requested_stages_are_shown() -> None:
     """Other stages and unused marks are not mentioned."""
     step = make_step("RUN x", 2, layers="x:1")
     stages = make_stages(("one", 1, "scratch"), ("two", 3, "one"), ("-three", 4, "one"))
@@ -150,7 +150,7 @@ def test_a_stage_without_steps_of_its_own_says_so() -> None:
     assert lines[-1] == "  no steps of its own; 1 layer, 5 B with what it builds on"
 
 
-def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
+def test_layers_inherited_from_an_unknown_stage_are_marked() -> None:
     """A layer inherited through a build argument, whose stage is unknown, is marked `?`."""
     steps = (make_step("RUN x", 2, layers="x"), make_step("RUN y", 4, layers="y", parent=0))
     stages = make_stages(("dev", 1, "scratch"), ("app", 3, "${BASE}"))
@@ -192,7 +192,7 @@ def test_unsaved_layers_are_marked(unsaved: set[str] | None, word: str, legend: 
     assert printed == name_digest("out")
 
 
-def test_unknown_layers_are_a_dash() -> None:
+def test_unknown_layers_are_shown_as_a_dash() -> None:
     """Steps with unknown layers are counted, and a column without any value is left out."""
     steps = (make_step("FROM alpine", stage="a"), make_step("RUN x", stage="a"))
     assert show(make_history(make_record(*steps)))[3:] == [
@@ -254,7 +254,7 @@ def test_the_first_line_describes_the_build(more: dict[str, Any], expected: str)
     assert show(make_history(make_record(make_step("RUN x"), **more)))[0] == f"{SCOPE}: {expected}"
 
 
-def test_a_failed_step_says_why() -> None:
+def test_a_failed_step_shows_its_error() -> None:
     """The error of a failed step is printed below its stage."""
     failed = make_step("RUN x", 2, outcome=Outcome.FAILED, error="exit code: 3\n" + "y" * 200)
     record = make_record(failed, stages=make_stages(("a", 1, "scratch")), exit_status=1)
@@ -282,7 +282,7 @@ def long_history(text: str, **more: Any) -> History:  # noqa: ANN401  # a histor
     return make_history(make_record(*steps, stages=make_stages(("a", 1, "scratch"))), **more)
 
 
-def test_long_texts_are_cut_unless_all_is_wanted() -> None:
+def test_long_texts_are_cut_unless_full() -> None:
     """Lines have at most 120 columns; `full` shows whole texts and digests."""
     text = "RUN " + "0123456789" * 30
     lines = show(long_history(text))
@@ -348,7 +348,7 @@ def whole(history: History) -> str:
     ("render", "history"),
     [(whole, ugly_history()), (whole, ugly_chains()), (ugly_difference, ugly_history())],
 )
-def test_nothing_reaches_a_terminal_as_it_came(
+def test_control_characters_do_not_reach_a_terminal(
     render: Callable[[History], str], history: History
 ) -> None:
     """Control characters and line breaks are shown as in a Python string."""
@@ -361,7 +361,7 @@ def test_nothing_reaches_a_terminal_as_it_came(
     ("text", "shown"),
     [("RUN é ✓ 日本", "RUN é ✓ 日本"), (r"a\nb", r"a\nb"), ("'\n'", r"'\n'"), (UGLY, VISIBLE)],
 )  # fmt: skip
-def test_what_can_be_printed_stays(text: str, shown: str) -> None:
+def test_printable_text_stays_unchanged(text: str, shown: str) -> None:
     """Other scripts, quotes and backslashes are printed unchanged."""
     assert show_text(text) == shown
 
@@ -416,7 +416,7 @@ def test_an_empty_cache_has_no_chains() -> None:
         (make_history(None), (), False, []),
     ],
 )
-def test_digests_are_one_a_line(
+def test_digests_are_printed_one_per_line(
     history: History,
     names: tuple[str, ...],
     chain: bool,  # noqa: FBT001
@@ -434,7 +434,7 @@ def read(document: dict[str, Any]) -> Any:  # noqa: ANN401  # a document
     return found
 
 
-def test_a_script_reads_all_of_a_history() -> None:
+def test_a_history_has_a_json_document() -> None:
     """The document has full digests, bytes and seconds, but not the key of the arguments."""
     record = make_record(
         *STEPS,
@@ -503,7 +503,7 @@ def describe(text: str, line: int, seconds: float, *layers: str) -> dict[str, An
     }
 
 
-def test_a_script_reads_the_chain_of_a_stage() -> None:
+def test_the_document_has_the_chain_of_a_stage() -> None:
     """The document has inherited steps with their stage, and their layers."""
     history = make_history(RECORD)
     document = read(describe_history(history, history.find_stages(["build"]), chain=True))
@@ -523,7 +523,7 @@ def test_a_script_reads_the_chain_of_a_stage() -> None:
     ]
 
 
-def test_a_script_reads_chains_with_the_same_keys() -> None:
+def test_the_document_of_chains_has_the_same_keys() -> None:
     """Values that need a record are null or empty in the document."""
     history = make_history(None, chains=CHAINS)
     document = read(describe_history(history, (), chain=False))
@@ -543,7 +543,7 @@ def test_a_script_reads_chains_with_the_same_keys() -> None:
     }
 
 
-def test_a_document_can_hold_what_is_no_text() -> None:
+def test_a_document_can_contain_invalid_text() -> None:
     """A branch from a variable may contain bytes that are not UTF-8, and stays unchanged."""
     history = ugly_history()
     assert read(describe_history(history, history.stages, chain=True))["scope"] == UGLY
@@ -594,7 +594,7 @@ def test_two_builds_are_compared_by_stage() -> None:
     ]
 
 
-def test_where_nothing_differs_it_says_so() -> None:
+def test_equal_builds_are_reported_as_equal() -> None:
     """A comparison of equal builds shows no step and says that no layers differ."""
     assert compare(RECORD, RECORD)[3:] == [
         "base     3 -> 3             same",
@@ -605,7 +605,7 @@ def test_where_nothing_differs_it_says_so() -> None:
     ]
 
 
-def test_what_is_not_known_is_not_said_to_be_the_same() -> None:
+def test_unknown_layers_are_not_reported_as_equal() -> None:
     """Steps whose layers are unknown, as before buildx 0.14, are counted and not compared."""
     record = make_record(make_step("RUN x", stage="a"))
     assert compare(record, record)[-2:] == [
@@ -616,7 +616,7 @@ def test_what_is_not_known_is_not_said_to_be_the_same() -> None:
     assert compare(nothing, nothing)[1:] == ["", "the builds reported no stages"]
 
 
-def test_what_became_of_a_step_stands_below_it() -> None:
+def test_a_replaced_step_is_followed_by_its_replacement() -> None:
     """A base image is matched despite its digest, and a step only for the same platform."""
     stages = make_stages(("a", 1, "x"))
     before = make_record(
@@ -641,7 +641,7 @@ def test_what_became_of_a_step_stands_below_it() -> None:
     ]
 
 
-def test_a_long_step_is_cut_in_a_comparison_too() -> None:
+def test_a_long_step_is_cut_in_a_comparison() -> None:
     """A comparison has at most 120 columns, unless `full` is set."""
     stages = make_stages(("a", 1, "scratch"))
     before, after = (
@@ -652,7 +652,7 @@ def test_a_long_step_is_cut_in_a_comparison_too() -> None:
     assert find_line(compare(before, after, full=True), "  - 1 B").endswith("x" * 200)
 
 
-def test_a_script_reads_a_comparison() -> None:
+def test_a_comparison_has_a_json_document() -> None:
     """The document has full digests and each stage's state."""
     first, second = make_history(RECORD), make_history(AFTER)
     differences = compare_stages(first.stages, second.stages)

@@ -56,7 +56,9 @@ INTO = [
 
 @pytest.mark.parametrize("output", INTO)
 @pytest.mark.parametrize("way", ["option", "--output", "--output=", "-o", "-o=", "-oX", "-Do"])
-def test_no_output_goes_into_a_store(way: str, output: str, store: Path, tmp_path: Path) -> None:
+def test_no_output_is_written_into_a_store(
+    way: str, output: str, store: Path, tmp_path: Path
+) -> None:
     """An output into a store is refused, however the folder is reached and the flag is written."""
     text = output.format(store)
     given: tuple[str, ...] = (way, text)
@@ -82,7 +84,7 @@ def test_no_output_goes_into_a_store(way: str, output: str, store: Path, tmp_pat
     ids=" ".join,
 )
 @pytest.mark.usefixtures("store")
-def test_no_file_of_dockers_goes_into_a_store(extra: tuple[str, ...], tmp_path: Path) -> None:
+def test_no_file_of_docker_is_written_into_a_store(extra: tuple[str, ...], tmp_path: Path) -> None:
     """Docker's files and the caller's own caches are refused in or around the declared store."""
     with pytest.raises(ConfigError, match="would be written into the store"):
         check(tmp_path, *extra, own="caches/store")
@@ -131,7 +133,7 @@ def test_the_default_stores_of_all_projects_are_known(
             check(tmp_path, outputs=[output])
 
 
-def test_all_of_it_is_told_at_once(store: Path, tmp_path: Path) -> None:
+def test_all_destinations_are_reported_at_once(store: Path, tmp_path: Path) -> None:
     """The error lists every wrong destination with its flag."""
     with pytest.raises(ConfigError) as raised:
         check(tmp_path, "--iidfile", "link/i", "-o", "link/x", outputs=["link", "out"])
@@ -139,7 +141,7 @@ def test_all_of_it_is_told_at_once(store: Path, tmp_path: Path) -> None:
     assert str(store) in str(raised.value)
 
 
-def test_a_store_that_lost_its_hidden_files_is_one(tmp_path: Path) -> None:
+def test_a_store_without_its_hidden_files_is_recognized(tmp_path: Path) -> None:
     """The tag of a cache folder marks a store, but a folder named `.bxcache` does not."""
     (tmp_path / "CACHEDIR.TAG").write_text("Signature: 8a\n# This directory is a bxcache store\n")
     assert find_store(tmp_path / "blobs" / "sha256" / "00") == tmp_path
@@ -157,7 +159,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("count", "words"), [(row[0], row[1:]) for row in COMMANDS])
-def test_no_file_of_a_command_goes_into_a_store(
+def test_no_file_of_a_command_is_written_into_a_store(
     count: int,
     words: tuple[str, ...],
     store: Path,

@@ -119,7 +119,7 @@ def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
         pytest.param([], 10, {}, id="an empty store"),
     ],
 )
-def test_worth_least_goes_first(
+def test_the_least_valuable_layers_are_evicted_first(
     holdings: list[Holding], excess: int, expected: dict[str, set[str]]
 ) -> None:
     """The least valuable layers are evicted first, as calculated by hand."""
@@ -152,7 +152,7 @@ def live_bytes(holdings: list[Holding], evicted: dict[str, set[str]]) -> int:
 
 
 @given(stores(), st.integers(0, 400))
-def test_enough_becomes_free(holdings: list[Holding], excess: int) -> None:
+def test_enough_space_is_freed(holdings: list[Holding], excess: int) -> None:
     """Eviction frees at least the excess, or everything if that is less."""
     before = live_bytes(holdings, {})
     after = live_bytes(holdings, choose_evicted(holdings, excess))
@@ -189,7 +189,7 @@ SHARED = [
 
 @given(stores(), st.integers(1, 400))
 @example(SHARED, 1)
-def test_nothing_is_evicted_without_need(holdings: list[Holding], excess: int) -> None:
+def test_no_layer_is_evicted_without_need(holdings: list[Holding], excess: int) -> None:
     """Without its last eviction, of a layer and all layers above it, too little space is freed."""
     evicted = choose_evicted(holdings, excess)
     if live_bytes(holdings, {}) >= excess:

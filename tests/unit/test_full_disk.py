@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_disk_may_become_full_at_any_call(
+def test_a_disk_may_fill_up_at_any_call(
     name: str,
     folder: Path,
     effort: Effort,

@@ -232,7 +232,7 @@ KINDS: dict[str, tuple[Callable[[float, int], str], int, st.SearchStrategy[float
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-def test_two_figures_that_differ_are_shown_apart(kind: str, data: st.DataObject) -> None:
+def test_different_values_are_shown_differently(kind: str, data: st.DataObject) -> None:
     """Two different values never look the same in a message, however close they are."""
     show, digits, numbers = KINDS[kind]
     one = data.draw(numbers)

@@ -13,11 +13,11 @@ STALE = "stale: run `python3 -m tests.regenerate`, and look at the difference be
 
 
 @pytest.mark.parametrize("name", GENERATED, ids=str)
-def test_a_generated_file_is_as_its_code_makes_it(name: Path) -> None:
+def test_a_generated_file_is_up_to_date(name: Path) -> None:
     """Each schema is that of its model, and each report is the one last reviewed."""
     assert (ROOT / name).read_text(encoding="utf-8") == GENERATED[name](), STALE
 
 
-def test_nothing_else_stands_beside_generated_files() -> None:
+def test_only_generated_files_are_beside_them() -> None:
     """Each file in the folders of generated files is generated, and so compared."""
     assert not list_unknown(), STALE

@@ -94,7 +94,7 @@ def test_stages_are_those_of_the_dockerfile() -> None:
         ("stage-5", ["FROM alpine", "COPY --from=build /o /"], []),
     ],
 )  # fmt: skip
-def test_a_stage_has_its_own_steps_and_those_below(
+def test_a_stage_has_its_own_and_inherited_steps(
     name: str, own: list[str], inherited: list[str]
 ) -> None:
     """Copied steps are neither own nor inherited, and a stage without steps has inherited ones."""
@@ -103,13 +103,13 @@ def test_a_stage_has_its_own_steps_and_those_below(
     assert texts(stage.inherited) == inherited
 
 
-def test_each_inherited_step_tells_where_it_is_from() -> None:
+def test_each_inherited_step_has_its_stage() -> None:
     """An inherited step belongs to the stage that contains it, not to the bottom stage."""
     stage = by_name(RECORD)["build"]
     assert [step.stage for step in stage.inherited] == ["base", "base", "deps"]
 
 
-def test_layers_are_those_of_the_steps_from_the_bottom() -> None:
+def test_layers_are_listed_from_the_bottom() -> None:
     """A stage's layers include those of its base image, and its chain the inherited ones."""
     stages = by_name(RECORD)
     assert digests(stages["base"].layers) == named("a1", "a2", "apk")
@@ -149,7 +149,7 @@ def test_a_step_of_two_stages_is_in_both() -> None:
     assert history.shared == {name_digest("a")}
 
 
-def test_what_several_steps_have_is_shared() -> None:
+def test_layers_of_several_steps_are_shared() -> None:
     """The shared layers are those of a common base image and of a copied result."""
     assert make_history(RECORD).shared == {*named("a1", "a2", "out")}
 
@@ -166,7 +166,7 @@ def test_steps_are_in_the_order_of_the_dockerfile() -> None:
     assert digests(stage.layers) == named("x", "e", "l")
 
 
-def test_a_stage_that_only_a_build_argument_names_is_found_by_its_steps() -> None:
+def test_a_stage_named_by_a_build_argument_is_found_by_its_steps() -> None:
     """The stage behind `FROM ${BASE}` is found by its steps, as the Dockerfile lacks its name."""
     steps = (
         make_step("RUN a", 2, layers="a", stage="dev"),
@@ -191,7 +191,7 @@ def test_a_stage_that_only_a_build_argument_names_is_found_by_its_steps() -> Non
         (None, "", None),
     ],
 )
-def test_only_what_was_saved_can_be_evicted(
+def test_only_saved_layers_can_be_evicted(
     present: str | None, unsaved: str | None, state: str | None
 ) -> None:
     """A layer that is missing from the cache is evicted only if the build saved it."""
@@ -228,7 +228,7 @@ def test_stages_are_found_by_their_names(names: tuple[str, ...], found: list[str
         (make_history(None), ("base",), f"`{SCOPE}` has no record", "`bxcache build` leaves one"),
     ],
 )
-def test_a_stage_that_is_not_there_is_an_error(
+def test_an_unknown_stage_is_an_error(
     history: History, names: tuple[str, ...], message: str, hint: str
 ) -> None:
     """The error shows whether the stage does not exist, was not built, or has no record."""
@@ -280,7 +280,7 @@ def test_a_platform_that_was_not_built_is_an_error() -> None:
     assert caught.value.hint == "it was for `linux/amd64`, `linux/arm64`"
 
 
-def test_a_build_for_one_platform_is_for_that_of_its_scope() -> None:
+def test_a_build_for_one_platform_has_its_scopes_platform() -> None:
     """The platform of steps without one is that of the build's scope."""
     assert list_platforms(TWO_PLATFORMS) == BOTH
     assert list_platforms(RECORD) == ("linux/amd64",)
@@ -292,7 +292,7 @@ def test_a_build_for_one_platform_is_for_that_of_its_scope() -> None:
         view_stages(nowhere, "linux/arm64")
 
 
-def test_steps_without_lines_are_in_the_stage_that_buildkit_names() -> None:
+def test_steps_without_lines_are_in_buildkits_stage() -> None:
     """Steps without lines, as before buildx 0.14, are in the stage that BuildKit names."""
     steps = (
         make_step("FROM alpine", stage="build"),
@@ -306,7 +306,7 @@ def test_steps_without_lines_are_in_the_stage_that_buildkit_names() -> None:
     assert (last.name, texts(last.steps), last.inherited) == ("stage-1", ["RUN b"], ())
 
 
-def test_of_several_forms_of_a_layer_that_one_is_told_which_is_there() -> None:
+def test_the_existing_form_of_a_layer_is_shown() -> None:
     """The first existing form of a layer is shown, or the first form if that is unknown."""
     forms = (make_layer("gzip"),), (make_layer("zstd"),), (make_layer("plain"),)
     step = make_step("RUN x", 2).model_copy(update={"layers": forms[0], "alternatives": forms[1:]})
@@ -337,7 +337,7 @@ def test_the_recorded_build_has_the_stages_of_its_dockerfile() -> None:
         assert [step.stage for step in stage.inherited] == ([] if name == "base" else ["base"] * 2)
 
 
-def test_what_changed_is_told_by_stage() -> None:
+def test_changes_are_listed_by_stage() -> None:
     """A stage differs if it has another layer, but not for another outcome or time."""
     steps = list(STEPS)
     steps[1] = steps[1].model_copy(update={"seconds": 9.0, "outcome": "reused"})
@@ -351,7 +351,7 @@ def test_what_changed_is_told_by_stage() -> None:
     assert digests(build.kept) == named("out")
 
 
-def test_stages_that_only_one_build_has_come_in_order() -> None:
+def test_stages_of_only_one_build_are_listed_in_order() -> None:
     """Stages of the second build come first, and an unneeded stage counts as absent."""
     before = make_record(
         make_step("RUN a", 2, layers="a:1"),
@@ -369,7 +369,7 @@ def test_stages_that_only_one_build_has_come_in_order() -> None:
     assert (b.name, b.after, b.is_same, b.gone_bytes, b.new_bytes) == ("b", None, False, 2, 0)
 
 
-def test_a_stage_without_layers_is_still_there_or_not() -> None:
+def test_a_stage_without_layers_can_be_new() -> None:
     """A stage without layers is new or gone if the other build has none of that name."""
     (stage,) = view_stages(make_record(stages=make_stages(("empty", 1, "scratch"))))
     assert [each.is_same for each in compare_stages([stage], [stage])] == [True]

@@ -78,7 +78,7 @@ BOTH = pytest.mark.parametrize("words", [["build", "--all"], ["build", "api", "w
 
 
 @BOTH
-def test_each_image_has_reports_and_a_trace_of_its_own(library: Library, words: list[str]) -> None:
+def test_each_image_has_its_own_reports_and_trace(library: Library, words: list[str]) -> None:
     """Each file has the image's name before its suffix, even if the image failed."""
     library.results["worker"] = FAILED
     options = ["--report", "r.json", "--report", "page.html", "--trace", "t.json"]
@@ -97,7 +97,7 @@ def test_each_image_has_reports_and_a_trace_of_its_own(library: Library, words: 
     assert getattr(request, "build", request).with_earlier
 
 
-def test_each_image_has_a_stream_of_its_own(library: Library) -> None:
+def test_each_image_has_its_own_log(library: Library) -> None:
     """A build of several images has a log for each, and a bake has one log."""
     assert run(["build", "--all", "--log", "build.log"]) == 0
     assert list_files() == ["build.api.log", "build.worker.log"]
@@ -113,7 +113,7 @@ def test_each_image_has_a_stream_of_its_own(library: Library) -> None:
 
 @BOTH
 @pytest.mark.parametrize("option", ["--report", "--trace"])
-def test_a_file_that_cannot_be_written_stops_all_before_it_begins(
+def test_an_unwritable_file_stops_the_command_before_it_begins(
     library: Library, words: list[str], option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The file of one image is enough to stop the command."""
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written_stops_all_before_it_begins(
         (("b.c", "c"), ["--report", "r.json", "--report", "r.b.json"]),
     ],
 )
-def test_no_two_images_write_one_file(
+def test_no_two_images_write_the_same_file(
     library: Library,
     names: tuple[str, str],
     options: list[str],
@@ -161,7 +161,7 @@ def test_no_two_images_write_one_file(
     ],
 )
 @pytest.mark.parametrize("words", [["build", "."], ["build", "--all"], ["build", "api"], ["bake"]])
-def test_no_two_things_are_written_to_one_file(
+def test_no_two_outputs_share_a_file(
     library: Library, words: list[str], options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same file is refused in any spelling, and nothing is built."""
@@ -171,7 +171,7 @@ def test_no_two_things_are_written_to_one_file(
     assert list_files() == []
 
 
-def test_the_stream_of_a_bake_is_no_report_of_a_target(
+def test_the_log_of_a_bake_is_not_a_report_of_a_target(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bake's log is refused if it is a target's report, as soon as the targets are known."""
@@ -180,7 +180,7 @@ def test_the_stream_of_a_bake_is_no_report_of_a_target(
     assert library.requests == []
 
 
-def test_one_images_files_are_two(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_images_files_differ(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     """Two files of an image are refused if a link makes them the same."""
     Path("r.api.html").symlink_to("l.api.html")
     assert run(["build", "--all", "--report", "r.html", "--log", "l.html"]) == 2
@@ -189,7 +189,7 @@ def test_one_images_files_are_two(library: Library, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("words", [["build", "--all"], ["bake"]])
-def test_a_stream_that_cannot_be_kept_stops_no_build(
+def test_an_unwritable_log_does_not_stop_the_build(
     library: Library, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One warning names the file that could not be written."""
@@ -211,7 +211,7 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
         (["bake", "--progress", "rawjson"], "targets"),
     ],
 )
-def test_each_image_has_its_summary_below_its_name(
+def test_each_image_has_its_summary_under_its_name(
     library: Library, words: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A summary has stages, slow steps and warnings, and unseen warnings precede it."""
@@ -236,7 +236,7 @@ def test_each_image_has_its_summary_below_its_name(
     assert lines[-1].startswith(f"2 {what}: 2 built, in ")
 
 
-def test_a_link_to_another_images_file_is_that_file(library: Library) -> None:
+def test_a_link_to_another_images_file_is_refused(library: Library) -> None:
     """A link counts as the file that it leads to."""
     Path("r.api.json").symlink_to("r.worker.json")
     assert run(["build", "--all", "--report", "r.json"]) == 2
@@ -247,7 +247,7 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
 @given(NAMES)
-def test_any_name_can_be_a_part_of_a_files_name(name: str) -> None:
+def test_any_image_name_can_be_part_of_a_file_name(name: str) -> None:
     """The file stays in its folder and keeps its suffix, whatever the image's name contains."""
     named = name_file(Path("out") / "report.html", name)
     assert named.parent == Path("out")
@@ -255,7 +255,7 @@ def test_any_name_can_be_a_part_of_a_files_name(name: str) -> None:
     assert not set(named.name) & set('/\\:*?"<>|\0\n')
 
 
-def test_one_report_that_fails_leaves_the_others(
+def test_one_failed_report_leaves_the_others(
     library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The other reports and the summary are still written, and the command exits with 74."""
@@ -274,7 +274,7 @@ def test_one_report_that_fails_leaves_the_others(
     assert len(library.requests) == 1
 
 
-def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run has no build to report, so it writes no report and no log."""
     monkeypatch.setattr("bxcache.cli.actions.several.preview_build", lambda _: None)
     monkeypatch.setattr("bxcache.cli.actions.several.render_preview", lambda _: "")
@@ -283,7 +283,7 @@ def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPa
     assert library.requests == []
 
 
-def test_the_rawjson_of_several_is_refused_with_a_way_out(
+def test_rawjson_of_several_images_is_refused_with_advice(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The streams of several images would be mixed, so the error suggests `--log`."""

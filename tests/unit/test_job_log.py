@@ -111,7 +111,7 @@ def job(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_job_is_known_by_the_variables_of_its_provider(
+def test_a_job_is_recognized_by_the_variables_of_its_provider(
     provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The job of an unknown provider is recognized by `CI`, and outside CI there is no job."""
@@ -128,7 +128,7 @@ def test_a_job_is_known_by_the_variables_of_its_provider(
 
 
 @pytest.mark.parametrize("provider", FOLDING)
-def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
+def test_a_section_begins_in_the_format_of_its_provider(provider: str) -> None:
     """The section has its title, and a token that no step can guess."""
     begun = [
         [*log.mark("begin", "docker buildx build"), *log.mark("stop")]
@@ -142,7 +142,7 @@ def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_why_a_build_failed_stands_last_and_is_not_folded(job: Build, provider: str) -> None:
+def test_the_reason_for_a_failure_comes_last_and_is_not_folded(job: Build, provider: str) -> None:
     """Docker's output is folded; warnings, the summary and the step's log follow."""
     printed = tuple(f"line {number}" for number in range(3000))
     shown = job(provider, "build", events=list_events(printed))
@@ -159,7 +159,7 @@ def test_why_a_build_failed_stands_last_and_is_not_folded(job: Build, provider: 
 
 
 @pytest.mark.parametrize("provider", FOLDING)
-def test_a_good_build_says_no_more_than_its_summary_outside(job: Build, provider: str) -> None:
+def test_a_successful_build_prints_only_its_summary_outside(job: Build, provider: str) -> None:
     """Even if its first run failed, a successful build prints only warnings and its summary."""
     events = [
         *list_events(("a",)),
@@ -216,7 +216,7 @@ PARTS = st.lists(
 
 
 @given(st.sampled_from(sorted(READERS)), PARTS)
-def test_whatever_a_line_is_it_stays_one_that_is_only_shown(provider: str, text: str) -> None:
+def test_any_line_is_only_shown(provider: str, text: str) -> None:
     """The provider reads any line as one line of plain text."""
     line = text.replace("\n", "")
     defused = JobLog(provider).defuse(line)
@@ -226,13 +226,13 @@ def test_whatever_a_line_is_it_stays_one_that_is_only_shown(provider: str, text:
 
 
 @pytest.mark.parametrize("provider", sorted(READERS))
-def test_a_usual_line_is_printed_as_it_is(provider: str) -> None:
+def test_a_usual_line_is_printed_unchanged(provider: str) -> None:
     """Colours and tabs stay in a line if they hide nothing."""
     for line in ("+ make -j4", "a :: b", "\x1b[32mok\x1b[0m\t1", "# comment [x]", "--flag", ""):
         assert JobLog(provider).defuse(line) == line
 
 
-def test_elsewhere_nothing_changes(
+def test_outside_ci_nothing_changes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Outside CI, lines are printed unchanged and not repeated."""
