@@ -1,4 +1,4 @@
-"""The labels beside scopes in a registry."""
+"""Tests of the labels beside scopes in a registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DIGEST = "sha256:" + "a" * 64
 NOON = datetime(2024, 2, 29, 12, 0, tzinfo=UTC).timestamp()
 BOTH = ("linux/amd64", "linux/arm64")
 LABEL = Label(Scope("app", "test", BOTH, Owner.of_branch("feature/x")), DIGEST, NOON, NOON)
-# The years that a date of four digits has, less what time zones take at the ends.
+# The years that a date of four digits can have, less what time zones take at the ends.
 TIMES = st.integers(-30_000_000_000, 250_000_000_000).map(float)
 TEXTS = st.text(min_size=1)
 NAMES = st.text(st.characters(exclude_characters=","), min_size=1)
@@ -107,7 +107,7 @@ def test_no_document_is_an_error(document: object) -> None:
     | JSON
 )
 def test_no_annotation_is_an_error(notes: object) -> None:
-    """Unknown annotations are not an error."""
+    """Arbitrary annotations are not an error."""
     document = {"artifactType": ARTIFACT_TYPE, "annotations": notes}
     found = parse_label(json.dumps(document).encode())
     assert found is None or isinstance(found, Label)
@@ -124,7 +124,7 @@ def test_no_annotation_is_an_error(notes: object) -> None:
     ],
 )
 def test_an_incomplete_document_is_not_a_label(changed: dict[str, Any]) -> None:
-    """A missing value is not made up."""
+    """A document of another type, or without annotations, is not a label."""
     document = json.loads(render_label(LABEL))
     assert parse_label(json.dumps({**document, **changed}).encode()) is None
 
@@ -139,7 +139,7 @@ def test_each_annotation_is_needed(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z", "99999-01-01", "1e9"])
 def test_an_invalid_time_is_not_a_label(text: str) -> None:
-    """An invalid time, by which it would be pruned, is not a label."""
+    """A document with an invalid time is not a label, since pruning depends on the time."""
     document = json.loads(render_label(LABEL))
     document["annotations"]["io.bxcache.used"] = text
     assert parse_label(json.dumps(document).encode()) is None
@@ -147,7 +147,7 @@ def test_an_invalid_time_is_not_a_label(text: str) -> None:
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"artifactType":' * 100_000, b"9" * 10_000])
 def test_a_deep_document_is_no_label(body: bytes) -> None:
-    """Deep nesting, or a number that Python cannot read, is not a label."""
+    """A deeply nested document, or a number that Python cannot read, is not a label."""
     assert parse_label(body) is None
     assert not is_leaving(body)
 
@@ -219,7 +219,7 @@ def test_the_same_record_is_listed_once() -> None:
 
 
 def test_the_key_of_the_records_is_kept() -> None:
-    """The key of the records is kept for the next build; without one, no annotation is written."""
+    """The key of the records is kept for the next build, and written only if it exists."""
     keyed = Label(LABEL.scope, DIGEST, NOON, NOON, key="00ff")
     assert parse_label(render_label(keyed)) == keyed
     assert "io.bxcache.key" not in json.loads(render_label(LABEL))["annotations"]

@@ -58,7 +58,7 @@ EVENTS = st.lists(
 
 
 def test_a_step_that_was_stopped_runs_no_more() -> None:
-    """It is not drawn, and has no outcome."""
+    """A stopped step is not drawn as running and has no outcome."""
     board = Board()
     board.take(StepStarted(step("a", 1), "one"), 0.0)
     board.take(StepStarted(step("a", 1), "two"), 0.0)
@@ -160,7 +160,7 @@ def test_a_terminal_of_a_ci_job_is_not_drawn_on(
     expected: bool,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A terminal in CI gets no live view, unless `CI` says no."""
+    """A terminal in CI gets no live view, unless `CI` is empty or a word for "no"."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
     if ci is not None:

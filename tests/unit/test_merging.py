@@ -1,4 +1,4 @@
-"""A merged cache has everything that each cache has, and nothing else."""
+"""Tests that a merged cache has everything that each cache has, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cache = tuple[CacheManifest, bytes]
 
 
 def cache(config: bytes, layers: list[str], *, as_index: bool = False) -> Cache:
-    """A cache in one of BuildKit's two forms."""
+    """Make a cache in one of BuildKit's two forms."""
     blobs = [{"mediaType": LAYER_TYPE, "digest": digest, "size": 3} for digest in layers]
     named = {"mediaType": CONFIG_TYPE, "digest": digest_of(config), "size": len(config)}
     document: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
@@ -36,7 +36,7 @@ def cache(config: bytes, layers: list[str], *, as_index: bool = False) -> Cache:
 
 
 def of_chains(*chains: str, as_index: bool = False) -> Cache:
-    """A cache with chains such as `abc`: `a` is at the bottom."""
+    """Make a cache with chains such as `abc`, where `a` is at the bottom."""
     written = [[letter.encode() for letter in chain] for chain in chains]
     layers = dict.fromkeys(digest_of(layer) for chain in written for layer in chain)
     return cache(make_config(written), list(layers), as_index=as_index)
@@ -48,7 +48,7 @@ def chains_of(manifest: CacheManifest, config: bytes) -> set[tuple[str, ...]]:
 
 
 def resolve(config: bytes) -> set[tuple[Any, ...]]:
-    """Each record with its links replaced by the content they refer to."""
+    """Return each record with its links replaced by the content they refer to."""
     document = json.loads(config)
     layers, records = document["layers"], document["records"]
 
@@ -124,7 +124,7 @@ def test_one_cache_keeps_what_it_has() -> None:
 
 @pytest.mark.parametrize("config", [b"{", b"[]", b'{"layers":[3]}', b'{"records":[{"inputs":3}]}'])
 def test_an_invalid_config_is_an_error(config: bytes) -> None:
-    """An invalid config raises a StoreError that says so."""
+    """An invalid config raises a StoreError that names BuildKit's format."""
     with pytest.raises(StoreError, match="not in BuildKit's format"):
         merge_caches([of_chains("a"), cache(config, [])])
 

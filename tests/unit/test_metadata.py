@@ -78,7 +78,7 @@ def test_every_layer_of_the_cache_belongs_to_a_step(name: str) -> None:
 
 
 def test_the_image_digest_is_read() -> None:
-    """The image's digest is the one that docker wrote."""
+    """The image's digest is that in docker's metadata file."""
     metadata, _ = read("docker-28-cold")
     document = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     assert metadata.image_digest == document["containerimage.digest"]
@@ -121,7 +121,7 @@ def test_other_shapes_are_left_out(text: str) -> None:
 
 
 def test_the_file_of_a_bake_has_a_part_for_each_target() -> None:
-    """Below a target's name is the content of a build's file."""
+    """Each target's part of a bake's file has the content of a build's file."""
     own = json.loads((STREAMS / "cold.meta.json").read_text())
     other = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     text = json.dumps({"stage-0": own, "stage-1": other, "buildx.build.warnings": []})

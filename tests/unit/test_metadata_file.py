@@ -1,4 +1,4 @@
-"""Tests that docker's metadata file has as much provenance as its caller wants."""
+"""Tests that docker's metadata file has as much provenance as its caller requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WHOLE = {**USUAL, "buildConfig": {"llbDefinition": []}, "metadata": {"reproducib
 
 
 def make(provenance: object) -> dict[str, object]:
-    """Make a metadata file with the provenance of two platforms, or none."""
+    """Make a metadata file with the provenance of two platforms, or with none."""
     kept = {"buildx.build.ref": "a/b/c", "containerimage.descriptor": {"digest": "sha256:1"}}
     names = ("buildx.build.provenance", "buildx.build.provenance/linux/arm64")
     return {**kept, **(dict.fromkeys(names, provenance) if provenance else {})}
@@ -50,5 +50,5 @@ def test_a_file_names_the_callers_own_caches_only() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "nonsense"])
 def test_what_is_no_metadata_is_refused(text: str) -> None:
     """A text that is not metadata is refused, since it may contain anything."""
-    with pytest.raises(ValueError):  # noqa: PT011  # it says what json does
+    with pytest.raises(ValueError):  # noqa: PT011  # the message is json's
         limit_metadata(text, {})

@@ -1,4 +1,4 @@
-"""Packing and unpacking a store keeps everything, and takes nothing else."""
+"""Tests that packing and unpacking a store keeps everything and adds nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder except the locks."""
+    """Read every file of a folder except the locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -179,7 +179,7 @@ def make_members(
     manifest: dict[str, Any] | None = None,
     entry: dict[str, Any] | None = None,
 ) -> Members:
-    """An archive's members, made by hand; `manifest` and `entry` replace parts."""
+    """Make an archive's members by hand; `manifest` and `entry` replace parts."""
     layers = list(layers)
     config = make_config([layers])
 
@@ -232,7 +232,7 @@ def _two_of_a_name() -> Members:
 
 
 def _self_named() -> Members:
-    """A manifest cannot contain its own digest, so this one does not match its digest."""
+    """Make a manifest that lists its own digest, which therefore cannot match."""
     digest = "sha256:" + "5" * 64
     members = make_members(manifest={"layers": [_descriptor(digest=digest)]})
     manifest = next(v for k, v in members.items() if b'"layers"' in v and k != "index.json")
@@ -329,7 +329,7 @@ KEYS = st.sampled_from(
 
 @st.composite
 def mutations(draw: st.DrawFn) -> Members:
-    """A good archive with one changed document, and a matching digest and index."""
+    """Make a good archive with one changed document, and a matching digest and index."""
     change = draw(st.dictionaries(KEYS, JSON, min_size=1, max_size=2))
     where = draw(st.sampled_from(["manifest", "entry", "layer", "index", "config", "record"]))
     if where == "manifest":
@@ -379,7 +379,7 @@ def date_page(path: Path, saved: float) -> None:
 def test_a_clock_that_was_ahead_does_not_win_for_ever(
     store: Store, tmp_path: Path, ahead: str
 ) -> None:
-    """A page from a clock that was ahead does not win forever: a later archive replaces it."""
+    """A page whose clock was ahead is replaced by a later archive."""
     build(store, "app", b"ahead")
     date_page(store.path, time.time() + 400 * 86_400)
     other = store
@@ -394,7 +394,7 @@ def test_a_clock_that_was_ahead_does_not_win_for_ever(
 
 
 def test_a_scope_that_was_used_in_the_future_ages_from_now_on(store: Store) -> None:
-    """A scope used in the future starts to age now, not on that day."""
+    """The age of a scope with a last use in the future counts from now."""
     build(store, "app", b"ahead")
     date_page(store.path, time.time() + 400 * 86_400)
     store.collect(max_age=1000)

@@ -1,4 +1,4 @@
-"""The time of a step stays known as long as builds reuse it."""
+"""Tests that the time of a step is known as long as builds reuse it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_last_record_knows_what_all_before_it_took(
 
 
 def test_what_failed_or_is_a_base_image_saves_nothing() -> None:
-    """Only reused steps save time."""
+    """Failed steps and base images do not save time."""
     before = make_record(
         make_step("RUN a", 2, layers="a:10", seconds=5.0), make_step("FROM x", 1, layers="x:10")
     )

@@ -1,4 +1,4 @@
-"""What a program gets on its stdin, and what this process reads from its own."""
+"""Tests of what a program gets on its stdin, and what this process reads from its own."""
 
 from __future__ import annotations
 

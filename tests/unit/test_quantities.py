@@ -1,4 +1,4 @@
-"""Sizes, ages and durations."""
+"""Tests of sizes, ages and durations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_size_beyond_all_is_refused(text: str) -> None:
     [("30s", 30), ("90m", 5_400), ("36h", 129_600), ("14d", 1_209_600), ("2w", 1_209_600)],
 )
 def test_ages_are_read(text: str, expected: int) -> None:
-    """Ages are read in seconds, from a number and a unit."""
+    """Ages of a number and a unit are read as seconds."""
     assert parse_age(text) == expected
 
 
@@ -76,7 +76,7 @@ def test_what_is_no_age_is_refused(text: str) -> None:
     ],
 )
 def test_times_are_read(text: str, expected: float) -> None:
-    """Durations are read in seconds, from a number, perhaps with decimals and a unit."""
+    """Durations are read as seconds; decimals and a unit are optional."""
     assert parse_duration(text) == pytest.approx(expected)
 
 

@@ -1,4 +1,4 @@
-"""Secrets are masked wherever they occur."""
+"""Tests that secrets are masked wherever they occur."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_masking_is_stable(text: str) -> None:
 
 
 def mask_pieces(secrets: list[str], pieces: list[tuple[int, bytes]], *, ends: bool) -> list[bytes]:
-    """The final output of a step that prints these pieces to two streams."""
+    """Return the final output of a step that prints these pieces to two streams."""
     mask = StreamRedactor(Redactor(secrets))
     lines = [
         {"logs": [{"vertex": "v", "stream": stream, "data": base64.b64encode(piece).decode()}]}

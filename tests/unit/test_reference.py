@@ -1,4 +1,4 @@
-"""Image references."""
+"""Tests of image references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests to a registry: schemes, logins, waiting, and explained failures."""
+"""Tests of requests to a registry: schemes, logins, waiting, and explained failures."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def registry() -> Iterator[MemoryRegistry]:
 
 
 def log_in(home: Path, host: str, user: str = USER, password: str = PASSWORD) -> None:
-    """Write what `docker login` writes."""
+    """Write the file that `docker login` writes."""
     text = base64.b64encode(f"{user}:{password}".encode()).decode()
     write_settings(home, {"auths": {host: {"auth": text}}})
 
@@ -105,7 +105,7 @@ def shows_no_secret(error: RegistryError, *secrets: str) -> bool:
 
 
 def test_a_registry_on_this_machine_is_asked_in_plain(registry: MemoryRegistry) -> None:
-    """A registry on this machine is asked over plain HTTP, without credentials."""
+    """A registry on this machine is contacted over plain HTTP, without credentials."""
     reply = connect(registry.address).ask(pull())
     assert reply.status == 200
     assert reply.body == cache_manifest(b"layer")
@@ -213,7 +213,7 @@ def test_a_realm_can_have_a_query_of_its_own(registry: MemoryRegistry, home: Pat
 def test_a_denied_caller_gets_advice(
     access: str, login: str | None, registry: MemoryRegistry, home: Path
 ) -> None:
-    """The hint has the command to run and no secret; a wrong password is not retried."""
+    """The hint has the command to run and no password; a wrong password is not retried."""
     registry.access = access
     if login:
         log_in(home, registry.address, password="the-wrong-password")
@@ -405,7 +405,7 @@ def test_trouble_that_passes_is_waited_for(
 def test_a_registry_says_how_long(
     registry: MemoryRegistry, naps: list[float], asked: str, waited: list[float]
 ) -> None:
-    """The waiting time that a registry asks for is kept, up to five seconds."""
+    """The waiting time that a registry requests is kept, up to five seconds."""
     registry.interfere = lambda _: refuse(429, "TOOMANYREQUESTS", "slow down", Retry_After=asked)
     error = fail(connect(registry.address))
     assert (error.trouble, error.cause) == (Trouble.SICK, "429 slow down")
@@ -610,7 +610,7 @@ def test_a_certificate_for_another_name_is_not_accepted(home: Path, authority: t
 
 
 def test_an_insecure_registry_is_asked_over_tls_first(secure: MemoryRegistry) -> None:
-    """An insecure registry is asked over unverified TLS first."""
+    """An insecure registry is contacted over unverified TLS first."""
     assert connect(f"{NAME}:{secure.port}", insecure=True).ask(pull()).status == 200
 
 
@@ -659,7 +659,7 @@ def test_an_insecure_registry_without_a_port_is_found(
     ],
 )
 def test_a_local_registry_can_ask_for_tls(monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
-    """A local registry that answers like Go or nginx that it needs TLS is then asked over TLS."""
+    """A local registry that requires TLS, in Go's or nginx's words, is then contacted over TLS."""
     schemes: list[str] = []
     connection = connect("127.0.0.1:5000")
 
@@ -748,7 +748,7 @@ def test_a_proxy_that_lets_nobody_through_is_no_bug(
 def test_docker_hub_is_asked_at_its_own_address(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Docker Hub is asked at its own address, with the login under docker's name for it."""
+    """Docker Hub is contacted at its own address, with the login under docker's name for it."""
     log_in(home, "https://index.docker.io/v1/")
     connection = connect("docker.io")
     urls: list[str] = []

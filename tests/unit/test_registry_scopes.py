@@ -1,4 +1,4 @@
-"""The scopes of a repository are listed, copied and removed; several refs are looked up at once."""
+"""Tests of listing, copying and removing a repository's scopes, and of looking up several refs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def label(digest: str, branch: str | None = "main", *, days: float = 0) -> Label
 
 
 def save(registry: MemoryRegistry, branch: str, *layers: bytes, days: float = 0) -> str:
-    """Write a scope as a build does, cache and label; returns its tag."""
+    """Write a scope's cache and label as a build does, and return its tag."""
     digest = registry.put(_tag(branch), cache_manifest(*layers))
     registry.shelf().blobs[digest_of(EMPTY)] = EMPTY
     body = render_label(label(digest, branch, days=days))
@@ -72,7 +72,7 @@ def readable(registry: MemoryRegistry) -> set[str]:
     return {tag for tag, digest in shelf.tags.items() if digest in shelf.manifests}
 
 
-# A repository's documents.
+# The documents of a repository.
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 7, 1000])
@@ -339,7 +339,7 @@ def test_many_scopes_are_read_at_once(registry: MemoryRegistry, repository: Repo
 
 
 def watch(registry: MemoryRegistry) -> Callable[[], int]:
-    """Count parallel requests; each takes a moment."""
+    """A secret is not hashed, since it could be guessed; a bare name has its variable's value."""
     lock, counts = threading.Lock(), [0, 0]
 
     def count(_: Asked) -> None:
@@ -378,7 +378,7 @@ def test_refs_are_looked_up_at_once(registry: MemoryRegistry) -> None:
 
 
 def test_refs_of_one_repository_share_its_connection(registry: MemoryRegistry) -> None:
-    """A ref without a tag means `latest`, and a missing ref is not an error."""
+    """Refs of one repository share a connection; without a tag, a ref means `latest`."""
     registry.put("latest", cache_manifest(b"x"))
     name = f"{registry.address}/app"
     found = probe_refs({name: False, f"{name}:latest": False, f"{name}:other": False}, {})
@@ -434,7 +434,7 @@ def test_prune_removes_a_scope_and_its_label(registry: MemoryRegistry, tag_delet
 
 @BOTH
 def test_an_alias_outlives_the_other(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
-    """Removing one of two scopes with one manifest keeps the other."""
+    """Removing one of two scopes with the same manifest keeps the other."""
     registry.tag_deletes = tag_deletes
     kept, gone = save(registry, "main", b"1"), save(registry, "gone", b"1")
     before = tags_of(registry)
@@ -542,7 +542,7 @@ def test_without_anything_to_remove_nothing_is_written(registry: MemoryRegistry)
 
 
 def test_a_dry_run_only_reads(registry: MemoryRegistry) -> None:
-    """A dry run only reads, and reports the same as a real run."""
+    """A dry run only reads, and its result equals that of a real run."""
     gone = save(registry, "gone", b"12", b"3")
     save(registry, "main", b"3")
     before = tags_of(registry)
@@ -563,7 +563,7 @@ def test_wherever_it_ends_what_is_kept_is_whole(
     kind: str,
     effort: Effort,
 ) -> None:
-    """Interrupted at any request, pruning keeps kept scopes whole, and the next run finishes."""
+    """After an interruption at any request, kept scopes are whole, and the next run finishes."""
     fault = refuse(500, "X", "the end") if kind == "refused" else Answer(200, b"x", cut=True)
     with MemoryRegistry() as registry:
         registry.tag_deletes = tag_deletes
@@ -623,7 +623,7 @@ def test_prune_never_touches_anything_else(
     pattern: str,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """With any sharing of manifests, pruning removes its scopes; other tags keep their digests."""
+    """With any sharing of manifests, pruning removes only its scopes, and other tags stay."""
     with MemoryRegistry() as registry:
         registry.tag_deletes = tag_deletes
         for branch, (layer, days, changed) in scopes.items():
@@ -644,7 +644,7 @@ def test_prune_never_touches_anything_else(
 def test_a_registry_that_lets_nobody_in_is_left_alone(
     registry: MemoryRegistry, access: str
 ) -> None:
-    """A denied access gives the advice to log in, not the one about deletion."""
+    """A denied request gives the advice to log in, not the one about deletion."""
     save(registry, "gone", b"1")
     registry.access = access
     with pytest.raises(RegistryError) as caught:
@@ -663,7 +663,7 @@ def test_a_repository_has_a_name() -> None:
 def test_a_label_of_another_cache_gets_no_record(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """A record is added only to a label with the digest of the tag."""
+    """A label with another digest than its tag counts as changed."""
     tag = save(registry, "main", b"1")
     registry.put(f"{tag}.bxcache", render_label(label(digest_of(b"other"))))
     (found,) = list_scopes(repository)
@@ -693,7 +693,7 @@ def test_a_record_is_read_as_it_was_written(
 def test_records_that_somebody_has_deleted_are_given_up(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """Records that somebody deleted are dropped from the label, which the registry then accepts."""
+    """Records that were deleted from the registry are dropped from the label."""
     digest = registry.put(_tag("main"), cache_manifest(b"layer"))
     write_label(repository, _tag("main"), label(digest), b"one\n")
     before = read_label(repository, _tag("main"))

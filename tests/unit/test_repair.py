@@ -1,4 +1,4 @@
-"""A store repairs itself: broken layers are cut out, and a damaged index is rebuilt."""
+"""Tests that a store repairs itself: broken layers are removed, and a damaged index is rebuilt."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_layer_that_stands_in_two_chains_stays_while_one_is_whole(store: Store
 def test_without_its_manifest_or_config_a_scope_is_dropped(
     store: Store, part: str, how: str
 ) -> None:
-    """The build imports the next donor, and a note says why the scope was dropped."""
+    """The build imports the next donor, and a note gives the reason for the dropped scope."""
     saved = build(store, "app", b"one")
     build(store, "other", b"two")
     config = blob_file(store.path, make_config([(b"one",)]))
@@ -143,7 +143,7 @@ def test_repair_mends_every_scope_with_the_broken_layer(store: Store) -> None:
 
 @pytest.mark.parametrize("text", [*DAMAGED, None])
 def test_a_damaged_index_is_made_anew_from_the_records(store: Store, text: str | None) -> None:
-    """All scopes are restored, the damaged index is kept beside the new one, and a note says so."""
+    """All scopes are restored, and the damaged index is kept beside the new one, with a note."""
     saved = {name: build(store, name, name.encode()).digest for name in ("one", "two")}
     if text is None:
         (store.path / "index.json").unlink()
