@@ -1,4 +1,4 @@
-"""Tests that reports of recorded builds say the same in every form."""
+"""Tests that reports of recorded builds agree in every form."""
 
 from __future__ import annotations
 

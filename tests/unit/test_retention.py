@@ -1,4 +1,4 @@
-"""Which scopes of a registry are removed."""
+"""Tests of which scopes of a registry are removed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NONE: frozenset[str] = frozenset()
 @pytest.mark.parametrize(
     ("found", "retention", "expected"),
     [
-        # By age; when it was written does not count, only when it was used.
+        # By age: the time of the last use counts, and the time of writing does not.
         (scope(days=30), {"max_age": 31 * DAY}, ""),
         (scope(days=30), {"max_age": 30 * DAY}, ""),
         (scope(days=30), {"max_age": 30 * DAY - 1}, "unused for 30 days"),
@@ -62,20 +62,20 @@ NONE: frozenset[str] = frozenset()
         (scope("gone/x"), {"branches": None}, ""),
         (scope("Main"), {"branches": MAIN}, "the branch `Main` no longer exists"),
         (scope(None), {"branches": NONE, "tags": NONE}, ""),
-        # By tags of git, which are no branches.
+        # By tags of git, which are not branches.
         (scope("tag:v1"), {"branches": MAIN}, ""),
         (scope("tag:v1"), {"branches": MAIN, "tags": frozenset({"v1"})}, ""),
         (scope("tag:v1"), {"tags": NONE}, "the tag `v1` no longer exists"),
         (scope("tag:v1"), {"tags": frozenset({"tag:v1"})}, "the tag `v1` no longer exists"),
         (scope("v1"), {"branches": NONE, "tags": frozenset({"v1"})}, "the branch `v1` no longer"),
         (scope("tag:a:b"), {"tags": frozenset({"a:b"})}, ""),
-        # What is neither stays until it is too old.
+        # Scopes of neither a branch nor a tag stay until they are too old.
         (scope("untrusted:7"), {"branches": NONE, "tags": NONE}, ""),
         (scope("untrusted:tag:v1"), {"branches": NONE, "tags": NONE}, ""),
-        # Both.
+        # By branch and age.
         (scope("main", days=30), {"branches": MAIN, "max_age": 7 * DAY}, "unused for 30 days"),
         (scope("x", days=30), {"branches": MAIN, "max_age": 7 * DAY}, "the branch `x` no longer"),
-        # Patterns, on the branch and on the tag.
+        # By patterns, for the branch and for the tag.
         (scope("release/1.0"), {"branches": NONE, "keep": ("release/*",)}, ""),
         (scope("release/1/2"), {"branches": NONE, "keep": ("release/*",)}, ""),
         (scope("Release/1"), {"branches": NONE, "keep": ("release/*",)}, "the branch `Release/1`"),
@@ -87,14 +87,14 @@ NONE: frozenset[str] = frozenset()
         (scope(None, days=30), {"max_age": 0, "keep": ("*no-branch",)}, ""),
         (scope(days=30), {"max_age": 0, "keep": ("*",)}, ""),
         (scope(days=30, lost=True), {"keep": ("main",)}, ""),
-        # What somebody else wrote, and what is half gone.
+        # A scope that another client wrote, and a scope without its cache.
         (scope("gone", days=99, changed=True), {"branches": NONE, "max_age": 0}, ""),
         (scope(lost=True), {}, "its cache no longer exists"),
         (scope("gone", lost=True), {"branches": NONE}, "its cache no longer exists"),
     ],
 )
 def test_why_a_scope_goes(found: RemoteScope, retention: dict[str, Any], expected: str) -> None:
-    """The reasons are as decided by hand; an empty one keeps the scope."""
+    """The reasons equal those decided by hand, and an empty reason keeps the scope."""
     why = reason(found, **retention)
     assert why == expected or (expected and why.startswith(expected))
 

@@ -1,4 +1,4 @@
-"""The published schema, the models and the examples agree."""
+"""Tests that the published schema, the models and the examples agree."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def name_before(scope: Scope) -> str:
 @settings(max_examples=25)
 @given(st.lists(TEXTS, min_size=1, max_size=3))
 def test_a_cache_of_before_is_read_by_its_owner_alone(texts: list[str]) -> None:
-    """A name that an earlier version hashed is never used now: another owner could have it too."""
+    """A name that an earlier version hashed is never used, since two owners could share it."""
     pool = sorted({*texts, *(write_before(f"{mark}{t}") for mark in ("", "tag:") for t in texts)})
     owners = [Owner(), *(Owner(kind, text) for kind in list(Kind)[:2] for text in pool)]
     stems = product(pool, [None, *pool], [AMD, (*AMD, *ARM)])
@@ -127,7 +127,7 @@ def test_a_plain_scope_is_named_as_before(text: str) -> None:
 
 
 def test_a_plain_scope_is_readable() -> None:
-    """A scope of the common kind has no hash in its name."""
+    """A scope with plain names has no hash in its name."""
     both = ("linux/arm64", "linux/amd64")
     assert Scope("api", "build", AMD, branch("main")).name == "api.build.linux-amd64.main"
     assert Scope("api", None, both, branch("fix/it")).name == "api.linux-amd64_linux-arm64.fix_it"
@@ -138,7 +138,7 @@ def test_a_plain_scope_is_readable() -> None:
 
 @pytest.mark.parametrize("text", BRANCHES)
 def test_every_part_leaves_room_for_a_label_and_a_stage(text: str) -> None:
-    """However long the parts are, a stage's tag contains its whole hash."""
+    """With parts of any length, a stage's tag contains its whole hash."""
     for owner in (branch(text), Owner(Kind.UNTRUSTED, text)):
         name = Scope("i" * 300, "t" * 300, AMD * 3, owner).name
         assert TAG.fullmatch(f"{name}.bxcache")

@@ -47,7 +47,7 @@ def test_a_secret_is_masked_in_every_form(way: Way, secret: str, tmp_path: Path)
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if not each.variables])
 def test_short_secrets_are_masked_where_they_are_written(way: Way, tmp_path: Path) -> None:
-    """`PASS=1` does not mask every 1 of a log."""
+    """A short secret, such as `PASS=1`, is masked where it is written, and not in a log."""
     words, redact = read(way, "zq", tmp_path)
     assert "zq" not in " ".join(redact_argv(words, redact)) or "--quiet" in words[-1]
     assert redact("zq is shown") == "zq is shown"
@@ -55,7 +55,7 @@ def test_short_secrets_are_masked_where_they_are_written(way: Way, tmp_path: Pat
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if each.variables or each.files])
 def test_what_names_a_secret_is_shown(way: Way, tmp_path: Path) -> None:
-    """The name of a variable or a file is not a secret."""
+    """The name of a variable or a file is not masked."""
     words, redact = read(way, PLAIN, tmp_path)
     shown = redact_argv(words, redact)
     assert all(
@@ -75,7 +75,7 @@ def test_a_secret_within_a_secret_is_masked_alone(text: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("part", ["a=", "a=b,", '"', "--a=", "x.args.a=", "://a@", "a: ", "'"])
 def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
-    """Any arguments can be searched for secrets."""
+    """Any long or deep arguments are searched for secrets within seconds."""
     word = part * 5_000
     words = ["--build-arg", word, "--secret", word, "--set", word, "--cache-to", f"token={word}"]
     began = time.process_time()

@@ -1,4 +1,4 @@
-"""A store shared by the users of a group, or by machines that do not share locks."""
+"""Tests of stores shared by the users of a group, or by machines that do not share locks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shared() -> Iterator[Path]:
 
 
 def run_as(user: int, action: Callable[[], object], umask: int = 0o002) -> str:
-    """Do something as a user of the group; the error, or an empty string."""
+    """Run an action as a user of the group, and return the error or an empty string."""
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
 

@@ -1,4 +1,4 @@
-"""What the inline caches of several images tell, in one image."""
+"""Tests of merging the inline caches of several images into one image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("nobody")
 
 @dataclass(frozen=True)
 class Written:
-    """An image's documents."""
+    """The documents of an image."""
 
     manifest: bytes
     config: bytes
@@ -62,7 +62,7 @@ def image(
 
 
 def step(digest: str, *links: int, layer: int | None = None) -> Record:
-    """A record: a step that follows from others, with what it made if it made something."""
+    """Make a record: a step that follows from others, with its layer if it has one."""
     record: Record = {"digest": digest}
     if layer is not None:
         record["layers"] = [{"layer": layer, "createdAt": "2026-01-02T03:04:05Z"}]
@@ -73,7 +73,7 @@ def step(digest: str, *links: int, layer: int | None = None) -> Record:
 
 @st.composite
 def images(draw: st.DrawFn) -> Written:
-    """An image whose records follow from each other in any way, and name layers in both ways."""
+    """Draw an image whose records follow from each other in any way and name layers in both."""
     layers = draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=4))
     positions = st.integers(0, len(layers) - 1)
     records: list[Record] = []
@@ -88,7 +88,7 @@ def images(draw: st.DrawFn) -> Written:
         chains = draw(st.lists(st.lists(positions, min_size=1, max_size=3), max_size=1))
         record["chains"] = [{"layers": chain} for chain in chains]
         records.append({name: value for name, value in record.items() if value})
-    # BuildKit reads them in any order.
+    # BuildKit reads the records in any order.
     order = draw(st.permutations(range(len(records))))
     return image(layers, [_move(records[at], order) for at in order])
 
@@ -115,7 +115,7 @@ def merge(*several: Written) -> Merged:
 
 
 def read(*several: Written | Merged) -> Told:
-    """What all of them tell together."""
+    """Return the results that all the images have together."""
     told: Told = {}
     for each in several:
         for key, chains in read_cache(each.manifest, each.config).items():
@@ -123,18 +123,18 @@ def read(*several: Written | Merged) -> Told:
     return told
 
 
-# What is kept.
+# Content.
 
 
 @given(SEVERAL)
 def test_each_key_has_the_results_of_all_and_no_others(several: list[Written]) -> None:
-    """Each by exactly the layers that it had, and each key follows from the same keys."""
+    """Each key has exactly the layers and the inputs that it has in the images."""
     assert read(merge(*several)) == read(*several)
 
 
 @given(SEVERAL)
 def test_equal_keys_are_written_once(several: list[Written]) -> None:
-    """However many images have them."""
+    """A key of several images is written once."""
     document = json.loads(merge(*several).config)
     records = json.loads(base64.b64decode(document[INLINE]))
     assert len(records) == len(read(*several))
@@ -142,7 +142,7 @@ def test_equal_keys_are_written_once(several: list[Written]) -> None:
 
 @given(SEVERAL)
 def test_each_layer_is_there_once_with_what_it_holds(several: list[Written]) -> None:
-    """The digest of what it holds and the instruction that made it stand at its place."""
+    """Each layer is listed once, with its diff id and its instruction at the same position."""
     merged = merge(*several)
     layers = [each["digest"] for each in json.loads(merged.manifest)["layers"]]
     document = json.loads(merged.config)
@@ -159,7 +159,7 @@ def test_each_layer_is_there_once_with_what_it_holds(several: list[Written]) -> 
 def test_the_order_of_images_changes_nothing_but_the_order(
     several: list[Written], drawn: random.Random
 ) -> None:
-    """What is told is the same."""
+    """The order of the images does not change the results."""
     other = list(several)
     drawn.shuffle(other)
     assert read(merge(*several)) == read(merge(*other))
@@ -167,7 +167,7 @@ def test_the_order_of_images_changes_nothing_but_the_order(
 
 @given(SEVERAL, images())
 def test_what_was_merged_can_be_merged_again(several: list[Written], more: Written) -> None:
-    """It is an image like any other."""
+    """A merged image can be merged again like any other."""
     merged = merge(*several)
     again = merge(Written(merged.manifest, merged.config), more, *several)
     assert read(again) == read(*several, more)
@@ -175,7 +175,7 @@ def test_what_was_merged_can_be_merged_again(several: list[Written], more: Writt
 
 @given(SEVERAL)
 def test_the_manifest_names_its_config(several: list[Written]) -> None:
-    """By its digest and its size."""
+    """The manifest has the digest and the size of its config."""
     merged = merge(*several)
     named = json.loads(merged.manifest)["config"]
     assert (named["digest"], named["size"]) == (digest_of(merged.config), len(merged.config))
@@ -183,7 +183,7 @@ def test_the_manifest_names_its_config(several: list[Written]) -> None:
 
 @given(SEVERAL)
 def test_layers_build_on_each_other_as_in_the_results(several: list[Written]) -> None:
-    """Read back without names: every result is there from the bottom up, and nothing else."""
+    """The layer chains without names are the results and their lower parts, and nothing else."""
     merged = merge(*several)
     links = read_layer_chains(
         CacheManifest.model_validate_json(merged.manifest), merged.config
@@ -200,14 +200,14 @@ def test_layers_build_on_each_other_as_in_the_results(several: list[Written]) ->
 
 
 def test_a_layer_that_stands_twice_in_an_image_stays_twice_in_its_chain() -> None:
-    """As two equal instructions make it, such as `RUN true`."""
+    """A layer that two equal instructions made stays twice in its chain."""
     merged = merge(image("aba", [step("k1", layer=2)]))
     assert read(merged) == {("k1",): {tuple(map(layer_of, "aba"))}}
     assert len(json.loads(merged.manifest)["layers"]) == 2
 
 
 def test_one_layer_compressed_twice_is_two() -> None:
-    """A chain has the one that its own image has."""
+    """A layer with two compressions counts as two, and a chain has the one of its own image."""
     config = write_config("a", [step("k1", layer=0)])
     document = json.loads(write_manifest("a", config))
     document["layers"][0]["digest"] = layer_of("zstd")
@@ -216,7 +216,7 @@ def test_one_layer_compressed_twice_is_two() -> None:
     assert read(merged) == {("k1",): {(layer_of("a"),), (layer_of("zstd"),)}}
 
 
-# What form it has.
+# Form.
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_one_layer_compressed_twice_is_two() -> None:
     ],
 )
 def test_the_form_is_that_of_all_or_ocis(kinds: tuple[str, ...], expected: str) -> None:
-    """A registry may refuse a manifest whose parts have media types of both."""
+    """The media types are docker's only if all images have them; registries may refuse a mix."""
     several = [image(str(n), [step("k", layer=0)], kind) for n, kind in enumerate(kinds)]
     document = json.loads(merge(*several).manifest)
     assert document["mediaType"] == KINDS[expected]["manifest"]
@@ -248,7 +248,7 @@ def test_the_form_is_that_of_all_or_ocis(kinds: tuple[str, ...], expected: str) 
     ],
 )
 def test_a_layers_compression_is_still_told(docker: str, oci: str) -> None:
-    """https://github.com/opencontainers/image-spec/blob/v1.1.0/media-types.md"""
+    """A layer keeps its compression when its media type becomes one of OCI."""
     written = image("a", [step("k", layer=0)], "docker")
     document = json.loads(written.manifest)
     document["layers"][0]["mediaType"] = f"application/vnd.docker.image.{docker}"
@@ -258,7 +258,7 @@ def test_a_layers_compression_is_still_told(docker: str, oci: str) -> None:
 
 
 def test_what_a_layer_says_of_itself_is_kept() -> None:
-    """Annotations too."""
+    """The annotations of a layer are kept."""
     written = image("a", [step("k", layer=0)])
     document = json.loads(written.manifest)
     document["layers"][0]["annotations"] = {"x": "y"}
@@ -266,13 +266,13 @@ def test_what_a_layer_says_of_itself_is_kept() -> None:
     assert merged["layers"] == document["layers"]
 
 
-# In a registry.
+# Registry.
 
 
 def push(
     registry: MemoryRegistry, tag: str, written: Written, layers: Sequence[str] = "abcdef"
 ) -> str:
-    """Push an image, past all rules; gives its digest."""
+    """Push an image without any checks, and return its digest."""
     shelf = registry.shelf()
     shelf.blobs[digest_of(written.config)] = written.config
     shelf.blobs |= {layer_of(name): name.encode() for name in layers}
@@ -281,7 +281,7 @@ def push(
 
 
 def pull(registry: MemoryRegistry, tag: str) -> Written:
-    """What a tag has, by the registry's own account."""
+    """Return the documents of a tag, as the registry has them."""
     shelf = registry.shelf()
     kind, body = shelf.manifests[shelf.tags[tag]]
     document = json.loads(body)
@@ -297,7 +297,7 @@ PLAIN = image("d", None)
 def test_what_is_joined_is_what_the_images_tell(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """Under the tag; the images stay as they are."""
+    """The tag gets the results of all images, and the images stay unchanged."""
     before = {tag: push(registry, tag, each) for tag, each in (("base", BASE), ("build", BUILD))}
     joined = join_images(repository, "main", ["base", "build"])
     assert joined is not None
@@ -310,7 +310,7 @@ def test_what_is_joined_is_what_the_images_tell(
 def test_layers_are_told_by_what_they_hold(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """So that an engine's names for them can be translated."""
+    """The joined image maps diff ids to layers, so that an engine's names can be translated."""
     push(registry, "build", BUILD)
     joined = join_images(repository, "main", ["build"])
     assert joined is not None
@@ -319,7 +319,7 @@ def test_layers_are_told_by_what_they_hold(
 
 
 def test_each_platform_of_an_index_counts(registry: MemoryRegistry, repository: Repository) -> None:
-    """Attestations beside them have no cache."""
+    """All platforms of an index are read, and attestations are ignored."""
     other = image("ef", [step("k4", layer=1)])
     parts = [BUILD, other, PLAIN]
     for number, each in enumerate(parts):
@@ -333,7 +333,7 @@ def test_each_platform_of_an_index_counts(registry: MemoryRegistry, repository: 
 def test_without_a_cache_nothing_is_written(
     tags: list[str], registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """No image, images without a cache, and what is no image."""
+    """Without a cache in any of the images, nothing is written."""
     push(registry, "plain", PLAIN)
     registry.put("words", b'"words"')
     before = dict(registry.shelf().tags)
@@ -344,7 +344,7 @@ def test_without_a_cache_nothing_is_written(
 def test_images_without_a_cache_are_passed_over(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """A stage that only copies nothing has no layers of its own to tell of."""
+    """Images without a cache are skipped."""
     push(registry, "plain", PLAIN)
     push(registry, "base", BASE)
     assert join_images(repository, "main", ["plain", "absent", "base"]) is not None
@@ -385,7 +385,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 def test_an_image_as_buildkit_writes_none_is_an_error(
     broken: dict[str, Any], registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """BuildKit reads nothing of it either. The tag is as it was."""
+    """An image that is not in BuildKit's format is an error, and the tag stays unchanged."""
     push(registry, "base", BASE)
     push(registry, "broken", image("ab", [], **broken))
     before = dict(registry.shelf().tags)
@@ -401,7 +401,7 @@ def test_an_image_as_buildkit_writes_none_is_an_error(
 def test_a_config_that_is_none_is_passed_over(
     config: bytes, registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """As an image of somebody else's."""
+    """An image with an invalid config is skipped, as a foreign image."""
     push(registry, "base", BASE)
     push(registry, "other", Written(write_manifest("a", config), config))
     assert join_images(repository, "main", ["other", "base"]) is not None
@@ -411,7 +411,7 @@ def test_a_config_that_is_none_is_passed_over(
 def test_a_long_row_of_steps_is_no_trouble(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """Each follows from the one before it, and all are told from the last to the first."""
+    """A chain of 3,000 records, listed from the last to the first, is joined."""
     size = 3000
     records = [step(f"k{n}", *([n + 1] if n < size - 1 else []), layer=0) for n in range(size)]
     push(registry, "long", image("a", records))
@@ -423,7 +423,7 @@ def test_a_long_row_of_steps_is_no_trouble(
 def test_more_than_buildkit_reads_is_not_written(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """It would refuse the whole; the tag keeps what was there."""
+    """A cache that is larger than BuildKit's limit is an error, and the tag stays unchanged."""
     names = [f"{number}" for number in range(8000)]
     push(registry, "huge", image(names, [step("k", layer=0)]), names)
     push(registry, "main", BASE)
@@ -433,7 +433,7 @@ def test_more_than_buildkit_reads_is_not_written(
 
 
 def test_no_layer_is_fetched(registry: MemoryRegistry, repository: Repository) -> None:
-    """Only each image's manifest and its config are."""
+    """Only the manifest and the config of each image are fetched."""
     tags = [f"t{number}" for number in range(12)]
     for tag in tags:
         push(registry, tag, BUILD)

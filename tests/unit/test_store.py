@@ -1,4 +1,4 @@
-"""The local store, with injected faults, on layouts written by hand to the OCI format."""
+"""Tests of the local store, with injected faults, on layouts written by hand to the OCI format."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ def test_a_store_of_a_later_version_is_refused(store: Store) -> None:
 
 
 def ask_as_nobody(store: Store, question: Callable[[], str]) -> str:
-    """The result as another user; root may do everything."""
+    """Return the result as another user, since root may do everything."""
     for folder in store.path.parents:
         if folder.stat().st_mode & 0o077 == 0:
             folder.chmod(0o755)
@@ -394,7 +394,7 @@ def test_only_a_whole_scope_is_read_in_place(store: Store) -> None:
 
 
 def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
-    """A second process cannot take a held lock and learns so at once."""
+    """A second process cannot take a held lock, and the attempt returns at once."""
     folder = Folder(tmp_path)
     first = claim_lock(folder, "a", make=True)
     assert first is not None

@@ -1,4 +1,4 @@
-"""A store's records of builds are whole and bounded, and are removed with the cache."""
+"""Tests that a store's records of builds are whole and bounded, and removed with the cache."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def closed() -> None:
 def test_progress_that_nobody_can_read_stops_no_build(
     bad: Callable[[], int | None], mode: str, builds: list[str]
 ) -> None:
-    """The build continues quietly and completes."""
+    """A build continues quietly and completes if its progress cannot be written."""
     with started(open_file(os.devnull), bad()) as output:
         status = judge_output(run(["build", "--progress", mode]), output)
     assert (status, builds) == (0, ["built"])
@@ -92,7 +92,7 @@ def test_progress_that_nobody_can_read_stops_no_build(
 def test_data_that_nobody_can_read_is_told_by_the_status(
     bad: Callable[[], int | None], expected: int, builds: list[str], tmp_path: Path
 ) -> None:
-    """Everything else is done first; a closed stdout is not an error."""
+    """If stdout cannot be written, the rest is done first; a closed stdout is not an error."""
     with started(bad(), open_file(os.devnull)) as output:
         words = ["build", "--json", "--report", str(tmp_path / "r.json")]
         status = judge_output(run(words), output)

@@ -1,4 +1,4 @@
-"""Which keys count in an untrusted build: a table generated from the models."""
+"""Tests of which keys count in an untrusted build, by a table that covers the models."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Value:
     """A key's value in a file, as a variable, and whether it counts in a stranger's file.
 
     Attributes:
-        text: the value as TOML.
-        counts: whether it does.
-        variable: the same as a variable has it, where that is not the text itself.
-        entry: the name of the value in its table, where the key is a table.
+        text: The value as TOML.
+        counts: Whether it counts in a stranger's file.
+        variable: The value as a variable has it, if that differs from the text.
+        entry: The name of the value in its table, if the key is a table.
     """
 
     text: str
@@ -211,7 +211,7 @@ def render(section: str, name: str, value: Value, table: str = "") -> str:
 
 
 def read(setup: Setup, section: str, name: str, value: Value) -> Any:  # noqa: ANN401
-    """The value of a key in the configuration; None if it is not set."""
+    """Return the value of a key in the configuration, or None if it is not set."""
     config = setup.config.model_dump(mode="json")
     if section in SETTINGS:
         return config["cache"]["backends"][0].get(name)
