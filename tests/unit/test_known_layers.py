@@ -100,7 +100,7 @@ def is_borrowed(known: Known | None) -> bool:
 @pytest.mark.parametrize(
     ("data", "borrowed"), [(TRUSTED, False), (UNTRUSTED, True), (b"{\n", True)]
 )
-def test_a_store_vouches_for_what_trusted_builds_saved(
+def test_a_store_vouches_for_layers_of_trusted_builds(
     registry: MemoryRegistry,
     store: Store,
     data: bytes,
@@ -122,7 +122,7 @@ def test_a_store_vouches_for_what_trusted_builds_saved(
         (OTHER, None, True),
     ],
 )
-def test_a_registry_vouches_for_what_trusted_builds_saved(
+def test_a_registry_vouches_for_layers_of_trusted_builds(
     registry: MemoryRegistry,
     scope: Scope,
     data: bytes | None,
@@ -133,7 +133,7 @@ def test_a_registry_vouches_for_what_trusted_builds_saved(
     assert is_borrowed(ask(registry)) == borrowed
 
 
-def test_nobody_is_asked_where_nothing_is_open(registry: MemoryRegistry) -> None:
+def test_nothing_is_requested_without_a_layer_in_question(registry: MemoryRegistry) -> None:
     """Nothing is requested if no step was reused, the check is off, or the build failed."""
     assert ask(registry, ran=hear(Outcome.EXECUTED)) == Known(set())
     assert ask(registry, wanted="trust") is None
@@ -142,7 +142,7 @@ def test_nobody_is_asked_where_nothing_is_open(registry: MemoryRegistry) -> None
     assert registry.asked == []
 
 
-def test_what_the_build_started_from_explains_what_it_reused(registry: MemoryRegistry) -> None:
+def test_the_imported_cache_explains_reused_layers(registry: MemoryRegistry) -> None:
     """The cache that a build imported explains its layers; if it cannot be read, doubt remains."""
     known = ask(registry, imported=OWN.name)
     assert known is not None

@@ -33,7 +33,7 @@ from tests.support.synthetic_build import make_build, make_prepared
 
 FEW, MANY = 200, 800
 MOST = 4.6
-"""Four times the steps take so many times the calls at most; what is quadratic takes 16 times."""
+"""Four times the steps cause at most so many times the calls; quadratic work causes 16 times."""
 
 
 def count_calls(action: Callable[[], object]) -> int:
@@ -104,7 +104,7 @@ def prepare_view(count: int) -> Callable[[], object]:
 @pytest.mark.parametrize(
     "prepare", [prepare_reading, prepare_recording, prepare_report, prepare_page, prepare_view]
 )
-def test_work_grows_as_the_steps_do(prepare: Callable[[int], Callable[[], object]]) -> None:
+def test_work_grows_linearly_with_the_steps(prepare: Callable[[int], Callable[[], object]]) -> None:
     """Reading, recording, reporting, rendering and drawing a build take linear time."""
     few, many = prepare(FEW), prepare(MANY)
     # The first run loads modules and fills caches.
@@ -113,7 +113,7 @@ def test_work_grows_as_the_steps_do(prepare: Callable[[int], Callable[[], object
     assert count_calls(many) <= MOST * count_calls(few)
 
 
-def test_a_picture_takes_as_long_however_many_steps_are_done() -> None:
+def test_the_cost_of_drawing_does_not_depend_on_finished_steps() -> None:
     """The cost of drawing the view does not depend on how many steps are done."""
 
     def draw(count: int) -> int:
@@ -125,7 +125,7 @@ def test_a_picture_takes_as_long_however_many_steps_are_done() -> None:
     assert draw(5_000) == draw(50)
 
 
-def test_what_steps_read_of_the_context_is_not_kept_for_each() -> None:
+def test_the_reads_of_a_chain_of_steps_take_little_memory() -> None:
     """The reads of 5,000 steps that rest on each other, 12 million entries, fit in 5 MB."""
     steps = read_chain(5_000).finish().steps
     first, last = steps[0], steps[-1]
@@ -176,7 +176,7 @@ def test_the_record_of_5_000_steps_is_kept_beside_another(tmp_path: Path) -> Non
     assert [step.log[-11:] for step in failed] == ["end of 4998"]
 
 
-def test_a_record_that_has_room_is_left_as_it_is() -> None:
+def test_a_record_that_fits_is_unchanged() -> None:
     """A record is shortened only if it is larger than the limit."""
     found = record(50)
     size = len(found.to_json())
@@ -184,7 +184,7 @@ def test_a_record_that_has_room_is_left_as_it_is() -> None:
     assert len(found.fit(size - 1).to_json()) < size
 
 
-def test_a_record_that_is_too_large_is_refused_and_leaves_the_others(tmp_path: Path) -> None:
+def test_a_record_that_is_too_large_is_refused(tmp_path: Path) -> None:
     """Adding a record that is too large is an error, and the other records stay."""
     store = Store(tmp_path / "store")
     store.add_record("app", b'{"version":1}\n')
@@ -193,7 +193,7 @@ def test_a_record_that_is_too_large_is_refused_and_leaves_the_others(tmp_path: P
     assert store.read_records("app") == (b'{"version":1}\n',)
 
 
-def test_metadata_that_leads_in_a_circle_is_read() -> None:
+def test_circular_metadata_is_read() -> None:
     """Metadata whose steps form a circle, which no build has, is read without an endless loop."""
     trace, _ = make_build(3)
     vertices = {

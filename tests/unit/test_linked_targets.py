@@ -104,7 +104,7 @@ def test_a_stage_without_steps_is_known_by_the_name_of_its_context() -> None:
     assert find_base_lines(definition, {}, None) == {"v1": (1,)}
 
 
-def test_one_dockerfile_of_two_targets_is_one() -> None:
+def test_a_dockerfile_that_is_listed_twice_counts_once() -> None:
     """A Dockerfile that BuildKit lists twice counts as one, so its lines are not linked."""
     document = make_provenance(BASE, BASE, places=[[(0, 1)], [(0, 2)], [(1, 2)]])
     [definition] = parse_metadata(json.dumps(document)).definitions
@@ -112,7 +112,7 @@ def test_one_dockerfile_of_two_targets_is_one() -> None:
     assert not any(each.is_linked for each in definition.operations)
 
 
-def test_a_file_that_is_not_there_has_no_text() -> None:
+def test_a_missing_source_file_has_no_text() -> None:
     """A source number without a file is not an error: its Dockerfile is empty."""
     document = make_provenance(BASE, places=[[(7, 1)]])
     [definition] = parse_metadata(json.dumps(document)).definitions

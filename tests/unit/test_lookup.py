@@ -136,7 +136,7 @@ def test_a_scope_is_found_by_its_name(store: Store, project: Path) -> None:
     assert again.stages == history.stages
 
 
-def test_a_branch_without_a_build_has_what_it_would_start_from(
+def test_a_branch_without_a_build_has_the_history_of_its_donor(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A branch without a build gets the default branch's history, with a note."""
@@ -167,7 +167,7 @@ def test_the_only_target_or_platform_that_was_built_is_found(
     assert find_history(HistoryRequest(directory=project)).scope == whose.name
 
 
-def test_a_target_is_told_from_the_whole_image(store: Store, project: Path) -> None:
+def test_a_target_is_distinguished_from_the_whole_image(store: Store, project: Path) -> None:
     """A target and the whole image have separate scopes."""
     keep(store, scope(), b"one")
     keep(store, scope(target="test"), b"two")
@@ -176,7 +176,7 @@ def test_a_target_is_told_from_the_whole_image(store: Store, project: Path) -> N
     assert digests(test) == [digest_of(b"two")]
 
 
-def test_builds_before_the_last_one(store: Store, project: Path) -> None:
+def test_earlier_builds_are_found_by_their_distance(store: Store, project: Path) -> None:
     """`~N` counts back from the last build and skips failed builds."""
     for number in range(3):
         keep(store, scope(), f"{number}".encode())
@@ -191,7 +191,7 @@ def test_builds_before_the_last_one(store: Store, project: Path) -> None:
         find_history(HistoryRequest(name="~3", directory=project))
 
 
-def test_a_build_that_failed_is_shown_where_there_is_no_other(store: Store, project: Path) -> None:
+def test_a_failed_build_is_shown_if_there_is_no_other(store: Store, project: Path) -> None:
     """A failed build is shown, with a note, if there is no other build."""
     store.add_record(scope().name, record(scope(), status=1))
     history = find_history(HistoryRequest(directory=project))
@@ -208,7 +208,7 @@ def test_a_build_that_failed_is_shown_where_there_is_no_other(store: Store, proj
         (b'{"version":2,"anything":1}\n', "has version 2"),
     ],
 )
-def test_a_record_of_no_use_is_an_error(
+def test_an_unusable_record_is_an_error(
     store: Store, project: Path, line: bytes, expected: str
 ) -> None:
     """An unusable record is an error that names the cause; the build before it can be read."""
@@ -219,7 +219,7 @@ def test_a_record_of_no_use_is_an_error(
     assert digests(find_history(HistoryRequest(name="~1", directory=project)))
 
 
-def test_layers_that_are_gone_are_told(store: Store, project: Path) -> None:
+def test_missing_layers_are_reported(store: Store, project: Path) -> None:
     """Layers that the store evicted or whose file was removed are reported as evicted."""
     keep(store, scope(), b"one", b"two", b"three" * 9, caches=(saved("/moved"),))
     (store.path / "blobs" / "sha256" / digest_of(b"two")[7:]).unlink()
@@ -237,7 +237,7 @@ def test_layers_that_are_gone_are_told(store: Store, project: Path) -> None:
         ((saved("/moved"),), "evicted", "the cache is gone"),
     ],
 )
-def test_a_cache_that_has_none_of_the_layers(
+def test_a_cache_without_any_of_the_layers_is_explained(
     store: Store, project: Path, caches: tuple[RecordedCache, ...], state: str, note: str
 ) -> None:
     """Layers count as evicted only if the record shows that they were saved."""
@@ -255,7 +255,9 @@ def test_a_cache_that_has_none_of_the_layers(
     ("why", "note"),
     [("no reason", "the layers are not known: no reason"), ("", "the record does not say why")],
 )
-def test_why_layers_are_unknown(store: Store, project: Path, why: str, note: str) -> None:
+def test_the_reason_for_unknown_layers_is_given(
+    store: Store, project: Path, why: str, note: str
+) -> None:
     """A note gives the recorded reason, and does not blame a version of buildx."""
     data = json.loads(record(scope(), b"one"))
     data |= {"steps": [{"text": "RUN x"}], "why_unknown": why, "tools": {"buildx": "0.29.1"}}
@@ -279,7 +281,7 @@ def test_a_scope_without_a_record_has_its_chains(store: Store, project: Path) ->
         find_history(HistoryRequest(platform=HERE, directory=project))
 
 
-def test_a_directory_of_plain_buildx(tmp_path: Path, project: Path) -> None:
+def test_a_layout_of_plain_buildx_is_read(tmp_path: Path, project: Path) -> None:
     """A layout of plain buildx is read by its usual tag, a named tag, or its only tag."""
     plain = tmp_path / "plain"
     export(plain, "latest", b"one", b"two")
@@ -307,7 +309,7 @@ def test_a_store_is_read_by_its_directory_alone(store: Store, tmp_path: Path) ->
     assert all(scope(each).name in caught.value.hint for each in ("main", "topic"))
 
 
-def test_a_registry_tells_the_same_as_a_store(
+def test_a_registry_yields_the_same_history_as_a_store(
     store: Store, project: Path, registry: MemoryRegistry
 ) -> None:
     """A registry yields the same history as a store; a layer's place is in the repository."""
@@ -321,7 +323,7 @@ def test_a_registry_tells_the_same_as_a_store(
         assert there.places[digest_of(b"one")] == f"{ref}@{digest_of(b'one')}"
 
 
-def test_the_backends_are_asked_in_their_order(
+def test_the_backends_are_searched_in_their_order(
     store: Store, project: Path, registry: MemoryRegistry
 ) -> None:
     """The first backend with a record is used, and later ones get no requests."""
@@ -350,7 +352,7 @@ def test_a_tag_without_a_label_has_its_chains(registry: MemoryRegistry, project:
         assert [each.digest for each in history.chains[0].layers] == [digest_of(b"one")]
 
 
-def test_an_image_is_no_cache(registry: MemoryRegistry, project: Path) -> None:
+def test_an_image_is_not_a_cache(registry: MemoryRegistry, project: Path) -> None:
     """A tag that is not a cache is an error, which suggests that it is an image."""
     registry.put("latest", b'{"schemaVersion":2,"layers":[]}')
     request = HistoryRequest(source=f"{registry.address}/app:latest", directory=project)
@@ -358,7 +360,7 @@ def test_an_image_is_no_cache(registry: MemoryRegistry, project: Path) -> None:
         find_history(request)
 
 
-def test_a_changed_blob_is_no_record(registry: MemoryRegistry, project: Path) -> None:
+def test_a_changed_blob_is_not_a_record(registry: MemoryRegistry, project: Path) -> None:
     """A record whose blob does not match its digest is an error."""
     push(registry, scope(), b"one")
     repository = open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
@@ -382,7 +384,7 @@ def test_a_changed_blob_is_no_record(registry: MemoryRegistry, project: Path) ->
     ],
     ids=str,
 )
-def test_what_is_not_there_is_told_with_what_is(
+def test_a_missing_name_is_an_error_with_the_known_ones(
     store: Store, project: Path, request_: dict[str, Any], expected: str, hint: str
 ) -> None:
     """A name that is not found is an error, whose hint lists the known names."""
@@ -404,7 +406,7 @@ def test_what_is_not_there_is_told_with_what_is(
     ],
     ids=str,
 )
-def test_where_only_another_image_is_known_a_command_tells_of_it(
+def test_a_command_is_suggested_for_another_image(
     store: Store, project: Path, whose: Scope, words: str
 ) -> None:
     """The command in the hint works as it is."""
@@ -417,14 +419,14 @@ def test_where_only_another_image_is_known_a_command_tells_of_it(
         find(replace(request, name=words))
 
 
-def test_where_nothing_was_built_that_is_said(project: Path) -> None:
+def test_a_project_without_builds_gets_a_hint(project: Path) -> None:
     """Without any build, the hint suggests `bxcache build`."""
     with pytest.raises(RecordError) as caught:
         find_history(HistoryRequest(directory=project))
     assert "bxcache build" in caught.value.hint
 
 
-def test_only_an_image_keeps_no_records(project: Path) -> None:
+def test_an_inline_cache_keeps_no_records(project: Path) -> None:
     """A project with only an inline cache, which keeps no records, gets an error."""
     (project / "bxcache.toml").write_text(
         '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app:main"\n'

@@ -81,7 +81,7 @@ CHAINS = st.lists(
 
 
 @given(st.lists(CHAINS, min_size=1, max_size=3), st.booleans())
-def test_the_chains_are_those_of_all(several: list[list[str]], as_index: bool) -> None:  # noqa: FBT001
+def test_the_merged_chains_are_the_union(several: list[list[str]], as_index: bool) -> None:  # noqa: FBT001
     """The merged chains are the union; a prefix of another chain is part of it."""
     caches = [of_chains(*chains, as_index=as_index) for chains in several]
     merged = merge_caches(caches)
@@ -93,7 +93,7 @@ def test_the_chains_are_those_of_all(several: list[list[str]], as_index: bool) -
     assert set(manifest.layer_sizes) == layers
 
 
-def test_records_still_name_what_they_named() -> None:
+def test_records_keep_their_links() -> None:
     """Results, blob chains and alternative inputs keep their links; Go omits zero values."""
     first = {
         "layers": [{"blob": "a", "parent": -1}, {"blob": "b"}],
@@ -115,7 +115,7 @@ def test_records_still_name_what_they_named() -> None:
     assert resolve(merged.config) == resolve(configs[0]) | resolve(configs[1])
 
 
-def test_one_cache_keeps_what_it_has() -> None:
+def test_merging_one_cache_keeps_its_content() -> None:
     """Merging one cache keeps its records and layers."""
     manifest, config = of_chains("abc", "abd")
     merged = merge_caches([(manifest, config)])
@@ -137,7 +137,7 @@ def test_a_config_that_buildkit_would_refuse_is_an_error() -> None:
         merge_caches([cache(config, []), cache(config, [])])
 
 
-def test_a_store_takes_what_several_nodes_exported(store: Store) -> None:
+def test_a_store_saves_the_exports_of_several_nodes(store: Store) -> None:
     """A store saves the exports of several nodes as one scope, and drops their manifests."""
     with store.snapshot("build") as staging:
         digests = [export(staging.path, "app", *chain) for chain in ((b"a", b"b"), (b"a", b"c"))]

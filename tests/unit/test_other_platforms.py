@@ -49,7 +49,9 @@ def ask(registry: MemoryRegistry) -> list[str]:
     return found
 
 
-def test_it_is_looked_for_last(tmp_path: Path, store: Store, registry: MemoryRegistry) -> None:
+def test_other_platforms_are_looked_up_last(
+    tmp_path: Path, store: Store, registry: MemoryRegistry
+) -> None:
     """Other platforms cost one list of tags and one look at the best, and only as a last resort."""
     for whose in (ONE, ONE.of_owner(MAIN), replace(ONE, platforms=("linux/arm64",))):
         registry.put(whose.name, cache_manifest(b"1"))
@@ -65,7 +67,7 @@ def test_it_is_looked_for_last(tmp_path: Path, store: Store, registry: MemoryReg
     assert len(ask(registry)) == 2
 
 
-def test_a_first_build_costs_one_request_more(
+def test_a_first_build_costs_one_more_request(
     tmp_path: Path, store: Store, registry: MemoryRegistry
 ) -> None:
     """A tag that is not a scope is not imported, and looking for it costs one request."""
@@ -74,7 +76,7 @@ def test_a_first_build_costs_one_request_more(
     assert len(ask(registry)) == 3
 
 
-def test_a_declared_tag_is_all_that_is_wanted(
+def test_only_a_declared_tag_is_looked_up(
     tmp_path: Path, store: Store, registry: MemoryRegistry
 ) -> None:
     """A declared tag is the only one that is looked up: no tags are listed."""
@@ -83,7 +85,7 @@ def test_a_declared_tag_is_all_that_is_wanted(
     assert len(ask(registry)) == 1
 
 
-def test_a_registry_that_lists_no_tags_is_told(
+def test_a_registry_that_lists_no_tags_causes_a_note(
     tmp_path: Path, store: Store, registry: MemoryRegistry
 ) -> None:
     """If tags cannot be listed, the build starts from nothing and a note gives the reason."""

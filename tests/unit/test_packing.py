@@ -58,7 +58,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_comes_out_is_what_went_in(store: Store, tmp_path: Path) -> None:
+def test_unpacking_restores_the_packed_store(store: Store, tmp_path: Path) -> None:
     """Unpacking restores blobs, index, records and times of last use."""
     build(store, "app", b"one", b"two", seconds={b"two": 3.0})
     build(store, "other", b"one", b"three")
@@ -85,7 +85,7 @@ def test_the_same_content_gives_the_same_bytes(store: Store, tmp_path: Path) -> 
     assert pack(other) == first
 
 
-def test_a_build_that_changes_nothing_changes_no_byte(store: Store) -> None:
+def test_a_build_without_changes_keeps_the_archive(store: Store) -> None:
     """Importing, or saving the same cache again within the day, does not change the archive."""
     build(store, "app", b"one", seconds={b"one": 2.0})
     (record,) = (store.path / ".bxcache" / "scopes").iterdir()
@@ -101,7 +101,7 @@ def test_a_build_that_changes_nothing_changes_no_byte(store: Store) -> None:
     assert pack(store) == first
 
 
-def test_only_the_chosen_scopes_go(store: Store) -> None:
+def test_only_the_chosen_scopes_are_packed(store: Store) -> None:
     """Packing some scopes includes everything that they need."""
     build(store, "app", b"one", b"two")
     build(store, "other", b"one", b"three")
@@ -126,7 +126,7 @@ def test_an_unpacked_archive_is_a_store(store: Store, tmp_path: Path) -> None:
     assert not other.verify(full=True).damages
 
 
-def test_unpacking_adds_to_what_is_there(store: Store, tmp_path: Path) -> None:
+def test_unpacking_adds_to_the_store(store: Store, tmp_path: Path) -> None:
     """Unpacking into a store with some of the blobs reports only the others as new."""
     build(store, "app", b"one", b"two")
     data = pack(store)
@@ -291,7 +291,7 @@ HOSTILE: dict[str, Callable[[], Members]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_archive_is_one_clear_error(case: str, tmp_path: Path) -> None:
+def test_a_hostile_archive_is_a_clear_error(case: str, tmp_path: Path) -> None:
     """A hostile archive is an error; the store is unchanged, and nothing is written elsewhere."""
     store = Store(tmp_path / "deep" / "store")
     build(store, "mine", b"one")
@@ -305,13 +305,13 @@ def test_a_hostile_archive_is_one_clear_error(case: str, tmp_path: Path) -> None
     assert not Path("/etc/evil").exists()
 
 
-def test_the_plain_archive_of_these_tests_is_taken(store: Store) -> None:
+def test_the_plain_archive_of_these_tests_is_accepted(store: Store) -> None:
     """The plain archive is accepted, so each hostile one is refused only for its own fault."""
     assert store.unpack(io.BytesIO(archive(make_members()))).scopes == ("app",)
     assert not store.verify(full=True).damages
 
 
-def test_the_same_layer_twice_is_what_buildkit_writes(store: Store) -> None:
+def test_a_layer_may_be_listed_twice(store: Store) -> None:
     """BuildKit lists a layer once for each chain, which is accepted."""
     members = make_members(manifest={"layers": [_descriptor(), _descriptor()]})
     assert store.unpack(io.BytesIO(archive(members))).scopes == ("app",)
@@ -350,7 +350,7 @@ def mutations(draw: st.DrawFn) -> Members:
 
 @settings(max_examples=100)
 @given(mutations())
-def test_whatever_the_documents_say_nothing_else_happens(
+def test_a_changed_document_causes_an_error_or_a_whole_store(
     tmp_path_factory: pytest.TempPathFactory, members: Members
 ) -> None:
     """A changed document gives a good archive and a whole store, or an error and no change."""
@@ -376,7 +376,7 @@ def date_page(path: Path, saved: float) -> None:
 
 
 @pytest.mark.parametrize("ahead", ["the archive's", "the store's"])
-def test_a_clock_that_was_ahead_does_not_win_for_ever(
+def test_a_clock_that_was_ahead_does_not_win_forever(
     store: Store, tmp_path: Path, ahead: str
 ) -> None:
     """A page whose clock was ahead is replaced by a later archive."""

@@ -49,7 +49,7 @@ def test_an_unknown_provider_is_not_trusted(value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CODEBUILD_BUILD_ID", "bamboo_buildKey", "APPVEYOR"])
-def test_a_provider_that_is_not_read_is_not_trusted(name: str) -> None:
+def test_an_unsupported_provider_is_not_trusted(name: str) -> None:
     """A CI system that does not set `CI` is recognized by its own variable."""
     place = read_place({name: "x:1"}, HERE, ask_git=make_clone())
     assert not place.trusted
@@ -57,13 +57,13 @@ def test_a_provider_that_is_not_read_is_not_trusted(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", " ", "false", "0", "False", "no"])
-def test_a_switch_that_is_off_is_no_ci(value: str) -> None:
+def test_a_variable_that_is_switched_off_does_not_mark_ci(value: str) -> None:
     """A variable set to a word for "no" marks no CI system."""
     environment = {"CI": value, "GITHUB_ACTIONS": value, "TRAVIS": value, "TEAMCITY_VERSION": ""}
     assert read_place(environment, HERE, ask_git=make_clone()).trusted
 
 
-def test_a_command_lines_setting_is_no_jenkins() -> None:
+def test_a_setting_in_a_shell_does_not_mark_jenkins() -> None:
     """`JENKINS_URL` alone, which may be a setting in a person's shell, does not mark Jenkins."""
     environment = {"JENKINS_URL": "https://ci.acme.example/"}
     assert read_place(environment, HERE, ask_git=make_clone()).provider == "git"
@@ -132,7 +132,7 @@ def test_a_branch_hides_the_tags_of_its_commit() -> None:
         (Git(refusal="fatal: ... add --global safe.directory /x"), "belongs to another user"),
     ],
 )
-def test_git_that_says_nothing_is_asked_once(git: Git, note: str | None, tmp_path: Path) -> None:
+def test_a_failing_git_runs_once(git: Git, note: str | None, tmp_path: Path) -> None:
     """If git fails, it runs once, and only an unexpected failure causes a note."""
     place = read_place({}, tmp_path, ask_git=git)
     assert (place.provider, place.branch, place.default) == ("none", None, None)
@@ -150,7 +150,7 @@ def test_a_repository_that_git_refuses_gets_a_note(tmp_path: Path) -> None:
     assert place.notes == ("git cannot read this checkout, although it has a .git",)
 
 
-def test_a_variable_that_is_blank_is_not_set() -> None:
+def test_a_blank_variable_counts_as_not_set() -> None:
     """A blank variable counts as not set, since some providers set all of theirs."""
     variables = Variables({"A": " ", "B": "x"})
     assert variables.find("A", "B") == variables.find("B")

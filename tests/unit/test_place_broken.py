@@ -150,7 +150,7 @@ def read_changed(provider: str, part: str, changes: Changes, folder: Path) -> Pl
 
 
 @pytest.mark.parametrize(("provider", "part", "changes", "note"), BROKEN)
-def test_what_is_missing_or_contradictory_takes_the_trust_away(
+def test_missing_or_contradictory_values_remove_trust(
     provider: str, part: str, changes: Changes, note: str, tmp_path: Path
 ) -> None:
     """Anything missing or contradictory removes trust, and a note names it."""
@@ -266,7 +266,7 @@ def _read_with_event(part: str, kind: str, folder: Path) -> Place:
     return read_place(environment, folder, ask_git=make_clone())
 
 
-def test_a_path_that_is_none_is_no_event(tmp_path: Path) -> None:
+def test_an_invalid_path_is_not_an_event(tmp_path: Path) -> None:
     """A path with a zero byte, which only a caller can pass, counts as unreadable."""
     changes: Changes = {"GITHUB_EVENT_PATH": "a\0b"}
     assert not read_changed("github", "pull request of", changes, tmp_path).trusted

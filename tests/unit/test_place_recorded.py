@@ -94,7 +94,7 @@ def test_git_is_not_started_when_the_provider_knows_everything(tmp_path: Path) -
         assert git.asked == [], provider
 
 
-def test_git_is_asked_once_for_a_default_branch(tmp_path: Path) -> None:
+def test_git_runs_once_for_a_default_branch(tmp_path: Path) -> None:
     """Git runs once if only the default branch is unknown."""
     for provider in ("circleci", "jenkins", "azure", "bitbucket", "travis"):
         git = make_clone()
@@ -102,7 +102,7 @@ def test_git_is_asked_once_for_a_default_branch(tmp_path: Path) -> None:
         assert git.asked == ["for-each-ref"], provider
 
 
-def test_a_provider_is_believed_before_git(tmp_path: Path) -> None:
+def test_a_provider_takes_precedence_over_git(tmp_path: Path) -> None:
     """The provider's branch takes precedence over git's, which may have any name in CI."""
     git = Git(head="refs/heads/made-up", tags=["v1"])
     place = read_place(read_recording("gitlab").write(tmp_path), tmp_path, ask_git=git)

@@ -142,7 +142,7 @@ def test_a_registry_cache_has_a_tag_for_each_scope() -> None:
     }
 
 
-def test_a_build_that_cannot_be_repeated_saves_by_itself() -> None:
+def test_a_build_that_cannot_be_repeated_exports_to_the_registry() -> None:
     """A build that cannot be repeated exports to the registry with a flag of its own."""
     found = plan(REGISTRY, refs={REF: True}, once="it reads stdin")
     assert [save.apart for save in found.saves] == [False]
@@ -167,7 +167,7 @@ def test_inline_is_imported_as_a_registry_cache() -> None:
     ]
 
 
-def test_inline_without_a_tag_is_the_latest() -> None:
+def test_inline_without_a_tag_is_latest() -> None:
     """An inline ref without a tag means `latest`, as in docker."""
     inline = {**INLINE, "ref": "r.example.com/app"}
     (use, _) = plan(inline, refs={"r.example.com/app:latest": True}).uses
@@ -177,7 +177,7 @@ def test_inline_without_a_tag_is_the_latest() -> None:
 @pytest.mark.parametrize(
     ("backend", "given"), [(INLINE, {}), (REGISTRY, {"once": "it reads stdin, which is read once"})]
 )
-def test_what_is_written_by_the_build_itself_is_left_where_borrowed_layers_are_refused(
+def test_refusing_borrowed_layers_drops_exports_of_the_build_itself(
     backend: dict[str, Any], given: dict[str, Any]
 ) -> None:
     """On a CI system, `refuse` drops exports of the build itself, which precede the check."""
@@ -216,7 +216,7 @@ def test_compression_is_passed_on(
     assert expected.items() <= found.items()
 
 
-def test_an_insecure_registry_is_said_both_ways() -> None:
+def test_an_insecure_registry_is_marked_for_both_directions() -> None:
     """An insecure registry is marked as insecure for reading and for writing."""
     made = plan({**REGISTRY, "insecure": True}, refs={REF: True})
     assert options(made)[0][1]["registry.insecure"] == "true"
@@ -237,7 +237,7 @@ def test_an_insecure_registry_is_said_both_ways() -> None:
         (state(), {REF: Trouble.DENIED}, None),
     ],
 )
-def test_the_first_cache_that_exists_is_the_one_donor(
+def test_the_first_existing_cache_is_the_only_donor(
     local: StoreState, refs: dict[str, bool | Trouble], place: str | None
 ) -> None:
     """Exactly one cache is imported, since BuildKit misses at random with two."""
@@ -245,7 +245,7 @@ def test_the_first_cache_that_exists_is_the_one_donor(
     assert [use.place for use in found.imports] == ([place] if place else [])
 
 
-def test_a_cache_that_is_there_goes_before_one_that_may_be() -> None:
+def test_a_cache_that_exists_precedes_one_that_may_exist() -> None:
     """A cache that was seen precedes one that may exist, whatever the order of backends."""
     refs: dict[str, bool | Trouble] = {REF: Trouble.UNREACHABLE, "r.example.com/app:main": True}
     assert [use.place for use in plan(REGISTRY, INLINE, refs=refs).imports] == [
@@ -269,7 +269,7 @@ PULL = place("topic", base="release", pull_request="7")
         ((), None),
     ],
 )
-def test_own_branch_goes_before_base_before_default(
+def test_the_own_branch_precedes_base_and_default(
     existing: tuple[str, ...], donor: str | None
 ) -> None:
     """A build starts from the first of own, base and default branch, and saves its own scope."""
@@ -281,7 +281,7 @@ def test_own_branch_goes_before_base_before_default(
     assert saved(found)["ref"] == ref_of("topic")
 
 
-def test_a_branch_that_is_not_read_is_no_candidate() -> None:
+def test_a_branch_that_is_not_read_is_not_a_candidate() -> None:
     """Only the owners in `read` are candidates, in that order."""
     refs: dict[str, bool | Trouble] = dict.fromkeys(map(ref_of, ("topic", "release", "main")), True)
     found = plan(REGISTRY, refs=refs, at=PULL, cache={"read": ["default", "branch"]})
@@ -289,7 +289,7 @@ def test_a_branch_that_is_not_read_is_no_candidate() -> None:
     assert [use.place for use in found.imports] == [ref_of("main")]
 
 
-def test_all_are_imported_when_all_are_asked_for() -> None:
+def test_all_caches_are_imported_with_read_all() -> None:
     """With `read_all`, all existing caches are imported, best first."""
     refs: dict[str, bool | Trouble] = {
         ref_of("topic"): False,
@@ -300,7 +300,7 @@ def test_all_are_imported_when_all_are_asked_for() -> None:
     assert [use.place for use in found.imports] == [ref_of("release"), ref_of("main")]
 
 
-def test_the_better_branch_goes_before_the_better_backend() -> None:
+def test_the_better_branch_precedes_the_better_backend() -> None:
     """The own branch's cache in a registry precedes the default branch's in the store."""
     found = plan(
         LOCAL, REGISTRY, local=state(SCOPE.name), refs={ref_of("topic"): True}, at=place("topic")
@@ -324,7 +324,7 @@ def test_every_candidate_has_a_verdict() -> None:
 
 
 @pytest.mark.parametrize("trouble", Trouble)
-def test_what_was_not_seen_is_not_said_to_be_there(trouble: Trouble) -> None:
+def test_an_unseen_cache_is_not_reported_as_present(trouble: Trouble) -> None:
     """An unseen cache is reported neither as present nor as absent, and the reason is given."""
     refs: dict[str, bool | Trouble] = {ref_of("topic"): trouble, ref_of("main"): trouble}
     found = plan(REGISTRY, refs=refs, at=place("topic"))
@@ -375,7 +375,7 @@ def test_other_platforms_are_not_imported_beside_their_own() -> None:
         (Trouble.UNREACHABLE, False, 0, 0),
     ],
 )
-def test_a_registry_in_trouble_costs_one_warning_and_no_wait(
+def test_a_registry_in_trouble_causes_one_warning(
     trouble: Trouble,
     writes: bool,  # noqa: FBT001
     tells: int,
@@ -388,7 +388,7 @@ def test_a_registry_in_trouble_costs_one_warning_and_no_wait(
     assert len(found.saves) == saves
 
 
-def test_what_is_no_cache_is_no_donor() -> None:
+def test_an_image_is_not_a_donor() -> None:
     """An image under a scope's tag is skipped, but one under a declared tag is imported."""
     image = RemoteManifest(DIGEST, "", b'{"config": {}, "layers": []}')
     seen = {ref_of("topic"): replace(sight(found=True), manifest=image)}
@@ -401,7 +401,7 @@ def test_what_is_no_cache_is_no_donor() -> None:
     assert [use.place for use in found.imports] == [ref]
 
 
-def test_a_save_knows_what_the_build_started_from() -> None:
+def test_a_save_knows_the_imported_cache() -> None:
     """A save knows the imported cache if both are in the same repository."""
     refs: dict[str, bool | Trouble] = {ref_of("topic"): False, ref_of("main"): True}
     (save,) = plan(REGISTRY, refs=refs, at=place("topic")).saves
@@ -410,7 +410,7 @@ def test_a_save_knows_what_the_build_started_from() -> None:
     assert expect_tag(save).source is None
 
 
-def test_an_untrusted_build_reads_and_saves_nothing() -> None:
+def test_an_untrusted_build_imports_but_does_not_save() -> None:
     """An untrusted build imports caches and does not save them."""
     backends = (LOCAL, REGISTRY, INLINE)
     found = plan(*backends, local=state(SCOPE.name), refs={REF: True}, writes=False)
@@ -420,7 +420,7 @@ def test_an_untrusted_build_reads_and_saves_nothing() -> None:
     assert "as the test says" in found.notes
 
 
-def test_a_backend_that_is_only_read_is_not_saved_to() -> None:
+def test_a_read_only_backend_is_not_saved_to() -> None:
     """A read-only backend is imported and not saved to, and a denied one causes a warning."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), read_only=("registry",))
     assert [each.use.backend.kind for each in found.saves] == ["local"]
@@ -432,7 +432,7 @@ def test_a_backend_that_is_only_read_is_not_saved_to() -> None:
     assert len(plan(REGISTRY, refs=denied, read_only=("registry",)).troubles) == 1
 
 
-def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:
+def test_an_untrusted_build_has_its_own_scope() -> None:
     """An untrusted build that may save has its own scope, even if its branch is called `main`."""
     fork = place(MAIN, trusted=False, pull_request="7")
     (save,) = plan(REGISTRY, at=fork).saves
@@ -453,14 +453,14 @@ def test_a_target_without_a_cache_starts_from_the_whole_image() -> None:
     assert [use.scope for use in found.exports] == ["image.test.linux-amd64.main"]
 
 
-def test_what_plain_buildx_left_in_a_store_is_a_donor() -> None:
+def test_a_cache_of_plain_buildx_in_a_store_is_a_donor() -> None:
     """A cache that plain buildx exported as `latest` is imported; the build saves its own scope."""
     found = plan(LOCAL, local=state("latest"))
     assert [use.scope for use in found.imports] == ["latest"]
     assert [use.scope for use in found.exports] == [SCOPE.name]
 
 
-def test_the_second_try_imports_nothing() -> None:
+def test_the_second_attempt_imports_nothing() -> None:
     """The second attempt imports nothing and saves the same caches as the first."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name))
     assert found.imports
@@ -468,7 +468,7 @@ def test_the_second_try_imports_nothing() -> None:
     assert [save.use for save in found.without_imports().saves] == [s.use for s in found.saves]
 
 
-def test_no_cache_imports_nothing_and_saves() -> None:
+def test_no_cache_imports_nothing_and_saves_all() -> None:
     """With `--no-cache`, nothing is imported and all caches are saved."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), build={"no_cache": True})
     assert not found.imports
@@ -501,7 +501,7 @@ def test_a_store_in_trouble_is_left_alone() -> None:
     ],
 )
 @pytest.mark.parametrize("once", ["", "it reads stdin"])
-def test_a_builder_that_saves_inline_only_reads_all_the_same(
+def test_a_builder_that_saves_inline_only_imports_all_caches(
     backends: list[dict[str, Any]], told: tuple[str, ...], once: str
 ) -> None:
     """A builder that saves inline only imports all caches and causes one warning."""
@@ -514,7 +514,7 @@ def test_a_builder_that_saves_inline_only_reads_all_the_same(
     assert len(found.unsaved) == len([each for each in backends if each["type"] != "inline"])
 
 
-def test_a_build_that_saves_nothing_needs_no_warning_of_its_builder() -> None:
+def test_a_build_that_saves_nothing_causes_no_warning() -> None:
     """A build that saves nothing causes no warning about its builder."""
     found = plan(LOCAL, local=state(), writes=False, inline_only="it is classic")
     assert not found.troubles
@@ -549,7 +549,7 @@ def stages_of(branch: str) -> str:
         ((), None),
     ],
 )
-def test_all_stages_have_a_tag_for_each_scope(existing: tuple[str, ...], donor: str | None) -> None:
+def test_stages_have_a_tag_for_each_scope(existing: tuple[str, ...], donor: str | None) -> None:
     """The first existing image is imported, and the own scope is saved."""
     branches = ("topic", "release", "main")
     refs: dict[str, bool | Trouble] = {stages_of(name): name in existing for name in branches}
@@ -606,12 +606,12 @@ def test_stages_beside_a_registry_cache_are_both_saved() -> None:
     ("trouble", "saves"),
     [(Trouble.SICK, 0), (Trouble.DENIED, 1), (Trouble.UNREACHABLE, 1)],
 )
-def test_a_sick_registry_is_given_no_stages(trouble: Trouble, saves: int) -> None:
+def test_a_failing_registry_gets_no_stages(trouble: Trouble, saves: int) -> None:
     """Stages are not saved to a failing registry, but may be to a denied or unreachable one."""
     assert len(plan(ALL, refs={stages_of(MAIN): trouble}).saves) == saves
 
 
-def test_an_insecure_registry_of_stages_is_read_as_one() -> None:
+def test_an_insecure_registry_of_stages_is_marked() -> None:
     """An insecure registry of stages is marked as insecure for reading."""
     found = plan({**ALL, "insecure": True}, refs={stages_of(MAIN): True})
     assert options(found)[0][1]["registry.insecure"] == "true"

@@ -33,7 +33,7 @@ def make_trace(*names: str, said: tuple[str, ...] = (), error: str = "") -> Trac
     return Trace(steps=tuple(steps), said=said)
 
 
-def test_a_recorded_failure() -> None:
+def test_the_steps_of_a_recorded_failure_have_lines() -> None:
     """Each step has the line counted by hand in the recorded Dockerfile."""
     reader = TraceReader()
     for line in (STREAMS / "failing-step.ndjson").read_text().splitlines():
@@ -48,7 +48,7 @@ def test_a_recorded_failure() -> None:
 
 
 @pytest.mark.parametrize("name", ["failing", "failing-old"])
-def test_a_recorded_bake(name: str) -> None:
+def test_the_steps_of_a_recorded_bake_have_lines(name: str) -> None:
     """A failed step has the quoted lines, and steps of other targets are found by counting."""
     reader = BakeReader(("fast", "bad", "slow"))
     for line in join_documents((STREAMS / "bake" / f"{name}.ndjson").read_text().splitlines()):
@@ -79,7 +79,7 @@ ERROR = "ERROR: failed to build: failed to solve: it broke"
         (["[a 1/1] RUN x"], ("app.df:5", ERROR), [()]),
     ],
 )
-def test_a_quote_is_of_the_step_whose_error_follows(
+def test_a_quote_belongs_to_the_step_whose_error_follows(
     names: list[str], said: tuple[str, ...], expected: list[tuple[int, ...]]
 ) -> None:
     """The quoted lines belong only to the step whose error follows."""

@@ -124,7 +124,7 @@ def test_the_last_build_here_needs_no_name(
     assert find(project) == (whose.name, 2)
 
 
-def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
+def test_a_build_that_saved_nothing_has_a_note(store: Store, project: Path) -> None:
     """A build that saved nothing has a note and no files; an undeclared backend is named."""
     remember(project, DEFAULT, 2)
     request = HistoryRequest(directory=project)
@@ -141,7 +141,7 @@ def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
     assert "`--from /other` has its cache" in find_history(request).notes[0]
 
 
-def test_a_registry_that_is_down_hides_no_build(project: Path) -> None:
+def test_a_registry_that_is_down_does_not_hide_a_build(project: Path) -> None:
     """If a registry is down, the build is found, and no note denies that it has a cache."""
     file = '[[cache.backends]]\ntype = "registry"\nref = "127.0.0.1:9/app"\n'
     (project / "bxcache.toml").write_text(file)
@@ -152,7 +152,7 @@ def test_a_registry_that_is_down_hides_no_build(project: Path) -> None:
     assert find(project)[1] == 2
 
 
-def test_builds_are_counted_wherever_they_left_a_record(store: Store, project: Path) -> None:
+def test_saved_and_unsaved_builds_are_counted(store: Store, project: Path) -> None:
     """Saved and unsaved builds count once each, the last one first."""
     for started in (1, 3):
         store.add_record(DEFAULT.name, record(DEFAULT, started))
@@ -180,7 +180,7 @@ def test_builds_are_counted_wherever_they_left_a_record(store: Store, project: P
     ],
     ids=str,
 )
-def test_what_is_asked_for_is_found_by_all_that_names_it(
+def test_a_build_is_found_by_any_of_its_names(
     project: Path, wanted: dict[str, Any], started: float
 ) -> None:
     """The last build that matches image, scope, files, target, platform and branch is found."""
@@ -202,7 +202,7 @@ def test_another_projects_build_is_not_shown(project: Path, tmp_path: Path) -> N
         find(project, source=str(tmp_path / "empty"))
 
 
-def test_what_was_checked_out_before_comes_last(store: Store, project: Path) -> None:
+def test_a_build_of_another_checkout_comes_last(store: Store, project: Path) -> None:
     """A build of another checkout is found only if the current donors have none."""
     remember(project, KINDS["another branch"], 2, checkout=MAIN)
     assert find(project)[1] == 2
@@ -210,7 +210,7 @@ def test_what_was_checked_out_before_comes_last(store: Store, project: Path) -> 
     assert find(project)[1] == 1
 
 
-def test_no_backend_has_to_keep_records(project: Path) -> None:
+def test_a_build_is_found_without_a_backend_that_keeps_records(project: Path) -> None:
     """A build is found in a project with only an inline cache, which keeps no records."""
     file = '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app:main"\n'
     (project / "bxcache.toml").write_text(file)
@@ -218,7 +218,7 @@ def test_no_backend_has_to_keep_records(project: Path) -> None:
     assert find(project)[1] == 2
 
 
-def test_what_would_change_the_build_context_is_not_written(
+def test_a_record_is_not_written_to_the_build_context(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A record that would lie in the build context is not written, and a reason is returned."""
@@ -237,7 +237,7 @@ def checkout(name: str = "a") -> Checkout:
     return Checkout(Path("/p") / name, MAIN)
 
 
-def test_nobody_else_can_read_them(folder: Path) -> None:
+def test_only_the_owner_can_read_remembered_builds(folder: Path) -> None:
     """Remembered builds are readable only by their owner, whatever the umask."""
     before = os.umask(0)
     try:
@@ -270,7 +270,7 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(folder: Path, outside
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "folder", "no record"])
-def test_what_is_no_file_is_no_build(folder: Path, outside: Path, kind: str) -> None:
+def test_only_a_regular_file_is_a_record(folder: Path, outside: Path, kind: str) -> None:
     """Links, pipes and folders in place of a record are skipped without waiting."""
     add_build(checkout(), b"{}\n")
     (file,) = folder.iterdir()
@@ -288,7 +288,7 @@ def test_what_is_no_file_is_no_build(folder: Path, outside: Path, kind: str) -> 
     assert next(read_builds(checkout())) == b"[]\n"
 
 
-def test_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_builds_are_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest builds of a directory, of all, and over the size limit are removed."""
     for number in range(MOST_RECORDS + 3):
         add_build(checkout(), b"%d" % number)
@@ -305,7 +305,7 @@ def test_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (folder / "notes.json").read_text() == "mine"
 
 
-def test_a_clock_that_was_set_back_changes_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_was_set_back_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last build stays the last, even if the clock was set back."""
     now = time.time_ns()
     for number, moment in enumerate((now + 10**15, now, now)):

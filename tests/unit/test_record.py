@@ -89,7 +89,7 @@ def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     assert parse_record(data, "x").to_json() == data
 
 
-def test_what_is_as_by_default_is_left_out() -> None:
+def test_default_values_are_not_written() -> None:
     """Default values are not written, except the version."""
     record = parse_record(write(SMALLEST), "x")
     assert json.loads(record.to_json()) == SMALLEST
@@ -102,7 +102,7 @@ def test_what_is_as_by_default_is_left_out() -> None:
     ]
 
 
-def test_defaults_are_what_is_unknown() -> None:
+def test_missing_values_are_unknown() -> None:
     """Values that an earlier bxcache did not write are unknown when read."""
     record = parse_record(write(with_step()), "x")
     assert (record.exit_status, record.stages, record.images, record.caches) == (0, (), (), ())
@@ -173,7 +173,7 @@ def test_a_damaged_record_is_an_error(data: bytes, why: str) -> None:
     ("document", "version"),
     [({**SMALLEST, "version": 2}, 2), ({"version": 2}, 2), ({"version": 12, "scope": []}, 12)],
 )
-def test_a_later_version_is_another_error(document: dict[str, Any], version: int) -> None:
+def test_a_later_version_is_an_error_of_its_own(document: dict[str, Any], version: int) -> None:
     """A record of a later version is an error of its own, whatever else it contains."""
     with pytest.raises(RecordError) as caught:
         parse_record(write(document), "`x`")
@@ -183,7 +183,7 @@ def test_a_later_version_is_another_error(document: dict[str, Any], version: int
     assert "update bxcache" in caught.value.hint
 
 
-def test_a_step_can_build_on_any_before_it() -> None:
+def test_a_step_can_build_on_any_earlier_step() -> None:
     """A step can build only on an earlier step, so that chains have no circles."""
     steps: list[dict[str, Any]] = [
         {"text": "a"},
@@ -197,13 +197,13 @@ def test_a_step_can_build_on_any_before_it() -> None:
         parse_record(write({**SMALLEST, "steps": steps}), "x")
 
 
-def test_the_published_schema_is_one() -> None:
+def test_the_published_schema_is_valid() -> None:
     """The published schema is valid under JSON Schema's draft 2020-12."""
     jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
 
 
 @pytest.mark.parametrize("record", [FULL, read_recorded("cold"), read_recorded("docker-28-cold")])
-def test_what_is_written_is_as_the_schema_says(record: Record) -> None:
+def test_a_written_record_matches_the_schema(record: Record) -> None:
     """Every record matches the schema, even with unknown keys."""
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     validator.validate({**json.loads(record.to_json()), "colour": "red"})
@@ -220,7 +220,7 @@ def test_what_is_written_is_as_the_schema_says(record: Record) -> None:
         with_step(layers=[{"digest": "sha256:0", "size": 1}]),
     ],
 )
-def test_the_schema_refuses_what_is_no_record(document: dict[str, Any]) -> None:
+def test_the_schema_refuses_an_invalid_record(document: dict[str, Any]) -> None:
     """The schema and bxcache both refuse an invalid record."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(document)

@@ -101,7 +101,7 @@ def test_every_layer_of_the_cache_belongs_to_a_stage(name: str) -> None:
     assert told == written or (not written and told)
 
 
-def test_a_chain_is_what_buildkit_says_it_is() -> None:
+def test_a_chain_is_the_one_in_the_provenance() -> None:
     """The chain of the last stage is the image's chain in the provenance."""
     document = json.loads((STREAMS / "cold.meta.json").read_text())["buildx.build.provenance"]
     noted = document["metadata"]["https://mobyproject.org/buildkit@v1#metadata"]
@@ -111,7 +111,7 @@ def test_a_chain_is_what_buildkit_says_it_is() -> None:
     assert [layer.digest for layer in last.chain] == [layer["digest"] for layer in chain]
 
 
-def test_platforms_are_told_apart() -> None:
+def test_platforms_are_distinguished() -> None:
     """A step with different layers on two platforms is recorded for each; a shared one, once."""
     record = record_of("two-platforms")
     both = ("linux/amd64", "linux/amd64/v2")
@@ -145,7 +145,7 @@ def test_a_base_image_has_its_layers_and_its_digest() -> None:
 
 
 @pytest.mark.parametrize("name", ["docker-26-cold", "failing-step", "docker-26-failing-step"])
-def test_without_metadata_the_stream_tells_what_it_can(name: str) -> None:
+def test_without_metadata_a_record_has_stages_and_outcomes(name: str) -> None:
     """Without metadata, the record has stages and outcomes, but neither lines nor layers."""
     trace, _ = read(name)
     record = record_of(name)
@@ -159,7 +159,7 @@ def test_without_metadata_the_stream_tells_what_it_can(name: str) -> None:
     assert all(step.error for step in failed)
 
 
-def test_what_a_second_run_tells_of_layers_is_joined_with_what_the_build_did() -> None:
+def test_layers_of_a_second_run_are_joined_with_the_builds_outcomes() -> None:
     """Layers come from a second run of other vertices, and outcomes and times from the build."""
     built, _ = read("cold")
     told, metadata = read("fresh-builder-all-reused")
@@ -170,7 +170,7 @@ def test_what_a_second_run_tells_of_layers_is_joined_with_what_the_build_did() -
     assert {step.text: step.seconds for step in steps} == took
 
 
-def test_secrets_are_in_no_record() -> None:
+def test_secrets_are_masked_in_records() -> None:
     """Secrets are masked in the texts and image names of a record."""
     masked = record_of("docker-28-cold", Redactor(["a.txt", "library"]))
     text = masked.to_json().decode()
@@ -193,7 +193,7 @@ def decode_logs(name: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["docker-26-cold", "docker-28-single-stage"])
-def test_what_a_step_printed_is_kept_and_counted(name: str) -> None:
+def test_the_log_of_a_step_is_kept_and_counted(name: str) -> None:
     """A step's log is recorded byte for byte, as decoded by hand, with its size."""
     printed = decode_logs(name)
     assert printed
@@ -219,7 +219,7 @@ SECRET = "correct-horse-battery-staple"
 
 @pytest.mark.parametrize("lost", range(len(SECRET)))
 @pytest.mark.parametrize("ending", ["\n", " "])
-def test_no_end_of_a_secret_begins_what_is_kept_of_a_log(lost: int, ending: str) -> None:
+def test_a_cut_log_does_not_begin_with_the_rest_of_a_secret(lost: int, ending: str) -> None:
     """A log whose beginning was cut off does not start with the rest of a secret."""
     reader, rest = TraceReader(), f"{SECRET[lost:]}{ending}"
     others = f"{SECRET} " * 200
@@ -239,7 +239,7 @@ def test_no_end_of_a_secret_begins_what_is_kept_of_a_log(lost: int, ending: str)
 
 
 @pytest.mark.parametrize("name", ["cold", "docker-28-cold", "fresh-builder-source-edit"])
-def test_when_a_step_began_is_told_from_the_first_vertex(name: str) -> None:
+def test_a_step_starts_at_its_distance_from_the_first_vertex(name: str) -> None:
     """A step's start is the time from the first vertex of the stream to its own."""
     begun: dict[str, datetime] = {}
     for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
@@ -255,7 +255,7 @@ def test_when_a_step_began_is_told_from_the_first_vertex(name: str) -> None:
         assert seconds == pytest.approx((begun[text] - first).total_seconds(), abs=0.0015), text
 
 
-def test_logs_leave_room_for_each_other() -> None:
+def test_the_logs_of_many_steps_are_limited() -> None:
     """The logs of many steps together stay below a limit."""
     trace, metadata = large_build(200, "RUN make")
     steps = tuple(replace(step, log="x" * 8_000) for step in trace.steps)
@@ -318,7 +318,7 @@ def large_build(count: int, text: str) -> tuple[Trace, Metadata]:
     return reader.finish(), parse_metadata(json.dumps({"buildx.build.provenance": provenance}))
 
 
-def test_values_of_build_arguments_can_be_compared_and_not_read() -> None:
+def test_values_of_build_arguments_can_be_compared_but_not_read() -> None:
     """The same value has the same hash under one key and a different hash under another."""
     key, other = "00ff" * 8, "11ee" * 8
     words = ("buildx", "build", "--build-arg", "MODE=release", "--build-arg=LEVEL=3", ".")
@@ -332,7 +332,7 @@ def test_values_of_build_arguments_can_be_compared_and_not_read() -> None:
     assert first.list_different(hash_arguments((), {}, key)) == ("MODE", "LEVEL")
 
 
-def test_a_hash_is_the_beginning_of_an_hmac() -> None:
+def test_a_hash_is_the_start_of_an_hmac() -> None:
     """A hash starts `printf release | openssl dgst -sha256 -mac HMAC -macopt hexkey:00…`."""
     found = hash_arguments(("--build-arg", "MODE=release"), {}, "00" * 16)
     assert found.values == {"MODE": "3c5289dd9e32a8f4"}
@@ -347,7 +347,7 @@ def test_a_secret_has_no_hash() -> None:
     assert found.values["ABSENT"] is None
 
 
-def test_layers_are_told_once() -> None:
+def test_layers_are_listed_once() -> None:
     """A layer of two instructions counts once in a stage."""
     build = {stage.name: stage for stage in view_stages(record_of("cold"))}["stage-4"]
     digests = [layer.digest for layer in list_layers(build.steps)]

@@ -49,7 +49,7 @@ def earlier(*steps: RecordedStep, minutes: int, **more: Any) -> Record:  # noqa:
     return make_record(*steps, stages=HEADS, started=STARTED - minutes * MINUTE, **more)
 
 
-def test_steps_are_counted_by_stage_and_in_all() -> None:
+def test_steps_are_counted_by_stage_and_in_total() -> None:
     """Base images are not steps, and unneeded stages have none."""
     report = make_report([LAST])
     seen = {s.name: (s.counts.reused, s.counts.executed, s.counts.failed) for s in report.stages}
@@ -67,7 +67,7 @@ def test_seconds_spent_are_added_up() -> None:
     assert [stage.counts.spent for stage in report.stages] == [4.5, 5.0, 0.0]
 
 
-def test_a_reused_step_saves_what_it_took_when_it_was_executed_last() -> None:
+def test_a_reused_step_saves_the_time_of_its_last_execution() -> None:
     """A reused step saves the time of its last execution."""
     builds = [
         earlier(make_step("RUN a", 2, layers="a:10", outcome=REUSED, seconds=99.0), minutes=1),
@@ -93,14 +93,14 @@ def test_a_reused_step_saves_what_it_took_when_it_was_executed_last() -> None:
     ],
     ids=["the same layers", "the same text", "text of another stage", "nothing alike"],
 )
-def test_a_step_is_known_again(text: str, stage: str, layers: str, expected: float | None) -> None:
+def test_a_step_is_recognized(text: str, stage: str, layers: str, expected: float | None) -> None:
     """A step is recognized by its layers, or by its stage and text."""
     before = earlier(make_step(text, 3, layers=layers, seconds=5.0, stage=stage), minutes=1)
     (step,) = [step for step in make_report([LAST, before]).steps if step.text == "RUN b"]
     assert step.saved == expected
 
 
-def test_of_two_steps_with_one_layer_the_one_with_the_same_text_counts() -> None:
+def test_the_text_distinguishes_two_steps_with_one_layer() -> None:
     """`RUN cp` and the COPY of its result share a layer but not their time."""
     before = earlier(
         make_step("COPY x", 2, layers="b:20", seconds=1.0, stage="one"),
@@ -111,7 +111,7 @@ def test_of_two_steps_with_one_layer_the_one_with_the_same_text_counts() -> None
     assert step.saved == 6.0
 
 
-def test_a_step_executed_saves_nothing() -> None:
+def test_an_executed_step_saves_nothing() -> None:
     """An executed step saves nothing, even if an earlier build has its time."""
     before = earlier(make_step("RUN c", 6, layers="c:30", seconds=9.0, stage="two"), minutes=1)
     report = make_report([LAST, before])
@@ -119,7 +119,7 @@ def test_a_step_executed_saves_nothing() -> None:
     assert report.counts.saved == 0.0
 
 
-def test_what_earlier_builds_of_another_scope_took_counts_and_they_are_no_trend() -> None:
+def test_builds_of_another_scope_give_times_but_no_trend() -> None:
     """A branch's first build uses the default branch's times, but not in its trend."""
     main = RecordedScope(name="image.linux-amd64.other", image="image")
     step = make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one")
@@ -128,7 +128,7 @@ def test_what_earlier_builds_of_another_scope_took_counts_and_they_are_no_trend(
     assert [build.started for build in report.trend] == [STARTED]
 
 
-def test_a_layer_that_several_stages_have_counts_once() -> None:
+def test_a_layer_of_several_stages_counts_once() -> None:
     """A shared layer counts in its first stage, so the stages' sizes add up to the build's."""
     report = make_report([LAST])
     assert [(stage.bytes, stage.shared_bytes) for stage in report.stages] == [
@@ -151,7 +151,7 @@ def test_the_slowest_steps_were_executed_or_failed() -> None:
     assert make_report([make_record(make_step("RUN x", 2, seconds=0.01))]).slowest == ()
 
 
-def test_the_trend_is_of_the_last_ten_builds() -> None:
+def test_the_trend_covers_the_last_ten_builds() -> None:
     """The trend lists ten builds, the oldest first; a failed one is marked and has no size."""
     step = make_step("RUN a", 2, layers="a:10", outcome=REUSED)
     broken = make_step("RUN a", 2, outcome=FAILED)
@@ -248,7 +248,7 @@ def test_no_step_is_left_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms", "docker-26-cold"])
-def test_the_stages_add_up_or_it_is_said_why(name: str) -> None:
+def test_the_stages_add_up_or_a_note_explains_the_difference(name: str) -> None:
     """Every form explains that a shared step counts in each of its stages."""
     record = read_recorded(name)
     report = make_report([record])
@@ -296,7 +296,7 @@ def test_stages_without_a_known_order_are_in_order_of_time(name: str, expected: 
     assert [stage.name for stage in make_report([read_recorded(name)]).stages] == expected
 
 
-def test_stages_of_an_older_record_stand_as_they_began() -> None:
+def test_stages_of_an_older_record_are_in_order_of_their_start() -> None:
     """Stages are ordered by their first instructions, unknown ones last."""
     steps = [
         make_step("FROM a", stage="late", began=0.0),
@@ -309,14 +309,14 @@ def test_stages_of_an_older_record_stand_as_they_began() -> None:
     assert [stage.name for stage in report.stages] == ["early", "late", "unknown"]
 
 
-def test_a_step_of_no_known_stage_comes_last() -> None:
+def test_a_step_of_an_unknown_stage_comes_last() -> None:
     """A step of an unknown stage, as of another node, comes last."""
     report = make_report([make_record(make_step("RUN x"), stages=HEADS)])
     assert [(stage.name, stage.steps) for stage in report.stages][-1] == ("", (0,))
 
 
 @pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms"])
-def test_a_report_is_as_the_schema_says(name: str) -> None:
+def test_a_report_matches_the_schema(name: str) -> None:
     """A report matches the schema and reads back unchanged."""
     report = make_report([read_recorded(name)])
     document = json.loads(report.model_dump_json())

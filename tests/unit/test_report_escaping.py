@@ -171,7 +171,7 @@ def test_no_text_changes_the_markdown(text: str) -> None:
 
 
 @given(HOSTILE)
-def test_markdown_says_what_the_text_said(text: str) -> None:
+def test_markdown_contains_the_text_unchanged(text: str) -> None:
     """Markdown contains the text unchanged, even with a bar in a table."""
     tokens = MarkdownIt("commonmark").enable("table").parse(render_report(fill(text), "md"))
     codes = [c.content for t in tokens for c in t.children or () if c.type == "code_inline"]
@@ -185,13 +185,13 @@ def test_markdown_says_what_the_text_said(text: str) -> None:
 
 
 @given(HOSTILE)
-def test_plain_lines_move_no_cursor(text: str) -> None:
+def test_plain_lines_contain_no_control_characters(text: str) -> None:
     """Plain lines contain no control characters except line ends."""
     assert render_plain(fill(text)).replace("\n", "").isprintable()
 
 
 @given(st.text(max_size=30))
-def test_the_document_says_exactly_what_the_text_said(text: str) -> None:
+def test_the_document_contains_the_text_unchanged(text: str) -> None:
     """JSON contains every text unchanged."""
     document = json.loads(render_report(fill(text or PLAIN), "json"))
     assert document["steps"][1]["text"] == (text or PLAIN)
@@ -205,7 +205,7 @@ def test_an_unknown_form_is_refused() -> None:
     assert FORMS == ("json", "md", "html")
 
 
-def test_a_page_allows_its_own_style_and_script_alone() -> None:
+def test_a_page_allows_only_its_own_style_and_script() -> None:
     """The policy of a page allows only the hashes of its own style and script."""
     attributes = Structure(render_report(fill(PLAIN), "html")).attributes
     (policy,) = [value for _, value in attributes if "default-src" in value]

@@ -22,7 +22,7 @@ MOST_BYTES = 500_000
 
 
 @given(STEPS)
-def test_bars_stand_beside_each_other_where_their_steps_were(
+def test_bars_are_side_by_side_at_the_time_of_their_steps(
     steps: list[tuple[float | None, float]],
 ) -> None:
     """No bar hides another, leaves the drawing, or is far from its time or too short."""
@@ -49,7 +49,7 @@ def test_bars_stand_beside_each_other_where_their_steps_were(
 
 
 @given(st.floats(0.001, 1e7))
-def test_the_time_axis_has_a_few_round_moments(whole: float) -> None:
+def test_the_time_axis_has_a_few_round_marks(whole: float) -> None:
     """The marks of the time axis begin at 0, are evenly spaced, and do not exceed the end."""
     marks = list_marks(whole)
     assert marks[0] == 0
@@ -59,7 +59,7 @@ def test_the_time_axis_has_a_few_round_moments(whole: float) -> None:
     assert first in "125"
 
 
-def test_the_bars_of_layers_are_as_long_as_they_are_large() -> None:
+def test_the_bars_of_layers_show_their_sizes() -> None:
     """The widths of layers are relative to the largest stage, and small layers are combined."""
     steps = [
         make_step("RUN a", 2, layers="a:600 b:400"),

@@ -93,13 +93,15 @@ NONE: frozenset[str] = frozenset()
         (scope("gone", lost=True), {"branches": NONE}, "its cache no longer exists"),
     ],
 )
-def test_why_a_scope_goes(found: RemoteScope, retention: dict[str, Any], expected: str) -> None:
+def test_a_scope_is_removed_for_a_reason(
+    found: RemoteScope, retention: dict[str, Any], expected: str
+) -> None:
     """The reasons equal those decided by hand, and an empty reason keeps the scope."""
     why = reason(found, **retention)
     assert why == expected or (expected and why.startswith(expected))
 
 
-def test_they_go_in_their_order() -> None:
+def test_removals_keep_the_order_of_scopes() -> None:
     """Removals keep the order of scopes."""
     scopes = [scope(name, days=days) for name, days in (("b", 9), ("c", 1), ("a", 9))]
     removed = choose_removed(iter(scopes), Retention(max_age=7 * DAY), NOW)
@@ -129,7 +131,7 @@ RETENTIONS = st.builds(
 
 
 @given(st.lists(SCOPES), RETENTIONS)
-def test_what_is_kept_or_changed_never_goes(
+def test_kept_and_changed_scopes_are_never_removed(
     scopes: list[RemoteScope], retention: Retention
 ) -> None:
     """Kept and overwritten scopes are never removed, whatever the other criteria."""
@@ -142,7 +144,7 @@ def test_what_is_kept_or_changed_never_goes(
 
 
 @given(st.lists(SCOPES))
-def test_without_criteria_only_what_is_gone_goes(scopes: list[RemoteScope]) -> None:
+def test_without_criteria_only_lost_scopes_are_removed(scopes: list[RemoteScope]) -> None:
     """Without criteria, only labels without a cache are removed."""
     removed = choose_removed(scopes, Retention(), NOW)
     assert [each.scope for each in removed] == [s for s in scopes if s.lost and not s.changed]

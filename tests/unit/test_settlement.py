@@ -31,7 +31,7 @@ def hear(outcomes: dict[str, Outcome], seconds: float, run: str, status: int = 0
     return RunResult(status, Trace(steps), Metadata(), seconds)
 
 
-def test_what_the_first_of_two_runs_executed_was_executed() -> None:
+def test_a_step_that_the_first_run_executed_counts_as_executed() -> None:
     """A step that the first run executed counts as executed, under the second run's vertex."""
     first = hear({"a": EXECUTED, "b": REUSED, "c": FAILED}, 7.0, "first")
     second = hear({"a": REUSED, "b": REUSED, "c": EXECUTED, "d": EXECUTED}, 2.0, "second")
@@ -51,7 +51,7 @@ def test_what_the_first_of_two_runs_executed_was_executed() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "counts"), [(0, 0, 2), (0, 1, 1), (1, 0, 2), (1, 1, 2)]
 )
-def test_a_build_that_succeeded_has_succeeded(first: int, second: int, counts: int) -> None:
+def test_a_successful_build_stays_successful(first: int, second: int, counts: int) -> None:
     """A build that succeeded stays successful if the run that saves it fails."""
     runs = [hear({}, 1.0, "run", status) for status in (first, second)]
     told = runs[1].after(runs[0])
@@ -77,9 +77,7 @@ OWN, STORE, REGISTRY = "r.example.com/own:x", "local:4887694664242991879", "r.ex
         ),
     ],
 )
-def test_an_import_that_failed_is_the_one_that_is_warned_of(
-    broken: tuple[str, ...], warned: list[str]
-) -> None:
+def test_a_warning_names_the_failed_import(broken: tuple[str, ...], warned: list[str]) -> None:
     """The warning names the import that failed, though a store has no name in the stream."""
     names = [OWN, STORE, REGISTRY]
     transfers = tuple(
@@ -99,7 +97,7 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
     assert all(each.startswith(start) for each, start in zip(warnings, warned, strict=True))
 
 
-def test_a_given_cache_that_is_absent_is_no_failure() -> None:
+def test_an_absent_cache_of_the_caller_is_not_a_failure() -> None:
     """An absent cache that docker was given, as in a first build, causes a note and no warning."""
     why = f"failed to configure registry cache importer: {OWN}: not found"
     ran = RunResult(
@@ -137,7 +135,7 @@ A, B, C = "r.example.com/team/a:main", "r.example.com/team/b:main", "other.examp
         (("odd", "odd", "odd"), [A, B, C]),
     ],
 )
-def test_the_registry_that_failed_is_the_one_that_is_warned_of(
+def test_a_failed_export_is_matched_to_its_registry(
     errors: tuple[str, ...], failed: list[str]
 ) -> None:
     """The failed export is found by its error, since BuildKit names all exports alike."""
@@ -148,7 +146,7 @@ def test_the_registry_that_failed_is_the_one_that_is_warned_of(
 
 
 GIVEN = "r.example.com/team:main"
-"""A registry's repository whose path is a part of another one's."""
+"""A ref whose repository is a part of the path of another one."""
 
 
 @pytest.mark.parametrize(
@@ -160,7 +158,7 @@ GIVEN = "r.example.com/team:main"
         (("r.example.com refused", "r.example.com refused"), [A], [GIVEN]),
     ],
 )
-def test_an_export_that_the_caller_named_is_told_apart(
+def test_an_export_of_the_caller_is_distinguished(
     errors: tuple[str, ...], failed: list[str], warned: list[str]
 ) -> None:
     """A failed export that the caller requested is a warning of its own, even on the same host."""

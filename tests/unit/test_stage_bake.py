@@ -116,7 +116,7 @@ def test_each_setting_and_each_flag_has_its_attribute(
     ("name", "expected"),
     [("GIVEN", {"GIVEN": "from here"}), ("EMPTY", {"EMPTY": ""}), ("ABSENT", None)],
 )
-def test_an_argument_without_a_value_has_that_of_the_environment(
+def test_an_argument_without_a_value_is_read_from_the_environment(
     name: str, expected: dict[str, str] | None
 ) -> None:
     """A build argument without a value is read from the environment, and omitted if unset."""
@@ -128,7 +128,7 @@ def test_an_argument_without_a_value_has_that_of_the_environment(
         assert found.get("args") == expected
 
 
-def test_nothing_else_of_the_environment_is_written_down() -> None:
+def test_nothing_else_of_the_environment_is_written() -> None:
     """Of the environment, the file contains only values that build arguments name."""
     extra = ("--build-arg", "GIVEN", "--secret", "id=token,env=UNRELATED")
     text = json.dumps(targets({"secrets": ["id=other,env=UNRELATED"]}, extra))
@@ -136,13 +136,13 @@ def test_nothing_else_of_the_environment_is_written_down() -> None:
     assert "kept to itself" not in text
 
 
-def test_stages_are_built_from_what_the_build_started_from() -> None:
+def test_stages_import_the_caches_of_the_build() -> None:
     """Stages import only the caches of the build."""
     for found in targets({}, cache_from=("type=registry,ref=r/app:s",)):
         assert found["cache-from"] == ["type=registry,ref=r/app:s"]
 
 
-def test_an_insecure_registry_is_said_to_be_one() -> None:
+def test_an_insecure_registry_is_marked() -> None:
     """The export to an insecure registry is marked as insecure."""
     for found in targets({}, insecure=True):
         (output,) = found["output"]
@@ -172,7 +172,7 @@ TEXTS = st.text(st.sampled_from(["$", "%", "{", "}", "a", "~", '"', "\\", "\n", 
 
 
 @given(st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=3), TEXTS.filter(bool))
-def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str) -> None:
+def test_no_text_is_an_expression_in_bake(arguments: dict[str, str], secret: str) -> None:
     """HCL reads all names, values and list items unchanged."""
     for found in targets({"build_args": arguments, "secrets": [secret], "network": secret}):
         read = {unescape(name): unescape(value) for name, value in found.get("args", {}).items()}
@@ -207,7 +207,7 @@ def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str
         ({}, ("word",), False),
     ],
 )
-def test_what_bake_has_no_word_for_is_not_left_out(
+def test_a_flag_that_bake_does_not_support_prevents_it(
     settings: dict[str, Any],
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
@@ -228,7 +228,7 @@ def test_what_bake_has_no_word_for_is_not_left_out(
         ({}, ("--ulimit", "nofile=9"), False),
     ],
 )
-def test_what_older_versions_of_bake_would_leave_out_is_known(
+def test_settings_that_need_a_new_bake_are_known(
     settings: dict[str, Any],
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
@@ -237,7 +237,7 @@ def test_what_older_versions_of_bake_would_leave_out_is_known(
     assert needs_new_bake(BuildSettings.model_validate(settings), extra) is expected
 
 
-def test_the_command_names_the_builder_and_what_is_allowed() -> None:
+def test_the_command_has_the_builder_and_the_entitlements() -> None:
     """The command has the builder, the entitlements, and the stages in order."""
     words = render_stage_push(
         BuildSettings(builder="mine"),

@@ -141,7 +141,7 @@ def test_equal_keys_are_written_once(several: list[Written]) -> None:
 
 
 @given(SEVERAL)
-def test_each_layer_is_there_once_with_what_it_holds(several: list[Written]) -> None:
+def test_each_layer_is_listed_once_with_its_diff_id(several: list[Written]) -> None:
     """Each layer is listed once, with its diff id and its instruction at the same position."""
     merged = merge(*several)
     layers = [each["digest"] for each in json.loads(merged.manifest)["layers"]]
@@ -156,7 +156,7 @@ def test_each_layer_is_there_once_with_what_it_holds(several: list[Written]) -> 
 
 
 @given(SEVERAL, st.randoms())
-def test_the_order_of_images_changes_nothing_but_the_order(
+def test_the_order_of_images_does_not_change_the_results(
     several: list[Written], drawn: random.Random
 ) -> None:
     """The order of the images does not change the results."""
@@ -166,7 +166,7 @@ def test_the_order_of_images_changes_nothing_but_the_order(
 
 
 @given(SEVERAL, images())
-def test_what_was_merged_can_be_merged_again(several: list[Written], more: Written) -> None:
+def test_a_merged_image_can_be_merged_again(several: list[Written], more: Written) -> None:
     """A merged image can be merged again like any other."""
     merged = merge(*several)
     again = merge(Written(merged.manifest, merged.config), more, *several)
@@ -182,7 +182,7 @@ def test_the_manifest_names_its_config(several: list[Written]) -> None:
 
 
 @given(SEVERAL)
-def test_layers_build_on_each_other_as_in_the_results(several: list[Written]) -> None:
+def test_layer_chains_are_those_of_the_results(several: list[Written]) -> None:
     """The layer chains without names are the results and their lower parts, and nothing else."""
     merged = merge(*several)
     links = read_layer_chains(
@@ -199,14 +199,14 @@ def test_layers_build_on_each_other_as_in_the_results(several: list[Written]) ->
     assert len(found) == len(links)
 
 
-def test_a_layer_that_stands_twice_in_an_image_stays_twice_in_its_chain() -> None:
+def test_a_repeated_layer_stays_twice_in_its_chain() -> None:
     """A layer that two equal instructions made stays twice in its chain."""
     merged = merge(image("aba", [step("k1", layer=2)]))
     assert read(merged) == {("k1",): {tuple(map(layer_of, "aba"))}}
     assert len(json.loads(merged.manifest)["layers"]) == 2
 
 
-def test_one_layer_compressed_twice_is_two() -> None:
+def test_a_layer_with_two_compressions_counts_as_two() -> None:
     """A layer with two compressions counts as two, and a chain has the one of its own image."""
     config = write_config("a", [step("k1", layer=0)])
     document = json.loads(write_manifest("a", config))
@@ -230,7 +230,7 @@ def test_one_layer_compressed_twice_is_two() -> None:
         (("docker", "oci", "docker"), "oci"),
     ],
 )
-def test_the_form_is_that_of_all_or_ocis(kinds: tuple[str, ...], expected: str) -> None:
+def test_the_form_is_that_of_all_images_or_oci(kinds: tuple[str, ...], expected: str) -> None:
     """The media types are docker's only if all images have them; registries may refuse a mix."""
     several = [image(str(n), [step("k", layer=0)], kind) for n, kind in enumerate(kinds)]
     document = json.loads(merge(*several).manifest)
@@ -247,7 +247,7 @@ def test_the_form_is_that_of_all_or_ocis(kinds: tuple[str, ...], expected: str) 
         ("rootfs.diff.tar.zstd", "tar+zstd"),
     ],
 )
-def test_a_layers_compression_is_still_told(docker: str, oci: str) -> None:
+def test_a_layer_keeps_its_compression(docker: str, oci: str) -> None:
     """A layer keeps its compression when its media type becomes one of OCI."""
     written = image("a", [step("k", layer=0)], "docker")
     document = json.loads(written.manifest)
@@ -257,7 +257,7 @@ def test_a_layers_compression_is_still_told(docker: str, oci: str) -> None:
     assert merged["layers"][0]["mediaType"] == f"application/vnd.oci.image.layer.v1.{oci}"
 
 
-def test_what_a_layer_says_of_itself_is_kept() -> None:
+def test_the_annotations_of_a_layer_are_kept() -> None:
     """The annotations of a layer are kept."""
     written = image("a", [step("k", layer=0)])
     document = json.loads(written.manifest)
@@ -294,7 +294,7 @@ BUILD = image("abc", [step("k1", layer=0), step("k2", 0, layer=1), step("k3", 1,
 PLAIN = image("d", None)
 
 
-def test_what_is_joined_is_what_the_images_tell(
+def test_a_joined_image_has_the_results_of_all(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
     """The tag gets the results of all images, and the images stay unchanged."""
@@ -307,7 +307,7 @@ def test_what_is_joined_is_what_the_images_tell(
     assert registry.shelf().tags == {**before, "main": digest}
 
 
-def test_layers_are_told_by_what_they_hold(
+def test_layers_are_found_by_their_diff_ids(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
     """The joined image maps diff ids to layers, so that an engine's names can be translated."""
@@ -318,7 +318,9 @@ def test_layers_are_told_by_what_they_hold(
     assert told == {diff_id_of(name): layer_of(name) for name in "abc"}
 
 
-def test_each_platform_of_an_index_counts(registry: MemoryRegistry, repository: Repository) -> None:
+def test_each_platform_of_an_index_is_read(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
     """All platforms of an index are read, and attestations are ignored."""
     other = image("ef", [step("k4", layer=1)])
     parts = [BUILD, other, PLAIN]
@@ -341,7 +343,7 @@ def test_without_a_cache_nothing_is_written(
     assert registry.shelf().tags == before
 
 
-def test_images_without_a_cache_are_passed_over(
+def test_images_without_a_cache_are_skipped(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
     """Images without a cache are skipped."""
@@ -382,7 +384,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_an_image_as_buildkit_writes_none_is_an_error(
+def test_an_image_with_an_invalid_cache_is_an_error(
     broken: dict[str, Any], registry: MemoryRegistry, repository: Repository
 ) -> None:
     """An image that is not in BuildKit's format is an error, and the tag stays unchanged."""
@@ -398,7 +400,7 @@ def test_an_image_as_buildkit_writes_none_is_an_error(
 
 
 @pytest.mark.parametrize("config", [b"", b"{", b"[]", b"3", nested(100_000).encode()])
-def test_a_config_that_is_none_is_passed_over(
+def test_an_invalid_config_is_skipped(
     config: bytes, registry: MemoryRegistry, repository: Repository
 ) -> None:
     """An image with an invalid config is skipped, as a foreign image."""
@@ -408,9 +410,7 @@ def test_a_config_that_is_none_is_passed_over(
     assert read(pull(registry, "main")) == read(BASE)
 
 
-def test_a_long_row_of_steps_is_no_trouble(
-    registry: MemoryRegistry, repository: Repository
-) -> None:
+def test_a_long_chain_of_steps_is_joined(registry: MemoryRegistry, repository: Repository) -> None:
     """A chain of 3,000 records, listed from the last to the first, is joined."""
     size = 3000
     records = [step(f"k{n}", *([n + 1] if n < size - 1 else []), layer=0) for n in range(size)]
@@ -420,7 +420,7 @@ def test_a_long_row_of_steps_is_no_trouble(
     assert len(json.loads(base64.b64decode(document[INLINE]))) == size
 
 
-def test_more_than_buildkit_reads_is_not_written(
+def test_a_cache_that_is_too_large_is_not_written(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
     """A cache that is larger than BuildKit's limit is an error, and the tag stays unchanged."""

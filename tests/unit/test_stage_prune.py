@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("nobody")
 
 NOW = 1_700_000_000.0
 EVERY = 5
-"""How many requests to the next that is tried besides the first of its kind."""
+"""Besides the first request of each kind, every so many requests are tried."""
 BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
 
 
@@ -85,7 +85,7 @@ def test_a_scope_is_listed_with_its_stages(registry: MemoryRegistry) -> None:
 
 
 @BOTH
-def test_stages_go_with_their_scope(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
+def test_stages_are_removed_with_their_scope(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
     """Stages are removed with their scope, and a scope that shares their images stays unchanged."""
     registry.tag_deletes = tag_deletes
     shared = {"base": image("a"), "bxcache": image("c")}
@@ -99,7 +99,7 @@ def test_stages_go_with_their_scope(registry: MemoryRegistry, tag_deletes: bool)
 
 @BOTH
 @pytest.mark.parametrize("foreign", ["{}.keep", "{}.build", "{}-x", "{}x", "{}_y.build"])
-def test_tags_that_begin_alike_stay_where_the_scope_is_a_cache(
+def test_tags_beside_a_cache_of_all_stages_stay(
     registry: MemoryRegistry,
     foreign: str,
     tag_deletes: bool,  # noqa: FBT001
@@ -114,7 +114,7 @@ def test_tags_that_begin_alike_stay_where_the_scope_is_a_cache(
 
 
 @BOTH
-def test_tags_that_begin_alike_without_the_dot_stay(
+def test_tags_with_the_same_prefix_stay(
     registry: MemoryRegistry,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
@@ -132,7 +132,7 @@ def test_tags_that_begin_alike_without_the_dot_stay(
 
 @BOTH
 @pytest.mark.parametrize("body", [image("a"), image("x"), image("a", "b")])
-def test_a_tag_that_somebody_made_beside_a_scope_stays(
+def test_a_foreign_tag_beside_a_scope_stays(
     registry: MemoryRegistry,
     body: bytes,
     tag_deletes: bool,  # noqa: FBT001
@@ -169,7 +169,7 @@ def test_a_changed_scope_stays_with_its_stages(registry: MemoryRegistry) -> None
 
 
 @BOTH
-def test_wherever_it_ends_the_next_prune_leaves_nothing(
+def test_after_an_interruption_the_next_prune_finishes(
     tag_deletes: bool,  # noqa: FBT001
     effort: Effort,
 ) -> None:

@@ -270,7 +270,7 @@ def test_nothing_outside_changes_when_a_folder_is_swapped_meanwhile(
         scene.check(at)
 
 
-def test_a_folder_of_somebody_among_the_staging_layouts_stays(scene: Scene) -> None:
+def test_a_foreign_folder_among_the_staging_layouts_stays(scene: Scene) -> None:
     """Only a folder with a valid name, a lock and a layout is removed as a killed build's."""
     store = scene.make()
     staging = scene.path / ".bxcache" / "staging"

@@ -63,7 +63,7 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def test_every_room_is_in_the_picture() -> None:
+def test_every_room_is_described() -> None:
     """CONTRIBUTING.md describes every room."""
     drawn = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
     rooms = {name.removeprefix("bxcache.") for floor in FLOORS for name in floor} - LAZY
@@ -78,7 +78,7 @@ def test_the_top_of_the_package_has_few_modules() -> None:
     assert len({path.parent for path in PACKAGE.glob("*/__init__.py")}) == 11
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_modules_have_no_import_cycles() -> None:
     """Modules have no import cycles, including imports in functions and for types only."""
     graph = {name_of(path): imports_of(path) for path in MODULES if name_of(path) not in LAZY}
     sorter = TopologicalSorter({name: each & graph.keys() for name, each in graph.items()})
@@ -109,14 +109,14 @@ def test_a_room_imports_only_rooms_below(path: Path) -> None:
         ("platformdirs", "bxcache.config.loading"),
     ],
 )
-def test_each_door_is_the_only_one(name: str, home: str) -> None:
+def test_each_door_is_in_one_place(name: str, home: str) -> None:
     """Only one place imports each of subprocess, docker, file locks and the command line."""
     users = {name_of(path) for path in MODULES for i in imports_of(path) if i.split(".")[0] == name}
     assert users
     assert all(user == home or user.startswith(f"{home}.") for user in users)
 
 
-def test_a_configuration_is_had_by_one_door() -> None:
+def test_a_configuration_is_loaded_in_one_place() -> None:
     """Only the trust decision loads a configuration, since a file could be a stranger's."""
     loaders = {name_of(path) for path in MODULES if re.search(r"\bload_setup\b", path.read_text())}
     assert loaders == {"bxcache.config.loading", "bxcache.place.trust"}
@@ -144,7 +144,7 @@ def test_only_the_console_and_the_command_line_print() -> None:
                 raise AssertionError(f"{name_of(path)} exits")
 
 
-def test_exports_are_deliberate() -> None:
+def test_public_names_are_listed() -> None:
     """The public names are in `__all__`, sorted, and have the homes that `__getattr__` uses."""
     package = importlib.import_module("bxcache")
     assert list(package.__all__) == sorted(package.__all__)

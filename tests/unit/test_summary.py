@@ -53,7 +53,7 @@ def test_each_stage_has_a_line() -> None:
     ]
 
 
-def test_what_took_long_and_what_buildkit_warned_of_come_next() -> None:
+def test_slow_steps_and_warnings_follow() -> None:
     """The slowest steps and BuildKit's warnings follow, without control sequences."""
     assert render_summary(RESULT).splitlines()[3:-2] == [
         "slowest     4.2 s [app] RUN make",
@@ -62,7 +62,7 @@ def test_what_took_long_and_what_buildkit_warned_of_come_next() -> None:
     ]
 
 
-def test_the_totals_come_last() -> None:
+def test_the_totals_are_last() -> None:
     """The totals are last: the steps' outcomes, the transfers, and the size of the store."""
     assert render_summary(RESULT).splitlines()[-2:] == [
         "4 steps: 2 reused, 2 executed, in 6.2 s, 1 m 12 s saved, 12.3 MB fetched, 4.5 kB sent",
@@ -80,12 +80,12 @@ def test_the_totals_come_last() -> None:
         (replace(CACHE, new_bytes=None, store_bytes=None), "to `image.main` in /store"),
     ],
 )
-def test_what_is_not_known_of_the_store_is_left_out(cache: CacheResult, words: str) -> None:
+def test_unknown_values_of_the_store_are_not_shown(cache: CacheResult, words: str) -> None:
     """Unknown sizes and limits of a store are not shown."""
     assert render_totals(replace(RESULT, caches=(cache,))).endswith(words)
 
 
-def test_what_was_there_already_is_not_said_to_be_saved() -> None:
+def test_an_unchanged_cache_is_not_reported_as_saved() -> None:
     """An export without new layers is reported as unchanged."""
     same = replace(CACHE, unchanged=True)
     amount = "4.1 MB in 4 layers; the store has 120.0 MB of 20.0 GB"
@@ -93,13 +93,13 @@ def test_what_was_there_already_is_not_said_to_be_saved() -> None:
     assert last == f"nothing new for `image.main` in /store ({amount})"
 
 
-def test_what_the_store_gave_up_at_once_is_not_said_to_be_saved() -> None:
+def test_a_cache_that_was_evicted_is_not_reported_as_saved() -> None:
     """A cache that the store evicted at once is reported as not saved."""
     cache = replace(CACHE, bytes=2_700, layers=0)
     assert render_summary(replace(RESULT, caches=(cache,))).endswith("nothing saved")
 
 
-def test_a_failed_build_shows_its_stages_too() -> None:
+def test_a_failed_build_shows_its_stages() -> None:
     """The summary of a failed build shows BuildKit's names of stages, without a Dockerfile."""
     steps = [
         make_step("COPY lib /", outcome=REUSED, stage="deps"),

@@ -107,7 +107,7 @@ def test_all_steps_have_one_outcome(name: str, outcome: Outcome) -> None:
     check(read(name)[0], expect({}, outcome))
 
 
-def test_an_edit_executes_what_follows_from_it() -> None:
+def test_an_edit_executes_all_later_steps() -> None:
     """The changed COPY and its descendants are executed; base and deps are reused."""
     changed = {
         (stage, text): EXECUTED for stage in ("build", "test", "stage-4") for text in STEPS[stage]
@@ -128,7 +128,7 @@ def test_steps_before_a_failing_one_are_listed() -> None:
     assert [e.line for e in events if isinstance(e, Said)] == list(trace.said)
 
 
-def test_a_cache_that_cannot_be_loaded_is_no_failed_step() -> None:
+def test_a_cache_that_cannot_be_loaded_does_not_fail_a_step() -> None:
     """A cache that cannot be loaded does not fail a step; the step that docker blames is failed."""
     trace, _ = read("truncated-parent")
     assert [step.name.label for step in trace.steps if step.outcome is FAILED] == ["[test 2/2]"]
@@ -163,7 +163,7 @@ def test_a_linked_copy_is_one_step() -> None:
         ("docker-26-failing-step", {"base": [REUSED] * 2, "stage-1": [FAILED]}),
     ],
 )
-def test_a_base_image_is_no_step(name: str, expected: dict[str, list[Outcome]]) -> None:
+def test_a_base_image_is_not_a_step(name: str, expected: dict[str, list[Outcome]]) -> None:
     """A base image is not a step, since `FROM` makes no layer."""
     trace, _ = read(name)
     found: dict[str, list[Outcome]] = {}
@@ -188,7 +188,7 @@ def test_events_match_the_trace(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.ndjson")))
-def test_a_step_that_began_ends_once(name: str) -> None:
+def test_a_started_step_ends_once(name: str) -> None:
     """Each started step ends once, wherever the stream is cut off, as when buildx is killed."""
     lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
     documents = list(join_documents(lines))
@@ -218,7 +218,7 @@ def test_of_two_equal_steps_one_fails_and_one_is_stopped() -> None:
     assert [step.outcome for step in trace.steps if "exit 3" in step.name.text] == [FAILED]
 
 
-def test_what_was_found_stays_found_where_the_build_is_stopped() -> None:
+def test_a_reused_step_of_a_stopped_build_stays_reused() -> None:
     """A step whose layer was being fetched when the build was stopped counts as reused."""
     found = {"digest": "d", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
@@ -229,7 +229,7 @@ def test_what_was_found_stays_found_where_the_build_is_stopped() -> None:
     assert [step.outcome for step in reader.finish().steps] == [REUSED]
 
 
-def test_a_reused_step_is_never_said_to_have_started() -> None:
+def test_a_reused_step_never_starts() -> None:
     """A reused step never starts, since fetching layers is not execution."""
     _, events = read("fresh-builder-all-reused")
     assert not [event for event in events if isinstance(event, StepStarted)]
@@ -294,7 +294,7 @@ def test_log_lines_are_whole() -> None:
         ([f"\r{'x' * 5000}", "\r"], []),
     ],
 )
-def test_what_is_written_over_is_shown(chunks: list[str], shown: list[str]) -> None:
+def test_overwritten_output_is_shown(chunks: list[str], shown: list[str]) -> None:
     """Overwritten output is shown only if it is complete, and only when it changes."""
     vertex = {"digest": "sha256:1", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
@@ -337,7 +337,7 @@ FIELDS = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, JSON))
         max_size=3,
     )
 )
-def test_no_document_breaks_the_reader(documents: list[dict[str, object]]) -> None:
+def test_any_document_can_be_read(documents: list[dict[str, object]]) -> None:
     """Messages of any shape, as of a later BuildKit, can be read."""
     reader = TraceReader()
     for document in documents:
@@ -346,13 +346,13 @@ def test_no_document_breaks_the_reader(documents: list[dict[str, object]]) -> No
 
 
 @given(st.lists(st.text(alphabet=' {}"a:\\', max_size=6)))
-def test_joining_loses_nothing(lines: list[str]) -> None:
+def test_joined_lines_keep_their_content(lines: list[str]) -> None:
     """Joined lines keep their content, except a document's indent."""
     joined = "".join(join_documents(lines))
     assert joined.replace(" ", "") == "".join(lines).replace(" ", "")
 
 
-def test_a_step_that_another_build_did_is_listed_once() -> None:
+def test_a_step_that_another_build_executed_is_listed_once() -> None:
     """A step that another build executed is listed once, under its own name."""
     reader = TraceReader()
     times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
@@ -394,7 +394,7 @@ def test_an_unneeded_step_is_reused_without_a_report(own: set[str], seen: int) -
     assert [each.began for each in steps if each.name.index == 1] == [None] * (seen - 1)
 
 
-def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
+def test_a_step_of_another_build_is_left_out() -> None:
     """Vertices that are not the build's own are left out."""
     reader = TraceReader()
     times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
@@ -407,7 +407,7 @@ def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["cold", "registry-all-reused"])
-def test_what_a_step_reads_of_the_context(name: str) -> None:
+def test_the_reads_of_a_step_are_known(name: str) -> None:
     """A step's reads are the COPY instructions listed by hand, executed or not."""
     busybox, lib = "COPY busybox /bin/busybox", "COPY lib /lib-in"
     every = {busybox, lib, "COPY --link src /src"}
@@ -425,7 +425,7 @@ def test_what_a_step_reads_of_the_context(name: str) -> None:
     }
 
 
-def test_vertices_that_need_each_other_read_nothing() -> None:
+def test_vertices_in_a_cycle_read_nothing() -> None:
     """Vertices that form a cycle can be read, and read nothing of the context."""
     reader = TraceReader()
     names = {"a": "[internal] load build context", "b": "[1/2] COPY x /", "c": "[2/2] RUN y"}
@@ -456,7 +456,7 @@ def test_the_last_status_of_each_transfer_counts(name: str) -> None:
     assert moved.get(Transfer.SEND, 0) == sum(sent.values()) > 0
 
 
-def test_what_buildkit_warns_of_is_kept_once() -> None:
+def test_warnings_are_kept_once() -> None:
     """Warnings are kept once each, in their order."""
     reader = TraceReader()
     for text in ("one", "two", "one"):
@@ -480,7 +480,7 @@ def encode(text: str) -> str:
         ({"short": ""}, []),
     ],
 )
-def test_a_warning_says_something(message: dict[str, Any], seen: list[str]) -> None:
+def test_a_warning_has_a_text(message: dict[str, Any], seen: list[str]) -> None:
     """A warning without a short text has its details or URL, and an empty one is dropped."""
     reader = TraceReader()
     events = reader.feed(json.dumps({"warnings": [{"vertex": "d", "level": 1, **message}]}))

@@ -203,7 +203,7 @@ def test_every_track_has_a_name_and_a_place(report: Report) -> None:
 
 
 @given(REPORTS)
-def test_each_event_hangs_below_the_build_and_that_below_the_pipeline(report: Report) -> None:
+def test_each_event_is_below_the_build_and_the_pipeline(report: Report) -> None:
     """Each event has its own span id below the build's, which is the same in every export."""
     document = read(report, TRACEPARENT)
     whole, *steps = (event["args"] for event in list_complete(document))
@@ -216,7 +216,7 @@ def test_each_event_hangs_below_the_build_and_that_below_the_pipeline(report: Re
     assert document == read(report, TRACEPARENT)
 
 
-def test_builds_of_one_pipeline_have_no_span_in_common() -> None:
+def test_builds_of_one_pipeline_share_no_span() -> None:
     """Two images and a repeated build have different span ids."""
     other = RecordedScope(name="other", image="other")
     step = make_step("RUN a", 2, began=0.0)
@@ -316,7 +316,7 @@ def test_the_build_is_described_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("moment", [2.5e11, 5e-324])
-def test_a_record_can_say_anything_of_time(moment: float) -> None:
+def test_any_times_give_a_valid_trace(moment: float) -> None:
     """Any times in a record give a valid trace."""
     step = make_step("RUN a", 2, began=moment, seconds=moment)
     document = read(make_report([make_record(step, seconds=moment, started=moment)]))
@@ -324,7 +324,7 @@ def test_a_record_can_say_anything_of_time(moment: float) -> None:
 
 
 @given(st.text())
-def test_no_text_leaves_its_place(text: str) -> None:
+def test_no_text_changes_the_trace(text: str) -> None:
     """With any text, the trace is ASCII without control characters."""
     step = RecordedStep(
         text=text, stage=text, platforms=(text,), outcome=Outcome.FAILED, error=text, began=0.0

@@ -76,7 +76,7 @@ TRUST = [
     [row[1:] for row in TRUST],
     ids=[f"{row[0]}-{row[1]}" for row in TRUST],
 )
-def test_who_saves(
+def test_only_an_allowed_build_saves(
     trusted: bool,  # noqa: FBT001
     file: str,
     variables: dict[str, str],
@@ -90,7 +90,7 @@ def test_who_saves(
 
 
 @pytest.mark.parametrize("key", ['branch = "main"', "trusted = true"])
-def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: Path) -> None:
+def test_a_strangers_file_cannot_name_a_branch_or_grant_trust(key: str, tmp_path: Path) -> None:
     """A stranger's file can neither name another branch nor grant trust, and a note reports it."""
     found = decide(place(branch="evil", **FORK), tmp_path, f"[place]\n{key}\n")
     assert found.place.branch == "evil"
@@ -112,7 +112,9 @@ def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: 
         ({**FORK}, Owner(Kind.UNTRUSTED, ":")),
     ],
 )
-def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Path) -> None:
+def test_owners_of_different_kinds_differ(
+    known: dict[str, Any], owner: Owner, tmp_path: Path
+) -> None:
     """Owners of different kinds differ, whatever a branch is called."""
     assert decide(place(**known), tmp_path).owner == owner
 
@@ -133,7 +135,7 @@ def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Pat
         ),
     ],
 )
-def test_whose_caches_are_read(
+def test_a_build_reads_the_caches_of_its_branches(
     known: dict[str, Any], owners: list[str | None], tmp_path: Path
 ) -> None:
     """A build reads the caches of its own, the base and the default branch, each once."""
