@@ -20,15 +20,15 @@ from bxcache.place.statement import (
     Statement,
     Verdict,
     compare,
+    read_file,
     split_ref,
     strip_prefixes,
 )
-from bxcache.place.variables import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.place.variables import Variables
+    from bxcache.place.statement import Variables
 
 _FILE = "GITHUB_EVENT_PATH"
 _PULL_REQUESTS = frozenset(

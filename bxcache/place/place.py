@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.place.providers import UNREAD, read_provider
 from bxcache.place.repository import Ask, Repository, ask_git
-from bxcache.place.variables import Variables
+from bxcache.place.statement import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

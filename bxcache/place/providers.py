@@ -14,15 +14,19 @@ from bxcache.place.hosted import (
     read_gitlab,
     read_travis,
 )
-from bxcache.place.jenkins import read_jenkins
-from bxcache.place.self_hosted import read_buildkite, read_drone, read_woodpecker
+from bxcache.place.self_hosted import (
+    read_buildkite,
+    read_drone,
+    read_jenkins,
+    read_teamcity,
+    read_woodpecker,
+)
 from bxcache.place.statement import Statement, Verdict
-from bxcache.place.teamcity import read_teamcity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bxcache.place.variables import Variables
+    from bxcache.place.statement import Variables
 
 
 @dataclass(frozen=True, slots=True)
