@@ -144,6 +144,7 @@ def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
         ["build", "--progress", "loud"],
         ["build", "--build-context", "x"],
         ["build", "--backend", "nonsense"],
+        ["build", "--backend", '"type=local'],
         ["build", "--gate", "first=maybe"],
         ["build", "--gate", "first="],
         ["frob"],
