@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from bxcache.place.statement import Variables
 
-_TRIGGERED = "BUILDKITE_TRIGGERED_FROM_BUILD_ID"
-
 
 def read_buildkite(variables: Variables) -> Statement:
     """Read Buildkite's variables.
@@ -59,7 +57,7 @@ def read_buildkite(variables: Variables) -> Statement:
     if foreign:
         doubts.append(f"{branch} is a fork's, but {number} is not set")
     triggered = variables.get("BUILDKITE_SOURCE") == "trigger_job"
-    verdict = STARTED if triggered or variables.get(_TRIGGERED) else PUSH
+    verdict = STARTED if triggered or variables.get("BUILDKITE_TRIGGERED_FROM_BUILD_ID") else PUSH
     queue = "BUILDKITE_MERGE_QUEUE_BASE_BRANCH"
     statement = variables.state(verdict, doubts, **names, branch=branch, base=queue)
     return drop_tag_from_branch(statement)
@@ -67,29 +65,21 @@ def read_buildkite(variables: Variables) -> Statement:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """The variable names of Drone or Woodpecker, its descendant."""
+    """The variable names of Drone, or of Woodpecker, its descendant.
 
-    events: tuple[str, ...]
-    ref: str
-    branch: str
-    source: str
-    target: str
-    tag: str
-    number: str
-    default: str
+    https://docs.drone.io/pipeline/environment/reference/
+    """
+
+    events: tuple[str, ...] = ("DRONE_BUILD_EVENT",)
+    ref: str = "DRONE_COMMIT_REF"
+    branch: str = "DRONE_BRANCH"
+    source: str = "DRONE_SOURCE_BRANCH"
+    target: str = "DRONE_TARGET_BRANCH"
+    tag: str = "DRONE_TAG"
+    number: str = "DRONE_PULL_REQUEST"
+    default: str = "DRONE_REPO_BRANCH"
 
 
-# https://docs.drone.io/pipeline/environment/reference/
-_DRONE = _Names(
-    ("DRONE_BUILD_EVENT",),
-    "DRONE_COMMIT_REF",
-    "DRONE_BRANCH",
-    "DRONE_SOURCE_BRANCH",
-    "DRONE_TARGET_BRANCH",
-    "DRONE_TAG",
-    "DRONE_PULL_REQUEST",
-    "DRONE_REPO_BRANCH",
-)
 # https://woodpecker-ci.org/docs/usage/environment
 _WOODPECKER = _Names(
     # The second is from releases before 1.0.
@@ -144,7 +134,7 @@ def _doubt_drone(
         yield f"{names.ref} and {names.branch} contradict each other"
 
 
-read_drone = partial(_read_drone, names=_DRONE)
+read_drone = partial(_read_drone, names=_Names())
 read_woodpecker = partial(_read_drone, names=_WOODPECKER)
 
 
@@ -238,7 +228,6 @@ _PROPERTIES = "TEAMCITY_BUILD_PROPERTIES_FILE"
 _SECOND_FILE = "teamcity.configuration.properties.file"
 _BRANCH = "teamcity.build.branch"
 _VCS_BRANCH = "teamcity.build.vcs.branch."
-_NAMELESS = "<default>"
 _LINE = re.compile(r"\s*(?P<key>(?:\\.|[^\\\s=:])+)\s*[=:]?\s*(?P<value>.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<letter>.))", re.DOTALL)
 _LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
@@ -271,7 +260,7 @@ def read_teamcity(variables: Variables) -> Statement:
         # A single VCS root has the branch's full name.
         found = find(next(iter(refs)))
     else:
-        found = find(_BRANCH) if shown != _NAMELESS else None
+        found = find(_BRANCH) if shown != "<default>" else None
     branch = strip_prefixes(found, "refs/heads/")
     # TeamCity shows what a branch specification leaves of a ref.
     is_request = any(is_request_ref(ref) or ref.isdecimal() for ref in (*refs.values(), shown))
