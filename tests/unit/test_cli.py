@@ -146,6 +146,7 @@ def test_arguments_after_two_dashes_go_to_docker(library: Library) -> None:
         ["build", "--progress", "loud"],
         ["build", "--build-context", "x"],
         ["build", "--backend", "nonsense"],
+        ["build", "--backend", '"type=local'],
         ["build", "--gate", "first=maybe"],
         ["build", "--gate", "first="],
         ["frob"],

@@ -217,6 +217,10 @@ def test_variables_are_read(name: str, text: str, key: str, expected: object, re
         ("BXCACHE_GATE_MIN_HIT_RATIO", "lots", "must be a number from 0 to 1, not `lots`"),
         ("BXCACHE_GATE_MIN_HIT_RATIO", "7", "must be a number from 0 to 1, not `7`"),
         ("BXCACHE_BUILD_BUILD_ARGS", "A", "write each field as `key=value`"),
+        ("BXCACHE_BUILD_BUILD_ARGS", '"A=1', "is not a comma-separated list"),
+        ("BXCACHE_BUILD_TAGS", '"', "is not a comma-separated list"),
+        ("BXCACHE_BUILD_TAGS", "a\nb", "is not a comma-separated list"),
+        ("BXCACHE_CACHE_BACKENDS", '"type=local', "is not a comma-separated list"),
         ("BXCACHE_CACHE_BACKENDS", "type=locl", "did you mean `local`?"),
     ],
 )
@@ -417,15 +421,17 @@ def test_a_problem_is_explained_in_plain_words(text: str, message: str, tmp_path
 
 
 def test_an_unreadable_file_is_one_problem(tmp_path: Path) -> None:
-    """A folder, a missing file, a huge one, or text that is not UTF-8 is one problem."""
+    """A folder, a missing file, a huge one, a huge number, or text not in UTF-8 is one problem."""
     (tmp_path / "dir.toml").mkdir()
     (tmp_path / "latin.toml").write_bytes(b"a = 1\nb = '\xe9'\n")
     (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 21))
+    (tmp_path / "digits.toml").write_text(f"[gate]\nmax_size = {'9' * 5000}\n")
     for name, message in {
         "dir.toml": "Is a directory",
         "none.toml": "No such file",
         "latin.toml": r"latin.toml:2: is not UTF-8",
         "huge.toml": "larger than 1 MiB",
+        "digits.toml": "is not valid TOML",
     }.items():
         with pytest.raises(ConfigError, match=message):
             check_file(tmp_path / name)

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from bxcache.place.place import Place, read_place
 from bxcache.place.providers import PROVIDERS, TRACES, Provider
-from bxcache.place.statement import compare, is_request_ref, name_repository
-from bxcache.place.teamcity import parse_properties
-from bxcache.place.variables import Variables
+from bxcache.place.self_hosted import parse_properties
+from bxcache.place.statement import Variables, compare, is_request_ref, name_repository
 from tests.unit.places.recordings import ORIGIN_HEAD, Git, make_clone, read_recordings
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bxcache.place.place import Place, read_place
-from bxcache.place.variables import LONGEST_FILE, read_file
+from bxcache.place.statement import LONGEST_FILE, read_file
 from tests.unit.places.recordings import Git, make_clone, read_recordings
 
 Changes = dict[str, str | None]

@@ -8,7 +8,7 @@ import pytest
 
 from bxcache.place import providers
 from bxcache.place.place import read_place
-from bxcache.place.variables import Variables
+from bxcache.place.statement import Variables
 from tests.unit.places.recordings import (
     PROVIDERS,
     Git,
