@@ -63,7 +63,6 @@ def explain_unknown(version: str, metadata: Metadata, platforms: int) -> str:
 
     Args:
         version: buildx's version; empty if unknown.
-        metadata: the build's metadata.
         platforms: how many platforms its steps name; 0 for a single platform.
     """
     if any(each.chains for each in metadata.operations.values()):

@@ -113,11 +113,6 @@ _REPEATABLE = frozenset(
 """Flags of docker that have no other effect if the build runs again to save its cache."""
 
 
-def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether running a build again only saves its cache."""
-    return explain_once(settings, extra) is None
-
-
 def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str | None:
     """Explain why a build cannot be run again just to save its cache, if it cannot.
 

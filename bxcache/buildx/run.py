@@ -185,10 +185,7 @@ def run_quietly(
     """Save what was built, without reporting events; also return why it ended early, if it did.
 
     The run ends if it executes a step: a builder that evicted a step must not build it twice.
-
-    Args:
-        feed: called once docker runs, returns the text for its stdin.
-        observe: called with each event.
+    `feed` is called once docker runs, and returns the text for its stdin.
     """
     reader, begun, ended = BakeReader(command.targets or (_ONLY,)), time.monotonic(), ""
     with run(
@@ -250,10 +247,6 @@ def read_metadata(file: Path) -> str:
 
 
 def check_stop(stop: Stop | None) -> None:
-    """Check that the build was not stopped.
-
-    Raises:
-        StoppedError: it was.
-    """
+    """Raise StoppedError if the build was stopped."""
     if stop is not None and stop.is_set:
         raise StoppedError("the build was stopped")

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LARGEST_COUNT = (1 << 63) - 1
-"""The maximum of BuildKit's counts, which are int64."""
-
 
 def as_number(value: object) -> int:
     """Return a number, or 0 for any other value."""
@@ -26,11 +23,6 @@ def as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def as_text(value: object) -> str | None:
-    """Return a non-empty string, or None for any other value."""
-    return value if isinstance(value, str) and value else None
-
-
 def read_text(message: Mapping[str, Any], key: str) -> str:
     """Return a string of a message, or an empty string."""
     value = message.get(key)
@@ -43,6 +35,6 @@ def read_items(message: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def read_count(message: Mapping[str, Any], key: str) -> int:
-    """Return a count of a message; 0 if it is missing or out of range."""
+    """Return a count of a message, which is an int64; 0 if it is missing or out of range."""
     count = as_number(message.get(key))
-    return count if 0 < count <= _LARGEST_COUNT else 0
+    return count if 0 < count < 1 << 63 else 0

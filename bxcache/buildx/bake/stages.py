@@ -55,7 +55,6 @@ class Repetition:
     """What all stages share.
 
     Attributes:
-        cache_from: the caches to import, as for `--cache-from`.
         insecure: whether the registry may be insecure.
         environment: the source of build arguments without a value.
     """
