@@ -44,9 +44,7 @@ _OPTIONS = ("secret", "ssh", "cache-from", "output", "cache-to")
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """Something that a target asks for but is not allowed: the missing value of `--allow`, such as
-    `fs.read=..`, and what the target does with it.
-    """
+    """The missing value of `--allow`, such as `fs.read=..`, and what the target does with it."""
 
     target: str
     allow: str

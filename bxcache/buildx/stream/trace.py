@@ -89,7 +89,6 @@ class Trace:
         said: docker's own output.
         unloaded: why results found in a cache could not be loaded.
         began: when the build began, in seconds since 1970; None if unknown.
-        warnings: BuildKit's warnings, each once.
         moved: the bytes transferred, by kind.
     """
 
@@ -157,15 +156,14 @@ def _join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
 
 
 class Reads(AbstractSet[str]):
-    """Instructions that copy from the local contexts.
+    """Instructions that copy from the local contexts, as bits of a number, the lowest first.
 
-    Thousands of vertices may each depend on nearly all of them, so they are bits of a number.
+    Thousands of vertices may each depend on nearly all of them.
     """
 
     __slots__ = ("_every", "_held")
 
     def __init__(self, every: Sequence[str], held: int) -> None:
-        """Select from a list by bits, the lowest for the first item."""
         self._every, self._held = every, held
 
     def __contains__(self, text: object) -> bool:

@@ -185,10 +185,7 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
 
 
 def measure_spans(spans: dict[str, str]) -> float:
-    """Return the seconds that time spans cover together.
-
-    One that ends before it begins, because the clock was set back, or is invalid counts as zero.
-    """
+    """Return the seconds that time spans cover together; one that runs backwards counts as 0."""
     covered, end = 0.0, float("-inf")
     known = ((_parse_time(a), _parse_time(b)) for a, b in spans.items())
     for start, stop in sorted(each for each in known if all(each)):
