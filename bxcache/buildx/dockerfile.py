@@ -208,9 +208,7 @@ def read_dockerfile(path: Path) -> str:
 def copy_dockerfile(
     dockerfile: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
 ) -> Path:
-    """Write a copy of a Dockerfile that names its unnamed stages: docker can build only named ones
-    separately.
-    """
+    """Write a copy of a Dockerfile with names for unnamed stages, so that docker can build them."""
     copy = folder / "Dockerfile"
     copy.write_bytes(name_stages(text, names).encode(errors="surrogateescape"))
     ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")

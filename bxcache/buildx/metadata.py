@@ -55,8 +55,7 @@ class Operation:
             two stages are one operation.
         chains: the layers of its result from the bottom, its own last. Several chains are
             alternatives for the same result.
-        below: the vertex whose files it changes.
-        beside: the vertex whose files a merge adds on top.
+        below, beside: the vertices whose files it changes, and whose files a merge adds on top.
         inputs: all vertices whose files it needs, including those two.
         source: the source of its files, such as `docker-image://docker.io/library/busybox`.
         is_linked: whether it belongs to another build with its own Dockerfile, whose result is a
@@ -83,9 +82,9 @@ class Definition:
     """What was built for one platform.
 
     Attributes:
-        platform: the platform; None in a build for a single one.
-        dockerfile: the text of the Dockerfile, if known.
-        operations: the operations, each after those it needs.
+        platform: None in a build for a single one.
+        dockerfile: its text, if known.
+        operations: each after those it needs.
         images: the digests of the images used, by name.
         links: the named contexts that are results of other builds.
     """
@@ -105,7 +104,6 @@ class Metadata:
         image_digest: the image's digest, or None if no image was exported.
         definitions: what was built for each platform; empty if buildx does not report it.
         ref: buildx's name of the build, `BUILDER/NODE/ID`; empty if unknown.
-        why_unknown: why the definitions are unknown.
     """
 
     image_digest: str | None = None

@@ -49,7 +49,6 @@ class Runner:
     """What all runs of docker in one build share.
 
     Attributes:
-        extra: arguments for docker, passed on unchanged.
         folder: the build's own folder for small files.
         repeat: renders a run that only saves what was built.
         stdin: the Dockerfile, if docker reads it from stdin; passed to each run.
@@ -117,12 +116,7 @@ class RunResult:
 
 
 def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None) -> bytes | None:
-    """Read the Dockerfile if it comes from stdin; otherwise return None.
-
-    Raises:
-        ConfigError: it is too large.
-        StoppedError: the build was stopped.
-    """
+    """Read the Dockerfile if it comes from stdin; raise ConfigError if it is too large."""
     if not reads_dockerfile(settings, extra):
         return None
     data = read_stdin(LARGEST_DOCKERFILE + 1, stop)

@@ -66,13 +66,8 @@ class BakeTarget:
 
 
 def parse_definition(text: str) -> dict[str, BakeTarget]:
-    """Parse the targets, by name.
-
-    Raises:
-        ValueError: the text is not a definition.
-    """
-    document = json.loads(text)
-    targets = document.get("target") if isinstance(document, dict) else None
+    """Parse the targets, by name; raise ValueError if the text is not a definition."""
+    targets = as_table(json.loads(text)).get("target")
     if not isinstance(targets, dict):
         raise ValueError("it has no `target`")  # noqa: TRY004  # the text is wrong, not a type
     return {name: _read_target(name, as_table(printed)) for name, printed in targets.items()}

@@ -111,14 +111,8 @@ class CacheVertex(StrEnum):
 
 EXPORTS = {"local": CacheVertex.EXPORT_LOCAL, "registry": CacheVertex.EXPORT_REGISTRY}
 
-_WRITTEN = re.compile(r"writing cache (?:image )?manifest (?P<digest>sha256:[0-9a-f]{64})")
-
-
-def parse_written_manifest(status: str) -> str | None:
-    """Return the digest of the cache manifest that an exporter's status names."""
-    match = _WRITTEN.fullmatch(status)
-    return match["digest"] if match else None
-
+WRITTEN = re.compile(r"writing cache (?:image )?manifest (?P<digest>sha256:[0-9a-f]{64})")
+"""An exporter's status that names its cache manifest."""
 
 _TRANSFERS = (
     ("sha256:", Transfer.PULL),

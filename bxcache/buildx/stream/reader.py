@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream import events
 from bxcache.buildx.stream.names import (
+    WRITTEN,
     Transfer,
     find_transfer,
     is_local,
     parse_step_name,
-    parse_written_manifest,
 )
 from bxcache.buildx.stream.raw import decode_base64
 from bxcache.buildx.stream.trace import Trace, list_sources, list_steps, list_transfers
@@ -153,9 +153,9 @@ class TraceReader:
 
     def _read_status(self, message: dict[str, Any]) -> Iterator[Event]:
         status = read_text(message, "id")
-        written = parse_written_manifest(status)
+        written = WRITTEN.fullmatch(status)
         if written is not None and (vertex := self._vertex(message, "vertex")) is not None:
-            vertex.written = written
+            vertex.written = written["digest"]
         moved = find_transfer(status)
         if moved is not None:
             kind, item = moved

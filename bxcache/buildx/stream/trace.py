@@ -52,9 +52,8 @@ class TracedSource:
     """A source of files for steps: a base image, or something fetched.
 
     Attributes:
-        digest: its vertex.
         step: its step, if it is a `FROM`.
-        began: when it began, in seconds since 1970; None if unknown.
+        began: in seconds since 1970; None if unknown.
     """
 
     digest: str
@@ -70,7 +69,6 @@ class CacheTransfer:
 
     Attributes:
         digest: the manifest that an export wrote.
-        error: why it failed; empty if it did not.
         log: the last line that it printed.
     """
 
@@ -88,7 +86,7 @@ class Trace:
         steps: the instructions, in the order in which they began.
         said: docker's own output.
         unloaded: why results found in a cache could not be loaded.
-        began: when the build began, in seconds since 1970; None if unknown.
+        began: in seconds since 1970; None if unknown.
         moved: the bytes transferred, by kind.
     """
 

@@ -111,9 +111,7 @@ class Vertex:
         unloaded: why a result found in a cache could not be loaded.
         written: the cache manifest that it wrote.
         spans: the times of its work, ends by starts.
-        printing: the readers of its output, by stream.
-        tail: the end of its output.
-        is_cut: whether output before `tail` was dropped.
+        tail: the end of its output; `is_cut` if output before was dropped.
         reported_as: the digest in its step's events; another vertex's if the step has several.
     """
 
