@@ -6,12 +6,11 @@ takes 20 s if one of them is unreachable.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any
 
+from bxcache.buildx.values import as_table, parse_table
 from bxcache.errors import EngineError
 
 OLDEST_BUILDX = (0, 13)
@@ -102,13 +101,10 @@ def parse_version(text: str) -> Version | None:
 
 def parse_engine(text: str) -> tuple[str, str | None, str | None]:
     """Return the client's version, the engine's and its platform from `docker version`."""
-    try:
-        document: dict[str, Any] = json.loads(text)
-    except ValueError:
-        return "", None, None
-    server: dict[str, Any] = document.get("Server") or {}
+    document = parse_table(text)
+    server = as_table(document.get("Server"))
     platform = f"{server['Os']}/{server['Arch']}" if {"Os", "Arch"} <= server.keys() else None
-    return (document.get("Client") or {}).get("Version", ""), server.get("Version"), platform
+    return as_table(document.get("Client")).get("Version", ""), server.get("Version"), platform
 
 
 def parse_builder(text: str) -> Builder:

@@ -35,8 +35,7 @@ class DockerfileStage:
 
     Attributes:
         name: its name in lower case, as BuildKit shows it; `stage-N` if it has none.
-        line: the line of its `FROM`, counted from 1.
-        last_line: the last line before the next stage.
+        line, last_line: from its `FROM`, counted from 1, to the line before the next stage.
         base: the image or stage that `FROM` names.
         uses: possible stages that its instructions copy or mount from.
         head_line: the line where its `FROM` ends.

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from bxcache.buildx.option_text import FALSE
 from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
-from bxcache.buildx.values import as_list, as_table, read_items, read_text
+from bxcache.buildx.values import as_list, as_table, parse_table, read_items, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -120,7 +120,7 @@ class Metadata:
     def with_provenance(self, texts: Mapping[str, str]) -> Metadata:
         """Return the metadata with a definition for each platform's provenance."""
         read = (
-            _read_definition(platform if len(texts) > 1 else None, _parse(text))
+            _read_definition(platform if len(texts) > 1 else None, parse_table(text))
             for platform, text in texts.items()
         )
         return replace(self, definitions=tuple(read))
@@ -184,20 +184,13 @@ class Metadata:
 
 def parse_metadata(text: str) -> Metadata:
     """Parse a metadata file; leave out whatever is missing or malformed."""
-    return _read_metadata(_parse(text))
+    return _read_metadata(parse_table(text))
 
 
 def parse_bake_metadata(text: str, targets: Iterable[str]) -> dict[str, Metadata]:
     """Parse a bake's metadata file, which has a part for each target."""
-    document = _parse(text)
+    document = parse_table(text)
     return {target: _read_metadata(as_table(document.get(target))) for target in targets}
-
-
-def _parse(text: str) -> Mapping[str, Any]:
-    try:
-        return as_table(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
 
 
 def _read_metadata(document: Mapping[str, Any]) -> Metadata:

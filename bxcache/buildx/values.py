@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,14 @@ def as_number(value: object) -> int:
 def as_table(value: object) -> dict[str, Any]:
     """Return a JSON object, or an empty one for any other value."""
     return value if isinstance(value, dict) else {}
+
+
+def parse_table(text: str) -> dict[str, Any]:
+    """Parse a JSON object; return an empty one for any other text."""
+    try:
+        return as_table(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
 
 
 def as_list(value: object) -> list[Any]:

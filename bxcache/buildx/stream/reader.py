@@ -21,13 +21,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream import events
-from bxcache.buildx.stream.names import (
-    WRITTEN,
-    Transfer,
-    find_transfer,
-    is_local,
-    parse_step_name,
-)
+from bxcache.buildx.stream.names import WRITTEN, Transfer, find_transfer, is_local, parse_step_name
 from bxcache.buildx.stream.raw import decode_base64
 from bxcache.buildx.stream.trace import Trace, list_sources, list_steps, list_transfers
 from bxcache.buildx.stream.vertices import (

@@ -65,12 +65,7 @@ class TracedSource:
 
 @dataclass(frozen=True, slots=True)
 class CacheTransfer:
-    """The import or export of one cache.
-
-    Attributes:
-        digest: the manifest that an export wrote.
-        log: the last line that it printed.
-    """
+    """The import or export of one cache, the manifest that an export wrote, and its last output."""
 
     name: str
     digest: str | None

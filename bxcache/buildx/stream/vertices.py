@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.buildx.stream.raw import decode_base64
+from bxcache.buildx.stream.raw import decode_text
 from bxcache.buildx.values import as_list, as_table, read_items, read_text
 
 if TYPE_CHECKING:
@@ -213,13 +213,12 @@ def _parse_time(text: str) -> float:
 def read_warning(message: dict[str, Any]) -> str:
     """Return a warning's text, the short one if there is one; empty without any."""
     texts = (message.get("short"), *as_list(message.get("detail")))
-    read = (b"".join(decode_base64(each)).decode(errors="replace").strip() for each in texts)
+    read = (decode_text(each).strip() for each in texts)
     return next(filter(None, read), read_text(message, "url"))
 
 
 def read_excerpt(message: dict[str, Any]) -> tuple[str, list[int]]:
     """Return the text that a warning is about and its lines, from 1; empty if it names none."""
     data = as_table(message.get("sourceInfo")).get("data")
-    text = b"".join(decode_base64(data)).decode(errors="replace")
     lines = (as_table(each.get("start")).get("line") for each in read_items(message, "range"))
-    return text, [line for line in lines if isinstance(line, int)]
+    return decode_text(data), [line for line in lines if isinstance(line, int)]
