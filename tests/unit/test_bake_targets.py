@@ -13,7 +13,7 @@ import pytest
 from bxcache.backends.base import EXPORT, IMPORT, CacheUse, Save
 from bxcache.buildx.bake.definition import BakeTarget, parse_definition
 from bxcache.buildx.bake.stages import explain_unbaked
-from bxcache.buildx.command import Saving, can_repeat
+from bxcache.buildx.command import Saving, explain_once
 from bxcache.buildx.driver import Docker
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
@@ -400,7 +400,7 @@ def test_unknown_arguments_prevent_a_repeated_run(
     prepared = prepare_target(base, ask(base, extra=extra), declared)
     judged = prepared.request.extra
     settings = prepared.setup.config.build
-    assert can_repeat(settings, judged) == again
+    assert (explain_once(settings, judged) is None) == again
     assert (not explain_unbaked(settings, judged)) == again
     # Bake's entitlements do not apply to stages that are baked separately.
     assert not again or judged == ("--shm-size", "1g")

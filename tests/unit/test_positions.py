@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bxcache.buildx.bake.stream import BakeReader
-from bxcache.buildx.positions import locate_steps
+from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import parse_step_name
 from bxcache.buildx.stream.raw import join_documents
